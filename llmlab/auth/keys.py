@@ -1,0 +1,207 @@
+"""The lab's signing keys: one JWK set file (RFC 7517), mode 0600.
+
+The file is a JWK set that other tools can read. Members of our own that the RFC
+tells others to ignore: ``created`` on a key, and ``revoked`` beside ``keys``,
+which keeps the ids of revoked keys (without their secrets) and when they ended.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from llmlab.auth import demo
+from llmlab.errors import AuthError, UsageError
+from llmlab.files import locked, write_atomically
+from llmlab.lab import private_folder
+
+# RFC 7518 section 6: the members that must not leave the key's owner.
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+
+class Algorithm(StrEnum):
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One JSON Web Key. Its private members never show in ``repr``."""
+
+    jwk: Mapping[str, Any] = field(repr=False)
+    created: str = ""
+
+    @property
+    def kid(self) -> str:
+        return str(self.jwk["kid"])
+
+    @property
+    def algorithm(self) -> str:
+        return str(self.jwk.get("alg", "HS256"))
+
+    @property
+    def symmetric(self) -> bool:
+        return self.jwk["kty"] == "oct"
+
+    @property
+    def is_demo(self) -> bool:
+        return self.symmetric and self.jwk.get("k") == demo.SECRET
+
+    def public(self) -> dict[str, Any]:
+        """The JWK without private members; of a symmetric key little is left."""
+        return {name: value for name, value in self.jwk.items() if name not in PRIVATE_MEMBERS}
+
+    def for_gateway(self) -> dict[str, Any]:
+        """What the gateway needs to verify: the secret of a symmetric key, else the public part."""
+        return dict(self.jwk) if self.symmetric else self.public()
+
+
+@dataclass(frozen=True)
+class KeySet:
+    """The keys that are valid now, oldest first, and what was revoked."""
+
+    keys: tuple[Key, ...] = ()
+    revoked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def signing(self) -> Key:
+        """The newest key of our own; the published demo key only when there is no other.
+
+        Raises:
+            AuthError: there is no key.
+        """
+        own = [key for key in self.keys if not key.is_demo]
+        if not own and not self.keys:
+            raise AuthError("this lab has no signing key yet", fix="llmlab keys init")
+        return (own or list(self.keys))[-1]
+
+    @property
+    def has_demo(self) -> bool:
+        return any(key.is_demo for key in self.keys)
+
+    def find(self, kid: str) -> Key:
+        for key in self.keys:
+            if key.kid == kid:
+                return key
+        state = "was revoked" if kid in self.revoked else "does not exist"
+        known = ", ".join(key.kid for key in self.keys) or "none"
+        raise AuthError(f"key {kid!r} {state}; valid keys: {known}", fix="llmlab keys list")
+
+    def gateway_jwks(self) -> str:
+        """The JWK set that the gateway reads, as JSON."""
+        return json.dumps({"keys": [key.for_gateway() for key in self.keys]}, indent=1) + "\n"
+
+    def with_key(self, key: Key) -> KeySet:
+        return replace(self, keys=(*self.keys, key))
+
+    def without(self, kid: str, when: str) -> KeySet:
+        gone = self.find(kid)
+        rest = tuple(key for key in self.keys if key is not gone)
+        if not any(not key.is_demo for key in rest) and not gone.is_demo:
+            raise UsageError(
+                f"{kid} is the only key of this lab: without it nobody could be let in",
+                fix=f"llmlab keys rotate && llmlab keys revoke {kid}",
+            )
+        return KeySet(rest, {**self.revoked, kid: when})
+
+
+class KeyStore:
+    """The key set on disk. Changes are atomic, and safe between processes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> KeySet:
+        """The key set; an empty one where there is no file.
+
+        Raises:
+            AuthError: the file is not a JWK set.
+        """
+        try:
+            document = json.loads(self._file.read_bytes())
+            keys = tuple(
+                Key({name: value for name, value in jwk.items() if name != "created"},
+                    jwk.get("created", ""))
+                for jwk in document["keys"]
+            )  # fmt: skip
+            for key in keys:
+                _ = key.kid, key.jwk["kty"]
+            return KeySet(keys, dict(document.get("revoked", {})))
+        except FileNotFoundError:
+            return KeySet()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AuthError(
+                f"{self._file} is not a JWK set: {error!r}",
+                fix=f"restore it, or move it away and run llmlab keys init: mv {self._file} /tmp/",
+            ) from None
+
+    def ensure(self, algorithm: Algorithm = Algorithm.HS256, *, demo_key: bool = False) -> KeySet:
+        """Create the first key, and add the published demo key, where they are missing."""
+        with self._changing():
+            keys = self.read()
+            if not any(not key.is_demo for key in keys.keys):
+                keys = replace(keys, keys=(generate(algorithm), *keys.keys))
+            if demo_key and not keys.has_demo:
+                keys = keys.with_key(Key(demo.JWK, _now()))
+            return self._write(keys)
+
+    def rotate(self, algorithm: Algorithm | None = None) -> KeySet:
+        """Add a new signing key; the ones before it stay valid until they are revoked."""
+        with self._changing():
+            keys = self.read()
+            return self._write(keys.with_key(generate(algorithm or keys.signing.algorithm)))
+
+    def revoke(self, kid: str) -> KeySet:
+        """End a key now: every token signed with it is refused from the next reload on."""
+        with self._changing():
+            return self._write(self.read().without(kid, _now()))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        private_folder(self._file.parent)
+        with locked(self._file.with_suffix(".lock")):
+            yield
+
+    def _write(self, keys: KeySet) -> KeySet:
+        document = {
+            "keys": [{**key.jwk, "created": key.created} for key in keys.keys],
+            "revoked": dict(keys.revoked),
+        }
+        write_atomically(self._file, json.dumps(document, indent=1) + "\n", mode=0o600)
+        return keys
+
+
+def generate(algorithm: str) -> Key:
+    """A new key: 256 random bits for HS256, RSA 2048, P-256 or Ed25519 otherwise."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+    from jwt.utils import base64url_encode
+
+    jwk: dict[str, Any]
+    match Algorithm(algorithm):
+        case Algorithm.HS256:
+            jwk = {"kty": "oct", "k": base64url_encode(secrets.token_bytes(32)).decode()}
+        case Algorithm.RS256:
+            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            jwk = RSAAlgorithm.to_jwk(private, as_dict=True)
+        case Algorithm.ES256:
+            jwk = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+        case Algorithm.EDDSA:
+            jwk = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True)
+    # `key_ops` of a private key says "sign", which would tell a verifier to refuse the public part.
+    jwk.pop("key_ops", None)
+    jwk |= {"kid": secrets.token_hex(4), "alg": str(algorithm), "use": "sig"}
+    return Key(jwk, _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, out, print_json
+from llmlab.cli.session import Session
+
+app = typer.Typer(help="The configuration as it is in force.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Say where each value came from.")
+    ] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Show every value: flag > environment > lab.toml > default."""
+    leaves = list(Session.of(context).load().leaves())
+    if output is Format.JSON:
+        print_json([{"path": path, "value": value, "origin": where} for path, value, where in leaves])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    for path, value, where in leaves:
+        shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+        table.add_row(path, shown, *([f"[dim]{where}[/]"] if origin else []))
+    out().print(table)
+
+
+@app.command()
+def gateway(context: typer.Context) -> None:
+    """Print the gateway's whole configuration: nginx.conf with lab/ filled in. No secrets."""
+    from llmlab.engines.local import LocalEngine
+
+    print(LocalEngine(Session.of(context).lab()).gateway_configuration(), end="")

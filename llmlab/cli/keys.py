@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
+from llmlab.cli.session import Session
+
+app = typer.Typer(help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True)
+
+
+class Alg(StrEnum):
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
+AlgOption = Annotated[
+    Alg, typer.Option("--alg", case_sensitive=False, help="HS256 is symmetric; the gateway gets only "
+                      "public keys of the others.")
+]  # fmt: skip
+DEMO_WARNING = (
+    "The reference lab's key is public: with it anybody on this machine can use the lab. "
+    "It works on loopback only.\nFix: llmlab keys revoke 0001"
+)
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    alg: AlgOption = Alg.HS256,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Add the reference lab's published key as well.")
+    ] = False,
+) -> None:
+    """Make the first key. A lab that has one keeps it."""
+    from llmlab.auth.keys import Algorithm
+
+    session = Session.of(context)
+    before = session.keys().read()
+    keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
+    new = [key.kid for key in keys.keys[len(before.keys) :]] if keys != before else []
+    if keys != before:
+        _take_over(session)
+    err().print(
+        f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
+        + (f"{len(new)} new" if new else "unchanged"),
+        highlight=False,
+    )
+    if demo:
+        show_warning(DEMO_WARNING)
+
+
+@app.command("list")
+def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
+    """List the keys, without their secrets."""
+    keys = Session.of(context).keys().read()
+    signing = keys.signing.kid if keys.keys else ""
+    rows: list[dict[str, Any]] = [
+        {"kid": key.kid, "alg": key.algorithm, "created": key.created,
+         "state": "signing" if key.kid == signing else "valid", "demo": key.is_demo}
+        for key in keys.keys
+    ]  # fmt: skip
+    rows += [
+        {"kid": kid, "alg": "", "created": "", "state": f"revoked {when}", "demo": False}
+        for kid, when in keys.revoked.items()
+    ]
+    if output is Format.JSON:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("kid", "alg", "created", "state", box=None, header_style="bold")
+    for row in rows:
+        demo = " (published demo key)" if row["demo"] else ""
+        table.add_row(row["kid"], row["alg"], row["created"], row["state"] + demo)
+    out().print(table)
+    if not rows:
+        err().print("No keys yet. Fix: llmlab keys init")
+
+
+@app.command()
+def rotate(
+    context: typer.Context,
+    alg: Annotated[
+        Alg | None, typer.Option("--alg", case_sensitive=False, help="Default: as before.")
+    ] = None,
+) -> None:
+    """Make a new signing key. The one before stays valid until it is revoked."""
+    from llmlab.auth.keys import Algorithm
+
+    session = Session.of(context)
+    keys = session.keys().rotate(Algorithm(alg.value) if alg else None)
+    _take_over(session)
+    err().print(f"[bold green]✓[/] {keys.signing.kid} signs from now on.", highlight=False)
+
+
+@app.command()
+def revoke(
+    context: typer.Context,
+    kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id; see llmlab keys list.")],
+) -> None:
+    """End a key: the tokens that it signed are refused from now on."""
+    session = Session.of(context)
+    session.keys().revoke(kid)
+    _take_over(session)
+    err().print(f"[bold green]✓[/] {kid} is revoked.", highlight=False)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    public: Annotated[
+        bool, typer.Option("--public", help="The JWK set that verifies tokens elsewhere.")
+    ] = False,
+) -> None:
+    """Print the JWK set without private members."""
+    from llmlab.errors import UsageError
+
+    if not public:
+        raise UsageError(
+            "secrets are not printed; they are in the lab's key file, which only its owner can read",
+            fix="llmlab keys show --public",
+        )
+    print_json({"keys": [key.public() for key in Session.of(context).keys().read().keys]})
+
+
+def _take_over(session: Session) -> None:
+    """Have a running lab's gateway use the keys as they are now."""
+    from llmlab.engines.local import LocalEngine
+
+    if LocalEngine(session.lab()).reload_keys():
+        err().print("The gateway took over the keys.")

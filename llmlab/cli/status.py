@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, duration, out, print_json
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from llmlab.engines.base import DeploymentStatus, LabStatus
+
+REFRESH = 1.0  # seconds
+
+
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep looking; Ctrl-C ends.")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""
+    engine = Session.of(context).engine()
+    if watch:
+        from rich.live import Live
+
+        with Live(tree(engine.status()), console=out(), auto_refresh=False) as live:
+            while True:
+                time.sleep(REFRESH)
+                live.update(tree(engine.status()), refresh=True)
+    found = engine.status()
+    if output is Format.JSON:
+        print_json(found.as_json())
+    else:
+        out().print(tree(found))
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+def tree(status: LabStatus) -> Tree:
+    """The lab as a tree: gateway, then its deployments."""
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    root = Tree(f"[bold]{escape(status.lab)}[/] [dim]engine {status.engine}[/]")
+    for warning in status.warnings:
+        root.add(f"[yellow]![/] {escape(warning.splitlines()[0])}")
+    if not status.running:
+        root.add("[dim]not running; [/]llmlab up[dim] starts it[/]")
+        return root
+    gateway = status.gateway
+    branch = root.add(
+        f"{_mark(gateway.healthy)} [bold]gateway[/] {gateway.url}  "
+        f"[dim]nginx {gateway.nginx}, {gateway.state.lower()}, up {duration(gateway.uptime)}[/]"
+    )
+    for one in status.deployments:
+        branch.add(_line(one))
+    return root
+
+
+def _line(one: DeploymentStatus) -> str:
+    from llmlab.models.identity import short_id
+
+    path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
+    model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
+    return (
+        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight:>3} %  {model}  {path}  "
+        f"[dim]{one.state.lower()}, up {duration(one.uptime)}, {one.requests} requests[/]"
+    )
+
+
+def _mark(healthy: bool) -> str:
+    return "[green]●[/]" if healthy else "[red]●[/]"

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.client.batch import Outcome
+
+
+class Language(StrEnum):
+    CURL = "curl"
+    PYTHON = "python"
+
+
+class StrategyName(StrEnum):
+    TRUNCATE = "truncate"
+    FULL = "full"
+
+
+def summarize(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE|DIR|-...", help="Text files, folders of them, or - for stdin.")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="This deployment; default: the stable one.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest summary, in the model's tokens.")
+    ] = None,
+    min_length: Annotated[int | None, typer.Option(help="Shortest summary.")] = None,
+    strategy: Annotated[
+        StrategyName | None,
+        typer.Option(help="truncate: the model's first window; full: all of it at once."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", min=1, max=64, help="Requests at a time.")
+    ] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 150.0,
+    retry: Annotated[
+        float, typer.Option(min=0, help="Seconds during which to ask again; 0 = never.")
+    ] = 60.0,
+    as_: Annotated[
+        Language | None, typer.Option("--as", help="Print the request instead of sending it.")
+    ] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Summarize texts through the lab's gateway."""  # fmt: skip
+    from llmlab.client import RetryPolicy
+    from llmlab.client.batch import collect, summarize_all
+    from llmlab.client.client import AsyncClient
+
+    session = Session.of(context)
+    sources = collect(inputs)
+    options = {
+        "model": model, "max_length": max_length, "min_length": min_length,
+        "strategy": strategy and strategy.value,
+    }  # fmt: skip
+    if as_:
+        _print_request(session, as_, sources[0].name, options)
+        return
+    client = AsyncClient(lab=session.folder, timeout=timeout, retry=RetryPolicy(retry))
+    with _progress(len(sources)) as step:
+        outcomes = summarize_all(
+            client, sources, options=options, concurrency=concurrency, done=step
+        )
+    _print(outcomes, output)
+    failed = [one.error for one in outcomes if one.error]
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+class _progress:
+    """A progress bar on stderr for several inputs; nothing for a single one."""
+
+    def __init__(self, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), console=err(), transient=True, disable=total < 2,
+        )  # fmt: skip
+        self._total = total
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        self._bar.start()
+        task = self._bar.add_task("summarizing", total=self._total)
+        return lambda: self._bar.advance(task)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _print(outcomes: list[Outcome], output: Format) -> None:
+    if output is Format.JSON:
+        print_json({
+            "results": [one.as_json() for one in outcomes],
+            "failed": sum(1 for one in outcomes if one.error),
+        })  # fmt: skip
+    for one in outcomes:
+        if one.error:
+            if len(outcomes) > 1:
+                err().print(f"[bold]{one.name}[/]", highlight=False)
+            show_error(one.error)
+        elif output is Format.TEXT:
+            if len(outcomes) > 1:
+                print(f"== {one.name}")
+            print(one.summary)
+            if len(outcomes) > 1:
+                print()
+
+
+def _print_request(
+    session: Session, language: Language, name: str, options: dict[str, str | int | None]
+) -> None:
+    from llmlab.client.snippets import as_curl, as_python
+
+    url = session.load().config.gateway.url
+    snippet = as_curl if language is Language.CURL else as_python
+    print(snippet(url, Path(name), options))

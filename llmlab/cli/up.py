@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import err, out, progress, show_warning
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.engines.base import LabStatus
+
+
+class EngineName(StrEnum):
+    AUTO = "auto"
+    LOCAL = "local"
+    COMPOSE = "compose"
+
+
+def up(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Deploy this model; repeat for several."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the gateway listens on.")] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="What runs the processes.")] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Accept the reference lab's published token as well.")
+    ] = False,
+) -> None:
+    """Bring the lab up, or bring a running lab to what the configuration says."""
+    from llmlab.engines.choice import choose_engine
+    from llmlab.engines.planning import make_plan
+
+    session = Session.of(context)
+    flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value}
+    loaded = session.load(flags)
+    lab = session.lab()
+    chosen, why = choose_engine(loaded.config.engine, lab)
+    with progress("getting ready") as say:
+        say(f"engine: {chosen.name} ({why})")
+        keys = session.keys().ensure(demo_key=demo)
+        plan = make_plan(loaded.config, lab.root, say, only=model or ())
+        changed = chosen.up(plan, say)
+        status = chosen.status()
+    for warning in plan.warnings:
+        show_warning(warning)
+    if keys.has_demo:
+        show_warning(
+            "Demo mode: anybody on this machine can use the published token.\n"
+            "Fix: llmlab keys revoke 0001"
+        )
+    err().print(_headline(status, changed, chosen.name, why))
+    out().print(_what_next(status), highlight=False)
+
+
+def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:
+    did = "The lab is up" if changed else "The lab was up already; nothing changed"
+    return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}: {why})[/]"
+
+
+def _what_next(status: LabStatus) -> str:
+    stable = next(one for one in status.deployments if one.weight == 100)
+    return "\n".join((
+        f"[bold]{stable.model}[/] ({stable.runtime}) answers at {status.gateway.url}/summarize/",
+        "",
+        "Try:",
+        "  llmlab summarize FILE            a summary of a text file",
+        "  llmlab status                    what runs, and how it is",
+        f"  curl -H \"Authorization: Bearer $(llmlab token)\" {status.gateway.url}/",
+        "  llmlab down                      stop everything",
+    ))  # fmt: skip

@@ -1,0 +1,86 @@
+"""Where a client finds the lab's URL and a token."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlab.auth import Claims, KeyStore, mint
+from llmlab.config import load_config
+from llmlab.errors import AuthError
+from llmlab.lab import find_lab
+
+OWN_TTL = 600  # seconds; a client's own token is renewed when half of that is gone
+
+TokenSource = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A base URL, and a function that gives a token that is valid now."""
+
+    url: str
+    token: TokenSource
+
+
+def resolve(
+    url: str | None,
+    token: str | None,
+    lab: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials:
+    """Arguments beat LLMLAB_URL and LLMLAB_TOKEN, which beat the lab around ``lab`` or here.
+
+    Raises:
+        UsageError: something is missing and there is no lab to take it from.
+        AuthError: the token is not one line of visible ASCII, or the lab has no key.
+    """
+    environ = os.environ if environ is None else environ
+    url = url or environ.get("LLMLAB_URL")
+    token = token or environ.get("LLMLAB_TOKEN")
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise AuthError("the token holds characters that no JWT has", fix="llmlab token")
+    if url and token:
+        return Credentials(url.rstrip("/"), lambda: token)
+    found = find_lab(lab, environ)
+    if not url:
+        url = load_config(found.config_file, environ=environ).config.gateway.url
+        url = _running_url(found.state) or url
+    return Credentials(url.rstrip("/"), (lambda: token) if token else LabTokens(found.keys_file))
+
+
+class LabTokens:
+    """Mints tokens with the lab's own key, and renews them before they expire."""
+
+    def __init__(self, keys_file: Path) -> None:
+        self._store = KeyStore(keys_file)
+        self._token, self._renew_at = "", 0.0
+
+    def __call__(self) -> str:
+        if time.monotonic() >= self._renew_at:
+            claims = Claims(sub=user_name(), ttl=OWN_TTL)
+            self._token = mint(self._store.read().signing, claims)
+            self._renew_at = time.monotonic() + OWN_TTL / 2
+        return self._token
+
+
+def user_name() -> str:
+    """The default subject of a token."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid-{os.getuid()}"
+
+
+def _running_url(state: Path) -> str:
+    """The address at which the lab was last started, which may differ from lab.toml by a flag."""
+    import json
+
+    try:
+        return str(json.loads((state / "running.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,96 @@
+"""A summarize call without the I/O: what is sent, and what an answer means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from pydantic import ValidationError
+
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.service.schemas import ModelInfo, SummarizeResponse, Usage
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A summary, the model that wrote it, and what it cost. ``str()`` gives the text."""
+
+    text: str
+    model: ModelInfo
+    usage: Usage
+    request_id: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def path_for(model: str | None) -> str:
+    """The stable model's path, or that of a named one."""
+    return f"/models/{model}/summarize/" if model else "/summarize/"
+
+
+def body(
+    text: str,
+    *,
+    max_length: int | None = None,
+    min_length: int | None = None,
+    strategy: str | None = None,
+) -> dict[str, Any]:
+    """The JSON body; what is not given is left to the server's defaults."""
+    given = {"max_length": max_length, "min_length": min_length, "strategy": strategy}
+    return {"text": text} | {name: value for name, value in given.items() if value is not None}
+
+
+def summary_of(outcome: httpx2.Response | httpx2.TransportError, url: str) -> Summary:
+    """The summary in an answer.
+
+    Raises:
+        AuthError: 401 or 403.
+        UsageError: another 4xx but 429: the request has to change.
+        UpstreamError: the lab could not answer.
+    """
+    if isinstance(outcome, httpx2.TransportError):
+        raise _unreachable(outcome, url)
+    request_id = outcome.headers.get("X-Request-ID", "")
+    if outcome.status_code != 200:
+        raise _refusal(outcome, request_id)
+    try:
+        answer = SummarizeResponse.model_validate_json(outcome.content)
+    except ValidationError:
+        raise UpstreamError(
+            f"{url} answered, but not like a lab: {outcome.text[:80]!r}",
+            fix="check the URL: llmlab status",
+        ) from None
+    return Summary(answer.summary, answer.model, answer.usage, request_id)
+
+
+def _unreachable(error: httpx2.TransportError, url: str) -> UpstreamError:
+    if isinstance(error, httpx2.TimeoutException):
+        return UpstreamError(
+            f"{url} did not answer in time", fix="llmlab status; or ask with a longer --timeout"
+        )
+    return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
+
+
+def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
+    status = response.status_code
+    message = f"{status}: {_detail(response)}"
+    if request_id:
+        message += f" (request {request_id})"
+    if status in (401, 403):
+        return AuthError(
+            message, fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)"
+        )
+    if status == 429:
+        return UpstreamError(message, fix="ask less often, or raise gateway.rate_limit.rate")
+    if status < 500:
+        return UsageError(message)
+    return UpstreamError(message, fix="llmlab status; llmlab logs")
+
+
+def _detail(response: httpx2.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase or "no reason given"

@@ -1,0 +1,46 @@
+"""The equivalent of a call in other languages. A token never appears in them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmlab.client.protocol import path_for
+
+
+def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
+    """A shell command; needs curl and jq."""
+    extras = {name: value for name, value in options.items() if name != "model" and value is not None}
+    program = "{text: .}" + (f" + {json.dumps(extras)}" if extras else "")
+    source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
+    return (
+        f"jq -Rs {shlex.quote(program)}{source} |\n"
+        '  curl -sS -H "Authorization: Bearer $(llmlab token)" --json @- \\\n'
+        f"  {shlex.quote(url + path_for(options.get('model')))}"
+    )
+
+
+def as_python(url: str, file: Path, options: Mapping[str, Any]) -> str:
+    """A Python program; needs requests."""
+    extras = {name: value for name, value in options.items() if name != "model" and value is not None}
+    read = "sys.stdin.read()" if str(file) == "-" else f"open({str(file)!r}, encoding='utf-8').read()"
+    fields = "".join(f", {name!r}: {value!r}" for name, value in extras.items())
+    imports = "import subprocess, sys" if str(file) == "-" else "import subprocess"
+    return f"""\
+{imports}
+
+import requests
+
+token = subprocess.check_output(["llmlab", "token"], text=True).strip()
+text = {read}
+response = requests.post(
+    {url + path_for(options.get("model"))!r},
+    json={{"text": text{fields}}},
+    headers={{"Authorization": f"Bearer {{token}}"}},
+    timeout=150,
+)
+response.raise_for_status()
+print(response.json()["summary"])"""

@@ -1,0 +1,179 @@
+"""Merge the layers of the configuration: flag > environment > lab.toml > default."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from llmlab.config.schema import Config, Model
+from llmlab.errors import ConfigError
+
+PREFIX = "LLMLAB_"
+# Short names for what is set most often, beside LLMLAB_<PATH>.
+ALIASES = {"LLMLAB_PORT": "gateway.port"}
+# Variables of this prefix that are not part of the lab's configuration.
+OTHER_VARIABLES = {"LLMLAB_LAB", "LLMLAB_URL", "LLMLAB_TOKEN"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid configuration and, for each of its leaves, where the value came from."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+    def leaves(self) -> Iterator[tuple[str, Any, str]]:
+        """(path, value, origin) of every leaf, in the schema's order."""
+        for path, value in _flatten(self.config.model_dump()):
+            yield path, value, self.origins.get(path, "default")
+
+
+def load_config(
+    file: Path,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read and validate the configuration once.
+
+    Args:
+        file: the lab.toml.
+        flags: dotted path -> value, from the command line.
+        environ: the process environment.
+
+    Raises:
+        ConfigError: names the path of every value that is wrong, and its origin.
+    """
+    merged = _read_toml(file)
+    origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
+    layers = [
+        *((path, value, f"environment {name}") for name, path, value in _from(environ or {}, merged)),
+        *((path, value, "flag") for path, value in (flags or {}).items() if value is not None),
+    ]
+    for path, value, origin in layers:
+        _put(merged, path, value)
+        origins[path] = origin
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        raise _readable(error, origins, file) from None
+    if undefined := config.undefined_models():
+        path, name = undefined[0]
+        raise ConfigError(
+            f"{path}: no model {name!r} is defined (from {origins.get(path, 'default')})",
+            fix=f"name one of {', '.join(config.models)}, or add [models.{name}] to {file.name}",
+        )
+    return Loaded(config, origins)
+
+
+def unknown_variables(environ: Mapping[str, str], config: Config) -> list[str]:
+    """LLMLAB_* variables that set nothing, probably misspelt."""
+    known = set(_variables(config.model_dump())) | set(ALIASES) | OTHER_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {file}", fix="llmlab init .") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}", fix=f"correct {file}") from None
+
+
+def _from(environ: Mapping[str, str], raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    variables = _variables(raw)
+    for name, value in environ.items():
+        path = ALIASES.get(name) or variables.get(name)
+        if path and value:
+            yield name, path, _parsed(path, value, name)
+
+
+def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variable -> path, for every leaf that the schema has."""
+    models = raw.get("models")
+    names = list(models) if isinstance(models, dict) else list(Config().models)
+    paths = [path for path in _schema_paths(Config) if not path.startswith("models")]
+    paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
+    return {PREFIX + path.upper().replace(".", "_").replace("-", "_"): path for path in paths}
+
+
+def _schema_paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _schema_paths(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _parsed(path: str, text: str, variable: str) -> Any:
+    """A variable's text as the type that the schema wants at this path."""
+    section: type[BaseModel] = Config
+    *parents, leaf = path.split(".")
+    if parents[:1] == ["models"]:
+        section, parents = Model, []
+    for parent in parents:
+        section = section.model_fields[parent].annotation  # type: ignore[assignment]
+    field = section.model_fields[leaf]
+    if field.annotation == list[str]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return TypeAdapter(field.annotation).validate_strings(text)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(
+            f"{path}: {message}, not {text!r} (from environment {variable})",
+            fix=f"set {variable} to a valid value, or unset it",
+        ) from None
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            return  # a scalar stands where a table must be: the validation says so
+    tree[leaf] = value
+
+
+def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) -> ConfigError:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + _nearest(path)
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif not isinstance(problem["input"], dict):
+            message += f", not {problem['input']!r}"
+        origin = origins.get(path)
+        lines.append(f"{path}: {message}" + (f" (from {origin})" if origin else ""))
+    return ConfigError("\n".join(lines), fix=f"correct {file}; `llmlab config show` lists every key")
+
+
+def _nearest(path: str) -> str:
+    *parents, leaf = path.split(".")
+    place = ".".join(parents)
+    if place.startswith("models."):
+        siblings = list(Model.model_fields)
+    else:
+        known = [name for name in _schema_paths(Config) if name.startswith(place)]
+        siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]
+    match = difflib.get_close_matches(leaf, siblings, n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

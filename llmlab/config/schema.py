@@ -1,0 +1,144 @@
+"""What configs/lab.toml may say. Strict: unknown keys and wrong types are errors."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# `default` means something of its own inside an NGINX map; `live` and `ready`
+# would read like health checks in a URL.
+RESERVED_NAMES = {"default", "live", "ready"}
+SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|embedded:textrank")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RateLimit(Section):
+    """Requests per subject at the gateway; per address without a valid token."""
+
+    enabled: bool = True
+    rate: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}r/[sm]$")] = "2r/s"
+    burst: Annotated[int, Field(ge=0, le=10_000)] = 10
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until one more request is let through."""
+        count, _, unit = self.rate.partition("r/")
+        return max(1, -(-(1 if unit == "s" else 60) // int(count)))
+
+
+class Gateway(Section):
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    max_body: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[km]$")] = "1m"
+    nginx: str = ""
+    rate_limit: RateLimit = RateLimit()
+
+    @field_validator("host")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("should be an IP address such as 127.0.0.1 or 0.0.0.0") from None
+        return value
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the gateway."""
+        address = ipaddress.ip_address(self.host)
+        if address.is_unspecified:
+            address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
+        host = f"[{address}]" if address.version == 6 else str(address)
+        return f"http://{host}:{self.port}"
+
+
+class Service(Section):
+    max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 32
+
+
+class Model(Section):
+    runtime: Literal["transformers", "extractive"]
+    source: str
+    revision: str = ""
+    license: str = ""
+    max_length: Annotated[int, Field(ge=1, le=4096)] = 100
+    min_length: Annotated[int, Field(ge=0, le=4096)] = 5
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if not SOURCE.fullmatch(self.source):
+            raise ValueError(
+                f'source should be "hub:OWNER/NAME", "path:FOLDER" or "embedded:textrank", '
+                f"not {self.source!r}"
+            )
+        kind = self.source.partition(":")[0]
+        if (self.runtime == "extractive") != (kind == "embedded"):
+            raise ValueError(f"the runtime {self.runtime} cannot load {self.source!r}")
+        if kind == "hub" and not COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                "a model from the hub needs revision = the 40 hex digits of a commit, "
+                "so that what runs tomorrow is what runs today"
+            )
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
+        return self
+
+
+class Jupyter(Section):
+    port: Port = 8888
+
+
+FALCONSAI = Model(
+    runtime="transformers",
+    source="hub:Falconsai/text_summarization",
+    revision="6e505f907968c4a9360773ff57885cdc6dca4bfd",
+    license="apache-2.0",
+)
+TEXTRANK = Model(runtime="extractive", source="embedded:textrank")
+
+
+class Config(Section):
+    """The whole of configs/lab.toml."""
+
+    engine: Literal["auto", "local", "compose"] = "auto"
+    stable: str = "falconsai"
+    fallback: str = "textrank"
+    deploy: list[str] = []
+    gateway: Gateway = Gateway()
+    service: Service = Service()
+    jupyter: Jupyter = Jupyter()
+    models: dict[str, Model] = {"falconsai": FALCONSAI, "textrank": TEXTRANK}
+
+    @field_validator("models")
+    @classmethod
+    def _names_fit_urls(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name in models:
+            if not MODEL_NAME.fullmatch(name) or name in RESERVED_NAMES:
+                raise ValueError(
+                    f"{name!r} cannot be a model's name: use lower-case letters, digits and "
+                    f"hyphens, and none of {', '.join(sorted(RESERVED_NAMES))}"
+                )
+        return models
+
+    def undefined_models(self) -> list[tuple[str, str]]:
+        """(path in the configuration, name) of every model that is named but not defined."""
+        named = [("stable", self.stable)]
+        named += [("fallback", self.fallback)] if self.fallback else []
+        named += [(f"deploy.{place}", name) for place, name in enumerate(self.deploy)]
+        return [(path, name) for path, name in named if name not in self.models]

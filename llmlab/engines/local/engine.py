@@ -1,0 +1,247 @@
+"""Bring a lab up and down as supervised processes."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmlab.auth import KeyStore, demo
+from llmlab.config import Config
+from llmlab.engines import follow as following
+from llmlab.engines import probe
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan, Say
+from llmlab.engines.local.programs import (
+    API_PREFIX,
+    GATEWAY,
+    api_program,
+    gateway_plan,
+    gateway_program,
+    write_settings,
+)
+from llmlab.engines.local.record import Record
+from llmlab.engines.local.supervisor import ProcessState, Supervisor
+from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
+from llmlab.gateway import Nginx, Releases, find_nginx, render
+from llmlab.lab import Lab, private_folder
+from llmlab.processes import lab_processes, port_holder, port_is_free
+from llmlab.shell import last_lines, run
+
+READY_DEADLINE = 180.0  # a large model on a slow disk
+POLL = 0.1
+WORKER = "nobody"
+
+
+class LocalEngine:
+    """Supervised processes under .llmlab/; see ``Engine`` for the contract."""
+
+    name = "local"
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.supervisor = Supervisor(lab)
+        self.keys = KeyStore(lab.keys_file)
+        self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
+
+    # --- up and down -----------------------------------------------------------
+
+    def up(self, plan: Plan, say: Say) -> bool:
+        was_running = self.supervisor.running()
+        if not was_running:
+            self._check_port(plan.config)
+        before = Record.read(self.lab)
+        try:
+            changed = self._bring_up(plan, say, was_running, before)
+            self._wait(plan, say)
+        except BaseException:
+            # A running lab goes on with what it had; a half-started one leaves nothing behind.
+            if not was_running:
+                self.down()
+            raise
+        return changed
+
+    def _bring_up(self, plan: Plan, say: Say, was_running: bool, before: Record | None) -> bool:
+        nginx = find_nginx(plan.config.gateway.nginx)
+        self._make_folders()
+        if before and was_running and before.config["gateway"]["port"] != plan.config.gateway.port:
+            self._check_port(plan.config)
+        release_changed = self._publish(plan, nginx)
+        programs = [gateway_program(nginx, self.releases.prefix, self.releases.conf)]
+        for settings in plan.deployments:
+            file = write_settings(self.lab, settings)
+            programs.append(api_program(self.lab, settings, file))
+        record = Record.of(plan, nginx)
+        unchanged = before == record and was_running and not release_changed
+        record.write(self.lab)
+        self.supervisor.configure(programs, root=os.geteuid() == 0)
+        say("starting " + ", ".join(program.name for program in programs))
+        gateway_pid = self._state(GATEWAY).pid if was_running else None
+        self.supervisor.start()
+        if was_running and release_changed and gateway_pid == self._state(GATEWAY).pid:
+            self.supervisor.signal(GATEWAY, "HUP")
+        return not unchanged
+
+    def down(self) -> bool:
+        was_running = self.supervisor.shutdown()
+        for leftover in self.lab.runtime_dir.glob("**/*.sock"):
+            leftover.unlink(missing_ok=True)
+        return was_running
+
+    def reload_keys(self) -> bool:
+        """Have a running gateway use the keys as they are now; the deployments go on."""
+        record = Record.read(self.lab)
+        if record is None or not self.supervisor.running():
+            return False
+        plan = record.plan()
+        if not self._publish(plan, find_nginx(plan.config.gateway.nginx)):
+            return False
+        self.supervisor.signal(GATEWAY, "HUP")
+        return True
+
+    def gateway_configuration(self) -> str:
+        """All configuration files of the current release, as `nginx -T` prints them."""
+        if not self.releases.conf.exists():
+            raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
+        nginx = find_nginx()
+        return run(nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20).output
+
+    def _publish(self, plan: Plan, nginx: Nginx) -> bool:
+        keys = self.keys.read()
+        if keys.has_demo and not plan.config.gateway.loopback:
+            raise UsageError(
+                f"the published demo key would let anybody in through {plan.config.gateway.host}; "
+                "demo mode is for loopback only",
+                fix=f"llmlab keys revoke {demo.KID}, or set gateway.host to 127.0.0.1",
+            )
+        wanted = gateway_plan(
+            self.lab, plan, nginx=nginx,
+            worker_user=_worker_user(), demo_kid=demo.KID if keys.has_demo else "",
+        )  # fmt: skip
+        files = {
+            "nginx.conf": _read(self.lab.nginx_conf),
+            "llmapi.jwk": keys.gateway_jwks(),
+            **render(wanted),
+        }
+        return self.releases.publish(files, nginx)
+
+    def _make_folders(self) -> None:
+        """Create the lab's folders. NGINX's unprivileged workers, where its master is root,
+        have to reach the sockets and their temporary files, and nothing else."""
+        root = os.geteuid() == 0
+        reachable = 0o711 if root else 0o700
+        private_folder(self.lab.state)
+        private_folder(self.lab.logs)
+        runtime = self.lab.runtime_dir
+        private_folder(runtime.parent, reachable)
+        private_folder(runtime, reachable)
+        private_folder(runtime / "nginx", reachable)
+        private_folder(runtime / "nginx" / "tmp", reachable)
+        sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
+        if root:
+            os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
+
+    def _check_port(self, config: Config) -> None:
+        host, port = config.gateway.host, config.gateway.port
+        if not port_is_free(host, port):
+            raise EnvironmentFailure(
+                f"port {port} is taken by {port_holder(port)}",
+                fix=f"stop it, or choose another port: llmlab up --port {port + 1}",
+            )
+
+    # --- waiting ---------------------------------------------------------------
+
+    def _wait(self, plan: Plan, say: Say) -> None:
+        deadline = time.monotonic() + READY_DEADLINE
+        for settings in plan.deployments:
+            say(f"waiting for {settings.deployment} ({settings.model.runtime})")
+            while not probe.ready(self.lab.api_socket(settings.deployment)):
+                self._check_waiting(API_PREFIX + settings.deployment, deadline)
+        say("waiting for the gateway")
+        while not probe.gateway_healthy(plan.config.gateway.url):
+            self._check_waiting(GATEWAY, deadline)
+
+    def _check_waiting(self, program: str, deadline: float) -> None:
+        state = self._state(program).state
+        if state in ("FATAL", "EXITED"):
+            raise EnvironmentFailure(f"{program} does not start ({state})", log=self._why(program))
+        if time.monotonic() > deadline:
+            raise EnvironmentFailure(
+                f"{program} did not answer within {READY_DEADLINE:.0f} s ({state})",
+                log=self._why(program),
+            )
+        time.sleep(POLL)
+
+    def _why(self, program: str) -> str:
+        logs = (self.supervisor.error_log(program), self.supervisor.log(program))
+        return "\n".join(text for log in logs if (text := last_lines(log)))
+
+    def _state(self, program: str) -> ProcessState:
+        for process in self.supervisor.processes():
+            if process.name == program:
+                return process
+        return ProcessState(program, "STOPPED", None, 0.0, "")
+
+    # --- looking ---------------------------------------------------------------
+
+    def status(self) -> LabStatus:
+        record = Record.read(self.lab)
+        processes = {one.name: one for one in self.supervisor.processes()}
+        if record is None or not processes:
+            return LabStatus(
+                str(self.lab.root), self.name, running=False, healthy=False,
+                gateway=GatewayStatus(record.url if record else "", False, "STOPPED"),
+                warnings=self._orphans() if not processes else (),
+            )  # fmt: skip
+        deployments = tuple(
+            self._deployment(one, record, processes.get(API_PREFIX + one))
+            for one in record.deployments
+        )
+        state = processes.get(GATEWAY) or self._state(GATEWAY)
+        gateway = GatewayStatus(
+            url=record.url, healthy=probe.gateway_healthy(record.url), state=state.state,
+            nginx=record.nginx, pid=state.pid, uptime=state.uptime,
+        )  # fmt: skip
+        return LabStatus(
+            str(self.lab.root), self.name, running=True,
+            healthy=gateway.healthy and all(one.healthy for one in deployments),
+            gateway=gateway, deployments=deployments, warnings=tuple(record.warnings),
+        )  # fmt: skip
+
+    def _deployment(
+        self, name: str, record: Record, process: ProcessState | None
+    ) -> DeploymentStatus:
+        told = probe.told_by(self.lab.api_socket(name))
+        return DeploymentStatus(
+            name=name, model=told.model, model_id=told.model_id, runtime=told.runtime,
+            healthy=told.ready, weight=100 if name == record.stable else 0,
+            state=process.state if process else "STOPPED",
+            pid=process.pid if process else None, uptime=process.uptime if process else 0.0,
+            requests=told.requests,
+        )  # fmt: skip
+
+    def _orphans(self) -> tuple[str, ...]:
+        left = lab_processes(self.lab.state)
+        if not left:
+            return ()
+        return (f"{len(left)} processes run without their supervisor; llmlab down ends them",)
+
+    def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
+        return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
+
+
+def _worker_user() -> str:
+    """``user group`` for NGINX's workers, where its master runs as root; else ""."""
+    if os.geteuid() != 0:
+        return ""
+    group = grp.getgrgid(pwd.getpwnam(WORKER).pw_gid).gr_name
+    return f"{WORKER} {group}"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LlmlabError(f"{file} cannot be read: {error.strerror}", fix="llmlab init .") from None

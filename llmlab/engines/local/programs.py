@@ -1,0 +1,65 @@
+"""Which processes a plan needs: argument lists, and the files that they read."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from llmlab.engines.base import Plan
+from llmlab.engines.local.supervisor import Program
+from llmlab.files import write_atomically
+from llmlab.gateway import GatewayPlan, Nginx, Upstream
+from llmlab.lab import Lab, private_folder
+from llmlab.service.settings import Settings
+
+GATEWAY = "gateway"
+API_PREFIX = "api-"
+CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
+
+
+def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
+    command = [sys.executable, "-P", "-m", "llmlab.gateway.launch", *nginx.command(prefix, conf)]
+    return Program(GATEWAY, tuple(command), stop_signal="QUIT", priority=10)
+
+
+def api_program(lab: Lab, settings: Settings, file: Path) -> Program:
+    socket = lab.api_socket(settings.deployment)
+    command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket)]
+    return Program(API_PREFIX + settings.deployment, tuple(command), final_exit=CANNOT_LOAD)
+
+
+def write_settings(lab: Lab, settings: Settings) -> Path:
+    """Write a deployment's settings under a name that says their content.
+
+    So a changed setting changes the command line, which is how the supervisor
+    learns that the process has to be replaced.
+    """
+    folder = private_folder(lab.state / "deployments")
+    content = settings.model_dump_json(indent=1) + "\n"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    file = folder / f"{settings.deployment}-{digest}.json"
+    if not file.exists():
+        write_atomically(file, content)
+    return file
+
+
+def gateway_plan(
+    lab: Lab, plan: Plan, *, worker_user: str, demo_kid: str, nginx: Nginx
+) -> GatewayPlan:
+    gateway = plan.config.gateway
+    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    return GatewayPlan(
+        listen=f"{host}:{gateway.port}",
+        stable=plan.stable,
+        upstreams=tuple(
+            Upstream(one.deployment, (f"unix:{lab.api_socket(one.deployment)}",))
+            for one in plan.deployments
+        ),
+        rate_limit=gateway.rate_limit,
+        max_body=gateway.max_body,
+        timeout=plan.config.service.timeout,
+        worker_user=worker_user,
+        demo_kid=demo_kid,
+        load_modules=nginx.load_modules,
+    )

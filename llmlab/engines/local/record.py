@@ -1,0 +1,63 @@
+"""What was started last: enough to find a running lab, and to render its gateway again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmlab.config import Config
+from llmlab.engines.base import Plan
+from llmlab.files import write_atomically
+from llmlab.gateway import Nginx
+from llmlab.lab import Lab
+from llmlab.service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Record:
+    """A plan that was brought up. Holds no secrets."""
+
+    url: str
+    nginx: str
+    stable: str
+    config: dict[str, Any]
+    settings: list[dict[str, Any]]
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, plan: Plan, nginx: Nginx) -> Record:
+        return cls(
+            url=plan.config.gateway.url,
+            nginx=f"{nginx.version} ({nginx.origin})",
+            stable=plan.stable,
+            config=plan.config.model_dump(mode="json"),
+            settings=[one.model_dump(mode="json") for one in plan.deployments],
+            warnings=list(plan.warnings),
+        )
+
+    @classmethod
+    def read(cls, lab: Lab) -> Record | None:
+        """The last record; None if there is none, or one of another version."""
+        try:
+            record = cls(**json.loads(_file(lab).read_text(encoding="utf-8")))
+            record.plan()
+        except (OSError, ValueError, TypeError):
+            return None
+        return record
+
+    def write(self, lab: Lab) -> None:
+        write_atomically(_file(lab), json.dumps(asdict(self), indent=1) + "\n")
+
+    def plan(self) -> Plan:
+        deployments = tuple(Settings.model_validate(one, strict=False) for one in self.settings)
+        return Plan(Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings))
+
+    @property
+    def deployments(self) -> list[str]:
+        return [str(one["deployment"]) for one in self.settings]
+
+
+def _file(lab: Lab) -> Path:
+    return lab.state / "running.json"

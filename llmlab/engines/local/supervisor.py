@@ -1,0 +1,187 @@
+"""supervisord as the lab's process manager: its configuration, and talking to it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmlab.errors import EnvironmentFailure
+from llmlab.files import write_atomically
+from llmlab.lab import Lab
+from llmlab.processes import end, lab_processes
+from llmlab.shell import clean_environment, last_lines, run
+
+START_DEADLINE = 10.0
+LOG_BYTES = "10MB"
+LOG_BACKUPS = 3
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to keep running.
+
+    ``final_exit`` is an exit code after which it must not be started again.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stop_signal: str = "TERM"
+    final_exit: int | None = None
+    priority: int = 999
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What the supervisor says of a program. ``uptime`` in seconds."""
+
+    name: str
+    state: str  # STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED
+    pid: int | None
+    uptime: float
+    spawn_error: str
+
+
+class Supervisor:
+    """The supervisord of one lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.conf = lab.state / "supervisord.conf"
+        self._socket = lab.runtime_dir / "supervisor.sock"
+
+    # --- what it should run ---------------------------------------------------
+
+    def configure(self, programs: Sequence[Program], *, root: bool) -> None:
+        """Write supervisord's configuration. Nothing is started or stopped by this."""
+        lab = self._lab
+        sections = [
+            _section("supervisord", {
+                "logfile": lab.logs / "supervisord.log", "logfile_maxbytes": LOG_BYTES,
+                "logfile_backups": LOG_BACKUPS, "pidfile": lab.runtime_dir / "supervisord.pid",
+                "directory": lab.state, "umask": "077", "strip_ansi": "true",
+                **({"user": "root"} if root else {}),
+            }),
+            _section("unix_http_server", {"file": self._socket, "chmod": "0700"}),
+            _section("rpcinterface:supervisor", {
+                "supervisor.rpcinterface_factory":
+                    "supervisor.rpcinterface:make_main_rpcinterface",
+            }),
+            *(self._program(program) for program in programs),
+        ]  # fmt: skip
+        write_atomically(self.conf, "\n".join(sections))
+
+    def _program(self, program: Program) -> str:
+        log = self.log(program.name)
+        return _section(f"program:{program.name}", {
+            "command": shlex.join(program.command), "directory": self._lab.state,
+            "priority": program.priority, "startsecs": 1, "startretries": 5,
+            "autorestart": "unexpected" if program.final_exit is not None else "true",
+            **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
+            "stopsignal": program.stop_signal, "stopwaitsecs": 12, "killasgroup": "true",
+            "stdout_logfile": log, "stdout_logfile_maxbytes": LOG_BYTES,
+            "stdout_logfile_backups": LOG_BACKUPS,
+            "stderr_logfile": self.error_log(program.name),
+            "stderr_logfile_maxbytes": LOG_BYTES, "stderr_logfile_backups": LOG_BACKUPS,
+        })  # fmt: skip
+
+    def log(self, program: str) -> Path:
+        return self._lab.logs / f"{program}.log"
+
+    def error_log(self, program: str) -> Path:
+        return self._lab.logs / f"{program}.error.log"
+
+    # --- starting and stopping -------------------------------------------------
+
+    def running(self) -> bool:
+        try:
+            self._rpc().supervisor.getState()
+        except (OSError, xmlrpc.client.Error):
+            return False
+        return True
+
+    def start(self) -> None:
+        """Start supervisord, or have a running one take over the configuration."""
+        if self.running():
+            self._update()
+            return
+        end(lab_processes(self._lab.state))  # what a killed supervisor left behind
+        self._socket.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)]
+        result = run(
+            command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment()
+        )
+        deadline = time.monotonic() + START_DEADLINE
+        while not self.running():
+            if result.code != 0 or time.monotonic() > deadline:
+                raise EnvironmentFailure(
+                    "supervisord did not start",
+                    log=result.output.strip() or last_lines(self._lab.logs / "supervisord.log"),
+                )
+            time.sleep(0.05)
+
+    def _update(self) -> None:
+        """What `supervisorctl update` does: stop what changed or is gone, start what is new."""
+        rpc = self._rpc().supervisor
+        added, changed, removed = rpc.reloadConfig()[0]
+        for name in (*changed, *removed):
+            rpc.stopProcessGroup(name)
+            rpc.removeProcessGroup(name)
+        for name in (*added, *changed):
+            rpc.addProcessGroup(name)
+        for process in self.processes():
+            if process.state in ("EXITED", "FATAL", "STOPPED"):
+                with contextlib.suppress(xmlrpc.client.Fault):
+                    rpc.startProcess(process.name, False)
+
+    def shutdown(self) -> bool:
+        """Stop everything, whatever state it is in. Returns whether anything was running."""
+        found = lab_processes(self._lab.state)
+        if self.running():
+            with contextlib.suppress(OSError, xmlrpc.client.Error):
+                self._rpc().supervisor.shutdown()
+            deadline = time.monotonic() + 20
+            while self.running() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        end(lab_processes(self._lab.state))
+        return bool(found)
+
+    # --- looking ---------------------------------------------------------------
+
+    def processes(self) -> list[ProcessState]:
+        """All programs; an empty list when supervisord is not running."""
+        try:
+            told: Any = self._rpc().supervisor.getAllProcessInfo()
+        except (OSError, xmlrpc.client.Error):
+            return []
+        return [
+            ProcessState(
+                name=one["name"],
+                state=one["statename"],
+                pid=one["pid"] or None,
+                uptime=float(one["now"] - one["start"]) if one["pid"] else 0.0,
+                spawn_error=one["spawnerr"],
+            )
+            for one in told
+        ]
+
+    def signal(self, program: str, signal: str) -> None:
+        self._rpc().supervisor.signalProcess(program, signal)
+
+    def _rpc(self) -> Any:
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+
+def _section(name: str, values: dict[str, Any]) -> str:
+    # `%` starts an expansion in supervisord's configuration.
+    lines = [f"{key}={str(value).replace('%', '%%')}" for key, value in values.items()]
+    return "\n".join([f"[{name}]", *lines]) + "\n"

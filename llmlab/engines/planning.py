@@ -1,0 +1,59 @@
+"""From the configuration to a plan: which models run, and which one is stable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmlab import models
+from llmlab.config import Config
+from llmlab.engines.base import Plan, Say
+from llmlab.errors import ModelUnavailable
+from llmlab.models.sources import checked_name
+from llmlab.service.settings import Settings
+
+
+def make_plan(config: Config, lab_root: Path, say: Say, *, only: Sequence[str] = ()) -> Plan:
+    """Decide what runs, fetching models that are not on disk.
+
+    Args:
+        only: models to deploy instead of the configured ones; the stable one is
+            the configured one if it is among them, else the first.
+
+    Raises:
+        UsageError: a named model is not defined.
+        ModelUnavailable: a model cannot be had, and is not one that the fallback replaces.
+    """
+    wanted = list(dict.fromkeys(only or [config.stable, *config.deploy]))
+    for name in wanted:
+        checked_name(name, config.models)
+    stable = config.stable if config.stable in wanted else wanted[0]
+    warnings: list[str] = []
+    deployments: dict[str, Settings] = {}
+    for name in [stable, *(one for one in wanted if one != stable)]:
+        try:
+            deployments.setdefault(name, _settings(name, config, lab_root, say))
+        except ModelUnavailable as error:
+            if name != stable or not config.fallback or config.fallback == stable:
+                raise
+            fallback = config.fallback
+            warnings.append(
+                f"{stable} cannot serve: {error.message}. {fallback} answers in its place."
+                + (f"\nFix: {error.fix}" if error.fix else "")
+            )
+            deployments[fallback] = _settings(fallback, config, lab_root, say)
+    return Plan(config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings))
+
+
+def _settings(name: str, config: Config, lab_root: Path, say: Say) -> Settings:
+    model = config.models[name]
+    found = models.availability(name, model, lab_root)
+    folder = found.folder
+    if not found.ready:
+        if not model.source.startswith("hub:"):
+            raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
+        say(f"looking for {name} on the model hub")
+        folder = models.pull(name, model, lab_root, say=say)
+    return Settings(
+        deployment=name, name=name, model=model, folder=folder, service=config.service
+    )

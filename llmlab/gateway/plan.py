@@ -1,0 +1,36 @@
+"""What the gateway should do, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmlab.config import RateLimit
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A deployment as the gateway sees it: a name and the addresses of its processes.
+
+    An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
+    """
+
+    deployment: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GatewayPlan:
+    """Everything that is rendered into lab/. ``listen`` is an address with its port."""
+
+    listen: str
+    stable: str
+    upstreams: tuple[Upstream, ...]
+    rate_limit: RateLimit
+    max_body: str
+    timeout: float  # seconds that a generation may take
+    worker_user: str = ""  # "user group" of the workers, where the master is root
+    demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
+    load_modules: tuple[str, ...] = ()
+
+    def upstream(self, deployment: str) -> Upstream:
+        return next(one for one in self.upstreams if one.deployment == deployment)

@@ -1,0 +1,105 @@
+"""Configurations of the gateway as immutable releases.
+
+A release is a folder named after its content: a copy of nginx.conf, the files
+rendered beside it, and the key set. It is written aside, checked with
+``nginx -t``, and becomes ``current`` by one atomic rename of a link. So what a
+restarted NGINX reads is always a configuration that was accepted once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmlab.errors import ConfigError
+from llmlab.gateway.binary import Nginx
+from llmlab.lab import private_folder
+from llmlab.shell import run
+
+KEPT = 5  # releases that stay on disk, for a look back
+
+
+class Releases:
+    """The releases of one lab's gateway.
+
+    Args:
+        folder: where they live.
+        prefix: NGINX's prefix (``-p``): pid file and temporary files.
+    """
+
+    def __init__(self, folder: Path, prefix: Path) -> None:
+        self.folder = folder
+        self.prefix = prefix
+
+    @property
+    def current(self) -> Path:
+        return self.folder / "current"
+
+    @property
+    def conf(self) -> Path:
+        return self.current / "nginx.conf"
+
+    def publish(self, files: Mapping[str, str], nginx: Nginx) -> bool:
+        """Make ``files`` the current release, if NGINX accepts them.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            ConfigError: ``nginx -t`` rejects them; the current release stays.
+        """
+        private_folder(self.folder)
+        name = _digest(files)
+        if self.current.is_symlink() and os.readlink(self.current) == name:
+            return False
+        release = self._write(name, files)
+        self.check(release / "nginx.conf", nginx)
+        link = self.folder / f".current-{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        os.replace(link, self.current)
+        self._prune(keep=name)
+        return True
+
+    def check(self, conf: Path, nginx: Nginx) -> None:
+        """Run ``nginx -t`` on a configuration."""
+        result = run(nginx.command(self.prefix, conf, "-t", "-q"), timeout=20)
+        if result.code != 0:
+            broken = conf.parent
+            said = result.output.replace(f"{broken}/", "").strip()
+            shutil.rmtree(broken)
+            raise ConfigError(
+                "NGINX rejects the configuration, so it was not taken over",
+                fix="correct nginx.conf (or the value it names in configs/lab.toml), then llmlab up",
+                log=said,
+            )
+
+    def _write(self, name: str, files: Mapping[str, str]) -> Path:
+        staging = self.folder / f".{name}-{os.getpid()}"
+        shutil.rmtree(staging, ignore_errors=True)
+        for path, content in files.items():
+            target = staging / path
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            target.touch(mode=0o600)
+            target.write_text(content, encoding="utf-8")
+        release = self.folder / name
+        shutil.rmtree(release, ignore_errors=True)
+        staging.rename(release)
+        return release
+
+    def _prune(self, keep: str) -> None:
+        releases = [one for one in self.folder.iterdir() if one.is_dir() and not one.is_symlink()]
+        releases.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in releases[KEPT:]:
+            if old.name != keep:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        digest.update(f"{path}\0{len(content)}\0{content}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""Render the plan into the small files that nginx.conf includes from lab/. Pure."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from llmlab.gateway.plan import GatewayPlan, Upstream
+
+HEADER = "# Rendered by llmlab from configs/lab.toml; edits here are lost.\n"
+# Seconds between the API's own time limit and the gateway's, so that the API answers first.
+GRACE = 10
+HEALTH_RATE = "20r/s"
+
+
+def render(plan: GatewayPlan) -> dict[str, str]:
+    """File name (relative to nginx.conf's folder) -> content."""
+    files = {
+        "lab/main.conf": _main(plan),
+        "lab/http.conf": _http(plan),
+        "lab/upstreams.conf": _upstreams(plan),
+        "lab/server.conf": _server(plan),
+        "lab/limit_address.conf": _limit_address(plan),
+        "lab/limit_health.conf": _limit_health(plan),
+        "lab/models.conf": _models(plan),
+    }
+    rendered = {name: HEADER + text for name, text in files.items()}
+    script = resources.files("llmlab.gateway").joinpath("token.js")
+    return rendered | {"lab/token.js": script.read_text(encoding="utf-8")}
+
+
+def _main(plan: GatewayPlan) -> str:
+    lines = [f"load_module {module};" for module in plan.load_modules]
+    if plan.worker_user:
+        lines.append(f"user {plan.worker_user};")
+    return _joined(lines)
+
+
+def _http(plan: GatewayPlan) -> str:
+    limit = plan.rate_limit
+    lines = [
+        "js_import token from lab/token.js;",
+        "js_set $token_time_ok token.timeOk;",
+        f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
+        f'map "" $stable_deployment {{ default {plan.stable}; }}',
+        f'map "" $retry_after {{ default {limit.retry_after}; }}',
+        "",
+        "# An idle client connection outlives a reload by so much: none is cut mid-request.",
+        "keepalive_min_timeout 5s;",
+        "",
+        f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
+    ]
+    if limit.enabled:
+        lines += [
+            f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
+            f"limit_req_zone $binary_remote_addr zone=address:10m rate={limit.rate};",
+        ]
+    return _joined(lines)
+
+
+def _upstreams(plan: GatewayPlan) -> str:
+    blocks = [_upstream("llmapi", plan.upstream(plan.stable))]
+    blocks += [_upstream(f"model_{one.deployment}", one) for one in plan.upstreams]
+    return "\n".join(blocks)
+
+
+def _upstream(name: str, upstream: Upstream) -> str:
+    servers = "".join(f"    server {address};\n" for address in upstream.servers)
+    return f"upstream {name} {{\n{servers}    keepalive 32;\n}}\n"
+
+
+def _server(plan: GatewayPlan) -> str:
+    limit = plan.rate_limit
+    lines = [
+        f"listen {plan.listen};",
+        f"client_max_body_size {plan.max_body};",
+        f"proxy_read_timeout {plan.timeout + GRACE:g}s;",
+        f"proxy_send_timeout {plan.timeout + GRACE:g}s;",
+        "",
+        "# The token is judged before the rate limit, so that the limit can be per subject.",
+        "auth_jwt_phase preaccess;",
+        "auth_jwt_require $token_time_ok;",
+        "limit_req_status 429;",
+    ]
+    if plan.demo_kid:
+        lines += ["# Demo mode: the published token has no exp; token.js demands it of all others.",
+                  "auth_jwt_validate_exp off;"]  # fmt: skip
+    if limit.enabled:
+        lines.append(f"limit_req zone=subject burst={limit.burst} nodelay;")
+    return _joined(lines)
+
+
+def _limit_address(plan: GatewayPlan) -> str:
+    limit = plan.rate_limit
+    return f"limit_req zone=address burst={limit.burst} nodelay;\n" if limit.enabled else ""
+
+
+def _limit_health(plan: GatewayPlan) -> str:
+    return "limit_req zone=health burst=40 nodelay;\n"
+
+
+def _models(plan: GatewayPlan) -> str:
+    return "\n".join(
+        f"location /models/{one.deployment}/ {{\n"
+        f"    set $deployment {one.deployment};\n"
+        f"    proxy_pass http://model_{one.deployment}/;\n"
+        f"}}\n"
+        for one in plan.upstreams
+    )
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,128 @@
+"""A lab: a folder with configs/lab.toml, and where its run-time state lives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlab.errors import EnvironmentFailure, UsageError
+
+CONFIG = Path("configs", "lab.toml")
+# What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
+LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
+GITIGNORE = ".llmlab/\n"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The paths of one lab. Nothing here touches the disk."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / CONFIG
+
+    @property
+    def nginx_conf(self) -> Path:
+        return self.root / "nginx.conf"
+
+    @property
+    def state(self) -> Path:
+        """Run-time state, git-ignored, mode 0700: keys, logs, rendered configuration."""
+        return self.root / ".llmlab"
+
+    @property
+    def keys_file(self) -> Path:
+        return self.state / "keys" / "jwks.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Sockets and pid files. Outside the lab: a unix socket's path may have 107
+        bytes, and the gateway's workers must be able to walk to it."""
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        return Path(f"/tmp/llmlab-{os.geteuid()}") / digest
+
+    def api_socket(self, deployment: str) -> Path:
+        return self.runtime_dir / "api" / f"{deployment}.sock"
+
+    def make_state(self) -> None:
+        """Create the state folder, for its owner only."""
+        private_folder(self.state)
+
+
+def private_folder(folder: Path, mode: int = 0o700) -> Path:
+    """Create a folder of our own, or refuse one that is somebody else's.
+
+    Raises:
+        EnvironmentFailure: another user owns it, or it is a link.
+    """
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise EnvironmentFailure(
+            f"{folder} belongs to another user or is a link, so nothing secret can go there",
+            fix=f"ls -ld {folder}, then remove it or run as its owner",
+        )
+    if stat.S_IMODE(found.st_mode) != mode:
+        folder.chmod(mode)
+    return folder
+
+
+def find_lab(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Lab:
+    """The lab named by LLMLAB_LAB, or the one around ``start`` (default: here).
+
+    Raises:
+        UsageError: there is none.
+    """
+    named = (environ or {}).get("LLMLAB_LAB")
+    if named and start is None:
+        root = Path(named).expanduser().resolve()
+        if not (root / CONFIG).is_file():
+            raise UsageError(f"LLMLAB_LAB names {root}, but there is no {CONFIG} in it")
+        return Lab(root)
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG).is_file():
+            return Lab(folder)
+    raise UsageError(f"{here} is not in a lab: there is no {CONFIG}", fix="llmlab init .")
+
+
+def init_lab(root: Path) -> list[Path]:
+    """Lay out a new lab; what is already there is left alone.
+
+    Returns:
+        The files that were created, relative to ``root``.
+    """
+    source = _lab_files()
+    created = []
+    for name in LAB_FILES:
+        top = source / name
+        files = sorted(top.rglob("*")) if top.is_dir() else [top]
+        for file in files:
+            target = root / file.relative_to(source)
+            if not file.is_file() or target.exists() or "__pycache__" in file.parts:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            created.append(target.relative_to(root))
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(GITIGNORE)
+        created.append(ignore.relative_to(root))
+    return created
+
+
+def _lab_files() -> Path:
+    package = Path(__file__).parent
+    installed = package / "lab_files"
+    return installed if installed.is_dir() else package.parent

@@ -1,0 +1,58 @@
+"""A model's id is a hash of its content, so that a name can never lie about what answered."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# What a runtime reads. A model card or a sample picture is not part of a model.
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
+_CHUNK = 1 << 20
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a snapshot that make up the model, sorted by name."""
+    found = {file for pattern in MODEL_FILES for file in folder.glob(pattern)}
+    return sorted((file for file in found if file.is_file()), key=lambda file: file.name)
+
+
+def content_id(folder: Path) -> str:
+    """``sha256:<64 hex digits>`` over the names and contents of the model's files."""
+    manifest = hashlib.sha256()
+    for file in model_files(folder):
+        manifest.update(f"{file.name} {_digest(file, hashlib.sha256())}\n".encode())
+    return f"sha256:{manifest.hexdigest()}"
+
+
+def short_id(model_id: str) -> str:
+    """The first 12 digits, for people."""
+    return model_id.removeprefix("sha256:")[:12]
+
+
+def damaged_files(folder: Path) -> Iterator[Path]:
+    """Files of a hub snapshot whose content is not what the hub announced.
+
+    In the hub's cache every file is a link to a blob that is named after its
+    hash: sha256 for large files, the git object id (sha1 over a header and the
+    content) for the rest. So a download can be verified without the network.
+    """
+    for file in model_files(folder):
+        expected = file.resolve().name
+        if re.fullmatch(r"[0-9a-f]{64}", expected):
+            actual = _digest(file, hashlib.sha256())
+        elif re.fullmatch(r"[0-9a-f]{40}", expected):
+            header = f"blob {file.stat().st_size}\0".encode()
+            actual = _digest(file, hashlib.sha1(header, usedforsecurity=False))
+        else:
+            continue
+        if actual != expected:
+            yield file
+
+
+def _digest(file: Path, digest: hashlib._Hash) -> str:
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,195 @@
+"""Where a model comes from: embedded in llmlab, a local folder, or a model hub.
+
+Hub models live in the hub library's own cache (HF_HOME), so a model that is
+already on this machine is not downloaded again. HF_ENDPOINT and HF_HUB_OFFLINE
+mean what they mean there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmlab.config import Model
+from llmlab.errors import ModelUnavailable, UsageError
+from llmlab.models.identity import MODEL_FILES, damaged_files
+
+REACH_DEADLINE = 10.0  # seconds
+MODELS_EXTRA = "pip install 'llmlab[models]'"
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a model can be served from this machine's disk right now.
+
+    ``folder`` is None for an embedded model, and where ``ready`` is False.
+    """
+
+    ready: bool
+    folder: Path | None = None
+    reason: str = ""
+    fix: str = ""
+
+
+def availability(name: str, model: Model, lab_root: Path) -> Availability:
+    """Look on the disk only; never the network, never an import of torch."""
+    kind, _, where = model.source.partition(":")
+    if kind == "embedded":
+        return Availability(True)
+    if missing := _missing_packages():
+        reason = f"the packages {', '.join(missing)} are not installed"
+        return Availability(False, reason=reason, fix=MODELS_EXTRA)
+    if kind == "path":
+        folder = (lab_root / where).expanduser()
+        problem = incomplete(folder)
+        return Availability(not problem, folder if not problem else None, problem,
+                            f"correct models.{name}.source" if problem else "")  # fmt: skip
+    cached = _cached(where, model.revision)
+    if cached is None or incomplete(cached):
+        return Availability(False, reason=f"{where} is not on disk", fix=f"llmlab models pull {name}")
+    return Availability(True, cached)
+
+
+def pull(name: str, model: Model, lab_root: Path, *, say: Callable[[str], None]) -> Path | None:
+    """Make a model available: download what is missing, then verify every file.
+
+    An interrupted download is taken up where it stopped.
+
+    Returns:
+        The folder with the model's files; None for an embedded model.
+
+    Raises:
+        ModelUnavailable: not reachable within 10 s, refused, incomplete, or damaged.
+    """
+    kind, _, where = model.source.partition(":")
+    if kind == "hub":
+        if missing := _missing_packages():
+            raise ModelUnavailable(
+                f"{name} needs the packages {', '.join(missing)}", fix=MODELS_EXTRA
+            )
+        folder = _download(name, where, model.revision, say)
+        _verify(name, folder)
+        return folder
+    found = availability(name, model, lab_root)
+    if not found.ready:
+        raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
+    return found.folder
+
+
+def incomplete(folder: Path) -> str:
+    """What a folder lacks to be a model laid out like a hub snapshot; "" if nothing."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if not (folder / "config.json").is_file():
+        return f"{folder} has no config.json"
+    if not list(folder.glob("*.safetensors")):
+        return f"{folder} has no *.safetensors (other weight formats can run code and are refused)"
+    if not any((folder / tokenizer).is_file() for tokenizer in ("tokenizer.json", "spiece.model")):
+        return f"{folder} has no tokenizer.json"
+    return ""
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+
+
+def _cached(repository: str, revision: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            repository, revision=revision, local_files_only=True, allow_patterns=list(MODEL_FILES)
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
+
+
+def _download(name: str, repository: str, revision: str, say: Callable[[str], None]) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    if constants.HF_HUB_OFFLINE:
+        cached = _cached(repository, revision)
+        if cached is not None and not incomplete(cached):
+            return cached
+        raise ModelUnavailable(
+            f"{repository} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
+            fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
+        )
+    _reach(name, repository, revision)
+    say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
+    try:
+        found = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(MODEL_FILES))
+        )
+    except Exception as error:
+        raise ModelUnavailable(
+            f"the download of {repository} broke off: {_one_line(error)}",
+            fix=f"llmlab models pull {name} takes it up where it stopped",
+        ) from error
+    if problem := incomplete(found):
+        raise ModelUnavailable(f"{repository} is not complete: {problem}")
+    return found
+
+
+def _reach(name: str, repository: str, revision: str) -> None:
+    """Ask the hub for the revision, with one deadline over look-up, connect and answer."""
+    from huggingface_hub import HfApi, constants
+
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(repository, revision=revision, timeout=REACH_DEADLINE)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(REACH_DEADLINE)
+    problem = outcome[0] if outcome else f"no answer within {REACH_DEADLINE:.0f} s"
+    if problem is None:
+        return
+    why = problem if isinstance(problem, str) else _one_line(problem)
+    raise ModelUnavailable(
+        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}",
+        fix=f"llmlab models pull {name}, when the network allows it; "
+        f'or source = "path:FOLDER" in configs/lab.toml',
+    )
+
+
+def _verify(name: str, folder: Path) -> None:
+    damaged = list(damaged_files(folder))
+    if not damaged:
+        return
+    for file in damaged:
+        file.resolve().unlink()  # so that the next pull fetches it again
+    names = ", ".join(file.name for file in damaged)
+    raise ModelUnavailable(
+        f"{names} of {name} did not have the content that the hub announced, and was removed",
+        fix=f"llmlab models pull {name}",
+    )
+
+
+def checked_name(name: str, models: dict[str, Model]) -> Model:
+    """The configured model of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in models:
+        raise UsageError(
+            f"no model {name!r} is defined; defined: {', '.join(models)}",
+            fix=f"add [models.{name}] to configs/lab.toml",
+        )
+    return models[name]
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

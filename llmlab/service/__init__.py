@@ -1,0 +1,1 @@
+"""The summarization API: one process, one model. Knows nothing of CLI or engines."""

@@ -1,0 +1,73 @@
+"""Run one API process: python -m llmlab.service SETTINGS.json --uds PATH | --port N"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import uvicorn
+
+from llmlab.service.app import build_app
+from llmlab.service.settings import Settings
+
+# sysexits.h EX_CONFIG: a supervisor must not try this again until something changed.
+CANNOT_LOAD = 78
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line; lines that are JSON already (the access log) pass through."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))}
+        if record.name == "llmlab.access":
+            line |= json.loads(record.getMessage())
+        else:
+            line |= {"level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m llmlab.service")
+    parser.add_argument("settings", type=Path)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--uds", help="listen on this unix socket")
+    where.add_argument("--port", type=int, help="listen on this TCP port")
+    parser.add_argument("--host", default="127.0.0.1")
+    options = parser.parse_args()
+
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("httpx2", "transformers", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+    failed = False
+
+    def stop() -> None:
+        nonlocal failed
+        failed = True
+        server.should_exit = True
+
+    app = build_app(Settings.read(options.settings), on_load_failure=stop)
+    # The gateway keeps idle connections for 60 s; the API must not close them first.
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, uds=options.uds, host=options.host, port=options.port or 0,
+            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            timeout_keep_alive=75, timeout_graceful_shutdown=10,
+        )
+    )  # fmt: skip
+    asyncio.run(server.serve())
+    if failed:
+        sys.exit(CANNOT_LOAD)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Prometheus metrics of one API process, in a registry of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.model = Gauge(
+            "llmlab_model_info", "The model that answers; always 1.",
+            ["deployment", "model", "model_id", "runtime"], registry=registry,
+        )  # fmt: skip
+        self.ready = Gauge("llmlab_ready", "1 once the model answered a warm-up.", registry=registry)
+        self.requests = Counter(
+            "llmlab_requests", "Requests by route and status.", ["route", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "llmlab_request_seconds", "Time to answer a request.", ["route"],
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.input_tokens = Counter("llmlab_input_tokens", "Tokens read.", registry=registry)
+        self.output_tokens = Counter("llmlab_output_tokens", "Tokens written.", registry=registry)
+        self.rejected = Counter(
+            "llmlab_rejected", "Requests turned away, by reason.", ["reason"], registry=registry
+        )
+        self.waiting = Gauge(
+            "llmlab_queue_waiting", "Requests in the queue, the running one included.",
+            registry=registry,
+        )  # fmt: skip
+
+    def text(self) -> bytes:
+        """The exposition format that Prometheus scrapes."""
+        return generate_latest(self._registry)

@@ -1,0 +1,116 @@
+"""ASGI middleware, one concern each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmlab.service.metrics import Metrics
+from llmlab.service.problems import answer
+
+log = logging.getLogger("llmlab.access")
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class RequestId:
+    """Every request has an id: the client's, if it is a sane one, or a new one."""
+
+    def __init__(self, app: ASGIApp, model: str) -> None:
+        self.app, self.model = app, model
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Model"] = self.model
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+class BodyLimit:
+    """Refuses a body above the limit, announced or not, before it fills the memory."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None  # the client is gone
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self.limit:
+                refusal = answer(
+                    scope["state"]["request_id"], 413, f"The body is larger than {self.limit} bytes."
+                )
+                return await refusal(scope, receive, send)
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+class Observe:
+    """One metric observation and one log line per request; never the text itself."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            self._record(scope, status, time.perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, not the path: a client must not be able to make new series.
+        route: Any = scope.get("route")
+        name = getattr(route, "path", "unmatched")
+        self.metrics.requests.labels(name, status).inc()
+        self.metrics.seconds.labels(name).observe(seconds)
+        if name.startswith(("/health", "/metrics")) and status < 400:
+            return
+        line = {
+            "request_id": scope["state"]["request_id"],
+            "subject": Headers(scope=scope).get("x-subject", ""),
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "seconds": round(seconds, 4),
+        }
+        log.info(json.dumps(line, ensure_ascii=False))

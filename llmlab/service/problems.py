@@ -1,0 +1,96 @@
+"""Every failure leaves the API as an RFC 9457 problem document; never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from llmlab.service.schemas import PROBLEM_TYPE
+
+log = logging.getLogger("llmlab.service")
+
+
+class Problem(Exception):
+    """Raised by an endpoint to answer with a problem document."""
+
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers that turn exceptions into problem documents."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(
+    request_id: str,
+    status: int,
+    detail: str,
+    *,
+    errors: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
+    if errors:
+        body["errors"] = errors
+    return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM_TYPE)
+
+
+async def _problem(request: Request, error: Any) -> JSONResponse:
+    return answer(_id(request), error.status, error.detail, headers=error.headers)
+
+
+async def _http(request: Request, error: Any) -> JSONResponse:
+    details = {
+        400: "The body is not JSON in UTF-8.",
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} is not allowed at {request.url.path}.",
+    }
+    detail = details.get(error.status_code, str(error.detail))
+    return answer(_id(request), error.status_code, detail, headers=error.headers)
+
+
+async def _validation(request: Request, error: Any) -> JSONResponse:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        return answer(_id(request), 415, f"Send JSON: Content-Type: application/json, not {kind}.")
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        why = problems[0].get("ctx", {}).get("error", "syntax error")
+        return answer(_id(request), 400, f"The body is not valid JSON: {why}.")
+    # The offending input is left out: it may be long, or not representable in JSON.
+    errors = [
+        {
+            "path": ".".join(str(part) for part in problem["loc"][1:]) or "body",
+            "message": problem["msg"].removeprefix("Value error, "),
+        }
+        for problem in problems
+    ]
+    detail = "; ".join(f"{one['path']}: {one['message']}" for one in errors)
+    return answer(_id(request), 422, detail, errors=errors)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("request %s failed", _id(request), exc_info=error)
+    return answer(_id(request), 500, "The API failed on this request; its log says why.")
+
+
+def _id(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))

@@ -1,0 +1,92 @@
+"""The API's contract: what a request may say and what an answer holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from llmlab.runtimes.base import Strategy
+
+PROBLEM_TYPE = "application/problem+json"
+LONGEST_SUMMARY = 4096
+
+
+class SummarizeRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"text": "A long text.", "max_length": 60}]},
+    )
+
+    text: Annotated[str, Field(strict=True, description="The text to summarize.")]
+    max_length: Annotated[
+        int | None,
+        Field(strict=True, ge=1, le=LONGEST_SUMMARY,
+              description="Longest summary, in the model's tokens (extractive: words)."),
+    ] = None  # fmt: skip
+    min_length: Annotated[
+        int | None,
+        Field(strict=True, ge=0, le=LONGEST_SUMMARY,
+              description="Shortest summary, in the same unit."),
+    ] = None  # fmt: skip
+    strategy: Annotated[
+        Strategy,
+        Field(description="truncate: read the model's first window; full: read all at once."),
+    ] = Strategy.TRUNCATE
+
+    @field_validator("text")
+    @classmethod
+    def _says_something(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("the text is empty or blank")
+        return text
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> Self:
+        if None not in (self.min_length, self.max_length) and self.min_length > self.max_length:  # type: ignore[operator]
+            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
+        return self
+
+
+class ModelInfo(BaseModel):
+    """The model that really answered."""
+
+    name: str
+    id: str
+    runtime: str
+
+
+class Usage(BaseModel):
+    """In the model's tokens; words for the extractive runtime."""
+
+    input_tokens: int
+    output_tokens: int
+    truncated: bool
+
+
+class SummarizeResponse(BaseModel):
+    summary: str
+    model: ModelInfo
+    usage: Usage
+
+
+class FieldError(BaseModel):
+    path: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457: what went wrong, for machines and for people."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[FieldError] | None = None
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of the problems that an operation can answer with."""
+    content = {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}}
+    return {status: {"description": "A problem document.", "content": content} for status in statuses}

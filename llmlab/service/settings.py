@@ -1,0 +1,32 @@
+"""What one API process is told: a small JSON file, written by an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from llmlab import __version__
+from llmlab.config import Model, Service
+
+
+class Settings(BaseModel):
+    """One deployment's settings. ``folder`` is None for an embedded model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deployment: str
+    name: str
+    model: Model
+    folder: Path | None = None
+    service: Service = Service()
+    version: str = __version__
+
+    @classmethod
+    def read(cls, file: Path) -> Settings:
+        return cls.model_validate_json(file.read_bytes(), strict=False)
+
+    @property
+    def max_body(self) -> int:
+        """Bytes: a text of the longest allowed length, every character escaped."""
+        return 12 * self.service.max_text_chars + 4096
