@@ -26,6 +26,8 @@ def show(
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for path, value, where in leaves:
         shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
         table.add_row(path, shown, *([f"[dim]{where}[/]"] if origin else []))

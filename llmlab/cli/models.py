@@ -31,7 +31,9 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
         return
     from rich.table import Table
 
-    table = Table("model", "role", "runtime", "source", "ready", box=None, header_style="bold")
+    table = Table("model", "role", "runtime", box=None, header_style="bold")
+    for title in ("source", "ready"):
+        table.add_column(title, overflow="fold")
     for row in rows:
         ready = "[green]yes[/]" if row["ready"] else f"[yellow]no[/]: {row['reason']}"
         table.add_row(str(row["name"]), str(row["role"]), str(row["runtime"]),

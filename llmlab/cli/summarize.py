@@ -119,8 +119,9 @@ def _print(outcomes: list[Outcome], output: Format) -> None:
 def _print_request(
     session: Session, language: Language, name: str, options: dict[str, str | int | None]
 ) -> None:
+    from llmlab.client.credentials import resolve
     from llmlab.client.snippets import as_curl, as_python
 
-    url = session.load().config.gateway.url
+    url = resolve(None, None, session.folder).url
     snippet = as_curl if language is Language.CURL else as_python
     print(snippet(url, Path(name), options))

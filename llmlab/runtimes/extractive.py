@@ -1,10 +1,10 @@
 """The embedded model ``textrank``: a summary made of the text's own best sentences.
 
-TextRank (Mihalcea & Tarau 2004, "TextRank: Bringing Order into Texts", EMNLP): sentences
-are the nodes of a graph, their similarity is the weight of its edges, and a sentence that
-many similar sentences point to ranks high. Similarity is the cosine of TF-IDF vectors, as
-in LexRank (Erkan & Radev 2004, JAIR 22). It needs numpy and nupunkt, no weights, no
-network, reads texts of any length whole, and gives the same text the same summary.
+TextRank (Mihalcea & Tarau 2004, "TextRank: Bringing Order into Texts"): sentences are the
+nodes of a graph, similarity weighs its edges, and a sentence ranks high if sentences that
+rank high are like it. Similarity is the cosine of TF-IDF vectors, as in LexRank (Erkan &
+Radev 2004). No weights and no network: it reads texts of any length whole, and the same
+text always gives the same summary.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from nupunkt.models import load_default_model
 from llmlab.runtimes.base import Generation, Summary
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
-TOLERANCE = 1e-6  # largest change of a score in a round that ends the ranking
-MAX_ROUNDS = 100  # 0.85 ** 100 < 1e-7: the tolerance is reached before
+TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
+MAX_ROUNDS = 100  # 0.85 ** 100 < 1e-7: the tolerance is met before
 DECIMALS = 5  # of a score: equal sentences tie, whatever the order of summation
-LEANING = 0.5  # weight of a sentence that opens with a word like "it" or "later"
-DUPLICATE = 0.7  # cosine above which a sentence says what a chosen one has said
+DUPLICATE = 0.7  # the cosine above which a sentence repeats one that is chosen
+LEANING = 0.5  # the weight of a sentence that makes no sense without the one before
 
 _FUNCTION_WORDS = """
 a about after all also an and any are as at be because been before being both but by can could did
@@ -43,10 +43,7 @@ _REFERRING_WORDS = """
 also and another but he her his however it its later meanwhile nevertheless or she so such that
 their then therefore these they this those thus yet
 """
-OPENERS = frozenset(_REFERRING_WORDS.split())
-
-# A tokenizer of our own: the one that nupunkt.load() shares can be changed by any caller.
-_PUNKT = load_default_model()
+LEANING_OPENERS = frozenset(_REFERRING_WORDS.split())
 
 _CJK = (
     "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
@@ -57,16 +54,16 @@ _JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,20
 _WORD = re.compile(rf"(?=\w)[{_CJK}]|{_LETTER}+(?:{_JOINT}{_LETTER}+)*")
 
 _CJK_STOP = re.compile("[。！？｡]+[」』”’）]*")
-_BLOCK_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•] )")  # a blank line, or the next list item
-# Punkt looks at what follows each full stop up to the next space, so its time grows with the
-# square of a run without spaces. A run this long is no prose and is not searched.
+_BLOCK_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•] )")  # a blank line, or the next item of a list
+# Punkt's time grows with the square of a run without spaces; one this long is no prose.
 _UNBROKEN = re.compile(r"(?<!\S)(\S{1000,})")
+_PUNKT = load_default_model()  # not nupunkt.load(): any caller may alter the one it shares
 
 Floats = NDArray[np.float64]
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in order: the unit in which this runtime counts lengths.
+    """The words of a text in order: the unit in which this runtime counts lengths.
 
     A word may hold apostrophes, hyphens and points ("keeper's", "U.S", "3.5"); each Chinese,
     Japanese or Korean character is a word of its own.
@@ -88,13 +85,17 @@ def _split(text: str) -> Iterator[str]:
                 yield from _PUNKT.texts(part, paragraph_breaks=False)
 
 
+def _terms(sentence: list[str]) -> list[str]:
+    return [word.replace("’", "'").casefold().removesuffix("'s") for word in sentence]
+
+
 @dataclass(frozen=True, slots=True)
 class Vectors:
     """TF-IDF vectors of length 1, one row per sentence, as coordinates of the non-zeros.
 
     ``rows``, ``columns`` and ``weights`` have shape (non-zeros,); ``shape`` is (sentences,
-    terms). The matrix of similarities, X Xᵀ, has sentences² entries and is never formed:
-    every product with it is two products with X, so time and memory stay linear.
+    terms). The similarities X Xᵀ, sentences² of them, are never formed: a product with them
+    is two products with X, so that time and memory grow with the text and no faster.
     """
 
     rows: NDArray[np.intp]
@@ -103,56 +104,53 @@ class Vectors:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, texts: list[list[str]]) -> Vectors:
-        """Weigh words by TF x IDF, with the smoothed IDF ln((1 + n) / (1 + df)) + 1."""
-        content = [[term for term in map(_term, text) if term not in STOP_WORDS] for text in texts]
-        if not any(content):
-            content = [[_term(word) for word in text] for text in texts]
+    def of(cls, split: list[list[str]]) -> Vectors:
+        """Weigh the words of each sentence by TF x IDF, IDF = ln((1 + n) / (1 + df)) + 1."""
+        texts = [_terms(sentence) for sentence in split]
+        content = [[term for term in terms if term not in STOP_WORDS] for terms in texts]
+        texts = content if any(content) else texts
         vocabulary: dict[str, int] = {}
-        term_ids = [vocabulary.setdefault(t, len(vocabulary)) for text in content for t in text]
-        n, m = len(content), len(vocabulary)
-        row_ids = np.repeat(np.arange(n), [len(text) for text in content])
+        term_ids = [vocabulary.setdefault(term, len(vocabulary)) for t in texts for term in t]
+        row_ids = np.repeat(np.arange(len(texts)), [len(terms) for terms in texts])
+        n, m = len(texts), len(vocabulary)
         cells, counts = np.unique(row_ids * m + np.array(term_ids), return_counts=True)
         rows, columns = np.divmod(cells, m)
         idf = np.log((1 + n) / (1 + np.bincount(columns, minlength=m))) + 1
         weights = counts * idf[columns]
-        norms = np.sqrt(np.bincount(rows, weights**2, minlength=n))
+        norms = np.sqrt(_sums(rows, weights**2, n))
         return cls(rows, columns, weights / norms[rows], (n, m))
 
+    def times(self, mix: Floats) -> Floats:
+        """X (Xᵀ mix): each sentence's similarity to a sum of sentences, shape (sentences,)."""
+        n, m = self.shape
+        terms = _sums(self.columns, self.weights * mix[self.rows], m)
+        return _sums(self.rows, self.weights * terms[self.columns], n)
+
     def cosines(self, i: int) -> Floats:
-        """Cosine of every sentence with sentence ``i``, shape (sentences,)."""
+        """Each sentence's similarity to sentence ``i``, shape (sentences,)."""
         alone = np.zeros(self.shape[0])
         alone[i] = 1
-        return self.similarity_to(alone)
-
-    def similarity_to(self, mix: Floats) -> Floats:
-        """X (Xᵀ mix): every sentence times a weighted sum of sentences, shape (sentences,)."""
-        n, m = self.shape
-        terms = np.bincount(self.columns, self.weights * mix[self.rows], minlength=m)
-        return np.bincount(self.rows, self.weights * terms[self.columns], minlength=n)
+        return self.times(alone)
 
 
-_PLURAL = re.compile(r"(?<=\w\w[^us])s$")  # the last rule of Harman's S stemmer (1991)
-
-
-def _term(word: str) -> str:
-    return _PLURAL.sub("", word.replace("’", "'").casefold().removesuffix("'s"))
+def _sums(groups: NDArray[np.intp], values: Floats, size: int) -> Floats:
+    return np.bincount(groups, values, size).astype(np.float64, copy=False)
 
 
 def rank(vectors: Vectors) -> Floats:
-    """TextRank's score of every sentence, shape (sentences,), at most 1 on average.
+    """TextRank's score of each sentence, shape (sentences,), at most 1 on average.
 
-    score = (1 - d) + d * S (score / degree), by power iteration, where S is the similarity
-    without its diagonal and degree its row sums. A sentence like no other scores 1 - d.
+    score = (1 - d) + d * S (score / degree), by power iteration; S holds the similarities
+    without the diagonal, degree their sums. A sentence like no other scores 1 - d.
     """
     n = vectors.shape[0]
-    degree = vectors.similarity_to(np.ones(n)) - 1
+    degree = vectors.times(np.ones(n)) - 1
     # Less than this is what floating point leaves of 1 - 1, not a neighbour.
     inverse = np.divide(1.0, degree, out=np.zeros(n), where=degree > 1e-9)
     scores = np.ones(n)
     for _ in range(MAX_ROUNDS):
         share = scores * inverse
-        previous, scores = scores, 1 - DAMPING + DAMPING * (vectors.similarity_to(share) - share)
+        previous, scores = scores, 1 - DAMPING + DAMPING * (vectors.times(share) - share)
         if np.abs(scores - previous).max() < TOLERANCE:
             break
     return scores.round(DECIMALS)
@@ -163,25 +161,31 @@ def select(
 ) -> dict[int, int]:
     """Choose sentences: {index: how many of its words to keep}, in the text's order.
 
-    The best sentence is always in, cut if it must be. Others follow by score if they are
-    above average (or scraps would fill the room that is left), fit whole and say something
-    new. To reach ``min_words`` these rules are given up one after the other, in that order.
+    The best one is always in, cut if it must be. Then the best of those that say something
+    new, fit whole and are above average (lest scraps fill the room that is left), each worth
+    less the closer it is to a chosen one (MMR, Carbonell & Goldstein 1998). To reach
+    ``min_words`` any whole sentence will do, then a cut one, then a duplicate.
     """
-    average = scores.mean().round(DECIMALS)
-    closeness = np.zeros(len(lengths))  # highest cosine with a chosen sentence
+    size, average = np.array(lengths), scores.mean().round(DECIMALS)
+    closeness = np.zeros(len(lengths))  # the highest cosine with a chosen sentence
+    left = np.ones(len(lengths), dtype=bool)
     kept: dict[int, int] = {}
     room = max_words
-    for rules_given_up in range(4):
-        for i in np.argsort(-scores, kind="stable").tolist():
-            if room <= 0 or (rules_given_up and max_words - room >= min_words):
-                break
-            good = scores[i] >= average
-            whole = lengths[i] <= room or not kept
-            new = closeness[i] <= DUPLICATE
-            if i not in kept and all((good, whole, new)[rules_given_up:]):
-                kept[i] = min(lengths[i], room)
-                room -= kept[i]
-                closeness = np.maximum(closeness, vectors.cosines(i))
+    while room > 0:
+        new = left & (closeness <= DUPLICATE)
+        whole = new & (size <= room)
+        good = whole & (scores >= average)
+        enough = max_words - room >= min_words
+        choices = [good] if enough else [good, whole, new, left]
+        choice = next((c for c in choices if c.any()), None) if kept else left
+        if choice is None:
+            break
+        worth = (scores * (1 - closeness)).round(DECIMALS)
+        best = int(np.where(choice, worth, -np.inf).argmax())
+        kept[best] = min(lengths[best], room)
+        room -= kept[best]
+        left[best] = False
+        closeness = np.maximum(closeness, vectors.cosines(best))
     return dict(sorted(kept.items()))
 
 
@@ -193,7 +197,7 @@ def cut(sentence: str, length: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TextRank:
-    """The runtime of the embedded model; needs no files and holds no state.
+    """The runtime of the embedded model. It keeps no state, so any thread may call it.
 
     Args:
         max_length: Longest summary, in words, of a request that names no limit.
@@ -219,20 +223,22 @@ class TextRank:
         split = [words(sentence) for sentence in found]
         lengths = [len(sentence) for sentence in split]
         vectors = Vectors.of(split)
-        stand_alone = np.array([LEANING if w[0].casefold() in OPENERS else 1.0 for w in split])
-        kept = select(rank(vectors) * stand_alone, vectors, lengths, min(shortest, longest), longest)
+        leaning = [sentence[0].casefold() in LEANING_OPENERS for sentence in split]
+        scores = rank(vectors) * np.where(leaning, LEANING, 1)
+        kept = select(scores, vectors, lengths, min(shortest, longest), longest)
         summary = " ".join(cut(found[i], length) for i, length in kept.items())
         return Summary(summary, sum(lengths), sum(kept.values()), truncated=False)
 
 
 def identity() -> str:
-    """The model's content hash, "sha256:<64 hex digits>": all that decides a score.
+    """The model's content hash, "sha256:<64 hex digits>".
 
-    The default lengths belong to the request and are left out.
+    It covers the parameters, the word lists and the version, which stands for the code. The
+    default lengths belong to the request and are left out.
     """
     content = {
         "algorithm": ["textrank", TextRank.version],
-        "parameters": [DAMPING, TOLERANCE, MAX_ROUNDS, DECIMALS, DUPLICATE],
-        "stop_words": sorted(STOP_WORDS),
+        "parameters": [DAMPING, TOLERANCE, MAX_ROUNDS, DECIMALS, DUPLICATE, LEANING],
+        "words": [sorted(STOP_WORDS), sorted(LEANING_OPENERS)],
     }
     return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"

@@ -1,0 +1,143 @@
+"""Fixtures: real labs in temporary folders on free ports, and a tiny T5 made here."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from llmlab.auth import Claims, KeyStore, mint
+from llmlab.lab import Lab, init_lab
+
+TEXTS = Path(__file__).parent / "texts"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_env(**extra: str) -> dict[str, str]:
+    """The environment without anything that could steer llmlab or the hub library."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LLMLAB_", "HF_", "TRANSFORMERS_"))
+    }
+    return kept | extra
+
+
+@dataclass
+class LabUnderTest:
+    """A lab in a temporary folder, driven the way a person does: through the command."""
+
+    root: Path
+    port: int
+    env: dict[str, str] = field(default_factory=clean_env)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def lab(self) -> Lab:
+        return Lab(self.root)
+
+    def run(
+        self, *arguments: str, stdin: str | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command in the lab's folder; the caller looks at code and output."""
+        return subprocess.run(
+            [sys.executable, "-m", "llmlab", *arguments],
+            cwd=self.root, env=self.env | (env or {}), input=stdin, text=True,
+            capture_output=True, timeout=240,
+        )  # fmt: skip
+
+    def ok(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run the command, insist on exit code 0, and give its stdout."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"llmlab {arguments}: {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.ok(*arguments, "-o", "json"))
+
+    def token(self, sub: str = "tester", **claims: Any) -> str:
+        return mint(KeyStore(self.lab.keys_file).read().signing, Claims(sub=sub, **claims))
+
+    def client(self, sub: str = "tester") -> httpx2.Client:
+        """A plain HTTP client with a token, as any application would have."""
+        headers = {"Authorization": f"Bearer {self.token(sub)}"}
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+
+
+def configure(root: Path, port: int, **values: str) -> None:
+    """Set values in a lab's lab.toml, given as TOML text under their dotted path with ``__``."""
+    import re
+
+    file = root / "configs" / "lab.toml"
+    text = file.read_text()
+    for path, value in {"gateway__port": str(port), **values}.items():
+        *section, key = path.split("__")
+        head = f"[{'.'.join(section)}]\n" if section else ""
+        start = text.index(head) + len(head)
+        before, rest = text[:start], text[start:]
+        changed, count = re.subn(rf"(?m)^{key} = [^#\n]*", f"{key} = {value} ", rest, count=1)
+        assert count == 1, f"no {path} in lab.toml"
+        text = before + changed
+    file.write_text(text)
+
+
+@pytest.fixture(scope="session")
+def make_lab(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., LabUnderTest]]:
+    """Lay out a lab on a free port; it is brought down at the end, whatever happens.
+
+    ``values`` go into lab.toml: ``make_lab(stable='"textrank"', gateway__rate_limit__burst="3")``.
+    """
+    made: list[LabUnderTest] = []
+
+    def make(**values: str) -> LabUnderTest:
+        root = tmp_path_factory.mktemp("lab")
+        init_lab(root)
+        one = LabUnderTest(root, free_port())
+        configure(root, one.port, **({"stable": '"textrank"'} | values))
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.run("down")
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    """A running lab with the embedded model and no rate limit, shared by a module."""
+    one = make_lab(gateway__rate_limit__enabled="false")
+    one.ok("up")
+    return one
+
+
+@pytest.fixture(scope="session")
+def article() -> str:
+    """A text of more than 1,000 words."""
+    return (TEXTS / "lighthouses.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
+    """A T5 of some 100 kB with a tokenizer of its own, laid out like a hub snapshot."""
+    from tests.tiny import make_tiny_t5
+
+    return make_tiny_t5(tmp_path_factory.mktemp("tiny-t5"), article)
