@@ -56,9 +56,3 @@ class UpstreamError(LlmlabError):
 
 class ModelUnavailable(UpstreamError):
     """A configured model is not on disk and cannot be fetched, or cannot be run here."""
-
-
-class GateFailed(LlmlabError):
-    """A gate or threshold was not met."""
-
-    exit_code = 8

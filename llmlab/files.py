@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> Non
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -50,7 +50,7 @@ class Lab:
         """Sockets and pid files. Outside the lab: a unix socket's path may have 107
         bytes, and the gateway's workers must be able to walk to it."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
-        return Path(f"/tmp/llmlab-{os.geteuid()}") / digest
+        return Path(f"/tmp/llmlab-{os.geteuid()}") / digest  # noqa: S108  see private_folder
 
     def api_socket(self, deployment: str) -> Path:
         return self.runtime_dir / "api" / f"{deployment}.sock"

@@ -43,9 +43,8 @@ def lab_processes(state: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cwd() == str(state) and any(
-                mark in part for part in process.cmdline() for mark in _OURS
-            ):
+            said = " ".join(process.cmdline())
+            if process.cwd() == str(state) and any(mark in said for mark in _OURS):
                 found.append(process)
     return found
 
@@ -79,7 +78,8 @@ def port_holder(port: int) -> str:
     """``name (pid N)`` of the process that listens on a TCP port, as far as we may see it."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr and connection.laddr.port == port:
                 if connection.pid is None:
                     break
                 process = psutil.Process(connection.pid)

@@ -50,7 +50,7 @@ class Key:
 
     @property
     def symmetric(self) -> bool:
-        return self.jwk["kty"] == "oct"
+        return str(self.jwk["kty"]) == "oct"
 
     @property
     def is_demo(self) -> bool:

@@ -53,11 +53,16 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
     """Sign a token (compact JWS) that expires ``claims.ttl`` seconds from now."""
     import jwt
 
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in claims.sub) or len(claims.sub) > 256:
+    if (
+        any(ord(letter) < 32 or ord(letter) == 127 for letter in claims.sub)
+        or len(claims.sub) > 256
+    ):
         raise UsageError("a subject is at most 256 characters, none of them a control character")
     clash = RESERVED_CLAIMS & claims.extra.keys()
     if clash:
-        raise UsageError(f"--claim cannot set {', '.join(sorted(clash))}: there is an option for it")
+        raise UsageError(
+            f"--claim cannot set {', '.join(sorted(clash))}: there is an option for it"
+        )
     issued = int(time.time() if now is None else now)
     optional = {"name": claims.name, "iss": claims.iss, "aud": claims.aud}
     payload = {
@@ -83,7 +88,9 @@ def describe(token: str, keys: KeySet) -> Explained:
         header = jwt.get_unverified_header(token)
         claims = jwt.decode(token, options={"verify_signature": False})
     except jwt.PyJWTError as error:
-        raise AuthError(f"this is not a JWT: {error}", fix="llmlab token | llmlab token --decode -")
+        raise AuthError(
+            f"this is not a JWT: {error}", fix="llmlab token | llmlab token --decode -"
+        ) from None
     valid, reason = _verdict(token, header, keys)
     return Explained(header, claims, valid, reason, _expiry(claims))
 
@@ -109,6 +116,6 @@ def _expiry(claims: Mapping[str, Any]) -> str:
     exp = claims.get("exp")
     if not isinstance(exp, int | float) or isinstance(exp, bool):
         return "never"
-    left = exp - time.time()
     when = datetime.fromtimestamp(exp, UTC).isoformat(timespec="seconds")
-    return f"{when} ({'in' if left >= 0 else 'expired'} {abs(left):.0f} s{'' if left >= 0 else ' ago'})"
+    left = round(exp - time.time())
+    return f"{when} (in {left} s)" if left >= 0 else f"{when} (expired {-left} s ago)"

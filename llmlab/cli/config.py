@@ -21,7 +21,9 @@ def show(
     """Show every value: flag > environment > lab.toml > default."""
     leaves = list(Session.of(context).load().leaves())
     if output is Format.JSON:
-        print_json([{"path": path, "value": value, "origin": where} for path, value, where in leaves])
+        print_json(
+            [{"path": path, "value": value, "origin": where} for path, value, where in leaves]
+        )
         return
     from rich.table import Table
 

@@ -28,7 +28,9 @@ def doctor(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
             if check.fix and check.verdict is not Verdict.OK:
-                console.print(f"     [green]Fix:[/] {escape(check.fix)}", highlight=False, soft_wrap=True)
+                console.print(
+                    f"     [green]Fix:[/] {escape(check.fix)}", highlight=False, soft_wrap=True
+                )
     if output is Format.JSON:
         print_json([asdict(check) for check in checks])
     if any(check.verdict is Verdict.FAIL for check in checks):

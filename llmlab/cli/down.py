@@ -11,6 +11,4 @@ def down(context: typer.Context) -> None:
     engine = Session.of(context).engine()
     with progress("stopping"):
         was_running = engine.down()
-    err().print(
-        "[bold green]✓[/] The lab is down." if was_running else "Nothing was running."
-    )
+    err().print("[bold green]✓[/] The lab is down." if was_running else "Nothing was running.")

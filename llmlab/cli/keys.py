@@ -8,7 +8,9 @@ import typer
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
 from llmlab.cli.session import Session
 
-app = typer.Typer(help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(
+    help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True
+)
 
 
 class Alg(StrEnum):
@@ -19,9 +21,13 @@ class Alg(StrEnum):
 
 
 AlgOption = Annotated[
-    Alg, typer.Option("--alg", case_sensitive=False, help="HS256 is symmetric; the gateway gets only "
-                      "public keys of the others.")
-]  # fmt: skip
+    Alg,
+    typer.Option(
+        "--alg",
+        case_sensitive=False,
+        help="HS256 is symmetric; of the others the gateway gets public keys only.",
+    ),
+]
 DEMO_WARNING = (
     "The reference lab's key is public: with it anybody on this machine can use the lab. "
     "It works on loopback only.\nFix: llmlab keys revoke 0001"
@@ -122,7 +128,7 @@ def show(
 
     if not public:
         raise UsageError(
-            "secrets are not printed; they are in the lab's key file, which only its owner can read",
+            "secrets are not printed; they are in the key file, which its owner can read",
             fix="llmlab keys show --public",
         )
     print_json({"keys": [key.public() for key in Session.of(context).keys().read().keys]})

@@ -18,7 +18,9 @@ REFRESH = 1.0  # seconds
 
 def status(
     context: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep looking; Ctrl-C ends.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep looking; Ctrl-C ends.")
+    ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""

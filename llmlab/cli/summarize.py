@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +28,10 @@ class StrategyName(StrEnum):
 def summarize(
     context: typer.Context,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE|DIR|-...", help="Text files, folders of them, or - for stdin.")
+        list[str],
+        typer.Argument(
+            metavar="FILE|DIR|-...", help="Text files, folders of them, or - for stdin."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="This deployment; default: the stable one.")
@@ -76,25 +81,18 @@ def summarize(
         raise typer.Exit(failed[0].exit_code)
 
 
-class _progress:
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A progress bar on stderr for several inputs; nothing for a single one."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    def __init__(self, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TimeElapsedColumn(), console=err(), transient=True, disable=total < 2,
-        )  # fmt: skip
-        self._total = total
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        self._bar.start()
-        task = self._bar.add_task("summarizing", total=self._total)
-        return lambda: self._bar.advance(task)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=err(), transient=True, disable=total < 2,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("summarizing", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _print(outcomes: list[Outcome], output: Format) -> None:

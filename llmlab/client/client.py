@@ -75,9 +75,7 @@ class Client(_Base):
             UsageError: the text or a parameter was refused.
             UpstreamError: no answer within the timeout and the retry policy.
         """
-        body = protocol.body(
-            text, max_length=max_length, min_length=min_length, strategy=strategy
-        )
+        body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         attempts = self._retry.attempts()
         while True:
             outcome = self._try(protocol.path_for(model), body)
@@ -119,9 +117,7 @@ class AsyncClient(_Base):
         strategy: str | None = None,
     ) -> Summary:
         """See ``Client.summarize``."""
-        body = protocol.body(
-            text, max_length=max_length, min_length=min_length, strategy=strategy
-        )
+        body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         attempts = self._retry.attempts()
         while True:
             outcome = await self._try(protocol.path_for(model), body)

@@ -80,7 +80,8 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
         message += f" (request {request_id})"
     if status in (401, 403):
         return AuthError(
-            message, fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)"
+            message,
+            fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)",
         )
     if status == 429:
         return UpstreamError(message, fix="ask less often, or raise gateway.rate_limit.rate")

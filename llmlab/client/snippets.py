@@ -13,7 +13,9 @@ from llmlab.client.protocol import path_for
 
 def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
     """A shell command; needs curl and jq."""
-    extras = {name: value for name, value in options.items() if name != "model" and value is not None}
+    extras = {
+        name: value for name, value in options.items() if name != "model" and value is not None
+    }
     program = "{text: .}" + (f" + {json.dumps(extras)}" if extras else "")
     source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
     return (
@@ -25,8 +27,12 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
 
 def as_python(url: str, file: Path, options: Mapping[str, Any]) -> str:
     """A Python program; needs requests."""
-    extras = {name: value for name, value in options.items() if name != "model" and value is not None}
-    read = "sys.stdin.read()" if str(file) == "-" else f"open({str(file)!r}, encoding='utf-8').read()"
+    extras = {
+        name: value for name, value in options.items() if name != "model" and value is not None
+    }
+    read = (
+        "sys.stdin.read()" if str(file) == "-" else f"open({str(file)!r}, encoding='utf-8').read()"
+    )
     fields = "".join(f", {name!r}: {value!r}" for name, value in extras.items())
     imports = "import subprocess, sys" if str(file) == "-" else "import subprocess"
     return f"""\

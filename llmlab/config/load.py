@@ -53,7 +53,10 @@ def load_config(
     merged = _read_toml(file)
     origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
     layers = [
-        *((path, value, f"environment {name}") for name, path, value in _from(environ or {}, merged)),
+        *(
+            (path, value, f"environment {name}")
+            for name, path, value in _from(environ or {}, merged)
+        ),
         *((path, value, "flag") for path, value in (flags or {}).items() if value is not None),
     ]
     for path, value, origin in layers:
@@ -125,7 +128,8 @@ def _parsed(path: str, text: str, variable: str) -> Any:
     if field.annotation == list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
-        return TypeAdapter(field.annotation).validate_strings(text)
+        annotation: Any = field.annotation
+        return TypeAdapter(annotation).validate_strings(text)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise ConfigError(
@@ -164,7 +168,9 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
             message += f", not {problem['input']!r}"
         origin = origins.get(path)
         lines.append(f"{path}: {message}" + (f" (from {origin})" if origin else ""))
-    return ConfigError("\n".join(lines), fix=f"correct {file}; `llmlab config show` lists every key")
+    return ConfigError(
+        "\n".join(lines), fix=f"correct {file}; `llmlab config show` lists every key"
+    )
 
 
 def _nearest(path: str) -> str:

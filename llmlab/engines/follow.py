@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +27,8 @@ def _appended(logs: list[Path]) -> Iterator[str]:
     """Lines as they are written; a log that was rotated is opened anew."""
     open_files: dict[Path, IO[str]] = {}
     for log in logs:
-        file = log.open(errors="replace")
-        file.seek(0, 2)
-        open_files[log] = file
+        open_files[log] = log.open(errors="replace")
+        open_files[log].seek(0, os.SEEK_END)
     while True:
         quiet = True
         for log, file in open_files.items():
@@ -43,6 +43,4 @@ def _appended(logs: list[Path]) -> Iterator[str]:
 
 
 def _inode(file: IO[str]) -> int:
-    import os
-
     return os.fstat(file.fileno()).st_ino

@@ -54,6 +54,4 @@ def _settings(name: str, config: Config, lab_root: Path, say: Say) -> Settings:
             raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
         say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say)
-    return Settings(
-        deployment=name, name=name, model=model, folder=folder, service=config.service
-    )
+    return Settings(deployment=name, name=name, model=model, folder=folder, service=config.service)

@@ -42,39 +42,45 @@ class Releases:
     def conf(self) -> Path:
         return self.current / "nginx.conf"
 
-    def publish(self, files: Mapping[str, str], nginx: Nginx) -> bool:
-        """Make ``files`` the current release, if NGINX accepts them.
+    def stage(self, files: Mapping[str, str], nginx: Nginx) -> str:
+        """Write a release and have NGINX check it; nothing that runs is touched.
 
         Returns:
-            Whether anything changed.
+            The release's name, for ``activate``.
 
         Raises:
-            ConfigError: ``nginx -t`` rejects them; the current release stays.
+            ConfigError: ``nginx -t`` rejects it.
         """
         private_folder(self.folder)
         name = _digest(files)
-        if self.current.is_symlink() and os.readlink(self.current) == name:
+        if self.active() != name:
+            self._check(self._write(name, files), nginx)
+        return name
+
+    def activate(self, name: str) -> bool:
+        """Make a staged release the current one. Returns whether that changed anything."""
+        if self.active() == name:
             return False
-        release = self._write(name, files)
-        self.check(release / "nginx.conf", nginx)
         link = self.folder / f".current-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(name)
-        os.replace(link, self.current)
+        link.replace(self.current)
         self._prune(keep=name)
         return True
 
-    def check(self, conf: Path, nginx: Nginx) -> None:
-        """Run ``nginx -t`` on a configuration."""
-        result = run(nginx.command(self.prefix, conf, "-t", "-q"), timeout=20)
+    def active(self) -> str:
+        """Name of the current release; "" before there was one."""
+        return self.current.readlink().name if self.current.is_symlink() else ""
+
+    def _check(self, release: Path, nginx: Nginx) -> None:
+        command = nginx.command(self.prefix, release / "nginx.conf", "-t", "-q")
+        result = run(command, timeout=20)
         if result.code != 0:
-            broken = conf.parent
-            said = result.output.replace(f"{broken}/", "").strip()
-            shutil.rmtree(broken)
+            shutil.rmtree(release)
             raise ConfigError(
                 "NGINX rejects the configuration, so it was not taken over",
-                fix="correct nginx.conf (or the value it names in configs/lab.toml), then llmlab up",
-                log=said,
+                fix="correct nginx.conf, or the value in configs/lab.toml; then llmlab up",
+                log=result.output.replace(f"{release}/", "").strip(),
             )
 
     def _write(self, name: str, files: Mapping[str, str]) -> Path:

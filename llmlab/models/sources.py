@@ -50,7 +50,9 @@ def availability(name: str, model: Model, lab_root: Path) -> Availability:
                             f"correct models.{name}.source" if problem else "")  # fmt: skip
     cached = _cached(where, model.revision)
     if cached is None or incomplete(cached):
-        return Availability(False, reason=f"{where} is not on disk", fix=f"llmlab models pull {name}")
+        return Availability(
+            False, reason=f"{where} is not on disk", fix=f"llmlab models pull {name}"
+        )
     return Availability(True, cached)
 
 

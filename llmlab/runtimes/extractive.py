@@ -27,7 +27,7 @@ TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranki
 MAX_ROUNDS = 100  # 0.85 ** 100 < 1e-7: the tolerance is met before
 DECIMALS = 5  # of a score: equal sentences tie, whatever the order of summation
 DUPLICATE = 0.7  # the cosine above which a sentence repeats one that is chosen
-LEANING = 0.5  # the weight of a sentence that makes no sense without the one before
+DEPENDENT = 0.1  # the weight of a sentence that does not stand on its own
 
 _FUNCTION_WORDS = """
 a about after all also an and any are as at be because been before being both but by can could did
@@ -43,7 +43,7 @@ _REFERRING_WORDS = """
 also and another but he her his however it its later meanwhile nevertheless or she so such that
 their then therefore these they this those thus yet
 """
-LEANING_OPENERS = frozenset(_REFERRING_WORDS.split())
+OPENERS = frozenset(_REFERRING_WORDS.split())  # of a sentence that leans on the one before
 
 _CJK = (
     "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
@@ -82,7 +82,13 @@ def _split(text: str) -> Iterator[str]:
             if _UNBROKEN.match(part):
                 yield part
             else:
-                yield from _PUNKT.texts(part, paragraph_breaks=False)
+                yield from _PUNKT.texts(part)
+
+
+def stands_alone(sentence: str) -> bool:
+    """Whether a sentence is one (not a heading or an item) and makes sense without another."""
+    ended = sentence.rstrip("\"'”’」』）)]*").endswith(tuple(".!?…。！？｡"))
+    return ended and words(sentence)[0].casefold() not in OPENERS
 
 
 def _terms(sentence: list[str]) -> list[str]:
@@ -164,7 +170,8 @@ def select(
     The best one is always in, cut if it must be. Then the best of those that say something
     new, fit whole and are above average (lest scraps fill the room that is left), each worth
     less the closer it is to a chosen one (MMR, Carbonell & Goldstein 1998). To reach
-    ``min_words`` any whole sentence will do, then a cut one, then a duplicate.
+    ``min_words`` any whole sentence will do, then a cut one, then a duplicate; but a summary
+    never exceeds ``max_words``.
     """
     size, average = np.array(lengths), scores.mean().round(DECIMALS)
     closeness = np.zeros(len(lengths))  # the highest cosine with a chosen sentence
@@ -223,9 +230,9 @@ class TextRank:
         split = [words(sentence) for sentence in found]
         lengths = [len(sentence) for sentence in split]
         vectors = Vectors.of(split)
-        leaning = [sentence[0].casefold() in LEANING_OPENERS for sentence in split]
-        scores = rank(vectors) * np.where(leaning, LEANING, 1)
-        kept = select(scores, vectors, lengths, min(shortest, longest), longest)
+        weights = [1 if stands_alone(sentence) else DEPENDENT for sentence in found]
+        scores = rank(vectors) * np.array(weights)
+        kept = select(scores, vectors, lengths, shortest, longest)
         summary = " ".join(cut(found[i], length) for i, length in kept.items())
         return Summary(summary, sum(lengths), sum(kept.values()), truncated=False)
 
@@ -238,7 +245,7 @@ def identity() -> str:
     """
     content = {
         "algorithm": ["textrank", TextRank.version],
-        "parameters": [DAMPING, TOLERANCE, MAX_ROUNDS, DECIMALS, DUPLICATE, LEANING],
-        "words": [sorted(STOP_WORDS), sorted(LEANING_OPENERS)],
+        "parameters": [DAMPING, TOLERANCE, MAX_ROUNDS, DECIMALS, DUPLICATE, DEPENDENT],
+        "words": [sorted(STOP_WORDS), sorted(OPENERS)],
     }
     return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"

@@ -73,7 +73,9 @@ class Seq2Seq:
     def decoding(self, generation: Generation) -> dict[str, Any]:
         """The keyword arguments of ``generate()`` for one request."""
         asked = {"max_length": generation.max_length, "min_length": generation.min_length}
-        merged = self._decoding | {name: value for name, value in asked.items() if value is not None}
+        merged = self._decoding | {
+            name: value for name, value in asked.items() if value is not None
+        }
         merged["min_length"] = min(merged["min_length"], merged["max_length"])
         return merged
 

@@ -14,9 +14,14 @@ class Metrics:
             "llmlab_model_info", "The model that answers; always 1.",
             ["deployment", "model", "model_id", "runtime"], registry=registry,
         )  # fmt: skip
-        self.ready = Gauge("llmlab_ready", "1 once the model answered a warm-up.", registry=registry)
+        self.ready = Gauge(
+            "llmlab_ready", "1 once the model answered a warm-up.", registry=registry
+        )
         self.requests = Counter(
-            "llmlab_requests", "Requests by route and status.", ["route", "status"], registry=registry
+            "llmlab_requests",
+            "Requests by route and status.",
+            ["route", "status"],
+            registry=registry,
         )
         self.seconds = Histogram(
             "llmlab_request_seconds", "Time to answer a request.", ["route"],

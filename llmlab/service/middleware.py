@@ -60,7 +60,9 @@ class BodyLimit:
             more = message.get("more_body", False)
             if len(body) > self.limit:
                 refusal = answer(
-                    scope["state"]["request_id"], 413, f"The body is larger than {self.limit} bytes."
+                    scope["state"]["request_id"],
+                    413,
+                    f"The body is larger than {self.limit} bytes.",
                 )
                 return await refusal(scope, receive, send)
         sent = False

@@ -20,7 +20,9 @@ log = logging.getLogger("llmlab.service")
 class Problem(Exception):
     """Raised by an endpoint to answer with a problem document."""
 
-    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
 

@@ -48,7 +48,7 @@ class GenerationQueue:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self._timeout)
         finally:
-            job.cancel()  # of no effect once it runs; keeps a request nobody waits for from starting
+            job.cancel()  # keeps a request that nobody waits for from starting
             self.waiting -= 1
 
     def close(self) -> None:

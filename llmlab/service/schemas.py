@@ -89,4 +89,6 @@ class ProblemDocument(BaseModel):
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the problems that an operation can answer with."""
     content = {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}}
-    return {status: {"description": "A problem document.", "content": content} for status in statuses}
+    return {
+        status: {"description": "A problem document.", "content": content} for status in statuses
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -23,14 +24,15 @@ from llmlab.engines.local.programs import (
     write_settings,
 )
 from llmlab.engines.local.record import Record
-from llmlab.engines.local.supervisor import ProcessState, Supervisor
+from llmlab.engines.local.supervisor import ProcessState, Program, Supervisor
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.gateway import Nginx, Releases, find_nginx, render
 from llmlab.lab import Lab, private_folder
 from llmlab.processes import lab_processes, port_holder, port_is_free
 from llmlab.shell import last_lines, run
 
-READY_DEADLINE = 180.0  # a large model on a slow disk
+READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
+GATEWAY_DEADLINE = 20.0
 POLL = 0.1
 WORKER = "nobody"
 
@@ -49,40 +51,60 @@ class LocalEngine:
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
-        was_running = self.supervisor.running()
-        if not was_running:
+        running = self.supervisor.running()
+        before = Record.read(self.lab) if running else None
+        if not running:
+            self.supervisor.end_orphans()
+        if before is None or before.url != plan.config.gateway.url:
             self._check_port(plan.config)
-        before = Record.read(self.lab)
         try:
-            changed = self._bring_up(plan, say, was_running, before)
-            self._wait(plan, say)
+            return self._bring_up(plan, before, say)
         except BaseException:
-            # A running lab goes on with what it had; a half-started one leaves nothing behind.
-            if not was_running:
-                self.down()
+            if before is None:
+                self.down()  # a half-started lab leaves nothing behind
+            else:
+                with contextlib.suppress(LlmlabError):  # a running one goes on as it was
+                    self._bring_up(before.plan(), before, say)
             raise
-        return changed
 
-    def _bring_up(self, plan: Plan, say: Say, was_running: bool, before: Record | None) -> bool:
+    def _bring_up(self, plan: Plan, before: Record | None, say: Say) -> bool:
+        """Start what is new, wait for it, move the gateway over, then stop what is gone."""
         nginx = find_nginx(plan.config.gateway.nginx)
         self._make_folders()
-        if before and was_running and before.config["gateway"]["port"] != plan.config.gateway.port:
-            self._check_port(plan.config)
-        release_changed = self._publish(plan, nginx)
-        programs = [gateway_program(nginx, self.releases.prefix, self.releases.conf)]
-        for settings in plan.deployments:
-            file = write_settings(self.lab, settings)
-            programs.append(api_program(self.lab, settings, file))
+        release = self.releases.stage(self._gateway_files(plan, nginx), nginx)
+        if before is None:
+            self.releases.activate(release)
+        wanted = self._programs(plan, nginx)
+        names = {program.name for program in wanted}
+        old = (
+            [one for one in self._programs(before.plan(), nginx) if one.name not in names]
+            if before
+            else []
+        )
+        say("starting " + ", ".join(sorted(names)))
+        self.supervisor.apply([*wanted, *old])
+        self._wait_for_deployments(plan, say)
+        moved = self._move_gateway(release)
+        self._wait_for_gateway(plan, say)
+        if old:
+            self.supervisor.apply(wanted)
         record = Record.of(plan, nginx)
-        unchanged = before == record and was_running and not release_changed
         record.write(self.lab)
-        self.supervisor.configure(programs, root=os.geteuid() == 0)
-        say("starting " + ", ".join(program.name for program in programs))
-        gateway_pid = self._state(GATEWAY).pid if was_running else None
-        self.supervisor.start()
-        if was_running and release_changed and gateway_pid == self._state(GATEWAY).pid:
-            self.supervisor.signal(GATEWAY, "HUP")
-        return not unchanged
+        return moved or record != before
+
+    def _programs(self, plan: Plan, nginx: Nginx) -> list[Program]:
+        gateway = gateway_program(nginx, self.releases.prefix, self.releases.conf)
+        return [gateway, *(
+            api_program(self.lab, settings, write_settings(self.lab, settings))
+            for settings in plan.deployments
+        )]  # fmt: skip
+
+    def _move_gateway(self, release: str) -> bool:
+        """Make a staged release the one that runs. A gateway that runs it already is left alone."""
+        if not self.releases.activate(release):
+            return False
+        self.supervisor.signal(GATEWAY, "HUP")
+        return True
 
     def down(self) -> bool:
         was_running = self.supervisor.shutdown()
@@ -96,19 +118,19 @@ class LocalEngine:
         if record is None or not self.supervisor.running():
             return False
         plan = record.plan()
-        if not self._publish(plan, find_nginx(plan.config.gateway.nginx)):
-            return False
-        self.supervisor.signal(GATEWAY, "HUP")
-        return True
+        nginx = find_nginx(plan.config.gateway.nginx)
+        return self._move_gateway(self.releases.stage(self._gateway_files(plan, nginx), nginx))
 
     def gateway_configuration(self) -> str:
         """All configuration files of the current release, as `nginx -T` prints them."""
         if not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
         nginx = find_nginx()
-        return run(nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20).output
+        return run(
+            nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
+        ).output
 
-    def _publish(self, plan: Plan, nginx: Nginx) -> bool:
+    def _gateway_files(self, plan: Plan, nginx: Nginx) -> dict[str, str]:
         keys = self.keys.read()
         if keys.has_demo and not plan.config.gateway.loopback:
             raise UsageError(
@@ -120,12 +142,11 @@ class LocalEngine:
             self.lab, plan, nginx=nginx,
             worker_user=_worker_user(), demo_kid=demo.KID if keys.has_demo else "",
         )  # fmt: skip
-        files = {
+        return {
             "nginx.conf": _read(self.lab.nginx_conf),
             "llmapi.jwk": keys.gateway_jwks(),
             **render(wanted),
         }
-        return self.releases.publish(files, nginx)
 
     def _make_folders(self) -> None:
         """Create the lab's folders. NGINX's unprivileged workers, where its master is root,
@@ -153,13 +174,16 @@ class LocalEngine:
 
     # --- waiting ---------------------------------------------------------------
 
-    def _wait(self, plan: Plan, say: Say) -> None:
+    def _wait_for_deployments(self, plan: Plan, say: Say) -> None:
         deadline = time.monotonic() + READY_DEADLINE
         for settings in plan.deployments:
             say(f"waiting for {settings.deployment} ({settings.model.runtime})")
             while not probe.ready(self.lab.api_socket(settings.deployment)):
                 self._check_waiting(API_PREFIX + settings.deployment, deadline)
+
+    def _wait_for_gateway(self, plan: Plan, say: Say) -> None:
         say("waiting for the gateway")
+        deadline = time.monotonic() + GATEWAY_DEADLINE
         while not probe.gateway_healthy(plan.config.gateway.url):
             self._check_waiting(GATEWAY, deadline)
 
@@ -169,7 +193,7 @@ class LocalEngine:
             raise EnvironmentFailure(f"{program} does not start ({state})", log=self._why(program))
         if time.monotonic() > deadline:
             raise EnvironmentFailure(
-                f"{program} did not answer within {READY_DEADLINE:.0f} s ({state})",
+                f"{program} did not answer in time ({state})",
                 log=self._why(program),
             )
         time.sleep(POLL)

@@ -52,7 +52,9 @@ class Record:
 
     def plan(self) -> Plan:
         deployments = tuple(Settings.model_validate(one, strict=False) for one in self.settings)
-        return Plan(Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings))
+        return Plan(
+            Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings)
+        )
 
     @property
     def deployments(self) -> list[str]:

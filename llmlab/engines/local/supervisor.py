@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -58,15 +59,22 @@ class Supervisor:
 
     # --- what it should run ---------------------------------------------------
 
-    def configure(self, programs: Sequence[Program], *, root: bool) -> None:
-        """Write supervisord's configuration. Nothing is started or stopped by this."""
+    def apply(self, programs: Sequence[Program]) -> None:
+        """Have exactly these programs running: start what is new or changed, stop the rest."""
+        self._write(programs)
+        if self.running():
+            self._update()
+        else:
+            self._start()
+
+    def _write(self, programs: Sequence[Program]) -> None:
         lab = self._lab
         sections = [
             _section("supervisord", {
                 "logfile": lab.logs / "supervisord.log", "logfile_maxbytes": LOG_BYTES,
                 "logfile_backups": LOG_BACKUPS, "pidfile": lab.runtime_dir / "supervisord.pid",
                 "directory": lab.state, "umask": "077", "strip_ansi": "true",
-                **({"user": "root"} if root else {}),
+                **({"user": "root"} if os.geteuid() == 0 else {}),
             }),
             _section("unix_http_server", {"file": self._socket, "chmod": "0700"}),
             _section("rpcinterface:supervisor", {
@@ -106,17 +114,14 @@ class Supervisor:
             return False
         return True
 
-    def start(self) -> None:
-        """Start supervisord, or have a running one take over the configuration."""
-        if self.running():
-            self._update()
-            return
-        end(lab_processes(self._lab.state))  # what a killed supervisor left behind
+    def end_orphans(self) -> None:
+        """End what a killed supervisor left behind."""
+        end(lab_processes(self._lab.state))
+
+    def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)]
-        result = run(
-            command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment()
-        )
+        result = run(command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment())
         deadline = time.monotonic() + START_DEADLINE
         while not self.running():
             if result.code != 0 or time.monotonic() > deadline:
