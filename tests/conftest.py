@@ -89,7 +89,7 @@ def configure(root: Path, port: int, **values: str) -> None:
     text = file.read_text()
     for path, value in {"gateway__port": str(port), **values}.items():
         *section, key = path.split("__")
-        head = f"[{'.'.join(section)}]\n" if section else ""
+        head = f"[{'.'.join(section)}]" if section else ""
         start = text.index(head) + len(head)
         before, rest = text[:start], text[start:]
         changed, count = re.subn(rf"(?m)^{key} = [^#\n]*", f"{key} = {value} ", rest, count=1)

@@ -50,7 +50,7 @@ class ProcessState:
 
 
 class Supervisor:
-    """The supervisord of one lab."""
+    """The supervisord of one lab. It works in the lab's state folder, as do all its programs."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -71,9 +71,9 @@ class Supervisor:
         lab = self._lab
         sections = [
             _section("supervisord", {
-                "logfile": lab.logs / "supervisord.log", "logfile_maxbytes": LOG_BYTES,
+                "logfile": "logs/supervisord.log", "logfile_maxbytes": LOG_BYTES,
                 "logfile_backups": LOG_BACKUPS, "pidfile": lab.runtime_dir / "supervisord.pid",
-                "directory": lab.state, "umask": "077", "strip_ansi": "true",
+                "umask": "077", "strip_ansi": "true",
                 **({"user": "root"} if os.geteuid() == 0 else {}),
             }),
             _section("unix_http_server", {"file": self._socket, "chmod": "0700"}),
@@ -86,16 +86,14 @@ class Supervisor:
         write_atomically(self.conf, "\n".join(sections))
 
     def _program(self, program: Program) -> str:
-        log = self.log(program.name)
         return _section(f"program:{program.name}", {
-            "command": shlex.join(program.command), "directory": self._lab.state,
-            "priority": program.priority, "startsecs": 1, "startretries": 5,
+            "command": _quoted(program.command), "priority": program.priority, "startsecs": 1, "startretries": 5,
             "autorestart": "unexpected" if program.final_exit is not None else "true",
             **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
             "stopsignal": program.stop_signal, "stopwaitsecs": 12, "killasgroup": "true",
-            "stdout_logfile": log, "stdout_logfile_maxbytes": LOG_BYTES,
+            "stdout_logfile": f"logs/{program.name}.log", "stdout_logfile_maxbytes": LOG_BYTES,
             "stdout_logfile_backups": LOG_BACKUPS,
-            "stderr_logfile": self.error_log(program.name),
+            "stderr_logfile": f"logs/{program.name}.error.log",
             "stderr_logfile_maxbytes": LOG_BYTES, "stderr_logfile_backups": LOG_BACKUPS,
         })  # fmt: skip
 
@@ -120,7 +118,7 @@ class Supervisor:
 
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.conf)]
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", self.conf.name]
         result = run(command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment())
         deadline = time.monotonic() + START_DEADLINE
         while not self.running():
@@ -184,6 +182,12 @@ class Supervisor:
 
         transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+
+def _quoted(command: Sequence[str]) -> str:
+    """A command line for shlex, in which no `;` or `#` follows a space: supervisord would
+    take it for the start of a comment, in quotes or not."""
+    return shlex.join(command).replace(" ;", " '';").replace(" #", " ''#")
 
 
 def _section(name: str, values: dict[str, Any]) -> str:

@@ -1,0 +1,46 @@
+# make up    install into .venv and start the lab
+# make test  the whole test suite
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: up down test lint clean
+
+up: $(VENV)/.models
+	@$(BIN)/llmlab up
+	@echo "(the commands are in $(BIN)/; or: . $(BIN)/activate)"
+
+down:
+	@$(BIN)/llmlab down
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
+	rm -rf $(VENV) .llmlab
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Error: llmlab needs Python 3.11 or newer, and $(PYTHON) is older."; \
+	  echo "Fix: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by itself, with its upper bound: so pip takes a CPU build
+# where its configuration offers one, and no other package can widen the choice.
+$(VENV)/.models: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV); torch alone is some 200 MB."
+	@$(PIP) install 'torch>=2.4,<2.14'
+	@$(PIP) install -e '.[models]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.models
+	@$(PIP) install -e '.[models,dev]'
+	@touch $@
