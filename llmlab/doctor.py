@@ -135,8 +135,8 @@ def _hub(config: Config, environ: Mapping[str, str]) -> Check:
         socket.create_connection((url.hostname or "", port), HUB_PATIENCE).close()
     except OSError as error:
         why = error.strerror or str(error)
-        return _warn("hub", f"{url.geturl()} cannot be reached: {why}",
-                     "nothing to do: models on disk and the embedded one work without it")  # fmt: skip
+        fix = "nothing to do: models on disk and the embedded one work without it"
+        return _warn("hub", f"{url.geturl()} cannot be reached: {why}", fix)
     return _ok("hub", f"{url.geturl()} answers")
 
 

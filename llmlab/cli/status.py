@@ -54,8 +54,8 @@ def tree(status: LabStatus) -> Tree:
         return root
     gateway = status.gateway
     branch = root.add(
-        f"{_mark(gateway.healthy)} [bold]gateway[/] {gateway.url}  "
-        f"[dim]nginx {gateway.nginx}, {gateway.state.lower()}, up {duration(gateway.uptime)}[/]"
+        f"{_mark(gateway.healthy)} [bold]gateway[/] {gateway.url}\n"
+        f"  [dim]nginx {gateway.nginx}, {gateway.state.lower()}, up {duration(gateway.uptime)}[/]"
     )
     for one in status.deployments:
         branch.add(_line(one))
@@ -68,8 +68,8 @@ def _line(one: DeploymentStatus) -> str:
     path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
-        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight:>3} %  {model}  {path}  "
-        f"[dim]{one.state.lower()}, up {duration(one.uptime)}, {one.requests} requests[/]"
+        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
+        f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, {one.requests} requests[/]"
     )
 
 

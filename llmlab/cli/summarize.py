@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_error
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -101,17 +101,48 @@ def _print(outcomes: list[Outcome], output: Format) -> None:
             "results": [one.as_json() for one in outcomes],
             "failed": sum(1 for one in outcomes if one.error),
         })  # fmt: skip
+    several = len(outcomes) > 1
     for one in outcomes:
+        if one.error and several:
+            err().print(f"[bold]{one.name}[/]", highlight=False)
         if one.error:
-            if len(outcomes) > 1:
-                err().print(f"[bold]{one.name}[/]", highlight=False)
             show_error(one.error)
-        elif output is Format.TEXT:
-            if len(outcomes) > 1:
+        elif one.summary and output is Format.TEXT:
+            if several:
                 print(f"== {one.name}")
-            print(one.summary)
-            if len(outcomes) > 1:
+            _print_text(one.summary.text)
+            _print_note(one)
+            if several:
                 print()
+
+
+def _print_text(text: str) -> None:
+    """Whole words on a terminal, one untouched line for everything else."""
+    console = out()
+    if console.is_terminal:
+        console.print(text, markup=False, highlight=False)
+    else:
+        print(text)
+
+
+def _print_note(one: Outcome) -> None:
+    """Which model answered, for a person who watches; what was cut off, for everybody."""
+    assert one.summary
+    model, usage = one.summary.model, one.summary.usage
+    console = err()
+    if console.is_terminal:
+        unit = "words" if model.runtime == "extractive" else "tokens"
+        console.print(
+            f"[dim]{model.name} ({model.runtime}), {usage.input_tokens} {unit} in, "
+            f"{usage.output_tokens} out, {one.seconds:.1f} s[/]",
+            highlight=False,
+        )
+    if usage.truncated:
+        console.print(
+            f"[yellow]Note:[/] {one.name} is longer than the model's window; only its first "
+            f"{usage.input_tokens} tokens were read.",
+            highlight=False,
+        )
 
 
 def _print_request(

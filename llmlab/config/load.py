@@ -156,7 +156,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) -> ConfigError:
-    lines = []
+    lines, fixes = [], []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
@@ -168,9 +168,17 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
             message += f", not {problem['input']!r}"
         origin = origins.get(path)
         lines.append(f"{path}: {message}" + (f" (from {origin})" if origin else ""))
-    return ConfigError(
-        "\n".join(lines), fix=f"correct {file}; `llmlab config show` lists every key"
-    )
+        fixes.append(_fix(path, origin, file))
+    return ConfigError("\n".join(lines), fix="; ".join(dict.fromkeys(fixes)))
+
+
+def _fix(path: str, origin: str | None, file: Path) -> str:
+    kind, _, name = (origin or "").partition(" ")
+    if kind == "environment":
+        return f"correct {name}, or unset it"
+    if kind == "flag":
+        return f"correct the option that sets {path}"
+    return f"correct {file}"
 
 
 def _nearest(path: str) -> str:

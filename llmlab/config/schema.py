@@ -26,8 +26,15 @@ class RateLimit(Section):
     """Requests per subject at the gateway; per address without a valid token."""
 
     enabled: bool = True
-    rate: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}r/[sm]$")] = "2r/s"
+    rate: str = "2r/s"
     burst: Annotated[int, Field(ge=0, le=10_000)] = 10
+
+    @field_validator("rate")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,5}r/[sm]", value):
+            raise ValueError('should look like "2r/s" or "30r/m"')
+        return value
 
     @property
     def retry_after(self) -> int:
@@ -39,7 +46,7 @@ class RateLimit(Section):
 class Gateway(Section):
     host: str = "127.0.0.1"
     port: Port = 8000
-    max_body: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[km]$")] = "1m"
+    max_body: str = "1m"
     nginx: str = ""
     rate_limit: RateLimit = RateLimit()
 
@@ -50,6 +57,13 @@ class Gateway(Section):
             ipaddress.ip_address(value)
         except ValueError:
             raise ValueError("should be an IP address such as 127.0.0.1 or 0.0.0.0") from None
+        return value
+
+    @field_validator("max_body")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,5}[km]", value):
+            raise ValueError('should look like "512k" or "1m"')
         return value
 
     @property

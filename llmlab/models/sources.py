@@ -8,6 +8,7 @@ mean what they mean there.
 from __future__ import annotations
 
 import importlib.util
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,4 +195,5 @@ def checked_name(name: str, models: dict[str, Model]) -> Model:
 
 
 def _one_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[Errno -?\d+\] ", "", line)

@@ -87,7 +87,8 @@ class Supervisor:
 
     def _program(self, program: Program) -> str:
         return _section(f"program:{program.name}", {
-            "command": _quoted(program.command), "priority": program.priority, "startsecs": 1, "startretries": 5,
+            "command": _quoted(program.command), "priority": program.priority,
+            "startsecs": 1, "startretries": 5,
             "autorestart": "unexpected" if program.final_exit is not None else "true",
             **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
             "stopsignal": program.stop_signal, "stopwaitsecs": 12, "killasgroup": "true",
