@@ -69,7 +69,8 @@ def _line(one: DeploymentStatus) -> str:
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
         f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
-        f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, {one.requests} requests[/]"
+        f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
+        f"{one.requests} requests[/]"
     )
 
 
