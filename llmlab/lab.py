@@ -66,7 +66,9 @@ def private_folder(folder: Path, mode: int = 0o700) -> Path:
     Raises:
         EnvironmentFailure: another user owns it, or it is a link.
     """
-    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(exist_ok=True)
+        missing.chmod(mode)  # mkdir's own mode would be cut by the umask
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise EnvironmentFailure(

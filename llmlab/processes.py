@@ -62,6 +62,22 @@ def end(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
     psutil.wait_procs(alive, timeout=patience)
 
 
+def nginx_workers(master: int | None) -> list[psutil.Process]:
+    """The workers of an NGINX master process."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(master).children() if master else []
+    return []
+
+
+def take_requests(workers: Iterable[psutil.Process]) -> bool:
+    """Whether one of these workers still takes new connections."""
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):
+            if "shutting down" not in " ".join(worker.cmdline()):
+                return True
+    return False
+
+
 def port_is_free(host: str, port: int) -> bool:
     """Whether this machine would let us listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

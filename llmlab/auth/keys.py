@@ -101,7 +101,8 @@ class KeySet:
         return json.dumps({"keys": [key.for_gateway() for key in self.keys]}, indent=1) + "\n"
 
     def with_key(self, key: Key) -> KeySet:
-        return replace(self, keys=(*self.keys, key))
+        revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}
+        return KeySet((*self.keys, key), revoked)
 
     def without(self, kid: str, when: str) -> KeySet:
         gone = self.find(kid)
@@ -138,6 +139,10 @@ class KeyStore:
             return KeySet(keys, dict(document.get("revoked", {})))
         except FileNotFoundError:
             return KeySet()
+        except OSError as error:
+            raise AuthError(
+                f"{self._file} cannot be read: {error.strerror}", fix=f"ls -ld {self._file}"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AuthError(
                 f"{self._file} is not a JWK set: {error!r}",

@@ -131,7 +131,10 @@ def show(
             "secrets are not printed; they are in the key file, which its owner can read",
             fix="llmlab keys show --public",
         )
-    print_json({"keys": [key.public() for key in Session.of(context).keys().read().keys]})
+    keys = Session.of(context).keys().read().keys
+    print_json({"keys": [key.public() for key in keys if not key.symmetric]})
+    if hidden := [key.kid for key in keys if key.symmetric]:
+        err().print(f"Left out, for they have no public part: {', '.join(hidden)} (HS256)")
 
 
 def _take_over(session: Session) -> None:

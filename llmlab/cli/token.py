@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -63,7 +64,7 @@ def _explain(session: Session, source: str, output: Format) -> None:
     from llmlab.auth import describe
     from llmlab.errors import UsageError
 
-    if source.count(".") == 2 and source.startswith("eyJ"):
+    if re.search(r"eyJ[\w-]+\.[\w-]+\.", source):
         raise UsageError(
             "a token on the command line can be read by every user of this machine",
             fix="llmlab token --decode -   and paste it, or name a file",

@@ -34,11 +34,17 @@ def up(
     """Bring the lab up, or bring a running lab to what the configuration says."""
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
+    from llmlab.errors import UsageError
 
     session = Session.of(context)
     flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value}
     loaded = session.load(flags)
     lab = session.lab()
+    if demo and not loaded.config.gateway.loopback:
+        raise UsageError(
+            f"--demo would let anybody in through {loaded.config.gateway.host}",
+            fix="llmlab up --demo --host 127.0.0.1",
+        )
     chosen, why = choose_engine(loaded.config.engine, lab)
     with progress("getting ready") as say:
         say(f"engine: {chosen.name} ({why})")

@@ -59,6 +59,8 @@ def load_config(
         ),
         *((path, value, "flag") for path, value in (flags or {}).items() if value is not None),
     ]
+    if any(path.startswith("models.") for path, _, _ in layers):
+        merged.setdefault("models", Config().model_dump()["models"])
     for path, value, origin in layers:
         _put(merged, path, value)
         origins[path] = origin
@@ -69,7 +71,7 @@ def load_config(
     if undefined := config.undefined_models():
         path, name = undefined[0]
         raise ConfigError(
-            f"{path}: no model {name!r} is defined (from {origins.get(path, 'default')})",
+            f"{path}: no model {name!r} is defined (from {_origin(path, origins) or 'default'})",
             fix=f"name one of {', '.join(config.models)}, or add [models.{name}] to {file.name}",
         )
     return Loaded(config, origins)
@@ -83,7 +85,7 @@ def unknown_variables(environ: Mapping[str, str], config: Config) -> list[str]:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no {file}", fix="llmlab init .") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -92,9 +94,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _from(environ: Mapping[str, str], raw: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     variables = _variables(raw)
-    for name, value in environ.items():
-        path = ALIASES.get(name) or variables.get(name)
-        if path and value:
+    # The short names come last: where both are set, they win whatever the order in `environ`.
+    for name, path in (*variables.items(), *ALIASES.items()):
+        if value := environ.get(name):
             yield name, path, _parsed(path, value, name)
 
 
@@ -166,10 +168,15 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
             message = "is missing"
         elif not isinstance(problem["input"], dict):
             message += f", not {problem['input']!r}"
-        origin = origins.get(path)
+        origin = _origin(path, origins)
         lines.append(f"{path}: {message}" + (f" (from {origin})" if origin else ""))
         fixes.append(_fix(path, origin, file))
     return ConfigError("\n".join(lines), fix="; ".join(dict.fromkeys(fixes)))
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str | None:
+    """Where a value came from; an item of a list came with its list."""
+    return origins.get(path) or origins.get(path.rpartition(".")[0])
 
 
 def _fix(path: str, origin: str | None, file: Path) -> str:

@@ -62,7 +62,7 @@ def _read(metrics: str) -> Told:
                 labels = sample.labels
             elif sample.name == "llmlab_ready":
                 is_ready = sample.value == 1
-            elif sample.name == "llmlab_requests_total" and sample.labels["route"] == "/summarize/":
+            elif sample.name == "llmlab_requests_total" and "/summarize" in sample.labels["route"]:
                 requests += sample.value
     return Told(
         is_ready, labels.get("model", ""), labels.get("model_id", ""), labels.get("runtime", ""),

@@ -52,7 +52,9 @@ def find_nginx(configured: str = "") -> Nginx:
     """
     if configured:
         try:
-            return _examined(Path(configured).expanduser(), "gateway.nginx")
+            named = Path(configured).expanduser()
+            # Absolute, because another process in another folder starts it.
+            return _examined(Path(shutil.which(named) or named).absolute(), "gateway.nginx")
         except EnvironmentFailure as error:
             raise EnvironmentFailure(
                 f"gateway.nginx = {configured!r}: {error.message}",

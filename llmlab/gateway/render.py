@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from llmlab.config import RateLimit
 from llmlab.gateway.plan import GatewayPlan, Upstream
 
 HEADER = "# Rendered by llmlab from configs/lab.toml; edits here are lost.\n"
@@ -39,7 +40,7 @@ def _http(plan: GatewayPlan) -> str:
     limit = plan.rate_limit
     lines = [
         "js_import token from lab/token.js;",
-        "js_set $token_time_ok token.timeOk;",
+        "js_set $token_ok token.ok;",
         f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
@@ -73,25 +74,27 @@ def _server(plan: GatewayPlan) -> str:
     lines = [
         f"listen {plan.listen};",
         f"client_max_body_size {plan.max_body};",
-        f"proxy_read_timeout {plan.timeout + GRACE:g}s;",
-        f"proxy_send_timeout {plan.timeout + GRACE:g}s;",
+        f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
+        f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",
         "",
         "# The token is judged before the rate limit, so that the limit can be per subject.",
         "auth_jwt_phase preaccess;",
-        "auth_jwt_require $token_time_ok;",
+        "auth_jwt_require $token_ok;",
+        "# nginx.conf sets the challenge: this one would also stand on answers that are no 401.",
+        "auth_jwt_www_authenticate off;",
         "limit_req_status 429;",
     ]
     if plan.demo_kid:
         lines += ["# Demo mode: the published token has no exp; token.js demands it of all others.",
                   "auth_jwt_validate_exp off;"]  # fmt: skip
     if limit.enabled:
-        lines.append(f"limit_req zone=subject burst={limit.burst} nodelay;")
+        lines.append(f"limit_req zone=subject{_burst(limit)};")
     return _joined(lines)
 
 
 def _limit_address(plan: GatewayPlan) -> str:
     limit = plan.rate_limit
-    return f"limit_req zone=address burst={limit.burst} nodelay;\n" if limit.enabled else ""
+    return f"limit_req zone=address{_burst(limit)};\n" if limit.enabled else ""
 
 
 def _limit_health(plan: GatewayPlan) -> str:
@@ -100,12 +103,26 @@ def _limit_health(plan: GatewayPlan) -> str:
 
 def _models(plan: GatewayPlan) -> str:
     return "\n".join(
-        f"location /models/{one.deployment}/ {{\n"
-        f"    set $deployment {one.deployment};\n"
-        f"    proxy_pass http://model_{one.deployment}/;\n"
-        f"}}\n"
+        # Without the first, NGINX would answer it with a redirect, token or no token.
+        f"location = /models/{one.deployment} {{\n{_to(one)}}}\n"
+        f"location /models/{one.deployment}/ {{\n{_to(one)}}}\n"
         for one in plan.upstreams
     )
+
+
+def _to(upstream: Upstream) -> str:
+    name = upstream.deployment
+    return f"    set $deployment {name};\n    proxy_pass http://model_{name}/;\n"
+
+
+def _burst(limit: RateLimit) -> str:
+    # NGINX knows no burst=0.
+    return f" burst={limit.burst} nodelay" if limit.burst else ""
+
+
+def _milliseconds(seconds: float) -> str:
+    # NGINX takes no fractions.
+    return f"{round(seconds * 1000)}ms"
 
 
 def _joined(lines: list[str]) -> str:

@@ -1,19 +1,35 @@
-// When a token may be used, which nginx-auth-jwt does not check by itself:
-// `nbf` must not lie in the future, and `exp` must be there. Included by every
-// edition but NGINX Plus, which checks both natively.
+// What nginx-auth-jwt does not check by itself. Included by every edition but
+// NGINX Plus. An exception in here leaves the variable empty: the token is refused.
 
-function timeOk(r) {
+function ok(r) {
     const claims = JSON.parse(r.variables.jwt_claims);
+    return timeOk(claims, r) && subjectOk(claims) && headerOk(r) ? '1' : '0';
+}
+
+// `nbf` must not lie in the future, and `exp` must be there.
+function timeOk(claims, r) {
     const now = Date.now() / 1000;
     if (claims.nbf !== undefined && !(typeof claims.nbf === 'number' && claims.nbf <= now)) {
-        return '0';
+        return false;
     }
     if (claims.exp === undefined) {
         // Only the published token of the demo mode may live for ever.
         const demo = r.variables.lab_demo_kid;
-        return demo && r.variables.jwt_header_kid === demo ? '1' : '0';
+        return demo !== '' && r.variables.jwt_header_kid === demo;
     }
-    return typeof claims.exp === 'number' && claims.exp > now ? '1' : '0';
+    return typeof claims.exp === 'number' && claims.exp > now;
 }
 
-export default { timeOk };
+// As a variable a list would read "a,b" and null "null": subjects that somebody may have.
+function subjectOk(claims) {
+    return claims.sub === undefined || typeof claims.sub === 'string';
+}
+
+// The map in nginx.conf sees no `crit` that is an empty string.
+function headerOk(r) {
+    const token = r.headersIn.Authorization.replace(/^Bearer +/i, '');
+    const header = JSON.parse(Buffer.from(token.split('.')[0], 'base64url').toString());
+    return header.crit === undefined;
+}
+
+export default { ok };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -42,11 +43,23 @@ class TextTooLong(UsageError):
     """The text does not fit into what this runtime can read at once."""
 
 
+Abandoned = Callable[[], bool]
+
+
+def never() -> bool:
+    """Somebody waits for this summary to its end."""
+    return False
+
+
 class Runtime(Protocol):
     """A loaded model. One thread at a time calls ``summarize``."""
 
-    def summarize(self, text: str, generation: Generation) -> Summary:
+    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
         """Summarize one non-blank text.
+
+        Args:
+            abandoned: asked now and then; once it says True nobody waits for the
+                summary any more, and whatever is returned is thrown away.
 
         Raises:
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nupunkt.models import load_default_model
 
-from llmlab.runtimes.base import Generation, Summary
+from llmlab.runtimes.base import Abandoned, Generation, Summary, never
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
@@ -215,7 +215,7 @@ class TextRank:
     min_length: int = 5
     version: ClassVar[str] = "1"
 
-    def summarize(self, text: str, generation: Generation) -> Summary:
+    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
         """Summarize one text. It is read whole, whatever the strategy.
 
         A text without a single word ("!!!", an emoji) is its own summary, at most as many

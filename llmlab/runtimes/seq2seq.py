@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmlab.runtimes.base import Generation, Strategy, Summary, TextTooLong
+from llmlab.runtimes.base import Abandoned, Generation, Strategy, Summary, TextTooLong, never
 
 # Attention over n tokens needs memory in n²; 4,096 is about 0.5 GB for a T5-small.
 FULL_LIMIT = 4096
@@ -31,6 +31,9 @@ class Seq2Seq:
 
     def __init__(self, folder: Path, *, max_length: int, min_length: int) -> None:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model: Any = AutoModelForSeq2SeqLM.from_pretrained(
@@ -42,10 +45,12 @@ class Seq2Seq:
         self._decoding |= {"max_length": max_length, "min_length": min_length, "do_sample": False}
         self._window = _window(self._tokenizer, self._model.config)
 
-    def summarize(self, text: str, generation: Generation) -> Summary:
+    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
         import torch
 
-        tokens = self._tokenizer(self._prefix + text, return_tensors="pt", truncation=False)
+        tokens = self._tokenizer(
+            self._prefix + text, return_tensors="pt", truncation=False, verbose=False
+        )
         length = int(tokens["input_ids"].shape[1])
         truncated = generation.strategy is Strategy.TRUNCATE and length > self._window
         if truncated:
@@ -61,6 +66,7 @@ class Seq2Seq:
             output = self._model.generate(
                 input_ids=tokens["input_ids"],
                 attention_mask=tokens["attention_mask"],
+                stopping_criteria=[_Abandoned(abandoned)],
                 **self.decoding(generation),
             )[0]
         return Summary(
@@ -76,6 +82,8 @@ class Seq2Seq:
         merged = self._decoding | {
             name: value for name, value in asked.items() if value is not None
         }
+        # generate() refuses a length of 1: the start token is all of it.
+        merged["max_length"] = max(merged["max_length"], 2)
         merged["min_length"] = min(merged["min_length"], merged["max_length"])
         return merged
 
@@ -92,3 +100,15 @@ def _window(tokenizer: Any, config: Any) -> int:
     limits = [tokenizer.model_max_length]
     limits += [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
     return min(limit for limit in limits if isinstance(limit, int) and 0 < limit <= 1_000_000)
+
+
+class _Abandoned:
+    """A stopping criterion: nobody waits for the summary any more."""
+
+    def __init__(self, abandoned: Abandoned) -> None:
+        self._abandoned = abandoned
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        import torch
+
+        return torch.full((input_ids.shape[0],), self._abandoned(), device=input_ids.device)

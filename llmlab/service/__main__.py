@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import json
 import logging
+import math
+import signal
 import sys
 import time
 from pathlib import Path
@@ -55,13 +57,18 @@ def main() -> None:
         failed = True
         server.should_exit = True
 
-    app = build_app(Settings.read(options.settings), on_load_failure=stop)
+    # uvicorn raises the signal again once it has shut down; that is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+
+    settings = Settings.read(options.settings)
+    app = build_app(settings, on_load_failure=stop)
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(
         uvicorn.Config(
             app, uds=options.uds, host=options.host, port=options.port or 0,
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
-            timeout_keep_alive=75, timeout_graceful_shutdown=10,
+            timeout_keep_alive=75, timeout_graceful_shutdown=math.ceil(settings.service.timeout),
         )
     )  # fmt: skip
     asyncio.run(server.serve())

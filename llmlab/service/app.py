@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from llmlab import runtimes
@@ -16,7 +17,7 @@ from llmlab.models.identity import short_id
 from llmlab.runtimes import Generation, Runtime, TextTooLong
 from llmlab.service import problems
 from llmlab.service.metrics import Metrics
-from llmlab.service.middleware import BodyLimit, Observe, RequestId
+from llmlab.service.middleware import BodyLimit, ClientGone, Observe, RequestId
 from llmlab.service.problems import Problem
 from llmlab.service.queue import GenerationQueue, QueueFull
 from llmlab.service.schemas import (
@@ -29,6 +30,7 @@ from llmlab.service.schemas import (
 from llmlab.service.settings import Settings
 
 log = logging.getLogger("llmlab.service")
+T = TypeVar("T")
 WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
 
 
@@ -88,7 +90,7 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
         responses=problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
     )
     @app.post("/summarize", include_in_schema=False)
-    async def summarize(request: SummarizeRequest) -> SummarizeResponse:
+    async def summarize(request: SummarizeRequest, connection: Request) -> SummarizeResponse:
         if len(request.text) > settings.service.max_text_chars:
             raise Problem(
                 413,
@@ -99,7 +101,9 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
             raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
         generation = Generation(request.max_length, request.min_length, request.strategy)
         try:
-            summary = await serving.queue.summarize(request.text, generation)
+            summary = await _while_connected(
+                connection, serving.queue.summarize(request.text, generation)
+            )
         except QueueFull as full:
             metrics.rejected.labels("queue_full").inc()
             raise Problem(
@@ -143,6 +147,25 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
         return PlainTextResponse(
             metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
+
+
+async def _while_connected(connection: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for work, and drop it when the client hangs up.
+
+    Raises:
+        ClientGone: nobody waits for the answer.
+    """
+    working = asyncio.ensure_future(work)
+    # The body was read before; what comes next is the end of the connection.
+    leaving = asyncio.ensure_future(connection.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
 
 
 async def _load(

@@ -16,6 +16,8 @@ from llmlab.service.metrics import Metrics
 from llmlab.service.problems import answer
 
 log = logging.getLogger("llmlab.access")
+errors = logging.getLogger("llmlab.service")
+CLIENT_CLOSED_REQUEST = 499  # NGINX's word for it
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -51,20 +53,18 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        body, more = b"", True
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > self.limit:
+            return await self._refuse(scope, receive, send)
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] != "http.request":
-                return None  # the client is gone
+                raise ClientGone
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self.limit:
-                refusal = answer(
-                    scope["state"]["request_id"],
-                    413,
-                    f"The body is larger than {self.limit} bytes.",
-                )
-                return await refusal(scope, receive, send)
+                return await self._refuse(scope, receive, send)
         sent = False
 
         async def replay() -> Message:
@@ -72,9 +72,17 @@ class BodyLimit:
             if sent:
                 return await receive()
             sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         await self.app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"The body is larger than {self.limit} bytes."
+        await answer(scope["state"]["request_id"], 413, detail)(scope, receive, send)
+
+
+class ClientGone(Exception):
+    """The client hung up; nobody waits for the answer."""
 
 
 class Observe:
@@ -86,16 +94,26 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        start, status = time.perf_counter(), 500
+        start, status, started = time.perf_counter(), 500, False
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
             await send(message)
 
         try:
             await self.app(scope, receive, watched)
+        except ClientGone:
+            status = CLIENT_CLOSED_REQUEST
+        except Exception:
+            # Here rather than in Starlette's outermost handler, which would answer
+            # without our headers and then have uvicorn close the connection.
+            request_id = scope["state"]["request_id"]
+            errors.exception("request %s failed", request_id)
+            if not started:
+                detail = "The API failed on this request; its log says why."
+                await answer(request_id, 500, detail)(scope, receive, watched)
         finally:
             self._record(scope, status, time.perf_counter() - start)
 
@@ -109,10 +127,15 @@ class Observe:
             return
         line = {
             "request_id": scope["state"]["request_id"],
-            "subject": Headers(scope=scope).get("x-subject", ""),
+            "subject": _utf8(Headers(scope=scope).get("x-subject", "")),
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),
         }
         log.info(json.dumps(line, ensure_ascii=False))
+
+
+def _utf8(value: str) -> str:
+    """A header that the gateway sent in UTF-8; ASGI hands headers over as Latin-1."""
+    return value.encode("latin-1").decode(errors="replace")

@@ -15,6 +15,10 @@ from starlette.exceptions import HTTPException
 from llmlab.service.schemas import PROBLEM_TYPE
 
 log = logging.getLogger("llmlab.service")
+# RFC 9110's phrases; http.HTTPStatus says them from Python 3.13 on.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+MOST_ERRORS = 10  # in one answer
+LONGEST_PATH = 100
 
 
 class Problem(Exception):
@@ -32,7 +36,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def answer(
@@ -45,7 +48,7 @@ def answer(
 ) -> JSONResponse:
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "request_id": request_id,
@@ -61,12 +64,22 @@ async def _problem(request: Request, error: Any) -> JSONResponse:
 
 async def _http(request: Request, error: Any) -> JSONResponse:
     details = {
-        400: "The body is not JSON in UTF-8.",
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not allowed at {request.url.path}.",
+        400: _unreadable(error),
+        # Not request.url: without a good Host header it holds the socket's path.
+        404: f"There is nothing at {request.scope['path']}.",
+        405: f"{request.method} is not allowed at {request.scope['path']}.",
     }
     detail = details.get(error.status_code, str(error.detail))
     return answer(_id(request), error.status_code, detail, headers=error.headers)
+
+
+def _unreadable(error: Exception) -> str:
+    match error.__cause__:
+        case UnicodeDecodeError():
+            return "The body is not UTF-8."
+        case RecursionError():
+            return "The body is not valid JSON: it is nested too deeply."
+    return "The body is not valid JSON: it holds a number with too many digits."
 
 
 async def _validation(request: Request, error: Any) -> JSONResponse:
@@ -75,23 +88,25 @@ async def _validation(request: Request, error: Any) -> JSONResponse:
         return answer(_id(request), 415, f"Send JSON: Content-Type: application/json, not {kind}.")
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
-        why = problems[0].get("ctx", {}).get("error", "syntax error")
-        return answer(_id(request), 400, f"The body is not valid JSON: {why}.")
+        why = problems[0].get("ctx", {}).get("error", "syntax error").removesuffix(" at")
+        return answer(
+            _id(request), 400,
+            f"The body is not valid JSON: {why} (character {problems[0]['loc'][-1]}).",
+        )  # fmt: skip
+    if any(problem["loc"] == ("body",) and problem["type"] == "missing" for problem in problems):
+        return answer(_id(request), 422, 'The body is empty; send {"text": "..."}.')
     # The offending input is left out: it may be long, or not representable in JSON.
     errors = [
         {
-            "path": ".".join(str(part) for part in problem["loc"][1:]) or "body",
+            "path": ".".join(str(part) for part in problem["loc"][1:])[:LONGEST_PATH] or "body",
             "message": problem["msg"].removeprefix("Value error, "),
         }
-        for problem in problems
+        for problem in problems[:MOST_ERRORS]
     ]
     detail = "; ".join(f"{one['path']}: {one['message']}" for one in errors)
+    if len(problems) > MOST_ERRORS:
+        detail += f"; and {len(problems) - MOST_ERRORS} more"
     return answer(_id(request), 422, detail, errors=errors)
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request %s failed", _id(request), exc_info=error)
-    return answer(_id(request), 500, "The API failed on this request; its log says why.")
 
 
 def _id(request: Request) -> str:

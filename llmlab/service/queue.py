@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,20 +45,22 @@ class GenerationQueue:
         if self.waiting > self._limit:
             raise QueueFull(self._retry_after())
         self.waiting += 1
-        job = self._thread.submit(self._timed, text, generation)
+        abandoned = threading.Event()
+        job = self._thread.submit(self._timed, text, generation, abandoned)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self._timeout)
         finally:
-            job.cancel()  # keeps a request that nobody waits for from starting
+            job.cancel()  # if it still waits
+            abandoned.set()  # if it runs
             self.waiting -= 1
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _timed(self, text: str, generation: Generation) -> Summary:
+    def _timed(self, text: str, generation: Generation, abandoned: threading.Event) -> Summary:
         start = time.perf_counter()
         try:
-            return self._runtime.summarize(text, generation)
+            return self._runtime.summarize(text, generation, abandoned.is_set)
         finally:
             self._seconds += 0.2 * (time.perf_counter() - start - self._seconds)
 

@@ -39,6 +39,8 @@ class SummarizeRequest(BaseModel):
     def _says_something(cls, text: str) -> str:
         if not text.strip():
             raise ValueError("the text is empty or blank")
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise ValueError("the text holds half of a surrogate pair, which is no character")
         return text
 
     @model_validator(mode="after")
@@ -88,7 +90,10 @@ class ProblemDocument(BaseModel):
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the problems that an operation can answer with."""
-    content = {PROBLEM_TYPE: {"schema": ProblemDocument.model_json_schema()}}
+    # Inlined: a "#/$defs/..." of its own would point nowhere in the OpenAPI document.
+    schema = ProblemDocument.model_json_schema(mode="serialization")
+    schema["properties"]["errors"] = {"type": "array", "items": schema.pop("$defs")["FieldError"]}
+    content = {PROBLEM_TYPE: {"schema": schema}}
     return {
         status: {"description": "A problem document.", "content": content} for status in statuses
     }

@@ -6,6 +6,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,13 @@ from llmlab.engines.local.supervisor import ProcessState, Program, Supervisor
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.gateway import Nginx, Releases, find_nginx, render
 from llmlab.lab import Lab, private_folder
-from llmlab.processes import lab_processes, port_holder, port_is_free
+from llmlab.processes import (
+    lab_processes,
+    nginx_workers,
+    port_holder,
+    port_is_free,
+    take_requests,
+)
 from llmlab.shell import last_lines, run
 
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
@@ -103,13 +110,20 @@ class LocalEngine:
         """Make a staged release the one that runs. A gateway that runs it already is left alone."""
         if not self.releases.activate(release):
             return False
+        before = nginx_workers(self._state(GATEWAY).pid)
         self.supervisor.signal(GATEWAY, "HUP")
+        deadline = time.monotonic() + GATEWAY_DEADLINE
+        while take_requests(before):
+            if time.monotonic() > deadline:
+                raise EnvironmentFailure(
+                    "the gateway did not take over the new configuration", log=self._why(GATEWAY)
+                )
+            time.sleep(POLL / 4)
         return True
 
     def down(self) -> bool:
         was_running = self.supervisor.shutdown()
-        for leftover in self.lab.runtime_dir.glob("**/*.sock"):
-            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)
         return was_running
 
     def reload_keys(self) -> bool:
@@ -123,9 +137,11 @@ class LocalEngine:
 
     def gateway_configuration(self) -> str:
         """All configuration files of the current release, as `nginx -T` prints them."""
-        if not self.releases.conf.exists():
+        record = Record.read(self.lab)
+        if record is None or not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
-        nginx = find_nginx()
+        self._make_folders()
+        nginx = find_nginx(record.plan().config.gateway.nginx)
         return run(
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
         ).output

@@ -1,0 +1,342 @@
+"""The configuration: layers, origins, and errors that name the path of what is wrong."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.config import Config, Loaded, load_config
+from llmlab.config.schema import Model
+from llmlab.errors import ConfigError
+from llmlab.processes import lab_processes, port_is_free
+from tests.conftest import LabUnderTest
+
+SHIPPED = Path(__file__).parents[1] / "configs" / "lab.toml"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def load(
+    folder: Path,
+    text: str = "",
+    *,
+    flags: dict[str, Any] | None = None,
+    environ: dict[str, str] | None = None,
+) -> Loaded:
+    file = folder / "lab.toml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, flags=flags, environ=environ)
+
+
+def told(loaded: Loaded, path: str) -> tuple[Any, str]:
+    """(value, origin) of a leaf."""
+    return {leaf: (value, origin) for leaf, value, origin in loaded.leaves()}[path]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return leaves
+
+
+# --- layers ------------------------------------------------------------------
+
+FILE = "[gateway]\nport = 8001\n"
+VARIABLE = {"LLMLAB_GATEWAY_PORT": "8002"}
+FLAG = {"gateway.port": 8003}
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "flags", "expected"),
+    [
+        ("", {}, {}, (8000, "default")),
+        (FILE, {}, {}, (8001, "configs/lab.toml")),
+        ("", VARIABLE, {}, (8002, "environment LLMLAB_GATEWAY_PORT")),
+        (FILE, VARIABLE, {}, (8002, "environment LLMLAB_GATEWAY_PORT")),
+        (FILE, {}, FLAG, (8003, "flag")),
+        (FILE, VARIABLE, FLAG, (8003, "flag")),
+        (FILE, VARIABLE, {"gateway.port": None}, (8002, "environment LLMLAB_GATEWAY_PORT")),
+        (FILE, {"LLMLAB_GATEWAY_PORT": ""}, {}, (8001, "configs/lab.toml")),
+        (FILE, {"LLMLAB_PORT": "8004"}, {}, (8004, "environment LLMLAB_PORT")),
+    ],
+)
+def test_a_flag_beats_the_environment_which_beats_lab_toml_which_beats_the_default(
+    tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, Any], expected: object
+) -> None:
+    assert told(load(tmp_path, text, environ=environ, flags=flags), "gateway.port") == expected
+
+
+VARIABLES = {
+    "engine": ("local", "local"),
+    "stable": ("textrank", "textrank"),
+    "fallback": ("falconsai", "falconsai"),
+    "deploy": ("textrank, falconsai", ["textrank", "falconsai"]),
+    "gateway.host": ("0.0.0.0", "0.0.0.0"),
+    "gateway.port": ("9001", 9001),
+    "gateway.max_body": ("64k", "64k"),
+    "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
+    "gateway.rate_limit.enabled": ("false", False),
+    "gateway.rate_limit.rate": ("30r/m", "30r/m"),
+    "gateway.rate_limit.burst": ("0", 0),
+    "service.max_text_chars": ("5000", 5000),
+    "service.timeout": ("2.5", 2.5),
+    "service.queue": ("4", 4),
+    "jupyter.port": ("8899", 8899),
+    "models.falconsai.runtime": ("transformers", "transformers"),
+    "models.falconsai.source": ("path:my-model", "path:my-model"),
+    "models.falconsai.revision": (COMMIT, COMMIT),
+    "models.falconsai.license": ("mit", "mit"),
+    "models.falconsai.max_length": ("60", 60),
+    "models.falconsai.min_length": ("7", 7),
+    "models.textrank.runtime": ("extractive", "extractive"),
+    "models.textrank.source": ("embedded:textrank", "embedded:textrank"),
+    "models.textrank.revision": ("one", "one"),
+    "models.textrank.license": ("mit", "mit"),
+    "models.textrank.max_length": ("33", 33),
+    "models.textrank.min_length": ("3", 3),
+}
+
+
+def variable(path: str) -> str:
+    return "LLMLAB_" + path.upper().replace(".", "_")
+
+
+@pytest.mark.parametrize("path", VARIABLES)
+def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: str) -> None:
+    text, value = VARIABLES[path]
+    loaded = load(tmp_path, SHIPPED.read_text(), environ={variable(path): text})
+    assert told(loaded, path) == (value, f"environment {variable(path)}")
+
+
+def test_the_table_of_variables_above_leaves_out_no_value() -> None:
+    assert set(VARIABLES) == set(flat(Config().model_dump()))
+
+
+def test_a_hyphen_in_a_models_name_is_an_underscore_in_the_variable(tmp_path: Path) -> None:
+    text = '[models.my-t5]\nruntime = "transformers"\nsource = "path:t5"\n'
+    loaded = load(
+        tmp_path, SHIPPED.read_text() + text, environ={"LLMLAB_MODELS_MY_T5_MAX_LENGTH": "9"}
+    )
+    assert loaded.config.models["my-t5"].max_length == 9
+
+
+def test_a_variable_changes_one_value_of_a_default_model_and_keeps_the_rest(tmp_path: Path) -> None:
+    loaded = load(tmp_path, environ={"LLMLAB_MODELS_TEXTRANK_MAX_LENGTH": "40"})
+    assert told(loaded, "models.textrank.max_length")[0] == 40
+    assert told(loaded, "models.textrank.source") == ("embedded:textrank", "default")
+    assert "falconsai" in loaded.config.models
+
+
+def test_two_variables_for_the_port_mean_the_same_in_any_order(tmp_path: Path) -> None:
+    both = {"LLMLAB_PORT": "8005", "LLMLAB_GATEWAY_PORT": "8006"}
+    one = load(tmp_path, environ=both)
+    other = load(tmp_path, environ=dict(reversed(both.items())))
+    assert told(one, "gateway.port") == told(other, "gateway.port")
+
+
+def test_a_whole_number_is_good_enough_for_seconds(tmp_path: Path) -> None:
+    assert load(tmp_path, "[service]\ntimeout = 30\n").config.service.timeout == 30.0
+
+
+def test_no_fallback_is_an_empty_string(tmp_path: Path) -> None:
+    assert load(tmp_path, 'fallback = ""\n').config.fallback == ""
+
+
+# --- what is wrong, and where ------------------------------------------------
+
+TINY = '[models.tiny]\nruntime = "transformers"\n'
+
+BAD = [
+    # what lab.toml says, the path that the error names, what it says of it
+    ("burst = 5\n", "burst", "unknown key"),
+    ('stabel = "textrank"\n', "stabel", "did you mean 'stable'?"),
+    ("[gatway]\nport = 1\n", "gatway", "did you mean 'gateway'?"),
+    ("[gateway]\nprot = 1\n", "gateway.prot", "did you mean 'port'?"),
+    ("[gateway.rate_limit]\nratee = 1\n", "gateway.rate_limit.ratee", "did you mean 'rate'?"),
+    ("[gateway.rate_limt]\nrate = 1\n", "gateway.rate_limt", "did you mean 'rate_limit'?"),
+    ("[models.textrank]\nsorce = 1\n", "models.textrank.sorce", "did you mean 'source'?"),
+    ('[gateway]\nport = "8000"\n', "gateway.port", "not '8000'"),
+    ("[gateway]\nport = true\n", "gateway.port", "not True"),
+    ("[gateway]\nport = 8000.5\n", "gateway.port", "not 8000.5"),
+    ("[gateway]\nport = 0\n", "gateway.port", "not 0"),
+    ("[gateway]\nport = 65536\n", "gateway.port", "not 65536"),
+    ('[gateway]\nhost = "localhost:80"\n', "gateway.host", "IP address"),
+    ('[gateway]\nmax_body = "1 MB"\n', "gateway.max_body", "not '1 MB'"),
+    ('[gateway.rate_limit]\nrate = "2/s"\n', "gateway.rate_limit.rate", "not '2/s'"),
+    ('[gateway.rate_limit]\nrate = "0r/s"\n', "gateway.rate_limit.rate", "not '0r/s'"),
+    ("[gateway.rate_limit]\nburst = -1\n", "gateway.rate_limit.burst", "not -1"),
+    ('[gateway.rate_limit]\nenabled = "yes"\n', "gateway.rate_limit.enabled", "not 'yes'"),
+    ("[gateway]\nrate_limit = 2\n", "gateway.rate_limit", "not 2"),
+    ("[service]\ntimeout = 0\n", "service.timeout", "not 0"),
+    ("[service]\ntimeout = inf\n", "service.timeout", "not inf"),
+    ("[service]\ntimeout = nan\n", "service.timeout", "not nan"),
+    ("[service]\nqueue = 0\n", "service.queue", "not 0"),
+    ('engine = "docker"\n', "engine", "'compose'"),
+    ("deploy = [1]\n", "deploy.0", "not 1"),
+    ('deploy = "textrank"\n', "deploy", "not 'textrank'"),
+    ("models = 3\n", "models", "not 3"),
+    ('stable = "nope"\n', "stable", "no model 'nope' is defined (from configs/lab.toml)"),
+    ('fallback = "nope"\n', "fallback", "no model 'nope' is defined (from configs/lab.toml)"),
+    (
+        'deploy = ["textrank", "nope"]\n',
+        "deploy.1",
+        "no model 'nope' is defined (from configs/lab.toml)",
+    ),
+    ('[models.Tiny]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'Tiny'"),
+    ('[models."a/b"]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'a/b'"),
+    ('[models.default]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'default'"),
+    (TINY, "models.tiny.source", "is missing"),
+    (TINY + 'source = "hub:tiny"\n', "models.tiny", "hub:OWNER/NAME"),
+    (TINY + 'source = "/srv/model"\n', "models.tiny", "path:FOLDER"),
+    (TINY + 'source = "embedded:textrank"\n', "models.tiny", "cannot load"),
+    (TINY + 'source = "hub:tiny/t5"\n', "models.tiny", "revision"),
+    (TINY + 'source = "hub:tiny/t5"\nrevision = "main"\n', "models.tiny", "40 hex digits"),
+    (
+        TINY + 'source = "path:t"\nmin_length = 50\nmax_length = 20\n',
+        "models.tiny",
+        "min_length 50 is above max_length 20",
+    ),
+    (TINY + 'source = "path:t"\nmax_length = 0\n', "models.tiny.max_length", "not 0"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "says"), BAD, ids=[f"{b[1]}: {b[2]}" for b in BAD])
+def test_a_bad_value_is_refused_with_its_path(
+    tmp_path: Path, text: str, path: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    lines = caught.value.message.splitlines()
+    assert any(line.startswith(f"{path}: ") and says in line for line in lines), lines
+    assert caught.value.exit_code == 2
+    assert caught.value.fix
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, 'engine = "docker"\n[gateway]\nport = 0\n[service]\nqueue = 0\n')
+    named = [line.partition(":")[0] for line in caught.value.message.splitlines()]
+    assert named == ["engine", "gateway.port", "service.queue"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path"),
+    [
+        ("LLMLAB_PORT", "http", "gateway.port"),
+        ("LLMLAB_PORT", "99999", "gateway.port"),
+        ("LLMLAB_GATEWAY_RATE_LIMIT_ENABLED", "maybe", "gateway.rate_limit.enabled"),
+        ("LLMLAB_GATEWAY_RATE_LIMIT_RATE", "fast", "gateway.rate_limit.rate"),
+        ("LLMLAB_SERVICE_TIMEOUT", "soon", "service.timeout"),
+        ("LLMLAB_ENGINE", "docker", "engine"),
+        ("LLMLAB_STABLE", "nope", "stable"),
+        ("LLMLAB_DEPLOY", "textrank,nope", "deploy.1"),
+        ("LLMLAB_MODELS_TEXTRANK_MAX_LENGTH", "many", "models.textrank.max_length"),
+    ],
+)
+def test_a_bad_variable_is_named_with_its_path_and_lab_toml_is_not_blamed(
+    tmp_path: Path, name: str, value: str, path: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, SHIPPED.read_text(), environ={name: value})
+    assert caught.value.message.startswith(f"{path}: ")
+    assert f"environment {name}" in caught.value.message
+    assert caught.value.fix
+    assert not caught.value.fix.startswith(f"correct {tmp_path}"), "that file is as it should be"
+
+
+def test_a_syntax_error_is_located_in_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lab\.toml is not valid TOML: .*line 2") as caught:
+        load(tmp_path, 'engine = "local"\nstable = \n')
+    assert "lab.toml" in (caught.value.fix or "")
+
+
+def test_a_file_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_bytes('stable = "caf\xe9"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"lab\.toml .*utf-8"):
+        load_config(file)
+
+
+def test_the_byte_order_mark_of_some_editors_does_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_bytes(b'\xef\xbb\xbfstable = "textrank"\n')
+    assert load_config(file).config.stable == "textrank"
+
+
+# --- through the command -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "env", "says"),
+    [
+        ("[gateway]\nprot = 1\n", (), {}, r"gateway\.prot: unknown key"),
+        ('[gateway]\nport = "8000"\n', (), {}, r"gateway\.port: .*valid integer"),
+        ('[gateway.rate_limit]\nrate = "2/s"\n', (), {}, r"gateway\.rate_limit\.rate: "),
+        ('stable = "nope"\n', (), {}, r"stable: no model 'nope'"),
+        ("stable = \n", (), {}, r"not valid TOML"),
+        ("", (), {"LLMLAB_PORT": "http"}, r"gateway\.port: .*LLMLAB_PORT"),
+        ("", ("--port", "99999"), {}, r"gateway\.port: .*from flag"),
+        ("", ("--model", "nope"), {}, r"no model 'nope' is defined"),
+        ("", ("--engine", "compose"), {}, r"compose"),
+    ],
+)
+def test_up_with_a_bad_configuration_exits_with_2_and_starts_nothing(
+    unborn: LabUnderTest,
+    change: str,
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    says: str,
+) -> None:
+    unborn.lab.config_file.write_text(change or f"[gateway]\nport = {unborn.port}\n")
+    done = unborn.run("up", *arguments, env=env)
+    assert done.returncode == 2
+    assert re.search(says, done.stderr)
+    assert "Fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert lab_processes(unborn.lab.state) == []
+    assert port_is_free("127.0.0.1", unborn.port)
+    assert not (unborn.lab.state / "running.json").exists()
+
+
+@pytest.fixture(scope="module")
+def unborn(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    """A lab that was never up."""
+    return make_lab()
+
+
+def test_a_running_lab_goes_on_while_its_new_configuration_is_refused(lab: LabUnderTest) -> None:
+    good = lab.lab.config_file.read_text()
+    lab.lab.config_file.write_text(good.replace("queue = 32", "queue = 0"))
+    try:
+        done = lab.run("up")
+        assert done.returncode == 2
+        assert "service.queue" in done.stderr
+        with lab.client() as client:
+            assert client.get("/").status_code == 200
+    finally:
+        lab.lab.config_file.write_text(good)
+    assert lab.json("status")["healthy"]
+
+
+# --- the file that init lays out ---------------------------------------------
+
+
+def test_the_shipped_lab_toml_says_what_is_the_default_anyway(tmp_path: Path) -> None:
+    assert load(tmp_path, SHIPPED.read_text()).config == Config() == load(tmp_path).config
+
+
+def test_the_shipped_lab_toml_holds_every_key() -> None:
+    written = flat(tomllib.loads(SHIPPED.read_text()))
+    defaults = flat(Config().model_dump())
+    outside = {path for path in defaults if not path.startswith("models.")}
+    assert outside <= set(written)
+    keys_of_models = {path.split(".")[2] for path in written if path.startswith("models.")}
+    assert keys_of_models == set(Model.model_fields)
