@@ -22,7 +22,7 @@ from llmlab.engines.local.supervisor import Supervisor
 from llmlab.errors import EnvironmentFailure
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
-from llmlab.processes import port_holder, port_is_free
+from llmlab.network import port_holder, port_is_free
 from llmlab.shell import run
 
 GIB = 1 << 30

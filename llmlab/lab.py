@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -64,39 +65,79 @@ def private_folder(folder: Path, mode: int = 0o700) -> Path:
     """Create a folder of our own, or refuse one that is somebody else's.
 
     Raises:
-        EnvironmentFailure: another user owns it, or it is a link.
+        EnvironmentFailure: another user owns it or may write to it, or it is a link.
     """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        missing.mkdir(exist_ok=True)
-        missing.chmod(mode)  # mkdir's own mode would be cut by the umask
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise EnvironmentFailure(
-            f"{folder} belongs to another user or is a link, so nothing secret can go there",
-            fix=f"ls -ld {folder}, then remove it or run as its owner",
-        )
-    if stat.S_IMODE(found.st_mode) != mode:
+        with contextlib.suppress(FileExistsError):  # somebody was faster: judged below
+            missing.mkdir(mode=0o700)
+            missing.chmod(mode)  # mkdir's own mode is cut by the umask
+    refuse_foreign(folder)
+    if stat.S_IMODE(folder.lstat().st_mode) != mode:
         folder.chmod(mode)
     return folder
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise EnvironmentFailure unless a folder is absent, or our own and closed to others."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    if not ours:
+        raise EnvironmentFailure(
+            f"{folder} belongs to another user or is a link, so nothing of this lab can go there",
+            fix=f"ls -ld {folder}, then remove it or run as its owner",
+        )
+
+
 def find_lab(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Lab:
-    """The lab named by LLMLAB_LAB, or the one around ``start`` (default: here).
+    """The lab in ``start``, the one named by LLMLAB_LAB, or the one around this folder.
+
+    A lab's configuration names programs to run. So one that was only met on the
+    way up, and not named, has to belong to this user.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is somebody else's.
     """
-    named = (environ or {}).get("LLMLAB_LAB")
-    if named and start is None:
-        root = Path(named).expanduser().resolve()
+    environ = environ or {}
+    named = start or (Path(environ["LLMLAB_LAB"]) if environ.get("LLMLAB_LAB") else None)
+    if named:
+        root = named.expanduser().resolve()
         if not (root / CONFIG).is_file():
-            raise UsageError(f"LLMLAB_LAB names {root}, but there is no {CONFIG} in it")
-        return Lab(root)
-    here = (start or Path.cwd()).resolve()
+            raise UsageError(f"there is no {CONFIG} in {root}", fix=f"llmlab init {root}")
+        return Lab(checked_root(root))
+    here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / CONFIG).is_file():
-            return Lab(folder)
+            _refuse_foreign_lab(folder, environ)
+            return Lab(checked_root(folder))
     raise UsageError(f"{here} is not in a lab: there is no {CONFIG}", fix="llmlab init .")
+
+
+def checked_root(root: Path) -> Path:
+    """A lab's folder, if NGINX and supervisord can be told its name."""
+    odd = sorted({letter for letter in str(root) if letter in "*?[]" or not letter.isprintable()})
+    if odd:
+        raise UsageError(
+            f"a lab cannot live in {str(root)!r}: its path holds {' '.join(map(repr, odd))}",
+            fix="choose a folder without wildcards and control characters in its path",
+        )
+    return root
+
+
+def _refuse_foreign_lab(root: Path, environ: Mapping[str, str]) -> None:
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(environ["SUDO_UID"]))
+    for path in (root, root / CONFIG.parent, root / CONFIG):
+        found = path.stat()
+        if found.st_uid not in trusted or found.st_mode & stat.S_IWOTH:
+            raise UsageError(
+                f"{path} belongs to another user or is open to everybody, and a lab names "
+                "programs to run",
+                fix=f"if you trust it: llmlab --lab {root} ...",
+            )
 
 
 def init_lab(root: Path) -> list[Path]:
@@ -105,6 +146,7 @@ def init_lab(root: Path) -> list[Path]:
     Returns:
         The files that were created, relative to ``root``.
     """
+    checked_root(root)
     source = _lab_files()
     created = []
     for name in LAB_FILES:

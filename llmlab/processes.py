@@ -1,38 +1,19 @@
-"""Looking at processes: who holds a port, who was left behind by a dead supervisor."""
+"""Looking at processes: which are a lab's own, and who was left behind by a dead supervisor."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
-
-def group_members(group: int, *, named: str) -> list[psutil.Process]:
-    """Processes of a process group whose name or command line says ``named``."""
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            said = f"{process.info['name']} {' '.join(process.info['cmdline'] or [])}"
-            if os.getpgid(process.pid) == group and named in said:
-                found.append(process)
-    return found
-
-
-def stop_gracefully(processes: Iterable[psutil.Process]) -> None:
-    """Ask NGINX processes to finish their requests and leave (SIGQUIT)."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGQUIT)
-
-
-# How the command line of everything that a lab starts can be told from a person's own
-# processes (a shell, a pager) that happen to work in the same folder.
-_OURS = ("supervisord", "llmlab.service", "llmlab.gateway.launch", "nginx: ")
+# How the processes that a lab starts can be told from a person's own (a shell, a pager)
+# that happen to work in the same folder.
+_MODULES = {"supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch"}
 
 
 def lab_processes(state: Path) -> list[psutil.Process]:
@@ -43,10 +24,44 @@ def lab_processes(state: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            said = " ".join(process.cmdline())
-            if process.cwd() == str(state) and any(mark in said for mark in _OURS):
+            if process.cwd() == str(state) and _is_a_labs(process.cmdline()):
                 found.append(process)
     return found
+
+
+def _is_a_labs(argv: list[str]) -> bool:
+    modules = {name for option, name in pairwise(argv) if option == "-m"}
+    return bool(modules & _MODULES) or _is_nginx(argv)
+
+
+def _is_nginx(argv: list[str]) -> bool:
+    return bool(argv) and argv[0].startswith("nginx:")
+
+
+def orphaned_workers(group: int, folder: Path) -> list[psutil.Process]:
+    """NGINX processes of a process group that work in ``folder``.
+
+    The folder matters: the group's number may be another program's by now.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.cwd() == str(folder):
+                found.append(process)
+    return [process for process in found if _is_nginx(_argv(process))]
+
+
+def _argv(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def stop_gracefully(processes: Iterable[psutil.Process]) -> None:
+    """Ask NGINX processes to finish their requests and leave (SIGQUIT)."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGQUIT)
 
 
 def end(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
@@ -76,28 +91,3 @@ def take_requests(workers: Iterable[psutil.Process]) -> bool:
             if "shutting down" not in " ".join(worker.cmdline()):
                 return True
     return False
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Whether this machine would let us listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def port_holder(port: int) -> str:
-    """``name (pid N)`` of the process that listens on a TCP port, as far as we may see it."""
-    with contextlib.suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN
-            if listens and connection.laddr and connection.laddr.port == port:
-                if connection.pid is None:
-                    break
-                process = psutil.Process(connection.pid)
-                return f"{process.name()} (pid {process.pid})"
-    return "a process of another user"

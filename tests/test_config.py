@@ -13,7 +13,8 @@ import pytest
 from llmlab.config import Config, Loaded, load_config
 from llmlab.config.schema import Model
 from llmlab.errors import ConfigError
-from llmlab.processes import lab_processes, port_is_free
+from llmlab.network import port_is_free
+from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "lab.toml"

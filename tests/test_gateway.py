@@ -714,8 +714,13 @@ def test_demo_mode_comes_and_goes_with_its_key_while_the_lab_runs(changing: LabU
 
 
 def test_demo_mode_is_refused_beyond_loopback_and_nothing_is_started(make_lab: MakeLab) -> None:
-    lab = make_lab(gateway__host='"0.0.0.0"')
+    lab = make_lab()
     lab.ok("keys", "init", "--demo")
+    file = lab.lab.config_file
+    file.write_text(file.read_text().replace('host = "127.0.0.1"', 'host = "0.0.0.0"'))
+    again = lab.run("keys", "init", "--demo")
+    assert again.returncode == 2
+    assert "0.0.0.0" in again.stderr
     done = lab.run("up")
     assert done.returncode == 2
     assert "demo" in done.stderr

@@ -389,3 +389,97 @@ def test_logs_follow_what_is_written(fresh: LabUnderTest) -> None:
     finally:
         follower.terminate()
         follower.wait(10)
+
+
+def test_a_revocation_that_cannot_take_effect_is_an_error(fresh: LabUnderTest) -> None:
+    fresh.ok("up")
+    old = fresh.json("keys", "list")[0]["kid"]
+    fresh.ok("keys", "rotate")
+    os.kill(processes(fresh, "supervisord")[0].pid, signal.SIGKILL)
+    wait_until(lambda: not processes(fresh, "supervisord"))
+    refused = fresh.run("keys", "revoke", old)
+    assert refused.returncode == 3
+    assert "goes on with the ones from before" in refused.stderr
+    fresh.ok("up")  # as its Fix says
+    again = fresh.run("keys", "revoke", old)  # asking twice does no harm
+    assert again.returncode == 0
+
+
+def test_a_revoked_key_leaves_no_copy_of_itself_behind(fresh: LabUnderTest) -> None:
+    fresh.ok("up")
+    old = fresh.json("keys", "list")[0]["kid"]
+    secret = fresh.lab.keys_file.read_text().split('"k": "')[1].split('"')[0]
+    fresh.ok("keys", "rotate")
+    fresh.ok("keys", "revoke", old)
+    for file in fresh.lab.state.rglob("*"):
+        assert not file.is_file() or secret not in file.read_text(errors="replace"), file
+
+
+def test_a_rotation_does_not_put_an_edited_nginx_conf_live(fresh: LabUnderTest) -> None:
+    fresh.ok("up")
+    conf = fresh.lab.nginx_conf
+    conf.write_text(conf.read_text().replace("server_tokens", "server_tokenz"))
+    fresh.ok("keys", "rotate")
+    with fresh.client() as client:
+        assert client.get("/").status_code == 200
+
+
+def test_the_folder_for_sockets_is_refused_when_it_is_not_our_own(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    lab = make_lab()
+    runtime = lab.lab.runtime_dir
+    runtime.parent.mkdir(mode=0o700, exist_ok=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious.sock").touch()
+    runtime.symlink_to(elsewhere)
+    try:
+        for verb in (["up"], ["down"], ["keys", "init"], ["status"], ["doctor"]):
+            refused = lab.run(*verb)
+            assert refused.returncode == 3, verb
+            assert "is a link" in refused.stderr
+        assert (elsewhere / "precious.sock").exists()
+        assert list(elsewhere.iterdir()) == [elsewhere / "precious.sock"]
+    finally:
+        runtime.unlink()
+
+
+def test_a_lab_that_everybody_can_write_is_not_picked_up_on_the_way(
+    fresh: LabUnderTest,
+) -> None:
+    fresh.root.chmod(0o777)
+    refused = fresh.run("doctor")
+    assert refused.returncode == 2
+    assert "names programs to run" in refused.stderr
+    assert fresh.run("--lab", str(fresh.root), "config", "show").returncode == 0
+    fresh.root.chmod(0o755)
+
+
+def test_a_lab_in_a_folder_with_wildcards_is_refused(tmp_path: Path, fresh: LabUnderTest) -> None:
+    refused = fresh.run("init", str(tmp_path / "lab[1]"))
+    assert refused.returncode == 2
+    assert not (tmp_path / "lab[1]").exists()
+
+
+def test_a_recorded_group_that_is_another_program_by_now_is_left_alone(
+    fresh: LabUnderTest,
+) -> None:
+    fresh.ok("up")
+    with psutil.Popen(["tail", "-f", "/dev/null", "my-nginx-notes"], process_group=0) as mine:
+        (fresh.lab.runtime_dir / "nginx" / "group").write_text(str(mine.pid))
+        os.kill(processes(fresh, "nginx: master")[0].pid, signal.SIGKILL)
+        for worker in processes(fresh, "nginx: worker"):
+            worker.kill()
+        wait_until(lambda: answers(fresh))
+        assert mine.is_running()
+        mine.terminate()
+
+
+def test_an_unreadable_group_record_does_not_keep_the_gateway_down(fresh: LabUnderTest) -> None:
+    fresh.ok("up")
+    (fresh.lab.runtime_dir / "nginx" / "group").write_text("")
+    master = processes(fresh, "nginx: master")[0]
+    for process in [master, *processes(fresh, "nginx: worker")]:
+        process.kill()
+    wait_until(lambda: bool(processes(fresh, "nginx: master")) and answers(fresh))

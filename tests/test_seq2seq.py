@@ -58,9 +58,7 @@ def test_decoding_is_taken_from_task_specific_params(runtime: Seq2Seq) -> None:
     assert (decoding["max_length"], decoding["min_length"]) == (40, 5)
 
 
-def test_a_long_text_is_truncated_to_the_window_and_says_so(
-    runtime: Seq2Seq, article: str
-) -> None:
+def test_a_long_text_is_truncated_to_the_window_and_says_so(runtime: Seq2Seq, article: str) -> None:
     summary = runtime.summarize(article, Generation())
     assert summary.truncated
     assert summary.input_tokens == 64

@@ -105,6 +105,8 @@ class KeySet:
         return KeySet((*self.keys, key), revoked)
 
     def without(self, kid: str, when: str) -> KeySet:
+        if kid in self.revoked:
+            return self
         gone = self.find(kid)
         rest = tuple(key for key in self.keys if key is not gone)
         if not any(not key.is_demo for key in rest) and not gone.is_demo:

@@ -46,6 +46,8 @@ def init(
     from llmlab.auth.keys import Algorithm
 
     session = Session.of(context)
+    if demo:
+        _refuse_demo_beyond_loopback(session)
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
     new = [key.kid for key in keys.keys[len(before.keys) :]] if keys != before else []
@@ -140,6 +142,31 @@ def show(
 def _take_over(session: Session) -> None:
     """Have a running lab's gateway use the keys as they are now."""
     from llmlab.engines.local import LocalEngine
+    from llmlab.errors import EnvironmentFailure, LlmlabError
 
-    if LocalEngine(session.lab()).reload_keys():
+    try:
+        taken = LocalEngine(session.lab()).reload_keys()
+    except LlmlabError as error:
+        raise EnvironmentFailure(
+            "the keys are changed on disk, but the running gateway goes on with the ones from "
+            f"before: {error.message}",
+            fix="llmlab up",
+            log=error.log,
+        ) from error
+    if taken:
         err().print("The gateway took over the keys.")
+
+
+def _refuse_demo_beyond_loopback(session: Session) -> None:
+    from llmlab.engines.local.record import Record
+    from llmlab.errors import UsageError
+
+    configs = [session.load().config]
+    if record := Record.read(session.lab()):
+        configs.append(record.plan().config)
+    for config in configs:
+        if not config.gateway.loopback:
+            raise UsageError(
+                f"the published key would let anybody in through {config.gateway.host}",
+                fix="set gateway.host to 127.0.0.1 and llmlab up, then try again",
+            )

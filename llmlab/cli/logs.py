@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli.output import printable
 from llmlab.cli.session import Session
 
 
@@ -18,5 +19,5 @@ def logs(
 ) -> None:
     """Show the logs of the lab's processes."""
     for line in Session.of(context).engine().logs(follow=follow, lines=lines, only=process):
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(printable(line) + "\n")
         sys.stdout.flush()

@@ -70,6 +70,14 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(_escaped(text))
 
 
+def printable(text: str) -> str:
+    """Text without the characters that steer a terminal; line breaks and tabs stay."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
+        for letter in text
+    )
+
+
 def duration(seconds: float) -> str:
     """``42 s``, ``5 min``, ``3 h 10 min``, ``2 d 4 h``."""
     minutes = int(seconds // 60)
@@ -86,4 +94,4 @@ def duration(seconds: float) -> str:
 def _escaped(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_error
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable, show_error
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _print_text(text: str) -> None:
     """Whole words on a terminal, one untouched line for everything else."""
     console = out()
     if console.is_terminal:
-        console.print(text, markup=False, highlight=False)
+        console.print(printable(text), markup=False, highlight=False)
     else:
         print(text)
 

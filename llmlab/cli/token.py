@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, out, print_json
+from llmlab.cli.output import Format, OutputOption, out, print_json, printable
 from llmlab.cli.session import Session
 
 
@@ -26,6 +26,9 @@ def token(
     decode: Annotated[
         str, typer.Option(metavar="FILE|-", help="Explain the token in a file or on stdin instead.")
     ] = "",
+    header: Annotated[
+        bool, typer.Option("--header", help="Print the whole header, as curl -H @FILE reads it.")
+    ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Print a token (JWT) for the lab, and nothing else."""
@@ -47,7 +50,7 @@ def token(
     if output is Format.JSON:
         print_json({"token": made, "kid": key.kid, "sub": claims.sub, "expires_in": claims.ttl})
     else:
-        print(made)
+        print(f"Authorization: Bearer {made}" if header else made)
 
 
 def _claims(given: list[str]) -> dict[str, str]:
@@ -78,11 +81,11 @@ def _explain(session: Session, source: str, output: Format) -> None:
         print_json(asdict(told))
         return
     console = out()
-    verdict = "[green]valid[/]" if told.valid else "[red]refused[/]"
-    console.print(f"{verdict}: {told.reason}", highlight=False)
+    console.print("[green]valid[/]: " if told.valid else "[red]refused[/]: ", end="")
+    console.print(printable(told.reason), markup=False, highlight=False)
     for part, values in (("header", told.header), ("claims", told.claims)):
         console.print(f"[bold]{part}[/]")
         for name, value in values.items():
-            console.print(f"  {name}: ", end="")
-            console.print(str(value), markup=False, highlight=False)
-    console.print(f"[bold]expires[/] {told.expires}", highlight=False)
+            console.print(printable(f"  {name}: {value}"), markup=False, highlight=False)
+    console.print("[bold]expires[/] ", end="")
+    console.print(told.expires, markup=False, highlight=False)

@@ -54,6 +54,12 @@ def up(
         status = chosen.status()
     for warning in plan.warnings:
         show_warning(warning)
+    if not loaded.config.gateway.loopback:
+        show_warning(
+            f"Other machines can reach the gateway at {loaded.config.gateway.host}, and tokens "
+            "and texts travel unencrypted.\n"
+            "Fix: put TLS in front of it, or set gateway.host to 127.0.0.1"
+        )
     if keys.has_demo:
         show_warning(
             "Demo mode: anybody on this machine can use the published token.\n"
@@ -76,6 +82,6 @@ def _what_next(status: LabStatus) -> str:
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
         "  llmlab status                    what runs, and how it is",
-        f"  curl -H \"Authorization: Bearer $(llmlab token)\" {status.gateway.url}/",
+        f"  curl -H @<(llmlab token --header) {status.gateway.url}/",
         "  llmlab down                      stop everything",
     ))  # fmt: skip

@@ -13,6 +13,7 @@ from llmlab import __version__
 from llmlab.client import credentials, protocol
 from llmlab.client.protocol import Summary
 from llmlab.client.retry import RetryPolicy
+from llmlab.network import is_loopback
 
 TIMEOUT = 150.0  # seconds; above the gateway's own limit, so that its answer is what one sees
 
@@ -43,7 +44,7 @@ class _Base:
             "timeout": httpx2.Timeout(timeout, connect=5.0),
             "headers": {"User-Agent": f"llmlab/{__version__}"},
             # A proxy that is set for the internet must not see a lab on this machine.
-            "trust_env": not _is_loopback(found.url),
+            "trust_env": not is_loopback(found.url),
         }
 
     def _headers(self) -> dict[str, str]:
@@ -142,8 +143,3 @@ class AsyncClient(_Base):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx2.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -13,6 +13,7 @@ from llmlab.auth import Claims, KeyStore, mint
 from llmlab.config import load_config
 from llmlab.errors import AuthError
 from llmlab.lab import find_lab
+from llmlab.network import is_loopback
 
 OWN_TTL = 600  # seconds; a client's own token is renewed when half of that is gone
 
@@ -46,6 +47,11 @@ def resolve(
         raise AuthError("the token holds characters that no JWT has", fix="llmlab token")
     if url and token:
         return Credentials(url.rstrip("/"), lambda: token)
+    if url and not is_loopback(url):
+        raise AuthError(
+            f"there is no token for {url}, and this machine's lab does not give its own away",
+            fix="set LLMLAB_TOKEN to a token of that lab",
+        )
     found = find_lab(lab, environ)
     if not url:
         url = load_config(found.config_file, environ=environ).config.gateway.url

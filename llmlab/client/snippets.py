@@ -12,7 +12,7 @@ from llmlab.client.protocol import path_for
 
 
 def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
-    """A shell command; needs curl and jq."""
+    """A command for bash or zsh; needs curl and jq."""
     extras = {
         name: value for name, value in options.items() if name != "model" and value is not None
     }
@@ -20,7 +20,7 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
     source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
-        '  curl -sS -H "Authorization: Bearer $(llmlab token)" --json @- \\\n'
+        "  curl -sS -H @<(llmlab token --header) --json @- \\\n"
         f"  {shlex.quote(url + path_for(options.get('model')))}"
     )
 

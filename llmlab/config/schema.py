@@ -54,6 +54,8 @@ class Gateway(Section):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         try:
+            if "%" in value:  # a zone may hold anything
+                raise ValueError
             ipaddress.ip_address(value)
         except ValueError:
             raise ValueError("should be an IP address such as 127.0.0.1 or 0.0.0.0") from None

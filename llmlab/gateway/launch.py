@@ -7,12 +7,14 @@ what they do and leave, before this process becomes NGINX.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
 
-from llmlab.processes import group_members, stop_gracefully
+from llmlab.files import write_atomically
+from llmlab.processes import orphaned_workers, stop_gracefully
 
 # Workers that were told to quit close their listening socket at once.
 PORT_FREE_AFTER = 0.2
@@ -20,15 +22,13 @@ PORT_FREE_AFTER = 0.2
 
 def main() -> None:
     command = sys.argv[1:]
-    prefix = Path(command[command.index("-p") + 1])
-    record = prefix / "group"
-    if record.is_file():
-        orphans = group_members(int(record.read_text()), named="nginx")
-        if orphans:
+    record = Path(command[command.index("-p") + 1], "group")
+    with contextlib.suppress(OSError, ValueError):  # no record, or none that says anything
+        if orphans := orphaned_workers(int(record.read_text()), Path.cwd()):
             stop_gracefully(orphans)
             time.sleep(PORT_FREE_AFTER)
     # The supervisor made this process the leader of a group that NGINX's workers will join.
-    record.write_text(str(os.getpgrp()))
+    write_atomically(record, str(os.getpgrp()))
     os.execv(command[0], [*command, "-g", "daemon off;"])
 
 

@@ -65,8 +65,12 @@ class Releases:
         link.unlink(missing_ok=True)
         link.symlink_to(name)
         link.replace(self.current)
-        self._prune(keep=name)
+        self._prune(KEPT)
         return True
+
+    def keep_only_current(self) -> None:
+        """Remove every release but the current one, and the keys that they hold."""
+        self._prune(1)
 
     def active(self) -> str:
         """Name of the current release; "" before there was one."""
@@ -96,12 +100,17 @@ class Releases:
         staging.rename(release)
         return release
 
-    def _prune(self, keep: str) -> None:
-        releases = [one for one in self.folder.iterdir() if one.is_dir() and not one.is_symlink()]
-        releases.sort(key=lambda one: one.stat().st_mtime, reverse=True)
-        for old in releases[KEPT:]:
-            if old.name != keep:
-                shutil.rmtree(old, ignore_errors=True)
+    def _prune(self, count: int) -> None:
+        """Keep the current release and the newest others, ``count`` in all."""
+        active = self.active()
+        others = [
+            one
+            for one in self.folder.iterdir()
+            if one.is_dir() and not one.is_symlink() and one.name != active
+        ]
+        others.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in others[count - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _digest(files: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from llmlab.config import Model
 from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.models.identity import MODEL_FILES, damaged_files
+from llmlab.network import is_loopback
 
 REACH_DEADLINE = 10.0  # seconds
 MODELS_EXTRA = "pip install 'llmlab[models]'"
@@ -128,7 +129,9 @@ def _download(name: str, repository: str, revision: str, say: Callable[[str], No
     say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
     try:
         found = Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(MODEL_FILES))
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(MODEL_FILES), token=_hub_token()
+            )
         )
     except Exception as error:
         raise ModelUnavailable(
@@ -148,7 +151,9 @@ def _reach(name: str, repository: str, revision: str) -> None:
 
     def ask() -> None:
         try:
-            HfApi().model_info(repository, revision=revision, timeout=REACH_DEADLINE)
+            HfApi(token=_hub_token()).model_info(
+                repository, revision=revision, timeout=REACH_DEADLINE
+            )
             outcome.append(None)
         except Exception as error:
             outcome.append(error)
@@ -165,6 +170,14 @@ def _reach(name: str, repository: str, revision: str) -> None:
         fix=f"llmlab models pull {name}, when the network allows it; "
         f'or source = "path:FOLDER" in configs/lab.toml',
     )
+
+
+def _hub_token() -> bool | None:
+    """None: the user's token if there is one. False: none, for it would travel unencrypted."""
+    from huggingface_hub import constants
+
+    encrypted = constants.ENDPOINT.startswith("https://")
+    return None if encrypted or is_loopback(constants.ENDPOINT) else False
 
 
 def _verify(name: str, folder: Path) -> None:

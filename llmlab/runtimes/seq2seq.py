@@ -35,9 +35,11 @@ class Seq2Seq:
 
         logging.disable_progress_bar()
 
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         self._model: Any = AutoModelForSeq2SeqLM.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
         ).eval()
         task = summarization_params(folder)
         self._prefix: str = task.get("prefix", "")

@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
             line |= {"level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)
 
 
 def main() -> None:

@@ -133,7 +133,7 @@ class Observe:
             "status": status,
             "seconds": round(seconds, 4),
         }
-        log.info(json.dumps(line, ensure_ascii=False))
+        log.info(json.dumps(line))
 
 
 def _utf8(value: str) -> str:

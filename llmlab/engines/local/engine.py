@@ -28,12 +28,11 @@ from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import ProcessState, Program, Supervisor
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.gateway import Nginx, Releases, find_nginx, render
-from llmlab.lab import Lab, private_folder
+from llmlab.lab import Lab, private_folder, refuse_foreign
+from llmlab.network import port_holder, port_is_free
 from llmlab.processes import (
     lab_processes,
     nginx_workers,
-    port_holder,
-    port_is_free,
     take_requests,
 )
 from llmlab.shell import last_lines, run
@@ -50,6 +49,8 @@ class LocalEngine:
     name = "local"
 
     def __init__(self, lab: Lab) -> None:
+        refuse_foreign(lab.runtime_dir.parent)
+        refuse_foreign(lab.runtime_dir)
         self.lab = lab
         self.supervisor = Supervisor(lab)
         self.keys = KeyStore(lab.keys_file)
@@ -127,13 +128,29 @@ class LocalEngine:
         return was_running
 
     def reload_keys(self) -> bool:
-        """Have a running gateway use the keys as they are now; the deployments go on."""
+        """Have a running gateway use the keys as they are now; the deployments go on.
+
+        Nothing but the keys changes: an nginx.conf that was edited meanwhile waits
+        for the next ``up``.
+
+        Returns:
+            Whether there was a gateway, and anything new for it.
+
+        Raises:
+            LlmlabError: it is there and goes on with the keys from before.
+        """
         record = Record.read(self.lab)
         if record is None or not self.supervisor.running():
+            if lab_processes(self.lab.state):
+                raise EnvironmentFailure("it runs without its supervisor", fix="llmlab up")
             return False
+        self._make_folders()
         plan = record.plan()
         nginx = find_nginx(plan.config.gateway.nginx)
-        return self._move_gateway(self.releases.stage(self._gateway_files(plan, nginx), nginx))
+        files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
+        moved = self._move_gateway(self.releases.stage(files, nginx))
+        self.releases.keep_only_current()  # the others hold keys that were revoked since
+        return moved
 
     def gateway_configuration(self) -> str:
         """All configuration files of the current release, as `nginx -T` prints them."""

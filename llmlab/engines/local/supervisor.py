@@ -15,7 +15,7 @@ from typing import Any
 
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
-from llmlab.lab import Lab
+from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import end, lab_processes
 from llmlab.shell import clean_environment, last_lines, run
 
@@ -53,6 +53,8 @@ class Supervisor:
     """The supervisord of one lab. It works in the lab's state folder, as do all its programs."""
 
     def __init__(self, lab: Lab) -> None:
+        refuse_foreign(lab.runtime_dir.parent)
+        refuse_foreign(lab.runtime_dir)
         self._lab = lab
         self.conf = lab.state / "supervisord.conf"
         self._socket = lab.runtime_dir / "supervisor.sock"
@@ -119,7 +121,7 @@ class Supervisor:
 
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", self.conf.name]
+        command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]
         result = run(command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment())
         deadline = time.monotonic() + START_DEADLINE
         while not self.running():
