@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 import psutil
 
 from llmlab import models
+from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.load import unknown_variables
 from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import Supervisor
-from llmlab.errors import EnvironmentFailure
+from llmlab.errors import AuthError, EnvironmentFailure
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
 from llmlab.network import port_holder, port_is_free
@@ -82,6 +83,8 @@ def _port(lab: Lab, config: Config) -> Check:
         return _ok("port", f"{port} is this lab's gateway")
     if port_is_free(host, port):
         return _ok("port", f"{port} is free")
+    if not port_is_free(host, 0):
+        return _fail("port", f"{host} is no address of this machine", "correct gateway.host")
     fix = f"stop it, or llmlab up --port {port + 1}"
     return _fail("port", f"{port} is taken by {port_holder(port)}", fix)
 
@@ -113,6 +116,10 @@ def _keys(lab: Lab) -> Check:
     if mode & 0o077:
         fix = f"chmod 600 {file} && llmlab keys rotate, then revoke the keys before"
         return _fail("keys", f"{file} has mode {mode:04o}: others can read it", fix)
+    try:
+        KeyStore(file).read()
+    except AuthError as error:
+        return _fail("keys", error.message, error.fix or "")
     return _ok("keys", "readable by their owner only")
 
 
@@ -120,7 +127,9 @@ def _stable_model(lab: Lab, config: Config) -> Check:
     found = models.availability(config.stable, config.models[config.stable], lab.root)
     if found.ready:
         return _ok("model", f"{config.stable} is on disk")
-    instead = f"; {config.fallback} would serve" if config.fallback else ""
+    instead = (
+        f"; {config.fallback} would serve" if config.fallback not in ("", config.stable) else ""
+    )
     return _warn("model", f"{config.stable}: {found.reason}{instead}", found.fix)
 
 
@@ -129,15 +138,16 @@ def _hub(config: Config, environ: Mapping[str, str]) -> Check:
         return _ok("hub", "not needed: no model comes from a hub")
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return _warn("hub", "HF_HUB_OFFLINE: models are not fetched", "unset HF_HUB_OFFLINE")
-    url = urlsplit(environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = url.port or (443 if url.scheme == "https" else 80)
+    endpoint = environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
+        url = urlsplit(endpoint)
+        port = url.port or (443 if url.scheme == "https" else 80)
         socket.create_connection((url.hostname or "", port), HUB_PATIENCE).close()
-    except OSError as error:
-        why = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
         fix = "nothing to do: models on disk and the embedded one work without it"
-        return _warn("hub", f"{url.geturl()} cannot be reached: {why}", fix)
-    return _ok("hub", f"{url.geturl()} answers")
+        return _warn("hub", f"{endpoint} cannot be reached: {why}", fix)
+    return _ok("hub", f"{endpoint} answers")
 
 
 def _docker() -> Check:

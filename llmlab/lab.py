@@ -148,6 +148,8 @@ def init_lab(root: Path) -> list[Path]:
     """
     checked_root(root)
     source = _lab_files()
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file, so no lab can be laid out there")
     created = []
     for name in LAB_FILES:
         top = source / name

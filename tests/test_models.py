@@ -27,8 +27,6 @@ from llmlab.models.identity import damaged_files, short_id
 from llmlab.models.sources import pull
 from tests.conftest import LabUnderTest, free_port
 
-pytest.importorskip("torch")
-
 REVISION = "feedfacefeedfacefeedfacefeedfacefeedface"
 WEIGHTS = "model.safetensors"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -25,13 +26,15 @@ def show(
             [{"path": path, "value": value, "origin": where} for path, value, where in leaves]
         )
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for path, value, where in leaves:
-        shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+        # JSON's way to write a string, a list and a truth value is TOML's too.
+        shown = escape(json.dumps(value, ensure_ascii=False))
         table.add_row(path, shown, *([f"[dim]{where}[/]"] if origin else []))
     out().print(table)
 

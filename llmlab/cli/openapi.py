@@ -21,4 +21,8 @@ def openapi(context: typer.Context) -> None:
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }
     document["security"] = [{"token": []}]
+    for path, operations in document["paths"].items():
+        if path.startswith("/health"):  # the gateway lets these through without a token
+            for operation in operations.values():
+                operation["security"] = []
     print_json(document)

@@ -25,8 +25,12 @@ OutputOption = Annotated[
 ]
 
 
+WIDE = 1000  # columns; what is piped is for grep, so a line stays a line
+
+
 def out() -> Console:
-    return Console()
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 def err() -> Console:

@@ -11,7 +11,7 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from llmlab.engines.base import DeploymentStatus, LabStatus
+    from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
 
 REFRESH = 1.0  # seconds
 
@@ -26,12 +26,7 @@ def status(
     """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""
     engine = Session.of(context).engine()
     if watch:
-        from rich.live import Live
-
-        with Live(tree(engine.status()), console=out(), auto_refresh=False) as live:
-            while True:
-                time.sleep(REFRESH)
-                live.update(tree(engine.status()), refresh=True)
+        _watch(engine)
     found = engine.status()
     if output is Format.JSON:
         print_json(found.as_json())
@@ -39,6 +34,21 @@ def status(
         out().print(tree(found))
     if not found.healthy:
         raise typer.Exit(1)
+
+
+def _watch(engine: Engine) -> None:
+    from rich.live import Live
+
+    console = out()
+    if not console.is_terminal:  # one after the other, for a pipe or a file
+        while True:
+            console.print(tree(engine.status()))
+            console.file.flush()
+            time.sleep(REFRESH)
+    with Live(tree(engine.status()), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH)
+            live.update(tree(engine.status()), refresh=True)
 
 
 def tree(status: LabStatus) -> Tree:

@@ -68,7 +68,8 @@ def summarize(
         "strategy": strategy and strategy.value,
     }  # fmt: skip
     if as_:
-        _print_request(session, as_, sources[0].name, options)
+        for source in sources:
+            _print_request(session, as_, source.name, options)
         return
     client = AsyncClient(lab=session.folder, timeout=timeout, retry=RetryPolicy(retry))
     with _progress(len(sources)) as step:
@@ -104,7 +105,7 @@ def _print(outcomes: list[Outcome], output: Format) -> None:
     several = len(outcomes) > 1
     for one in outcomes:
         if one.error and several:
-            err().print(f"[bold]{one.name}[/]", highlight=False)
+            err().print(one.name, style="bold", markup=False, highlight=False)
         if one.error:
             show_error(one.error)
         elif one.summary and output is Format.TEXT:
@@ -153,4 +154,4 @@ def _print_request(
 
     url = resolve(None, None, session.folder).url
     snippet = as_curl if language is Language.CURL else as_python
-    print(snippet(url, Path(name), options))
+    print(snippet(url, Path(name), options, lab=session.folder))

@@ -65,7 +65,7 @@ def up(
             "Demo mode: anybody on this machine can use the published token.\n"
             "Fix: llmlab keys revoke 0001"
         )
-    err().print(_headline(status, changed, chosen.name, why))
+    err().print(_headline(status, changed, chosen.name, why), soft_wrap=True)
     out().print(_what_next(status), highlight=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,7 @@ class Source:
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{self.name} is not text in UTF-8 (byte {error.start})",
-                fix=f"iconv -f latin1 -t utf-8 {self.name}",
+                fix=f"iconv -f latin1 -t utf-8 {shlex.quote(self.name)}",
             ) from None
 
 
@@ -77,12 +78,14 @@ def collect(inputs: Sequence[str]) -> list[Source]:
         if one == "-":
             sources.append(Source("-", None))
         elif path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix in TEXT_SUFFIXES)
+            found = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()
+            )
             if not found:
                 raise UsageError(f"{one} holds no text files ({', '.join(TEXT_SUFFIXES)})")
             sources += [Source(str(file), file) for file in found]
-        elif not path.exists():
-            raise UsageError(f"there is no file {one}")
         else:
             sources.append(Source(one, path))
     return sources

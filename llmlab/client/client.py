@@ -85,10 +85,10 @@ class Client(_Base):
                 return protocol.summary_of(outcome, self.url)
             time.sleep(pause)
 
-    def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.TransportError:
+    def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
         try:
             return self._http.post(path, json=body, headers=self._headers())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error
 
     def close(self) -> None:
@@ -127,12 +127,10 @@ class AsyncClient(_Base):
                 return protocol.summary_of(outcome, self.url)
             await asyncio.sleep(pause)
 
-    async def _try(
-        self, path: str, body: dict[str, Any]
-    ) -> httpx2.Response | httpx2.TransportError:
+    async def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
         try:
             return await self._http.post(path, json=body, headers=self._headers())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error
 
     async def close(self) -> None:

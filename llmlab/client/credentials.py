@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.config import load_config
-from llmlab.errors import AuthError
+from llmlab.errors import AuthError, UsageError
 from llmlab.lab import find_lab
 from llmlab.network import is_loopback
 
@@ -43,6 +44,8 @@ def resolve(
     environ = os.environ if environ is None else environ
     url = url or environ.get("LLMLAB_URL")
     token = token or environ.get("LLMLAB_TOKEN")
+    if url:
+        _check(url)
     if token and not (token.isascii() and token.isprintable() and " " not in token):
         raise AuthError("the token holds characters that no JWT has", fix="llmlab token")
     if url and token:
@@ -57,6 +60,17 @@ def resolve(
         url = load_config(found.config_file, environ=environ).config.gateway.url
         url = _running_url(found.state) or url
     return Credentials(url.rstrip("/"), (lambda: token) if token else LabTokens(found.keys_file))
+
+
+def _check(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"{url} is no URL of a lab", fix="give it as http://HOST:PORT")
 
 
 class LabTokens:

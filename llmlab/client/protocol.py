@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 from pydantic import ValidationError
 
+from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.service.schemas import ModelInfo, SummarizeResponse, Usage
+
+Outcome = httpx2.Response | httpx2.RequestError
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Summary:
 
 def path_for(model: str | None) -> str:
     """The stable model's path, or that of a named one."""
-    return f"/models/{model}/summarize/" if model else "/summarize/"
+    if model is None:
+        return "/summarize/"
+    if not MODEL_NAME.fullmatch(model):
+        raise UsageError(f"{model!r} is no model's name", fix="llmlab models list")
+    return f"/models/{model}/summarize/"
 
 
 def body(
@@ -42,7 +50,7 @@ def body(
     return {"text": text} | {name: value for name, value in given.items() if value is not None}
 
 
-def summary_of(outcome: httpx2.Response | httpx2.TransportError, url: str) -> Summary:
+def summary_of(outcome: Outcome, url: str) -> Summary:
     """The summary in an answer.
 
     Raises:
@@ -50,7 +58,7 @@ def summary_of(outcome: httpx2.Response | httpx2.TransportError, url: str) -> Su
         UsageError: another 4xx but 429: the request has to change.
         UpstreamError: the lab could not answer.
     """
-    if isinstance(outcome, httpx2.TransportError):
+    if isinstance(outcome, httpx2.RequestError):
         raise _unreachable(outcome, url)
     request_id = outcome.headers.get("X-Request-ID", "")
     if outcome.status_code != 200:
@@ -65,10 +73,14 @@ def summary_of(outcome: httpx2.Response | httpx2.TransportError, url: str) -> Su
     return Summary(answer.summary, answer.model, answer.usage, request_id)
 
 
-def _unreachable(error: httpx2.TransportError, url: str) -> UpstreamError:
+def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
     if isinstance(error, httpx2.TimeoutException):
         return UpstreamError(
             f"{url} did not answer in time", fix="llmlab status; or ask with a longer --timeout"
+        )
+    if isinstance(error, httpx2.DecodingError):
+        return UpstreamError(
+            f"{url} answered, but not like a lab: {error}", fix="check the URL: llmlab status"
         )
     return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
 
@@ -85,6 +97,16 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
         )
     if status == 429:
         return UpstreamError(message, fix="ask less often, or raise gateway.rate_limit.rate")
+    if status < 400:
+        return UpstreamError(
+            f"{response.url} answered with a redirect: that is no lab's gateway ({message})",
+            fix="check the URL: llmlab status",
+        )
+    if status == 404 and (name := re.search("/models/([^/]+)/", str(response.url))):
+        return UsageError(
+            f"{name[1]} is not deployed: {message}",
+            fix=f"llmlab status shows what is; llmlab up --model {name[1]} deploys it",
+        )
     if status < 500:
         return UsageError(message)
     return UpstreamError(message, fix="llmlab status; llmlab logs")

@@ -13,6 +13,8 @@ import httpx2
 # asking again does no harm, because a summary changes nothing. Not 504: it was too slow once.
 RETRIED_STATUSES = frozenset({429, 502, 503})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+# Nobody listens: a gateway that was killed is back within 5 s; one that is not was never up.
+LONGEST_REFUSAL = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,26 @@ class Attempts:
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    def pause_after(self, outcome: httpx2.Response | httpx2.TransportError) -> float | None:
+    def pause_after(self, outcome: httpx2.Response | httpx2.RequestError) -> float | None:
         """Seconds to wait before the next try; None when this outcome is final."""
         self.tries += 1
         if not _worth_another(outcome):
             return None
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.tries - 1)) * (0.5 + self.jitter())
         pause = max(_retry_after(outcome), backoff)
-        return pause if self.clock() - self._start + pause <= self.policy.seconds else None
+        refused = isinstance(outcome, httpx2.ConnectError)
+        limit = min(self.policy.seconds, LONGEST_REFUSAL) if refused else self.policy.seconds
+        return pause if self.clock() - self._start + pause <= limit else None
 
 
-def _worth_another(outcome: httpx2.Response | httpx2.TransportError) -> bool:
+def _worth_another(outcome: httpx2.Response | httpx2.RequestError) -> bool:
     if isinstance(outcome, httpx2.Response):
         return outcome.status_code in RETRIED_STATUSES
     # A connection that was refused or broke off; a time-out was long enough already.
     return isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError)
 
 
-def _retry_after(outcome: httpx2.Response | httpx2.TransportError) -> float:
+def _retry_after(outcome: httpx2.Response | httpx2.RequestError) -> float:
     if not isinstance(outcome, httpx2.Response):
         return 0.0
     value = outcome.headers.get("Retry-After", "")

@@ -11,7 +11,7 @@ from typing import Any
 from llmlab.client.protocol import path_for
 
 
-def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
+def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
     """A command for bash or zsh; needs curl and jq."""
     extras = {
         name: value for name, value in options.items() if name != "model" and value is not None
@@ -20,12 +20,12 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any]) -> str:
     source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
-        "  curl -sS -H @<(llmlab token --header) --json @- \\\n"
+        f"  curl -sS -H @<({shlex.join(_llmlab(lab))} token --header) --json @- \\\n"
         f"  {shlex.quote(url + path_for(options.get('model')))}"
     )
 
 
-def as_python(url: str, file: Path, options: Mapping[str, Any]) -> str:
+def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
     """A Python program; needs requests."""
     extras = {
         name: value for name, value in options.items() if name != "model" and value is not None
@@ -40,7 +40,7 @@ def as_python(url: str, file: Path, options: Mapping[str, Any]) -> str:
 
 import requests
 
-token = subprocess.check_output(["llmlab", "token"], text=True).strip()
+token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
 text = {read}
 response = requests.post(
     {url + path_for(options.get("model"))!r},
@@ -50,3 +50,8 @@ response = requests.post(
 )
 response.raise_for_status()
 print(response.json()["summary"])"""
+
+
+def _llmlab(lab: Path | None) -> list[str]:
+    """The command, for the lab that was named."""
+    return ["llmlab", "--lab", str(lab)] if lab else ["llmlab"]

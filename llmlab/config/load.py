@@ -88,6 +88,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no {file}", fix="llmlab init .") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", fix=f"ls -l {file}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}", fix=f"correct {file}") from None
 

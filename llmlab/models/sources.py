@@ -17,10 +17,13 @@ from typing import Any
 
 from llmlab.config import Model
 from llmlab.errors import ModelUnavailable, UsageError
+from llmlab.models.download import fetch_large_files
 from llmlab.models.identity import MODEL_FILES, damaged_files
 from llmlab.network import is_loopback
 
 REACH_DEADLINE = 10.0  # seconds
+# The hub's patterns match across folders: a copy of the weights in another format would come too.
+TOP_LEVEL: Any = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": ["*/*"]}
 MODELS_EXTRA = "pip install 'llmlab[models]'"
 
 
@@ -90,7 +93,7 @@ def incomplete(folder: Path) -> str:
         return f"there is no folder {folder}"
     if not (folder / "config.json").is_file():
         return f"{folder} has no config.json"
-    if not list(folder.glob("*.safetensors")):
+    if not any(file.is_file() for file in folder.glob("*.safetensors")):
         return f"{folder} has no *.safetensors (other weight formats can run code and are refused)"
     if not any((folder / tokenizer).is_file() for tokenizer in ("tokenizer.json", "spiece.model")):
         return f"{folder} has no tokenizer.json"
@@ -106,9 +109,7 @@ def _cached(repository: str, revision: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
-            repository, revision=revision, local_files_only=True, allow_patterns=list(MODEL_FILES)
-        )
+        found = snapshot_download(repository, revision=revision, local_files_only=True, **TOP_LEVEL)
     except LocalEntryNotFoundError:
         return None
     return Path(found)
@@ -127,12 +128,10 @@ def _download(name: str, repository: str, revision: str, say: Callable[[str], No
         )
     _reach(name, repository, revision)
     say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
+    token = _hub_token()
     try:
-        found = Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=list(MODEL_FILES), token=_hub_token()
-            )
-        )
+        fetch_large_files(repository, revision, patterns=MODEL_FILES, token=token)
+        found = Path(snapshot_download(repository, revision=revision, token=token, **TOP_LEVEL))
     except Exception as error:
         raise ModelUnavailable(
             f"the download of {repository} broke off: {_one_line(error)}",
@@ -161,14 +160,33 @@ def _reach(name: str, repository: str, revision: str) -> None:
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(REACH_DEADLINE)
-    problem = outcome[0] if outcome else f"no answer within {REACH_DEADLINE:.0f} s"
+    problem = outcome[0] if outcome else TimeoutError(f"no answer within {REACH_DEADLINE:.0f} s")
     if problem is None:
         return
-    why = problem if isinstance(problem, str) else _one_line(problem)
+    why, fix = _explained(problem, name)
     raise ModelUnavailable(
-        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}",
-        fix=f"llmlab models pull {name}, when the network allows it; "
-        f'or source = "path:FOLDER" in configs/lab.toml',
+        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}", fix=fix
+    )
+
+
+def _explained(problem: Exception, name: str) -> tuple[str, str]:
+    """What a hub's refusal means, and the way on."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(problem, "response", None), "status_code", None)
+    sign_in = f"HF_TOKEN=... llmlab models pull {name}, with a token of an account that has access"
+    match problem:
+        case errors.GatedRepoError():
+            return "the repository is gated: its owner has to let you in", sign_in
+        case errors.RepositoryNotFoundError() if status == 401:
+            return "there is no such repository, or it is private", sign_in
+        case errors.RepositoryNotFoundError():
+            return "there is no such repository", f"correct models.{name}.source"
+        case errors.RevisionNotFoundError():
+            return "it has no such revision", f"correct models.{name}.revision"
+    return _one_line(problem), (
+        f"llmlab models pull {name}, when the network allows it; "
+        'or source = "path:FOLDER" in configs/lab.toml'
     )
 
 

@@ -199,6 +199,11 @@ class LocalEngine:
 
     def _check_port(self, config: Config) -> None:
         host, port = config.gateway.host, config.gateway.port
+        if not port_is_free(host, 0):
+            raise UsageError(
+                f"gateway.host: {host} is no address of this machine",
+                fix="set gateway.host to 127.0.0.1",
+            )
         if not port_is_free(host, port):
             raise EnvironmentFailure(
                 f"port {port} is taken by {port_holder(port)}",
