@@ -47,7 +47,8 @@ class _Base:
             "trust_env": not is_loopback(found.url),
         }
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The Authorization header, with a token that is valid now, for a request of one's own."""
         return {"Authorization": f"Bearer {self._token()}"}
 
 
@@ -87,7 +88,7 @@ class Client(_Base):
 
     def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
         try:
-            return self._http.post(path, json=body, headers=self._headers())
+            return self._http.post(path, json=body, headers=self.headers())
         except httpx2.RequestError as error:
             return error
 
@@ -129,7 +130,7 @@ class AsyncClient(_Base):
 
     async def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
         try:
-            return await self._http.post(path, json=body, headers=self._headers())
+            return await self._http.post(path, json=body, headers=self.headers())
         except httpx2.RequestError as error:
             return error
 
