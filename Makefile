@@ -1,12 +1,13 @@
 # make up    install into .venv and start the lab
-# make test  the whole test suite
+# make test  the whole test suite; needs no Docker
+# make test-containers  the lab in containers, with a real Docker engine
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test lint clean
+.PHONY: up down test test-containers lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -17,6 +18,9 @@ down:
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-containers: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 -m containers
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from llmlab.errors import AuthError, EnvironmentFailure
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
 from llmlab.network import port_holder, port_is_free
+from llmlab.processes import lab_processes
 from llmlab.shell import run
 
 GIB = 1 << 30
@@ -79,8 +80,17 @@ def _nginx(config: Config) -> Check:
 def _port(lab: Lab, config: Config) -> Check:
     host, port = config.gateway.host, config.gateway.port
     record = Record.read(lab)
-    if record and record.url == config.gateway.url and Supervisor(lab).running():
-        return _ok("port", f"{port} is this lab's gateway")
+    if Supervisor(lab).running() and record:
+        if record.url == config.gateway.url:
+            return _ok("port", f"{port} is this lab's gateway")
+        move = f"the gateway runs at {record.url}; the next `llmlab up` moves it to {port}"
+        return _warn("port", move, "set gateway.host and gateway.port in configs/lab.toml")
+    if orphans := lab_processes(lab.state):
+        return _fail(
+            "port",
+            f"{len(orphans)} processes of this lab run without their supervisor",
+            "llmlab up",
+        )
     if port_is_free(host, port):
         return _ok("port", f"{port} is free")
     if not port_is_free(host, 0):

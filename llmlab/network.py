@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -13,6 +14,15 @@ def is_loopback(url: str) -> bool:
     """Whether a URL stays on this machine."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _described(process: psutil.Process) -> str:
+    said = f"{process.name()} (pid {process.pid})"
+    with contextlib.suppress(psutil.Error):
+        folder = Path(process.cwd())
+        if folder.name == ".llmlab":
+            return f"the lab in {folder.parent}: {said}"
+    return said
 
 
 def port_is_free(host: str, port: int) -> bool:
@@ -36,5 +46,5 @@ def port_holder(port: int) -> str:
                 if connection.pid is None:
                     break
                 process = psutil.Process(connection.pid)
-                return f"{process.name()} (pid {process.pid})"
+                return _described(process)
     return "a process of another user"

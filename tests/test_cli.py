@@ -127,10 +127,27 @@ def test_a_wrong_command_line_exits_with_2(tmp_path: Path, arguments: tuple[str,
     assert "Usage: llmlab" in done.stderr
 
 
-def test_build_says_what_to_do_instead(idle: LabUnderTest) -> None:
-    done = idle.run("build")
+def test_build_shows_the_commands_that_it_would_run(idle: LabUnderTest) -> None:
+    env = {"PIP_INDEX_URL": "https://user:hush@index.example/simple"}
+    done = idle.run("build", "--dry-run", "--tag", "t1", env=env)
+    assert done.returncode == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["docker", "build"]] * 2
+    assert "--tag llmapi:t1" in done.stdout
+    assert "--build-arg PIP_INDEX_URL " in done.stdout
+    assert "hush" not in done.stdout
+
+
+def test_build_without_docker_says_so(idle: LabUnderTest, tmp_path: Path) -> None:
+    done = idle.run("build", env={"PATH": str(tmp_path)})
     assert done.returncode == 3
-    assert "Fix: llmlab up --engine local" in done.stderr
+    assert "docker cannot be run" in done.stderr
+    assert "Fix: " in done.stderr
+
+
+def test_the_next_up_says_when_it_moves_the_gateway(make_lab: Callable[..., LabUnderTest]) -> None:
+    lab = make_lab()
+    lab.ok("up", "--port", str(free_port()))
+    assert f"to {lab.url}" in " ".join(lab.run("up").stderr.split())
 
 
 # --- where the lab is --------------------------------------------------------

@@ -484,3 +484,26 @@ def test_an_unreadable_group_record_does_not_keep_the_gateway_down(fresh: LabUnd
     for process in [master, *processes(fresh, "nginx: worker")]:
         process.kill()
     wait_until(lambda: bool(processes(fresh, "nginx: master")) and answers(fresh))
+
+
+def test_two_ups_at_once_do_not_get_into_each_others_way(fresh: LabUnderTest) -> None:
+    results: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(fresh.run("up").returncode))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [0, 0, 0]
+    assert len(processes(fresh, "supervisord")) == 1
+    assert fresh.json("status")["healthy"]
+
+
+def test_a_lab_that_another_version_started_is_started_anew(fresh: LabUnderTest) -> None:
+    fresh.ok("up")
+    (fresh.lab.state / "running.json").write_text('{"of": "another version"}')
+    fresh.ok("up")
+    assert fresh.json("status")["healthy"]
+    assert len(processes(fresh, "supervisord")) == 1

@@ -88,6 +88,11 @@ class KeySet:
     def has_demo(self) -> bool:
         return any(key.is_demo for key in self.keys)
 
+    @property
+    def demo_kid(self) -> str:
+        """Id of the published demo key, if it is valid here; else ""."""
+        return demo.KID if self.has_demo else ""
+
     def find(self, kid: str) -> Key:
         for key in self.keys:
             if key.kid == kid:

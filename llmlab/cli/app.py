@@ -48,7 +48,10 @@ def root(
         typer.Option("--lab", metavar="DIR", help="The lab; default: the one around this folder."),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     context.obj = Session(lab)

@@ -15,7 +15,7 @@ app = typer.Typer(help="The configuration as it is in force.", no_args_is_help=T
 def show(
     context: typer.Context,
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say where each value came from.")
+        bool, typer.Option("--origin", metavar="", help="Say where each value came from.")
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -39,7 +39,8 @@ def init(
     context: typer.Context,
     alg: AlgOption = Alg.HS256,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Add the reference lab's published key as well.")
+        bool,
+        typer.Option("--demo", metavar="", help="Add the reference lab's published key as well."),
     ] = False,
 ) -> None:
     """Make the first key. A lab that has one keeps it."""
@@ -51,8 +52,7 @@ def init(
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
     new = [key.kid for key in keys.keys[len(before.keys) :]] if keys != before else []
-    if keys != before:
-        _take_over(session)
+    _take_over(session)
     err().print(
         f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
         + (f"{len(new)} new" if new else "unchanged"),
@@ -122,17 +122,11 @@ def revoke(
 def show(
     context: typer.Context,
     public: Annotated[
-        bool, typer.Option("--public", help="The JWK set that verifies tokens elsewhere.")
-    ] = False,
+        bool,
+        typer.Option("--public", metavar="", help="What it always does: secrets are not printed."),
+    ] = True,
 ) -> None:
-    """Print the JWK set without private members."""
-    from llmlab.errors import UsageError
-
-    if not public:
-        raise UsageError(
-            "secrets are not printed; they are in the key file, which its owner can read",
-            fix="llmlab keys show --public",
-        )
+    """Print the JWK set that verifies tokens elsewhere: public keys only."""
     keys = Session.of(context).keys().read().keys
     print_json({"keys": [key.public() for key in keys if not key.symmetric]})
     if hidden := [key.kid for key in keys if key.symmetric]:
@@ -141,9 +135,12 @@ def show(
 
 def _take_over(session: Session) -> None:
     """Have a running lab's gateway use the keys as they are now."""
+    from llmlab.engines.compose.mounts import prepare
     from llmlab.engines.local import LocalEngine
     from llmlab.errors import EnvironmentFailure, LlmlabError
 
+    if (session.lab().root / "docker-compose.yml").is_file():
+        prepare(session.lab(), session.load().config, session.keys().read())
     try:
         taken = LocalEngine(session.lab()).reload_keys()
     except LlmlabError as error:

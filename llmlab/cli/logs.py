@@ -14,8 +14,12 @@ def logs(
     process: Annotated[
         str, typer.Argument(help="Only logs whose name holds this: gateway, api-textrank, ...")
     ] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", metavar="", help="Go on as lines come.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="Lines of each log.")
+    ] = 20,
 ) -> None:
     """Show the logs of the lab's processes."""
     for line in Session.of(context).engine().logs(follow=follow, lines=lines, only=process):

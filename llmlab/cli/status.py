@@ -19,7 +19,7 @@ REFRESH = 1.0  # seconds
 def status(
     context: typer.Context,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Keep looking; Ctrl-C ends.")
+        bool, typer.Option("--watch", "-w", metavar="", help="Keep looking; Ctrl-C ends.")
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -80,7 +80,7 @@ def _line(one: DeploymentStatus) -> str:
     return (
         f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
         f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
-        f"{one.requests} requests[/]"
+        f"{one.requests} request{'' if one.requests == 1 else 's'}[/]"
     )
 
 

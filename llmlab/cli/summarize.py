@@ -34,22 +34,31 @@ def summarize(
         ),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="This deployment; default: the stable one.")
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="This deployment; default: the stable one."
+        ),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest summary, in the model's tokens.")
+        int | None, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
     ] = None,
-    min_length: Annotated[int | None, typer.Option(help="Shortest summary.")] = None,
+    min_length: Annotated[int | None, typer.Option(metavar="N", help="Shortest summary.")] = None,
     strategy: Annotated[
         StrategyName | None,
         typer.Option(help="truncate: the model's first window; full: all of it at once."),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", min=1, max=64, help="Requests at a time.")
+        int,
+        typer.Option("--concurrency", "-c", metavar="N", min=1, max=64, help="Requests at a time."),
     ] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 150.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds for one try.")
+    ] = 150.0,
     retry: Annotated[
-        float, typer.Option(min=0, help="Seconds during which to ask again; 0 = never.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Seconds during which to ask again; 0 = never."
+        ),
     ] = 60.0,
     as_: Annotated[
         Language | None, typer.Option("--as", help="Print the request instead of sending it.")

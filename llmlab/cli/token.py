@@ -4,30 +4,42 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmlab.cli.output import Format, OutputOption, out, print_json, printable
 from llmlab.cli.session import Session
 
+if TYPE_CHECKING:
+    from llmlab.auth.tokens import Explained
+
 
 def token(
     context: typer.Context,
-    sub: Annotated[str, typer.Option(help="Subject; default: your user name.")] = "",
-    name: Annotated[str, typer.Option(help="Full name of the subject.")] = "",
-    iss: Annotated[str, typer.Option(help="Issuer.")] = "llmlab",
-    aud: Annotated[str, typer.Option(help="Audience.")] = "",
-    ttl: Annotated[str, typer.Option(help="Lifetime: 90, 30s, 15m, 1h, 7d.")] = "1h",
+    sub: Annotated[
+        str, typer.Option(metavar="NAME", help="Subject; default: your user name.")
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="Full name of the subject.")] = "",
+    iss: Annotated[str, typer.Option(metavar="NAME", help="Issuer.")] = "llmlab",
+    aud: Annotated[str, typer.Option(metavar="NAME", help="Audience.")] = "",
+    ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="Lifetime: 90, 30s, 15m, 1h, 7d.")
+    ] = "1h",
     claim: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="A claim of your own; repeatable.")
     ] = None,
-    kid: Annotated[str, typer.Option(help="Sign with this key; default: the newest.")] = "",
+    kid: Annotated[
+        str, typer.Option(metavar="KID", help="Sign with this key; default: the newest.")
+    ] = "",
     decode: Annotated[
         str, typer.Option(metavar="FILE|-", help="Explain the token in a file or on stdin instead.")
     ] = "",
     header: Annotated[
-        bool, typer.Option("--header", help="Print the whole header, as curl -H @FILE reads it.")
+        bool,
+        typer.Option(
+            "--header", metavar="", help="Print the whole header, as curl -H @FILE reads it."
+        ),
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -65,7 +77,7 @@ def _claims(given: list[str]) -> dict[str, str]:
 
 def _explain(session: Session, source: str, output: Format) -> None:
     from llmlab.auth import describe
-    from llmlab.errors import UsageError
+    from llmlab.errors import AuthError, UsageError
 
     if re.search(r"eyJ[\w-]+\.[\w-]+\.", source):
         raise UsageError(
@@ -79,7 +91,13 @@ def _explain(session: Session, source: str, output: Format) -> None:
     told = describe(text.strip(), session.keys().read())
     if output is Format.JSON:
         print_json(asdict(told))
-        return
+    else:
+        _show(told)
+    if not told.valid:
+        raise typer.Exit(AuthError.exit_code)
+
+
+def _show(told: Explained) -> None:
     console = out()
     console.print("[green]valid[/]: " if told.valid else "[red]refused[/]: ", end="")
     console.print(printable(told.reason), markup=False, highlight=False)

@@ -22,13 +22,20 @@ def up(
     context: typer.Context,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Deploy this model; repeat for several."),
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="Deploy this model; repeat for several."
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address the gateway listens on.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the gateway.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address the gateway listens on.")
+    ] = None,
     engine: Annotated[EngineName | None, typer.Option(help="What runs the processes.")] = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Accept the reference lab's published token as well.")
+        bool,
+        typer.Option(
+            "--demo", metavar="", help="Accept the reference lab's published token as well."
+        ),
     ] = False,
 ) -> None:
     """Bring the lab up, or bring a running lab to what the configuration says."""
@@ -46,10 +53,15 @@ def up(
             fix="llmlab up --demo --host 127.0.0.1",
         )
     chosen, why = choose_engine(loaded.config.engine, lab)
-    with progress("getting ready") as say:
-        say(f"engine: {chosen.name} ({why})")
-        keys = session.keys().ensure(demo_key=demo)
-        plan = make_plan(loaded.config, lab.root, say, only=model or ())
+    if was := _moves_from(chosen.status(), loaded.config.gateway.url):
+        show_warning(
+            f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"
+            "To keep an address for good, set gateway.host and gateway.port in configs/lab.toml."
+        )
+    keys = session.keys().ensure(demo_key=demo)
+    # Plain lines and no spinner: a download draws progress bars of its own.
+    plan = make_plan(loaded.config, lab.root, _say, only=model or ())
+    with progress("starting") as say:
         changed = chosen.up(plan, say)
         status = chosen.status()
     for warning in plan.warnings:
@@ -66,7 +78,17 @@ def up(
             "Fix: llmlab keys revoke 0001"
         )
     err().print(_headline(status, changed, chosen.name, why), soft_wrap=True)
-    out().print(_what_next(status), highlight=False)
+    if changed:
+        out().print(_what_next(status), highlight=False)
+
+
+def _moves_from(status: LabStatus, url: str) -> str:
+    """The address of a running lab, if it is another than the one that is asked for."""
+    return status.gateway.url if status.running and status.gateway.url != url else ""
+
+
+def _say(text: str) -> None:
+    err().print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:

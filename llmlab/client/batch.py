@@ -122,7 +122,7 @@ async def _summarize(client: AsyncClient, source: Source, options: Mapping[str, 
     try:
         text = await asyncio.to_thread(source.read)
         if not text.strip():
-            raise UsageError(f"{source.name} is empty")
+            raise UsageError(f"{'stdin' if source.path is None else source.name} is empty")
         summary = await client.summarize(text, **options)
     except LlmlabError as error:
         failure = error

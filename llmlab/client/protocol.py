@@ -96,7 +96,9 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
             fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)",
         )
     if status == 429:
-        return UpstreamError(message, fix="ask less often, or raise gateway.rate_limit.rate")
+        return UpstreamError(
+            message, fix="ask less often, wait longer (--retry), or raise gateway.rate_limit.rate"
+        )
     if status < 400:
         return UpstreamError(
             f"{response.url} answered with a redirect: that is no lab's gateway ({message})",
@@ -105,7 +107,7 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
     if status == 404 and (name := re.search("/models/([^/]+)/", str(response.url))):
         return UsageError(
             f"{name[1]} is not deployed: {message}",
-            fix=f"llmlab status shows what is; llmlab up --model {name[1]} deploys it",
+            fix="llmlab status shows what is; llmlab models list what could be",
         )
     if status < 500:
         return UsageError(message)

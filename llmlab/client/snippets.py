@@ -38,7 +38,7 @@ def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | N
     return f"""\
 {imports}
 
-import requests
+import requests  # pip install requests
 
 token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
 text = {read}

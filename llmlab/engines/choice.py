@@ -19,5 +19,5 @@ def choose_engine(configured: str, lab: Lab) -> tuple[Engine, str]:
             "the compose engine is not part of this version",
             fix="llmlab up --engine local",
         )
-    why = "as configured" if configured == "local" else "no container images of this lab are built"
+    why = "as configured" if configured == "local" else "auto: supervised processes"
     return LocalEngine(lab), why

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from llmlab.errors import UsageError
 from llmlab.shell import last_lines
 
 POLL = 0.25
+SUPERVISOR = "supervisord"
 
 
 def lines_of(folder: Path, *, follow: bool, count: int, only: str) -> Iterator[str]:
     """``name | line`` for the last ``count`` lines of every log, then, to follow, what comes."""
-    logs = sorted(file for file in folder.glob("*.log") if only in file.stem)
+    there = sorted(folder.glob("*.log"))
+    # What the supervisor says matters only when one asks for it.
+    logs = [file for file in there if only in file.stem and (only or file.stem != SUPERVISOR)]
+    if only and not logs:
+        names = ", ".join(file.stem for file in there) or "none yet"
+        raise UsageError(f"no log has {only!r} in its name; logs: {names}")
     for log in logs:
         for line in last_lines(log, count).splitlines():
             yield f"{log.stem} | {line}"
     if follow:
         yield from _appended(logs)
+
+
+def readable(line: str) -> str:
+    """A log line for an error message: of a JSON line what it says, and the error's last line."""
+    try:
+        entry = json.loads(line)
+        said = [entry["message"], *entry.get("error", "").strip().splitlines()[-1:]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line
+    return ": ".join(said)
 
 
 def _appended(logs: list[Path]) -> Iterator[str]:

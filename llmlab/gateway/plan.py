@@ -31,6 +31,7 @@ class GatewayPlan:
     worker_user: str = ""  # "user group" of the workers, where the master is root
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
+    resolver: str = ""  # name server for upstreams that say `resolve`
 
     def upstream(self, deployment: str) -> Upstream:
         return next(one for one in self.upstreams if one.deployment == deployment)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llmlab.errors import ConfigError
+from llmlab.files import write_atomically
 from llmlab.gateway.binary import Nginx
 from llmlab.lab import private_folder
 from llmlab.shell import run
@@ -54,7 +55,7 @@ class Releases:
         private_folder(self.folder)
         name = _digest(files)
         if self.active() != name:
-            self._check(self._write(name, files), nginx)
+            self._check(self.folder / self.write(files), nginx)
         return name
 
     def activate(self, name: str) -> bool:
@@ -87,18 +88,21 @@ class Releases:
                 log=result.output.replace(f"{release}/", "").strip(),
             )
 
-    def _write(self, name: str, files: Mapping[str, str]) -> Path:
+    def write(
+        self, files: Mapping[str, str], *, folder_mode: int = 0o700, file_mode: int = 0o600
+    ) -> str:
+        """Write a release without a check. Returns its name."""
+        name = _digest(files)
         staging = self.folder / f".{name}-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
         for path, content in files.items():
             target = staging / path
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            target.touch(mode=0o600)
-            target.write_text(content, encoding="utf-8")
+            private_folder(target.parent, folder_mode)
+            write_atomically(target, content, file_mode)
         release = self.folder / name
         shutil.rmtree(release, ignore_errors=True)
         staging.rename(release)
-        return release
+        return name
 
     def _prune(self, count: int) -> None:
         """Keep the current release and the newest others, ``count`` in all."""

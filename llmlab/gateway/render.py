@@ -59,14 +59,17 @@ def _http(plan: GatewayPlan) -> str:
 
 
 def _upstreams(plan: GatewayPlan) -> str:
-    blocks = [_upstream("llmapi", plan.upstream(plan.stable))]
-    blocks += [_upstream(f"model_{one.deployment}", one) for one in plan.upstreams]
-    return "\n".join(blocks)
+    named = [("llmapi", plan.upstream(plan.stable))]
+    named += [(f"model_{one.deployment}", one) for one in plan.upstreams]
+    resolver = [f"resolver {plan.resolver} valid=2s;\n"] if plan.resolver else []
+    return "\n".join([*resolver, *(_upstream(name, one, plan) for name, one in named)])
 
 
-def _upstream(name: str, upstream: Upstream) -> str:
+def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
+    # Addresses that are looked up again are kept where all workers see them.
+    zone = f"    zone {name} 64k;\n" if plan.resolver else ""
     servers = "".join(f"    server {address};\n" for address in upstream.servers)
-    return f"upstream {name} {{\n{servers}    keepalive 32;\n}}\n"
+    return f"upstream {name} {{\n{zone}{servers}    keepalive 32;\n}}\n"
 
 
 def _server(plan: GatewayPlan) -> str:

@@ -80,6 +80,7 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
 
 
 def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Metrics) -> None:
+    @app.head("/", include_in_schema=False)
     @app.get("/", summary="Say hello")
     async def hello() -> dict[str, str]:
         return {"message": "Hello World"}
@@ -131,10 +132,12 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
             ),
         )
 
+    @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", summary="Is the process alive?")
     async def live() -> dict[str, str]:
         return {"status": "alive"}
 
+    @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", summary="Has the model answered?", responses=problem_responses(503))
     async def ready() -> Response:
         if serving.info is None:

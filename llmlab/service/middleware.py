@@ -123,7 +123,7 @@ class Observe:
         name = getattr(route, "path", "unmatched")
         self.metrics.requests.labels(name, status).inc()
         self.metrics.seconds.labels(name).observe(seconds)
-        if name.startswith(("/health", "/metrics")) and status < 400:
+        if name.startswith(("/health", "/metrics")) and status in (200, 503):
             return
         line = {
             "request_id": scope["state"]["request_id"],

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from llmlab.auth import KeyStore, demo
@@ -27,6 +28,7 @@ from llmlab.engines.local.programs import (
 from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import ProcessState, Program, Supervisor
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
+from llmlab.files import locked
 from llmlab.gateway import Nginx, Releases, find_nginx, render
 from llmlab.lab import Lab, private_folder, refuse_foreign
 from llmlab.network import port_holder, port_is_free
@@ -56,22 +58,31 @@ class LocalEngine:
         self.keys = KeyStore(lab.keys_file)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
 
+    def _alone(self) -> AbstractContextManager[None]:
+        """One command at a time changes a lab; a second one waits for its turn."""
+        private_folder(self.lab.state)
+        return locked(self.lab.state / "engine.lock")
+
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
-        running = self.supervisor.running()
-        before = Record.read(self.lab) if running else None
-        if not running:
-            self.supervisor.end_orphans()
+        with self._alone():
+            return self._up(plan, say)
+
+    def _up(self, plan: Plan, say: Say) -> bool:
+        before = Record.read(self.lab) if self.supervisor.running() else None
+        if before is None:
+            self.supervisor.shutdown()  # orphans, or what another version started
         if before is None or before.url != plan.config.gateway.url:
             self._check_port(plan.config)
         try:
             return self._bring_up(plan, before, say)
         except BaseException:
             if before is None:
-                self.down()  # a half-started lab leaves nothing behind
+                self._down()  # a half-started lab leaves nothing behind
             else:
-                with contextlib.suppress(LlmlabError):  # a running one goes on as it was
+                say("that failed; going back to what ran before")
+                with contextlib.suppress(LlmlabError):
                     self._bring_up(before.plan(), before, say)
             raise
 
@@ -89,7 +100,7 @@ class LocalEngine:
             if before
             else []
         )
-        say("starting " + ", ".join(sorted(names)))
+        say(("applying to " if before else "starting ") + ", ".join(sorted(names)))
         self.supervisor.apply([*wanted, *old])
         self._wait_for_deployments(plan, say)
         moved = self._move_gateway(release)
@@ -123,6 +134,10 @@ class LocalEngine:
         return True
 
     def down(self) -> bool:
+        with self._alone():
+            return self._down()
+
+    def _down(self) -> bool:
         was_running = self.supervisor.shutdown()
         shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)
         return was_running
@@ -139,6 +154,10 @@ class LocalEngine:
         Raises:
             LlmlabError: it is there and goes on with the keys from before.
         """
+        with self._alone():
+            return self._reload_keys()
+
+    def _reload_keys(self) -> bool:
         record = Record.read(self.lab)
         if record is None or not self.supervisor.running():
             if lab_processes(self.lab.state):
@@ -173,7 +192,7 @@ class LocalEngine:
             )
         wanted = gateway_plan(
             self.lab, plan, nginx=nginx,
-            worker_user=_worker_user(), demo_kid=demo.KID if keys.has_demo else "",
+            worker_user=_worker_user(), demo_kid=keys.demo_kid,
         )  # fmt: skip
         return {
             "nginx.conf": _read(self.lab.nginx_conf),
@@ -192,7 +211,6 @@ class LocalEngine:
         private_folder(runtime.parent, reachable)
         private_folder(runtime, reachable)
         private_folder(runtime / "nginx", reachable)
-        private_folder(runtime / "nginx" / "tmp", reachable)
         sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
         if root:
             os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
@@ -207,7 +225,7 @@ class LocalEngine:
         if not port_is_free(host, port):
             raise EnvironmentFailure(
                 f"port {port} is taken by {port_holder(port)}",
-                fix=f"stop it, or choose another port: llmlab up --port {port + 1}",
+                fix=f"stop it, or llmlab up --port {port + 1} (for good: gateway.port in lab.toml)",
             )
 
     # --- waiting ---------------------------------------------------------------
@@ -228,7 +246,11 @@ class LocalEngine:
     def _check_waiting(self, program: str, deadline: float) -> None:
         state = self._state(program).state
         if state in ("FATAL", "EXITED"):
-            raise EnvironmentFailure(f"{program} does not start ({state})", log=self._why(program))
+            raise EnvironmentFailure(
+                f"{program} does not start ({state})",
+                fix=f"llmlab logs {program} has all of it; llmlab up --model NAME starts another",
+                log=self._why(program),
+            )
         if time.monotonic() > deadline:
             raise EnvironmentFailure(
                 f"{program} did not answer in time ({state})",
@@ -238,7 +260,8 @@ class LocalEngine:
 
     def _why(self, program: str) -> str:
         logs = (self.supervisor.error_log(program), self.supervisor.log(program))
-        return "\n".join(text for log in logs if (text := last_lines(log)))
+        lines = [line for log in logs for line in last_lines(log).splitlines()]
+        return "\n".join(following.readable(line) for line in lines)
 
     def _state(self, program: str) -> ProcessState:
         for process in self.supervisor.processes():

@@ -115,10 +115,6 @@ class Supervisor:
             return False
         return True
 
-    def end_orphans(self) -> None:
-        """End what a killed supervisor left behind."""
-        end(lab_processes(self._lab.state))
-
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]

@@ -1,0 +1,34 @@
+# The API image. Built by `llmlab build`, which lays out the build context:
+#   llmlab/           the package
+#   torch.txt         what is installed first: torch and its bound, or nothing
+#   requirements.txt  everything else
+#   wheels/           wheels to prefer over the index, such as a CPU build of torch
+FROM python:3.11-slim
+
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/llmlab \
+    HF_HUB_OFFLINE=1 HOME=/tmp
+
+# Dependencies are a layer of their own: a change of llmlab does not install torch again.
+# The optional secret `ca` is a bundle of the certificates that pip has to trust.
+RUN --mount=type=bind,target=/context \
+    --mount=type=secret,id=ca,target=/run/ca.pem \
+    if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
+    if [ -s /context/torch.txt ]; then \
+      pip install --find-links /context/wheels -r /context/torch.txt; fi && \
+    pip install --find-links /context/wheels -r /context/requirements.txt
+
+COPY llmlab /opt/llmlab/llmlab
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="llmlab API" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+USER 10001:10001
+EXPOSE 80
+ENTRYPOINT ["python", "-P", "-m", "llmlab.service"]
+CMD ["/etc/llmapi/settings.json", "--host", "0.0.0.0", "--port", "80"]

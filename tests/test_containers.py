@@ -1,0 +1,120 @@
+"""The lab in containers, with a real Docker engine. Run by: make test-containers"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+
+from llmlab import Client
+from llmlab.client import RetryPolicy
+from tests.conftest import LabUnderTest
+
+pytestmark = pytest.mark.containers
+
+
+def compose(lab: LabUnderTest, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = lab.env | {"LLMLAB_PORT": str(lab.port)}
+    return subprocess.run(
+        ["docker", "compose", *arguments], cwd=lab.root, env=env, text=True,
+        capture_output=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    """A lab whose images are built, with the embedded model only: no torch to fetch."""
+    lab = make_lab()
+    done = lab.run("build", "--extra", "none", "--progress", "plain", "-o", "json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for image in json.loads(done.stdout):
+        assert image["size"] < image["limit"], image
+    lab.ok("keys", "init")
+    return lab
+
+
+@pytest.fixture(scope="module")
+def up(built: LabUnderTest) -> Iterator[LabUnderTest]:
+    done = compose(built, "up", "-d", "--wait")
+    try:
+        assert done.returncode == 0, done.stderr + compose(built, "logs").stdout
+        yield built
+    finally:
+        compose(built, "down", "--volumes")
+
+
+def test_the_compose_file_has_no_warning(built: LabUnderTest) -> None:
+    done = compose(built, "config", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_text_goes_through_the_gateway_in_containers(up: LabUnderTest, article: str) -> None:
+    done = up.run("summarize", "-", stdin=article, env={"LLMLAB_URL": up.url})
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 20
+
+
+def test_the_gateway_in_containers_wants_a_token(up: LabUnderTest) -> None:
+    assert httpx2.get(f"{up.url}/", trust_env=False).status_code == 401
+    with up.client() as client:
+        assert client.get("/").json() == {"message": "Hello World"}
+    assert httpx2.get(f"{up.url}/health", trust_env=False).status_code == 200
+
+
+def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) -> None:
+    told = compose(up, "ps", "--format", "json").stdout
+    published = {
+        (one["Service"], port["URL"], port["PublishedPort"])
+        for one in map(json.loads, told.splitlines())
+        for port in one["Publishers"]
+        if port["PublishedPort"]
+    }
+    assert published == {("nginx", "127.0.0.1", up.port)}
+
+
+@pytest.mark.parametrize("service", ["llmapi", "nginx"])
+def test_a_container_runs_with_little_privilege(up: LabUnderTest, service: str) -> None:
+    container = compose(up, "ps", "-q", service).stdout.strip()
+    told = subprocess.run(["docker", "inspect", container], capture_output=True, check=True)
+    settings = json.loads(told.stdout)[0]
+    host = settings["HostConfig"]
+    assert settings["Config"]["User"] not in ("", "root", "0")
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] > 0
+    secret = json.loads(up.lab.keys_file.read_text())["keys"][0]["k"]
+    assert secret not in told.stdout.decode()
+
+
+def test_an_api_that_dies_comes_back_by_itself(up: LabUnderTest, article: str) -> None:
+    before = compose(up, "ps", "-q", "llmapi").stdout
+    compose(up, "exec", "llmapi", "python", "-c", "import os; os.kill(1, 15)")
+    with Client(up.url, up.token(), retry=RetryPolicy(60)) as client:
+        assert client.summarize(article).text
+    deadline = time.monotonic() + 60
+    while compose(up, "ps", "-q", "--status", "running", "llmapi").stdout != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_a_revoked_key_is_refused_after_a_reload(up: LabUnderTest) -> None:
+    token = up.token()
+    old = up.json("keys", "list")[-1]["kid"]
+    up.ok("keys", "rotate")
+    up.ok("keys", "revoke", old)
+    assert compose(up, "kill", "--signal", "HUP", "nginx").returncode == 0
+    deadline = time.monotonic() + 20
+    while _status(up, token) != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert _status(up, up.token()) == 200
+
+
+def _status(lab: LabUnderTest, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx2.get(f"{lab.url}/", headers=headers, trust_env=False).status_code
