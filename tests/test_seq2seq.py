@@ -10,8 +10,6 @@ from llmlab.runtimes import Generation, Strategy, TextTooLong
 from llmlab.runtimes.seq2seq import Seq2Seq
 from tests.tiny import PARAMS
 
-pytest.importorskip("torch")
-
 
 @pytest.fixture(scope="module")
 def runtime(tiny_t5: Path) -> Seq2Seq:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from llmlab.config import Config, Model
+from llmlab.config import Config
 from llmlab.service.settings import Settings
 
 
@@ -59,13 +59,11 @@ class LabStatus:
     healthy: bool
     gateway: GatewayStatus
     deployments: tuple[DeploymentStatus, ...] = ()
-    models: dict[str, Model] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        document = asdict(self)
-        document["models"] = {name: model.model_dump() for name, model in self.models.items()}
-        return document
+        """The document of `status -o json`."""
+        return asdict(self)
 
 
 Say = Callable[[str], None]

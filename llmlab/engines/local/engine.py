@@ -16,7 +16,7 @@ from llmlab.auth import KeyStore, demo
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan, Say
+from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local.programs import (
     API_PREFIX,
     GATEWAY,
@@ -26,7 +26,8 @@ from llmlab.engines.local.programs import (
     write_settings,
 )
 from llmlab.engines.local.record import Record
-from llmlab.engines.local.supervisor import ProcessState, Program, Supervisor
+from llmlab.engines.local.report import ENGINE, report
+from llmlab.engines.local.supervisor import STOPPED, ProcessState, Program, Supervisor
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.files import locked
 from llmlab.gateway import Nginx, Releases, find_nginx, render
@@ -48,7 +49,7 @@ WORKER = "nobody"
 class LocalEngine:
     """Supervised processes under .llmlab/; see ``Engine`` for the contract."""
 
-    name = "local"
+    name = ENGINE
 
     def __init__(self, lab: Lab) -> None:
         refuse_foreign(lab.runtime_dir.parent)
@@ -267,51 +268,12 @@ class LocalEngine:
         for process in self.supervisor.processes():
             if process.name == program:
                 return process
-        return ProcessState(program, "STOPPED", None, 0.0, "")
+        return STOPPED
 
     # --- looking ---------------------------------------------------------------
 
     def status(self) -> LabStatus:
-        record = Record.read(self.lab)
-        processes = {one.name: one for one in self.supervisor.processes()}
-        if record is None or not processes:
-            return LabStatus(
-                str(self.lab.root), self.name, running=False, healthy=False,
-                gateway=GatewayStatus(record.url if record else "", False, "STOPPED"),
-                warnings=self._orphans() if not processes else (),
-            )  # fmt: skip
-        deployments = tuple(
-            self._deployment(one, record, processes.get(API_PREFIX + one))
-            for one in record.deployments
-        )
-        state = processes.get(GATEWAY) or self._state(GATEWAY)
-        gateway = GatewayStatus(
-            url=record.url, healthy=probe.gateway_healthy(record.url), state=state.state,
-            nginx=record.nginx, pid=state.pid, uptime=state.uptime,
-        )  # fmt: skip
-        return LabStatus(
-            str(self.lab.root), self.name, running=True,
-            healthy=gateway.healthy and all(one.healthy for one in deployments),
-            gateway=gateway, deployments=deployments, warnings=tuple(record.warnings),
-        )  # fmt: skip
-
-    def _deployment(
-        self, name: str, record: Record, process: ProcessState | None
-    ) -> DeploymentStatus:
-        told = probe.told_by(self.lab.api_socket(name))
-        return DeploymentStatus(
-            name=name, model=told.model, model_id=told.model_id, runtime=told.runtime,
-            healthy=told.ready, weight=100 if name == record.stable else 0,
-            state=process.state if process else "STOPPED",
-            pid=process.pid if process else None, uptime=process.uptime if process else 0.0,
-            requests=told.requests,
-        )  # fmt: skip
-
-    def _orphans(self) -> tuple[str, ...]:
-        left = lab_processes(self.lab.state)
-        if not left:
-            return ()
-        return (f"{len(left)} processes run without their supervisor; llmlab down ends them",)
+        return report(self.lab, self.supervisor)
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)

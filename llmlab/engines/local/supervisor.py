@@ -46,7 +46,10 @@ class ProcessState:
     state: str  # STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED
     pid: int | None
     uptime: float
-    spawn_error: str
+
+
+# A program that the supervisor does not have.
+STOPPED = ProcessState("", "STOPPED", None, 0.0)
 
 
 class Supervisor:
@@ -168,7 +171,6 @@ class Supervisor:
                 state=one["statename"],
                 pid=one["pid"] or None,
                 uptime=float(one["now"] - one["start"]) if one["pid"] else 0.0,
-                spawn_error=one["spawnerr"],
             )
             for one in told
         ]

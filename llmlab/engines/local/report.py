@@ -1,0 +1,56 @@
+"""How a lab of supervised processes is, at this moment."""
+
+from __future__ import annotations
+
+from llmlab.engines import probe
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.local.programs import API_PREFIX, GATEWAY
+from llmlab.engines.local.record import Record
+from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
+from llmlab.lab import Lab
+from llmlab.processes import lab_processes
+
+ENGINE = "local"
+
+
+def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
+    """Ask the supervisor, the gateway and every API."""
+    record = Record.read(lab)
+    processes = {one.name: one for one in supervisor.processes()}
+    if record is None or not processes:
+        url = record.url if record else ""
+        return LabStatus(
+            str(lab.root), ENGINE, running=False, healthy=False,
+            gateway=GatewayStatus(url, False, STOPPED.state),
+            warnings=() if processes else _orphans(lab),
+        )  # fmt: skip
+    deployments = tuple(
+        _deployment(lab, name, record, processes.get(API_PREFIX + name, STOPPED))
+        for name in record.deployments
+    )
+    process = processes.get(GATEWAY, STOPPED)
+    gateway = GatewayStatus(
+        url=record.url, healthy=probe.gateway_healthy(record.url), state=process.state,
+        nginx=record.nginx, pid=process.pid, uptime=process.uptime,
+    )  # fmt: skip
+    return LabStatus(
+        str(lab.root), ENGINE, running=True,
+        healthy=gateway.healthy and all(one.healthy for one in deployments),
+        gateway=gateway, deployments=deployments, warnings=tuple(record.warnings),
+    )  # fmt: skip
+
+
+def _deployment(lab: Lab, name: str, record: Record, process: ProcessState) -> DeploymentStatus:
+    told = probe.told_by(lab.api_socket(name))
+    return DeploymentStatus(
+        name=name, model=told.model, model_id=told.model_id, runtime=told.runtime,
+        healthy=told.ready, weight=100 if name == record.stable else 0, state=process.state,
+        pid=process.pid, uptime=process.uptime, requests=told.requests,
+    )  # fmt: skip
+
+
+def _orphans(lab: Lab) -> tuple[str, ...]:
+    left = lab_processes(lab.state)
+    if not left:
+        return ()
+    return (f"{len(left)} processes run without their supervisor; llmlab down ends them",)
