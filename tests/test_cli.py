@@ -66,17 +66,41 @@ def idle(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
 HEAVY = ("torch", "transformers", "fastapi", "docker", "pydantic", "httpx2", "numpy", "jwt")
 
 
-def test_help_takes_less_than_a_blink(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "llmlab", "--help"]
-    seconds = []
+LEAST_APP = """
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def one(number: int = 1) -> None: ...
+
+
+@app.command()
+def two(number: int = 1) -> None: ...
+
+
+app()
+"""
+
+
+def test_help_costs_little_more_than_typer_itself(tmp_path: Path) -> None:
+    """Measured side by side, for the machine may be busy. The least Typer application takes
+    0.19 s on a quiet machine, so this bound is 0.3 s there; benchmarks/startup.py shows it."""
+    least = tmp_path / "least.py"
+    least.write_text(LEAST_APP)
+    ours, theirs = [], []
     for _ in range(7):
-        # Processor time: what the command costs, whatever else the machine does meanwhile.
-        # It only computes, so on a quiet machine this is the time that one waits.
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, cwd=tmp_path, env=clean_env(), check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.3
+        ours.append(_processor_seconds([sys.executable, "-m", "llmlab", "--help"]))
+        theirs.append(_processor_seconds([sys.executable, str(least), "--help"]))
+    assert min(ours) < 1.5 * min(theirs)
+
+
+def _processor_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=clean_env(), check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("code", ["import llmlab", "import llmlab.cli.app"])
