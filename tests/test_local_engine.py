@@ -507,3 +507,11 @@ def test_a_lab_that_another_version_started_is_started_anew(fresh: LabUnderTest)
     fresh.ok("up")
     assert fresh.json("status")["healthy"]
     assert len(processes(fresh, "supervisord")) == 1
+
+
+def test_keys_can_be_changed_where_no_model_can_be_served(make_lab: MakeLab) -> None:
+    lab = make_lab(stable='"falconsai"', fallback='""')
+    done = lab.run("keys", "init", env={"HF_HOME": str(lab.root / "no-models")})
+    assert done.returncode == 0
+    assert "Nothing is laid out for docker-compose.yml" in done.stderr
+    assert lab.json("keys", "list")[0]["state"] == "signing"

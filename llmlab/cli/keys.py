@@ -134,13 +134,11 @@ def show(
 
 
 def _take_over(session: Session) -> None:
-    """Have a running lab's gateway use the keys as they are now."""
+    """Have a running lab's gateway use the keys as they are now, and a container's next."""
     from llmlab.engines.compose.mounts import prepare
     from llmlab.engines.local import LocalEngine
-    from llmlab.errors import EnvironmentFailure, LlmlabError
+    from llmlab.errors import EnvironmentFailure, LlmlabError, ModelUnavailable
 
-    if (session.lab().root / "docker-compose.yml").is_file():
-        prepare(session.lab(), session.load().config, session.keys().read())
     try:
         taken = LocalEngine(session.lab()).reload_keys()
     except LlmlabError as error:
@@ -152,6 +150,10 @@ def _take_over(session: Session) -> None:
         ) from error
     if taken:
         err().print("The gateway took over the keys.")
+    try:
+        prepare(session.lab(), session.load().config, session.keys().read())
+    except (ModelUnavailable, OSError) as error:
+        err().print(f"Nothing is laid out for docker-compose.yml: {error}", markup=False)
 
 
 def _refuse_demo_beyond_loopback(session: Session) -> None:
