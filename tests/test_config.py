@@ -89,6 +89,7 @@ VARIABLES = {
     "service.max_text_chars": ("5000", 5000),
     "service.timeout": ("2.5", 2.5),
     "service.queue": ("4", 4),
+    "service.spare": ("false", False),
     "jupyter.port": ("8899", 8899),
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),

@@ -55,6 +55,10 @@ PLANS = {
         demo_kid="0001",
         load_modules=("/modules/ngx_http_auth_jwt_module.so", "/modules/ngx_http_js_module.so"),
     ),
+    "spare": replace(
+        ONE_MODEL,
+        upstreams=(Upstream("textrank", ("unix:/run/lab/a.sock",), ("unix:/run/lab/b.sock",)),),
+    ),
     "no-limit": replace(ONE_MODEL, rate_limit=RateLimit(enabled=False)),
 }
 

@@ -18,6 +18,7 @@ import pytest
 
 from llmlab import Client
 from llmlab.client import RetryPolicy
+from llmlab.engines import probe
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, free_port
 
@@ -56,8 +57,8 @@ def test_down_leaves_no_process_and_no_listener(fresh: LabUnderTest) -> None:
     assert len(processes(fresh)) >= 4  # supervisor, gateway with its workers, API
     fresh.ok("down")
     assert processes(fresh) == []
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", fresh.port)) != 0
+    with socket.socket() as knock:
+        assert knock.connect_ex(("127.0.0.1", fresh.port)) != 0
     assert not list(fresh.lab.runtime_dir.glob("**/*.sock"))
 
 
@@ -100,8 +101,8 @@ def test_the_port_can_move_while_the_lab_runs(fresh: LabUnderTest) -> None:
     fresh.ok("up", "--port", str(fresh.port))
     assert answers(fresh)
     assert fresh.json("status")["gateway"]["url"] == fresh.url
-    with socket.socket() as probe:
-        wait_until(lambda: probe.connect_ex(("127.0.0.1", old)) != 0)
+    with socket.socket() as knock:
+        wait_until(lambda: knock.connect_ex(("127.0.0.1", old)) != 0)
 
 
 def test_a_model_can_be_added_and_removed_while_the_lab_runs(fresh: LabUnderTest) -> None:
@@ -267,13 +268,39 @@ def test_killing_a_process_under_load_is_survived(
     fresh: LabUnderTest, article: str, victim: str
 ) -> None:
     fresh.ok("up")
+    _kill_under_load(fresh, article, victim)
+
+
+@pytest.mark.parametrize("victim", ["tiny.sock", "tiny.spare.sock"])
+def test_killing_a_process_of_a_model_that_is_slow_to_start_is_survived(
+    fresh: LabUnderTest, article: str, victim: str, tiny_t5: Path
+) -> None:
+    _serve(fresh, tiny_t5)
+    wait_until(lambda: fresh.json("status")["deployments"][0]["spare"] == "ready", 60)
+    _kill_under_load(fresh, article, victim)
+    # What was killed comes back as well, and the lab can bear the next one.
+    wait_until(lambda: probe.ready(fresh.lab.api_socket(victim.removesuffix(".sock"))), 60)
+
+
+def _serve(lab: LabUnderTest, folder: Path) -> None:
+    """Bring the lab up with the transformers model in ``folder`` as its stable one, `tiny`."""
+    lab.lab.config_file.write_text(
+        lab.lab.config_file.read_text()
+        + f'\n[models.tiny]\nruntime = "transformers"\nsource = "path:{folder}"\n'
+    )
+    lab.ok("up", "--model", "tiny")
+
+
+def _kill_under_load(lab: LabUnderTest, text: str, victim: str) -> None:
+    """``kill -9`` of a process under a summarize loop: no request is lost, and within
+    five seconds the lab answers again."""
     done, failures, stop = [], [], threading.Event()
 
     def summarize_again_and_again() -> None:
-        with Client(lab=fresh.root, retry=RetryPolicy(20)) as client:
+        with Client(lab=lab.root, retry=RetryPolicy(20)) as client:
             while not stop.is_set():
                 try:
-                    done.append(client.summarize(article).text)
+                    done.append(client.summarize(text).text)
                 except Exception as error:
                     failures.append(error)
 
@@ -281,13 +308,13 @@ def test_killing_a_process_under_load_is_survived(
     for thread in threads:
         thread.start()
     wait_until(lambda: len(done) > 5)
-    killed = processes(fresh, victim)[0].pid
+    killed = processes(lab, victim)[0].pid
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: not psutil.pid_exists(killed) or _is_zombie(killed), 5)
 
     def healthy_again() -> bool:
-        there = [one.pid for one in processes(fresh, victim)]
-        return bool(there) and killed not in there and answers(fresh)
+        there = [one.pid for one in processes(lab, victim)]
+        return bool(there) and killed not in there and answers(lab)
 
     took = wait_until(healthy_again)
     seen = len(done)
@@ -297,7 +324,16 @@ def test_killing_a_process_under_load_is_survived(
         thread.join(30)
     assert failures == []
     assert took < 5
-    assert fresh.json("status")["healthy"]
+    assert lab.json("status")["healthy"]
+
+
+def test_a_spare_can_be_switched_off(fresh: LabUnderTest, tiny_t5: Path) -> None:
+    file = fresh.lab.config_file
+    file.write_text(file.read_text().replace("spare = true", "spare = false"))
+    _serve(fresh, tiny_t5)
+    assert len(processes(fresh, "llmlab.service")) == 1
+    assert fresh.json("status")["deployments"][0]["spare"] == ""
+    assert ".spare.sock" not in fresh.ok("config", "gateway")
 
 
 def _is_zombie(pid: int) -> bool:

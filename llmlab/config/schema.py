@@ -86,6 +86,7 @@ class Service(Section):
     max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
+    spare: bool = True
 
 
 class Model(Section):

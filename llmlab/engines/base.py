@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
 from llmlab.service.settings import Settings
+
+# Importing torch and transformers alone takes 3 to 5 seconds.
+SLOW_TO_START = ("transformers",)
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,23 @@ class Plan:
     deployments: tuple[Settings, ...]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def spares(self) -> tuple[Settings, ...]:
+        """The deployments that have a second process, to stand in when the first one dies.
+
+        Only the stable one, and only where a new process takes several seconds to answer.
+        """
+        stable = self.deployments[0]
+        wanted = self.config.service.spare and stable.model.runtime in SLOW_TO_START
+        return (stable,) if wanted else ()
+
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """A deployment as it is. ``weight`` is its percentage of /summarize/."""
+    """A deployment as it is. ``weight`` is its percentage of /summarize/.
+
+    ``spare`` says how its second process is, "" if it has none.
+    """
 
     name: str
     model: str
@@ -37,6 +53,7 @@ class DeploymentStatus:
     pid: int | None = None
     uptime: float = 0.0
     requests: int = 0
+    spare: Literal["", "ready", "loading", "down"] = ""
 
 
 @dataclass(frozen=True)

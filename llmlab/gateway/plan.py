@@ -12,10 +12,12 @@ class Upstream:
     """A deployment as the gateway sees it: a name and the addresses of its processes.
 
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
+    ``spares`` are asked when no server answers.
     """
 
     deployment: str
     servers: tuple[str, ...]
+    spares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

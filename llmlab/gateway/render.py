@@ -68,7 +68,10 @@ def _upstreams(plan: GatewayPlan) -> str:
 def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
     # Addresses that are looked up again are kept where all workers see them.
     zone = f"    zone {name} 64k;\n" if plan.resolver else ""
-    servers = "".join(f"    server {address};\n" for address in upstream.servers)
+    # max_fails=0: a restarted server is asked again at once, not after fail_timeout.
+    fails = " max_fails=0" if upstream.spares else ""
+    servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)
+    servers += "".join(f"    server {address}{fails} backup;\n" for address in upstream.spares)
     return f"upstream {name} {{\n{zone}{servers}    keepalive 32;\n}}\n"
 
 

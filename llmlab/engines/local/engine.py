@@ -20,6 +20,7 @@ from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local.programs import (
     API_PREFIX,
     GATEWAY,
+    SPARE,
     api_program,
     gateway_plan,
     gateway_program,
@@ -88,7 +89,11 @@ class LocalEngine:
             raise
 
     def _bring_up(self, plan: Plan, before: Record | None, say: Say) -> bool:
-        """Start what is new, wait for it, move the gateway over, then stop what is gone."""
+        """Start what is new, wait for it, move the gateway over, then stop what is gone.
+
+        Spares are started last: they are not to compete with what the lab waits for, and
+        one from before stands in while the deployment's first process is replaced.
+        """
         nginx = find_nginx(plan.config.gateway.nginx)
         self._make_folders()
         release = self.releases.stage(self._gateway_files(plan, nginx), nginx)
@@ -96,18 +101,18 @@ class LocalEngine:
             self.releases.activate(release)
         wanted = self._programs(plan, nginx)
         names = {program.name for program in wanted}
-        old = (
-            [one for one in self._programs(before.plan(), nginx) if one.name not in names]
-            if before
-            else []
+        spares = self._spares(plan)
+        running = (
+            [*self._programs(before.plan(), nginx), *self._spares(before.plan())] if before else []
         )
+        old = [one for one in running if one.name not in names]
         say(("applying to " if before else "starting ") + ", ".join(sorted(names)))
         self.supervisor.apply([*wanted, *old])
         self._wait_for_deployments(plan, say)
         moved = self._move_gateway(release)
         self._wait_for_gateway(plan, say)
-        if old:
-            self.supervisor.apply(wanted)
+        if old or spares:
+            self.supervisor.apply([*wanted, *spares])
         record = Record.of(plan, nginx)
         record.write(self.lab)
         return moved or record != before
@@ -118,6 +123,12 @@ class LocalEngine:
             api_program(self.lab, settings, write_settings(self.lab, settings))
             for settings in plan.deployments
         )]  # fmt: skip
+
+    def _spares(self, plan: Plan) -> list[Program]:
+        return [
+            api_program(self.lab, settings, write_settings(self.lab, settings), SPARE)
+            for settings in plan.spares
+        ]
 
     def _move_gateway(self, release: str) -> bool:
         """Make a staged release the one that runs. A gateway that runs it already is left alone."""

@@ -15,6 +15,7 @@ from llmlab.service.settings import Settings
 
 GATEWAY = "gateway"
 API_PREFIX = "api-"
+SPARE = ".spare"  # no model's name has a dot
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 
 
@@ -23,10 +24,12 @@ def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
     return Program(GATEWAY, tuple(command), stop_signal="QUIT", priority=10)
 
 
-def api_program(lab: Lab, settings: Settings, file: Path) -> Program:
-    socket = lab.api_socket(settings.deployment)
+def api_program(lab: Lab, settings: Settings, file: Path, suffix: str = "") -> Program:
+    """An API process. ``suffix`` tells a spare's name and socket from the first one's."""
+    process = settings.deployment + suffix
+    socket = lab.api_socket(process)
     command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket)]
-    return Program(API_PREFIX + settings.deployment, tuple(command), final_exit=CANNOT_LOAD)
+    return Program(API_PREFIX + process, tuple(command), final_exit=CANNOT_LOAD)
 
 
 def write_settings(lab: Lab, settings: Settings) -> Path:
@@ -48,12 +51,19 @@ def gateway_plan(
     lab: Lab, plan: Plan, *, worker_user: str, demo_kid: str, nginx: Nginx
 ) -> GatewayPlan:
     gateway = plan.config.gateway
+    spares = {one.deployment for one in plan.spares}
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     return GatewayPlan(
         listen=f"{host}:{gateway.port}",
         stable=plan.stable,
         upstreams=tuple(
-            Upstream(one.deployment, (f"unix:{lab.api_socket(one.deployment)}",))
+            Upstream(
+                one.deployment,
+                (f"unix:{lab.api_socket(one.deployment)}",),
+                (f"unix:{lab.api_socket(one.deployment + SPARE)}",)
+                if one.deployment in spares
+                else (),
+            )
             for one in plan.deployments
         ),
         rate_limit=gateway.rate_limit,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
-from llmlab.engines.local.programs import API_PREFIX, GATEWAY
+from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE
 from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.lab import Lab
@@ -24,10 +27,7 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
             gateway=GatewayStatus(url, False, STOPPED.state),
             warnings=() if processes else _orphans(lab),
         )  # fmt: skip
-    deployments = tuple(
-        _deployment(lab, name, record, processes.get(API_PREFIX + name, STOPPED))
-        for name in record.deployments
-    )
+    deployments = tuple(_deployment(lab, name, record, processes) for name in record.deployments)
     process = processes.get(GATEWAY, STOPPED)
     gateway = GatewayStatus(
         url=record.url, healthy=probe.gateway_healthy(record.url), state=process.state,
@@ -40,13 +40,28 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     )  # fmt: skip
 
 
-def _deployment(lab: Lab, name: str, record: Record, process: ProcessState) -> DeploymentStatus:
+def _deployment(
+    lab: Lab, name: str, record: Record, processes: Mapping[str, ProcessState]
+) -> DeploymentStatus:
+    """One deployment: healthy if either of its processes answers."""
+    process = processes.get(API_PREFIX + name, STOPPED)
     told = probe.told_by(lab.api_socket(name))
+    spare, says = processes.get(API_PREFIX + name + SPARE), probe.Told()
+    if spare:
+        says = probe.told_by(lab.api_socket(name + SPARE))
+    answers = told if told.ready else says
     return DeploymentStatus(
-        name=name, model=told.model, model_id=told.model_id, runtime=told.runtime,
-        healthy=told.ready, weight=100 if name == record.stable else 0, state=process.state,
-        pid=process.pid, uptime=process.uptime, requests=told.requests,
+        name=name, model=answers.model, model_id=answers.model_id, runtime=answers.runtime,
+        healthy=answers.ready, weight=100 if name == record.stable else 0, state=process.state,
+        pid=process.pid, uptime=process.uptime, requests=told.requests + says.requests,
+        spare=_spare(spare, says) if spare else "",
     )  # fmt: skip
+
+
+def _spare(process: ProcessState, told: probe.Told) -> Literal["ready", "loading", "down"]:
+    if told.ready:
+        return "ready"
+    return "loading" if process.state in ("STARTING", "RUNNING") else "down"
 
 
 def _orphans(lab: Lab) -> tuple[str, ...]:
