@@ -18,8 +18,8 @@ from llmlab import models
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.load import unknown_variables
-from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.record import Record
 from llmlab.errors import AuthError, EnvironmentFailure
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab

@@ -13,7 +13,8 @@ import psutil
 
 # How the processes that a lab starts can be told from a person's own (a shell, a pager)
 # that happen to work in the same folder.
-_MODULES = {"supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch"}
+_MODULES = {"supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch",
+            "llmlab.engines.compose.keeper"}  # fmt: skip
 
 
 def lab_processes(state: Path) -> list[psutil.Process]:
@@ -32,6 +33,11 @@ def lab_processes(state: Path) -> list[psutil.Process]:
 def _is_a_labs(argv: list[str]) -> bool:
     modules = {name for option, name in pairwise(argv) if option == "-m"}
     return bool(modules & _MODULES) or _is_nginx(argv)
+
+
+def is_supervisor(process: psutil.Process) -> bool:
+    """Whether a process is a lab's supervisord."""
+    return "supervisor.supervisord" in _argv(process)
 
 
 def _is_nginx(argv: list[str]) -> bool:
@@ -82,6 +88,13 @@ def nginx_workers(master: int | None) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(master).children() if master else []
     return []
+
+
+def memory_of(pid: int | None) -> int:
+    """Resident bytes of a process; 0 if it is gone."""
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    return 0
 
 
 def take_requests(workers: Iterable[psutil.Process]) -> bool:

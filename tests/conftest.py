@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import httpx2
 import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
+from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
 
 TEXTS = Path(__file__).parent / "texts"
@@ -81,6 +83,22 @@ class LabUnderTest:
         return httpx2.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
 
+def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> float:
+    """Wait for something to become true; gives the seconds it took."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds, "it did not happen in time"
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def answers(lab: LabUnderTest) -> bool:
+    try:
+        return httpx2.get(f"{lab.url}/health", timeout=2, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
 def configure(root: Path, port: int, **values: str) -> None:
     """Set values in a lab's lab.toml, given as TOML text under their dotted path with ``__``."""
     import re
@@ -119,6 +137,15 @@ def make_lab(
     yield make
     for one in made:
         one.run("down")
+
+
+@pytest.fixture(scope="session")
+def images(make_lab: Callable[..., LabUnderTest]) -> BuiltImages:
+    """Images for the containers, with the embedded model only: no torch to fetch."""
+    lab = make_lab()
+    done = lab.run("build", "--extra", "none", "--tag", "test", "--progress", "plain")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return BuiltImages.read(lab.lab)
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ VARIABLES = {
     "service.timeout": ("2.5", 2.5),
     "service.queue": ("4", 4),
     "service.spare": ("false", False),
+    "service.memory": ("512m", "512m"),
     "jupyter.port": ("8899", 8899),
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),

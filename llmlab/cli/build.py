@@ -66,6 +66,7 @@ def build(
     for image, command in zip(images.images(), commands, strict=True):
         err().print(f"building {image.name}:{tag}", style="bold", highlight=False)
         built.append(images.build(image, command, tag))
+    images.BuiltImages(f"llmapi:{tag}", f"llmlab-nginx:{tag}").write(lab)
     if output is Format.JSON:
         print_json([asdict(one) for one in built])
         return
@@ -76,4 +77,7 @@ def build(
             f"[dim](limit {one.limit // images.MIB})[/]  {one.seconds} s",
             highlight=False,
         )
-    err().print("Next: llmlab keys init && docker compose up -d --wait", highlight=False)
+    err().print(
+        "Next: llmlab up, or without llmlab: llmlab keys init && docker compose up -d --wait",
+        highlight=False,
+    )

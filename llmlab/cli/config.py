@@ -42,6 +42,4 @@ def show(
 @app.command()
 def gateway(context: typer.Context) -> None:
     """Print the gateway's whole configuration: nginx.conf with lab/ filled in. No secrets."""
-    from llmlab.engines.local import LocalEngine
-
-    print(LocalEngine(Session.of(context).lab()).gateway_configuration(), end="")
+    print(Session.of(context).engine().gateway_configuration(), end="")

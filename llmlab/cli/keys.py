@@ -135,12 +135,13 @@ def show(
 
 def _take_over(session: Session) -> None:
     """Have a running lab's gateway use the keys as they are now, and a container's next."""
+    from llmlab.engines.choice import running_engine
     from llmlab.engines.compose.mounts import prepare
-    from llmlab.engines.local import LocalEngine
     from llmlab.errors import EnvironmentFailure, LlmlabError, ModelUnavailable
 
+    engine = running_engine(session.lab())
     try:
-        taken = LocalEngine(session.lab()).reload_keys()
+        taken = engine.reload_keys() if engine else False
     except LlmlabError as error:
         raise EnvironmentFailure(
             "the keys are changed on disk, but the running gateway goes on with the ones from "
@@ -150,6 +151,8 @@ def _take_over(session: Session) -> None:
         ) from error
     if taken:
         err().print("The gateway took over the keys.")
+    if engine and engine.name == "compose":
+        return  # what its containers mount is what they run with
     try:
         prepare(session.lab(), session.load().config, session.keys().read())
     except (ModelUnavailable, OSError) as error:
@@ -157,7 +160,7 @@ def _take_over(session: Session) -> None:
 
 
 def _refuse_demo_beyond_loopback(session: Session) -> None:
-    from llmlab.engines.local.record import Record
+    from llmlab.engines.record import Record
     from llmlab.errors import UsageError
 
     configs = [session.load().config]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llmlab.cli.output import printable
-from llmlab.cli.session import Session
+from llmlab.cli.session import EngineOption, Session
 
 
 def logs(
@@ -20,8 +20,9 @@ def logs(
     lines: Annotated[
         int, typer.Option("--lines", "-n", metavar="N", min=0, help="Lines of each log.")
     ] = 20,
+    engine: EngineOption = None,
 ) -> None:
     """Show the logs of the lab's processes."""
-    for line in Session.of(context).engine().logs(follow=follow, lines=lines, only=process):
+    for line in Session.of(context).engine(engine).logs(follow=follow, lines=lines, only=process):
         sys.stdout.write(printable(line) + "\n")
         sys.stdout.flush()

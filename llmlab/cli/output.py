@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
@@ -25,6 +26,9 @@ OutputOption = Annotated[
 ]
 
 
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", metavar="", help="Print the commands instead of running them.")
+]
 WIDE = 1000  # columns; what is piped is for grep, so a line stays a line
 
 
@@ -41,6 +45,12 @@ def print_json(document: Any) -> None:
     """One JSON document on stdout, plain, whatever the terminal is."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def print_commands(commands: Iterable[Sequence[str]]) -> None:
+    """Commands as a shell takes them, one a line."""
+    for command in commands:
+        print(shlex.join(command))
 
 
 def show_error(error: LlmlabError) -> None:

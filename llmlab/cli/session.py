@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from llmlab.config import Loaded
     from llmlab.engines.base import Engine
     from llmlab.lab import Lab
+
+
+class EngineName(StrEnum):
+    AUTO = "auto"
+    LOCAL = "local"
+    COMPOSE = "compose"
+
+
+EngineOption = Annotated[
+    EngineName | None,
+    typer.Option(help="What runs the lab: auto, local processes, or containers."),
+]
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,14 @@ class Session:
 
         return KeyStore(self.lab().keys_file)
 
-    def engine(self) -> Engine:
-        """The engine that runs this lab, or would."""
-        from llmlab.engines.local import LocalEngine
+    def engine(self, name: EngineName | None = None) -> Engine:
+        """The engine of that name; without one, the engine that runs this lab, or would."""
+        from llmlab.engines.choice import engine_named, running_engine
 
-        return LocalEngine(self.lab())
+        lab = self.lab()
+        if name in (EngineName.LOCAL, EngineName.COMPOSE):
+            return engine_named(name.value, lab)
+        if running := running_engine(lab):
+            return running
+        configured = self.load().config.engine
+        return engine_named("local" if configured == "auto" else configured, lab)

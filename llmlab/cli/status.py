@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli.output import Format, OutputOption, duration, out, print_json
-from llmlab.cli.session import Session
+from llmlab.cli.session import EngineOption, Session
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
 
 REFRESH = 1.0  # seconds
+MIB = 1 << 20
 
 
 def status(
@@ -21,13 +22,14 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", metavar="", help="Keep looking; Ctrl-C ends.")
     ] = False,
+    engine: EngineOption = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""
-    engine = Session.of(context).engine()
+    chosen = Session.of(context).engine(engine)
     if watch:
-        _watch(engine)
-    found = engine.status()
+        _watch(chosen)
+    found = chosen.status()
     if output is Format.JSON:
         print_json(found.as_json())
     else:
@@ -58,7 +60,7 @@ def tree(status: LabStatus) -> Tree:
 
     root = Tree(f"[bold]{escape(status.lab)}[/] [dim]engine {status.engine}[/]")
     for warning in status.warnings:
-        root.add(f"[yellow]![/] {escape(warning.splitlines()[0])}")
+        root.add("[yellow]![/] " + "\n  ".join(escape(line) for line in warning.splitlines()))
     if not status.running:
         root.add("[dim]not running; [/]llmlab up[dim] starts it[/]")
         return root
@@ -81,8 +83,15 @@ def _line(one: DeploymentStatus) -> str:
     return (
         f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
         f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
-        f"{one.requests} request{'' if one.requests == 1 else 's'}{spare}[/]"
+        f"{one.requests} request{'' if one.requests == 1 else 's'}{spare}{_memory(one)}[/]"
     )
+
+
+def _memory(one: DeploymentStatus) -> str:
+    if not one.memory:
+        return ""
+    limit = f" of {one.memory_limit // MIB}" if one.memory_limit else ""
+    return f", {one.memory // MIB}{limit} MiB"
 
 
 def _mark(healthy: bool) -> str:

@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import err, out, progress, show_warning
-from llmlab.cli.session import Session
+from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
+from llmlab.cli.session import EngineOption, Session
 
 if TYPE_CHECKING:
     from llmlab.engines.base import LabStatus
-
-
-class EngineName(StrEnum):
-    AUTO = "auto"
-    LOCAL = "local"
-    COMPOSE = "compose"
 
 
 def up(
@@ -30,13 +23,14 @@ def up(
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address the gateway listens on.")
     ] = None,
-    engine: Annotated[EngineName | None, typer.Option(help="What runs the processes.")] = None,
+    engine: EngineOption = None,
     demo: Annotated[
         bool,
         typer.Option(
             "--demo", metavar="", help="Accept the reference lab's published token as well."
         ),
     ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Bring the lab up, or bring a running lab to what the configuration says."""
     from llmlab.engines.choice import choose_engine
@@ -58,9 +52,15 @@ def up(
             f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"
             "To keep an address for good, set gateway.host and gateway.port in configs/lab.toml."
         )
-    keys = session.keys().ensure(demo_key=demo)
+    runs_here = chosen.name == "local"
     # Plain lines and no spinner: a download draws progress bars of its own.
-    plan = make_plan(loaded.config, lab.root, _say, only=model or ())
+    plan = make_plan(
+        loaded.config, lab.root, _say, only=model or (), fetch=not dry_run, runs_here=runs_here
+    )
+    if dry_run:
+        print_commands(chosen.commands(plan))
+        return
+    keys = session.keys().ensure(demo_key=demo)
     with progress("starting") as say:
         changed = chosen.up(plan, say)
         status = chosen.status()

@@ -87,6 +87,14 @@ class Service(Section):
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
     spare: bool = True
+    memory: str = "2g"
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
+            raise ValueError('should look like "512m" or "2g"')
+        return value
 
 
 class Model(Section):

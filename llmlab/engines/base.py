@@ -40,7 +40,8 @@ class Plan:
 class DeploymentStatus:
     """A deployment as it is. ``weight`` is its percentage of /summarize/.
 
-    ``spare`` says how its second process is, "" if it has none.
+    ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
+    its processes; ``memory_limit`` is 0 where there is none.
     """
 
     name: str
@@ -54,6 +55,8 @@ class DeploymentStatus:
     uptime: float = 0.0
     requests: int = 0
     spare: Literal["", "ready", "loading", "down"] = ""
+    memory: int = 0
+    memory_limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,42 @@ class Engine(Protocol):
         """Bring the lab to what the plan says. Returns whether anything changed."""
         ...
 
-    def down(self) -> bool:
-        """Stop everything. Returns whether anything was running."""
+    def down(self, *, volumes: bool = False) -> bool:
+        """Stop everything. Returns whether anything was running.
+
+        Args:
+            volumes: remove the volumes of containers as well.
+        """
+        ...
+
+    def running(self) -> bool:
+        """Whether anything of this lab runs under this engine, in whatever state."""
+        ...
+
+    def commands(self, plan: Plan) -> list[list[str]]:
+        """The argument lists that ``up`` runs, in order. Changes nothing."""
+        ...
+
+    def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
+        """The argument lists that ``down`` runs, or what they come to. Changes nothing."""
+        ...
+
+    def reload_keys(self) -> bool:
+        """Have a running gateway use the keys as they are now; the deployments go on.
+
+        Nothing but the keys changes: an nginx.conf that was edited meanwhile waits
+        for the next ``up``.
+
+        Returns:
+            Whether there was a gateway, and anything new for it.
+
+        Raises:
+            LlmlabError: it is there and goes on with the keys from before.
+        """
+        ...
+
+    def gateway_configuration(self) -> str:
+        """All configuration files of the gateway, as `nginx -T` prints them."""
         ...
 
     def status(self) -> LabStatus: ...

@@ -4,20 +4,68 @@ from __future__ import annotations
 
 from llmlab.engines.base import Engine
 from llmlab.engines.local import LocalEngine
-from llmlab.errors import UsageError
+from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.lab import Lab
+
+Engines = dict[str, Engine]
+
+
+def running_engine(lab: Lab) -> Engine | None:
+    """The engine under which something of the lab runs; None if nothing does."""
+    local = LocalEngine(lab)
+    if local.running():
+        return local
+    # What containers mount is laid out here; without it there are none, and no need to ask.
+    if (lab.state / "compose").is_dir():
+        compose = _compose(lab)
+        if compose.running():
+            return compose
+    return None
+
+
+def engine_named(name: str, lab: Lab) -> Engine:
+    """``local`` or ``compose``."""
+    return LocalEngine(lab) if name == "local" else _compose(lab)
 
 
 def choose_engine(configured: str, lab: Lab) -> tuple[Engine, str]:
-    """The engine and one phrase that says why.
+    """The engine to bring a lab up with, and one phrase that says why.
 
     Raises:
-        UsageError: the configured engine is not part of this version.
+        UsageError: the lab runs already, under another engine than the configured one.
     """
-    if configured == "compose":
+    running = running_engine(lab)
+    if running and configured not in ("auto", running.name):
         raise UsageError(
-            "the compose engine is not part of this version",
-            fix="llmlab up --engine local",
+            f"this lab runs already, under the engine {running.name}",
+            fix=f"llmlab down, then llmlab up --engine {configured}",
         )
-    why = "as configured" if configured == "local" else "auto: supervised processes"
-    return LocalEngine(lab), why
+    if configured != "auto":
+        return engine_named(configured, lab), "as configured"
+    if running:
+        return running, "auto: it runs there already"
+    if missing := _missing_for_containers(lab):
+        return LocalEngine(lab), f"auto: {missing}"
+    return _compose(lab), "auto: this lab's images are built"
+
+
+def _missing_for_containers(lab: Lab) -> str:
+    """Why ``auto`` does not mean containers; "" if it does."""
+    from llmlab.engines.compose.images import BuiltImages
+
+    if not BuiltImages.recorded(lab):
+        return "no images of this lab are built"
+    from llmlab.engines.compose.containers import DockerEngine
+
+    images = BuiltImages.read(lab)
+    try:
+        there = DockerEngine().has_images([images.llmapi, images.nginx])
+    except EnvironmentFailure:
+        return "no Docker engine answers"
+    return "" if there else "this lab's images are gone"
+
+
+def _compose(lab: Lab) -> Engine:
+    from llmlab.engines.compose.engine import ComposeEngine
+
+    return ComposeEngine(lab)

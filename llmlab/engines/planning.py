@@ -13,12 +13,22 @@ from llmlab.models.sources import checked_name
 from llmlab.service.settings import Settings
 
 
-def make_plan(config: Config, lab_root: Path, say: Say, *, only: Sequence[str] = ()) -> Plan:
+def make_plan(
+    config: Config,
+    lab_root: Path,
+    say: Say,
+    *,
+    only: Sequence[str] = (),
+    fetch: bool = True,
+    runs_here: bool = True,
+) -> Plan:
     """Decide what runs, fetching models that are not on disk.
 
     Args:
         only: models to deploy instead of the configured ones; the stable one is
             the configured one if it is among them, else the first.
+        fetch: whether a model may be downloaded.
+        runs_here: this installation serves the models, rather than a container's.
 
     Raises:
         UsageError: a named model is not defined.
@@ -28,11 +38,25 @@ def make_plan(config: Config, lab_root: Path, say: Say, *, only: Sequence[str] =
     for name in wanted:
         checked_name(name, config.models)
     stable = config.stable if config.stable in wanted else wanted[0]
+
+    def settings(name: str) -> Settings:
+        model = config.models[name]
+        found = models.availability(name, model, lab_root, runs_here=runs_here)
+        folder = found.folder
+        if not found.ready:
+            if not fetch or not model.source.startswith("hub:"):
+                raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
+            say(f"looking for {name} on the model hub")
+            folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
+        return Settings(
+            deployment=name, name=name, model=model, folder=folder, service=config.service
+        )
+
     warnings: list[str] = []
     deployments: dict[str, Settings] = {}
     for name in [stable, *(one for one in wanted if one != stable)]:
         try:
-            deployments.setdefault(name, _settings(name, config, lab_root, say))
+            deployments.setdefault(name, settings(name))
         except ModelUnavailable as error:
             if name != stable or not config.fallback or config.fallback == stable:
                 raise
@@ -41,17 +65,5 @@ def make_plan(config: Config, lab_root: Path, say: Say, *, only: Sequence[str] =
                 f"{stable} cannot serve: {error.message}. {fallback} answers in its place."
                 + (f"\nFix: {error.fix}" if error.fix else "")
             )
-            deployments[fallback] = _settings(fallback, config, lab_root, say)
+            deployments[fallback] = settings(fallback)
     return Plan(config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings))
-
-
-def _settings(name: str, config: Config, lab_root: Path, say: Say) -> Settings:
-    model = config.models[name]
-    found = models.availability(name, model, lab_root)
-    folder = found.folder
-    if not found.ready:
-        if not model.source.startswith("hub:"):
-            raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
-        say(f"looking for {name} on the model hub")
-        folder = models.pull(name, model, lab_root, say=say)
-    return Settings(deployment=name, name=name, model=model, folder=folder, service=config.service)

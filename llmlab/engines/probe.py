@@ -43,7 +43,7 @@ def told_by(socket: Path) -> Told:
     """What the API on a unix socket says of itself."""
     try:
         with _over(socket) as client:
-            return _read(client.get("/metrics").text)
+            return read_metrics(client.get("/metrics").text)
     except (httpx2.HTTPError, ValueError):
         return Told()
 
@@ -53,7 +53,8 @@ def _over(socket: Path) -> httpx2.Client:
     return httpx2.Client(transport=transport, base_url="http://api", timeout=PATIENCE)
 
 
-def _read(metrics: str) -> Told:
+def read_metrics(metrics: str) -> Told:
+    """What an API's /metrics says of it."""
     labels: dict[str, str] = {}
     is_ready, requests = False, 0.0
     for family in text_string_to_metric_families(metrics):

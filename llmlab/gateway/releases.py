@@ -13,14 +13,23 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from llmlab.errors import ConfigError
 from llmlab.files import write_atomically
-from llmlab.gateway.binary import Nginx
 from llmlab.lab import private_folder
 from llmlab.shell import run
 
 KEPT = 5  # releases that stay on disk, for a look back
+CHECK_DEADLINE = 60.0  # seconds; the check may have to start a container
+
+
+class Checker(Protocol):
+    """An NGINX that can judge a configuration: one of this machine, or a container's."""
+
+    def command(self, prefix: Path, conf: Path, *options: str) -> list[str]:
+        """The argument list that runs it."""
+        ...
 
 
 class Releases:
@@ -29,11 +38,15 @@ class Releases:
     Args:
         folder: where they live.
         prefix: NGINX's prefix (``-p``): pid file and temporary files.
+        folder_mode, file_mode: who may read a release, beside its owner.
     """
 
-    def __init__(self, folder: Path, prefix: Path) -> None:
+    def __init__(
+        self, folder: Path, prefix: Path, *, folder_mode: int = 0o700, file_mode: int = 0o600
+    ) -> None:
         self.folder = folder
         self.prefix = prefix
+        self._folder_mode, self._file_mode = folder_mode, file_mode
 
     @property
     def current(self) -> Path:
@@ -43,7 +56,7 @@ class Releases:
     def conf(self) -> Path:
         return self.current / "nginx.conf"
 
-    def stage(self, files: Mapping[str, str], nginx: Nginx) -> str:
+    def stage(self, files: Mapping[str, str], nginx: Checker) -> str:
         """Write a release and have NGINX check it; nothing that runs is touched.
 
         Returns:
@@ -52,7 +65,7 @@ class Releases:
         Raises:
             ConfigError: ``nginx -t`` rejects it.
         """
-        private_folder(self.folder)
+        private_folder(self.folder, self._folder_mode)
         name = _digest(files)
         if self.active() != name:
             self._check(self.folder / self.write(files), nginx)
@@ -77,9 +90,9 @@ class Releases:
         """Name of the current release; "" before there was one."""
         return self.current.readlink().name if self.current.is_symlink() else ""
 
-    def _check(self, release: Path, nginx: Nginx) -> None:
+    def _check(self, release: Path, nginx: Checker) -> None:
         command = nginx.command(self.prefix, release / "nginx.conf", "-t", "-q")
-        result = run(command, timeout=20)
+        result = run(command, timeout=CHECK_DEADLINE)
         if result.code != 0:
             shutil.rmtree(release)
             raise ConfigError(
@@ -88,17 +101,15 @@ class Releases:
                 log=result.output.replace(f"{release}/", "").strip(),
             )
 
-    def write(
-        self, files: Mapping[str, str], *, folder_mode: int = 0o700, file_mode: int = 0o600
-    ) -> str:
+    def write(self, files: Mapping[str, str]) -> str:
         """Write a release without a check. Returns its name."""
         name = _digest(files)
         staging = self.folder / f".{name}-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
         for path, content in files.items():
             target = staging / path
-            private_folder(target.parent, folder_mode)
-            write_atomically(target, content, file_mode)
+            private_folder(target.parent, self._folder_mode)
+            write_atomically(target, content, self._file_mode)
         release = self.folder / name
         shutil.rmtree(release, ignore_errors=True)
         staging.rename(release)

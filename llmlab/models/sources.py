@@ -24,6 +24,8 @@ from llmlab.network import is_loopback
 REACH_DEADLINE = 10.0  # seconds
 # The hub's patterns match across folders: a copy of the weights in another format would come too.
 TOP_LEVEL: Any = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": ["*/*"]}
+PACKAGES = ("torch", "transformers")
+HUB_PACKAGES = ("huggingface_hub",)  # to find and fetch what a container serves
 MODELS_EXTRA = "pip install 'llmlab[models]'"
 
 
@@ -40,12 +42,18 @@ class Availability:
     fix: str = ""
 
 
-def availability(name: str, model: Model, lab_root: Path) -> Availability:
-    """Look on the disk only; never the network, never an import of torch."""
+def availability(
+    name: str, model: Model, lab_root: Path, *, runs_here: bool = True
+) -> Availability:
+    """Look on the disk only; never the network, never an import of torch.
+
+    Args:
+        runs_here: this installation serves the model, rather than a container's.
+    """
     kind, _, where = model.source.partition(":")
     if kind == "embedded":
         return Availability(True)
-    if missing := _missing_packages():
+    if missing := _missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
         reason = f"the packages {', '.join(missing)} are not installed"
         return Availability(False, reason=reason, fix=MODELS_EXTRA)
     if kind == "path":
@@ -61,7 +69,14 @@ def availability(name: str, model: Model, lab_root: Path) -> Availability:
     return Availability(True, cached)
 
 
-def pull(name: str, model: Model, lab_root: Path, *, say: Callable[[str], None]) -> Path | None:
+def pull(
+    name: str,
+    model: Model,
+    lab_root: Path,
+    *,
+    say: Callable[[str], None],
+    runs_here: bool = True,
+) -> Path | None:
     """Make a model available: download what is missing, then verify every file.
 
     An interrupted download is taken up where it stopped.
@@ -74,14 +89,14 @@ def pull(name: str, model: Model, lab_root: Path, *, say: Callable[[str], None])
     """
     kind, _, where = model.source.partition(":")
     if kind == "hub":
-        if missing := _missing_packages():
+        if missing := _missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
             raise ModelUnavailable(
                 f"{name} needs the packages {', '.join(missing)}", fix=MODELS_EXTRA
             )
         folder = _download(name, where, model.revision, say)
         _verify(name, folder)
         return folder
-    found = availability(name, model, lab_root)
+    found = availability(name, model, lab_root, runs_here=runs_here)
     if not found.ready:
         raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
     return found.folder
@@ -100,8 +115,8 @@ def incomplete(folder: Path) -> str:
     return ""
 
 
-def _missing_packages() -> list[str]:
-    return [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+def _missing_packages(needed: tuple[str, ...]) -> list[str]:
+    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def _cached(repository: str, revision: str) -> Path | None:

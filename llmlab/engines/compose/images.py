@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 from llmlab import __version__
 from llmlab.errors import EnvironmentFailure
+from llmlab.files import write_atomically
 from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
 from llmlab.lab import Lab, private_folder
 from llmlab.shell import run
@@ -44,6 +46,32 @@ class Built:
     size: int
     limit: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class BuiltImages:
+    """The images that a lab's containers run: those it built last, or the ones of that name."""
+
+    llmapi: str = "llmapi:latest"
+    nginx: str = "llmlab-nginx:latest"
+
+    @classmethod
+    def recorded(cls, lab: Lab) -> bool:
+        return _record(lab).exists()
+
+    @classmethod
+    def read(cls, lab: Lab) -> BuiltImages:
+        try:
+            return cls(**json.loads(_record(lab).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def write(self, lab: Lab) -> None:
+        write_atomically(_record(lab), json.dumps(asdict(self), indent=1) + "\n")
+
+
+def _record(lab: Lab) -> Path:
+    return lab.state / "images.json"
 
 
 @dataclass(frozen=True)

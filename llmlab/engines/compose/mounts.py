@@ -1,83 +1,135 @@
-"""What docker-compose.yml mounts: settings, model and gateway configuration of a lab."""
+"""What docker-compose.yml mounts: settings, models and the gateway's configuration of a lab.
+
+Everything below .llmlab/ is closed to other users of this machine. The containers' users see
+only the folders that are mounted, which have to be open to them.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
-from llmlab import models
 from llmlab.auth import KeySet
 from llmlab.config import Config
-from llmlab.errors import ModelUnavailable
+from llmlab.engines.base import Plan
+from llmlab.engines.compose.command import OVERRIDE
+from llmlab.engines.planning import make_plan
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, Upstream, render
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
 
-# Docker's own name server; the API's address may change when its container is replaced.
+# Docker's own name server; an API's address may change when its container is replaced.
 RESOLVER = "127.0.0.11"
+STABLE_SERVICE = "llmapi"
+DEPLOYMENT, MADE_OF = "llmlab.deployment", "llmlab.settings"  # labels of an API's container
+GATEWAY_MOUNT = "/etc/nginx/lab"
 MODEL_MOUNT = Path("/model")
-# Everything below .llmlab/ is closed to other users of this machine; the containers' users
-# see only the mounted folders, which have to be open to them.
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
 
 
+def service_of(name: str, plan: Plan) -> str:
+    """The Compose service that runs a deployment."""
+    return STABLE_SERVICE if name == plan.stable else f"{STABLE_SERVICE}-{name}"
+
+
 def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
-    """Render .llmlab/compose/. Nothing is fetched: a stable model that is not on disk is
-    replaced by the fallback.
+    """Lay out what a plain `docker compose up` mounts. Nothing is fetched: a stable model that
+    is not on disk is replaced by the fallback.
 
     Returns:
         The name of the model that will answer.
+
+    Raises:
+        ModelUnavailable: neither is on disk.
     """
+    only = [config.stable]
+    plan = make_plan(config, lab.root, lambda _: None, only=only, fetch=False, runs_here=False)
+    lay_out(lab, plan)
+    ours = releases(lab)
+    private_folder(ours.folder, OPEN_FOLDER)
+    ours.activate(ours.write(gateway_files(lab, plan, keys)))
+    ours.keep_only_current()  # the others may hold keys that were revoked since
+    return plan.stable
+
+
+def releases(lab: Lab) -> Releases:
+    """The gateway's configurations, as its container sees them."""
+    folder = private_folder(lab.state / "compose") / "nginx"
+    return Releases(folder, Path("/run/llmlab"), folder_mode=OPEN_FOLDER, file_mode=OPEN_FILE)
+
+
+def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
+    gateway = plan.config.gateway
+    wanted = GatewayPlan(
+        listen="80",
+        stable=plan.stable,
+        upstreams=tuple(
+            Upstream(one.deployment, (f"{service_of(one.deployment, plan)}:80 resolve",))
+            for one in plan.deployments
+        ),
+        rate_limit=gateway.rate_limit,
+        max_body=gateway.max_body,
+        timeout=plan.config.service.timeout,
+        resolver=RESOLVER,
+        demo_kid=keys.demo_kid if gateway.loopback else "",
+    )
+    return {
+        "nginx.conf": lab.nginx_conf.read_text(encoding="utf-8"),
+        "llmapi.jwk": keys.gateway_jwks(),
+        **render(wanted),
+    }
+
+
+def lay_out(lab: Lab, plan: Plan) -> None:
+    """Write each deployment's settings and point to its model, and what the CLI adds to
+    docker-compose.yml. The gateway's configuration is not touched."""
     folder = private_folder(lab.state / "compose")
-    name = _available(lab, config)
-    settings = _settings(lab, config, name)
-    private_folder(folder / "llmapi", OPEN_FOLDER)
-    write_atomically(
-        folder / "llmapi" / "settings.json", settings.model_dump_json(indent=1), OPEN_FILE
-    )
-    _link_model(folder / "model", _model_folder(lab, config, name))
-    releases = Releases(private_folder(folder / "nginx", OPEN_FOLDER), Path("/run/llmlab"))
-    plan = GatewayPlan(
-        listen="80", stable=name, upstreams=(Upstream(name, ("llmapi:80 resolve",)),),
-        rate_limit=config.gateway.rate_limit, max_body=config.gateway.max_body,
-        timeout=config.service.timeout, resolver=RESOLVER,
-        demo_kid=keys.demo_kid if config.gateway.loopback else "",
-    )  # fmt: skip
-    releases.activate(
-        releases.write(
-            {
-                "nginx.conf": lab.nginx_conf.read_text(encoding="utf-8"),
-                "llmapi.jwk": keys.gateway_jwks(),
-                **render(plan),
-            },
-            folder_mode=OPEN_FOLDER,
-            file_mode=OPEN_FILE,
-        )
-    )
-    releases.keep_only_current()  # the others may hold keys that were revoked since
-    return name
+    services: dict[str, Any] = {}
+    for settings in plan.deployments:
+        service = service_of(settings.deployment, plan)
+        digest = _lay_out_api(folder, service, settings)
+        entry: dict[str, Any] = {
+            "labels": {DEPLOYMENT: settings.deployment, MADE_OF: digest},
+        }
+        if service != STABLE_SERVICE:
+            entry |= _as_the_stable_one(lab, folder, service)
+        services[service] = entry
+    override = {"services": services}
+    write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
 
 
-def _available(lab: Lab, config: Config) -> str:
-    for name in (config.stable, config.fallback):
-        if name and models.availability(name, config.models[name], lab.root).ready:
-            return name
-    raise ModelUnavailable(
-        f"{config.stable} is not on disk, and there is no fallback",
-        fix=f"llmlab models pull {config.stable}",
-    )
+def _as_the_stable_one(lab: Lab, folder: Path, service: str) -> dict[str, Any]:
+    base = {"file": str(lab.root / "docker-compose.yml"), "service": STABLE_SERVICE}
+    return {
+        "extends": base,
+        "volumes": [
+            f"{_settings_folder(folder, service)}:/etc/llmapi:ro",
+            f"{_model_link(folder, service)}:{MODEL_MOUNT}:ro",
+        ],
+    }
 
 
-def _model_folder(lab: Lab, config: Config, name: str) -> Path | None:
-    return models.availability(name, config.models[name], lab.root).folder
+def _lay_out_api(folder: Path, service: str, settings: Settings) -> str:
+    """Returns a digest of all that the API is made of: another one makes another container."""
+    where = settings.folder
+    inside = MODEL_MOUNT / _mounted_part(where)[1] if where else None
+    content = settings.model_copy(update={"folder": inside}).model_dump_json(indent=1) + "\n"
+    target = private_folder(_settings_folder(folder, service), OPEN_FOLDER)
+    write_atomically(target / "settings.json", content, OPEN_FILE)
+    _link_model(_model_link(folder, service), where)
+    mounted = _mounted_part(where)[0] if where else ""
+    return hashlib.sha256(f"{content}\0{mounted}".encode()).hexdigest()[:12]
 
 
-def _settings(lab: Lab, config: Config, name: str) -> Settings:
-    folder = _model_folder(lab, config, name)
-    return Settings(
-        deployment=name, name=name, model=config.models[name], service=config.service,
-        folder=MODEL_MOUNT / _mounted_part(folder)[1] if folder else None,
-    )  # fmt: skip
+def _settings_folder(folder: Path, service: str) -> Path:
+    return folder / service
+
+
+def _model_link(folder: Path, service: str) -> Path:
+    return folder / service.replace(STABLE_SERVICE, "model", 1)
 
 
 def _mounted_part(folder: Path) -> tuple[Path, Path]:
@@ -85,6 +137,7 @@ def _mounted_part(folder: Path) -> tuple[Path, Path]:
 
     The files of a hub snapshot are links to ../../blobs, so its whole repository is mounted.
     """
+    folder = folder.resolve()
     if folder.parent.name == "snapshots":
         return folder.parent.parent, Path("snapshots", folder.name)
     return folder, Path()

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from llmlab.auth import KeyStore, demo
-from llmlab.config import Config
+from llmlab.auth import KeyStore
 from llmlab.engines import follow as following
 from llmlab.engines import probe
+from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
 from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.local.folders import WORKER, make_folders
 from llmlab.engines.local.programs import (
     API_PREFIX,
     GATEWAY,
@@ -26,25 +27,19 @@ from llmlab.engines.local.programs import (
     gateway_program,
     write_settings,
 )
-from llmlab.engines.local.record import Record
 from llmlab.engines.local.report import ENGINE, report
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Program, Supervisor
+from llmlab.engines.record import Record
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.files import locked
 from llmlab.gateway import Nginx, Releases, find_nginx, render
 from llmlab.lab import Lab, private_folder, refuse_foreign
-from llmlab.network import port_holder, port_is_free
-from llmlab.processes import (
-    lab_processes,
-    nginx_workers,
-    take_requests,
-)
+from llmlab.processes import is_supervisor, lab_processes, nginx_workers, take_requests
 from llmlab.shell import last_lines, run
 
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
 GATEWAY_DEADLINE = 20.0
 POLL = 0.1
-WORKER = "nobody"
 
 
 class LocalEngine:
@@ -72,11 +67,11 @@ class LocalEngine:
             return self._up(plan, say)
 
     def _up(self, plan: Plan, say: Say) -> bool:
-        before = Record.read(self.lab) if self.supervisor.running() else None
+        before = self._record() if self.supervisor.running() else None
         if before is None:
             self.supervisor.shutdown()  # orphans, or what another version started
         if before is None or before.url != plan.config.gateway.url:
-            self._check_port(plan.config)
+            check_address(plan.config)
         try:
             return self._bring_up(plan, before, say)
         except BaseException:
@@ -95,7 +90,9 @@ class LocalEngine:
         one from before stands in while the deployment's first process is replaced.
         """
         nginx = find_nginx(plan.config.gateway.nginx)
-        self._make_folders()
+        make_folders(self.lab)
+        for settings in plan.deployments:
+            write_settings(self.lab, settings)
         release = self.releases.stage(self._gateway_files(plan, nginx), nginx)
         if before is None:
             self.releases.activate(release)
@@ -113,22 +110,18 @@ class LocalEngine:
         self._wait_for_gateway(plan, say)
         if old or spares:
             self.supervisor.apply([*wanted, *spares])
-        record = Record.of(plan, nginx)
+        record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
         record.write(self.lab)
         return moved or record != before
 
     def _programs(self, plan: Plan, nginx: Nginx) -> list[Program]:
         gateway = gateway_program(nginx, self.releases.prefix, self.releases.conf)
         return [gateway, *(
-            api_program(self.lab, settings, write_settings(self.lab, settings))
-            for settings in plan.deployments
+            api_program(self.lab, settings) for settings in plan.deployments
         )]  # fmt: skip
 
     def _spares(self, plan: Plan) -> list[Program]:
-        return [
-            api_program(self.lab, settings, write_settings(self.lab, settings), SPARE)
-            for settings in plan.spares
-        ]
+        return [api_program(self.lab, settings, SPARE) for settings in plan.spares]
 
     def _move_gateway(self, release: str) -> bool:
         """Make a staged release the one that runs. A gateway that runs it already is left alone."""
@@ -145,7 +138,28 @@ class LocalEngine:
             time.sleep(POLL / 4)
         return True
 
-    def down(self) -> bool:
+    def _record(self) -> Record | None:
+        """What this engine started last."""
+        record = Record.read(self.lab)
+        return record if record and record.engine == ENGINE else None
+
+    def running(self) -> bool:
+        if Record.read(self.lab) and not self._record():
+            return False  # supervised processes are another engine's keeper
+        return self.supervisor.running() or bool(lab_processes(self.lab.state))
+
+    def commands(self, plan: Plan) -> list[list[str]]:
+        nginx = find_nginx(plan.config.gateway.nginx)
+        programs = [*self._programs(plan, nginx), *self._spares(plan)]
+        return [self.supervisor.command(), *(list(one.command) for one in programs)]
+
+    def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
+        del volumes  # there are none
+        pids = [str(one.pid) for one in lab_processes(self.lab.state) if is_supervisor(one)]
+        return [["kill", "-TERM", *pids]] if pids else []
+
+    def down(self, *, volumes: bool = False) -> bool:
+        del volumes  # there are none
         with self._alone():
             return self._down()
 
@@ -155,27 +169,16 @@ class LocalEngine:
         return was_running
 
     def reload_keys(self) -> bool:
-        """Have a running gateway use the keys as they are now; the deployments go on.
-
-        Nothing but the keys changes: an nginx.conf that was edited meanwhile waits
-        for the next ``up``.
-
-        Returns:
-            Whether there was a gateway, and anything new for it.
-
-        Raises:
-            LlmlabError: it is there and goes on with the keys from before.
-        """
         with self._alone():
             return self._reload_keys()
 
     def _reload_keys(self) -> bool:
-        record = Record.read(self.lab)
+        record = self._record()
         if record is None or not self.supervisor.running():
             if lab_processes(self.lab.state):
                 raise EnvironmentFailure("it runs without its supervisor", fix="llmlab up")
             return False
-        self._make_folders()
+        make_folders(self.lab)
         plan = record.plan()
         nginx = find_nginx(plan.config.gateway.nginx)
         files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
@@ -184,11 +187,10 @@ class LocalEngine:
         return moved
 
     def gateway_configuration(self) -> str:
-        """All configuration files of the current release, as `nginx -T` prints them."""
-        record = Record.read(self.lab)
+        record = self._record()
         if record is None or not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
-        self._make_folders()
+        make_folders(self.lab)
         nginx = find_nginx(record.plan().config.gateway.nginx)
         return run(
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
@@ -196,12 +198,7 @@ class LocalEngine:
 
     def _gateway_files(self, plan: Plan, nginx: Nginx) -> dict[str, str]:
         keys = self.keys.read()
-        if keys.has_demo and not plan.config.gateway.loopback:
-            raise UsageError(
-                f"the published demo key would let anybody in through {plan.config.gateway.host}; "
-                "demo mode is for loopback only",
-                fix=f"llmlab keys revoke {demo.KID}, or set gateway.host to 127.0.0.1",
-            )
+        refuse_demo_beyond_loopback(plan.config, keys)
         wanted = gateway_plan(
             self.lab, plan, nginx=nginx,
             worker_user=_worker_user(), demo_kid=keys.demo_kid,
@@ -211,34 +208,6 @@ class LocalEngine:
             "llmapi.jwk": keys.gateway_jwks(),
             **render(wanted),
         }
-
-    def _make_folders(self) -> None:
-        """Create the lab's folders. NGINX's unprivileged workers, where its master is root,
-        have to reach the sockets and their temporary files, and nothing else."""
-        root = os.geteuid() == 0
-        reachable = 0o711 if root else 0o700
-        private_folder(self.lab.state)
-        private_folder(self.lab.logs)
-        runtime = self.lab.runtime_dir
-        private_folder(runtime.parent, reachable)
-        private_folder(runtime, reachable)
-        private_folder(runtime / "nginx", reachable)
-        sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
-        if root:
-            os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
-
-    def _check_port(self, config: Config) -> None:
-        host, port = config.gateway.host, config.gateway.port
-        if not port_is_free(host, 0):
-            raise UsageError(
-                f"gateway.host: {host} is no address of this machine",
-                fix="set gateway.host to 127.0.0.1",
-            )
-        if not port_is_free(host, port):
-            raise EnvironmentFailure(
-                f"port {port} is taken by {port_holder(port)}",
-                fix=f"stop it, or llmlab up --port {port + 1} (for good: gateway.port in lab.toml)",
-            )
 
     # --- waiting ---------------------------------------------------------------
 

@@ -24,27 +24,33 @@ def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
     return Program(GATEWAY, tuple(command), stop_signal="QUIT", priority=10)
 
 
-def api_program(lab: Lab, settings: Settings, file: Path, suffix: str = "") -> Program:
+def api_program(lab: Lab, settings: Settings, suffix: str = "") -> Program:
     """An API process. ``suffix`` tells a spare's name and socket from the first one's."""
     process = settings.deployment + suffix
-    socket = lab.api_socket(process)
+    file, socket = settings_file(lab, settings), lab.api_socket(process)
     command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket)]
     return Program(API_PREFIX + process, tuple(command), final_exit=CANNOT_LOAD)
 
 
-def write_settings(lab: Lab, settings: Settings) -> Path:
-    """Write a deployment's settings under a name that says their content.
+def settings_file(lab: Lab, settings: Settings) -> Path:
+    """Where a deployment's settings stand: under a name that says their content.
 
     So a changed setting changes the command line, which is how the supervisor
     learns that the process has to be replaced.
     """
-    folder = private_folder(lab.state / "deployments")
-    content = settings.model_dump_json(indent=1) + "\n"
-    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    file = folder / f"{settings.deployment}-{digest}.json"
+    digest = hashlib.sha256(_content(settings).encode()).hexdigest()[:12]
+    return lab.state / "deployments" / f"{settings.deployment}-{digest}.json"
+
+
+def write_settings(lab: Lab, settings: Settings) -> None:
+    file = settings_file(lab, settings)
+    private_folder(file.parent)
     if not file.exists():
-        write_atomically(file, content)
-    return file
+        write_atomically(file, _content(settings))
+
+
+def _content(settings: Settings) -> str:
+    return settings.model_dump_json(indent=1) + "\n"
 
 
 def gateway_plan(

@@ -8,10 +8,10 @@ from typing import Literal
 from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE
-from llmlab.engines.local.record import Record
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
+from llmlab.engines.record import Record
 from llmlab.lab import Lab
-from llmlab.processes import lab_processes
+from llmlab.processes import lab_processes, memory_of
 
 ENGINE = "local"
 
@@ -19,6 +19,8 @@ ENGINE = "local"
 def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     """Ask the supervisor, the gateway and every API."""
     record = Record.read(lab)
+    if record and record.engine != ENGINE:
+        record = None
     processes = {one.name: one for one in supervisor.processes()}
     if record is None or not processes:
         url = record.url if record else ""
@@ -55,6 +57,7 @@ def _deployment(
         healthy=answers.ready, weight=100 if name == record.stable else 0, state=process.state,
         pid=process.pid, uptime=process.uptime, requests=told.requests + says.requests,
         spare=_spare(spare, says) if spare else "",
+        memory=sum(memory_of(one.pid) for one in (process, spare) if one),
     )  # fmt: skip
 
 

@@ -118,10 +118,15 @@ class Supervisor:
             return False
         return True
 
+    def command(self) -> list[str]:
+        """The argument list that starts it, in the lab's state folder."""
+        return [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]
+
     def _start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]
-        result = run(command, timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment())
+        result = run(
+            self.command(), timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment()
+        )
         deadline = time.monotonic() + START_DEADLINE
         while not self.running():
             if result.code != 0 or time.monotonic() > deadline:

@@ -10,15 +10,18 @@ from typing import Any
 from llmlab.config import Config
 from llmlab.engines.base import Plan
 from llmlab.files import write_atomically
-from llmlab.gateway import Nginx
 from llmlab.lab import Lab
 from llmlab.service.settings import Settings
 
 
 @dataclass(frozen=True)
 class Record:
-    """A plan that was brought up. Holds no secrets."""
+    """A plan that was brought up. Holds no secrets.
 
+    ``nginx`` says which NGINX runs: a version and where it is from, or an image.
+    """
+
+    engine: str
     url: str
     nginx: str
     stable: str
@@ -27,10 +30,11 @@ class Record:
     warnings: list[str]
 
     @classmethod
-    def of(cls, plan: Plan, nginx: Nginx) -> Record:
+    def of(cls, plan: Plan, engine: str, nginx: str) -> Record:
         return cls(
+            engine=engine,
             url=plan.config.gateway.url,
-            nginx=f"{nginx.version} ({nginx.origin})",
+            nginx=nginx,
             stable=plan.stable,
             config=plan.config.model_dump(mode="json"),
             settings=[one.model_dump(mode="json") for one in plan.deployments],

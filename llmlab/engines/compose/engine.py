@@ -1,0 +1,315 @@
+"""Bring a lab up and down as Docker Compose services."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from llmlab.auth import KeyStore
+from llmlab.config import load_config
+from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
+from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.compose import mounts
+from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
+from llmlab.engines.compose.containers import Container, DockerEngine
+from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.compose.incidents import Incidents, out_of_memory
+from llmlab.engines.compose.logs import last_lines, lines_of, log_name
+from llmlab.engines.compose.report import ENGINE, report
+from llmlab.engines.local.folders import make_folders
+from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.planning import make_plan
+from llmlab.engines.record import Record
+from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
+from llmlab.files import locked
+from llmlab.lab import Lab, private_folder
+from llmlab.shell import Result, run
+
+GATEWAY = "nginx"
+READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
+GATEWAY_DEADLINE = 30.0
+COMMAND_DEADLINE = 120.0
+POLL = 0.3
+KEEPER = "keeper"
+
+
+class ComposeEngine:
+    """Containers of docker-compose.yml; see ``Engine`` for the contract."""
+
+    name = ENGINE
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.keys = KeyStore(lab.keys_file)
+        self.incidents = Incidents(lab)
+
+    @cached_property
+    def docker(self) -> DockerEngine:
+        return DockerEngine()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """One command at a time changes a lab; a second one waits for its turn."""
+        private_folder(self.lab.state)
+        return locked(self.lab.state / "engine.lock")
+
+    def containers(self) -> list[Container]:
+        return self.docker.containers(self.lab.root)
+
+    def running(self) -> bool:
+        """Whether there are containers of this lab, in whatever state."""
+        try:
+            return bool(self.containers())
+        except EnvironmentFailure:
+            return False
+
+    # --- up and down -----------------------------------------------------------
+
+    def up(self, plan: Plan, say: Say) -> bool:
+        with self._alone():
+            return self._up(plan, say)
+
+    def _up(self, plan: Plan, say: Say) -> bool:
+        compose = self._compose(plan)
+        images = [compose.variables["LLMAPI_IMAGE"], compose.variables["NGINX_IMAGE"]]
+        if not self.docker.has_images(images):
+            raise UsageError(
+                f"the images {' and '.join(images)} are not there yet", fix="llmlab build"
+            )
+        before = self.containers()
+        record = self._record() if before else None
+        if not any(one.published == _address(plan) for one in before):
+            check_address(plan.config)
+        try:
+            return self._bring_up(plan, compose, before, record, say)
+        except BaseException:
+            if record is None:
+                self._down(volumes=False)  # a half-started lab leaves nothing behind
+            else:
+                say("that failed; going back to what ran before")
+                with contextlib.suppress(LlmlabError):
+                    old = record.plan()
+                    self._bring_up(old, self._compose(old), self.containers(), record, say)
+            raise
+
+    def _bring_up(
+        self, plan: Plan, compose: Compose, before: Sequence[Container],
+        old: Record | None, say: Say,
+    ) -> bool:  # fmt: skip
+        """Start what is new, wait for it, move the gateway over, then remove what is gone."""
+        apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        releases = mounts.releases(self.lab)
+        mounts.lay_out(self.lab, plan)
+        files = self._gateway_files(plan)
+        release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
+        if not before:
+            self.incidents.forget()
+        say(("applying to " if before else "starting ") + ", ".join(apis))
+        self._run(compose.command("up", "--detach", "--no-build", "--no-deps", *apis))
+        self._wait(apis, READY_DEADLINE, say)
+        moved = self._move_gateway(compose, releases.activate(release))
+        self._run(compose.command("up", "--detach", "--no-build", "--remove-orphans"))
+        self._wait([GATEWAY], GATEWAY_DEADLINE, say)
+        self._keep()
+        record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
+        record.write(self.lab)
+        same = {(one.id, one.started) for one in before}
+        after = {(one.id, one.started) for one in self.containers()}
+        return moved or record != old or after != same
+
+    def _move_gateway(self, compose: Compose, moved: bool) -> bool:
+        """Have a gateway that runs already read its new configuration, and wait until it does."""
+        gateway = self._container(GATEWAY)
+        if not moved or gateway is None or gateway.state != "running":
+            return moved
+        before = self._workers(gateway)
+        # Not `kill --signal HUP`: Docker would never restart a container that was sent a signal.
+        reload = ("exec", "-T", GATEWAY, *RELOAD)
+        self._run(compose.command(*reload))
+        deadline = time.monotonic() + GATEWAY_DEADLINE
+        while before & self._workers(gateway):
+            if time.monotonic() > deadline:
+                raise EnvironmentFailure(
+                    "the gateway did not take over the new configuration",
+                    log=last_lines(compose, GATEWAY),
+                )
+            time.sleep(POLL)
+        return True
+
+    def _workers(self, gateway: Container) -> set[str]:
+        """Pids of the gateway's workers that take new connections."""
+        titles = self.docker.titles(gateway)
+        return {
+            pid for pid, title in titles.items()
+            if title.startswith("nginx: worker") and "shutting down" not in title
+        }  # fmt: skip
+
+    def _keep(self) -> None:
+        """Have the keeper running, which starts again what Docker itself would leave dead."""
+        make_folders(self.lab)
+        command = (sys.executable, "-P", "-m", "llmlab.engines.compose.keeper", str(self.lab.root))
+        Supervisor(self.lab).apply([Program(KEEPER, command)])
+
+    def down(self, *, volumes: bool = False) -> bool:
+        with self._alone():
+            return self._down(volumes=volumes)
+
+    def _down(self, *, volumes: bool) -> bool:
+        Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
+        was_there = bool(self.containers())
+        self._run(self._compose().command(*_down_arguments(volumes)))
+        return was_there
+
+    def commands(self, plan: Plan) -> list[list[str]]:
+        """What ``up`` runs, in order."""
+        compose = self._compose(plan)
+        apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        up = ("up", "--detach", "--no-build")
+        return [
+            compose.command(*up, "--no-deps", *apis, with_override=True),
+            compose.command(*up, "--remove-orphans", with_override=True),
+        ]
+
+    def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
+        """What ``down`` runs."""
+        return [self._compose().command(*_down_arguments(volumes))]
+
+    def reload_keys(self) -> bool:
+        """Have a running gateway use the keys as they are now; the deployments go on."""
+        with self._alone():
+            if not self.running():
+                return False
+            plan = self._running_plan()
+            releases = mounts.releases(self.lab)
+            conf = releases.conf.read_text(encoding="utf-8")
+            files = self._gateway_files(plan) | {"nginx.conf": conf}
+            compose = self._compose(plan)
+            release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
+            moved = self._move_gateway(compose, releases.activate(release))
+            releases.keep_only_current()  # the others hold keys that were revoked since
+            return moved
+
+    def _running_plan(self) -> Plan:
+        """What runs; of a lab started by `docker compose up`, what it was laid out for."""
+        record = self._record()
+        if record is not None:
+            return record.plan()
+        config = load_config(self.lab.config_file, environ=os.environ).config
+        return make_plan(
+            config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
+            runs_here=False,
+        )  # fmt: skip
+
+    def _record(self) -> Record | None:
+        """What this engine started last."""
+        record = Record.read(self.lab)
+        return record if record and record.engine == ENGINE else None
+
+    def gateway_configuration(self) -> str:
+        """All configuration files of the running gateway, as `nginx -T` prints them."""
+        gateway = self._container(GATEWAY)
+        if gateway is None:
+            raise UsageError("the lab does not run", fix="llmlab up")
+        return self.docker.output_of(gateway, [*NGINX, "-T", "-q"])
+
+    # --- what Compose is told --------------------------------------------------
+
+    def _compose(self, plan: Plan | None = None) -> Compose:
+        """Compose for this lab, filled in as ``plan`` says; as it runs, without one."""
+        return Compose(self.lab, self._project(), find_program(), self._variables(plan))
+
+    def _project(self) -> str:
+        """The project's name: what runs, or Compose's own choice unless it is another lab's."""
+        for one in self.containers():
+            return one.project
+        name = default_project(self.lab.root)
+        if name in self.docker.projects_elsewhere(self.lab.root):
+            return f"{name}-{self.lab.runtime_dir.name[:6]}"
+        return name
+
+    def _variables(self, plan: Plan | None) -> dict[str, str]:
+        images = BuiltImages.read(self.lab)
+        variables = {"LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": images.nginx}
+        if plan is None:
+            return variables
+        gateway = plan.config.gateway
+        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+        return variables | {
+            "LLMLAB_HOST": host,
+            "LLMLAB_PORT": str(gateway.port),
+            "LLMAPI_MEMORY": plan.config.service.memory,
+        }
+
+    def _gateway_files(self, plan: Plan) -> dict[str, str]:
+        keys = self.keys.read()
+        refuse_demo_beyond_loopback(plan.config, keys)
+        return mounts.gateway_files(self.lab, plan, keys)
+
+    def _run(self, command: Sequence[str]) -> Result:
+        result = run(command, timeout=COMMAND_DEADLINE, cwd=self.lab.root)
+        if result.code != 0:
+            raise EnvironmentFailure(
+                f"docker compose failed with exit code {result.code}",
+                fix="llmlab doctor --engine compose",
+                log="\n".join(result.output.strip().splitlines()[-12:]),
+            )
+        return result
+
+    # --- waiting ---------------------------------------------------------------
+
+    def _wait(self, services: Sequence[str], seconds: float, say: Say) -> None:
+        deadline = time.monotonic() + seconds
+        for service in services:
+            say(f"waiting for {service}")
+            while not ((one := self._container(service)) and one.healthy):
+                self._check_waiting(service, one, deadline)
+                time.sleep(POLL)
+
+    def _check_waiting(self, service: str, one: Container | None, deadline: float) -> None:
+        late = time.monotonic() > deadline
+        if one is not None and (one.oom_killed or self.incidents.of(service)):
+            raise out_of_memory(log_name(one), one.memory_limit)
+        if one is not None and (one.restarts or one.state in ("exited", "dead")):
+            raise EnvironmentFailure(
+                f"{log_name(one)} does not start (exit code {one.exit_code})",
+                fix="llmlab up --model NAME starts another model",
+                log=last_lines(self._compose(), service),
+            )
+        if late:
+            state = f"{one.state}, {one.health}" if one else "not there"
+            raise EnvironmentFailure(
+                f"{service} did not answer in time ({state})",
+                log=last_lines(self._compose(), service),
+            )
+
+    def _container(self, service: str) -> Container | None:
+        return next((one for one in self.containers() if one.service == service), None)
+
+    # --- looking ---------------------------------------------------------------
+
+    def status(self) -> LabStatus:
+        return report(self.lab, self.docker, self.incidents)
+
+    def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
+        """As of the local engine, under the same names: gateway, api-<deployment>, ..."""
+        names = {one.service: log_name(one) for one in self.containers()}
+        return lines_of(self._compose(), names, follow=follow, count=lines, only=only)
+
+
+NGINX_PREFIX = Path("/run/llmlab")
+NGINX = ("/usr/local/bin/nginx-lab", "-p", str(NGINX_PREFIX), "-c",
+         f"{mounts.GATEWAY_MOUNT}/current/nginx.conf")  # fmt: skip
+RELOAD = (*NGINX, "-s", "reload")
+
+
+def _down_arguments(volumes: bool) -> tuple[str, ...]:
+    return ("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+
+
+def _address(plan: Plan) -> tuple[str, int]:
+    return plan.config.gateway.host, plan.config.gateway.port

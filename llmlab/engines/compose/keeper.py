@@ -1,0 +1,120 @@
+"""Watch a lab's containers: python -m llmlab.engines.compose.keeper FOLDER
+
+A container that was ended by `docker kill` counts as stopped by hand, so no restart policy
+brings it back; this does. A container that was stopped in earnest (`docker stop`, `docker
+compose stop` or `down`, and whatever Compose replaces) is left alone. It also writes down
+which container the kernel killed for want of memory: Docker forgets it on the next start.
+
+Supervised for as long as the lab is up under the engine compose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmlab.engines.compose.containers import DockerEngine
+from llmlab.engines.compose.incidents import Incidents
+from llmlab.errors import EnvironmentFailure
+from llmlab.lab import Lab
+
+log = logging.getLogger("llmlab.keeper")
+# Docker tells of a stop in earnest right after the death; a restart policy acts within it.
+GRACE = 1.5  # seconds
+KILLED = 137  # exit code after SIGKILL
+ONE_DEATH = 5.0  # seconds
+LOOK = 0.5  # seconds
+LOST = 2.0  # seconds until the engine is asked again after it went away
+
+
+class Keeper:
+    """Decides, of each container that died, whether to start it again."""
+
+    def __init__(self, docker: DockerEngine, incidents: Incidents) -> None:
+        self._docker = docker
+        self._incidents = incidents
+        self._dead: dict[str, float] = {}  # id -> when to look after it
+        self._noted: dict[str, float] = {}  # id -> when it last ran out of memory
+
+    def hear(self, event: Mapping[str, Any], now: float) -> None:
+        """Take note of one event. ``now`` in seconds of any steady clock."""
+        identifier, what = event["id"], event["Action"]
+        if what == "die":
+            self._note_memory(identifier, now)
+            self._dead[identifier] = now + GRACE
+        elif what in ("stop", "destroy"):
+            self._dead.pop(identifier, None)
+        elif what == "oom":
+            self._note_memory(identifier, now, certain=True)
+
+    def act(self, now: float) -> None:
+        """Start what died long enough ago, and that neither a person nor Docker took care of."""
+        for identifier in [one for one, when in self._dead.items() if when <= now]:
+            del self._dead[identifier]
+            self.start_if_dead(identifier)
+
+    def start_if_dead(self, identifier: str) -> None:
+        found = self._docker.inspect(identifier)
+        if found is not None and found.state == "exited":
+            log.info("%s died (exit code %d); starting it", found.service, found.exit_code)
+            self._docker.start(identifier)
+
+    def _note_memory(self, identifier: str, now: float, *, certain: bool = False) -> None:
+        found = self._docker.inspect(identifier)
+        if found is None or not (certain or found.oom_killed):
+            return
+        # Some engines tell of it twice: as an event of its own, and of the death.
+        if now - self._noted.get(identifier, -ONE_DEATH) >= ONE_DEATH:
+            log.warning("%s", self._incidents.add(found.service, found.memory_limit))
+        self._noted[identifier] = now
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    lab = Lab(Path(sys.argv[1]))
+    while True:
+        try:
+            _watch(lab)
+        except EnvironmentFailure as error:
+            log.warning("%s", error)
+        time.sleep(LOST)
+
+
+def _watch(lab: Lab) -> None:
+    """Until the engine goes away."""
+    docker = DockerEngine()
+    keeper = Keeper(docker, Incidents(lab))
+    heard: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+    events = DockerEngine().events(lab.root)
+
+    def listen() -> None:
+        with contextlib.suppress(Exception):  # the connection broke; whatever it says
+            for event in events:
+                heard.put(event)
+        heard.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    for one in docker.containers(lab.root):  # killed while nobody watched
+        if one.exit_code == KILLED:
+            keeper.start_if_dead(one.id)
+    while True:
+        try:
+            event = heard.get(timeout=LOOK)
+        except queue.Empty:
+            pass
+        else:
+            if event is None:
+                return
+            keeper.hear(event, time.monotonic())
+        keeper.act(time.monotonic())
+
+
+if __name__ == "__main__":
+    main()

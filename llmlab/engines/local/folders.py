@@ -1,0 +1,26 @@
+"""The folders that a running lab needs, beside its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from llmlab.lab import Lab, private_folder
+
+WORKER = "nobody"  # NGINX's unprivileged workers, where its master is root
+
+
+def make_folders(lab: Lab) -> None:
+    """Create them. Where NGINX's master is root, its workers have to reach the sockets and
+    their temporary files, and nothing else."""
+    root = os.geteuid() == 0
+    reachable = 0o711 if root else 0o700
+    private_folder(lab.state)
+    private_folder(lab.logs)
+    runtime = lab.runtime_dir
+    private_folder(runtime.parent, reachable)
+    private_folder(runtime, reachable)
+    private_folder(runtime / "nginx", reachable)
+    sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
+    if root:
+        os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
