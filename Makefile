@@ -20,7 +20,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-containers: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 0 -m containers
+	$(BIN)/python -m pytest -n 3 -m containers
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

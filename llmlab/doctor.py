@@ -18,7 +18,10 @@ from llmlab import models
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.load import unknown_variables
-from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.choice import running_engine
+from llmlab.engines.compose.command import find_program
+from llmlab.engines.compose.containers import DockerEngine
+from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.record import Record
 from llmlab.errors import AuthError, EnvironmentFailure
 from llmlab.gateway import find_nginx
@@ -47,17 +50,21 @@ class Check:
 
 
 def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Check]:
-    """Run every check, one after the other; a check never raises."""
+    """Run every check, one after the other; a check never raises.
+
+    What is needed depends on ``config.engine``: containers bring their own NGINX and torch.
+    """
+    containers = config.engine == "compose"
     checks: tuple[Callable[[], Check], ...] = (
         _python,
-        lambda: _nginx(config),
+        lambda: _images(lab) if containers else _nginx(config),
         lambda: _port(lab, config),
         lambda: _disk(lab),
         _memory,
         lambda: _keys(lab),
-        lambda: _stable_model(lab, config),
+        lambda: _stable_model(lab, config, runs_here=not containers),
         lambda: _hub(config, environ),
-        _docker,
+        _compose if containers else _docker,
         lambda: _variables(config, environ),
     )
     for check in checks:
@@ -80,7 +87,7 @@ def _nginx(config: Config) -> Check:
 def _port(lab: Lab, config: Config) -> Check:
     host, port = config.gateway.host, config.gateway.port
     record = Record.read(lab)
-    if Supervisor(lab).running() and record:
+    if record and running_engine(lab):
         if record.url == config.gateway.url:
             return _ok("port", f"{port} is this lab's gateway")
         move = f"the gateway runs at {record.url}; the next `llmlab up` moves it to {port}"
@@ -133,8 +140,9 @@ def _keys(lab: Lab) -> Check:
     return _ok("keys", "readable by their owner only")
 
 
-def _stable_model(lab: Lab, config: Config) -> Check:
-    found = models.availability(config.stable, config.models[config.stable], lab.root)
+def _stable_model(lab: Lab, config: Config, *, runs_here: bool) -> Check:
+    stable = config.models[config.stable]
+    found = models.availability(config.stable, stable, lab.root, runs_here=runs_here)
     if found.ready:
         return _ok("model", f"{config.stable} is on disk")
     instead = (
@@ -172,6 +180,28 @@ def _docker() -> Check:
     if result.code != 0:
         return _ok("docker", "no engine answers; not needed by the local engine")
     return _ok("docker", f"engine {result.output.strip()}")
+
+
+def _compose() -> Check:
+    """What the engine compose cannot do without."""
+    try:
+        docker = DockerEngine()
+        program = " ".join(find_program())
+    except EnvironmentFailure as error:
+        return _fail("docker", error.message, error.fix or "")
+    return _ok("docker", f"engine {docker.version}, and {program}")
+
+
+def _images(lab: Lab) -> Check:
+    images = BuiltImages.read(lab)
+    names = [images.llmapi, images.nginx]
+    try:
+        there = DockerEngine().has_images(names)
+    except EnvironmentFailure as error:
+        return _fail("images", error.message, error.fix or "")
+    if there:
+        return _ok("images", " and ".join(names))
+    return _fail("images", f"{' and '.join(names)} are not there yet", "llmlab build")
 
 
 def _variables(config: Config, environ: Mapping[str, str]) -> Check:

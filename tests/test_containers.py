@@ -18,7 +18,8 @@ pytestmark = pytest.mark.containers
 
 
 def compose(lab: LabUnderTest, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = lab.env | {"LLMLAB_PORT": str(lab.port)}
+    # Folders of several test runs may have the same name.
+    env = lab.env | {"LLMLAB_PORT": str(lab.port), "COMPOSE_PROJECT_NAME": f"plain-{lab.port}"}
     return subprocess.run(
         ["docker", "compose", *arguments], cwd=lab.root, env=env, text=True,
         capture_output=True, timeout=300,

@@ -6,20 +6,25 @@ from dataclasses import asdict
 import typer
 
 from llmlab.cli.output import Format, OutputOption, out, print_json
-from llmlab.cli.session import Session
+from llmlab.cli.session import EngineOption, Session
 
 MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
 
-def doctor(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
+def doctor(
+    context: typer.Context,
+    engine: EngineOption = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
     """Check the machine and the lab. Exit code 3 if something has to be fixed first."""
     from rich.markup import escape
 
     from llmlab.doctor import Verdict, examine
 
     session = Session.of(context)
+    config = session.load({"engine": engine and engine.value}).config
     checks = []
-    for check in examine(session.lab(), session.load().config, os.environ):
+    for check in examine(session.lab(), config, os.environ):
         checks.append(check)
         if output is Format.TEXT:
             console = out()

@@ -65,6 +65,10 @@ class DockerEngine:
                 fix="start Docker, or llmlab up --engine local",
             ) from None
 
+    @property
+    def version(self) -> str:
+        return str(self._client.version()["Version"])
+
     def has_images(self, names: Sequence[str]) -> bool:
         from docker.errors import ImageNotFound
 

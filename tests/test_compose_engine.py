@@ -1,0 +1,244 @@
+"""What only the engine compose does. What it shares with the others: test_engines.py"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from llmlab.engines.compose.command import Compose, default_project
+from llmlab.engines.compose.images import BuiltImages
+from llmlab.lab import Lab
+from llmlab.processes import lab_processes
+from tests.conftest import LabUnderTest, wait_until
+
+MakeLab = Callable[..., LabUnderTest]
+containers = pytest.mark.containers
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def container(lab: LabUnderTest, service: str) -> str:
+    """The id of a service's container, whatever state it is in; "" if there is none."""
+    return docker(
+        "ps", "--all", "--quiet",
+        "--filter", f"label=com.docker.compose.project.working_dir={lab.root}",
+        "--filter", f"label=com.docker.compose.service={service}",
+    )  # fmt: skip
+
+
+def state(identifier: str) -> str:
+    return docker("inspect", "--format", "{{.State.Status}}", identifier)
+
+
+@pytest.fixture
+def lab(make_lab: MakeLab, images: BuiltImages) -> Iterator[LabUnderTest]:
+    """A lab whose images are built, and which leaves the engine to `auto`."""
+    one = make_lab(gateway__rate_limit__enabled="false", engine='"auto"')
+    one.lab.make_state()
+    images.write(one.lab)
+    yield one
+    one.run("down")
+
+
+# --- no Docker needed ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folder", "project"),
+    [("lab", "lab"), ("My Lab", "mylab"), ("_x-1", "x-1"), ("Ünser", "nser"), ("100%", "100"),
+     ("ラボ", "lab")],
+)  # fmt: skip
+def test_the_project_has_the_name_that_compose_would_give_it(
+    tmp_path_factory: pytest.TempPathFactory, folder: str, project: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    root = tmp_path_factory.mktemp("labs") / folder
+    assert default_project(root) == project
+
+
+def test_a_command_names_its_files_and_what_they_are_filled_in_with() -> None:
+    compose = Compose(Lab(Path("/lab")), "lab", variables={"LLMLAB_PORT": "8123"})
+    assert compose.command("up", "--detach", with_override=True) == [
+        "env", "LLMLAB_PORT=8123", "docker", "compose", "--project-name", "lab",
+        "--file", "/lab/docker-compose.yml", "--file", "/lab/.llmlab/compose/engine.json",
+        "up", "--detach",
+    ]  # fmt: skip
+
+
+def test_without_images_of_its_own_a_lab_runs_as_processes(make_lab: MakeLab) -> None:
+    one = make_lab(engine='"auto"')
+    up = one.run("up")
+    assert up.returncode == 0, up.stderr
+    assert "engine local: auto: no images of this lab are built" in up.stderr
+    one.ok("down")
+
+
+def test_without_a_docker_engine_a_lab_with_images_runs_as_processes(make_lab: MakeLab) -> None:
+    one = make_lab(engine='"auto"')
+    one.lab.make_state()
+    BuiltImages().write(one.lab)
+    nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    up = one.run("up", env=nowhere)
+    assert up.returncode == 0, up.stderr
+    assert "engine local: auto: no Docker engine answers" in up.stderr
+    one.ok("down")
+    refused = one.run("up", "--engine", "compose", env=nowhere)
+    assert refused.returncode == 3
+    assert "no Docker engine answers" in refused.stderr
+    assert "Fix: " in refused.stderr
+
+
+# --- with a Docker engine --------------------------------------------------------
+
+
+@containers
+def test_once_its_images_are_built_a_lab_runs_in_containers(lab: LabUnderTest) -> None:
+    up = lab.run("up")
+    assert up.returncode == 0, up.stderr
+    assert "engine compose: auto: this lab's images are built" in up.stderr
+
+
+@containers
+def test_images_that_are_not_built_are_an_error_with_a_fix(lab: LabUnderTest) -> None:
+    BuiltImages("llmapi:never-built", "llmlab-nginx:never-built").write(lab.lab)
+    refused = lab.run("up", "--engine", "compose")
+    assert refused.returncode == 2
+    assert "llmapi:never-built" in refused.stderr
+    assert "Fix: llmlab build" in refused.stderr
+    assert "engine local: auto: this lab's images are gone" in lab.run("up").stderr
+
+
+@containers
+def test_an_api_without_enough_memory_is_reported_as_that(lab: LabUnderTest) -> None:
+    failed = lab.run("up", env={"LLMLAB_SERVICE_MEMORY": "24m"})
+    assert failed.returncode == 3
+    assert "api-textrank ran out of memory; its limit is 24 MiB" in failed.stderr
+    assert "Fix: set service.memory" in failed.stderr
+    assert container(lab, "llmapi") == ""
+
+
+@containers
+def test_an_api_that_ran_out_of_memory_is_remembered_after_it_is_back(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    identifier = container(lab, "llmapi")
+    docker("update", "--memory", "64m", "--memory-swap", "64m", identifier)
+    greedy = "x = bytearray(200_000_000)"
+    # Whichever process the kernel picks; the container is told of it.
+    subprocess.run(["docker", "exec", identifier, "python", "-c", greedy], capture_output=True)
+    wait_until(lambda: bool(lab.run("status").stdout.count("ran out of memory")), 30)
+    told = json.loads(lab.run("status", "-o", "json").stdout)["warnings"]
+    assert any("its limit is 64 MiB" in one and "Fix:" in one for one in told)
+
+
+@containers
+def test_a_container_that_was_stopped_in_earnest_stays_stopped(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    identifier = container(lab, "llmapi")
+    docker("stop", identifier)
+    time.sleep(5)  # longer than the keeper takes to act
+    assert state(identifier) == "exited"
+    told = json.loads(lab.run("status", "-o", "json").stdout)
+    assert not told["healthy"]
+    assert told["deployments"][0]["state"] == "EXITED"
+    docker("start", identifier)
+    docker("kill", identifier)
+    wait_until(lambda: state(identifier) == "running", 30)
+
+
+@containers
+def test_a_keeper_that_was_killed_finds_what_died_meanwhile(lab: LabUnderTest) -> None:
+    def keepers() -> list[int]:
+        found = lab_processes(lab.lab.state)
+        return [one.pid for one in found if "llmlab.engines.compose.keeper" in one.cmdline()]
+
+    lab.ok("up")
+    wait_until(lambda: bool(keepers()))
+    for one in lab_processes(lab.lab.state):
+        if one.pid in keepers():
+            one.kill()
+    identifier = container(lab, "llmapi")
+    docker("kill", identifier)
+    wait_until(lambda: state(identifier) == "running", 30)
+
+
+@containers
+def test_a_lab_that_compose_started_by_hand_is_recognised(lab: LabUnderTest) -> None:
+    lab.ok("keys", "init")
+    images = BuiltImages.read(lab.lab)
+    env = lab.env | {
+        "COMPOSE_PROJECT_NAME": f"by-hand-{lab.port}", "LLMLAB_PORT": str(lab.port),
+        "LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": images.nginx,
+    }  # fmt: skip
+    up = subprocess.run(
+        ["docker", "compose", "up", "--detach", "--wait", "llmapi", "nginx"],
+        cwd=lab.root, env=env, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert up.returncode == 0, up.stderr
+    told = lab.json("status")
+    assert (told["engine"], told["healthy"]) == ("compose", True)
+    assert told["gateway"]["url"] == lab.url
+    assert told["deployments"][0]["name"] == "textrank"
+    token = lab.token()
+    assert httpx2.get(f"{lab.url}/", trust_env=False).status_code == 401
+    assert "gateway | " in lab.ok("logs")
+    old = lab.json("keys", "list")[-1]["kid"]
+    assert "took over the keys" in lab.run("keys", "rotate").stderr
+    lab.ok("keys", "revoke", old)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{lab.url}/", headers=headers, trust_env=False).status_code == 401
+    lab.ok("down")
+    assert container(lab, "llmapi") == ""
+
+
+@containers
+def test_two_labs_in_folders_of_the_same_name_are_two_projects(
+    lab: LabUnderTest, images: BuiltImages, make_lab: MakeLab
+) -> None:
+    other = make_lab(engine='"compose"')
+    for one, parent in ((lab, "a"), (other, "b")):
+        root = one.root.parent / f"{one.root.name}-{parent}" / "same-name"
+        root.parent.mkdir()
+        one.root.rename(root)
+        one.root = root
+    other.lab.make_state()
+    images.write(other.lab)
+    lab.ok("up")
+    try:
+        other.ok("up")
+        other.ok("down")
+        assert lab.json("status")["healthy"]
+    finally:
+        other.run("down")
+
+
+@containers
+def test_doctor_checks_what_containers_need(lab: LabUnderTest) -> None:
+    told = {one["name"]: one for one in lab.json("doctor", "--engine", "compose")}
+    assert told["images"]["verdict"] == "ok"
+    assert "docker compose" in told["docker"]["message"]
+    missing = lab.run(
+        "doctor", "--engine", "compose", "-o", "json", env={"DOCKER_HOST": "unix:///none.sock"}
+    )
+    assert missing.returncode == 3
+    verdicts = {one["name"]: one["verdict"] for one in json.loads(missing.stdout)}
+    assert (verdicts["images"], verdicts["docker"]) == ("fail", "fail")
+
+
+@containers
+def test_no_secret_stands_in_a_containers_description(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    secret = json.loads(lab.lab.keys_file.read_text())["keys"][0]["k"]
+    for service in ("llmapi", "nginx"):
+        assert secret not in docker("inspect", container(lab, service))
+        assert secret not in docker("logs", container(lab, service))
