@@ -12,14 +12,17 @@ import pytest
 
 from llmlab import Client
 from llmlab.client import RetryPolicy
-from tests.conftest import LabUnderTest
+from tests.conftest import LabUnderTest, free_port
 
 pytestmark = pytest.mark.containers
 
 
-def compose(lab: LabUnderTest, *arguments: str) -> subprocess.CompletedProcess[str]:
+def compose(
+    lab: LabUnderTest, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     # Folders of several test runs may have the same name.
-    env = lab.env | {"LLMLAB_PORT": str(lab.port), "COMPOSE_PROJECT_NAME": f"plain-{lab.port}"}
+    names = {"LLMLAB_PORT": str(lab.port), "COMPOSE_PROJECT_NAME": f"plain-{lab.port}"}
+    env = lab.env | names | variables
     return subprocess.run(
         ["docker", "compose", *arguments], cwd=lab.root, env=env, text=True,
         capture_output=True, timeout=300,
@@ -75,6 +78,16 @@ def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) ->
         if port["PublishedPort"]
     }
     assert published == {("nginx", "127.0.0.1", up.port)}
+
+
+def test_the_apis_own_port_is_published_on_request(up: LabUnderTest) -> None:
+    port = free_port()
+    files = ["-f", "docker-compose.yml", "-f", "configs/docker/api-port.yml"]
+    done = compose(up, *files, "config", "--format", "json", LLMAPI_PORT=str(port))
+    assert done.returncode == 0, done.stderr
+    (published,) = json.loads(done.stdout)["services"]["llmapi"]["ports"]
+    assert published["host_ip"] == "127.0.0.1"
+    assert published["published"] == str(port)
 
 
 @pytest.mark.parametrize("service", ["llmapi", "nginx"])
