@@ -71,10 +71,11 @@ def _python() -> Check:
 
 def _nginx(config: Config) -> Check:
     try:
-        found = find_nginx(config.gateway.nginx)
+        found = find_nginx(config.gateway.nginx, config.gateway.edition)
     except EnvironmentFailure as error:
         return _fail("nginx", error.message, error.fix or "")
-    return _ok("nginx", f"{found.version} with auth_jwt and njs, from {found.origin}")
+    able = "auth_jwt" if config.gateway.edition == "plus" else "auth_jwt and njs"
+    return _ok("nginx", f"{found.version} with {able}, from {found.origin}")
 
 
 def _port(lab: Lab, config: Config) -> Check:

@@ -7,7 +7,7 @@ from pathlib import Path
 from llmlab import models
 from llmlab.auth import KeySet
 from llmlab.config import Config
-from llmlab.errors import ModelUnavailable
+from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, Upstream, render
 from llmlab.lab import Lab, private_folder
@@ -16,6 +16,7 @@ from llmlab.service.settings import Settings
 # Docker's own name server; the API's address may change when its container is replaced.
 RESOLVER = "127.0.0.11"
 MODEL_MOUNT = Path("/model")
+GATEWAY_MOUNT = "/etc/nginx/lab"
 # Everything below .llmlab/ is closed to other users of this machine; the containers' users
 # see only the mounted folders, which have to be open to them.
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
@@ -28,6 +29,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
     Returns:
         The name of the model that will answer.
     """
+    licence = _licence(lab, config)
     folder = private_folder(lab.state / "compose")
     name = _available(lab, config)
     settings = _settings(lab, config, name)
@@ -42,12 +44,14 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
         rate_limit=config.gateway.rate_limit, max_body=config.gateway.max_body,
         timeout=config.service.timeout, resolver=RESOLVER,
         demo_kid=keys.demo_kid if config.gateway.loopback else "",
+        edition=config.gateway.edition, license=f"{GATEWAY_MOUNT}/current/license.jwt",
     )  # fmt: skip
     releases.activate(
         releases.write(
             {
                 "nginx.conf": lab.nginx_conf.read_text(encoding="utf-8"),
                 "llmapi.jwk": keys.gateway_jwks(),
+                **licence,
                 **render(plan),
             },
             folder_mode=OPEN_FOLDER,
@@ -56,6 +60,31 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
     )
     releases.keep_only_current()  # the others may hold keys that were revoked since
     return name
+
+
+def is_laid_out(lab: Lab) -> bool:
+    """Whether there is a gateway configuration, and keys with it, that a container would read."""
+    return (lab.state / "compose" / "nginx" / "current").exists()
+
+
+def _licence(lab: Lab, config: Config) -> dict[str, str]:
+    """The licence of NGINX Plus, beside the configuration: a file of its own that is mounted
+    would be closed to the gateway's user, as secrets are."""
+    if config.gateway.edition != "plus":
+        return {}
+    if not config.gateway.license:
+        raise UsageError(
+            "NGINX Plus in a container needs its licence",
+            fix="set gateway.license in configs/lab.toml to your license.jwt (from my.f5.com)",
+        )
+    file = lab.root / config.gateway.license
+    try:
+        return {"license.jwt": file.read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"gateway.license: {file} cannot be read: {getattr(error, 'strerror', error)}",
+            fix=f"ls -l {file}",
+        ) from None
 
 
 def _available(lab: Lab, config: Config) -> str:

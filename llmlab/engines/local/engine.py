@@ -89,7 +89,7 @@ class LocalEngine:
 
     def _bring_up(self, plan: Plan, before: Record | None, say: Say) -> bool:
         """Start what is new, wait for it, move the gateway over, then stop what is gone."""
-        nginx = find_nginx(plan.config.gateway.nginx)
+        nginx = _nginx(plan.config)
         self._make_folders()
         release = self.releases.stage(self._gateway_files(plan, nginx), nginx)
         if before is None:
@@ -166,7 +166,7 @@ class LocalEngine:
             return False
         self._make_folders()
         plan = record.plan()
-        nginx = find_nginx(plan.config.gateway.nginx)
+        nginx = _nginx(plan.config)
         files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
         moved = self._move_gateway(self.releases.stage(files, nginx))
         self.releases.keep_only_current()  # the others hold keys that were revoked since
@@ -178,7 +178,7 @@ class LocalEngine:
         if record is None or not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
         self._make_folders()
-        nginx = find_nginx(record.plan().config.gateway.nginx)
+        nginx = _nginx(record.plan().config)
         return run(
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
         ).output
@@ -277,6 +277,10 @@ class LocalEngine:
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
+
+
+def _nginx(config: Config) -> Nginx:
+    return find_nginx(config.gateway.nginx, config.gateway.edition)
 
 
 def _worker_user() -> str:

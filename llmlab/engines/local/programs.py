@@ -15,6 +15,7 @@ from llmlab.service.settings import Settings
 
 GATEWAY = "gateway"
 API_PREFIX = "api-"
+PLUS_LICENSE = "/etc/nginx/license.jwt"  # where NGINX Plus itself looks for it
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 
 
@@ -62,4 +63,6 @@ def gateway_plan(
         worker_user=worker_user,
         demo_kid=demo_kid,
         load_modules=nginx.load_modules,
+        edition=gateway.edition,
+        license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )
