@@ -20,7 +20,7 @@ import pytest
 from llmlab.auth import demo
 from llmlab.auth.keys import Key
 from llmlab.config import Config, Gateway, RateLimit
-from llmlab.engines.compose.edition import file_options, image_variables
+from llmlab.engines.compose.edition import PLUS_IMAGE, compose_files, gateway_image
 from llmlab.gateway import GatewayPlan, render
 from tests.conftest import LabUnderTest
 from tests.test_gateway import (
@@ -321,12 +321,16 @@ def test_the_open_edition_needs_no_licence(make_lab: Callable[..., LabUnderTest]
 
 
 def test_the_edition_decides_over_compose_files_and_image() -> None:
-    assert (file_options(Config()), image_variables(Config())) == ([], {})
-    plus = Config(gateway=Gateway(edition="plus", image="registry.example.com/plus:r36"))
-    assert file_options(plus) == [
-        "--file", "docker-compose.yml", "--file", "configs/docker/plus.compose.yml",
+    plus, built = Gateway(edition="plus"), "llmlab-nginx:v1"
+    assert compose_files(Config()) == ["docker-compose.yml"]
+    assert compose_files(Config(gateway=plus)) == [
+        "docker-compose.yml", "configs/docker/plus.compose.yml",
     ]  # fmt: skip
-    assert image_variables(plus) == {"NGINX_IMAGE": "registry.example.com/plus:r36"}
+    assert gateway_image(Config(), built) == built
+    assert gateway_image(Config(gateway=plus), built) == PLUS_IMAGE
+    for edition in ("open", "plus"):
+        own = Gateway(edition=edition, image="registry.example.com/nginx:r36")
+        assert gateway_image(Config(gateway=own), built) == "registry.example.com/nginx:r36"
 
 
 @pytest.mark.parametrize("path", ['a"; worker_processes 1; #', "a\\b", "a$b", "a\nb"])
@@ -357,10 +361,14 @@ exec nginx-lab "${@/#$current/$copy}"
 """
 
 
+CONF = "/etc/nginx/lab/current/nginx.conf"
+
+
 def compose(lab: LabUnderTest, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    config = Config(gateway=Gateway(edition="plus"))
+    files = compose_files(Config(gateway=Gateway(edition="plus")))
+    options = [word for file in files for word in ("--file", file)]
     return subprocess.run(
-        ["docker", "compose", *file_options(config), *arguments], cwd=lab.root,
+        ["docker", "compose", *options, *arguments], cwd=lab.root,
         env=lab.env | {"LLMLAB_PORT": str(lab.port)} | env,
         text=True, capture_output=True, timeout=120,
     )  # fmt: skip
@@ -370,7 +378,7 @@ def compose(lab: LabUnderTest, *arguments: str, **env: str) -> subprocess.Comple
 def test_compose_takes_the_image_of_nginx_plus_unless_told_another(lab: LabUnderTest) -> None:
     lab.ok("keys", "init")
     for env, image in (
-        ({}, "private-registry.nginx.com/nginx-plus/base:debian"),
+        ({}, PLUS_IMAGE),
         ({"NGINX_IMAGE": "registry.example.com/plus:r36"}, "registry.example.com/plus:r36"),
     ):
         done = compose(lab, "config", "--format", "json", **env)
@@ -401,6 +409,10 @@ def test_the_plus_edition_comes_up_in_containers_of_an_image_that_stands_in(
         told = lab.run("summarize", "-", stdin=article, env={"LLMLAB_URL": lab.url})
         assert told.returncode == 0, told.stderr
         assert ask(lab.port).status == 401
+        checked = compose(
+            lab, "run", "--rm", "--no-deps", "-T", "nginx", "-c", CONF, "-t", **images
+        )
+        assert checked.returncode == 0, checked.stderr
     finally:
         compose(lab, "down", "--volumes", **images)
         names = [f"stand-in:{TAG}", f"llmapi:{TAG}", f"llmlab-nginx:{TAG}"]

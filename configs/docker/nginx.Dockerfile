@@ -30,5 +30,4 @@ LABEL org.opencontainers.image.title="llmlab gateway" \
 
 EXPOSE 80
 STOPSIGNAL SIGQUIT
-ENTRYPOINT []
-CMD ["nginx", "-g", "daemon off;"]
+ENTRYPOINT ["nginx", "-g", "daemon off;"]

@@ -10,6 +10,10 @@ set -eu
 conf=/etc/nginx/nginx.conf
 like_plus=/usr/local/share/llmlab/like-plus.conf
 
+# The image's entry point puts `-g "daemon off;"` first. Whoever starts a container with a
+# command line of their own says that word too, or means another thing: nginx -T.
+if [ "${3-}" = nginx ]; then shift 3; fi
+
 lab() { exec nginx-lab -p /run/llmlab "$@"; }
 
 for option in "$@"; do

@@ -6,6 +6,7 @@ from llmlab.config import Config
 
 COMPOSE_FILE = "docker-compose.yml"
 PLUS_FILE = "configs/docker/plus.compose.yml"
+PLUS_IMAGE = "private-registry.nginx.com/nginx-plus/base:debian"
 
 
 def compose_files(config: Config) -> list[str]:
@@ -13,12 +14,7 @@ def compose_files(config: Config) -> list[str]:
     return [COMPOSE_FILE, *([PLUS_FILE] if config.gateway.edition == "plus" else [])]
 
 
-def file_options(config: Config) -> list[str]:
-    """Options of `docker compose`, between it and its verb; none where its default will do."""
-    files = compose_files(config)
-    return [word for file in files for word in ("--file", file)] if len(files) > 1 else []
-
-
-def image_variables(config: Config) -> dict[str, str]:
-    """What the project's files have to find in the environment."""
-    return {"NGINX_IMAGE": config.gateway.image} if config.gateway.image else {}
+def gateway_image(config: Config, built: str) -> str:
+    """What NGINX_IMAGE has to say to them. ``built`` is the image that `llmlab build` made."""
+    plus = config.gateway.edition == "plus"
+    return config.gateway.image or (PLUS_IMAGE if plus else built)
