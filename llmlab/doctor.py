@@ -21,7 +21,7 @@ from llmlab.config.load import unknown_variables
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import find_program
 from llmlab.engines.compose.containers import DockerEngine
-from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.compose.images import images_to_build
 from llmlab.engines.record import Record
 from llmlab.errors import AuthError, EnvironmentFailure
 from llmlab.gateway import find_nginx
@@ -57,7 +57,7 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
     containers = config.engine == "compose"
     checks: tuple[Callable[[], Check], ...] = (
         _python,
-        lambda: _images(lab) if containers else _nginx(config),
+        lambda: _images(lab, config) if containers else _nginx(config),
         lambda: _port(lab, config),
         lambda: _disk(lab),
         _memory,
@@ -78,10 +78,11 @@ def _python() -> Check:
 
 def _nginx(config: Config) -> Check:
     try:
-        found = find_nginx(config.gateway.nginx)
+        found = find_nginx(config.gateway.nginx, config.gateway.edition)
     except EnvironmentFailure as error:
         return _fail("nginx", error.message, error.fix or "")
-    return _ok("nginx", f"{found.version} with auth_jwt and njs, from {found.origin}")
+    able = "auth_jwt" if config.gateway.edition == "plus" else "auth_jwt and njs"
+    return _ok("nginx", f"{found.version} with {able}, from {found.origin}")
 
 
 def _port(lab: Lab, config: Config) -> Check:
@@ -192,9 +193,8 @@ def _compose() -> Check:
     return _ok("docker", f"engine {docker.version}, and {program}")
 
 
-def _images(lab: Lab) -> Check:
-    images = BuiltImages.read(lab)
-    names = [images.llmapi, images.nginx]
+def _images(lab: Lab, config: Config) -> Check:
+    names = images_to_build(lab, config)
     try:
         there = DockerEngine().has_images(names)
     except EnvironmentFailure as error:

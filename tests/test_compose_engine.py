@@ -120,6 +120,25 @@ def test_images_that_are_not_built_are_an_error_with_a_fix(lab: LabUnderTest) ->
 
 
 @containers
+def test_an_image_of_another_version_is_refused(lab: LabUnderTest) -> None:
+    images = BuiltImages.read(lab.lab)
+    other = f"llmapi:other-{lab.port}"
+    made = subprocess.run(
+        ["docker", "build", "--tag", other, "-"], text=True, capture_output=True,
+        input=f"FROM {images.llmapi}\nLABEL org.opencontainers.image.version=0.0.1\n",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    try:
+        BuiltImages(other, images.nginx).write(lab.lab)
+        refused = lab.run("up")
+        assert refused.returncode == 2
+        assert f"{other} was built by llmlab 0.0.1" in refused.stderr
+        assert "Fix: llmlab build" in refused.stderr
+    finally:
+        docker("image", "rm", other)
+
+
+@containers
 def test_an_api_without_enough_memory_is_reported_as_that(lab: LabUnderTest) -> None:
     failed = lab.run("up", env={"LLMLAB_SERVICE_MEMORY": "24m"})
     assert failed.returncode == 3

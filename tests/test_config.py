@@ -83,6 +83,9 @@ VARIABLES = {
     "gateway.port": ("9001", 9001),
     "gateway.max_body": ("64k", "64k"),
     "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
+    "gateway.edition": ("plus", "plus"),
+    "gateway.license": ("license.jwt", "license.jwt"),
+    "gateway.image": ("registry.example.com/nginx-plus:r36", "registry.example.com/nginx-plus:r36"),
     "gateway.rate_limit.enabled": ("false", False),
     "gateway.rate_limit.rate": ("30r/m", "30r/m"),
     "gateway.rate_limit.burst": ("0", 0),
@@ -287,7 +290,6 @@ def test_the_byte_order_mark_of_some_editors_does_no_harm(tmp_path: Path) -> Non
         ("", (), {"LLMLAB_PORT": "http"}, r"gateway\.port: .*LLMLAB_PORT"),
         ("", ("--port", "99999"), {}, r"gateway\.port: .*from flag"),
         ("", ("--model", "nope"), {}, r"no model 'nope' is defined"),
-        ("", ("--engine", "compose"), {}, r"compose"),
     ],
 )
 def test_up_with_a_bad_configuration_exits_with_2_and_starts_nothing(

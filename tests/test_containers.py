@@ -116,6 +116,14 @@ def test_an_api_that_dies_comes_back_by_itself(up: LabUnderTest, article: str) -
         time.sleep(0.5)
 
 
+def test_nginx_in_the_container_is_the_gateways_own_binary(up: LabUnderTest) -> None:
+    conf = ("-c", "/etc/nginx/lab/current/nginx.conf")
+    for call in (["exec", "-T", "nginx", "nginx"], ["run", "--rm", "--no-deps", "-T", "nginx"]):
+        told = compose(up, *call, *conf, "-t")
+        assert told.returncode == 0, told.stderr
+        assert "/etc/nginx/lab/current/nginx.conf test is successful" in told.stderr
+
+
 def test_a_revoked_key_is_refused_after_a_reload(up: LabUnderTest) -> None:
     token = up.token()
     old = up.json("keys", "list")[-1]["kid"]

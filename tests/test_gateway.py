@@ -23,7 +23,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
@@ -1002,6 +1002,9 @@ class Echo(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+Files = dict[str, str]
+
+
 class EchoServer(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     allow_reuse_address = True
@@ -1019,8 +1022,17 @@ class EchoGateway:
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoGateway]:
     """The lab's own nginx.conf, rendered in front of a server that repeats what it hears."""
-    folder = tmp_path_factory.mktemp("echo")
-    key = generate(Algorithm.HS256)
+    with echo_gateway(tmp_path_factory.mktemp("echo")) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def echo_gateway(
+    folder: Path, *, key: Key | None = None, change: Callable[[Files], Files] = lambda files: files,
+    **changes: Any,
+) -> Iterator[EchoGateway]:  # fmt: skip
+    """Run it: ``changes`` go into the plan, ``change`` does something to the rendered files."""
+    key = key or generate(Algorithm.HS256)
     listening, nobody = folder / "api.sock", folder / "gone.sock"
     me = pwd.getpwuid(os.geteuid())
     plan = GatewayPlan(
@@ -1035,6 +1047,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoGateway]:
         timeout=5,
         worker_user=f"{me.pw_name} {grp.getgrgid(me.pw_gid).gr_name}" if me.pw_uid == 0 else "",
     )
+    plan = replace(plan, **changes)
     root_conf = Path(__file__).parent.parent / "nginx.conf"
     files = {
         "nginx.conf": root_conf.read_text(),
@@ -1044,7 +1057,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoGateway]:
     prefix = folder / "nginx"
     (prefix / "tmp").mkdir(parents=True)
     nginx, releases = find_nginx(), Releases(folder / "releases", prefix)
-    releases.activate(releases.stage(files, nginx))
+    releases.activate(releases.stage(change(files), nginx))
     port = int(plan.listen.rpartition(":")[2])
     with EchoServer(str(listening), Echo) as server, (folder / "log").open("wb") as log:
         threading.Thread(target=server.serve_forever, daemon=True).start()

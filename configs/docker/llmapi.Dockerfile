@@ -1,8 +1,10 @@
 # The API image. Built by `llmlab build`, which lays out the build context:
-#   llmlab/           the package
-#   torch.txt         what is installed first: torch and its bound, or nothing
-#   requirements.txt  everything else
-#   wheels/           wheels to prefer over the index, such as a CPU build of torch
+#   llmlab/                   the package
+#   install/torch.txt         what is installed first: torch and its bound, or nothing
+#   install/requirements.txt  everything else
+#   install/wheels/           wheels to prefer over the index, such as a CPU build of torch
+#   model/                    the files of a model to bake in, or nothing
+#   settings.json             what the image serves when no other settings are mounted
 FROM python:3.11-slim
 
 ARG PIP_INDEX_URL
@@ -13,14 +15,16 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 
 # Dependencies are a layer of their own: a change of llmlab does not install torch again.
 # The optional secret `ca` is a bundle of the certificates that pip has to trust.
-RUN --mount=type=bind,target=/context \
+RUN --mount=type=bind,source=install,target=/install \
     --mount=type=secret,id=ca,target=/run/ca.pem \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
-    if [ -s /context/torch.txt ]; then \
-      pip install --find-links /context/wheels -r /context/torch.txt; fi && \
-    pip install --find-links /context/wheels -r /context/requirements.txt
+    if [ -s /install/torch.txt ]; then \
+      pip install --find-links /install/wheels -r /install/torch.txt; fi && \
+    pip install --find-links /install/wheels -r /install/requirements.txt
 
+COPY model /opt/model
 COPY llmlab /opt/llmlab/llmlab
+COPY settings.json /etc/llmapi/settings.json
 
 ARG VERSION=unknown
 ARG REVISION=unknown

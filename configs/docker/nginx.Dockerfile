@@ -1,5 +1,6 @@
 # The gateway image: the public NGINX image with the very binary of the local engine,
-# which has auth_jwt and njs. Built by `llmlab build`.
+# which has auth_jwt and njs. Built by `llmlab build`, which lays out the build context:
+#   gateway/  the command `nginx` of this image
 FROM python:3.11-slim AS binary
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -16,8 +17,10 @@ RUN --mount=type=secret,id=ca,target=/run/ca.pem \
 
 FROM nginx:stable
 COPY --from=binary --chmod=755 /nginx /usr/local/bin/nginx-lab
+COPY --chmod=755 gateway/nginx.sh /usr/local/bin/nginx
+COPY --chmod=644 gateway/like-plus.conf gateway/like-plus.js /usr/local/share/llmlab/
 # Relative paths in nginx.conf (pid, temporary files) are below this prefix.
-RUN install -d -o nginx -g nginx /run/llmlab
+RUN install -d -o nginx -g nginx /run/llmlab && install -d /var/lib/llmlab
 
 ARG VERSION=unknown
 ARG REVISION=unknown
@@ -27,5 +30,4 @@ LABEL org.opencontainers.image.title="llmlab gateway" \
 
 EXPOSE 80
 STOPSIGNAL SIGQUIT
-ENTRYPOINT ["/usr/local/bin/nginx-lab", "-p", "/run/llmlab", "-g", "daemon off;"]
-CMD ["-c", "/etc/nginx/nginx.conf"]
+ENTRYPOINT ["nginx", "-g", "daemon off;"]

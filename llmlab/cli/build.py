@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmlab.config import Config
+    from llmlab.engines.compose.images import Built
 
 
 class Progress(StrEnum):
@@ -28,6 +34,15 @@ def build(
             help="models: with torch and transformers; none: the embedded model.",
         ),
     ] = "models",
+    with_model: Annotated[
+        str,
+        typer.Option(
+            "--with-model", metavar="NAME", help="Bake this model's weights into the API image."
+        ),
+    ] = "",
+    push: Annotated[
+        str, typer.Option(metavar="REPO", help="Push the images as REPO/NAME:TAG.")
+    ] = "",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", metavar="", help="Build every layer anew.")
     ] = False,
@@ -44,40 +59,72 @@ def build(
 ) -> None:
     """Build the lab's container images: the API and the gateway."""
     from llmlab.engines.compose import images
+    from llmlab.engines.compose.push import checked_repository, push_commands, push_image
     from llmlab.errors import UsageError
 
     if extra not in ("models", "none"):
         raise UsageError(f"--extra {extra!r} is neither models nor none")
-    lab = Session.of(context).lab()
+    session = Session.of(context)
+    lab, config = session.lab(), session.load().config
+    if with_model and extra == "none":
+        _refuse_without_packages(with_model, config)
+    repository = checked_repository(push) if push else ""
     options = images.BuildOptions(
         tag=tag, no_cache=no_cache, progress=progress.value, ca=ca,
         revision=images.revision_of(lab.root),
     )  # fmt: skip
     wheels = images.offered_wheels(lab, os.environ) if extra == "models" else []
-    folder = images.lay_out_context(lab, extra=extra, wheels=wheels)
-    commands = [
-        images.build_command(image, lab, folder, options, os.environ) for image in images.images()
-    ]
+    folder = images.lay_out_context(
+        lab, config=config, extra=extra, wheels=wheels, model=with_model
+    )
+    wanted = images.images()
+    commands = [images.build_command(one, lab, folder, options, os.environ) for one in wanted]
     if dry_run:
+        if repository:
+            commands += [c for one in wanted for c in push_commands(one.name, tag, repository)]
         for command in commands:
             print(shlex.join(command))
         return
     built = []
-    for image, command in zip(images.images(), commands, strict=True):
-        err().print(f"building {image.name}:{tag}", style="bold", highlight=False)
+    for image, command in zip(wanted, commands, strict=True):
+        _say(f"building {image.name}:{tag}")
         built.append(images.build(image, command, tag))
     images.BuiltImages(f"llmapi:{tag}", f"llmlab-nginx:{tag}").write(lab)
+    if repository:
+        _say(f"pushing to {repository}")
+        names = [push_image(image.name, tag, repository) for image in wanted]
+        built = [replace(one, pushed=name) for one, name in zip(built, names, strict=True)]
     if output is Format.JSON:
         print_json([asdict(one) for one in built])
         return
+    _show(built)
+    err().print(
+        "Next: llmlab up, or without llmlab: llmlab keys init && docker compose up -d --wait",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    err().print(text, style="bold", highlight=False)
+
+
+def _show(built: Sequence[Built]) -> None:
     for one in built:
         mark = "[green]✓[/]" if one.size < one.limit else "[yellow]![/]"
         out().print(
-            f"{mark} [bold]{one.name}[/] {one.id}  {one.size // images.MIB} MiB "
-            f"[dim](limit {one.limit // images.MIB})[/]  {one.seconds} s",
+            f"{mark} [bold]{one.name}[/] {one.id}  {one.size >> 20} MiB "
+            f"[dim](limit {one.limit >> 20})[/]  {one.seconds} s"
+            + (f"  pushed as {one.pushed}" if one.pushed else ""),
             highlight=False,
         )
-    err().print(
-        "Next: llmlab up, or without llmlab: llmlab keys init && docker compose up -d --wait",
-        highlight=False,
-    )
+
+
+def _refuse_without_packages(name: str, config: Config) -> None:
+    from llmlab.errors import UsageError
+    from llmlab.models.sources import checked_name
+
+    if checked_name(name, config.models).runtime != "extractive":
+        raise UsageError(
+            f"with --extra none the image has no packages that could run {name}",
+            fix=f"llmlab build --with-model {name}",
+        )

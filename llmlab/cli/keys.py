@@ -136,8 +136,8 @@ def show(
 def _take_over(session: Session) -> None:
     """Have a running lab's gateway use the keys as they are now, and a container's next."""
     from llmlab.engines.choice import running_engine
-    from llmlab.engines.compose.mounts import prepare
-    from llmlab.errors import EnvironmentFailure, LlmlabError, ModelUnavailable
+    from llmlab.engines.compose.mounts import is_laid_out, prepare
+    from llmlab.errors import EnvironmentFailure, LlmlabError
 
     engine = running_engine(session.lab())
     try:
@@ -153,10 +153,19 @@ def _take_over(session: Session) -> None:
         err().print("The gateway took over the keys.")
     if engine and engine.name == "compose":
         return  # what its containers mount is what they run with
+    config = session.load().config
     try:
-        prepare(session.lab(), session.load().config, session.keys().read())
-    except (ModelUnavailable, OSError) as error:
-        err().print(f"Nothing is laid out for docker-compose.yml: {error}", markup=False)
+        prepare(session.lab(), config, session.keys().read())
+    except (LlmlabError, OSError) as error:
+        fix = getattr(error, "fix", None)
+        if is_laid_out(session.lab()):
+            raise EnvironmentFailure(
+                "the keys are changed on disk, but what docker-compose.yml mounts holds the ones "
+                f"from before: {error}",
+                fix=fix or "llmlab keys init",
+            ) from error
+        said = f"Nothing is laid out for docker-compose.yml: {error}"
+        err().print(f"{said}\nFix: {fix}" if fix else said, markup=False, highlight=False)
 
 
 def _refuse_demo_beyond_loopback(session: Session) -> None:

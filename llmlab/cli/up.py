@@ -46,7 +46,7 @@ def up(
             f"--demo would let anybody in through {loaded.config.gateway.host}",
             fix="llmlab up --demo --host 127.0.0.1",
         )
-    chosen, why = choose_engine(loaded.config.engine, lab)
+    chosen, why = choose_engine(loaded.config, lab)
     if was := _moves_from(chosen.status(), loaded.config.gateway.url):
         show_warning(
             f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"

@@ -44,10 +44,15 @@ class RateLimit(Section):
 
 
 class Gateway(Section):
+    """``license`` is NGINX Plus's, a file relative to the lab; ``image`` is for containers."""
+
     host: str = "127.0.0.1"
     port: Port = 8000
     max_body: str = "1m"
     nginx: str = ""
+    edition: Literal["open", "plus"] = "open"
+    license: str = ""
+    image: str = ""
     rate_limit: RateLimit = RateLimit()
 
     @field_validator("host")
@@ -66,6 +71,13 @@ class Gateway(Section):
     def _is_a_size(cls, value: str) -> str:
         if not re.fullmatch(r"[1-9]\d{0,5}[km]", value):
             raise ValueError('should look like "512k" or "1m"')
+        return value
+
+    @field_validator("license")
+    @classmethod
+    def _can_be_quoted(cls, value: str) -> str:
+        if not value.isprintable() or set(value) & set('"\\$'):
+            raise ValueError("should be a path without quotes, backslashes and dollar signs")
         return value
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmlab.config import Config
 from llmlab.engines.base import Engine
 from llmlab.engines.local import LocalEngine
 from llmlab.errors import EnvironmentFailure, UsageError
@@ -28,12 +29,13 @@ def engine_named(name: str, lab: Lab) -> Engine:
     return LocalEngine(lab) if name == "local" else _compose(lab)
 
 
-def choose_engine(configured: str, lab: Lab) -> tuple[Engine, str]:
+def choose_engine(config: Config, lab: Lab) -> tuple[Engine, str]:
     """The engine to bring a lab up with, and one phrase that says why.
 
     Raises:
         UsageError: the lab runs already, under another engine than the configured one.
     """
+    configured = config.engine
     running = running_engine(lab)
     if running and configured not in ("auto", running.name):
         raise UsageError(
@@ -44,22 +46,21 @@ def choose_engine(configured: str, lab: Lab) -> tuple[Engine, str]:
         return engine_named(configured, lab), "as configured"
     if running:
         return running, "auto: it runs there already"
-    if missing := _missing_for_containers(lab):
+    if missing := _missing_for_containers(lab, config):
         return LocalEngine(lab), f"auto: {missing}"
     return _compose(lab), "auto: this lab's images are built"
 
 
-def _missing_for_containers(lab: Lab) -> str:
+def _missing_for_containers(lab: Lab, config: Config) -> str:
     """Why ``auto`` does not mean containers; "" if it does."""
-    from llmlab.engines.compose.images import BuiltImages
+    from llmlab.engines.compose.images import BuiltImages, images_to_build
 
     if not BuiltImages.recorded(lab):
         return "no images of this lab are built"
     from llmlab.engines.compose.containers import DockerEngine
 
-    images = BuiltImages.read(lab)
     try:
-        there = DockerEngine().has_images([images.llmapi, images.nginx])
+        there = DockerEngine().has_images(images_to_build(lab, config))
     except EnvironmentFailure:
         return "no Docker engine answers"
     return "" if there else "this lab's images are gone"

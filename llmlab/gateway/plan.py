@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from llmlab.config import RateLimit
 
@@ -34,6 +35,8 @@ class GatewayPlan:
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`
+    edition: Literal["open", "plus"] = "open"
+    license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
 
     def upstream(self, deployment: str) -> Upstream:
         return next(one for one in self.upstreams if one.deployment == deployment)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from typing import Protocol
 
-from llmlab.config import RateLimit
+from llmlab.gateway import open_edition, plus_edition
+from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.plan import GatewayPlan, Upstream
 
 HEADER = "# Rendered by llmlab from configs/lab.toml; edits here are lost.\n"
@@ -13,35 +14,43 @@ GRACE = 10
 HEALTH_RATE = "20r/s"
 
 
+class Edition(Protocol):
+    """What differs between the editions of NGINX: a module with these functions."""
+
+    def main(self, plan: GatewayPlan) -> list[str]: ...
+    def http(self, plan: GatewayPlan) -> list[str]: ...
+    def server(self, plan: GatewayPlan) -> list[str]: ...
+    def stable(self, plan: GatewayPlan) -> list[str]: ...
+    def models(self, plan: GatewayPlan) -> str: ...
+    def files(self) -> dict[str, str]: ...
+
+
+EDITIONS: dict[str, Edition] = {"open": open_edition, "plus": plus_edition}
+
+
 def render(plan: GatewayPlan) -> dict[str, str]:
     """File name (relative to nginx.conf's folder) -> content."""
+    edition = EDITIONS[plan.edition]
     files = {
-        "lab/main.conf": _main(plan),
-        "lab/http.conf": _http(plan),
+        "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
+        "lab/http.conf": joined([*edition.http(plan), *_http(plan)]),
         "lab/upstreams.conf": _upstreams(plan),
-        "lab/server.conf": _server(plan),
-        "lab/limit_address.conf": _limit_address(plan),
-        "lab/limit_health.conf": _limit_health(plan),
-        "lab/models.conf": _models(plan),
+        "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
+        "lab/stable.conf": joined(edition.stable(plan)),
+        "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
+        "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
+        "lab/models.conf": edition.models(plan),
     }
-    rendered = {name: HEADER + text for name, text in files.items()}
-    script = resources.files("llmlab.gateway").joinpath("token.js")
-    return rendered | {"lab/token.js": script.read_text(encoding="utf-8")}
+    return {name: HEADER + text for name, text in files.items()} | edition.files()
 
 
-def _main(plan: GatewayPlan) -> str:
-    lines = [f"load_module {module};" for module in plan.load_modules]
-    if plan.worker_user:
-        lines.append(f"user {plan.worker_user};")
-    return _joined(lines)
+def _user(plan: GatewayPlan) -> list[str]:
+    return [f"user {plan.worker_user};"] if plan.worker_user else []
 
 
-def _http(plan: GatewayPlan) -> str:
+def _http(plan: GatewayPlan) -> list[str]:
     limit = plan.rate_limit
     lines = [
-        "js_import token from lab/token.js;",
-        "js_set $token_ok token.ok;",
-        f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         "",
@@ -55,7 +64,7 @@ def _http(plan: GatewayPlan) -> str:
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
             f"limit_req_zone $binary_remote_addr zone=address:10m rate={limit.rate};",
         ]
-    return _joined(lines)
+    return lines
 
 
 def _upstreams(plan: GatewayPlan) -> str:
@@ -75,61 +84,17 @@ def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
     return f"upstream {name} {{\n{zone}{servers}    keepalive 32;\n}}\n"
 
 
-def _server(plan: GatewayPlan) -> str:
-    limit = plan.rate_limit
-    lines = [
+def _server(plan: GatewayPlan) -> list[str]:
+    return [
         f"listen {plan.listen};",
         f"client_max_body_size {plan.max_body};",
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",
-        "",
-        "# The token is judged before the rate limit, so that the limit can be per subject.",
-        "auth_jwt_phase preaccess;",
-        "auth_jwt_require $token_ok;",
-        "# nginx.conf sets the challenge: this one would also stand on answers that are no 401.",
-        "auth_jwt_www_authenticate off;",
         "limit_req_status 429;",
+        "",
     ]
-    if plan.demo_kid:
-        lines += ["# Demo mode: the published token has no exp; token.js demands it of all others.",
-                  "auth_jwt_validate_exp off;"]  # fmt: skip
-    if limit.enabled:
-        lines.append(f"limit_req zone=subject{_burst(limit)};")
-    return _joined(lines)
-
-
-def _limit_address(plan: GatewayPlan) -> str:
-    limit = plan.rate_limit
-    return f"limit_req zone=address{_burst(limit)};\n" if limit.enabled else ""
-
-
-def _limit_health(plan: GatewayPlan) -> str:
-    return "limit_req zone=health burst=40 nodelay;\n"
-
-
-def _models(plan: GatewayPlan) -> str:
-    return "\n".join(
-        # Without the first, NGINX would answer it with a redirect, token or no token.
-        f"location = /models/{one.deployment} {{\n{_to(one)}}}\n"
-        f"location /models/{one.deployment}/ {{\n{_to(one)}}}\n"
-        for one in plan.upstreams
-    )
-
-
-def _to(upstream: Upstream) -> str:
-    name = upstream.deployment
-    return f"    set $deployment {name};\n    proxy_pass http://model_{name}/;\n"
-
-
-def _burst(limit: RateLimit) -> str:
-    # NGINX knows no burst=0.
-    return f" burst={limit.burst} nodelay" if limit.burst else ""
 
 
 def _milliseconds(seconds: float) -> str:
     # NGINX takes no fractions.
     return f"{round(seconds * 1000)}ms"
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +24,14 @@ class Compose:
     Args:
         program: ``docker compose``, or ``docker-compose`` where only v1 is there.
         variables: what docker-compose.yml is filled in with.
+        files: the hand-written files of the project, relative to the lab.
     """
 
     lab: Lab
     project: str
     program: tuple[str, ...] = ("docker", "compose")
     variables: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[str] = ("docker-compose.yml",)
 
     @property
     def override(self) -> Path:
@@ -38,7 +40,7 @@ class Compose:
 
     def command(self, *arguments: str, with_override: bool | None = None) -> list[str]:
         """The argument list of ``docker compose ARGUMENTS``."""
-        files = [str(self.lab.root / "docker-compose.yml")]
+        files = [str(self.lab.root / file) for file in self.files]
         if self.override.exists() if with_override is None else with_override:
             files.append(str(self.override))
         return [

@@ -18,6 +18,7 @@ PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
 ONE_OFF = "com.docker.compose.oneoff"
+VERSION = "org.opencontainers.image.version"
 PATIENCE = 30  # seconds that the engine may take for one answer
 
 
@@ -78,6 +79,10 @@ class DockerEngine:
         except ImageNotFound:
             return False
         return True
+
+    def image_version(self, name: str) -> str:
+        """The version that an image is labelled with; "" without a label."""
+        return str(self._client.images.get(name).labels.get(VERSION, ""))
 
     def containers(self, root: Path) -> list[Container]:
         """All containers of the lab in ``root``, whatever project name they were started under."""

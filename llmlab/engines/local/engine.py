@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from llmlab.auth import KeyStore
+from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
@@ -89,7 +90,7 @@ class LocalEngine:
         Spares are started last: they are not to compete with what the lab waits for, and
         one from before stands in while the deployment's first process is replaced.
         """
-        nginx = find_nginx(plan.config.gateway.nginx)
+        nginx = _nginx(plan.config)
         make_folders(self.lab)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
@@ -149,7 +150,7 @@ class LocalEngine:
         return self.supervisor.running() or bool(lab_processes(self.lab.state))
 
     def commands(self, plan: Plan) -> list[list[str]]:
-        nginx = find_nginx(plan.config.gateway.nginx)
+        nginx = _nginx(plan.config)
         programs = [*self._programs(plan, nginx), *self._spares(plan)]
         return [self.supervisor.command(), *(list(one.command) for one in programs)]
 
@@ -180,7 +181,7 @@ class LocalEngine:
             return False
         make_folders(self.lab)
         plan = record.plan()
-        nginx = find_nginx(plan.config.gateway.nginx)
+        nginx = _nginx(plan.config)
         files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
         moved = self._move_gateway(self.releases.stage(files, nginx))
         self.releases.keep_only_current()  # the others hold keys that were revoked since
@@ -191,7 +192,7 @@ class LocalEngine:
         if record is None or not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
         make_folders(self.lab)
-        nginx = find_nginx(record.plan().config.gateway.nginx)
+        nginx = _nginx(record.plan().config)
         return run(
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
         ).output
@@ -257,6 +258,10 @@ class LocalEngine:
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
+
+
+def _nginx(config: Config) -> Nginx:
+    return find_nginx(config.gateway.nginx, config.gateway.edition)
 
 
 def _worker_user() -> str:

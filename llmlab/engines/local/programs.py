@@ -16,6 +16,7 @@ from llmlab.service.settings import Settings
 GATEWAY = "gateway"
 API_PREFIX = "api-"
 SPARE = ".spare"  # no model's name has a dot
+PLUS_LICENSE = "/etc/nginx/license.jwt"  # where NGINX Plus itself looks for it
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 
 
@@ -78,4 +79,6 @@ def gateway_plan(
         worker_user=worker_user,
         demo_kid=demo_kid,
         load_modules=nginx.load_modules,
+        edition=gateway.edition,
+        license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )

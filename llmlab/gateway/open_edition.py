@@ -1,0 +1,67 @@
+"""The edition without a licence: nginx with the open auth_jwt module and njs.
+
+Everything here that NGINX Plus does not have must stay out of nginx.conf.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.plan import GatewayPlan, Upstream
+
+
+def main(plan: GatewayPlan) -> list[str]:
+    return [f"load_module {module};" for module in plan.load_modules]
+
+
+def http(plan: GatewayPlan) -> list[str]:
+    return [
+        "js_import token from lab/token.js;",
+        "js_set $token_ok token.ok;",
+        f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
+        "# There are claims only once a token was found valid.",
+        'map "" $lab_subject { default $jwt_claim_sub; }',
+        "# RFC 6750: what is wrong with a token is said only to those who sent one.",
+        "map $http_authorization $lab_challenge {",
+        """    "~^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
+        """    default          'Bearer realm="LLM API"';""",
+        "}",
+    ]
+
+
+def server(plan: GatewayPlan) -> list[str]:
+    lines = [
+        "# The token is judged before the rate limit, so that the limit can be per subject.",
+        "auth_jwt_phase preaccess;",
+        "# nginx.conf sets the challenge: this one would also stand on answers that are no 401.",
+        "auth_jwt_www_authenticate off;",
+    ]
+    if plan.demo_kid:
+        lines += ["# Demo mode: the published token has no exp; token.js demands it of all others.",
+                  "auth_jwt_validate_exp off;"]  # fmt: skip
+    return lines + limit_req("subject", plan.rate_limit)
+
+
+def stable(plan: GatewayPlan) -> list[str]:
+    """Nothing: the limit of the server holds."""
+    return []
+
+
+def models(plan: GatewayPlan) -> str:
+    return "\n".join(
+        # Without the first, NGINX would answer it with a redirect, token or no token.
+        f"location = /models/{one.deployment} {{\n{_to(one)}}}\n"
+        f"location /models/{one.deployment}/ {{\n{_to(one)}}}\n"
+        for one in plan.upstreams
+    )
+
+
+def _to(upstream: Upstream) -> str:
+    name = upstream.deployment
+    return joined([f"    set $deployment {name};", f"    proxy_pass http://model_{name}/;"])
+
+
+def files() -> dict[str, str]:
+    script = resources.files("llmlab.gateway").joinpath("token.js")
+    return {"lab/token.js": script.read_text(encoding="utf-8")}

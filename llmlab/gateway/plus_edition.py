@@ -1,0 +1,80 @@
+"""The edition for NGINX Plus, with nothing but directives that Plus itself documents.
+
+What it does otherwise than the open edition, and why:
+
+- Plus checks a token's signature, ``exp`` and ``nbf`` by itself; a token without ``exp`` it
+  would take, so that is asked for here.
+- Plus reads claims as soon as somebody asks for them, before the token is judged, and judges
+  it after limit_req. A forged token could then use up another subject's limit, and name a
+  subject where none is asked for a token. So a request goes on to a location of its own once
+  its token was found valid: only there it has a subject, and a limit for it.
+- A ``sub`` that is no string and a ``crit`` that is an empty list or string are not told from
+  an ordinary one: that takes njs, which the base image does not have. Only the holder of one
+  of the lab's keys can sign such a token.
+- Plus sets the challenge of a 401 by itself, and cannot be told not to.
+
+https://nginx.org/en/docs/http/ngx_http_auth_jwt_module.html
+https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the order of phases
+"""
+
+from __future__ import annotations
+
+from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.plan import GatewayPlan
+
+# internal_redirect would do as well; this one can be tested without a licence.
+GO_ON = "try_files /nonexistent @{};"
+VERIFIED = "set $lab_verified 1;"
+
+
+def main(plan: GatewayPlan) -> list[str]:
+    return [f'mgmt {{ license_token "{plan.license}"; }}']
+
+
+def http(plan: GatewayPlan) -> list[str]:
+    demo = f'"{plan.demo_kid}" 1; ' if plan.demo_kid else ""
+    return [
+        "# A token without exp would live for ever: only the published one of the demo mode may.",
+        f"map $jwt_header_kid $token_may_last {{ {demo}default 0; }}",
+        'map $jwt_claim_exp $token_ok { "" $token_may_last; default 1; }',
+        "# Claims can be read before the token is judged; a subject is who was found to be one.",
+        'map $lab_verified $lab_subject { 1 $jwt_claim_sub; default ""; }',
+        "# A challenge that NGINX Plus has set by itself is not set twice.",
+        "map $sent_http_www_authenticate $lab_challenge {",
+        """    ""      'Bearer realm="LLM API"';""",
+        '    default "";',
+        "}",
+    ]
+
+
+def server(plan: GatewayPlan) -> list[str]:
+    return ['set $lab_verified "";']
+
+
+def stable(plan: GatewayPlan) -> list[str]:
+    return ["# First the token, then the rest: see @stable.", GO_ON.format("stable")]
+
+
+def models(plan: GatewayPlan) -> str:
+    limit = limit_req("subject", plan.rate_limit)
+    to_stable = [VERIFIED, *limit, "set $deployment $stable_deployment;",
+                 "proxy_pass http://llmapi;"]  # fmt: skip
+    blocks = [_location("@stable", to_stable)]
+    for name in (one.deployment for one in plan.upstreams):
+        here = GO_ON.format(f"model_{name}")
+        # Without the first, NGINX would answer it with a redirect, token or no token.
+        blocks.append(_location(f"= /models/{name}", [here]))
+        blocks.append(_location(f"/models/{name}/", [here]))
+        rest = [VERIFIED, *limit, f"set $deployment {name};",
+                f'rewrite "(?s)^/models/{name}/?(.*)$" /$1 break;',
+                f"proxy_pass http://model_{name};"]  # fmt: skip
+        blocks.append(_location(f"@model_{name}", rest))
+    return "\n".join(blocks)
+
+
+def _location(what: str, lines: list[str]) -> str:
+    return joined([f"location {what} {{", *(f"    {line}" for line in lines), "}"])
+
+
+def files() -> dict[str, str]:
+    return {}
