@@ -46,5 +46,5 @@ $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[models,dev]'
+	@$(PIP) install -e '.[models,notebook,dev]'
 	@touch $@

@@ -90,6 +90,7 @@ VARIABLES = {
     "service.timeout": ("2.5", 2.5),
     "service.queue": ("4", 4),
     "jupyter.port": ("8899", 8899),
+    "jupyter.image": ("quay.io/jupyter/pytorch-notebook", "quay.io/jupyter/pytorch-notebook"),
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),
     "models.falconsai.revision": (COMMIT, COMMIT),
