@@ -12,13 +12,14 @@ import pytest
 
 from llmlab import Client
 from llmlab.client import RetryPolicy
-from tests.conftest import LabUnderTest
+from tests.conftest import LabUnderTest, free_port
 
 pytestmark = pytest.mark.containers
+JUPYTER_PORT = free_port()
 
 
 def compose(lab: LabUnderTest, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = lab.env | {"LLMLAB_PORT": str(lab.port)}
+    env = lab.env | {"LLMLAB_PORT": str(lab.port), "JUPYTER_PORT": str(JUPYTER_PORT)}
     return subprocess.run(
         ["docker", "compose", *arguments], cwd=lab.root, env=env, text=True,
         capture_output=True, timeout=300,
@@ -65,7 +66,7 @@ def test_the_gateway_in_containers_wants_a_token(up: LabUnderTest) -> None:
     assert httpx2.get(f"{up.url}/health", trust_env=False).status_code == 200
 
 
-def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) -> None:
+def test_only_gateway_and_notebook_are_published_and_only_on_loopback(up: LabUnderTest) -> None:
     told = compose(up, "ps", "--format", "json").stdout
     published = {
         (one["Service"], port["URL"], port["PublishedPort"])
@@ -73,10 +74,12 @@ def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) ->
         for port in one["Publishers"]
         if port["PublishedPort"]
     }
-    assert published == {("nginx", "127.0.0.1", up.port)}
+    assert published == {
+        ("nginx", "127.0.0.1", up.port), ("jupyter", "127.0.0.1", JUPYTER_PORT),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("service", ["llmapi", "nginx"])
+@pytest.mark.parametrize("service", ["llmapi", "nginx", "jupyter"])
 def test_a_container_runs_with_little_privilege(up: LabUnderTest, service: str) -> None:
     container = compose(up, "ps", "-q", service).stdout.strip()
     told = subprocess.run(["docker", "inspect", container], capture_output=True, check=True)

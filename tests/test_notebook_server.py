@@ -157,6 +157,15 @@ def test_a_kernel_has_the_client_and_finds_the_lab(lab: LabUnderTest, url: str) 
     assert printed == f"{sys.executable} {lab.url} textrank\n"
 
 
+def test_what_a_kernel_prints_goes_through_no_port(lab: LabUnderTest, url: str) -> None:
+    code = "from ipykernel.connect import get_connection_info; print(get_connection_info())"
+    channels = json.loads(printed_by_a_kernel(url, code))
+    assert channels["transport"] == "ipc"
+    folder = lab.lab.runtime_dir / "jupyter"
+    assert Path(channels["ip"]).parent == folder
+    assert folder.stat().st_mode & 0o077 == 0
+
+
 def test_status_names_the_notebook_without_its_token(lab: LabUnderTest, url: str) -> None:
     address = url.partition("?")[0]
     assert lab.json("status")["notebook"] == address

@@ -18,6 +18,12 @@ class Progress(StrEnum):
     PLAIN = "plain"
 
 
+class ImageName(StrEnum):
+    API = "llmapi"
+    GATEWAY = "nginx"
+    NOTEBOOKS = "jupyter"
+
+
 def build(
     context: typer.Context,
     tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of the images.")] = "latest",
@@ -28,6 +34,10 @@ def build(
             help="models: with torch and transformers; none: the embedded model.",
         ),
     ] = "models",
+    only: Annotated[
+        list[ImageName] | None,
+        typer.Option(metavar="|".join(ImageName), help="Build only this one; repeat for several."),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", metavar="", help="Build every layer anew.")
     ] = False,
@@ -42,7 +52,7 @@ def build(
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Build the lab's container images: the API and the gateway."""
+    """Build the lab's container images: the API, the gateway and the notebooks."""
     from llmlab.engines.compose import images
     from llmlab.errors import UsageError
 
@@ -55,15 +65,14 @@ def build(
     )  # fmt: skip
     wheels = images.offered_wheels(lab, os.environ) if extra == "models" else []
     folder = images.lay_out_context(lab, extra=extra, wheels=wheels)
-    commands = [
-        images.build_command(image, lab, folder, options, os.environ) for image in images.images()
-    ]
+    wanted = [one for one in images.images() if not only or one.service in only]
+    commands = [images.build_command(image, lab, folder, options, os.environ) for image in wanted]
     if dry_run:
         for command in commands:
             print(shlex.join(command))
         return
     built = []
-    for image, command in zip(images.images(), commands, strict=True):
+    for image, command in zip(wanted, commands, strict=True):
         err().print(f"building {image.name}:{tag}", style="bold", highlight=False)
         built.append(images.build(image, command, tag))
     if output is Format.JSON:

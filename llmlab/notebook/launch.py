@@ -57,6 +57,9 @@ def arguments(lab: Lab, port: int, token_file: Path) -> list[str]:
         f"--ServerApp.root_dir={lab.root / 'notebooks'}",
         f"--ServerApp.allow_root={os.geteuid() == 0}",
         "--ServerApp.allow_remote_access=False",
+        # What a kernel prints goes through sockets in a private folder: every user of this
+        # machine could listen to a port.
+        "--KernelManager.transport=ipc",
         f"--IdentityProvider.token={token_file.read_text(encoding='ascii')}",
     ]
 

@@ -34,6 +34,11 @@ class Image:
     limit: int
     arguments: Mapping[str, str]
 
+    @property
+    def service(self) -> str:
+        """The service of docker-compose.yml that runs it."""
+        return self.dockerfile.removesuffix(".Dockerfile")
+
 
 @dataclass(frozen=True)
 class Built:
@@ -65,6 +70,7 @@ def images() -> tuple[Image, ...]:
     return (
         Image("llmapi", "llmapi.Dockerfile", 1536, {}),
         Image("llmlab-nginx", "nginx.Dockerfile", 200, gateway),
+        Image("llmlab-jupyter", "jupyter.Dockerfile", 800, {}),
     )
 
 
@@ -88,10 +94,10 @@ def build_command(
 
 
 def lay_out_context(lab: Lab, *, extra: str, wheels: Sequence[Path] = ()) -> Path:
-    """Write the build context of the API image: the package, and what it needs.
+    """Write the build context of the images: the package, and what they need.
 
     Args:
-        extra: the optional dependencies to install; "" for the embedded model alone.
+        extra: the API's optional dependencies to install; "" for the embedded model alone.
         wheels: wheels to prefer over the index.
 
     Returns:
@@ -107,6 +113,7 @@ def lay_out_context(lab: Lab, *, extra: str, wheels: Sequence[Path] = ()) -> Pat
     first, rest = requirements(extra)
     (context / "torch.txt").write_text("".join(f"{line}\n" for line in first))
     (context / "requirements.txt").write_text("".join(f"{line}\n" for line in rest))
+    (context / "notebook.txt").write_text("\n".join(requirements("notebook")[1]) + "\n")
     folder = context / "wheels"
     folder.mkdir()
     for wheel in wheels:

@@ -7,6 +7,7 @@ from pathlib import Path
 from llmlab import models
 from llmlab.auth import KeySet
 from llmlab.config import Config
+from llmlab.engines.compose.notebook import write_tokens
 from llmlab.errors import ModelUnavailable
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, Upstream, render
@@ -36,6 +37,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
         folder / "llmapi" / "settings.json", settings.model_dump_json(indent=1), OPEN_FILE
     )
     _link_model(folder / "model", _model_folder(lab, config, name))
+    write_tokens(lab, keys, private_folder(folder / "jupyter", OPEN_FOLDER), mode=OPEN_FILE)
     releases = Releases(private_folder(folder / "nginx", OPEN_FOLDER), Path("/run/llmlab"))
     plan = GatewayPlan(
         listen="80", stable=name, upstreams=(Upstream(name, ("llmapi:80 resolve",)),),
