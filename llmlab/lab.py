@@ -16,7 +16,8 @@ from llmlab.errors import EnvironmentFailure, UsageError
 CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
 LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
-GITIGNORE = ".llmlab/\n"
+GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n"
+LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def init_lab(root: Path) -> list[Path]:
         files = sorted(top.rglob("*")) if top.is_dir() else [top]
         for file in files:
             target = root / file.relative_to(source)
-            if not file.is_file() or target.exists() or "__pycache__" in file.parts:
+            if not file.is_file() or target.exists() or LEFT_BEHIND & {*file.parts}:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

@@ -13,8 +13,10 @@ import psutil
 
 # How the processes that a lab starts can be told from a person's own (a shell, a pager)
 # that happen to work in the same folder.
-_MODULES = {"supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch",
-            "llmlab.engines.compose.keeper"}  # fmt: skip
+_MODULES = {
+    "supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch", "llmlab.notebook.launch",
+    "llmlab.engines.compose.keeper",
+}  # fmt: skip
 
 
 def lab_processes(state: Path) -> list[psutil.Process]:

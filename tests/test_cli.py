@@ -115,7 +115,7 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 VERBS = (
     "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
     "models list", "models pull", "models show", "config show", "config gateway",
-    "keys init", "keys list", "keys rotate", "keys revoke", "keys show",
+    "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
 )  # fmt: skip
 
 
@@ -155,10 +155,17 @@ def test_build_shows_the_commands_that_it_would_run(idle: LabUnderTest) -> None:
     env = {"PIP_INDEX_URL": "https://user:hush@index.example/simple"}
     done = idle.run("build", "--dry-run", "--tag", "t1", env=env)
     assert done.returncode == 0
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["docker", "build"]] * 2
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["docker", "build"]] * 3
     assert "--tag llmapi:t1" in done.stdout
     assert "--build-arg PIP_INDEX_URL " in done.stdout
     assert "hush" not in done.stdout
+
+
+def test_build_can_leave_images_out(idle: LabUnderTest) -> None:
+    shown = idle.ok("build", "--dry-run", "--only", "jupyter", "--only", "nginx")
+    tags = [line.partition("--tag ")[2].split()[0] for line in shown.splitlines()]
+    assert tags == ["llmlab-nginx:latest", "llmlab-jupyter:latest"]
+    assert idle.run("build", "--dry-run", "--only", "frob").returncode == 2
 
 
 def test_build_without_docker_says_so(idle: LabUnderTest, tmp_path: Path) -> None:

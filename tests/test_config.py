@@ -95,6 +95,7 @@ VARIABLES = {
     "service.spare": ("false", False),
     "service.memory": ("512m", "512m"),
     "jupyter.port": ("8899", 8899),
+    "jupyter.image": ("quay.io/jupyter/pytorch-notebook", "quay.io/jupyter/pytorch-notebook"),
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),
     "models.falconsai.revision": (COMMIT, COMMIT),

@@ -15,13 +15,17 @@ from llmlab.client import RetryPolicy
 from tests.conftest import LabUnderTest, free_port
 
 pytestmark = pytest.mark.containers
+JUPYTER_PORT = free_port()
 
 
 def compose(
     lab: LabUnderTest, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    # Folders of several test runs may have the same name.
-    names = {"LLMLAB_PORT": str(lab.port), "COMPOSE_PROJECT_NAME": f"plain-{lab.port}"}
+    names = {
+        "LLMLAB_PORT": str(lab.port), "JUPYTER_PORT": str(JUPYTER_PORT),
+        # Folders of several test runs may have the same name.
+        "COMPOSE_PROJECT_NAME": f"plain-{lab.port}",
+    }  # fmt: skip
     env = lab.env | names | variables
     return subprocess.run(
         ["docker", "compose", *arguments], cwd=lab.root, env=env, text=True,
@@ -69,7 +73,7 @@ def test_the_gateway_in_containers_wants_a_token(up: LabUnderTest) -> None:
     assert httpx2.get(f"{up.url}/health", trust_env=False).status_code == 200
 
 
-def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) -> None:
+def test_only_gateway_and_notebook_are_published_and_only_on_loopback(up: LabUnderTest) -> None:
     told = compose(up, "ps", "--format", "json").stdout
     published = {
         (one["Service"], port["URL"], port["PublishedPort"])
@@ -77,7 +81,9 @@ def test_only_the_gateway_is_published_and_only_on_loopback(up: LabUnderTest) ->
         for port in one["Publishers"]
         if port["PublishedPort"]
     }
-    assert published == {("nginx", "127.0.0.1", up.port)}
+    assert published == {
+        ("nginx", "127.0.0.1", up.port), ("jupyter", "127.0.0.1", JUPYTER_PORT),
+    }  # fmt: skip
 
 
 def test_the_apis_own_port_is_published_on_request(up: LabUnderTest) -> None:
@@ -90,7 +96,7 @@ def test_the_apis_own_port_is_published_on_request(up: LabUnderTest) -> None:
     assert published["published"] == str(port)
 
 
-@pytest.mark.parametrize("service", ["llmapi", "nginx"])
+@pytest.mark.parametrize("service", ["llmapi", "nginx", "jupyter"])
 def test_a_container_runs_with_little_privilege(up: LabUnderTest, service: str) -> None:
     container = compose(up, "ps", "-q", service).stdout.strip()
     told = subprocess.run(["docker", "inspect", container], capture_output=True, check=True)

@@ -113,6 +113,18 @@ def describe(token: str, keys: KeySet) -> Explained:
     return Explained(header, claims, not problem, reason, _expiry(claims))
 
 
+def expires_at(token: str) -> float | None:
+    """When a token ends by its own word, in seconds since the epoch; None if it does not say.
+
+    Nothing is verified: this is for those who cannot, and only want to know when to ask anew.
+    """
+    try:
+        exp: Any = _json_part(token.split(".")[1]).get("exp")
+    except (ValueError, IndexError):
+        return None
+    return float(exp) if _is_date(exp) else None
+
+
 def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], keys: KeySet) -> str:
     """What the gateway has against a token, its signature aside; "" if nothing."""
     try:

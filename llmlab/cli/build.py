@@ -24,6 +24,12 @@ class Progress(StrEnum):
     PLAIN = "plain"
 
 
+class ImageName(StrEnum):
+    API = "llmapi"
+    GATEWAY = "nginx"
+    NOTEBOOKS = "jupyter"
+
+
 def build(
     context: typer.Context,
     tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of the images.")] = "latest",
@@ -43,6 +49,10 @@ def build(
     push: Annotated[
         str, typer.Option(metavar="REPO", help="Push the images as REPO/NAME:TAG.")
     ] = "",
+    only: Annotated[
+        list[ImageName] | None,
+        typer.Option(metavar="|".join(ImageName), help="Build only this one; repeat for several."),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", metavar="", help="Build every layer anew.")
     ] = False,
@@ -57,7 +67,7 @@ def build(
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Build the lab's container images: the API and the gateway."""
+    """Build the lab's container images: the API, the gateway and the notebooks."""
     from llmlab.engines.compose import images
     from llmlab.engines.compose.push import checked_repository, push_commands, push_image
     from llmlab.errors import UsageError
@@ -77,7 +87,7 @@ def build(
     folder = images.lay_out_context(
         lab, config=config, extra=extra, wheels=wheels, model=with_model
     )
-    wanted = images.images()
+    wanted = [one for one in images.images() if not only or one.service in only]
     commands = [images.build_command(one, lab, folder, options, os.environ) for one in wanted]
     if dry_run:
         if repository:
@@ -89,7 +99,8 @@ def build(
     for image, command in zip(wanted, commands, strict=True):
         _say(f"building {image.name}:{tag}")
         built.append(images.build(image, command, tag))
-    images.BuiltImages(f"llmapi:{tag}", f"llmlab-nginx:{tag}").write(lab)
+    made = {image.service: one.name for image, one in zip(wanted, built, strict=True)}
+    replace(images.BuiltImages.read(lab), **made).write(lab)
     if repository:
         _say(f"pushing to {repository}")
         names = [push_image(image.name, tag, repository) for image in wanted]

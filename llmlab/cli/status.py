@@ -71,6 +71,8 @@ def tree(status: LabStatus) -> Tree:
     )
     for one in status.deployments:
         branch.add(_line(one))
+    if status.notebook:
+        root.add(f"{_mark(True)} [bold]notebook[/] {status.notebook}")
     return root
 
 

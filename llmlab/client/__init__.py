@@ -5,8 +5,9 @@
     with Client() as client:
         print(client.summarize("A long text.").text)
 
-URL and token come from the arguments, from LLMLAB_URL and LLMLAB_TOKEN, or from
-the running lab around the working folder, in this order.
+URL and token come from the arguments, from LLMLAB_URL and LLMLAB_TOKEN (or the file
+that LLMLAB_TOKEN_FILE names), or from the running lab around the working folder, in this
+order.
 """
 
 from llmlab.client.client import AsyncClient, Client

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmlab.auth import Claims, KeyStore, mint
+from llmlab.auth.tokens import expires_at
 from llmlab.config import load_config
 from llmlab.errors import AuthError, UsageError
 from llmlab.lab import find_lab
@@ -37,29 +38,29 @@ def resolve(
 ) -> Credentials:
     """Arguments beat LLMLAB_URL and LLMLAB_TOKEN, which beat the lab around ``lab`` or here.
 
+    LLMLAB_TOKEN_FILE, a file with a token in it (mode 0600), stands behind LLMLAB_TOKEN.
+
     Raises:
         UsageError: something is missing and there is no lab to take it from.
         AuthError: the token is not one line of visible ASCII, or the lab has no key.
     """
     environ = os.environ if environ is None else environ
     url = url or environ.get("LLMLAB_URL")
-    token = token or environ.get("LLMLAB_TOKEN")
+    tokens = _given(token or environ.get("LLMLAB_TOKEN"), environ.get("LLMLAB_TOKEN_FILE"))
     if url:
         _check(url)
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise AuthError("the token holds characters that no JWT has", fix="llmlab token")
-    if url and token:
-        return Credentials(url.rstrip("/"), lambda: token)
+    if url and tokens:
+        return Credentials(url.rstrip("/"), tokens)
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
-            fix="set LLMLAB_TOKEN to a token of that lab",
+            fix="set LLMLAB_TOKEN to a token of that lab, or LLMLAB_TOKEN_FILE to a file with one",
         )
     found = find_lab(lab, environ)
     if not url:
         url = load_config(found.config_file, environ=environ).config.gateway.url
         url = _running_url(found.state) or url
-    return Credentials(url.rstrip("/"), (lambda: token) if token else LabTokens(found.keys_file))
+    return Credentials(url.rstrip("/"), tokens or LabTokens(found.keys_file))
 
 
 def _check(url: str) -> None:
@@ -71,6 +72,41 @@ def _check(url: str) -> None:
         good = False
     if not good:
         raise UsageError(f"{url} is no URL of a lab", fix="give it as http://HOST:PORT")
+
+
+def _given(token: str | None, file: str | None) -> TokenSource | None:
+    """The tokens that a person named; None if they named none."""
+    if token:
+        checked = _checked(token)
+        return lambda: checked
+    return FileTokens(Path(file).expanduser()) if file else None
+
+
+def _checked(token: str) -> str:
+    if not (token.isascii() and token.isprintable() and token and " " not in token):
+        raise AuthError("the token holds characters that no JWT has", fix="llmlab token")
+    return token
+
+
+class FileTokens:
+    """The token in a file, read anew for every request: whoever renews it writes that file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self) -> str:
+        try:
+            token = _checked(self._file.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise AuthError(f"the token file {self._file} cannot be read: {error}") from None
+        expiry = expires_at(token)
+        if expiry is not None and expiry <= time.time():
+            raise AuthError(
+                f"the token in {self._file} has expired",
+                fix="llmlab keys init, in the lab, renews that of its containers; "
+                "llmlab token makes one for elsewhere",
+            )
+        return token
 
 
 class LabTokens:

@@ -139,6 +139,7 @@ class Model(Section):
 
 class Jupyter(Section):
     port: Port = 8888
+    image: Annotated[str, Field(pattern=r"^\S+$")] = "llmlab-jupyter"
 
 
 FALCONSAI = Model(

@@ -71,7 +71,10 @@ class GatewayStatus:
 
 @dataclass(frozen=True)
 class LabStatus:
-    """The whole lab at one moment. Times in seconds."""
+    """The whole lab at one moment. Times in seconds.
+
+    ``notebook`` is the address of a running JupyterLab, without its token; "" if none runs.
+    """
 
     lab: str
     engine: str
@@ -80,6 +83,7 @@ class LabStatus:
     gateway: GatewayStatus
     deployments: tuple[DeploymentStatus, ...] = ()
     warnings: tuple[str, ...] = ()
+    notebook: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `status -o json`."""
@@ -140,4 +144,19 @@ class Engine(Protocol):
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         """Log lines, each prefixed with the process it is from."""
+        ...
+
+    def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
+        """Have JupyterLab running beside a running lab, until the lab goes down.
+
+        Args:
+            port: where on this machine; default: where it runs already, else ``jupyter.port``.
+
+        Returns:
+            Its URL, with the token.
+        """
+        ...
+
+    def notebook_url(self) -> str:
+        """The URL, with the token, of the JupyterLab that runs; "" if none does."""
         ...

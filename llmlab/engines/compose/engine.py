@@ -8,15 +8,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from llmlab import __version__
 from llmlab.auth import KeyStore
 from llmlab.config import Config, load_config
+from llmlab.config.schema import Jupyter
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts
+from llmlab.engines.compose import mounts, notebook
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.edition import compose_files, gateway_image
@@ -28,12 +30,14 @@ from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Program, Supervisor
 from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record
-from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
+from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
+from llmlab.notebook import access
 from llmlab.shell import Result, run
 
-GATEWAY = "nginx"
+GATEWAY, JUPYTER = "nginx", "jupyter"
+UP = ("up", "--detach", "--no-build")
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
 GATEWAY_DEADLINE = 30.0
 COMMAND_DEADLINE = 120.0
@@ -118,15 +122,16 @@ class ComposeEngine:
         apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
         releases = mounts.releases(self.lab)
         mounts.lay_out(self.lab, plan)
+        mounts.write_notebook_tokens(self.lab, self.keys.read())
         files = self._gateway_files(plan)
         release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
         if not before:
             self.incidents.forget()
         say(("applying to " if before else "starting ") + ", ".join(apis))
-        self._run(compose.command("up", "--detach", "--no-build", "--no-deps", *apis))
+        self._run(compose.command(*UP, "--no-deps", *apis))
         self._wait(apis, READY_DEADLINE, say)
         moved = self._move_gateway(compose, releases.activate(release))
-        self._run(compose.command("up", "--detach", "--no-build", "--remove-orphans"))
+        self._run(compose.command(*self._up_arguments(plan)))
         self._wait([GATEWAY], GATEWAY_DEADLINE, say)
         self._keep()
         record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
@@ -182,11 +187,17 @@ class ComposeEngine:
         """What ``up`` runs, in order."""
         compose = self._compose(plan)
         apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
-        up = ("up", "--detach", "--no-build")
         return [
-            compose.command(*up, "--no-deps", *apis, with_override=True),
-            compose.command(*up, "--remove-orphans", with_override=True),
+            compose.command(*UP, "--no-deps", *apis, with_override=True),
+            compose.command(*self._up_arguments(plan), with_override=True),
         ]
+
+    def _up_arguments(self, plan: Plan) -> list[str]:
+        """Everything at once: what is not named here any more is removed. The notebooks'
+        container stays if it is there; `llmlab notebook` starts it."""
+        services = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        there = [JUPYTER] if self._container(JUPYTER) else []
+        return [*UP, "--remove-orphans", *services, GATEWAY, *there]
 
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
@@ -205,7 +216,31 @@ class ComposeEngine:
             release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
             moved = self._move_gateway(compose, releases.activate(release))
             releases.keep_only_current()  # the others hold keys that were revoked since
+            mounts.write_notebook_tokens(self.lab, self.keys.read())
             return moved
+
+    def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
+        with self._alone():
+            if not self.running():
+                raise UpstreamError(
+                    "the lab does not run, and the notebook talks to it", fix="llmlab up"
+                )
+            mounts.write_notebook_tokens(self.lab, self.keys.read())
+            compose = self._compose(self._running_plan())
+            asked = self._notebook_variables(config.jupyter, port)
+            compose = replace(compose, variables={**compose.variables, **asked})
+            image = asked["JUPYTER_IMAGE"]
+            if image == BuiltImages.read(self.lab).jupyter and not self.docker.has_images([image]):
+                raise UsageError(f"the image {image} is not there yet", fix="llmlab build")
+            self._run(compose.command(*UP, "--no-deps", JUPYTER))
+            self._wait([JUPYTER], READY_DEADLINE, say)
+            return self.notebook_url()
+
+    def notebook_url(self) -> str:
+        one = self._container(JUPYTER)
+        if one is None or one.state != "running" or one.published is None:
+            return ""
+        return access.url(one.published[1], access.token(self.lab))
 
     def _running_plan(self) -> Plan:
         """What runs; of a lab started by `docker compose up`, what it was laid out for."""
@@ -269,7 +304,15 @@ class ComposeEngine:
             "LLMLAB_HOST": host,
             "LLMLAB_PORT": str(gateway.port),
             "LLMAPI_MEMORY": config.service.memory,
+            **self._notebook_variables(config.jupyter),
         }
+
+    def _notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:
+        """``port``: where on this machine; default: where it runs already, else as configured."""
+        one = self._container(JUPYTER)
+        there = one.published[1] if one and one.published else None
+        wanted = jupyter.model_copy(update={"port": port or there or jupyter.port})
+        return notebook.variables(wanted, BuiltImages.read(self.lab).jupyter)
 
     def _gateway_files(self, plan: Plan) -> dict[str, str]:
         keys = self.keys.read()

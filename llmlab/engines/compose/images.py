@@ -45,6 +45,11 @@ class Image:
     limit: int
     arguments: Mapping[str, str]
 
+    @property
+    def service(self) -> str:
+        """The service of docker-compose.yml that runs it."""
+        return self.dockerfile.removesuffix(".Dockerfile")
+
 
 @dataclass(frozen=True)
 class Built:
@@ -64,6 +69,7 @@ class BuiltImages:
 
     llmapi: str = "llmapi:latest"
     nginx: str = "llmlab-nginx:latest"
+    jupyter: str = "llmlab-jupyter:latest"
 
     @classmethod
     def recorded(cls, lab: Lab) -> bool:
@@ -110,6 +116,7 @@ def images() -> tuple[Image, ...]:
     return (
         Image("llmapi", "llmapi.Dockerfile", 1536, {}),
         Image("llmlab-nginx", "nginx.Dockerfile", 200, gateway),
+        Image("llmlab-jupyter", "jupyter.Dockerfile", 800, {}),
     )
 
 
@@ -135,10 +142,10 @@ def build_command(
 def lay_out_context(
     lab: Lab, *, extra: str, wheels: Sequence[Path] = (), model: str = "", config: Config
 ) -> Path:
-    """Write the build context of the images: the package, and what it needs.
+    """Write the build context of the images: the package, and what they need.
 
     Args:
-        extra: the optional dependencies to install; "" for the embedded model alone.
+        extra: the API's optional dependencies to install; "" for the embedded model alone.
         wheels: wheels to prefer over the index.
         model: the model to bake in; "" for none.
 
@@ -158,6 +165,8 @@ def lay_out_context(
     (install / "wheels").mkdir(parents=True)
     for name, lines in zip(("torch.txt", "requirements.txt"), requirements(extra), strict=True):
         (install / name).write_text("".join(f"{line}\n" for line in lines))
+    notebook = requirements("notebook", leave_out=frozenset())[1]
+    (install / "notebook.txt").write_text("".join(f"{line}\n" for line in notebook))
     for wheel in wheels:
         shutil.copyfile(wheel, install / "wheels" / wheel.name)
     bake_embedded(context)
@@ -168,13 +177,15 @@ def lay_out_context(
     return context
 
 
-def requirements(extra: str) -> tuple[list[str], list[str]]:
-    """What llmlab's API needs, as pip reads it: torch first and by itself, then the rest."""
+def requirements(
+    extra: str, leave_out: frozenset[str] = NOT_IN_THE_API
+) -> tuple[list[str], list[str]]:
+    """What an image needs, as pip reads it: torch first and by itself, then the rest."""
     lines = []
     for one in metadata.requires("llmlab") or []:
         requirement, _, marker = (part.strip() for part in one.partition(";"))
         wanted = re.search(r"""extra == ['"]([\w-]+)['"]""", marker)
-        if wanted is None and _package(requirement) in NOT_IN_THE_API:
+        if wanted is None and _package(requirement) in leave_out:
             continue
         if wanted is None or wanted[1] == extra:
             lines.append(requirement)

@@ -15,6 +15,7 @@ from llmlab.auth import KeySet
 from llmlab.config import Config
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
+from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
@@ -51,6 +52,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
     plan = make_plan(config, lab.root, lambda _: None, only=only, fetch=False, runs_here=False)
     files = gateway_files(lab, plan, keys)
     lay_out(lab, plan)
+    write_notebook_tokens(lab, keys)
     ours = releases(lab)
     private_folder(ours.folder, OPEN_FOLDER)
     ours.activate(ours.write(files))
@@ -112,6 +114,12 @@ def _licence(lab: Lab, config: Config) -> dict[str, str]:
             f"gateway.license: {file} cannot be read: {getattr(error, 'strerror', error)}",
             fix=f"ls -l {file}",
         ) from None
+
+
+def write_notebook_tokens(lab: Lab, keys: KeySet) -> None:
+    """What the notebooks' container may know: its own token, and one for the gateway."""
+    folder = private_folder(private_folder(lab.state / "compose") / "jupyter", OPEN_FOLDER)
+    write_tokens(lab, keys, folder, mode=OPEN_FILE)
 
 
 def lay_out(lab: Lab, plan: Plan) -> None:

@@ -10,6 +10,7 @@ from llmlab.engines.compose.incidents import FIX, Incidents
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
 from llmlab.engines.record import Record
 from llmlab.lab import Lab
+from llmlab.notebook import access
 
 ENGINE = "compose"
 ABSENT = "STOPPED"
@@ -35,11 +36,18 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
         healthy=gateway.healthy and bool(deployments) and all(one.healthy for one in deployments),
         gateway=gateway, deployments=tuple(deployments),
         warnings=tuple(warnings) if running else (),
+        notebook=_notebook(next((one for one in containers if one.service == "jupyter"), None)),
     )  # fmt: skip
 
 
 def _is_api(one: Container) -> bool:
     return one.service == STABLE_SERVICE or one.service.startswith(f"{STABLE_SERVICE}-")
+
+
+def _notebook(one: Container | None) -> str:
+    if one is None or one.state != "running" or one.published is None:
+        return ""
+    return access.address(one.published[1])
 
 
 def _gateway(one: Container | None, record: Record | None) -> GatewayStatus:

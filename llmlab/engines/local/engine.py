@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from llmlab.auth import KeyStore
@@ -19,6 +20,7 @@ from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local.folders import WORKER, make_folders
+from llmlab.engines.local.notebook import NotebookServer
 from llmlab.engines.local.programs import (
     API_PREFIX,
     GATEWAY,
@@ -29,18 +31,18 @@ from llmlab.engines.local.programs import (
     write_settings,
 )
 from llmlab.engines.local.report import ENGINE, report
-from llmlab.engines.local.supervisor import STOPPED, ProcessState, Program, Supervisor
+from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.local.waiting import POLL, pause, why
 from llmlab.engines.record import Record
-from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
+from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.files import locked
 from llmlab.gateway import Nginx, Releases, find_nginx, render
 from llmlab.lab import Lab, private_folder, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes, nginx_workers, take_requests
-from llmlab.shell import last_lines, run
+from llmlab.shell import run
 
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
 GATEWAY_DEADLINE = 20.0
-POLL = 0.1
 
 
 class LocalEngine:
@@ -54,6 +56,7 @@ class LocalEngine:
         self.lab = lab
         self.supervisor = Supervisor(lab)
         self.keys = KeyStore(lab.keys_file)
+        self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
 
     def _alone(self) -> AbstractContextManager[None]:
@@ -71,6 +74,7 @@ class LocalEngine:
         before = self._record() if self.supervisor.running() else None
         if before is None:
             self.supervisor.shutdown()  # orphans, or what another version started
+            self.notebooks.forget()
         if before is None or before.url != plan.config.gateway.url:
             check_address(plan.config)
         try:
@@ -119,7 +123,7 @@ class LocalEngine:
         gateway = gateway_program(nginx, self.releases.prefix, self.releases.conf)
         return [gateway, *(
             api_program(self.lab, settings) for settings in plan.deployments
-        )]  # fmt: skip
+        ), *self.notebooks.programs()]  # fmt: skip
 
     def _spares(self, plan: Plan) -> list[Program]:
         return [api_program(self.lab, settings, SPARE) for settings in plan.spares]
@@ -128,13 +132,14 @@ class LocalEngine:
         """Make a staged release the one that runs. A gateway that runs it already is left alone."""
         if not self.releases.activate(release):
             return False
-        before = nginx_workers(self._state(GATEWAY).pid)
+        before = nginx_workers(self.supervisor.state(GATEWAY).pid)
         self.supervisor.signal(GATEWAY, "HUP")
         deadline = time.monotonic() + GATEWAY_DEADLINE
         while take_requests(before):
             if time.monotonic() > deadline:
                 raise EnvironmentFailure(
-                    "the gateway did not take over the new configuration", log=self._why(GATEWAY)
+                    "the gateway did not take over the new configuration",
+                    log=why(self.supervisor, GATEWAY),
                 )
             time.sleep(POLL / 4)
         return True
@@ -166,6 +171,7 @@ class LocalEngine:
 
     def _down(self) -> bool:
         was_running = self.supervisor.shutdown()
+        self.notebooks.forget()
         shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)
         return was_running
 
@@ -185,7 +191,20 @@ class LocalEngine:
         files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
         moved = self._move_gateway(self.releases.stage(files, nginx))
         self.releases.keep_only_current()  # the others hold keys that were revoked since
+        self.notebooks.follow_keys()
         return moved
+
+    def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
+        with self._alone():
+            if not self.supervisor.running() or self._record() is None:
+                raise UpstreamError(
+                    "the lab does not run, and the notebook is one of its processes",
+                    fix="llmlab up",
+                )
+            return self.notebooks.start(config.jupyter.port, say, port=port)
+
+    def notebook_url(self) -> str:
+        return self.notebooks.url()
 
     def gateway_configuration(self) -> str:
         record = self._record()
@@ -217,44 +236,19 @@ class LocalEngine:
         for settings in plan.deployments:
             say(f"waiting for {settings.deployment} ({settings.model.runtime})")
             while not probe.ready(self.lab.api_socket(settings.deployment)):
-                self._check_waiting(API_PREFIX + settings.deployment, deadline)
+                program = API_PREFIX + settings.deployment
+                pause(self.supervisor, program, deadline, fix=_fix(program))
 
     def _wait_for_gateway(self, plan: Plan, say: Say) -> None:
         say("waiting for the gateway")
         deadline = time.monotonic() + GATEWAY_DEADLINE
         while not probe.gateway_healthy(plan.config.gateway.url):
-            self._check_waiting(GATEWAY, deadline)
-
-    def _check_waiting(self, program: str, deadline: float) -> None:
-        state = self._state(program).state
-        if state in ("FATAL", "EXITED"):
-            raise EnvironmentFailure(
-                f"{program} does not start ({state})",
-                fix=f"llmlab logs {program} has all of it; llmlab up --model NAME starts another",
-                log=self._why(program),
-            )
-        if time.monotonic() > deadline:
-            raise EnvironmentFailure(
-                f"{program} did not answer in time ({state})",
-                log=self._why(program),
-            )
-        time.sleep(POLL)
-
-    def _why(self, program: str) -> str:
-        logs = (self.supervisor.error_log(program), self.supervisor.log(program))
-        lines = [line for log in logs for line in last_lines(log).splitlines()]
-        return "\n".join(following.readable(line) for line in lines)
-
-    def _state(self, program: str) -> ProcessState:
-        for process in self.supervisor.processes():
-            if process.name == program:
-                return process
-        return STOPPED
+            pause(self.supervisor, GATEWAY, deadline, fix=_fix(GATEWAY))
 
     # --- looking ---------------------------------------------------------------
 
     def status(self) -> LabStatus:
-        return report(self.lab, self.supervisor)
+        return replace(report(self.lab, self.supervisor), notebook=self.notebooks.address())
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
@@ -270,6 +264,10 @@ def _worker_user() -> str:
         return ""
     group = grp.getgrgid(pwd.getpwnam(WORKER).pw_gid).gr_name
     return f"{WORKER} {group}"
+
+
+def _fix(program: str) -> str:
+    return f"llmlab logs {program} has all of it; llmlab up --model NAME starts another"
 
 
 def _read(file: Path) -> str:

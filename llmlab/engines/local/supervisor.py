@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -66,13 +67,33 @@ class Supervisor:
 
     def apply(self, programs: Sequence[Program]) -> None:
         """Have exactly these programs running: start what is new or changed, stop the rest."""
-        self._write(programs)
+        self._write([self._program(program) for program in programs])
         if self.running():
             self._update()
         else:
             self._start()
 
-    def _write(self, programs: Sequence[Program]) -> None:
+    def put(self, program: Program) -> None:
+        """Have one more program running, or a changed one; the others go on as they are."""
+        self._write([*self._others(program.name), self._program(program)])
+        self._update()
+
+    def drop(self, name: str) -> None:
+        """Stop one program; the others go on as they are."""
+        self._write(self._others(name))
+        self._update()
+
+    def _others(self, name: str) -> list[str]:
+        """The sections of all programs but one, as they were written last."""
+        sections = re.split(r"(?m)^(?=\[)", self.conf.read_text(encoding="utf-8"))
+        return [
+            section
+            for section in sections
+            if section.startswith("[program:") and not section.startswith(f"[program:{name}]")
+        ]
+
+    def _write(self, programs: Sequence[str]) -> None:
+        """Write the configuration, given the sections of its programs."""
         lab = self._lab
         sections = [
             _section("supervisord", {
@@ -86,9 +107,9 @@ class Supervisor:
                 "supervisor.rpcinterface_factory":
                     "supervisor.rpcinterface:make_main_rpcinterface",
             }),
-            *(self._program(program) for program in programs),
+            *programs,
         ]  # fmt: skip
-        write_atomically(self.conf, "\n".join(sections))
+        write_atomically(self.conf, "\n".join(section.rstrip("\n") + "\n" for section in sections))
 
     def _program(self, program: Program) -> str:
         return _section(f"program:{program.name}", {
@@ -179,6 +200,10 @@ class Supervisor:
             )
             for one in told
         ]
+
+    def state(self, program: str) -> ProcessState:
+        """How one program is; STOPPED if the supervisor does not have it."""
+        return next((one for one in self.processes() if one.name == program), STOPPED)
 
     def signal(self, program: str, signal: str) -> None:
         self._rpc().supervisor.signalProcess(program, signal)

@@ -1,0 +1,96 @@
+"""A headless Chromium that uses JupyterLab the way a person does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.wait import WebDriverWait
+
+ARTIFACTS = Path(__file__).parent / "artifacts"
+DEADLINE = 90.0  # seconds; JupyterLab is some 10 MB of JavaScript
+OUTPUTS = "return [...document.querySelectorAll('.jp-OutputArea-output')].map(n => n.textContent)"
+
+
+class JupyterPage:
+    """JupyterLab in a browser."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self._driver = driver
+        self._wait = WebDriverWait(driver, DEADLINE)
+
+    def open(self, url: str) -> None:
+        self._driver.get(url)
+
+    def open_notebook(self, name: str) -> None:
+        """Double-click on it in the file browser, and wait until its kernel is idle."""
+        item = f"//li[contains(@class, 'jp-DirListing-item')][.//*[text()='{name}']]"
+        ActionChains(self._driver).double_click(self._clickable(item)).perform()
+        # Of a cell that is run before, JupyterLab may lose the request.
+        self._clickable("//*[@id='jp-main-statusbar']//*[contains(text(), '| Idle')]")
+
+    def run_all_cells(self) -> None:
+        """Run > Run All Cells."""
+        self._clickable("//li[contains(@class, 'lm-MenuBar-item')][.//*[text()='Run']]").click()
+        self._clickable("//li[@data-command='runmenu:run-all']").click()
+
+    def wait_for_output(self, text: str) -> list[str]:
+        """Wait until a cell's output holds a text; gives the outputs of all cells."""
+        self._wait.until(lambda _: any(text in one for one in self.outputs()), text)
+        return self.outputs()
+
+    def outputs(self) -> list[str]:
+        """What the cells show below them, with single spaces between the words."""
+        return [" ".join(one.split()) for one in self._driver.execute_script(OUTPUTS)]
+
+    def screenshot(self, name: str) -> Path:
+        """Keep what the page looks like, its top first."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        file = ARTIFACTS / f"{name}.png"
+        self._driver.execute_script(
+            "document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 0)"
+        )
+        assert self._driver.save_screenshot(str(file))
+        return file
+
+    @property
+    def address(self) -> str:
+        """Where the browser is, without what follows the path."""
+        parts = urlsplit(self._driver.current_url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+    def _clickable(self, path: str) -> WebElement:
+        return self._wait.until(expected_conditions.element_to_be_clickable((By.XPATH, path)), path)
+
+
+@contextmanager
+def chromium() -> Iterator[JupyterPage]:
+    """Debian's Chromium, with the driver that is built from the same sources."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert browser and driver, "apt-get install chromium chromium-driver"
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in ("--headless=new", "--disable-dev-shm-usage", "--window-size=1300,3000",
+                     "--no-proxy-server", *sandbox):  # fmt: skip
+        options.add_argument(argument)
+    # Both are named, so that Selenium looks for neither in the network.
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    page = JupyterPage(started)
+    try:
+        yield page
+    except BaseException:
+        page.screenshot("failed")
+        raise
+    finally:
+        started.quit()
