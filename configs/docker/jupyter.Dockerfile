@@ -18,7 +18,8 @@ RUN --mount=type=bind,target=/context \
     jupyter labextension disable --level=system "@jupyterlab/apputils-extension:announcements"
 
 COPY llmlab /opt/llmlab/llmlab
-RUN useradd --uid 1000 --gid 100 --create-home jovyan && \
+RUN python -c "from llmlab import Client" && \
+    useradd --uid 1000 --gid 100 --create-home jovyan && \
     install -d -o jovyan -g 100 /home/jovyan/notebooks
 
 ARG VERSION=unknown

@@ -76,7 +76,7 @@ class NotebookServer:
         before = self._port
         wanted = port or before or default
         if not (before == wanted and self._supervisor.state(NOTEBOOK).pid):
-            _check(wanted)
+            check_port(wanted)
             say(f"starting JupyterLab on port {wanted}")
         try:
             self._settle(wanted)
@@ -146,7 +146,8 @@ def _listens(pid: int | None, port: int) -> bool:
     return False
 
 
-def _check(port: int) -> None:
+def check_port(port: int) -> None:
+    """Raise EnvironmentFailure, with who has it, where JupyterLab cannot have this port."""
     if not port_is_free(HOST, port):
         raise EnvironmentFailure(
             f"port {port} is taken by {port_holder(port)}",
