@@ -15,7 +15,7 @@ from llmlab.engines.compose.command import Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab
 from llmlab.processes import lab_processes
-from tests.conftest import LabUnderTest, wait_until
+from tests.conftest import LabUnderTest, free_port, wait_until
 
 MakeLab = Callable[..., LabUnderTest]
 containers = pytest.mark.containers
@@ -261,3 +261,27 @@ def test_no_secret_stands_in_a_containers_description(lab: LabUnderTest) -> None
     for service in ("llmapi", "nginx"):
         assert secret not in docker("inspect", container(lab, service))
         assert secret not in docker("logs", container(lab, service))
+
+
+@containers
+def test_the_notebooks_run_beside_the_lab_and_stay_where_they_are(lab: LabUnderTest) -> None:
+    refused = lab.run("notebook", "--no-browser")
+    assert refused.returncode == 5
+    lab.ok("up")
+    assert lab.run("notebook", "url").returncode == 5
+    port = free_port()
+    url = lab.ok("notebook", "--no-browser", "--port", str(port)).strip()
+    assert url.startswith(f"http://127.0.0.1:{port}/lab?token=")
+    assert lab.ok("notebook", "url").strip() == url
+    before = container(lab, "jupyter")
+    lab.ok("up")
+    assert container(lab, "jupyter") == before
+    assert lab.json("status")["notebook"] == f"http://127.0.0.1:{port}/lab"
+    token = url.partition("token=")[2]
+    address = f"http://127.0.0.1:{port}/api/status"
+    assert httpx2.get(address, trust_env=False).status_code == 403
+    headers = {"Authorization": f"token {token}"}
+    assert httpx2.get(address, headers=headers, trust_env=False).status_code == 200
+    assert token not in docker("inspect", before)
+    lab.ok("down")
+    assert container(lab, "jupyter") == ""

@@ -151,9 +151,12 @@ def test_in_demo_mode_the_containers_server_takes_the_published_token(
 def test_the_compose_file_is_told_image_port_and_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     monkeypatch.setattr(os, "getegid", lambda: 5678)
-    assert variables(Jupyter(port=8899, image="quay.io/jupyter/pytorch-notebook")) == {
+    swapped = Jupyter(port=8899, image="quay.io/jupyter/pytorch-notebook")
+    assert variables(swapped, "built:tag") == {
         "JUPYTER_IMAGE": "quay.io/jupyter/pytorch-notebook", "JUPYTER_PORT": "8899",
         "JUPYTER_UID": "1234", "JUPYTER_GID": "5678",
     }  # fmt: skip
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert set(variables(Jupyter())) == {"JUPYTER_IMAGE", "JUPYTER_PORT"}
+    assert variables(Jupyter(), "built:tag") == {
+        "JUPYTER_IMAGE": "built:tag", "JUPYTER_PORT": "8888",
+    }  # fmt: skip

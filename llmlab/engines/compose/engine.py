@@ -232,7 +232,8 @@ class ComposeEngine:
             image = asked["JUPYTER_IMAGE"]
             if image == BuiltImages.read(self.lab).jupyter and not self.docker.has_images([image]):
                 raise UsageError(f"the image {image} is not there yet", fix="llmlab build")
-            self._run(compose.command(*UP, "--no-deps", JUPYTER))
+            # Not --no-deps: Compose would take it for another container at the next `up`.
+            self._run(compose.command(*UP, JUPYTER))
             self._wait([JUPYTER], READY_DEADLINE, say)
             return self.notebook_url()
 
