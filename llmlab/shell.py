@@ -48,8 +48,9 @@ def run(
 
 # What a supervised process inherits. Everything else, tokens above all, stays out.
 _KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "PYTHONPATH",
-         "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE"}  # fmt: skip
-_KEPT_PREFIXES = ("LC_", "OMP_", "MKL_", "CUDA_", "TORCH_", "CT2_", "DOCKER_")
+         "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "DOCKER_HOST", "DOCKER_CONTEXT",
+         "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}  # fmt: skip
+_KEPT_PREFIXES = ("LC_", "OMP_", "MKL_", "CUDA_", "TORCH_", "CT2_")
 
 
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -127,9 +127,11 @@ def make_lab(
     made: list[LabUnderTest] = []
 
     def make(**values: str) -> LabUnderTest:
-        root = tmp_path_factory.mktemp("lab")
+        port = free_port()
+        # A name of its own among all test processes: Compose names networks after it.
+        root = tmp_path_factory.mktemp(f"lab-{port}-")
         init_lab(root)
-        one = LabUnderTest(root, free_port())
+        one = LabUnderTest(root, port)
         configure(root, one.port, **({"stable": '"textrank"'} | values))
         made.append(one)
         return one

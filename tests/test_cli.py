@@ -157,7 +157,7 @@ def test_build_shows_the_commands_that_it_would_run(idle: LabUnderTest) -> None:
     assert done.returncode == 0
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["docker", "build"]] * 3
     assert "--tag llmapi:t1" in done.stdout
-    assert "--build-arg PIP_INDEX_URL " in done.stdout
+    assert "--secret id=PIP_INDEX_URL,env=PIP_INDEX_URL " in done.stdout
     assert "hush" not in done.stdout
 
 

@@ -176,19 +176,82 @@ def test_a_container_that_was_stopped_in_earnest_stays_stopped(lab: LabUnderTest
 
 
 @containers
-def test_a_keeper_that_was_killed_finds_what_died_meanwhile(lab: LabUnderTest) -> None:
+def test_a_keeper_that_was_killed_is_back_and_keeps_on(lab: LabUnderTest) -> None:
     def keepers() -> list[int]:
         found = lab_processes(lab.lab.state)
         return [one.pid for one in found if "llmlab.engines.compose.keeper" in one.cmdline()]
 
     lab.ok("up")
     wait_until(lambda: bool(keepers()))
+    before = keepers()
     for one in lab_processes(lab.lab.state):
-        if one.pid in keepers():
+        if one.pid in before:
             one.kill()
+    wait_until(lambda: bool(keepers()) and keepers() != before)
+    time.sleep(2)  # it listens
     identifier = container(lab, "llmapi")
     docker("kill", identifier)
     wait_until(lambda: state(identifier) == "running", 30)
+
+
+@containers
+def test_a_revocation_that_a_paused_gateway_cannot_take_is_an_error(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    token = lab.token()
+    old = lab.json("keys", "list")[-1]["kid"]
+    lab.ok("keys", "rotate")
+    gateway = container(lab, "nginx")
+    docker("pause", gateway)
+    refused = lab.run("keys", "revoke", old)
+    docker("unpause", gateway)
+    assert refused.returncode == 3
+    assert "goes on with the ones from before" in refused.stderr
+    lab.ok("keys", "revoke", old)  # asking again puts it right
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{lab.url}/", headers=headers, trust_env=False).status_code == 401
+
+
+@containers
+def test_a_revocation_without_a_docker_engine_is_an_error(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    lab.ok("keys", "rotate")
+    old = lab.json("keys", "list")[-1]["kid"]
+    refused = lab.run("keys", "revoke", old, env={"DOCKER_HOST": "unix:///none.sock"})
+    assert refused.returncode == 3
+    assert "Docker" in refused.stderr
+
+
+@containers
+def test_a_lab_is_found_under_a_link_to_its_folder(lab: LabUnderTest, tmp_path: Path) -> None:
+    lab.ok("keys", "init")
+    link = tmp_path / "link"
+    link.symlink_to(lab.root)
+    images = BuiltImages.read(lab.lab)
+    env = lab.env | {
+        "PWD": str(link), "COMPOSE_PROJECT_NAME": f"by-link-{lab.port}",
+        "LLMLAB_PORT": str(lab.port), "LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": images.nginx,
+    }  # fmt: skip
+    up = subprocess.run(
+        ["docker", "compose", "--project-directory", str(link), "--file",
+         str(link / "docker-compose.yml"), "up", "--detach", "--wait", "llmapi", "nginx"],
+        env=env, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert up.returncode == 0, up.stderr
+    assert lab.json("status")["engine"] == "compose"
+    assert "The lab is down" in lab.run("down").stderr
+
+
+@containers
+def test_no_index_credentials_stand_in_an_images_history(lab: LabUnderTest) -> None:
+    tag = f"history-{lab.port}"
+    env = {"PIP_EXTRA_INDEX_URL": "http://alice:hush-hush@127.0.0.1:9/simple"}
+    done = lab.run("build", "--only", "llmapi", "--extra", "none", "--tag", tag, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    try:
+        assert "hush-hush" not in docker("history", "--no-trunc", f"llmapi:{tag}")
+        assert "hush-hush" not in docker("inspect", f"llmapi:{tag}")
+    finally:
+        docker("image", "rm", f"llmapi:{tag}")
 
 
 @containers

@@ -4,6 +4,7 @@
 #   install/           what is installed: notebook.txt, and wheels to prefer over the index
 FROM python:3.11-slim
 
+# Of an index without credentials; `llmlab build` gives them as secrets, which leave no trace.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
@@ -13,7 +14,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # The last line: no question about news on the first page, and no look for updates.
 RUN --mount=type=bind,target=/context \
     --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=PIP_INDEX_URL --mount=type=secret,id=PIP_EXTRA_INDEX_URL \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do if [ -s /run/secrets/$name ]; then \
+      export $name="$(cat /run/secrets/$name)"; fi; done && \
     pip install --find-links /context/install/wheels -r /context/install/notebook.txt && \
     jupyter labextension disable --level=system "@jupyterlab/apputils-extension:announcements"
 

@@ -7,6 +7,7 @@
 #   settings.json             what the image serves when no other settings are mounted
 FROM python:3.11-slim
 
+# Of an index without credentials; `llmlab build` gives them as secrets, which leave no trace.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
@@ -17,7 +18,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # The optional secret `ca` is a bundle of the certificates that pip has to trust.
 RUN --mount=type=bind,source=install,target=/install \
     --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=PIP_INDEX_URL --mount=type=secret,id=PIP_EXTRA_INDEX_URL \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do if [ -s /run/secrets/$name ]; then \
+      export $name="$(cat /run/secrets/$name)"; fi; done && \
     if [ -s /install/torch.txt ]; then \
       pip install --find-links /install/wheels -r /install/torch.txt; fi && \
     pip install --find-links /install/wheels -r /install/requirements.txt

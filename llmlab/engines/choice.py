@@ -36,7 +36,12 @@ def choose_engine(config: Config, lab: Lab) -> tuple[Engine, str]:
         UsageError: the lab runs already, under another engine than the configured one.
     """
     configured = config.engine
-    running = running_engine(lab)
+    try:
+        running = running_engine(lab)
+    except EnvironmentFailure:
+        if configured != "local":
+            raise
+        running = None  # it ran in containers, and Docker is gone
     if running and configured not in ("auto", running.name):
         raise UsageError(
             f"this lab runs already, under the engine {running.name}",

@@ -51,6 +51,10 @@ class Record:
             return None
         return record
 
+    @staticmethod
+    def forget(lab: Lab) -> None:
+        _file(lab).unlink(missing_ok=True)
+
     def write(self, lab: Lab) -> None:
         write_atomically(_file(lab), json.dumps(asdict(self), indent=1) + "\n")
 

@@ -82,6 +82,21 @@ class Releases:
         self._prune(KEPT)
         return True
 
+    def taken(self) -> bool:
+        """Whether the running gateway is known to have read the current release."""
+        try:
+            return self._taken.read_text(encoding="ascii") == self.active()
+        except OSError:
+            return False
+
+    def mark_taken(self) -> None:
+        """The running gateway has read the current release."""
+        write_atomically(self._taken, self.active())
+
+    @property
+    def _taken(self) -> Path:
+        return self.folder / ".taken"
+
     def keep_only_current(self) -> None:
         """Remove every release but the current one, and the keys that they hold."""
         self._prune(1)

@@ -17,6 +17,7 @@ from llmlab.shell import run
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
+SERVICES = ("llmapi", "nginx", "jupyter")
 ONE_OFF = "com.docker.compose.oneoff"
 VERSION = "org.opencontainers.image.version"
 PATIENCE = 30  # seconds that the engine may take for one answer
@@ -36,6 +37,7 @@ class Container:
     exit_code: int
     oom_killed: bool
     restarts: int
+    restart_policy: str
     pid: int | None
     uptime: float
     started: str
@@ -85,15 +87,33 @@ class DockerEngine:
         return str(self._client.images.get(name).labels.get(VERSION, ""))
 
     def containers(self, root: Path) -> list[Container]:
-        """All containers of the lab in ``root``, whatever project name they were started under."""
-        found = self._client.containers.list(all=True, filters={"label": [f"{FOLDER}={root}"]})
-        ours = [one for one in found if one.labels.get(ONE_OFF, "False") != "True"]
-        return sorted((_read(one.attrs) for one in ours), key=lambda one: one.service)
+        """All containers of the lab in ``root``, whatever project name they were started under.
+
+        Only the lab's own services: a person may run more from the same folder.
+        """
+        found = [
+            self.inspect(one["Id"]) for one in self._listed() if is_of_lab(one["Labels"], root)
+        ]
+        there = [one for one in found if one]  # the others went while we looked
+        return sorted(there, key=lambda one: one.service)
+
+    def _listed(self) -> Any:
+        return self._client.api.containers(all=True, filters={"label": [PROJECT]})
 
     def projects_elsewhere(self, root: Path) -> set[str]:
         """Names of Compose projects of other folders."""
-        found = self._client.containers.list(all=True, filters={"label": [PROJECT]})
-        return {one.labels[PROJECT] for one in found if one.labels.get(FOLDER) != str(root)}
+        labels = [one["Labels"] for one in self._listed()]
+        return {one[PROJECT] for one in labels if not _is_in(one, root)}
+
+    def succeeds(self, container: Container, command: Sequence[str]) -> bool:
+        """Whether a command in a running container ends with exit code 0."""
+        from docker.errors import APIError
+
+        try:
+            done = self._client.containers.get(container.id).exec_run(list(command))
+        except APIError:
+            return False
+        return bool(done.exit_code == 0)
 
     def output_of(self, container: Container, command: Sequence[str]) -> str:
         """What a command in a running container prints; "" if it fails."""
@@ -138,15 +158,26 @@ class DockerEngine:
         except NotFound:
             return None
 
-    def events(self, root: Path) -> Any:
-        """What happens to the lab's containers from now on, one dictionary after the other."""
+    def events(self) -> Any:
+        """What happens to Compose's containers from now on, one dictionary after the other."""
         wanted = {
-            "type": "container", "event": ["die", "stop", "destroy", "oom"],
-            "label": [f"{FOLDER}={root}"],
+            "type": "container", "event": ["die", "stop", "destroy", "oom"], "label": [PROJECT],
         }  # fmt: skip
         # Without a deadline: nothing may happen for days.
         self._client.api.timeout = None
         return self._client.events(decode=True, filters=wanted)
+
+
+def is_of_lab(labels: Mapping[str, str], root: Path) -> bool:
+    """Whether a container with these labels is one of the lab's services."""
+    service = labels.get(SERVICE, "")
+    named = service in SERVICES or service.startswith("llmapi-")
+    return named and labels.get(ONE_OFF, "False") != "True" and _is_in(labels, root)
+
+
+def _is_in(labels: Mapping[str, str], root: Path) -> bool:
+    # Compose labels with the folder as it was called, which may be by a link.
+    return bool(labels.get(FOLDER)) and Path(labels[FOLDER]).resolve() == root
 
 
 def _where() -> dict[str, str]:
@@ -169,7 +200,8 @@ def _read(attrs: Mapping[str, Any]) -> Container:
         image=attrs["Config"]["Image"], labels=labels,
         state=state["Status"], health=state.get("Health", {}).get("Status", ""),
         exit_code=state["ExitCode"], oom_killed=state["OOMKilled"],
-        restarts=attrs["RestartCount"], pid=state["Pid"] or None,
+        restarts=attrs["RestartCount"],
+        restart_policy=attrs["HostConfig"]["RestartPolicy"]["Name"], pid=state["Pid"] or None,
         uptime=_seconds_since(state["StartedAt"]) if running else 0.0,
         started=state["StartedAt"], memory_limit=attrs["HostConfig"]["Memory"],
         published=_published(attrs),

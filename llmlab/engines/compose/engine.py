@@ -15,7 +15,7 @@ from pathlib import Path
 from llmlab import __version__
 from llmlab.auth import KeyStore
 from llmlab.config import Config, load_config
-from llmlab.config.schema import Jupyter
+from llmlab.config.schema import Gateway, Jupyter
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, notebook
@@ -72,6 +72,8 @@ class ComposeEngine:
         try:
             return bool(self.containers())
         except EnvironmentFailure:
+            if self._record():
+                raise  # it was brought up and not down: nobody knows
             return False
 
     # --- up and down -----------------------------------------------------------
@@ -96,9 +98,9 @@ class ComposeEngine:
         try:
             return self._bring_up(plan, compose, before, record, say)
         except BaseException:
-            if record is None:
+            if not before:
                 self._down(volumes=False)  # a half-started lab leaves nothing behind
-            else:
+            elif record is not None:
                 say("that failed; going back to what ran before")
                 with contextlib.suppress(LlmlabError):
                     old = record.plan()
@@ -141,23 +143,31 @@ class ComposeEngine:
         return moved or record != old or after != same
 
     def _move_gateway(self, compose: Compose, moved: bool) -> bool:
-        """Have a gateway that runs already read its new configuration, and wait until it does."""
-        gateway = self._container(GATEWAY)
-        if not moved or gateway is None or gateway.state != "running":
-            return moved
-        before = self._workers(gateway)
-        # Not `kill --signal HUP`: Docker would never restart a container that was sent a signal.
-        reload = ("exec", "-T", GATEWAY, *RELOAD)
-        self._run(compose.command(*reload))
-        deadline = time.monotonic() + GATEWAY_DEADLINE
-        while before & self._workers(gateway):
-            if time.monotonic() > deadline:
-                raise EnvironmentFailure(
-                    "the gateway did not take over the new configuration",
-                    log=last_lines(compose, GATEWAY),
-                )
-            time.sleep(POLL)
-        return True
+        """Have every gateway that runs read its configuration anew, and wait until it does.
+
+        Also where the configuration is the same: whether a gateway has read it before is
+        not known, and a key that was revoked must not go on.
+        """
+        for gateway in self.containers():
+            if gateway.service != GATEWAY or gateway.state in ("exited", "created", "dead"):
+                continue  # what does not run reads it when it starts
+            before = self._workers(gateway)
+            # Not `kill --signal HUP`: Docker never restarts a container that was sent a signal.
+            if gateway.state != "running" or not self.docker.succeeds(gateway, RELOAD):
+                raise self._not_taken(compose, gateway)
+            deadline = time.monotonic() + GATEWAY_DEADLINE
+            while before & self._workers(gateway):
+                if time.monotonic() > deadline:
+                    raise self._not_taken(compose, gateway)
+                time.sleep(POLL)
+        return moved
+
+    def _not_taken(self, compose: Compose, gateway: Container) -> EnvironmentFailure:
+        return EnvironmentFailure(
+            f"the gateway ({gateway.state}) did not take over the new configuration",
+            fix="llmlab down && llmlab up",
+            log=last_lines(compose, GATEWAY),
+        )
 
     def _workers(self, gateway: Container) -> set[str]:
         """Pids of the gateway's workers that take new connections."""
@@ -179,9 +189,12 @@ class ComposeEngine:
 
     def _down(self, *, volumes: bool) -> bool:
         Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
-        was_there = bool(self.containers())
-        self._run(self._compose().command(*_down_arguments(volumes)))
-        return was_there
+        there = self.containers()
+        for project in {one.project for one in there} or {self._project()}:
+            compose = replace(self._compose(), project=project)
+            self._run(compose.command(*_down_arguments(volumes)))
+        Record.forget(self.lab)
+        return bool(there)
 
     def commands(self, plan: Plan) -> list[list[str]]:
         """What ``up`` runs, in order."""
@@ -211,6 +224,7 @@ class ComposeEngine:
             plan = self._running_plan()
             releases = mounts.releases(self.lab)
             conf = releases.conf.read_text(encoding="utf-8")
+            self._refuse_published_demo()
             files = self._gateway_files(plan) | {"nginx.conf": conf}
             compose = self._compose(plan)
             release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
@@ -242,6 +256,13 @@ class ComposeEngine:
         if one is None or one.state != "running" or one.published is None:
             return ""
         return access.url(one.published[1], access.token(self.lab))
+
+    def _refuse_published_demo(self) -> None:
+        """A person may have published the gateway wider than lab.toml says."""
+        for one in self.containers():
+            if one.service == GATEWAY and one.published:
+                seen = Gateway(host=one.published[0].strip("[]"), port=one.published[1])
+                refuse_demo_beyond_loopback(Config(gateway=seen), self.keys.read())
 
     def _running_plan(self) -> Plan:
         """What runs; of a lab started by `docker compose up`, what it was laid out for."""
@@ -316,9 +337,7 @@ class ComposeEngine:
         return notebook.variables(wanted, BuiltImages.read(self.lab).jupyter)
 
     def _gateway_files(self, plan: Plan) -> dict[str, str]:
-        keys = self.keys.read()
-        refuse_demo_beyond_loopback(plan.config, keys)
-        return mounts.gateway_files(self.lab, plan, keys)
+        return mounts.gateway_files(self.lab, plan, self.keys.read())
 
     def _run(self, command: Sequence[str]) -> Result:
         result = run(command, timeout=COMMAND_DEADLINE, cwd=self.lab.root)

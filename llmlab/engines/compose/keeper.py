@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmlab.engines.compose.containers import DockerEngine
+from llmlab.engines.compose.containers import DockerEngine, is_of_lab
 from llmlab.engines.compose.incidents import Incidents
 from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
@@ -28,6 +28,7 @@ from llmlab.lab import Lab
 log = logging.getLogger("llmlab.keeper")
 # Docker tells of a stop in earnest right after the death; a restart policy acts within it.
 GRACE = 1.5  # seconds
+KEPT = ("unless-stopped", "always")  # restart policies
 KILLED = 137  # exit code after SIGKILL
 ONE_DEATH = 5.0  # seconds
 LOOK = 0.5  # seconds
@@ -61,8 +62,11 @@ class Keeper:
             self.start_if_dead(identifier)
 
     def start_if_dead(self, identifier: str) -> None:
+        """Start a container that was killed, if it is one that Docker is to keep running."""
         found = self._docker.inspect(identifier)
-        if found is not None and found.state == "exited":
+        if found is None or found.state != "exited" or found.exit_code != KILLED:
+            return
+        if found.restart_policy in KEPT:
             log.info("%s died (exit code %d); starting it", found.service, found.exit_code)
             self._docker.start(identifier)
 
@@ -92,18 +96,16 @@ def _watch(lab: Lab) -> None:
     docker = DockerEngine()
     keeper = Keeper(docker, Incidents(lab))
     heard: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
-    events = DockerEngine().events(lab.root)
+    events = DockerEngine().events()
 
     def listen() -> None:
         with contextlib.suppress(Exception):  # the connection broke; whatever it says
             for event in events:
-                heard.put(event)
+                if is_of_lab(event["Actor"]["Attributes"], lab.root):
+                    heard.put(event)
         heard.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
-    for one in docker.containers(lab.root):  # killed while nobody watched
-        if one.exit_code == KILLED:
-            keeper.start_if_dead(one.id)
     while True:
         try:
             event = heard.get(timeout=LOOK)

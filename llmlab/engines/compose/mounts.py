@@ -13,6 +13,7 @@ from typing import Any
 
 from llmlab.auth import KeySet
 from llmlab.config import Config
+from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
@@ -67,6 +68,7 @@ def releases(lab: Lab) -> Releases:
 
 
 def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
+    refuse_demo_beyond_loopback(plan.config, keys)
     gateway = plan.config.gateway
     wanted = GatewayPlan(
         listen="80",
@@ -79,7 +81,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         resolver=RESOLVER,
-        demo_kid=keys.demo_kid if gateway.loopback else "",
+        demo_kid=keys.demo_kid,
         edition=gateway.edition,
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
     )
@@ -177,7 +179,7 @@ def _mounted_part(folder: Path) -> tuple[Path, Path]:
     The files of a hub snapshot are links to ../../blobs, so its whole repository is mounted.
     """
     folder = folder.resolve()
-    if folder.parent.name == "snapshots":
+    if folder.parent.name == "snapshots" and (folder.parents[1] / "blobs").is_dir():
         return folder.parent.parent, Path("snapshots", folder.name)
     return folder, Path()
 

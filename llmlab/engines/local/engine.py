@@ -111,7 +111,11 @@ class LocalEngine:
         say(("applying to " if before else "starting ") + ", ".join(sorted(names)))
         self.supervisor.apply([*wanted, *old])
         self._wait_for_deployments(plan, say)
-        moved = self._move_gateway(release)
+        moved = False
+        if before is None:
+            self.releases.mark_taken()  # it starts with it
+        else:
+            moved = self._move_gateway(release)
         self._wait_for_gateway(plan, say)
         if old or spares:
             self.supervisor.apply([*wanted, *spares])
@@ -130,7 +134,8 @@ class LocalEngine:
 
     def _move_gateway(self, release: str) -> bool:
         """Make a staged release the one that runs. A gateway that runs it already is left alone."""
-        if not self.releases.activate(release):
+        moved = self.releases.activate(release)
+        if not moved and self.releases.taken():
             return False
         before = nginx_workers(self.supervisor.state(GATEWAY).pid)
         self.supervisor.signal(GATEWAY, "HUP")
@@ -142,7 +147,8 @@ class LocalEngine:
                     log=why(self.supervisor, GATEWAY),
                 )
             time.sleep(POLL / 4)
-        return True
+        self.releases.mark_taken()
+        return moved
 
     def _record(self) -> Record | None:
         """What this engine started last."""
