@@ -43,7 +43,7 @@ class Containers:
         return access.url(self.port, access.token(self.lab.lab))
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        env = self.lab.env | variables(Jupyter(port=self.port, image=f"llmlab-jupyter:{TAG}"))
+        env = self.lab.env | variables(Jupyter(port=self.port), f"llmlab-jupyter:{TAG}")
         env |= {
             "LLMLAB_PORT": str(self.lab.port), "LLMAPI_IMAGE": f"llmapi:{TAG}",
             "NGINX_IMAGE": f"llmlab-nginx:{TAG}",
@@ -113,7 +113,7 @@ def test_it_is_published_on_loopback_only(up: Containers) -> None:
     told = up.compose("ps", "--format", "json", "jupyter").stdout
     published = [
         (port["URL"], port["PublishedPort"], port["TargetPort"])
-        for port in json.loads(told)["Publishers"]
+        for port in json.loads(told)["Publishers"] or ()
     ]
     assert published == [("127.0.0.1", up.port, 8888)]
 

@@ -386,7 +386,7 @@ def test_compose_takes_the_image_of_nginx_plus_unless_told_another(lab: LabUnder
         service = json.loads(done.stdout)["services"]["nginx"]
         assert service["image"] == image
         assert service["read_only"]
-        assert service["user"] == "nginx"
+        assert service["user"] == "10101:10101"
         assert len(service["tmpfs"]) == 2
 
 
