@@ -50,8 +50,7 @@ def _settings(name: str, config: Config, lab_root: Path, say: Say) -> Settings:
     found = models.availability(name, model, lab_root)
     folder = found.folder
     if not found.ready:
-        if not model.source.startswith("hub:"):
-            raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
-        say(f"looking for {name} on the model hub")
+        if model.repository:
+            say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say)
     return Settings(deployment=name, name=name, model=model, folder=folder, service=config.service)

@@ -1,0 +1,173 @@
+"""The runtime ctranslate2 against transformers' generate(), token for token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.models.convert import convert
+from llmlab.models.identity import content_id
+from llmlab.runtimes import Generation
+from llmlab.runtimes.base import Encoded
+from llmlab.runtimes.ct2 import CTranslate2
+from llmlab.runtimes.decoding import Decoding
+from llmlab.runtimes.seq2seq import Seq2Seq
+from tests.tiny import make_small_t5, make_tiny_bart
+
+# As in the reference lab, and what each of its parts does alone.
+GREEDY = Decoding(max_length=40, min_length=5)
+BEAMS = Decoding(num_beams=4, early_stopping=True, length_penalty=2.0, max_length=40)
+LAB = replace(BEAMS, no_repeat_ngram_size=3, min_length=5)
+FREE = {
+    "greedy": GREEDY,
+    "greedy, 3-grams once": replace(GREEDY, no_repeat_ngram_size=3),
+    "greedy, at least 30": replace(GREEDY, min_length=30),
+    "greedy, repetitions penalized": replace(GREEDY, repetition_penalty=1.3),
+    "beams": BEAMS,
+    "beams, no length penalty": replace(BEAMS, length_penalty=0.0),
+    "beams, short": replace(BEAMS, max_length=8),
+}
+CONSTRAINED = {
+    "beams, 3-grams once": replace(BEAMS, no_repeat_ngram_size=3),
+    "beams, at least 30": replace(BEAMS, min_length=30),
+    "beams, as in the lab": LAB,
+    "beams, length penalty 1": replace(LAB, length_penalty=1.0),
+    "beams, at most 12": replace(LAB, max_length=12),
+    "beams, exactly 20": replace(LAB, max_length=20, min_length=20),
+}
+
+
+class Pair:
+    """One model in both engines."""
+
+    def __init__(self, source: Path, converted: Path, compute_type: str) -> None:
+        from transformers import AutoModelForSeq2SeqLM
+
+        self.source, self.converted = source, converted
+        limits = {"max_length": 40, "min_length": 5}
+        self.ours = CTranslate2(converted, **limits, compute_type=compute_type, replicas=2)
+        self.tokenizing = Seq2Seq(source, **limits)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(source).eval()
+
+    def encoded(self, text: str, decoding: Decoding) -> Encoded:
+        return replace(self.ours.encode(text, Generation()), key=decoding)
+
+    def generate(self, text: str, decoding: Decoding, **more: Any) -> list[int]:
+        """What transformers writes, without the start token."""
+        import torch
+
+        ids = self.tokenizing.encode(text, Generation()).content
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=torch.tensor([ids]), do_sample=False, **asdict(decoding), **more
+            )
+        return output[0, 1:].tolist()
+
+    def written(self, text: str, decoding: Decoding) -> list[int]:
+        return self.ours.written([self.encoded(text, decoding)])[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMLAB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def pair() -> Callable[..., Pair]:
+    made: dict[tuple[Path, str], Pair] = {}
+
+    def make(source: Path, compute_type: str = "float32") -> Pair:
+        if (source, compute_type) not in made:
+            source_id = content_id(source)
+            folder = convert("it", source, source_id, compute_type, lambda _: None)
+            made[source, compute_type] = Pair(source, folder, compute_type)
+        return made[source, compute_type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
+    return make_small_t5(tmp_path_factory.mktemp("small-t5"), article)
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
+    return make_tiny_bart(tmp_path_factory.mktemp("tiny-bart"), article)
+
+
+@pytest.fixture(scope="session")
+def texts(article: str) -> list[str]:
+    """Texts of 40 to 500 characters: some shorter than the tiny model's window, some longer."""
+    return [article[300 * n : 300 * n + 40 + 90 * n] for n in range(6)]
+
+
+@pytest.fixture(params=["tiny_t5", "small_t5"])
+def both(request: pytest.FixtureRequest, pair: Callable[..., Pair]) -> Pair:
+    return pair(request.getfixturevalue(request.param))
+
+
+# --- float32: the same tokens ------------------------------------------------
+
+
+@pytest.mark.parametrize("decoding", FREE.values(), ids=FREE)
+def test_it_writes_what_generate_writes(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str], decoding: Decoding
+) -> None:
+    for text in texts:
+        expected = pair(tiny_t5).generate(text, decoding)
+        assert pair(tiny_t5).written(text, decoding) == expected
+
+
+@pytest.mark.parametrize("decoding", CONSTRAINED.values(), ids=CONSTRAINED)
+def test_beams_that_are_forbidden_something_are_those_of_generate_with_normalized_scores(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str], decoding: Decoding
+) -> None:
+    for text in texts:
+        expected = pair(tiny_t5).generate(text, decoding, renormalize_logits=True)
+        assert pair(tiny_t5).written(text, decoding) == expected
+
+
+@pytest.mark.parametrize("name", ["greedy, 3-grams once", "beams", "beams, as in the lab"])
+def test_so_does_a_model_in_the_shape_of_t5_small(
+    small_t5: Path, pair: Callable[..., Pair], texts: list[str], name: str
+) -> None:
+    decoding = (FREE | CONSTRAINED)[name]
+    how = {"renormalize_logits": True} if name in CONSTRAINED else {}
+    for text in texts:
+        assert pair(small_t5).written(text, decoding) == pair(small_t5).generate(
+            text, decoding, **how
+        )
+
+
+def test_what_is_written_depends_on_the_text_and_ends_by_itself(
+    small_t5: Path, pair: Callable[..., Pair], texts: list[str]
+) -> None:
+    """Else the tests above would compare little."""
+    written = [pair(small_t5).written(text, LAB) for text in texts]
+    assert len({tuple(ids) for ids in written}) == len(texts)
+    assert len({len(ids) for ids in written}) > 2
+    assert sum(len(set(ids)) for ids in written) > 0.5 * sum(map(len, written))
+
+
+def test_the_tokens_read_are_those_of_transformers(both: Pair, article: str) -> None:
+    for text in (article, article[:100], "漢字 and 🙂", " \n x", "</s> <unk><pad>", "<extra_id_0>"):
+        ours = both.ours.encode(text, Generation())
+        theirs = both.tokenizing.encode(text, Generation())
+        assert (ours.content, ours.tokens, ours.whole, ours.window) == (
+            theirs.content, theirs.tokens, theirs.whole, theirs.window,
+        )  # fmt: skip
+
+
+def test_summaries_read_as_those_of_transformers(both: Pair, texts: list[str]) -> None:
+    for text in texts:
+        generation = Generation(max_length=30, min_length=20)
+        ours, theirs = (one.encode(text, generation) for one in (both.ours, both.tokenizing))
+        ours, theirs = (replace(one, key=GREEDY) for one in (ours, theirs))
+        assert both.ours.generate([ours]) == both.tokenizing.generate([theirs])
