@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import json
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 
 from llmlab.models.convert import convert
 from llmlab.models.identity import content_id
-from llmlab.runtimes import Generation
+from llmlab.runtimes import Generation, Strategy, TextTooLong
 from llmlab.runtimes.base import Encoded
 from llmlab.runtimes.ct2 import CTranslate2
 from llmlab.runtimes.decoding import Decoding
@@ -274,7 +277,9 @@ def test_int8_stays_close_to_float32_and_by_how_much_is_reported(
         ours = rounded.written(text, GREEDY)
         same += ours == written
         steps += len(written)
-        prefix += len(os.path.commonprefix([ours, written]))
+        prefix += len(
+            list(takewhile(lambda two: two[0] == two[1], zip(ours, written, strict=False)))
+        )
     mean = sum(differences) / len(differences)
     said = (
         f"mean difference of log P(token): {mean:.3f}; same greedy summaries: {same} of "
@@ -283,3 +288,112 @@ def test_int8_stays_close_to_float32_and_by_how_much_is_reported(
     record_property("int8", said)
     print(said)
     assert mean < 1.0
+
+
+# --- batches, threads, limits ----------------------------------------------------
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, LAB], ids=["greedy", "beams"])
+def test_a_batch_is_written_as_each_of_its_texts_alone(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str], decoding: Decoding
+) -> None:
+    one = pair(tiny_t5)
+    batch = [one.encoded(text, decoding) for text in texts]
+    assert one.ours.written(batch) == [one.written(text, decoding) for text in texts]
+
+
+def test_many_threads_get_what_one_gets(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str]
+) -> None:
+    runtime = pair(tiny_t5).ours
+    assert runtime.parallel == 2
+    expected = [runtime.summarize(text, Generation()) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert list(pool.map(lambda text: runtime.summarize(text, Generation()), texts)) == (
+                expected
+            )
+
+
+def test_greedy_search_stops_for_those_that_nobody_waits_for(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str]
+) -> None:
+    one = pair(tiny_t5)
+    batch = [one.encoded(text, GREEDY) for text in texts[:3]]
+    asked = [0, 0, 0]
+
+    def abandoned(place: int) -> bool:
+        asked[place] += 1
+        return place == 1 and asked[place] > 4  # once before the start, then after each token
+
+    written = one.ours.written(batch, abandoned)
+    assert len(written[1]) == 4
+    assert [written[0], written[2]] == [one.written(texts[n], GREEDY) for n in (0, 2)]
+
+
+def test_beam_search_leaves_out_whom_nobody_waits_for_at_its_start(
+    tiny_t5: Path, pair: Callable[..., Pair], texts: list[str]
+) -> None:
+    one = pair(tiny_t5)
+    batch = [one.encoded(text, LAB) for text in texts[:3]]
+    written = one.ours.written(batch, lambda place: place == 1)
+    assert written == [one.written(texts[0], LAB), [], one.written(texts[2], LAB)]
+    assert one.ours.generate(batch, lambda _: True)[0].text == ""
+
+
+def test_what_is_encoded_says_its_cost_its_key_and_what_was_cut(
+    tiny_t5: Path, pair: Callable[..., Pair], article: str
+) -> None:
+    runtime = pair(tiny_t5).ours
+    cut = runtime.encode(article, Generation())
+    assert (cut.tokens, cut.window, cut.truncated) == (64, 64, True)
+    assert cut.content[-1] == 1, "the end token is there also where the text was cut"
+    assert cut.key == runtime.encode("A lamp.", Generation()).key
+    assert cut.key != runtime.encode("A lamp.", Generation(min_length=1)).key
+
+
+def test_the_full_strategy_reads_all_of_a_long_text_up_to_a_limit(
+    tiny_t5: Path, pair: Callable[..., Pair], article: str
+) -> None:
+    one, whole = pair(tiny_t5), Generation(strategy=Strategy.FULL)
+    summary = one.ours.summarize(article[:2000], whole)
+    assert summary == one.ours.summarize(article[:2000], whole)
+    assert (summary.truncated, summary.input_tokens > 64) == (False, True)
+    with pytest.raises(TextTooLong, match="at most 4096"):
+        one.ours.encode(article * 10, whole)
+
+
+def test_a_model_with_a_table_of_positions_reads_no_more_than_that(
+    tiny_bart: Path, pair: Callable[..., Pair], article: str
+) -> None:
+    one, whole = pair(tiny_bart), Generation(strategy=Strategy.FULL)
+    for runtime in (one.ours, one.tokenizing):
+        with pytest.raises(TextTooLong, match="at most 64"):
+            runtime.encode(article[:2000], whole)
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_the_shortest_lengths_that_can_be_asked_for_are_kept(
+    tiny_t5: Path, pair: Callable[..., Pair], longest: int
+) -> None:
+    one = pair(tiny_t5)
+    limits = Generation(max_length=longest, min_length=longest)
+    ours = one.ours.encode("A lamp at sea.", limits)
+    assert ours.key == one.tokenizing.encode("A lamp at sea.", limits).key
+    assert len(one.ours.written([ours])[0]) == max(longest, 2) - 1
+
+
+def test_spaces_before_punctuation_go_where_the_tokenizer_asks_for_that(
+    tiny_t5: Path, tmp_path: Path, pair: Callable[..., Pair]
+) -> None:
+    source = tmp_path / "spaced"
+    shutil.copytree(tiny_t5, source)
+    file = source / "tokenizer_config.json"
+    wish = {"clean_up_tokenization_spaces": True}
+    file.write_text(json.dumps(json.loads(file.read_text()) | wish))
+    one = pair(source)
+    ids = one.ours._tokenizer.encode("It is lit , they say . Is n't it ?").ids
+    theirs = one.tokenizing._tokenizer.decode(ids, skip_special_tokens=True)
+    assert one.ours._text(ids) == theirs.strip()
+    assert " ," not in one.ours._text(ids)
+    assert " ," in pair(tiny_t5).ours._text(ids)

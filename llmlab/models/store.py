@@ -99,7 +99,7 @@ def is_intact(folder: Path) -> bool:
 
 def _damaged(folder: Path, name: str) -> ModelUnavailable:
     return ModelUnavailable(
-        f"{name} is not as it was converted, in {folder}",
+        f"{name} is not as it was converted, in {folder}; `models pull` makes it anew",
         fix="llmlab models pull NAME converts the model again",
     )
 

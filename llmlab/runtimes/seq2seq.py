@@ -51,6 +51,8 @@ class Seq2Seq(Runtime):
         ).eval()
         task = summarization_params(folder)
         lab = {"max_length": max_length, "min_length": min_length}
+        ends = self._model.generation_config.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends])
         self._prefix: str = task.get("prefix", "")
         self._decoding = Decoding.of(self._model.generation_config.to_dict(), task, lab)
         self._window = window(self._tokenizer, self._model.config)
@@ -91,7 +93,7 @@ class Seq2Seq(Runtime):
                 do_sample=False,
                 **asdict(decoding),
             ).tolist()
-        return [_without_padding(row, self._tokenizer.pad_token_id) for row in rows]
+        return [_up_to_the_end(row, self._ends) for row in rows]
 
     def _ids(self, text: str, **truncation: Any) -> list[int]:
         with self._tokenizing:
@@ -111,12 +113,13 @@ class Seq2Seq(Runtime):
         return {"input_ids": ids, "attention_mask": mask}
 
 
-def _without_padding(ids: list[int], pad: int) -> list[int]:
-    """Cut what fills a row up to the longest. A start token is kept, also where it is ``pad``."""
-    end = len(ids)
-    while end > 1 and ids[end - 1] == pad:
-        end -= 1
-    return ids[:end]
+def _up_to_the_end(ids: list[int], ends: set[int]) -> list[int]:
+    """Cut what fills a row up to the longest. The first token is the start token, which for
+    BART is the end token too."""
+    for place, token in enumerate(ids[1:], 1):
+        if token in ends:
+            return ids[: place + 1]
+    return ids
 
 
 class _Abandoned:
