@@ -43,7 +43,7 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
 
 @app.command()
 def pull(context: typer.Context, name: Name) -> None:
-    """Download a model, or what is missing of it, and verify every file."""
+    """Download a model, or what is missing of it, verify every file, and convert it."""
     from llmlab.models import pull as pull_model
     from llmlab.models.sources import checked_name
 
@@ -71,7 +71,7 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
         return
     console = out()
     for key, value in facts.items():
-        console.print(f"[bold]{key:<12}[/]", end="")
+        console.print(f"[bold]{key:<16}[/]", end="")
         if isinstance(value, list):
             console.print()
             for file in value:

@@ -18,7 +18,9 @@ PREFIX = "LLMLAB_"
 # Short names for what is set most often, beside LLMLAB_<PATH>.
 ALIASES = {"LLMLAB_PORT": "gateway.port"}
 # Variables of this prefix that are not part of the lab's configuration.
-OTHER_VARIABLES = {"LLMLAB_LAB", "LLMLAB_URL", "LLMLAB_TOKEN", "LLMLAB_TOKEN_FILE"}
+OTHER_VARIABLES = {
+    "LLMLAB_LAB", "LLMLAB_HOME", "LLMLAB_URL", "LLMLAB_TOKEN", "LLMLAB_TOKEN_FILE",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

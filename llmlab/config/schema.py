@@ -95,6 +95,8 @@ class Gateway(Section):
 
 
 class Service(Section):
+    """``replicas`` batches run at once, each on ``threads`` cores; 0 replicas fill the cores."""
+
     max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
@@ -107,12 +109,17 @@ class Service(Section):
         if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
             raise ValueError('should look like "512m" or "2g"')
         return value
+    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Model(Section):
-    runtime: Literal["transformers", "extractive"]
+    """``compute_type`` is what the runtime ctranslate2 computes in."""
+
+    runtime: Literal["ctranslate2", "transformers", "extractive"]
     source: str
     revision: str = ""
+    compute_type: Literal["int8", "float32"] = "int8"
     license: str = ""
     max_length: Annotated[int, Field(ge=1, le=4096)] = 100
     min_length: Annotated[int, Field(ge=0, le=4096)] = 5
@@ -136,6 +143,12 @@ class Model(Section):
             raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
         return self
 
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME on the hub; "" for a model from elsewhere."""
+        kind, _, where = self.source.partition(":")
+        return where if kind == "hub" else ""
+
 
 class Jupyter(Section):
     port: Port = 8888
@@ -143,7 +156,7 @@ class Jupyter(Section):
 
 
 FALCONSAI = Model(
-    runtime="transformers",
+    runtime="ctranslate2",
     source="hub:Falconsai/text_summarization",
     revision="6e505f907968c4a9360773ff57885cdc6dca4bfd",
     license="apache-2.0",

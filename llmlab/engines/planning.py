@@ -22,12 +22,12 @@ def make_plan(
     fetch: bool = True,
     runs_here: bool = True,
 ) -> Plan:
-    """Decide what runs, fetching models that are not on disk.
+    """Decide what runs, fetching and converting models that are not on disk.
 
     Args:
         only: models to deploy instead of the configured ones; the stable one is
             the configured one if it is among them, else the first.
-        fetch: whether a model may be downloaded.
+        fetch: whether a model may be downloaded and converted.
         runs_here: this installation serves the models, rather than a container's.
 
     Raises:
@@ -44,9 +44,10 @@ def make_plan(
         found = models.availability(name, model, lab_root, runs_here=runs_here)
         folder = found.folder
         if not found.ready:
-            if not fetch or not model.source.startswith("hub:"):
+            if not fetch:
                 raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
-            say(f"looking for {name} on the model hub")
+            if model.repository:
+                say(f"looking for {name} on the model hub")
             folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
         return Settings(
             deployment=name, name=name, model=model, folder=folder, service=config.service

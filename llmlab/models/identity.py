@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 # What a runtime reads. A model card or a sample picture is not part of a model.
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
+# A folder with this file is a converted model, and its weights are in WEIGHTS. That name is no
+# pattern above: elsewhere such a file may be a pickle.
+MANIFEST, WEIGHTS = "llmlab-manifest.json", "model.bin"
 _CHUNK = 1 << 20
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a snapshot that make up the model, sorted by name."""
-    found = {file for pattern in MODEL_FILES for file in folder.glob(pattern)}
+    """The files of a folder that make up the model, sorted by name."""
+    converted = (WEIGHTS,) if (folder / MANIFEST).is_file() else ()
+    found = {file for pattern in (*MODEL_FILES, *converted) for file in folder.glob(pattern)}
     return sorted((file for file in found if file.is_file()), key=lambda file: file.name)
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """{name: sha256, 64 hex digits} in the order of the files."""
+    return {file.name: _digest(file, hashlib.sha256()) for file in files}
 
 
 def content_id(folder: Path) -> str:
     """``sha256:<64 hex digits>`` over the names and contents of the model's files."""
-    manifest = hashlib.sha256()
-    for file in model_files(folder):
-        manifest.update(f"{file.name} {_digest(file, hashlib.sha256())}\n".encode())
-    return f"sha256:{manifest.hexdigest()}"
+    return id_of(digests(model_files(folder)))
+
+
+def id_of(files: Mapping[str, str]) -> str:
+    """The content id of a model that has these ``digests``, sorted by name."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def short_id(model_id: str) -> str:

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from llmlab.config import Model
 from llmlab.models.identity import content_id, model_files
 from llmlab.models.sources import availability
+from llmlab.models.store import Manifest, is_converted
 
 
 def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:
     """Facts for people and programs; ``id`` and ``files`` only where the model is on disk."""
     found = availability(name, model, lab_root)
     facts: dict[str, Any] = {"name": name, **model.model_dump(), "ready": found.ready}
+    if model.runtime != "ctranslate2":
+        del facts["compute_type"]  # of no effect
     if not found.ready:
         return facts | {"reason": found.reason, "fix": found.fix}
     if found.folder is None:
         from llmlab.runtimes.extractive import identity
 
         return facts | {"id": identity()}
-    from llmlab.runtimes.seq2seq import summarization_params
-
+    files = model_files(found.folder)
     return facts | {
         "id": content_id(found.folder),
         "folder": str(found.folder),
-        "decoding": summarization_params(found.folder),
-        "files": [
-            {"name": file.name, "bytes": file.stat().st_size} for file in model_files(found.folder)
-        ],
+        **(_converted if is_converted(found.folder) else _published)(found.folder),
+        "files": [{"name": file.name, "bytes": file.stat().st_size} for file in files],
+    }
+
+
+def _published(folder: Path) -> dict[str, Any]:
+    from llmlab.runtimes.decoding import summarization_params
+
+    return {"decoding": summarization_params(folder)}
+
+
+def _converted(folder: Path) -> dict[str, Any]:
+    from llmlab.runtimes.recipe import Recipe
+
+    recipe, manifest = Recipe.read(folder), Manifest.read(folder)
+    size = sum((folder / name).stat().st_size for name in manifest.files)
+    return {
+        "decoding": {"prefix": recipe.prefix, **asdict(recipe.decoding)},
+        "converted_from": manifest.source,
+        "converted_bytes": size,
     }

@@ -1,32 +1,27 @@
 """Where a model comes from: embedded in llmlab, a local folder, or a model hub.
 
-Hub models live in the hub library's own cache (HF_HOME), so a model that is
-already on this machine is not downloaded again. HF_ENDPOINT and HF_HUB_OFFLINE
-mean what they mean there.
+For the runtime ``ctranslate2`` it is then converted, once, and kept in the store.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmlab.config import Model
 from llmlab.errors import ModelUnavailable, UsageError
-from llmlab.models.download import fetch_large_files
-from llmlab.models.identity import MODEL_FILES, damaged_files
-from llmlab.network import is_loopback
+from llmlab.models import hub, store
+from llmlab.models.convert import convert
+from llmlab.models.identity import content_id
 
-REACH_DEADLINE = 10.0  # seconds
-# The hub's patterns match across folders: a copy of the weights in another format would come too.
-TOP_LEVEL: Any = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": ["*/*"]}
-PACKAGES = ("torch", "transformers")
+PACKAGES = ("torch", "transformers")  # to run a model as it is published, and to convert it
+SERVING_PACKAGES = ("ctranslate2", "tokenizers")  # to run a converted model
 HUB_PACKAGES = ("huggingface_hub",)  # to find and fetch what a container serves
-MODELS_EXTRA = "pip install 'llmlab[models]'"
+MODELS_EXTRA, SERVE_EXTRA = "pip install 'llmlab[models]'", "pip install 'llmlab[serve]'"
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,23 +45,13 @@ def availability(
     Args:
         runs_here: this installation serves the model, rather than a container's.
     """
-    kind, _, where = model.source.partition(":")
-    if kind == "embedded":
+    if model.source.startswith("embedded:"):
         return Availability(True)
+    if model.runtime == "ctranslate2":
+        return _converted(name, model, lab_root, runs_here)
     if missing := _missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
-        reason = f"the packages {', '.join(missing)} are not installed"
-        return Availability(False, reason=reason, fix=MODELS_EXTRA)
-    if kind == "path":
-        folder = (lab_root / where).expanduser()
-        problem = incomplete(folder)
-        return Availability(not problem, folder if not problem else None, problem,
-                            f"correct models.{name}.source" if problem else "")  # fmt: skip
-    cached = _cached(where, model.revision)
-    if cached is None or incomplete(cached):
-        return Availability(
-            False, reason=f"{where} is not on disk", fix=f"llmlab models pull {name}"
-        )
-    return Availability(True, cached)
+        return Availability(False, reason=_not_installed(missing), fix=MODELS_EXTRA)
+    return _published(name, model, lab_root)
 
 
 def pull(
@@ -74,156 +59,119 @@ def pull(
     model: Model,
     lab_root: Path,
     *,
-    say: Callable[[str], None],
+    say: Say,
     runs_here: bool = True,
 ) -> Path | None:
-    """Make a model available: download what is missing, then verify every file.
+    """Make a model available: download what is missing, verify every file, and convert it
+    where its runtime needs that.
 
-    An interrupted download is taken up where it stopped.
+    An interrupted download is taken up where it stopped. A converted model that is intact
+    needs no source any more.
 
     Returns:
         The folder with the model's files; None for an embedded model.
 
     Raises:
-        ModelUnavailable: not reachable within 10 s, refused, incomplete, or damaged.
+        ModelUnavailable: not reachable within 10 s, refused, incomplete, damaged, or not to be
+            run by its runtime.
+        EnvironmentFailure: the conversion failed.
     """
-    kind, _, where = model.source.partition(":")
-    if kind == "hub":
-        if missing := _missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
-            raise ModelUnavailable(
-                f"{name} needs the packages {', '.join(missing)}", fix=MODELS_EXTRA
-            )
-        folder = _download(name, where, model.revision, say)
-        _verify(name, folder)
-        return folder
-    found = availability(name, model, lab_root, runs_here=runs_here)
-    if not found.ready:
+    if model.source.startswith("embedded:"):
+        return None
+    if model.runtime == "ctranslate2":
+        return _pull_converted(name, model, lab_root, say, runs_here)
+    _need(name, PACKAGES if runs_here else HUB_PACKAGES)
+    return _pull_published(name, model, lab_root, say)
+
+
+def _pull_published(name: str, model: Model, lab_root: Path, say: Say) -> Path:
+    if model.repository:
+        return hub.download(name, model.repository, model.revision, say)
+    found = _published(name, model, lab_root)
+    if found.folder is None:
         raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
     return found.folder
 
 
-def incomplete(folder: Path) -> str:
-    """What a folder lacks to be a model laid out like a hub snapshot; "" if nothing."""
-    if not folder.is_dir():
-        return f"there is no folder {folder}"
-    if not (folder / "config.json").is_file():
-        return f"{folder} has no config.json"
-    if not any(file.is_file() for file in folder.glob("*.safetensors")):
-        return f"{folder} has no *.safetensors (other weight formats can run code and are refused)"
-    if not any((folder / tokenizer).is_file() for tokenizer in ("tokenizer.json", "spiece.model")):
-        return f"{folder} has no tokenizer.json"
-    return ""
+def _pull_converted(name: str, model: Model, lab_root: Path, say: Say, runs_here: bool) -> Path:
+    found = _converted(name, model, lab_root, runs_here)
+    if found.folder and store.is_intact(found.folder):
+        return found.folder
+    _need(name, (*SERVING_PACKAGES, *PACKAGES))
+    try:
+        folder = _pull_published(name, model, lab_root, say)
+    except ModelUnavailable:
+        # Without a way to the hub, what is whole on disk is as good.
+        there = hub.intact(model.repository, model.revision) if model.repository else None
+        if there is None:
+            raise
+        folder = there
+    source_id = content_id(folder)
+    converted = convert(name, folder, source_id, model.compute_type, say)
+    if model.repository:
+        store.remember(model.repository, model.revision, source_id)
+    return converted
+
+
+def _published(name: str, model: Model, lab_root: Path) -> Availability:
+    """The model as its author published it."""
+    if not model.repository:
+        folder = _folder(model, lab_root)
+        if problem := hub.incomplete(folder):
+            return Availability(False, reason=problem, fix=f"correct models.{name}.source")
+        return Availability(True, folder)
+    cached = hub.cached(model.repository, model.revision)
+    if cached is None or hub.incomplete(cached):
+        reason = f"{model.repository} is not on disk"
+        return Availability(False, reason=reason, fix=f"llmlab models pull {name}")
+    return Availability(True, cached)
+
+
+def _converted(name: str, model: Model, lab_root: Path, runs_here: bool) -> Availability:
+    """The model as its runtime reads it; neither its source nor torch need to be there."""
+    if runs_here and (missing := _missing_packages(SERVING_PACKAGES)):
+        return Availability(False, reason=_not_installed(missing), fix=SERVE_EXTRA)
+    folder = _place(model, lab_root)
+    if folder and store.is_converted(folder):
+        if (found := store.Manifest.read(folder).compute_type) == model.compute_type:
+            return Availability(True, folder)
+        reason = f"{folder} was converted to {found}, not to {model.compute_type}"
+        return Availability(False, reason=reason, fix=f"correct models.{name}.compute_type")
+    if missing := _missing_packages(PACKAGES):
+        reason = f"it is not converted to {model.compute_type} yet, and {_not_installed(missing)}"
+        return Availability(False, reason=reason, fix=MODELS_EXTRA)
+    published = _published(name, model, lab_root)
+    reason = f"it is not converted to {model.compute_type} yet"
+    fix = f"llmlab models pull {name}"
+    return Availability(False, reason=reason, fix=fix) if published.ready else published
+
+
+def _place(model: Model, lab_root: Path) -> Path | None:
+    """Where the converted model is or would be; None while its source is unknown."""
+    if model.repository:
+        source_id = store.remembered(model.repository, model.revision)
+        return store.place(source_id, model.compute_type) if source_id else None
+    folder = _folder(model, lab_root)
+    if store.is_converted(folder) or hub.incomplete(folder):
+        return folder
+    return store.place(content_id(folder), model.compute_type)
+
+
+def _folder(model: Model, lab_root: Path) -> Path:
+    return (lab_root / model.source.removeprefix("path:")).expanduser()
+
+
+def _need(name: str, packages: tuple[str, ...]) -> None:
+    if missing := _missing_packages(packages):
+        raise ModelUnavailable(f"{name} needs the packages {', '.join(missing)}", fix=MODELS_EXTRA)
+
+
+def _not_installed(packages: list[str]) -> str:
+    return f"the packages {', '.join(packages)} are not installed"
 
 
 def _missing_packages(needed: tuple[str, ...]) -> list[str]:
     return [name for name in needed if importlib.util.find_spec(name) is None]
-
-
-def _cached(repository: str, revision: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        found = snapshot_download(repository, revision=revision, local_files_only=True, **TOP_LEVEL)
-    except LocalEntryNotFoundError:
-        return None
-    return Path(found)
-
-
-def _download(name: str, repository: str, revision: str, say: Callable[[str], None]) -> Path:
-    from huggingface_hub import constants, snapshot_download
-
-    if constants.HF_HUB_OFFLINE:
-        cached = _cached(repository, revision)
-        if cached is not None and not incomplete(cached):
-            return cached
-        raise ModelUnavailable(
-            f"{repository} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
-            fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
-        )
-    _reach(name, repository, revision)
-    say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
-    token = _hub_token()
-    try:
-        fetch_large_files(repository, revision, patterns=MODEL_FILES, token=token)
-        found = Path(snapshot_download(repository, revision=revision, token=token, **TOP_LEVEL))
-    except Exception as error:
-        raise ModelUnavailable(
-            f"the download of {repository} broke off: {_one_line(error)}",
-            fix=f"llmlab models pull {name} takes it up where it stopped",
-        ) from error
-    if problem := incomplete(found):
-        raise ModelUnavailable(f"{repository} is not complete: {problem}")
-    return found
-
-
-def _reach(name: str, repository: str, revision: str) -> None:
-    """Ask the hub for the revision, with one deadline over look-up, connect and answer."""
-    from huggingface_hub import HfApi, constants
-
-    outcome: list[Any] = []
-
-    def ask() -> None:
-        try:
-            HfApi(token=_hub_token()).model_info(
-                repository, revision=revision, timeout=REACH_DEADLINE
-            )
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(REACH_DEADLINE)
-    problem = outcome[0] if outcome else TimeoutError(f"no answer within {REACH_DEADLINE:.0f} s")
-    if problem is None:
-        return
-    why, fix = _explained(problem, name)
-    raise ModelUnavailable(
-        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}", fix=fix
-    )
-
-
-def _explained(problem: Exception, name: str) -> tuple[str, str]:
-    """What a hub's refusal means, and the way on."""
-    from huggingface_hub import errors
-
-    status = getattr(getattr(problem, "response", None), "status_code", None)
-    sign_in = f"HF_TOKEN=... llmlab models pull {name}, with a token of an account that has access"
-    match problem:
-        case errors.GatedRepoError():
-            return "the repository is gated: its owner has to let you in", sign_in
-        case errors.RepositoryNotFoundError() if status == 401:
-            return "there is no such repository, or it is private", sign_in
-        case errors.RepositoryNotFoundError():
-            return "there is no such repository", f"correct models.{name}.source"
-        case errors.RevisionNotFoundError():
-            return "it has no such revision", f"correct models.{name}.revision"
-    return _one_line(problem), (
-        f"llmlab models pull {name}, when the network allows it; "
-        'or source = "path:FOLDER" in configs/lab.toml'
-    )
-
-
-def _hub_token() -> bool | None:
-    """None: the user's token if there is one. False: none, for it would travel unencrypted."""
-    from huggingface_hub import constants
-
-    encrypted = constants.ENDPOINT.startswith("https://")
-    return None if encrypted or is_loopback(constants.ENDPOINT) else False
-
-
-def _verify(name: str, folder: Path) -> None:
-    damaged = list(damaged_files(folder))
-    if not damaged:
-        return
-    for file in damaged:
-        file.resolve().unlink()  # so that the next pull fetches it again
-    names = ", ".join(file.name for file in damaged)
-    raise ModelUnavailable(
-        f"{names} of {name} did not have the content that the hub announced, and was removed",
-        fix=f"llmlab models pull {name}",
-    )
 
 
 def checked_name(name: str, models: dict[str, Model]) -> Model:
@@ -238,8 +186,3 @@ def checked_name(name: str, models: dict[str, Model]) -> Model:
             fix=f"add [models.{name}] to configs/lab.toml",
         )
     return models[name]
-
-
-def _one_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[Errno -?\d+\] ", "", line)

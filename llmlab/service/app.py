@@ -178,7 +178,10 @@ async def _load(
     on_failure: Callable[[], None] | None,
 ) -> None:
     def load_and_warm_up() -> tuple[Runtime, str]:
-        runtime, model_id = runtimes.load(settings.model, settings.folder)
+        service = settings.service
+        runtime, model_id = runtimes.load(
+            settings.model, settings.folder, replicas=service.replicas, threads=service.threads
+        )
         runtime.summarize(WARM_UP, Generation(max_length=8, min_length=1))
         return runtime, model_id
 

@@ -22,16 +22,15 @@ class QueueFull(Exception):
 
 
 class GenerationQueue:
-    """Runs one generation at a time, in order; the rest wait, up to a bound.
-
-    One at a time, because a generation uses all cores of the machine already.
-    """
+    """Runs as many generations at a time as the runtime can, in order; the rest wait, up to
+    a bound."""
 
     def __init__(self, runtime: Runtime, *, limit: int, timeout: float) -> None:
         self._runtime = runtime
         self._limit = limit
         self._timeout = timeout
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="generation")
+        self._parallel = runtime.parallel
+        self._threads = ThreadPoolExecutor(self._parallel, thread_name_prefix="generation")
         self._seconds = 1.0  # moving average of one generation
         self.waiting = 0
 
@@ -42,11 +41,11 @@ class GenerationQueue:
             QueueFull: more than ``limit`` requests wait.
             TimeoutError: no answer within ``timeout`` seconds, waiting included.
         """
-        if self.waiting > self._limit:
+        if self.waiting >= self._limit + self._parallel:
             raise QueueFull(self._retry_after())
         self.waiting += 1
         abandoned = threading.Event()
-        job = self._thread.submit(self._timed, text, generation, abandoned)
+        job = self._threads.submit(self._timed, text, generation, abandoned)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self._timeout)
         finally:
@@ -55,7 +54,7 @@ class GenerationQueue:
             self.waiting -= 1
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, text: str, generation: Generation, abandoned: threading.Event) -> Summary:
         start = time.perf_counter()
@@ -65,4 +64,5 @@ class GenerationQueue:
             self._seconds += 0.2 * (time.perf_counter() - start - self._seconds)
 
     def _retry_after(self) -> int:
-        return max(1, min(LONGEST_RETRY_AFTER, math.ceil(self._seconds * self.waiting)))
+        seconds = self._seconds * self.waiting / self._parallel
+        return max(1, min(LONGEST_RETRY_AFTER, math.ceil(seconds)))

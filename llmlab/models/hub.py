@@ -1,0 +1,168 @@
+"""A model hub, through its own library: what is in its cache, and how it gets there.
+
+Hub models live in the hub library's own cache (HF_HOME), so a model that is
+already on this machine is not downloaded again. HF_ENDPOINT and HF_HUB_OFFLINE
+mean what they mean there.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llmlab.errors import ModelUnavailable
+from llmlab.models.download import fetch_large_files
+from llmlab.models.identity import MODEL_FILES, damaged_files
+from llmlab.network import is_loopback
+
+REACH_DEADLINE = 10.0  # seconds
+# The hub's patterns match across folders: a copy of the weights in another format would come too.
+TOP_LEVEL: Any = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": ["*/*"]}
+
+
+def incomplete(folder: Path) -> str:
+    """What a folder lacks to be a model laid out like a hub snapshot; "" if nothing."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if not (folder / "config.json").is_file():
+        return f"{folder} has no config.json"
+    if not any(file.is_file() for file in folder.glob("*.safetensors")):
+        return f"{folder} has no *.safetensors (other weight formats can run code and are refused)"
+    if not any((folder / tokenizer).is_file() for tokenizer in ("tokenizer.json", "spiece.model")):
+        return f"{folder} has no tokenizer.json"
+    return ""
+
+
+def cached(repository: str, revision: str) -> Path | None:
+    """The snapshot of a commit in the cache, if it is there; it may be incomplete."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(repository, revision=revision, local_files_only=True, **TOP_LEVEL)
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
+
+
+def intact(repository: str, revision: str) -> Path | None:
+    """The snapshot in the cache, if it is complete and every file is what the hub announced."""
+    there = cached(repository, revision)
+    if there is None or incomplete(there) or any(damaged_files(there)):
+        return None
+    return there
+
+
+def download(name: str, repository: str, revision: str, say: Callable[[str], None]) -> Path:
+    """Complete the snapshot of a commit in the cache, and verify every file of it.
+
+    Raises:
+        ModelUnavailable: not reachable within 10 s, refused, incomplete, or damaged.
+    """
+    folder = _complete(name, repository, revision, say)
+    _verify(name, folder)
+    return folder
+
+
+def _complete(name: str, repository: str, revision: str, say: Callable[[str], None]) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    if constants.HF_HUB_OFFLINE:
+        there = cached(repository, revision)
+        if there is not None and not incomplete(there):
+            return there
+        raise ModelUnavailable(
+            f"{repository} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
+            fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
+        )
+    _reach(name, repository, revision)
+    say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
+    token = _hub_token()
+    try:
+        fetch_large_files(repository, revision, patterns=MODEL_FILES, token=token)
+        found = Path(snapshot_download(repository, revision=revision, token=token, **TOP_LEVEL))
+    except Exception as error:
+        raise ModelUnavailable(
+            f"the download of {repository} broke off: {_one_line(error)}",
+            fix=f"llmlab models pull {name} takes it up where it stopped",
+        ) from error
+    if problem := incomplete(found):
+        raise ModelUnavailable(f"{repository} is not complete: {problem}")
+    return found
+
+
+def _reach(name: str, repository: str, revision: str) -> None:
+    """Ask the hub for the revision, with one deadline over look-up, connect and answer."""
+    from huggingface_hub import HfApi, constants
+
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            HfApi(token=_hub_token()).model_info(
+                repository, revision=revision, timeout=REACH_DEADLINE
+            )
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(REACH_DEADLINE)
+    problem = outcome[0] if outcome else TimeoutError(f"no answer within {REACH_DEADLINE:.0f} s")
+    if problem is None:
+        return
+    why, fix = _explained(problem, name)
+    raise ModelUnavailable(
+        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}", fix=fix
+    )
+
+
+def _explained(problem: Exception, name: str) -> tuple[str, str]:
+    """What a hub's refusal means, and the way on."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(problem, "response", None), "status_code", None)
+    sign_in = f"HF_TOKEN=... llmlab models pull {name}, with a token of an account that has access"
+    match problem:
+        case errors.GatedRepoError():
+            return "the repository is gated: its owner has to let you in", sign_in
+        case errors.RepositoryNotFoundError() if status == 401:
+            return "there is no such repository, or it is private", sign_in
+        case errors.RepositoryNotFoundError():
+            return "there is no such repository", f"correct models.{name}.source"
+        case errors.RevisionNotFoundError():
+            return "it has no such revision", f"correct models.{name}.revision"
+    return _one_line(problem), (
+        f"llmlab models pull {name}, when the network allows it; "
+        'or source = "path:FOLDER" in configs/lab.toml'
+    )
+
+
+def _hub_token() -> bool | None:
+    """None: the user's token if there is one. False: none, for it would travel unencrypted."""
+    from huggingface_hub import constants
+
+    encrypted = constants.ENDPOINT.startswith("https://")
+    return None if encrypted or is_loopback(constants.ENDPOINT) else False
+
+
+def _verify(name: str, folder: Path) -> None:
+    damaged = list(damaged_files(folder))
+    if not damaged:
+        return
+    for file in damaged:
+        file.resolve().unlink()  # so that the next pull fetches it again
+    names = ", ".join(file.name for file in damaged)
+    raise ModelUnavailable(
+        f"{names} of {name} did not have the content that the hub announced, and was removed",
+        fix=f"llmlab models pull {name}",
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[Errno -?\d+\] ", "", line)
