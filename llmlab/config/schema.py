@@ -100,6 +100,8 @@ class Service(Section):
     max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
+    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     spare: bool = True
     memory: str = "2g"
 
@@ -109,8 +111,6 @@ class Service(Section):
         if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
             raise ValueError('should look like "512m" or "2g"')
         return value
-    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Model(Section):
