@@ -98,6 +98,9 @@ class Service(Section):
     max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
+    batch_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 8192
+    batch_texts: Annotated[int, Field(ge=1, le=1024)] = 16
+    cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     spare: bool = True
     memory: str = "2g"
 

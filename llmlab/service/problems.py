@@ -38,6 +38,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
+def document(request_id: str, status: int, detail: str) -> dict[str, Any]:
+    """A problem document."""
+    return {
+        "type": "about:blank",
+        "title": TITLES.get(status) or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
+
+
 def answer(
     request_id: str,
     status: int,
@@ -46,15 +57,7 @@ def answer(
     errors: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": TITLES.get(status) or HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "request_id": request_id,
-    }
-    if errors:
-        body["errors"] = errors
+    body = document(request_id, status, detail) | ({"errors": errors} if errors else {})
     return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM_TYPE)
 
 

@@ -31,8 +31,11 @@ class SummarizeRequest(BaseModel):
     ] = None  # fmt: skip
     strategy: Annotated[
         Strategy,
-        Field(description="truncate: read the model's first window; full: read all at once."),
-    ] = Strategy.TRUNCATE
+        Field(
+            description="auto: read all of it, a long text window by window; truncate: read the "
+            "model's first window only; full: read all of it at once."
+        ),
+    ] = Strategy.AUTO
 
     @field_validator("text")
     @classmethod
@@ -59,10 +62,15 @@ class ModelInfo(BaseModel):
 
 
 class Usage(BaseModel):
-    """In the model's tokens; words for the extractive runtime."""
+    """In the model's tokens; words for the extractive runtime.
+
+    A text of more than one window was read in so many pieces. ``truncated`` says that
+    something was left out.
+    """
 
     input_tokens: int
     output_tokens: int
+    windows: int
     truncated: bool
 
 
