@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,48 @@ def test_request_parameters_beat_the_models_own(
 
 
 def test_decoding_is_taken_from_task_specific_params(runtime: Seq2Seq) -> None:
-    decoding = runtime.decoding(Generation())
+    decoding = asdict(runtime.encode("A text.", Generation()).key)
     for name in ("num_beams", "no_repeat_ngram_size", "length_penalty", "early_stopping"):
         assert decoding[name] == PARAMS[name]
     assert (decoding["max_length"], decoding["min_length"]) == (40, 5)
+
+
+def test_texts_of_one_key_are_summarized_together_as_each_by_itself(
+    runtime: Seq2Seq, article: str
+) -> None:
+    texts = [article[:150], article[200:230], article]
+    encoded = [runtime.encode(text, Generation()) for text in texts]
+    assert len({one.key for one in encoded}) == 1
+    assert runtime.generate(encoded) == [runtime.summarize(text, Generation()) for text in texts]
+
+
+def test_other_limits_make_another_key(runtime: Seq2Seq) -> None:
+    one, other = (runtime.encode("A text.", Generation(max_length=n)) for n in (10, 11))
+    assert one.key != other.key
+
+
+def test_what_is_encoded_says_its_cost_and_what_was_cut(runtime: Seq2Seq, article: str) -> None:
+    cut = runtime.encode(article, Generation())
+    assert (cut.tokens, cut.window, cut.truncated) == (64, 64, True)
+    assert cut.whole > 1000
+    short = runtime.encode("A keeper lit the lamp.", Generation())
+    assert short.tokens == short.whole < 64
+    assert not short.truncated
+
+
+def test_a_text_that_nobody_waits_for_changes_nothing_for_the_others_of_its_batch(
+    runtime: Seq2Seq, article: str
+) -> None:
+    texts = [article[:150], article[200:350]]
+    batch = [runtime.encode(text, Generation()) for text in texts]
+    _, second = runtime.generate(batch, lambda place: place == 0)
+    assert second == runtime.summarize(texts[1], Generation())
+
+
+def test_a_batch_that_nobody_waits_for_ends_after_one_token(runtime: Seq2Seq) -> None:
+    batch = [runtime.encode(text, Generation()) for text in ("A keeper.", "A lamp at dusk.")]
+    summaries = runtime.generate(batch, lambda _: True)
+    assert [summary.output_tokens for summary in summaries] == [2, 2]  # the start token is one
 
 
 def test_a_long_text_is_truncated_to_the_window_and_says_so(runtime: Seq2Seq, article: str) -> None:

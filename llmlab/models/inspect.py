@@ -20,7 +20,7 @@ def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:
         from llmlab.runtimes.extractive import identity
 
         return facts | {"id": identity()}
-    from llmlab.runtimes.seq2seq import summarization_params
+    from llmlab.runtimes.decoding import summarization_params
 
     return facts | {
         "id": content_id(found.folder),

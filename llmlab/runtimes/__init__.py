@@ -6,9 +6,9 @@ from pathlib import Path
 
 from llmlab.config import Model
 from llmlab.models.identity import content_id
-from llmlab.runtimes.base import Generation, Runtime, Strategy, Summary, TextTooLong
+from llmlab.runtimes.base import Encoded, Generation, Runtime, Strategy, Summary, TextTooLong
 
-__all__ = ["Generation", "Runtime", "Strategy", "Summary", "TextTooLong", "load"]
+__all__ = ["Encoded", "Generation", "Runtime", "Strategy", "Summary", "TextTooLong", "load"]
 
 
 def load(model: Model, folder: Path | None) -> tuple[Runtime, str]:

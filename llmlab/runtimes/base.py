@@ -1,11 +1,16 @@
-"""What every runtime promises: load a model once, then turn text into a summary."""
+"""What every runtime promises: load a model once, then turn texts into summaries.
+
+In two steps, so that requests can be put together: ``encode`` says what a text costs and
+which others it can go with, ``generate`` works on a batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any
 
 from llmlab.errors import UsageError
 
@@ -30,6 +35,29 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text as its runtime reads it, in the unit of that runtime (tokens or words).
+
+    Args:
+        content: what the runtime's ``generate`` reads; nobody else's business.
+        tokens: the length of what is read, and so its cost in a batch, padding aside.
+        whole: the length of the whole text; more than ``tokens`` if it was truncated.
+        window: what the model was made to read at once; 0 for no limit.
+        key: requests with the same key may share a batch.
+    """
+
+    content: Any
+    tokens: int
+    whole: int
+    window: int
+    key: Hashable
+
+    @property
+    def truncated(self) -> bool:
+        return self.tokens < self.whole
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A summary and what it cost, in the unit of the runtime (tokens or words)."""
 
@@ -44,6 +72,8 @@ class TextTooLong(UsageError):
 
 
 Abandoned = Callable[[], bool]
+# Of a batch: whether anybody still waits for the text in this place.
+AbandonedAt = Callable[[int], bool]
 
 
 def never() -> bool:
@@ -51,17 +81,41 @@ def never() -> bool:
     return False
 
 
-class Runtime(Protocol):
-    """A loaded model. One thread at a time calls ``summarize``."""
+def none_of_them(_: int) -> bool:
+    """Somebody waits for every summary of the batch."""
+    return False
 
-    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
-        """Summarize one non-blank text.
 
-        Args:
-            abandoned: asked now and then; once it says True nobody waits for the
-                summary any more, and whatever is returned is thrown away.
+class Runtime(ABC):
+    """A loaded model.
+
+    ``encode`` may be called by any number of threads at any time, also while others
+    generate. ``generate`` and ``summarize`` may be called by ``parallel`` threads at once;
+    more than that wait for each other or slow each other down, but stay correct.
+    """
+
+    parallel: int = 1
+
+    @abstractmethod
+    def encode(self, text: str, generation: Generation) -> Encoded:
+        """Read one non-blank text.
 
         Raises:
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """
-        ...
+
+    @abstractmethod
+    def generate(
+        self, batch: Sequence[Encoded], abandoned: AbandonedAt = none_of_them
+    ) -> list[Summary]:
+        """Summarize a batch of texts whose keys are equal; summaries come in its order.
+
+        Args:
+            abandoned: asked now and then for each place in the batch; once it says True
+                nobody waits for that summary any more, and whatever is returned for it is
+                thrown away. A runtime that cannot stop half-way may ask only at the start.
+        """
+
+    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
+        """Summarize one non-blank text: ``encode``, then ``generate`` a batch of one."""
+        return self.generate([self.encode(text, generation)], lambda _: abandoned())[0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from nupunkt.models import load_default_model
 
-from llmlab.runtimes.base import Abandoned, Generation, Summary, never
+from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
@@ -203,8 +203,9 @@ def cut(sentence: str, length: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class TextRank:
-    """The runtime of the embedded model. It keeps no state, so any thread may call it.
+class TextRank(Runtime):
+    """The runtime of the embedded model. It keeps no state, so any thread may call it; more
+    than one at once gain nothing, for it is Python.
 
     Args:
         max_length: Longest summary, in words, of a request that names no limit.
@@ -215,15 +216,26 @@ class TextRank:
     min_length: int = 5
     version: ClassVar[str] = "1"
 
-    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
-        """Summarize one text. It is read whole, whatever the strategy.
+    def encode(self, text: str, generation: Generation) -> Encoded:
+        """It is read whole, whatever the strategy, and goes with any other text."""
+        found = sentences(text)
+        length = sum(len(words(sentence)) for sentence in found)
+        return Encoded((text, found, generation), length, length, window=0, key=())
 
-        A text without a single word ("!!!", an emoji) is its own summary, at most as many
-        characters long as a summary may have words.
-        """
+    def generate(
+        self, batch: Sequence[Encoded], abandoned: AbandonedAt = none_of_them
+    ) -> list[Summary]:
+        """Summarize texts one after the other."""
+        return [
+            Summary("", 0, 0, truncated=False) if abandoned(place) else self._summary(*one.content)
+            for place, one in enumerate(batch)
+        ]
+
+    def _summary(self, text: str, found: list[str], generation: Generation) -> Summary:
+        """A text without a single word ("!!!", an emoji) is its own summary, at most as many
+        characters long as a summary may have words."""
         longest = self.max_length if generation.max_length is None else generation.max_length
         shortest = self.min_length if generation.min_length is None else generation.min_length
-        found = sentences(text)
         if not found:
             return Summary(text.strip()[:longest], 0, 0, truncated=False)
 

@@ -6,27 +6,34 @@ transformers 5 has no summarization pipeline and no longer applies a model's
 
 from __future__ import annotations
 
-import json
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmlab.runtimes.base import Abandoned, Generation, Strategy, Summary, TextTooLong, never
+from llmlab.runtimes.base import (
+    AbandonedAt,
+    Encoded,
+    Generation,
+    Runtime,
+    Strategy,
+    Summary,
+    none_of_them,
+)
+from llmlab.runtimes.decoding import (
+    Decoding,
+    longest_whole,
+    summarization_params,
+    too_long,
+    window,
+)
 
-# Attention over n tokens needs memory in n²; 4,096 is about 0.5 GB for a T5-small.
-FULL_LIMIT = 4096
-# The decoding parameters of `task_specific_params.summarization` that generate() takes.
-DECODING = (
-    "num_beams", "no_repeat_ngram_size", "length_penalty", "early_stopping",
-    "repetition_penalty", "max_length", "min_length",
-)  # fmt: skip
 
-
-class Seq2Seq:
+class Seq2Seq(Runtime):
     """A sequence-to-sequence model from a folder laid out like a hub snapshot.
 
-    Decoding, from weak to strong: the model's ``task_specific_params.summarization``,
-    the lab's ``max_length``/``min_length``, the request's. Lengths count tokens the
-    way ``generate()`` does, the decoder's start token included.
+    One generation at a time: torch spreads it over the cores by itself.
     """
 
     def __init__(self, folder: Path, *, max_length: int, min_length: int) -> None:
@@ -38,79 +45,92 @@ class Seq2Seq:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
+        self._tokenizing = threading.Lock()  # truncation is a state of transformers' tokenizers
         self._model: Any = AutoModelForSeq2SeqLM.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
         ).eval()
         task = summarization_params(folder)
+        lab = {"max_length": max_length, "min_length": min_length}
         self._prefix: str = task.get("prefix", "")
-        self._decoding = {name: task[name] for name in DECODING if name in task}
-        self._decoding |= {"max_length": max_length, "min_length": min_length, "do_sample": False}
-        self._window = _window(self._tokenizer, self._model.config)
+        self._decoding = Decoding.of(self._model.generation_config.to_dict(), task, lab)
+        self._window = window(self._tokenizer, self._model.config)
+        self._longest = longest_whole(self._model.config)
 
-    def summarize(self, text: str, generation: Generation, abandoned: Abandoned = never) -> Summary:
+    def encode(self, text: str, generation: Generation) -> Encoded:
+        ids = self._ids(self._prefix + text, truncation=False)
+        whole = len(ids)
+        if generation.strategy is Strategy.TRUNCATE and whole > self._window:
+            ids = self._ids(self._prefix + text, truncation=True, max_length=self._window)
+        elif whole > self._longest:
+            raise too_long(whole, self._longest)
+        return Encoded(ids, len(ids), whole, self._window, self._decoding.within(generation))
+
+    def generate(
+        self, batch: Sequence[Encoded], abandoned: AbandonedAt = none_of_them
+    ) -> list[Summary]:
+        return [
+            Summary(
+                text=self._tokenizer.decode(ids, skip_special_tokens=True).strip(),
+                input_tokens=one.tokens,
+                output_tokens=len(ids),
+                truncated=one.truncated,
+            )
+            for one, ids in zip(batch, self._written(batch, abandoned), strict=True)
+        ]
+
+    def _written(self, batch: Sequence[Encoded], abandoned: AbandonedAt) -> list[list[int]]:
+        """What the model writes: token ids from the start token to the end token."""
         import torch
 
-        tokens = self._tokenizer(
-            self._prefix + text, return_tensors="pt", truncation=False, verbose=False
-        )
-        length = int(tokens["input_ids"].shape[1])
-        truncated = generation.strategy is Strategy.TRUNCATE and length > self._window
-        if truncated:
-            tokens = self._tokenizer(
-                self._prefix + text, return_tensors="pt", truncation=True, max_length=self._window
-            )
-        elif length > FULL_LIMIT:
-            raise TextTooLong(
-                f"the text has {length} tokens; strategy=full reads at most {FULL_LIMIT} at once",
-                fix='ask with "strategy": "truncate"',
-            )
+        decoding = batch[0].key
+        assert isinstance(decoding, Decoding)
         with torch.inference_mode():
-            output = self._model.generate(
-                input_ids=tokens["input_ids"],
-                attention_mask=tokens["attention_mask"],
-                stopping_criteria=[_Abandoned(abandoned)],
-                **self.decoding(generation),
-            )[0]
-        return Summary(
-            text=self._tokenizer.decode(output, skip_special_tokens=True).strip(),
-            input_tokens=int(tokens["input_ids"].shape[1]),
-            output_tokens=int(output.shape[0]),
-            truncated=truncated,
-        )
+            rows = self._model.generate(
+                **self._padded(batch),
+                stopping_criteria=[_Abandoned(abandoned, len(batch))],
+                do_sample=False,
+                **asdict(decoding),
+            ).tolist()
+        return [_without_padding(row, self._tokenizer.pad_token_id) for row in rows]
 
-    def decoding(self, generation: Generation) -> dict[str, Any]:
-        """The keyword arguments of ``generate()`` for one request."""
-        asked = {"max_length": generation.max_length, "min_length": generation.min_length}
-        merged = self._decoding | {
-            name: value for name, value in asked.items() if value is not None
-        }
-        # generate() refuses a length of 1: the start token is all of it.
-        merged["max_length"] = max(merged["max_length"], 2)
-        merged["min_length"] = min(merged["min_length"], merged["max_length"])
-        return merged
+    def _ids(self, text: str, **truncation: Any) -> list[int]:
+        with self._tokenizing:
+            ids: list[int] = self._tokenizer(text, verbose=False, **truncation)["input_ids"]
+        return ids
 
+    def _padded(self, batch: Sequence[Encoded]) -> dict[str, Any]:
+        """``input_ids`` and ``attention_mask``, each of shape (texts, tokens of the longest)."""
+        import torch
 
-def summarization_params(folder: Path) -> dict[str, Any]:
-    """The block ``task_specific_params.summarization`` of a model's config.json."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return (config.get("task_specific_params") or {}).get("summarization") or {}
+        longest = max(one.tokens for one in batch)
+        ids = torch.full((len(batch), longest), self._tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, one in enumerate(batch):
+            ids[row, : one.tokens] = torch.tensor(one.content)
+            mask[row, : one.tokens] = 1
+        return {"input_ids": ids, "attention_mask": mask}
 
 
-def _window(tokenizer: Any, config: Any) -> int:
-    """How many input tokens the model was made for: 512 for T5, 1024 for BART."""
-    # A tokenizer that knows no limit says int(1e30).
-    limits = [tokenizer.model_max_length]
-    limits += [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
-    return min(limit for limit in limits if isinstance(limit, int) and 0 < limit <= 1_000_000)
+def _without_padding(ids: list[int], pad: int) -> list[int]:
+    """Cut what fills a row up to the longest. A start token is kept, also where it is ``pad``."""
+    end = len(ids)
+    while end > 1 and ids[end - 1] == pad:
+        end -= 1
+    return ids[:end]
 
 
 class _Abandoned:
-    """A stopping criterion: nobody waits for the summary any more."""
+    """A stopping criterion: nobody waits for the summary any more.
 
-    def __init__(self, abandoned: Abandoned) -> None:
+    ``generate()`` asks with one row for each beam of each text, or a multiple of that.
+    """
+
+    def __init__(self, abandoned: AbandonedAt, texts: int) -> None:
         self._abandoned = abandoned
+        self._texts = texts
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         import torch
 
-        return torch.full((input_ids.shape[0],), self._abandoned(), device=input_ids.device)
+        each = torch.tensor([self._abandoned(place) for place in range(self._texts)])
+        return each.repeat_interleave(input_ids.shape[0] // self._texts).to(input_ids.device)
