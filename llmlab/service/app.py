@@ -7,8 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from llmlab import runtimes
@@ -20,7 +21,10 @@ from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import Metrics
 from llmlab.service.middleware import BodyLimit, Observe, RequestId
 from llmlab.service.problems import Problem
+from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
+    EVENTS,
+    TIMEOUT,
     ModelInfo,
     SummarizeRequest,
     SummarizeResponse,
@@ -30,6 +34,11 @@ from llmlab.service.settings import Settings
 from llmlab.service.summarizer import Summarizer
 
 log = logging.getLogger("llmlab.service")
+Timeout = Annotated[
+    float | None,
+    Header(alias=TIMEOUT, gt=0, allow_inf_nan=False,
+           description="Seconds that the client waits; the service may wait less."),
+]  # fmt: skip
 WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
 
 
@@ -58,7 +67,7 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
         yield
         loading.cancel()
         if serving.batcher:
-            serving.batcher.close()
+            await serving.batcher.close()
 
     app = FastAPI(
         title="LLM API",
@@ -88,13 +97,18 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
         "/summarize/",
         summary="Summarize a text",
         response_model=SummarizeResponse,
-        responses=problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
+        responses={
+            200: {"content": {EVENTS: {"schema": {"type": "string"}}}},
+            **problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
+        },
     )
     @app.post("/summarize", include_in_schema=False)
-    async def summarize(request: SummarizeRequest, connection: Request) -> Response:
+    async def summarize(
+        request: SummarizeRequest, connection: Request, timeout: Timeout = None
+    ) -> Response:
         if serving.endpoint is None:
             raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
-        return await serving.endpoint(request, connection)
+        return await serving.endpoint(request, connection, timeout)
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", summary="Is the process alive?")
@@ -110,7 +124,11 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
-        metrics.waiting.set(serving.batcher.waiting if serving.batcher else 0)
+        if serving.batcher:
+            metrics.waiting.set(serving.batcher.requests)
+            waiting, running = serving.batcher.texts
+            metrics.waiting_texts.set(waiting)
+            metrics.running_texts.set(running)
         return PlainTextResponse(
             metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
@@ -139,9 +157,8 @@ async def _load(
         runtime, metrics, limit=service.queue, budget=service.batch_tokens,
         most=service.batch_texts,
     )  # fmt: skip
-    summarizer = Summarizer(
-        runtime, serving.batcher, metrics, longest=settings.model.max_length, cache=service.cache
-    )
+    reader = Reader(runtime, serving.batcher, metrics, longest=settings.model.max_length)
+    summarizer = Summarizer(reader, serving.batcher, metrics, cache=service.cache)
     info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
     serving.endpoint = Endpoint(summarizer, info, service, metrics)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)

@@ -7,6 +7,8 @@ model works, the next batch gathers by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import math
 import threading
 import time
@@ -14,49 +16,79 @@ from collections.abc import Callable, Sequence
 
 from llmlab.runtimes import Encoded, Runtime, Summary
 from llmlab.service.metrics import Metrics
-from llmlab.service.waiting import FairQueue, Job
+from llmlab.service.waiting import FairQueue, Job, Place
 
+log = logging.getLogger("llmlab.service")
 LONGEST_RETRY_AFTER = 60
 SMOOTHING = 0.2
+CLOSING = 5.0  # seconds for a batch that nobody waits for to end
+
+Outcome = Summary | Exception
 
 
 class QueueFull(Exception):
-    """So much waits already that this request could only time out, or crowd out others."""
+    """So much waits already that this request could only time out, or crowd out others.
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the queue is full; try again in {retry_after} s")
-        self.retry_after = retry_after
+    Args:
+        wait: seconds until there should be room.
+    """
+
+    def __init__(self, wait: float) -> None:
+        self.retry_after = max(1, min(LONGEST_RETRY_AFTER, math.ceil(wait)))
+        super().__init__(f"the queue is full; try again in {self.retry_after} s")
 
 
 class Batcher:
-    """A model with a queue in front of it.
+    """A model with a queue in front of it. Its methods belong to the event loop; the model
+    works in threads of its own.
 
     Args:
-        limit: requests that may wait or run.
+        limit: requests that may wait; those whose texts are all with the model do not.
         budget: tokens of one batch, padding included.
         most: texts of one batch.
+        clock: gives seconds.
     """
 
     def __init__(
-        self, runtime: Runtime, metrics: Metrics, *, limit: int, budget: int, most: int
+        self,
+        runtime: Runtime,
+        metrics: Metrics,
+        *,
+        limit: int,
+        budget: int,
+        most: int,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runtime = runtime
         self._metrics = metrics
+        self._clock = clock
         self._budget, self._most = budget, most
         self._queue = FairQueue(limit)
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # guards all below and the queue
         self._closed = False
-        self._idle = 0
-        self._seconds = 1.0  # of the model for one text; a moving average
-        for number in range(runtime.parallel):
-            threading.Thread(target=self._work, name=f"generate-{number}", daemon=True).start()
+        self._idle = 0  # threads
+        self._running = 0  # texts
+        self._requests = 0
+        self._seconds: float | None = None  # of the model for one text; a moving average
+        self._threads = [
+            threading.Thread(target=self._work, name=f"generate-{number}", daemon=True)
+            for number in range(runtime.parallel)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
-    def waiting(self) -> int:
+    def requests(self) -> int:
         """Requests that wait or run."""
-        return self._queue.requests
+        return self._requests
 
-    def enter(self, subject: str, seconds: float) -> None:
+    @property
+    def texts(self) -> tuple[int, int]:
+        """Texts that wait for their turn, and texts that the model works on."""
+        with self._changed:
+            return len(self._queue), self._running
+
+    def enter(self, subject: str, seconds: float) -> Place:
         """Claim a place for a request; ``leave`` gives it back.
 
         Args:
@@ -66,112 +98,135 @@ class Batcher:
             QueueFull: there is none for this subject, or its turn would come too late.
         """
         with self._changed:
-            wait = self._expected_wait()
-            if not self._queue.admits(subject) or wait > seconds:
-                raise QueueFull(max(1, min(LONGEST_RETRY_AFTER, math.ceil(wait))))
-            self._queue.enter(subject)
+            if not self._queue.admits(subject):
+                raise QueueFull(self._time_for(max(len(self._queue), self._queue.waiting)))
+            wait = self._time_for(self._queue.ahead(subject))
+            if wait > seconds:
+                raise QueueFull(wait)
+            self._requests += 1
+            return self._queue.enter(subject)
 
-    def leave(self, subject: str) -> None:
+    def leave(self, place: Place) -> None:
+        """The request is answered or given up: its texts that wait are dropped, and the model
+        is told of those that it works on."""
         with self._changed:
-            self._queue.leave(subject)
+            self._requests -= 1
+            self._queue.leave(place)
 
     async def generate(
-        self,
-        texts: Sequence[Encoded],
-        subject: str,
-        wanted: Callable[[], bool],
-        progress: Callable[[], None] = lambda: None,
-    ) -> tuple[list[Summary], float]:
-        """The summaries of one request's texts, in their order, and the seconds until the
-        first of them had its turn.
+        self, place: Place, texts: Sequence[Encoded], progress: Callable[[], None] = lambda: None
+    ) -> list[Summary]:
+        """The summaries of one request's texts, in their order.
 
         Args:
-            wanted: whether anybody still waits; asked from other threads.
-            progress: called on the event loop after each of them.
+            progress: called after each of them.
+
+        Raises:
+            Exception: whatever the model raised on one of them.
         """
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Summary]] = [loop.create_future() for _ in texts]
-        now = time.perf_counter()
+        now = self._clock()
         jobs = [
-            Job(text, subject, _settler(loop, future), wanted, now)
+            Job(text, place, _settler(loop, future, progress), now)
             for text, future in zip(texts, futures, strict=True)
         ]
         with self._changed:
-            for job in jobs:
-                self._queue.add(job)
+            self._queue.add(place, jobs)
             self._changed.notify(len(jobs))
-        for future in futures:
-            future.add_done_callback(lambda one: None if one.cancelled() else progress())
-        summaries = await asyncio.gather(*futures)
-        return list(summaries), min(job.waited for job in jobs)
+        return list(await asyncio.gather(*futures))
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """End the threads, for there is nobody left who waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        deadline = time.monotonic() + CLOSING
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
 
-    def _expected_wait(self) -> float:
-        """Seconds until a text that comes now would have its summary."""
-        texts = max(len(self._queue), self._queue.requests)
-        return self._seconds * texts / self._runtime.parallel
+    def _time_for(self, texts: int) -> float:
+        """Seconds until the model has read so many texts beyond those that it works on."""
+        return (self._seconds or 0.0) * (texts + self._running) / self._runtime.parallel
 
     # --- the threads of the model ------------------------------------------------
 
     def _work(self) -> None:
-        while True:
-            batch = self._next_batch()
-            if batch is None:
-                return
-            if batch:
-                self._run(batch)
+        while (batch := self._next_batch()) is not None:
+            start = self._clock()
+            for job in batch:
+                waited = start - job.since
+                self._metrics.stage.labels("queue").observe(waited)
+                if job.place.waited is None:
+                    job.place.waited = waited
+            outcomes = self._outcomes(batch)
+            self._took(batch, outcomes, self._clock() - start)
+            for job, outcome in zip(batch, outcomes, strict=True):
+                job.done(outcome)
 
     def _next_batch(self) -> list[Job] | None:
+        """Wait for texts; None when there will be no more."""
         with self._changed:
             self._idle += 1
-            while not len(self._queue) and not self._closed:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._closed or len(self._queue))
             # What waits is shared out: an idle thread beside this one gets its part.
             share = math.ceil(len(self._queue) / self._idle)
             self._idle -= 1
             if self._closed:
                 return None
-            return self._queue.take(self._budget, max(1, min(self._most, share)))
+            batch = self._queue.take(self._budget, min(self._most, share))
+            self._running += len(batch)
+            return batch
 
-    def _run(self, batch: list[Job]) -> None:
-        start = time.perf_counter()
-        for job in batch:
-            job.waited = start - job.since
-            self._metrics.stage.labels("queue").observe(job.waited)
+    def _outcomes(self, batch: Sequence[Job]) -> Sequence[Outcome]:
         try:
             summaries = self._runtime.generate(
-                [job.encoded for job in batch], lambda place: not batch[place].wanted()
+                [job.encoded for job in batch], lambda number: batch[number].place.given_up
             )
+            if len(summaries) != len(batch):
+                raise RuntimeError(f"{len(summaries)} summaries of {len(batch)} texts")
         except Exception as error:
-            for job in batch:
-                job.done(error)
-            return
-        seconds = time.perf_counter() - start
-        self._seconds += SMOOTHING * (seconds / len(batch) - self._seconds)
-        self._metrics.batch(len(batch), sum(job.encoded.tokens for job in batch), seconds)
-        for job, summary in zip(batch, summaries, strict=True):
-            job.done(summary)
+            if len(batch) == 1:
+                return [error]
+            # One text that the model fails on must not fail the others of its batch.
+            log.warning(
+                "a batch of %d texts failed (%s); each is tried alone",
+                len(batch),
+                type(error).__name__,
+            )
+            return [outcome for job in batch for outcome in self._outcomes([job])]
+        return summaries
+
+    def _took(self, batch: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
+        wanted = sum(not job.place.given_up for job in batch)
+        with self._changed:
+            self._running -= len(batch)
+            if wanted:  # else it stopped half-way, and says nothing of the next one
+                before = seconds / wanted if self._seconds is None else self._seconds
+                self._seconds = before + SMOOTHING * (seconds / wanted - before)
+        read = sum(job.encoded.tokens for job in batch)
+        written = sum(one.output_tokens for one in outcomes if isinstance(one, Summary))
+        self._metrics.batch(len(batch), read, written, seconds)
 
 
 def _settler(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Summary]
-) -> Callable[[Summary | Exception], None]:
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Summary],
+    progress: Callable[[], None],
+) -> Callable[[Outcome], None]:
     """Settle a future from another thread, if anybody still waits for it."""
 
-    def settle(outcome: Summary | Exception) -> None:
+    def settle(outcome: Outcome) -> None:
         if future.done():
             return
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+            progress()
 
-    def from_anywhere(outcome: Summary | Exception) -> None:
-        if not loop.is_closed():
+    def from_anywhere(outcome: Outcome) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
             loop.call_soon_threadsafe(settle, outcome)
 
     return from_anywhere

@@ -37,7 +37,8 @@ class Metrics:
             ["source"], registry=registry,
         )  # fmt: skip
         self.stage = Histogram(
-            "llmlab_stage_seconds", "Time of a text in a stage: encode, queue, generate.",
+            "llmlab_stage_seconds",
+            "Time in a stage: encode (of a request), queue (of a text), generate (of a batch).",
             ["stage"], buckets=SECONDS, registry=registry,
         )  # fmt: skip
         self.batch_texts = Histogram(
@@ -49,14 +50,22 @@ class Metrics:
             buckets=(64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), registry=registry,
         )  # fmt: skip
         self.waiting = Gauge(
-            "llmlab_queue_waiting", "Requests that wait or run.",
+            "llmlab_queue_waiting", "Requests that wait or run.", registry=registry
+        )
+        self.waiting_texts = Gauge(
+            "llmlab_queue_texts", "Texts that wait for their turn; of a long one, its windows.",
             registry=registry,
         )  # fmt: skip
+        self.running_texts = Gauge(
+            "llmlab_running_texts", "Texts that the model works on.", registry=registry
+        )
 
-    def batch(self, texts: int, tokens: int, seconds: float) -> None:
-        """Take note of a batch that the model has worked on."""
+    def batch(self, texts: int, read: int, written: int, seconds: float) -> None:
+        """Take note of a batch that the model has worked on; lengths in its tokens."""
         self.batch_texts.observe(texts)
-        self.batch_tokens.observe(tokens)
+        self.batch_tokens.observe(read)
+        self.input_tokens.inc(read)
+        self.output_tokens.inc(written)
         self.stage.labels("generate").observe(seconds)
 
     def text(self) -> bytes:

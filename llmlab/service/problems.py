@@ -17,6 +17,7 @@ from llmlab.service.schemas import PROBLEM_TYPE
 log = logging.getLogger("llmlab.service")
 # RFC 9110's phrases; http.HTTPStatus says them from Python 3.13 on.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+FAILED = "The API failed on this request; its log says why."
 MOST_ERRORS = 10  # in one answer
 LONGEST_PATH = 100
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from llmlab.runtimes.base import Strategy
 
 PROBLEM_TYPE = "application/problem+json"
+EVENTS = "text/event-stream"
+TIMEOUT = "X-Request-Timeout"
 LONGEST_SUMMARY = 4096
 
 
@@ -78,6 +80,19 @@ class SummarizeResponse(BaseModel):
     summary: str
     model: ModelInfo
     usage: Usage
+
+
+class Progress(BaseModel):
+    """How far a long text is: so many of its windows are read.
+
+    ``reading`` counts from 1; in the second one, the summaries of the first are read.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int
+    windows: int
+    reading: int
 
 
 class FieldError(BaseModel):
