@@ -151,9 +151,9 @@ class FairQueue:
             number += 1
 
     def _taken(self, batch: list[Job]) -> None:
-        """Take jobs out; their subjects go to the back of the line."""
+        """Take jobs out; their subjects go to the back of the line, who had the last turn last."""
         gone = set(batch)
-        for subject in {job.place.subject: None for job in batch}:
+        for subject in reversed({job.place.subject: None for job in reversed(batch)}):
             self._keep(subject, lambda job: job not in gone)
             if subject in self._jobs:
                 self._jobs[subject] = self._jobs.pop(subject)
