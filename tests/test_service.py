@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import llmlab
 from llmlab.models import content_id
 from llmlab.runtimes.extractive import identity
-from tests.api import JSON, PROBLEM, SENTENCE, T5, TEXTRANK, Api, wait_until
+from tests.api import JSON, PROBLEM, SENTENCE, T5, TEXTRANK, Api, as_http, wait_until
 
 CANNOT_LOAD = 78
 WINDOW = 64  # tokens that the tiny T5 reads at once
@@ -561,16 +561,16 @@ def test_health_is_answered_while_a_text_is_being_summarized(
     assert answer.result().status_code == 200
 
 
-def test_above_the_queues_bound_requests_get_429_and_the_others_their_summary(
+def test_above_the_queues_bound_requests_get_429_at_once_and_the_others_their_summary(
     tiny: Api, together: Callable[..., Future[httpx2.Response]]
 ) -> None:
     rejected = tiny.metric("llmlab_rejected_total", reason="queue_full")
-    running = together(tiny.summarize, **slow(400))
-    tiny.until_at_work()
-    answers = [together(tiny.summarize, **slow(8, number)) for number in range(6)]
-    responses = [running.result(), *(answer.result() for answer in answers)]
-    # One runs, service.queue = 1 more may wait.
-    assert sorted(response.status_code for response in responses) == [200, 200, *[429] * 5]
+    with tiny.held():  # one runs, service.queue = 1 more may wait
+        answers = [together(tiny.summarize, **slow(8, number)) for number in range(6)]
+        wait_until(lambda: sum(answer.done() for answer in answers) == 5, "five are answered")
+        assert tiny.metric("llmlab_running_texts") == 1
+    responses = [answer.result() for answer in answers]
+    assert sorted(response.status_code for response in responses) == [200, *[429] * 5]
     for response in responses:
         if response.status_code == 429:
             assert 1 <= int(response.headers["retry-after"]) <= 60
@@ -581,9 +581,8 @@ def test_above_the_queues_bound_requests_get_429_and_the_others_their_summary(
 
 def send_and_leave(api: Api, body: dict[str, Any], waiting: int) -> None:
     """Send a request, and hang up once the API has so many in its queue."""
-    content = json.dumps(body).encode()
     with api.connect() as bare:
-        bare.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+        bare.sendall(as_http(body))
         wait_until(lambda: api.waiting == waiting, f"{waiting} requests in the queue")
 
 
@@ -596,10 +595,7 @@ def test_a_client_that_leaves_while_its_text_is_summarized_does_no_harm(tiny: Ap
 
 
 def test_a_client_that_leaves_the_queue_gives_its_place_to_another(tiny: Api) -> None:
-    with tiny.connect() as bare:
-        content = json.dumps(slow(1000)).encode()
-        bare.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
-        tiny.until_at_work()
+    with tiny.held():
         send_and_leave(tiny, slow(11), waiting=2)
         wait_until(lambda: tiny.waiting == 1, "the place of the client that left is free", 3)
 

@@ -124,8 +124,8 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
-        if serving.batcher:
-            metrics.waiting.set(serving.batcher.requests)
+        if serving.batcher and serving.endpoint:
+            metrics.waiting.set(serving.endpoint.summarizer.waiting)
             waiting, running = serving.batcher.texts
             metrics.waiting_texts.set(waiting)
             metrics.running_texts.set(running)

@@ -68,7 +68,6 @@ class Batcher:
         self._closed = False
         self._idle = 0  # threads
         self._running = 0  # texts
-        self._requests = 0
         self._seconds: float | None = None  # of the model for one text; a moving average
         self._threads = [
             threading.Thread(target=self._work, name=f"generate-{number}", daemon=True)
@@ -76,11 +75,6 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def requests(self) -> int:
-        """Requests that wait or run."""
-        return self._requests
 
     @property
     def texts(self) -> tuple[int, int]:
@@ -103,14 +97,12 @@ class Batcher:
             wait = self._time_for(self._queue.ahead(subject))
             if wait > seconds:
                 raise QueueFull(wait)
-            self._requests += 1
             return self._queue.enter(subject)
 
     def leave(self, place: Place) -> None:
         """The request is answered or given up: its texts that wait are dropped, and the model
         is told of those that it works on."""
         with self._changed:
-            self._requests -= 1
             self._queue.leave(place)
 
     async def generate(

@@ -59,6 +59,11 @@ class Summarizer:
         self._cache = Cache(cache)
         self._flights: dict[Key, _Flight] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a summary, be it in the queue or with the model."""
+        return sum(flight.waiters for flight in self._flights.values())
+
     async def summarize(
         self,
         text: str,
