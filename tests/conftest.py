@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -19,6 +19,9 @@ import pytest
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
+
+if TYPE_CHECKING:
+    from tests.api import Api
 
 TEXTS = Path(__file__).parent / "texts"
 
@@ -156,6 +159,22 @@ def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
     one = make_lab(gateway__rate_limit__enabled="false")
     one.ok("up")
     return one
+
+
+@pytest.fixture(scope="module")
+def make_api() -> Iterator[Callable[..., Api]]:
+    """Make an API that is not started yet; it ends with the module."""
+    from tests.api import Api
+
+    made: list[Api] = []
+
+    def make(*arguments: Any, **service: Any) -> Api:
+        made.append(Api(*arguments, **service))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.stop()
 
 
 @pytest.fixture(scope="session")

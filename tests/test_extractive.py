@@ -66,12 +66,12 @@ def test_four_threads_get_what_one_thread_gets() -> None:
 
 
 def test_the_whole_text_is_read_whatever_the_strategy() -> None:
-    truncate, full = (
+    auto, truncate, full = (
         TextRank().summarize(LIGHTHOUSES, Generation(strategy=strategy)) for strategy in Strategy
     )
-    assert truncate == full
-    assert truncate.input_tokens == len(words(LIGHTHOUSES))
-    assert truncate.truncated is False
+    assert auto == truncate == full
+    assert auto.input_tokens == len(words(LIGHTHOUSES))
+    assert auto.truncated is False
 
 
 def test_white_space_inside_a_sentence_is_collapsed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import http.client
 import itertools
 import json
@@ -11,15 +10,11 @@ import math
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import pytest
@@ -30,156 +25,14 @@ from prometheus_client.parser import text_string_to_metric_families
 import llmlab
 from llmlab.models import content_id
 from llmlab.runtimes.extractive import identity
-from tests.conftest import clean_env
+from tests.api import JSON, PROBLEM, SENTENCE, T5, TEXTRANK, Api, as_http, wait_until
 
-T = TypeVar("T")
-JSON = "application/json"
-PROBLEM = "application/problem+json"
 CANNOT_LOAD = 78
 WINDOW = 64  # tokens that the tiny T5 reads at once
 PATIENCE = 2.0  # seconds in which a busy API has to answer a health check
 
-TEXTRANK = {"runtime": "extractive", "source": "embedded:textrank"}
-T5 = {"runtime": "transformers", "source": "path:model", "max_length": 40, "min_length": 5}
-SENTENCE = "The keeper lit the lamp at dusk and a ship far out at sea read its light."
 # Many sentences in few bytes: the extractive model works on this for a second or more.
 MANY_SENTENCES = "漢。" * 75_000
-
-
-def wait_until(holds: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """Poll until ``holds`` gives something true, and give that."""
-    deadline = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
-    return value
-
-
-class Api:
-    """One API process, its settings, its socket and what it wrote."""
-
-    def __init__(self, model: dict[str, Any], folder: Path | None = None, **service: Any) -> None:
-        # Not under pytest's folder: the path of a unix socket may have 107 bytes.
-        self.home = Path(tempfile.mkdtemp(prefix="api-", dir="/tmp"))
-        self.name = "tiny" if folder else "textrank"
-        self.socket = self.home / "sock"
-        self.waking: list[httpx2.Response] = []  # what it answered before it was ready
-        document = {
-            "deployment": f"{self.name}-blue", "name": self.name, "model": model,
-            "folder": str(folder) if folder else None, "service": service,
-        }  # fmt: skip
-        (self.home / "settings.json").write_text(json.dumps(document))
-
-    def start(self, *python: str) -> Api:
-        """Start the process; ``python`` are options of the interpreter."""
-        command = [
-            sys.executable, *python, "-m", "llmlab.service", str(self.home / "settings.json"),
-            "--uds", str(self.socket),
-        ]  # fmt: skip
-        with (self.home / "stdout").open("ab") as out, (self.home / "stderr").open("ab") as err:
-            self.process = subprocess.Popen(
-                command, cwd=self.home, env=clean_env(), stdout=out, stderr=err
-            )
-        return self
-
-    def until_ready(self) -> Api:
-        wait_until(self._is_ready, "the API is ready")
-        return self
-
-    def _is_ready(self) -> bool:
-        assert self.process.poll() is None, f"{self.stdout}\n{self.stderr}"
-        with contextlib.suppress(httpx2.ConnectError):
-            if self.get("/health/ready").status_code == 200:
-                return True
-            with self.client() as client:
-                self.waking.append(client.get("/health/live"))
-                self.waking.append(client.get("/health/ready"))
-                self.waking.append(client.post("/summarize/", json={"text": SENTENCE}))
-        return False
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.home)
-
-    def client(self) -> httpx2.Client:
-        transport = httpx2.HTTPTransport(uds=str(self.socket))
-        return httpx2.Client(transport=transport, base_url="http://api", timeout=120)
-
-    def request(self, method: str, path: str, **how: Any) -> httpx2.Response:
-        with self.client() as client:
-            return client.request(method, path, **how)
-
-    def get(self, path: str, **how: Any) -> httpx2.Response:
-        return self.request("GET", path, **how)
-
-    def summarize(self, text: str, **parameters: Any) -> httpx2.Response:
-        return self.request("POST", "/summarize/", json={"text": text, **parameters})
-
-    def post(self, body: bytes | Iterator[bytes], content_type: str = JSON) -> httpx2.Response:
-        headers = {"Content-Type": content_type}
-        return self.request("POST", "/summarize/", content=body, headers=headers)
-
-    def connect(self) -> socket.socket:
-        """A bare connection, for what no HTTP client would send."""
-        bare = socket.socket(socket.AF_UNIX)
-        bare.settimeout(10)
-        bare.connect(str(self.socket))
-        return bare
-
-    def raw(self, data: bytes) -> bytes:
-        """Send bytes, and give all that comes until the API closes the connection."""
-        answer = b""
-        with self.connect() as bare:
-            with contextlib.suppress(BrokenPipeError):
-                bare.sendall(data)
-            # A connection closed while the client still sends is reset after the answer.
-            with contextlib.suppress(ConnectionResetError):
-                while part := bare.recv(65536):
-                    answer += part
-        return answer
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples of this name that have these labels."""
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(self.get("/metrics").text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    @property
-    def waiting(self) -> int:
-        """Requests in the queue, the running one included."""
-        return int(self.metric("llmlab_queue_waiting"))
-
-    @property
-    def stdout(self) -> str:
-        return (self.home / "stdout").read_text(encoding="utf-8")
-
-    @property
-    def stderr(self) -> str:
-        return (self.home / "stderr").read_text(encoding="utf-8")
-
-    def logged(self, request_id: str) -> list[dict[str, Any]]:
-        """The lines of the log that name this request; they follow the answer."""
-        wait_until(lambda: request_id in self.stdout, f"a line about {request_id}", 10)
-        return [json.loads(line) for line in self.stdout.splitlines() if request_id in line]
-
-
-@pytest.fixture(scope="module")
-def make_api() -> Iterator[Callable[..., Api]]:
-    """Make an API that is not started yet; it ends with the module."""
-    made: list[Api] = []
-
-    def make(*arguments: Any, **service: Any) -> Api:
-        made.append(Api(*arguments, **service))
-        return made[-1]
-
-    yield make
-    for api in made:
-        api.stop()
 
 
 @pytest.fixture(scope="module")
@@ -237,9 +90,12 @@ def status_of(raw: bytes) -> int:
     return int(raw.split(b" ", 2)[1])
 
 
-def slow(tokens: int) -> dict[str, Any]:
-    """A request for so many tokens, neither more nor fewer, of the tiny T5."""
-    return {"text": SENTENCE, "max_length": tokens, "min_length": tokens}
+def slow(tokens: int, number: int = 0) -> dict[str, Any]:
+    """A request for so many tokens, neither more nor fewer, of the tiny T5.
+
+    One with another number is another request: equal ones are answered together.
+    """
+    return {"text": f"{number} {SENTENCE}", "max_length": tokens, "min_length": tokens}
 
 
 # --- What it answers -----------------------------------------------------------
@@ -257,7 +113,7 @@ def test_an_answer_holds_summary_model_and_usage_and_nothing_else(textrank: Api)
     assert response.json() == {
         "summary": SENTENCE,
         "model": {"name": "textrank", "id": identity(), "runtime": "extractive"},
-        "usage": {"input_tokens": 17, "output_tokens": 17, "truncated": False},
+        "usage": {"input_tokens": 17, "output_tokens": 17, "windows": 1, "truncated": False},
     }
 
 
@@ -304,16 +160,20 @@ def test_the_embedded_model_counts_lengths_in_words(
 
 def test_truncate_reads_one_window_of_a_long_text_and_says_so(tiny: Api, article: str) -> None:
     usage = tiny.summarize(article, strategy="truncate").json()["usage"]
-    assert (usage["input_tokens"], usage["truncated"]) == (WINDOW, True)
+    assert (usage["input_tokens"], usage["windows"], usage["truncated"]) == (WINDOW, 1, True)
 
 
-def test_truncate_is_the_strategy_of_a_request_that_names_none(tiny: Api, article: str) -> None:
-    assert tiny.summarize(article).json()["usage"]["truncated"] is True
+def test_auto_is_the_strategy_of_a_request_that_names_none(tiny: Api, article: str) -> None:
+    usage = tiny.summarize(article[:1000]).json()["usage"]
+    assert usage["windows"] > 1
+    assert usage["input_tokens"] > WINDOW
+    assert usage["truncated"] is False
 
 
 def test_full_reads_all_of_a_long_text(tiny: Api, article: str) -> None:
     usage = tiny.summarize(article[:2000], strategy="full").json()["usage"]
     assert usage["input_tokens"] > WINDOW
+    assert usage["windows"] == 1
     assert usage["truncated"] is False
 
 
@@ -637,7 +497,7 @@ ANY_REQUEST = st.fixed_dictionaries(
     optional={
         "max_length": st.integers() | ANY_JSON,
         "min_length": st.integers() | ANY_JSON,
-        "strategy": st.sampled_from(["truncate", "full", ""]) | ANY_JSON,
+        "strategy": st.sampled_from(["auto", "truncate", "full", ""]) | ANY_JSON,
     },
 )
 
@@ -666,7 +526,7 @@ def test_any_bytes_get_a_summary_or_a_problem(textrank: Api, body: bytes) -> Non
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.text(min_size=1), st.integers(1, 8), st.sampled_from(["truncate", "full"]))
+@given(st.text(min_size=1), st.integers(1, 8), st.sampled_from(["auto", "truncate", "full"]))
 @example("</s><pad><unk>", 4, "truncate")
 def test_any_text_gets_a_summary_or_a_problem_from_a_seq2seq_model(
     _tiny: Api, text: str, longest: int, strategy: str
@@ -692,7 +552,7 @@ def test_health_is_answered_while_a_text_is_being_summarized(
 ) -> None:
     api: Api = request.getfixturevalue(fixture)
     answer = together(api.summarize, **request_body)
-    wait_until(lambda: api.waiting == 1, "the model is at work")
+    wait_until(lambda: api.waiting == 1, "the text is being read")
     for path in ("/health/live", "/health/ready") * 3:
         start = time.monotonic()
         assert api.get(path).status_code == 200
@@ -701,16 +561,16 @@ def test_health_is_answered_while_a_text_is_being_summarized(
     assert answer.result().status_code == 200
 
 
-def test_above_the_queues_bound_requests_get_429_and_the_others_their_summary(
+def test_above_the_queues_bound_requests_get_429_at_once_and_the_others_their_summary(
     tiny: Api, together: Callable[..., Future[httpx2.Response]]
 ) -> None:
     rejected = tiny.metric("llmlab_rejected_total", reason="queue_full")
-    running = together(tiny.summarize, **slow(400))
-    wait_until(lambda: tiny.waiting == 1, "the model is at work")
-    answers = [together(tiny.summarize, **slow(8)) for _ in range(6)]
-    responses = [running.result(), *(answer.result() for answer in answers)]
-    # One runs, service.queue = 1 more may wait.
-    assert sorted(response.status_code for response in responses) == [200, 200, *[429] * 5]
+    with tiny.held():  # one runs, service.queue = 1 more may wait
+        answers = [together(tiny.summarize, **slow(8, number)) for number in range(6)]
+        wait_until(lambda: sum(answer.done() for answer in answers) == 5, "five are answered")
+        assert tiny.metric("llmlab_running_texts") == 1
+    responses = [answer.result() for answer in answers]
+    assert sorted(response.status_code for response in responses) == [200, *[429] * 5]
     for response in responses:
         if response.status_code == 429:
             assert 1 <= int(response.headers["retry-after"]) <= 60
@@ -721,26 +581,22 @@ def test_above_the_queues_bound_requests_get_429_and_the_others_their_summary(
 
 def send_and_leave(api: Api, body: dict[str, Any], waiting: int) -> None:
     """Send a request, and hang up once the API has so many in its queue."""
-    content = json.dumps(body).encode()
     with api.connect() as bare:
-        bare.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+        bare.sendall(as_http(body))
         wait_until(lambda: api.waiting == waiting, f"{waiting} requests in the queue")
 
 
 def test_a_client_that_leaves_while_its_text_is_summarized_does_no_harm(tiny: Api) -> None:
     before = tiny.stdout
     send_and_leave(tiny, slow(300), waiting=1)
-    assert tiny.summarize(SENTENCE).status_code == 200
+    assert tiny.summarize(**slow(9)).headers["x-cache"] == "miss"
     wait_until(lambda: tiny.waiting == 0, "the queue is empty")
     assert "error" not in tiny.stdout.removeprefix(before)
 
 
 def test_a_client_that_leaves_the_queue_gives_its_place_to_another(tiny: Api) -> None:
-    with tiny.connect() as bare:
-        content = json.dumps(slow(1000)).encode()
-        bare.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(content) + content)
-        wait_until(lambda: tiny.waiting == 1, "the model is at work")
-        send_and_leave(tiny, slow(8), waiting=2)
+    with tiny.held():
+        send_and_leave(tiny, slow(11), waiting=2)
         wait_until(lambda: tiny.waiting == 1, "the place of the client that left is free", 3)
 
 
@@ -769,7 +625,7 @@ def test_a_summary_that_takes_too_long_is_504(hasty: Api) -> None:
 
 def test_after_a_504_the_model_is_free_for_the_next_request(hasty: Api) -> None:
     assert hasty.summarize(**slow(2000)).status_code == 504
-    assert hasty.summarize(SENTENCE, max_length=8).status_code == 200
+    assert hasty.summarize(**slow(10)).headers["x-cache"] == "miss"
 
 
 def test_a_model_that_fails_is_a_500_problem_and_one_traceback_in_the_log(tiny: Api) -> None:
@@ -817,7 +673,7 @@ def test_metrics_count_requests_tokens_and_time(textrank: Api) -> None:
         ]
 
     before = counted()
-    usage = textrank.summarize(SENTENCE).json()["usage"]
+    usage = textrank.summarize("What the metrics count was not asked before.").json()["usage"]
     assert textrank.summarize("").status_code == 422
     after = [1, 1, 2, usage["input_tokens"], usage["output_tokens"]]
     assert [b - a for a, b in zip(before, counted(), strict=True)] == after
@@ -958,7 +814,7 @@ def test_sigterm_lets_the_running_request_finish_and_ends_with_0(
 ) -> None:
     api = make_api(TEXTRANK).start().until_ready()
     answer = together(api.summarize, MANY_SENTENCES)
-    wait_until(lambda: api.waiting == 1, "the model is at work")
+    api.until_at_work()
     api.process.send_signal(signal.SIGTERM)
     assert answer.result().status_code == 200
     assert api.process.wait(30) == 0
@@ -973,7 +829,7 @@ def test_sigterm_lets_requests_finish_that_take_long_but_less_than_the_timeout(
     start = time.monotonic()
     assert api.summarize(MANY_SENTENCES).status_code == 200
     count = math.ceil(12 / (time.monotonic() - start))  # 12 s of work
-    answers = [together(api.summarize, MANY_SENTENCES) for _ in range(count)]
+    answers = [together(api.summarize, MANY_SENTENCES + "灯" * n) for n in range(1, count + 1)]
     wait_until(lambda: api.waiting == count, f"{count} requests in the queue")
     api.process.send_signal(signal.SIGTERM)
     assert [answer.result().status_code for answer in answers] == [200] * count
@@ -1022,9 +878,10 @@ def test_the_document_describes_the_fields_of_a_request(openapi: dict[str, Any])
     fields = schema["properties"]
     assert set(fields) == {"text", "max_length", "min_length", "strategy"}
     assert all(field["description"] for field in fields.values())
+    assert fields["strategy"]["default"] == "auto"
     limits = fields["max_length"]["anyOf"][0]
     assert (limits["type"], limits["minimum"], limits["maximum"]) == ("integer", 1, 4096)
-    assert resolve(openapi, fields["strategy"]["$ref"])["enum"] == ["truncate", "full"]
+    assert resolve(openapi, fields["strategy"]["$ref"])["enum"] == ["auto", "truncate", "full"]
 
 
 def test_the_document_describes_the_answer_and_the_problems(openapi: dict[str, Any]) -> None:

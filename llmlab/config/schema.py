@@ -102,6 +102,9 @@ class Service(Section):
     queue: Annotated[int, Field(ge=1, le=10_000)] = 32
     replicas: Annotated[int, Field(ge=0, le=1024)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    batch_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 8192
+    batch_texts: Annotated[int, Field(ge=1, le=1024)] = 16
+    cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     spare: bool = True
     memory: str = "2g"
 

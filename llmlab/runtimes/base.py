@@ -18,6 +18,7 @@ from llmlab.errors import UsageError
 class Strategy(StrEnum):
     """What to do with a text that is longer than the model's window."""
 
+    AUTO = "auto"  # read all of it, window by window; only the service does that
     TRUNCATE = "truncate"  # read the first window only, and say so
     FULL = "full"  # read all of it at once, as the reference lab does
 
@@ -65,6 +66,7 @@ class Summary:
     input_tokens: int
     output_tokens: int
     truncated: bool
+    windows: int = 1
 
 
 class TextTooLong(UsageError):

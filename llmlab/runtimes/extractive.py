@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from nupunkt.models import load_default_model
 
 from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
+from llmlab.runtimes.sentences import split_sentences
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
@@ -53,12 +53,6 @@ _LETTER = rf"[^\W_{_CJK}]"
 _JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
 _WORD = re.compile(rf"(?=\w)[{_CJK}]|{_LETTER}+(?:{_JOINT}{_LETTER}+)*")
 
-_CJK_STOP = re.compile("[。！？｡]+[」』”’）]*")
-_BLOCK_END = re.compile(r"\n\s*\n|\n(?=\s*[-*•] )")  # a blank line, or the next item of a list
-# Punkt's time grows with the square of a run without spaces; one this long is no prose.
-_UNBROKEN = re.compile(r"(?<!\S)(\S{1000,})")
-_PUNKT = load_default_model()  # not nupunkt.load(): any caller may alter the one it shares
-
 Floats = NDArray[np.float64]
 
 
@@ -73,16 +67,7 @@ def words(text: str) -> list[str]:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text that hold a word, in order, white space collapsed."""
-    return [sentence for sentence in _split(text) if _WORD.search(sentence)]
-
-
-def _split(text: str) -> Iterator[str]:
-    for block in _BLOCK_END.split(_CJK_STOP.sub(r"\g<0>\n\n", text)):
-        for part in _UNBROKEN.split(" ".join(block.split())):
-            if _UNBROKEN.match(part):
-                yield part
-            else:
-                yield from _PUNKT.texts(part)
+    return [sentence for sentence in split_sentences(text) if _WORD.search(sentence)]
 
 
 def stands_alone(sentence: str) -> bool:

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from llmlab import runtimes
 from llmlab.models.identity import short_id
-from llmlab.runtimes import Generation, Runtime, TextTooLong
+from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
+from llmlab.service.batcher import Batcher
+from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import Metrics
-from llmlab.service.middleware import BodyLimit, ClientGone, Observe, RequestId
+from llmlab.service.middleware import BodyLimit, Observe, RequestId
 from llmlab.service.problems import Problem
-from llmlab.service.queue import GenerationQueue, QueueFull
+from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
+    EVENTS,
+    TIMEOUT,
     ModelInfo,
     SummarizeRequest,
     SummarizeResponse,
-    Usage,
     problem_responses,
 )
 from llmlab.service.settings import Settings
+from llmlab.service.summarizer import Summarizer
 
 log = logging.getLogger("llmlab.service")
-T = TypeVar("T")
+Timeout = Annotated[
+    float | None,
+    Header(alias=TIMEOUT, gt=0, allow_inf_nan=False,
+           description="Seconds that the client waits; the service may wait less."),
+]  # fmt: skip
 WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
 
 
@@ -38,8 +46,8 @@ WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the 
 class Serving:
     """What is there once the model is loaded; all None before."""
 
-    queue: GenerationQueue | None = None
-    info: ModelInfo | None = None
+    batcher: Batcher | None = None
+    endpoint: Endpoint | None = None
 
 
 def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None = None) -> FastAPI:
@@ -58,8 +66,8 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
         loading = asyncio.create_task(_load(settings, serving, metrics, on_load_failure))
         yield
         loading.cancel()
-        if serving.queue:
-            serving.queue.close()
+        if serving.batcher:
+            await serving.batcher.close()
 
     app = FastAPI(
         title="LLM API",
@@ -88,49 +96,19 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
     @app.post(
         "/summarize/",
         summary="Summarize a text",
-        responses=problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
+        response_model=SummarizeResponse,
+        responses={
+            200: {"content": {EVENTS: {"schema": {"type": "string"}}}},
+            **problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
+        },
     )
     @app.post("/summarize", include_in_schema=False)
-    async def summarize(request: SummarizeRequest, connection: Request) -> SummarizeResponse:
-        if len(request.text) > settings.service.max_text_chars:
-            raise Problem(
-                413,
-                f"The text has {len(request.text)} characters; "
-                f"this lab takes {settings.service.max_text_chars} (service.max_text_chars).",
-            )
-        if serving.queue is None or serving.info is None:
+    async def summarize(
+        request: SummarizeRequest, connection: Request, timeout: Timeout = None
+    ) -> Response:
+        if serving.endpoint is None:
             raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
-        generation = Generation(request.max_length, request.min_length, request.strategy)
-        try:
-            summary = await _while_connected(
-                connection, serving.queue.summarize(request.text, generation)
-            )
-        except QueueFull as full:
-            metrics.rejected.labels("queue_full").inc()
-            raise Problem(
-                429,
-                f"Too many requests wait for this model; try again in {full.retry_after} s.",
-                headers={"Retry-After": str(full.retry_after)},
-            ) from None
-        except TimeoutError:
-            metrics.rejected.labels("timeout").inc()
-            raise Problem(
-                504,
-                f"No summary within {settings.service.timeout:g} s (service.timeout).",
-            ) from None
-        except TextTooLong as error:
-            raise Problem(422, f"{error.message}; {error.fix}.") from None
-        metrics.input_tokens.inc(summary.input_tokens)
-        metrics.output_tokens.inc(summary.output_tokens)
-        return SummarizeResponse(
-            summary=summary.text,
-            model=serving.info,
-            usage=Usage(
-                input_tokens=summary.input_tokens,
-                output_tokens=summary.output_tokens,
-                truncated=summary.truncated,
-            ),
-        )
+        return await serving.endpoint(request, connection, timeout)
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", summary="Is the process alive?")
@@ -140,35 +118,20 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
     @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", summary="Has the model answered?", responses=problem_responses(503))
     async def ready() -> Response:
-        if serving.info is None:
+        if serving.endpoint is None:
             raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
-        return JSONResponse({"status": "ready", "model": serving.info.model_dump()})
+        return JSONResponse({"status": "ready", "model": serving.endpoint.info.model_dump()})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
-        metrics.waiting.set(serving.queue.waiting if serving.queue else 0)
+        if serving.batcher and serving.endpoint:
+            metrics.waiting.set(serving.endpoint.summarizer.waiting)
+            waiting, running = serving.batcher.texts
+            metrics.waiting_texts.set(waiting)
+            metrics.running_texts.set(running)
         return PlainTextResponse(
             metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
-
-
-async def _while_connected(connection: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for work, and drop it when the client hangs up.
-
-    Raises:
-        ClientGone: nobody waits for the answer.
-    """
-    working = asyncio.ensure_future(work)
-    # The body was read before; what comes next is the end of the connection.
-    leaving = asyncio.ensure_future(connection.receive())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
 
 
 async def _load(
@@ -192,11 +155,15 @@ async def _load(
         if on_failure:
             on_failure()
         return
-    kind = settings.model.runtime
-    serving.queue = GenerationQueue(
-        runtime, limit=settings.service.queue, timeout=settings.service.timeout
-    )
-    serving.info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
+    kind, service = settings.model.runtime, settings.service
+    serving.batcher = Batcher(
+        runtime, metrics, limit=service.queue, budget=service.batch_tokens,
+        most=service.batch_texts,
+    )  # fmt: skip
+    reader = Reader(runtime, serving.batcher, metrics, longest=settings.model.max_length)
+    summarizer = Summarizer(reader, serving.batcher, metrics, cache=service.cache)
+    info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
+    serving.endpoint = Endpoint(summarizer, info, service, metrics)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
     metrics.ready.set(1)
     log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)

@@ -32,10 +32,41 @@ class Metrics:
         self.rejected = Counter(
             "llmlab_rejected", "Requests turned away, by reason.", ["reason"], registry=registry
         )
+        self.answers = Counter(
+            "llmlab_answers", "Summaries: made (miss), shared (coalesced) or kept (hit).",
+            ["source"], registry=registry,
+        )  # fmt: skip
+        self.stage = Histogram(
+            "llmlab_stage_seconds",
+            "Time in a stage: encode (of a request), queue (of a text), generate (of a batch).",
+            ["stage"], buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.batch_texts = Histogram(
+            "llmlab_batch_texts", "Texts in a batch.",
+            buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry,
+        )  # fmt: skip
+        self.batch_tokens = Histogram(
+            "llmlab_batch_tokens", "Tokens in a batch, without padding.",
+            buckets=(64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), registry=registry,
+        )  # fmt: skip
         self.waiting = Gauge(
-            "llmlab_queue_waiting", "Requests in the queue, the running one included.",
+            "llmlab_queue_waiting", "Requests that wait or run.", registry=registry
+        )
+        self.waiting_texts = Gauge(
+            "llmlab_queue_texts", "Texts that wait for their turn; of a long one, its windows.",
             registry=registry,
         )  # fmt: skip
+        self.running_texts = Gauge(
+            "llmlab_running_texts", "Texts that the model works on.", registry=registry
+        )
+
+    def batch(self, texts: int, read: int, written: int, seconds: float) -> None:
+        """Take note of a batch that the model has worked on; lengths in its tokens."""
+        self.batch_texts.observe(texts)
+        self.batch_tokens.observe(read)
+        self.input_tokens.inc(read)
+        self.output_tokens.inc(written)
+        self.stage.labels("generate").observe(seconds)
 
     def text(self) -> bytes:
         """The exposition format that Prometheus scrapes."""

@@ -12,8 +12,9 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmlab.service.connection import ClientGone
 from llmlab.service.metrics import Metrics
-from llmlab.service.problems import answer
+from llmlab.service.problems import FAILED, answer
 
 log = logging.getLogger("llmlab.access")
 errors = logging.getLogger("llmlab.service")
@@ -81,10 +82,6 @@ class BodyLimit:
         await answer(scope["state"]["request_id"], 413, detail)(scope, receive, send)
 
 
-class ClientGone(Exception):
-    """The client hung up; nobody waits for the answer."""
-
-
 class Observe:
     """One metric observation and one log line per request; never the text itself."""
 
@@ -112,8 +109,7 @@ class Observe:
             request_id = scope["state"]["request_id"]
             errors.exception("request %s failed", request_id)
             if not started:
-                detail = "The API failed on this request; its log says why."
-                await answer(request_id, 500, detail)(scope, receive, watched)
+                await answer(request_id, 500, FAILED)(scope, receive, watched)
         finally:
             self._record(scope, status, time.perf_counter() - start)
 

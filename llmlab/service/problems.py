@@ -17,6 +17,7 @@ from llmlab.service.schemas import PROBLEM_TYPE
 log = logging.getLogger("llmlab.service")
 # RFC 9110's phrases; http.HTTPStatus says them from Python 3.13 on.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+FAILED = "The API failed on this request; its log says why."
 MOST_ERRORS = 10  # in one answer
 LONGEST_PATH = 100
 
@@ -38,6 +39,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
+def document(request_id: str, status: int, detail: str) -> dict[str, Any]:
+    """A problem document."""
+    return {
+        "type": "about:blank",
+        "title": TITLES.get(status) or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+    }
+
+
 def answer(
     request_id: str,
     status: int,
@@ -46,15 +58,7 @@ def answer(
     errors: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": TITLES.get(status) or HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "request_id": request_id,
-    }
-    if errors:
-        body["errors"] = errors
+    body = document(request_id, status, detail) | ({"errors": errors} if errors else {})
     return JSONResponse(body, status, dict(headers or {}), media_type=PROBLEM_TYPE)
 
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from llmlab.runtimes.base import Strategy
 
 PROBLEM_TYPE = "application/problem+json"
+EVENTS = "text/event-stream"
+TIMEOUT = "X-Request-Timeout"
 LONGEST_SUMMARY = 4096
 
 
@@ -31,8 +33,11 @@ class SummarizeRequest(BaseModel):
     ] = None  # fmt: skip
     strategy: Annotated[
         Strategy,
-        Field(description="truncate: read the model's first window; full: read all at once."),
-    ] = Strategy.TRUNCATE
+        Field(
+            description="auto: read all of it, a long text window by window; truncate: read the "
+            "model's first window only; full: read all of it at once."
+        ),
+    ] = Strategy.AUTO
 
     @field_validator("text")
     @classmethod
@@ -59,10 +64,15 @@ class ModelInfo(BaseModel):
 
 
 class Usage(BaseModel):
-    """In the model's tokens; words for the extractive runtime."""
+    """In the model's tokens; words for the extractive runtime.
+
+    A text of more than one window was read in so many pieces. ``truncated`` says that
+    something was left out.
+    """
 
     input_tokens: int
     output_tokens: int
+    windows: int
     truncated: bool
 
 
@@ -70,6 +80,19 @@ class SummarizeResponse(BaseModel):
     summary: str
     model: ModelInfo
     usage: Usage
+
+
+class Progress(BaseModel):
+    """How far a long text is: so many of its windows are read.
+
+    ``reading`` counts from 1; in the second one, the summaries of the first are read.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int
+    windows: int
+    reading: int
 
 
 class FieldError(BaseModel):

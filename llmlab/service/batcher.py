@@ -1,0 +1,224 @@
+"""Puts waiting texts together and runs them beside the event loop.
+
+A batch is cut from what waits at that moment; nobody waits for a fuller one. While the
+model works, the next batch gathers by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from llmlab.runtimes import Encoded, Runtime, Summary
+from llmlab.service.metrics import Metrics
+from llmlab.service.waiting import FairQueue, Job, Place
+
+log = logging.getLogger("llmlab.service")
+LONGEST_RETRY_AFTER = 60
+SMOOTHING = 0.2
+CLOSING = 5.0  # seconds for a batch that nobody waits for to end
+
+Outcome = Summary | Exception
+
+
+class QueueFull(Exception):
+    """So much waits already that this request could only time out, or crowd out others.
+
+    Args:
+        wait: seconds until there should be room.
+    """
+
+    def __init__(self, wait: float) -> None:
+        self.retry_after = max(1, min(LONGEST_RETRY_AFTER, math.ceil(wait)))
+        super().__init__(f"the queue is full; try again in {self.retry_after} s")
+
+
+class Batcher:
+    """A model with a queue in front of it. Its methods belong to the event loop; the model
+    works in threads of its own.
+
+    Args:
+        limit: requests that may wait; those whose texts are all with the model do not.
+        budget: tokens of one batch, padding included.
+        most: texts of one batch.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        metrics: Metrics,
+        *,
+        limit: int,
+        budget: int,
+        most: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._runtime = runtime
+        self._metrics = metrics
+        self._clock = clock
+        self._budget, self._most = budget, most
+        self._queue = FairQueue(limit)
+        self._changed = threading.Condition()  # guards all below and the queue
+        self._closed = False
+        self._idle = 0  # threads
+        self._running = 0  # texts
+        self._seconds: float | None = None  # of the model for one text; a moving average
+        self._threads = [
+            threading.Thread(target=self._work, name=f"generate-{number}", daemon=True)
+            for number in range(runtime.parallel)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def texts(self) -> tuple[int, int]:
+        """Texts that wait for their turn, and texts that the model works on."""
+        with self._changed:
+            return len(self._queue), self._running
+
+    def enter(self, subject: str, seconds: float) -> Place:
+        """Claim a place for a request; ``leave`` gives it back.
+
+        Args:
+            seconds: how long the client will wait.
+
+        Raises:
+            QueueFull: there is none for this subject, or its turn would come too late.
+        """
+        with self._changed:
+            if not self._queue.admits(subject):
+                raise QueueFull(self._time_for(max(len(self._queue), self._queue.waiting)))
+            wait = self._time_for(self._queue.ahead(subject))
+            if wait > seconds:
+                raise QueueFull(wait)
+            return self._queue.enter(subject)
+
+    def leave(self, place: Place) -> None:
+        """The request is answered or given up: its texts that wait are dropped, and the model
+        is told of those that it works on."""
+        with self._changed:
+            self._queue.leave(place)
+
+    async def generate(
+        self, place: Place, texts: Sequence[Encoded], progress: Callable[[], None] = lambda: None
+    ) -> list[Summary]:
+        """The summaries of one request's texts, in their order.
+
+        Args:
+            progress: called after each of them.
+
+        Raises:
+            Exception: whatever the model raised on one of them.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Summary]] = [loop.create_future() for _ in texts]
+        now = self._clock()
+        jobs = [
+            Job(text, place, _settler(loop, future, progress), now)
+            for text, future in zip(texts, futures, strict=True)
+        ]
+        with self._changed:
+            self._queue.add(place, jobs)
+            self._changed.notify(len(jobs))
+        return list(await asyncio.gather(*futures))
+
+    async def close(self) -> None:
+        """End the threads, for there is nobody left who waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + CLOSING
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+
+    def _time_for(self, texts: int) -> float:
+        """Seconds until the model has read so many texts beyond those that it works on."""
+        return (self._seconds or 0.0) * (texts + self._running) / self._runtime.parallel
+
+    # --- the threads of the model ------------------------------------------------
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            start = self._clock()
+            for job in batch:
+                waited = start - job.since
+                self._metrics.stage.labels("queue").observe(waited)
+                if job.place.waited is None:
+                    job.place.waited = waited
+            outcomes = self._outcomes(batch)
+            self._took(batch, outcomes, self._clock() - start)
+            for job, outcome in zip(batch, outcomes, strict=True):
+                job.done(outcome)
+
+    def _next_batch(self) -> list[Job] | None:
+        """Wait for texts; None when there will be no more."""
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._closed or len(self._queue))
+            # What waits is shared out: an idle thread beside this one gets its part.
+            share = math.ceil(len(self._queue) / self._idle)
+            self._idle -= 1
+            if self._closed:
+                return None
+            batch = self._queue.take(self._budget, min(self._most, share))
+            self._running += len(batch)
+            return batch
+
+    def _outcomes(self, batch: Sequence[Job]) -> Sequence[Outcome]:
+        try:
+            summaries = self._runtime.generate(
+                [job.encoded for job in batch], lambda number: batch[number].place.given_up
+            )
+            if len(summaries) != len(batch):
+                raise RuntimeError(f"{len(summaries)} summaries of {len(batch)} texts")
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            # One text that the model fails on must not fail the others of its batch.
+            log.warning(
+                "a batch of %d texts failed (%s); each is tried alone",
+                len(batch),
+                type(error).__name__,
+            )
+            return [outcome for job in batch for outcome in self._outcomes([job])]
+        return summaries
+
+    def _took(self, batch: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
+        wanted = sum(not job.place.given_up for job in batch)
+        with self._changed:
+            self._running -= len(batch)
+            if wanted:  # else it stopped half-way, and says nothing of the next one
+                before = seconds / wanted if self._seconds is None else self._seconds
+                self._seconds = before + SMOOTHING * (seconds / wanted - before)
+        read = sum(job.encoded.tokens for job in batch)
+        written = sum(one.output_tokens for one in outcomes if isinstance(one, Summary))
+        self._metrics.batch(len(batch), read, written, seconds)
+
+
+def _settler(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Summary],
+    progress: Callable[[], None],
+) -> Callable[[Outcome], None]:
+    """Settle a future from another thread, if anybody still waits for it."""
+
+    def settle(outcome: Outcome) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+            progress()
+
+    def from_anywhere(outcome: Outcome) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(settle, outcome)
+
+    return from_anywhere

@@ -1,0 +1,144 @@
+"""POST /summarize/: from a request to its answer, as one document or as a stream of events.
+
+A client that sends ``Accept: text/event-stream`` gets events ``progress`` while the windows
+of a long text are read, then ``summary`` with the document that it would have got otherwise,
+or ``problem``. What fails before the first event is answered as always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from llmlab.config import Service
+from llmlab.runtimes import Generation, TextTooLong
+from llmlab.service.batcher import QueueFull
+from llmlab.service.connection import while_connected
+from llmlab.service.events import Event, EventStream
+from llmlab.service.metrics import Metrics
+from llmlab.service.problems import FAILED, Problem, document
+from llmlab.service.reader import Tell
+from llmlab.service.schemas import (
+    EVENTS,
+    TIMEOUT,
+    ModelInfo,
+    Progress,
+    SummarizeRequest,
+    SummarizeResponse,
+    Usage,
+)
+from llmlab.service.summarizer import Answer, Summarizer, TooSlow
+
+log = logging.getLogger("llmlab.service")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What answers summarize requests once the model is loaded."""
+
+    summarizer: Summarizer
+    info: ModelInfo
+    service: Service
+    metrics: Metrics
+
+    async def __call__(
+        self, request: SummarizeRequest, connection: Request, timeout: float | None
+    ) -> Response:
+        """Args:
+        timeout: seconds that the client waits, if it says so; never longer than the service
+            would.
+        """
+        if len(request.text) > self.service.max_text_chars:
+            raise Problem(
+                413,
+                f"The text has {len(request.text)} characters; "
+                f"this lab takes {self.service.max_text_chars} (service.max_text_chars).",
+            )
+        seconds = min(timeout or self.service.timeout, self.service.timeout)
+        if EVENTS in connection.headers.get("accept", ""):
+            return await self._stream(request, connection, seconds)
+        answer = await while_connected(
+            connection.receive, self._answer(request, connection, seconds)
+        )
+        return JSONResponse(self._document(answer), headers=_headers(answer))
+
+    async def _answer(
+        self,
+        request: SummarizeRequest,
+        connection: Request,
+        seconds: float,
+        listener: Tell | None = None,
+    ) -> Answer:
+        """Raises Problem for everything that can be expected to go wrong."""
+        generation = Generation(request.max_length, request.min_length, request.strategy)
+        subject = connection.headers.get("x-subject", "")
+        try:
+            return await self.summarizer.summarize(
+                request.text, generation, subject=subject, seconds=seconds, listener=listener
+            )
+        except QueueFull as full:
+            self.metrics.rejected.labels("queue_full").inc()
+            raise Problem(
+                429,
+                f"Too many requests wait for this model; try again in {full.retry_after} s.",
+                headers={"Retry-After": str(full.retry_after)},
+            ) from None
+        except TooSlow:
+            self.metrics.rejected.labels("timeout").inc()
+            limit = "service.timeout" if seconds == self.service.timeout else TIMEOUT
+            raise Problem(504, f"No summary within {seconds:g} s ({limit}).") from None
+        except TextTooLong as error:
+            raise Problem(422, f"{error.message}; {error.fix}.") from None
+
+    def _document(self, answer: Answer) -> dict[str, Any]:
+        summary = answer.summary
+        usage = Usage(
+            input_tokens=summary.input_tokens, output_tokens=summary.output_tokens,
+            windows=summary.windows, truncated=summary.truncated,
+        )  # fmt: skip
+        return SummarizeResponse(summary=summary.text, model=self.info, usage=usage).model_dump()
+
+    # --- events ------------------------------------------------------------------
+
+    async def _stream(
+        self, request: SummarizeRequest, connection: Request, seconds: float
+    ) -> Response:
+        heard: asyncio.Queue[Progress | None] = asyncio.Queue()
+        working = asyncio.create_task(self._answer(request, connection, seconds, heard.put_nowait))
+        working.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            first = await while_connected(connection.receive, heard.get())
+            headers = {} if first else _headers(working.result())
+        except BaseException:
+            working.cancel()
+            raise
+
+        async def events() -> AsyncIterator[Event]:
+            progress = first
+            while progress is not None:
+                yield Event("progress", progress.model_dump())
+                progress = await heard.get()
+            yield self._last(working, str(connection.scope["state"]["request_id"]))
+
+        return EventStream(events(), headers=headers, after=working.cancel)
+
+    def _last(self, working: asyncio.Task[Answer], request_id: str) -> Event:
+        try:
+            return Event("summary", self._document(working.result()))
+        except Problem as problem:
+            return Event("problem", document(request_id, problem.status, problem.detail))
+        except Exception:
+            # The response has begun: this is the only place left to say so.
+            log.exception("request %s failed", request_id)
+            return Event("problem", document(request_id, 500, FAILED))
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    queue = f"queue;dur={answer.queue_seconds * 1000:.1f}"
+    return {"X-Cache": answer.source, "Server-Timing": queue}

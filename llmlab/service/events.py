@@ -1,0 +1,53 @@
+"""Server-sent events: a response whose parts arrive when they happen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from llmlab.service.connection import while_connected
+from llmlab.service.schemas import EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, with a JSON object for its data."""
+
+    name: str
+    data: dict[str, Any]
+
+    def __str__(self) -> str:
+        # JSON without indentation has no line breaks, which would end the data.
+        return f"event: {self.name}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
+
+
+class EventStream(StreamingResponse):
+    """Sends events until there are no more, or nobody reads them.
+
+    Args:
+        after: called at the end, however it came about.
+    """
+
+    def __init__(
+        self,
+        events: AsyncIterator[Event],
+        *,
+        headers: Mapping[str, str],
+        after: Callable[[], object],
+    ) -> None:
+        # A gateway must not hold events back until a buffer is full.
+        unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        texts = (str(event) async for event in events)
+        super().__init__(texts, headers={**unbuffered, **headers}, media_type=EVENTS)
+        self._after = after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await while_connected(receive, self.stream_response(send))
+        finally:
+            self._after()

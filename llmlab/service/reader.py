@@ -1,0 +1,111 @@
+"""Reads a text of any length: whole if it fits the model's window, else window by window.
+
+The summaries of the windows are the summary if they are short enough together. If not, they
+are a text that is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from llmlab.runtimes import Encoded, Generation, Runtime, Strategy, Summary
+from llmlab.runtimes.windows import windows
+from llmlab.service.batcher import Batcher
+from llmlab.service.metrics import Metrics
+from llmlab.service.schemas import Progress
+from llmlab.service.waiting import Place
+
+# Of a window: the longest summary of one window of many. So each reading leaves a text of
+# about a third (the windows overlap).
+MOST_OF_A_WINDOW = 4
+# A reading that leaves more than this of a text was of no use; another one would not be either.
+OF_NO_USE = 0.8
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A loaded model behind its queue.
+
+    Args:
+        longest: tokens of a summary where the request does not say.
+    """
+
+    runtime: Runtime
+    batcher: Batcher
+    metrics: Metrics
+    longest: int
+
+    async def read(self, text: str, generation: Generation, place: Place, tell: Tell) -> Summary:
+        """The summary of a text.
+
+        Args:
+            tell: told how far it is, if the text has several windows.
+
+        Raises:
+            TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
+        """
+        if generation.strategy is Strategy.AUTO:
+            return await self._read_all(text, generation, place, tell)
+        (summary,) = await self.batcher.generate(place, await self._encode([text], generation))
+        return summary
+
+    async def _read_all(
+        self, text: str, generation: Generation, place: Place, tell: Tell
+    ) -> Summary:
+        last = replace(generation, strategy=Strategy.TRUNCATE)
+        (whole,) = await self._encode([text], last)
+        tokens, parts, reading, cut = whole.whole, 1, 0, False
+        while whole.truncated:
+            reading += 1
+            summaries = await self._read_windows(text, whole.window, reading, place, tell)
+            parts = len(summaries) if reading == 1 else parts
+            cut = cut or any(one.truncated for one in summaries)
+            text = " ".join(one.text for one in summaries)
+            written = sum(one.output_tokens for one in summaries)
+            if self._is_a_summary(written, generation):
+                return Summary(text, tokens, written, truncated=cut, windows=parts)
+            before, (whole,) = whole, await self._encode([text], last)
+            if whole.whole > OF_NO_USE * before.whole:
+                break
+        (summary,) = await self.batcher.generate(place, [whole])
+        cut = cut or summary.truncated
+        return replace(summary, input_tokens=tokens, truncated=cut, windows=parts)
+
+    async def _read_windows(
+        self, text: str, window: int, reading: int, place: Place, tell: Tell
+    ) -> list[Summary]:
+        """A summary of each window of a text."""
+        short = Generation(max_length=max(2, min(self.longest, window // MOST_OF_A_WINDOW)))
+        pieces = await asyncio.to_thread(self._cut, text, short, window)
+        encoded = await self._encode(pieces, short)
+
+        def at(done: int) -> Progress:
+            return Progress(done=done, windows=len(pieces), reading=reading)
+
+        done = itertools.count(1)
+        tell(at(0))
+        return await self.batcher.generate(place, encoded, lambda: tell(at(next(done))))
+
+    def _is_a_summary(self, written: int, generation: Generation) -> bool:
+        longest = self.longest if generation.max_length is None else generation.max_length
+        return (generation.min_length or 0) <= written <= longest
+
+    def _cut(self, text: str, generation: Generation, window: int) -> list[str]:
+        """Windows of a text, each of which the model reads without cutting it."""
+        bare = self.runtime.encode(".", generation).whole - 1
+
+        def count(piece: str) -> int:
+            return self.runtime.encode(piece, generation).whole - bare
+
+        return windows(text, window - bare, count)
+
+    async def _encode(self, texts: list[str], generation: Generation) -> list[Encoded]:
+        with self.metrics.stage.labels("encode").time():
+            return await asyncio.to_thread(
+                lambda: [self.runtime.encode(one, generation) for one in texts]
+            )
