@@ -523,7 +523,8 @@ def test_up_converts_a_model_and_serves_it_through_the_gateway(
 
     (folder,) = (one for one in (empty_home / "models").iterdir() if one.is_dir())
     with lab.client() as client:
-        answer = client.post("/summarize/", json={"text": article, "max_length": 20}).json()
+        wanted = {"text": article, "max_length": 20, "strategy": "truncate"}
+        answer = client.post("/summarize/", json=wanted).json()
     assert answer["model"] == {
         "name": "tiny", "id": content_id(folder), "runtime": "ctranslate2",
     }  # fmt: skip
