@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -146,9 +147,13 @@ def make_lab(
 
 @pytest.fixture(scope="session")
 def images(make_lab: Callable[..., LabUnderTest]) -> BuiltImages:
-    """Images for the containers, with the embedded model only: no torch to fetch."""
+    """Images for the containers, with the embedded model only: no torch to fetch.
+
+    The tag is this checkout's own: tests of another one may run at the same time.
+    """
     lab = make_lab()
-    done = lab.run("build", "--extra", "none", "--tag", "test", "--progress", "plain")
+    tag = f"test-{hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]}"
+    done = lab.run("build", "--extra", "none", "--tag", tag, "--progress", "plain")
     assert done.returncode == 0, done.stderr[-3000:]
     return BuiltImages.read(lab.lab)
 

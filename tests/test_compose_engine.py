@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +13,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llmlab.auth import KeyStore
 from llmlab.engines.compose.command import Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.compose.mounts import write_notebook_tokens
 from llmlab.lab import Lab
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, free_port, wait_until
@@ -140,9 +144,13 @@ def test_an_image_of_another_version_is_refused(lab: LabUnderTest) -> None:
 
 @containers
 def test_an_api_without_enough_memory_is_reported_as_that(lab: LabUnderTest) -> None:
-    failed = lab.run("up", env={"LLMLAB_SERVICE_MEMORY": "24m"})
+    # Once with enough: files read for the first time count against the limit, and reading
+    # them over and over again takes longer than the kernel waits before it kills.
+    lab.ok("up")
+    lab.ok("down")
+    failed = lab.run("up", env={"LLMLAB_SERVICE_MEMORY": "12m"})
     assert failed.returncode == 3
-    assert "api-textrank ran out of memory; its limit is 24 MiB" in failed.stderr
+    assert "api-textrank ran out of memory; its limit is 12 MiB" in failed.stderr
     assert "Fix: set service.memory" in failed.stderr
     assert container(lab, "llmapi") == ""
 
@@ -192,6 +200,19 @@ def test_a_keeper_that_was_killed_is_back_and_keeps_on(lab: LabUnderTest) -> Non
     identifier = container(lab, "llmapi")
     docker("kill", identifier)
     wait_until(lambda: state(identifier) == "running", 30)
+
+
+@containers
+def test_a_configuration_that_docker_cannot_have_checked_is_not_called_rejected(
+    lab: LabUnderTest,
+) -> None:
+    image = "localhost:1/no-such-gateway"
+    failed = lab.run("up", env={"LLMLAB_GATEWAY_IMAGE": image})
+    assert failed.returncode == 3
+    assert "the configuration could not be checked" in failed.stderr
+    assert "localhost:1" in failed.stderr.partition("could not be checked")[2]
+    assert "rejects" not in failed.stderr
+    assert container(lab, "llmapi") == ""
 
 
 @containers
@@ -348,3 +369,85 @@ def test_the_notebooks_run_beside_the_lab_and_stay_where_they_are(lab: LabUnderT
     assert token not in docker("inspect", before)
     lab.ok("down")
     assert container(lab, "jupyter") == ""
+
+
+def notebook_status(port: int, token: str) -> int:
+    """What JupyterLab answers to who has this token; 0 if it does not answer."""
+    headers = {"Authorization": f"token {token}"}
+    try:
+        return httpx2.get(
+            f"http://127.0.0.1:{port}/api/status", headers=headers, trust_env=False
+        ).status_code
+    except httpx2.HTTPError:
+        return 0
+
+
+@containers
+def test_a_notebook_server_that_runs_follows_the_demo_in_and_out(lab: LabUnderTest) -> None:
+    port = free_port()
+    lab.ok("up", "--demo")
+    lab.ok("notebook", "--no-browser", "--port", str(port))
+    assert notebook_status(port, "nginxrocks!") == 200
+    jupyter, api = container(lab, "jupyter"), container(lab, "llmapi")
+
+    def started(identifier: str) -> str:
+        return docker("inspect", "--format", "{{.State.StartedAt}}", identifier)
+
+    api_since = started(api)
+    lab.ok("keys", "revoke", "0001")
+    own = lab.ok("notebook", "url").strip().partition("token=")[2]
+    wait_until(lambda: notebook_status(port, own) == 200, 60)
+    assert notebook_status(port, "nginxrocks!") == 403
+
+    since = started(jupyter)
+    lab.ok("keys", "rotate")
+    lab.ok("up")
+    assert started(jupyter) == since  # its own token did not change, so nothing is interrupted
+
+    lab.ok("up", "--demo")
+    wait_until(lambda: notebook_status(port, "nginxrocks!") == 200, 60)
+    assert notebook_status(port, own) == 403
+    assert (container(lab, "jupyter"), started(api)) == (jupyter, api_since)
+
+    # A command that was ended before it came to the restart; the next one makes up for it.
+    write_notebook_tokens(lab.lab, KeyStore(lab.lab.keys_file).revoke("0001"))
+    assert notebook_status(port, "nginxrocks!") == 200
+    lab.ok("up")
+    wait_until(lambda: notebook_status(port, own) == 200, 60)
+    assert notebook_status(port, "nginxrocks!") == 403
+
+
+@containers
+def test_a_taken_notebook_port_is_an_error_that_leaves_nothing(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    mine = free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        refused = lab.run("notebook", "--no-browser", "--port", str(taken))
+        assert refused.returncode == 3
+        assert f"port {taken} is taken by" in refused.stderr
+        assert f"(pid {os.getpid()})" in refused.stderr
+        assert f"Fix: stop it, or llmlab notebook --port {taken + 1}" in refused.stderr
+        assert container(lab, "jupyter") == ""
+        url = lab.ok("notebook", "--no-browser", "--port", str(mine))
+        before = container(lab, "jupyter")
+        assert lab.run("notebook", "--no-browser", "--port", str(taken)).returncode == 3
+    assert container(lab, "jupyter") == before
+    assert lab.ok("notebook", "--no-browser") == url  # its own port is not taken
+
+
+@containers
+def test_a_notebook_that_does_not_start_leaves_what_was_there(lab: LabUnderTest) -> None:
+    lab.ok("up")
+    no_jupyter = {"LLMLAB_JUPYTER_IMAGE": BuiltImages.read(lab.lab).llmapi}
+    failed = lab.run("notebook", "--no-browser", "--port", str(free_port()), env=no_jupyter)
+    assert failed.returncode == 3
+    assert container(lab, "jupyter") == ""
+    lab.ok("up")
+
+    url = lab.ok("notebook", "--no-browser", "--port", str(free_port()))
+    failed = lab.run("notebook", "--no-browser", "--port", str(free_port()), env=no_jupyter)
+    assert failed.returncode == 3
+    assert lab.ok("notebook", "url") == url

@@ -291,6 +291,37 @@ def test_what_nginx_rejects_never_becomes_current(
     assert folders(releases) == {current}
 
 
+class NoEngine:
+    """A check in a container, where Docker has something to say before NGINX could."""
+
+    said = "Error response from daemon: No such image: llmlab-nginx:gone"
+
+    def command(self, prefix: Path, conf: Path, *options: str) -> list[str]:
+        return ["sh", "-c", 'echo "$1" >&2; exit 125', "docker", self.said]
+
+
+def test_a_check_that_could_not_be_made_is_no_verdict(releases: Releases) -> None:
+    with pytest.raises(EnvironmentFailure) as failed:
+        releases.stage(files_for(ONE_MODEL), NoEngine())
+    assert failed.value.exit_code == 3
+    assert "exit code 125" in failed.value.message
+    assert failed.value.log == NoEngine.said
+    assert folders(releases) == set()
+
+
+def test_a_check_that_takes_too_long_leaves_no_keys_behind(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(NoEngine):
+        def command(self, prefix: Path, conf: Path, *options: str) -> list[str]:
+            return ["sleep", "60"]
+
+    monkeypatch.setattr("llmlab.gateway.releases.CHECK_DEADLINE", 0.1)
+    with pytest.raises(EnvironmentFailure, match="no answer within"):
+        releases.stage(files_for(ONE_MODEL), Slow())
+    assert folders(releases) == set()
+
+
 def test_a_first_release_that_is_rejected_leaves_none_behind(
     releases: Releases, nginx: Nginx
 ) -> None:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 
-from tests.conftest import LabUnderTest, free_port
+from tests.conftest import LabUnderTest, free_port, wait_until
 from tests.test_gateway import PUBLISHED
 
 pytestmark = [
@@ -29,8 +30,7 @@ pytestmark = [
 
 FIXTURE = Path(__file__).parent / "reference_lab"
 TAG = "reference-lab-test"
-# Ours; the reference's notebooks are not part of what curl can ask for.
-SERVICES = ("llmapi", "nginx")
+NOTEBOOK_TOKEN = "nginxrocks!"
 PAUSE = 0.6  # seconds; the limit is two requests a second, and no burst
 
 
@@ -40,10 +40,12 @@ class ReferenceLab:
 
     folder: Path
     port: int
+    notebook_port: int
 
     def compose(self, *arguments: str) -> str:
         env = os.environ | {
             "COMPOSE_PROJECT_NAME": TAG, "TAG": TAG, "PORT": str(self.port),
+            "JUPYTER_PORT": str(self.notebook_port),
         }  # fmt: skip
         done = subprocess.run(
             ["docker", "compose", "-f", "compose.yml", *arguments], cwd=self.folder, env=env,
@@ -76,14 +78,14 @@ def reference(
     assert built.returncode == 0, built.stderr[-3000:]
     folder = tmp_path_factory.mktemp("reference") / "lab"
     shutil.copytree(FIXTURE, folder)
-    one = ReferenceLab(folder, free_port())
+    one = ReferenceLab(folder, free_port(), free_port())
     try:
-        one.compose("up", "-d", *SERVICES)
+        one.compose("up", "-d")
         _wait_for_the_api(one)
         yield one
     finally:
         one.compose("down", "--volumes")
-        for name in ("llmapi", "llmlab-nginx"):
+        for name in ("llmapi", "llmlab-nginx", "llmlab-jupyter"):
             subprocess.run(["docker", "rmi", f"{name}:{TAG}"], capture_output=True)
 
 
@@ -110,6 +112,35 @@ def test_a_text_is_summarized(reference: ReferenceLab, article: str) -> None:
 def test_without_a_token_nobody_gets_in(reference: ReferenceLab) -> None:
     assert reference.curl("/", token="")[0] == 401
     assert reference.curl("/summarize/", "--data-raw", '{"text": "a"}', token="")[0] == 401
+
+
+# What a cell of the reference's notebook does: no Content-Type header, and Compose's names.
+CELL = """
+import json, requests, sys
+asked = {"data": json.dumps({"text": "One. Two. Three."})}
+headers = {"Authorization": f"Bearer {sys.argv[1]}"}
+answer = requests.post("http://nginx/summarize/", headers=headers, **asked)
+print(answer.status_code, sorted(answer.json()))
+"""
+
+
+def test_the_notebooks_open_with_the_published_token_and_reach_the_api(
+    reference: ReferenceLab,
+) -> None:
+    def status(token: str) -> int:
+        headers = {"Authorization": f"token {token}"}
+        url = f"http://127.0.0.1:{reference.notebook_port}/api/status"
+        try:
+            return httpx2.get(url, headers=headers, trust_env=False).status_code
+        except httpx2.HTTPError:
+            return 0
+
+    wait_until(lambda: status(NOTEBOOK_TOKEN) == 200, 60)
+    assert status("another") == 403
+    time.sleep(PAUSE)
+    printed = reference.compose("exec", "-T", "jupyter", "python", "-c", CELL, PUBLISHED)
+    assert printed.startswith("200 [")
+    assert "'summary'" in printed
 
 
 def test_quick_calls_meet_the_rate_limit(reference: ReferenceLab) -> None:

@@ -1,4 +1,4 @@
-"""May the gateway listen where the configuration says, and with these keys?"""
+"""May gateway and notebook server listen where they are to, and with these keys?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from llmlab.auth import KeySet, demo
 from llmlab.config import Config
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.network import port_holder, port_is_free
+from llmlab.notebook.access import HOST as NOTEBOOK_HOST
 
 
 def check_address(config: Config) -> None:
@@ -21,10 +22,19 @@ def check_address(config: Config) -> None:
             f"gateway.host: {host} is no address of this machine",
             fix="set gateway.host to 127.0.0.1",
         )
+    _check_port(host, port, verb="up", key="gateway.port")
+
+
+def check_notebook_port(port: int) -> None:
+    """Raise EnvironmentFailure, with who has it, where JupyterLab cannot have this port."""
+    _check_port(NOTEBOOK_HOST, port, verb="notebook", key="jupyter.port")
+
+
+def _check_port(host: str, port: int, *, verb: str, key: str) -> None:
     if not port_is_free(host, port):
         raise EnvironmentFailure(
             f"port {port} is taken by {port_holder(port)}",
-            fix=f"stop it, or llmlab up --port {port + 1} (for good: gateway.port in lab.toml)",
+            fix=f"stop it, or llmlab {verb} --port {port + 1} (for good: {key} in lab.toml)",
         )
 
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from llmlab.errors import ConfigError
+from llmlab.errors import ConfigError, EnvironmentFailure, LlmlabError
 from llmlab.files import write_atomically
 from llmlab.lab import private_folder
 from llmlab.shell import run
 
 KEPT = 5  # releases that stay on disk, for a look back
 CHECK_DEADLINE = 60.0  # seconds; the check may have to start a container
+# What only NGINX itself says, of a configuration that it does not take.
+VERDICT = r"\[emerg\]|configuration file \S+ test failed"
 
 
 class Checker(Protocol):
@@ -64,6 +67,7 @@ class Releases:
 
         Raises:
             ConfigError: ``nginx -t`` rejects it.
+            EnvironmentFailure: it could not be run.
         """
         private_folder(self.folder, self._folder_mode)
         name = _digest(files)
@@ -107,14 +111,13 @@ class Releases:
 
     def _check(self, release: Path, nginx: Checker) -> None:
         command = nginx.command(self.prefix, release / "nginx.conf", "-t", "-q")
-        result = run(command, timeout=CHECK_DEADLINE)
-        if result.code != 0:
+        try:
+            result = run(command, timeout=CHECK_DEADLINE)
+            if result.code != 0:
+                raise _refusal(result.code, result.output.replace(f"{release}/", "").strip())
+        except BaseException:
             shutil.rmtree(release)
-            raise ConfigError(
-                "NGINX rejects the configuration, so it was not taken over",
-                fix="correct nginx.conf, or the value in configs/lab.toml; then llmlab up",
-                log=result.output.replace(f"{release}/", "").strip(),
-            )
+            raise
 
     def write(self, files: Mapping[str, str]) -> str:
         """Write a release without a check. Returns its name."""
@@ -141,6 +144,21 @@ class Releases:
         others.sort(key=lambda one: one.stat().st_mtime, reverse=True)
         for old in others[count - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _refusal(code: int, said: str) -> LlmlabError:
+    """Why a check failed: NGINX's verdict, or that there was none (no image, no engine)."""
+    if re.search(VERDICT, said):
+        return ConfigError(
+            "NGINX rejects the configuration, so it was not taken over",
+            fix="correct nginx.conf, or the value in configs/lab.toml; then llmlab up",
+            log=said,
+        )
+    return EnvironmentFailure(
+        f"the configuration could not be checked (exit code {code}), so it was not taken over",
+        fix="llmlab doctor",
+        log="\n".join(said.splitlines()[-12:]),
+    )
 
 
 def _digest(files: Mapping[str, str]) -> str:

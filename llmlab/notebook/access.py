@@ -15,6 +15,7 @@ from llmlab.auth import KeyStore
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder
 
+HOST = "127.0.0.1"  # the only address it is ever reached at
 DEMO_TOKEN = "nginxrocks!"  # noqa: S105  the reference lab's, published
 
 
@@ -41,7 +42,7 @@ def token(lab: Lab) -> str:
 
 def address(port: int) -> str:
     """The server's page on this machine, without the token."""
-    return f"http://127.0.0.1:{port}/lab"
+    return f"http://{HOST}:{port}/lab"
 
 
 def url(port: int, secret: str) -> str:

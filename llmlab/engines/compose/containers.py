@@ -48,6 +48,11 @@ class Container:
     def healthy(self) -> bool:
         return self.state == "running" and self.health in ("healthy", "")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has processes, or is about to: then it holds its port on this machine."""
+        return self.state not in ("created", "exited", "dead")
+
 
 class DockerEngine:
     """The Docker engine that the ``docker`` command would talk to.

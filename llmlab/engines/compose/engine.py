@@ -16,7 +16,11 @@ from llmlab import __version__
 from llmlab.auth import KeyStore
 from llmlab.config import Config, load_config
 from llmlab.config.schema import Gateway, Jupyter
-from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
+from llmlab.engines.address import (
+    check_address,
+    check_notebook_port,
+    refuse_demo_beyond_loopback,
+)
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, notebook
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
@@ -135,6 +139,7 @@ class ComposeEngine:
         moved = self._move_gateway(compose, releases.activate(release))
         self._run(compose.command(*self._up_arguments(plan)))
         self._wait([GATEWAY], GATEWAY_DEADLINE, say)
+        self._follow_notebook_token(compose)
         self._keep()
         record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
         record.write(self.lab)
@@ -149,7 +154,7 @@ class ComposeEngine:
         not known, and a key that was revoked must not go on.
         """
         for gateway in self.containers():
-            if gateway.service != GATEWAY or gateway.state in ("exited", "created", "dead"):
+            if gateway.service != GATEWAY or not gateway.alive:
                 continue  # what does not run reads it when it starts
             before = self._workers(gateway)
             # Not `kill --signal HUP`: Docker never restarts a container that was sent a signal.
@@ -231,7 +236,14 @@ class ComposeEngine:
             moved = self._move_gateway(compose, releases.activate(release))
             releases.keep_only_current()  # the others hold keys that were revoked since
             mounts.write_notebook_tokens(self.lab, self.keys.read())
+            self._follow_notebook_token(compose)
             return moved
+
+    def _follow_notebook_token(self, compose: Compose) -> None:
+        """Restart a notebook server that still asks for the token from before."""
+        one = self._container(JUPYTER)
+        if one and notebook.has_an_old_token(one, mounts.notebook_folder(self.lab)):
+            self._run(compose.command("restart", JUPYTER))
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with self._alone():
@@ -239,17 +251,33 @@ class ComposeEngine:
                 raise UpstreamError(
                     "the lab does not run, and the notebook talks to it", fix="llmlab up"
                 )
-            mounts.write_notebook_tokens(self.lab, self.keys.read())
-            compose = self._compose(self._running_plan())
+            before = self._compose(self._running_plan())
             asked = self._notebook_variables(config.jupyter, port)
-            compose = replace(compose, variables={**compose.variables, **asked})
             image = asked["JUPYTER_IMAGE"]
             if image == BuiltImages.read(self.lab).jupyter and not self.docker.has_images([image]):
                 raise UsageError(f"the image {image} is not there yet", fix="llmlab build")
-            # Not --no-deps: Compose would take it for another container at the next `up`.
-            self._run(compose.command(*UP, JUPYTER))
-            self._wait([JUPYTER], READY_DEADLINE, say)
+            one, wanted = self._container(JUPYTER), int(asked["JUPYTER_PORT"])
+            at = one.published[1] if one and one.alive and one.published else None
+            if at != wanted:
+                check_notebook_port(wanted)
+                say(f"starting JupyterLab on port {wanted}")
+            mounts.write_notebook_tokens(self.lab, self.keys.read())
+            compose = replace(before, variables={**before.variables, **asked})
+            try:
+                self._bring_up_notebook(compose, say)
+            except BaseException:
+                # What does not start would be in the way of the next `up`.
+                back = [*UP, JUPYTER] if at else ["rm", "--stop", "--force", JUPYTER]
+                with contextlib.suppress(LlmlabError):
+                    self._run(before.command(*back))
+                raise
             return self.notebook_url()
+
+    def _bring_up_notebook(self, compose: Compose, say: Say) -> None:
+        # Not --no-deps: Compose would take it for another container at the next `up`.
+        self._run(compose.command(*UP, JUPYTER))
+        self._follow_notebook_token(compose)
+        self._wait([JUPYTER], READY_DEADLINE, say)
 
     def notebook_url(self) -> str:
         one = self._container(JUPYTER)

@@ -120,8 +120,12 @@ def _licence(lab: Lab, config: Config) -> dict[str, str]:
 
 def write_notebook_tokens(lab: Lab, keys: KeySet) -> None:
     """What the notebooks' container may know: its own token, and one for the gateway."""
-    folder = private_folder(private_folder(lab.state / "compose") / "jupyter", OPEN_FOLDER)
+    folder = private_folder(notebook_folder(lab), OPEN_FOLDER)
     write_tokens(lab, keys, folder, mode=OPEN_FILE)
+
+
+def notebook_folder(lab: Lab) -> Path:
+    return private_folder(lab.state / "compose") / "jupyter"
 
 
 def lay_out(lab: Lab, plan: Plan) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from llmlab.auth import Claims, KeySet, mint
 from llmlab.config.schema import Jupyter
+from llmlab.engines.compose.containers import Container
 from llmlab.files import write_atomically
 from llmlab.lab import Lab
 from llmlab.notebook import access
 
 SUBJECT = "notebook"
 TTL = 30 * 86400  # seconds
+OWN_TOKEN, GATEWAY_TOKEN = "jupyter-token", "token"  # names of files
 
 
 def write_tokens(lab: Lab, keys: KeySet, folder: Path, *, mode: int) -> None:
@@ -22,10 +25,24 @@ def write_tokens(lab: Lab, keys: KeySet, folder: Path, *, mode: int) -> None:
     which others write programs. It lasts 30 days, and is replaced whenever this runs: by
     `llmlab keys init`, and by every change of the keys. The client reads the file for each
     request, so a container that runs has the new one at once.
+
+    The first one is written only where it changes, so that its file tells since when it
+    holds; see ``has_an_old_token``.
     """
+    own, file = access.token(lab), folder / OWN_TOKEN
+    if not file.exists() or file.read_text(encoding="ascii") != own:
+        write_atomically(file, own, mode)
     for_gateway = mint(keys.signing, Claims(sub=SUBJECT, ttl=TTL))
-    for name, token in (("jupyter-token", access.token(lab)), ("token", for_gateway)):
-        write_atomically(folder / name, token, mode)
+    write_atomically(folder / GATEWAY_TOKEN, for_gateway, mode)
+
+
+def has_an_old_token(one: Container, folder: Path) -> bool:
+    """Whether a container that runs started before its server's token was written.
+
+    JupyterLab reads that file when it starts, and never again.
+    """
+    started = datetime.fromisoformat(one.started).timestamp()
+    return one.alive and started < (folder / OWN_TOKEN).stat().st_mtime
 
 
 def variables(jupyter: Jupyter, built: str) -> dict[str, str]:

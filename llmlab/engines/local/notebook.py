@@ -11,18 +11,17 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from llmlab.engines.address import check_notebook_port
 from llmlab.engines.base import Say
 from llmlab.engines.local.supervisor import Program, Supervisor
 from llmlab.engines.local.waiting import pause
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
-from llmlab.network import port_holder, port_is_free
 from llmlab.notebook import access
 from llmlab.notebook.launch import CANNOT_START
 
 NOTEBOOK = "jupyter"
-HOST = "127.0.0.1"
 DEADLINE = 90.0  # seconds; the first start on a slow disk
 EXTRA = "pip install 'llmlab[notebook]'"
 
@@ -76,7 +75,7 @@ class NotebookServer:
         before = self._port
         wanted = port or before or default
         if not (before == wanted and self._supervisor.state(NOTEBOOK).pid):
-            check_port(wanted)
+            check_notebook_port(wanted)
             say(f"starting JupyterLab on port {wanted}")
         try:
             self._settle(wanted)
@@ -129,10 +128,9 @@ class NotebookServer:
         if not _listens(self._supervisor.state(NOTEBOOK).pid, port):
             return False
         headers = {"Authorization": f"token {access.token(self._lab)}"}
+        asked = f"http://{access.HOST}:{port}/api/status"
         try:
-            found = httpx2.get(
-                f"http://{HOST}:{port}/api/status", headers=headers, timeout=2, trust_env=False
-            )
+            found = httpx2.get(asked, headers=headers, timeout=2, trust_env=False)
         except httpx2.HTTPError:
             return False
         return found.status_code == 200
@@ -144,13 +142,3 @@ def _listens(pid: int | None, port: int) -> bool:
             if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:
                 return True
     return False
-
-
-def check_port(port: int) -> None:
-    """Raise EnvironmentFailure, with who has it, where JupyterLab cannot have this port."""
-    if not port_is_free(HOST, port):
-        raise EnvironmentFailure(
-            f"port {port} is taken by {port_holder(port)}",
-            fix=f"stop it, or llmlab notebook --port {port + 1} (for good: jupyter.port in "
-            "lab.toml)",
-        )
