@@ -144,8 +144,8 @@ def _take_over(session: Session) -> None:
         taken = engine.reload_keys() if engine else False
     except LlmlabError as error:
         raise EnvironmentFailure(
-            "the keys are changed on disk, but the running gateway goes on with the ones from "
-            f"before: {error.message}",
+            "the keys are changed on disk, but the running lab did not take all of them over: "
+            f"{error.message}",
             fix="llmlab up",
             log=error.log,
         ) from error
