@@ -20,6 +20,7 @@ from llmlab.cli import (
     notebook,
     openapi,
     status,
+    suite,
     summarize,
     token,
     up,
@@ -71,6 +72,7 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
+app.add_typer(suite.app, name="suite", rich_help_panel=PREPARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
 app.command("build", rich_help_panel=PREPARE)(build.build)

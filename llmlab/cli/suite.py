@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.evaluate.lint import Spread
+    from llmlab.evaluate.suite import Suite
+
+app = typer.Typer(help="The suites of texts that models are judged by.", no_args_is_help=True)
+Name = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A name in configs/suites, or a .jsonl file.")
+]
+
+
+@app.command("lint")
+def lint_(context: typer.Context, suite: Name, output: OutputOption = Format.TEXT) -> None:
+    """Check a suite for what would make it judge wrongly. Exit code 1 if there is an error."""
+    from llmlab.evaluate.lint import Severity, lint
+
+    read = _load(context, suite)
+    findings = lint(read)
+    errors = sum(one.severity is Severity.ERROR for one in findings)
+    if output is Format.JSON:
+        print_json([asdict(one) for one in findings])
+    else:
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("line", "id", "", box=None, header_style="bold")
+        table.add_column("finding", overflow="fold")
+        for one in findings:
+            color = "red" if one.severity is Severity.ERROR else "yellow"
+            table.add_row(
+                str(one.line or ""), escape(one.id or read.name),
+                f"[{color}]{one.severity}[/]", escape(printable(one.message)),
+            )  # fmt: skip
+        if findings:
+            out().print(table)
+        warnings = len(findings) - errors
+        mark = "[bold red]✗[/]" if errors else "[bold green]✓[/]"
+        err().print(
+            f"{mark} {read.name}: cases {len(read.cases)}, errors {errors}, warnings {warnings}",
+            highlight=False,
+        )
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(context: typer.Context, suite: Name, output: OutputOption = Format.TEXT) -> None:
+    """Show what is in a suite, and how far the first three sentences of its texts get."""
+    from llmlab.evaluate.lint import suite_stats
+
+    found = suite_stats(_load(context, suite))
+    if output is Format.JSON:
+        print_json(asdict(found))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        ("suite", found.name),
+        ("content", found.digest),
+        ("cases", f"{found.cases}, {found.references} with a reference"),
+        ("must mention", f"{found.facts} facts"),
+        ("must not mention", f"{found.forbidden}"),
+        ("words of a text", _spread(found.text_words)),
+        ("words of a reference", _spread(found.reference_words)),
+        ("where facts stand", _spread(found.fact_position, share=True)),
+        ("novel 2-grams of a reference", _share(found.reference_novelty)),
+        ("lead-3: ROUGE-1 (proxy)", _share(found.lead3_rouge1)),
+        ("lead-3: facts mentioned (proxy)", _share(found.lead3_coverage)),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    out().print(table, highlight=False)
+
+
+def _load(context: typer.Context, name: str) -> Suite:
+    from llmlab.evaluate.suite import find_suite, load_suite
+
+    # A file can be looked at anywhere; a name belongs to a lab.
+    root = Path() if Path(name).is_file() else Session.of(context).lab().root
+    return load_suite(find_suite(name, root))
+
+
+def _spread(spread: Spread | None, *, share: bool = False) -> str:
+    if spread is None:
+        return "-"
+    form = "{:.0%}" if share else "{:.0f}"
+    least, median, greatest = (
+        form.format(one) for one in (spread.least, spread.median, spread.greatest)
+    )
+    return f"{median} (median), {least} to {greatest}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,191 @@
+"""What is doubtful about a suite that loads, and what is in it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llmlab.evaluate.facts import Fact, details, find_fact, mentions
+from llmlab.evaluate.lead import lead
+from llmlab.evaluate.rouge import rouge
+from llmlab.evaluate.style import style
+from llmlab.evaluate.suite import Case, Suite
+from llmlab.evaluate.text import terms, words
+
+FEW_CASES = 10  # below, no gate with its defaults decides anything
+SHORT_TEXT = 50  # words, below which there is little to leave out
+LONG_REFERENCE = 0.5  # of the text's words, above which it is no summary
+COPIED_REFERENCE = 0.8  # of a reference's words, above which copying is what wins
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a case (or, without ``id``, about the suite) to put right or to know."""
+
+    severity: Severity
+    id: str | None
+    line: int | None
+    message: str
+
+
+def lint(suite: Suite) -> list[Finding]:
+    """What makes a suite judge wrongly (errors) or weakly (warnings), in the file's order."""
+    return [*_of_suite(suite), *(one for case in suite.cases for one in _of_case(case))]
+
+
+def _of_suite(suite: Suite) -> Iterator[Finding]:
+    if len(suite.cases) < FEW_CASES:
+        yield Finding(
+            Severity.WARNING, None, None,
+            f"has {len(suite.cases)} cases; a gate wants at least {FEW_CASES} to decide",
+        )  # fmt: skip
+    seen: dict[tuple[str, ...], str] = {}
+    for case in suite.cases:
+        first = seen.setdefault(tuple(words(case.text)), case.id)
+        if first != case.id:
+            yield Finding(
+                Severity.ERROR, case.id, case.line,
+                f"has the text of {first}: one text would count twice",
+            )  # fmt: skip
+
+
+def _of_case(case: Case) -> Iterator[Finding]:
+    for severity, message in (*_of_facts(case), *_of_text(case)):
+        yield Finding(severity, case.id, case.line, message)
+
+
+def _of_facts(case: Case) -> Iterator[tuple[Severity, str]]:
+    held = list(terms(case.text))
+    for fact in case.must_mention:
+        if not find_fact(fact, held):
+            yield Severity.ERROR, f"must_mention {_said(fact)} is not in the text"
+    both = set(_keys(case.must_mention)) & set(_keys(case.must_not_mention))
+    if both:
+        named = " ".join(min(both))
+        yield Severity.ERROR, f"{named!r} is in must_mention and in must_not_mention"
+    if not case.reference:
+        return
+    said = mentions(case.reference, case.must_mention, case.must_not_mention)
+    for fact, _, _ in said.forbidden:
+        yield Severity.ERROR, f"the reference says {_said(fact)}, which must not be mentioned"
+    for fact in said.missing:
+        yield Severity.WARNING, f"the reference does not mention {_said(fact)}"
+    for mention in details(case.text, case.reference).unsupported:
+        yield Severity.WARNING, f"the reference's {mention.text!r} is not in the text"
+
+
+def _keys(facts: Iterable[Fact]) -> Iterator[tuple[str, ...]]:
+    for fact in facts:
+        for spelling in fact:
+            yield tuple(term.key for term in terms(spelling))
+
+
+def _of_text(case: Case) -> Iterator[tuple[Severity, str]]:
+    length = len(words(case.text))
+    if length < SHORT_TEXT:
+        yield Severity.WARNING, f"the text has {length} words: little to leave out"
+    if not case.reference and not case.must_mention:
+        yield Severity.WARNING, "has neither reference nor must_mention: nothing says what is good"
+    if not case.reference:
+        return
+    form = style(case.text, case.reference)
+    if form.length > LONG_REFERENCE * length:
+        yield (
+            Severity.WARNING,
+            f"the reference has {form.length} words, the text {length}: it is no summary",
+        )
+    if form.copy_rate > COPIED_REFERENCE:
+        yield (
+            Severity.WARNING,
+            f"{form.copy_rate:.0%} of the reference is copied from the text: copying wins",
+        )
+
+
+def _said(fact: Fact) -> str:
+    return " or ".join(map(repr, fact))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Least, median and greatest of some numbers."""
+
+    least: float
+    median: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        known = list(values)
+        return cls(min(known), statistics.median(known), max(known)) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteStats:
+    """What is in a suite, and how far its first three sentences get (lexical proxies).
+
+    Args:
+        text_words, reference_words: Lengths.
+        facts: How many facts must be mentioned, in all cases together.
+        forbidden: How many must not be.
+        fact_position: Where the facts first stand in their texts, in 0..1 of its characters.
+        reference_novelty: The share of the references' 2-grams that the texts do not have.
+        lead3_rouge1: Mean F1 of lead-3 against the references; None without any.
+        lead3_coverage: Mean share of the facts that lead-3 mentions; None without any.
+    """
+
+    name: str
+    digest: str
+    cases: int
+    references: int
+    facts: int
+    forbidden: int
+    text_words: Spread | None
+    reference_words: Spread | None
+    fact_position: Spread | None
+    reference_novelty: float | None
+    lead3_rouge1: float | None
+    lead3_coverage: float | None
+
+
+def suite_stats(suite: Suite) -> SuiteStats:
+    """Count and measure a suite."""
+    with_reference = [(case, case.reference) for case in suite.cases if case.reference]
+    with_facts = [case for case in suite.cases if case.must_mention]
+    styles = [style(case.text, reference) for case, reference in with_reference]
+    return SuiteStats(
+        name=suite.name,
+        digest=suite.digest,
+        cases=len(suite.cases),
+        references=len(with_reference),
+        facts=sum(len(case.must_mention) for case in suite.cases),
+        forbidden=sum(len(case.must_not_mention) for case in suite.cases),
+        text_words=Spread.of(len(words(case.text)) for case in suite.cases),
+        reference_words=Spread.of(one.length for one in styles),
+        fact_position=Spread.of(at for case in with_facts for at in _positions(case)),
+        reference_novelty=_mean(one.novelty for one in styles),
+        lead3_rouge1=_mean(
+            rouge(reference, lead(case.text))["rouge1"].f1 for case, reference in with_reference
+        ),
+        lead3_coverage=_mean(
+            mentions(lead(case.text), case.must_mention).coverage for case in with_facts
+        ),
+    )
+
+
+def _positions(case: Case) -> Iterator[float]:
+    held = list(terms(case.text))
+    for fact in case.must_mention:
+        if place := find_fact(fact, held):
+            yield place[0] / len(case.text)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

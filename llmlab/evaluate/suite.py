@@ -1,0 +1,234 @@
+"""Suites: the texts that models are judged by, one JSON object a line."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmlab.errors import UsageError
+from llmlab.evaluate.facts import Fact, is_sayable
+
+FOLDER = Path("configs", "suites")  # in a lab; where a suite's name is looked up
+FIELDS = ("id", "text", "reference", "must_mention", "must_not_mention")
+SHOWN = 10  # problems of a file that one error names
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One text and what a good summary of it is.
+
+    Args:
+        id: Unique in its suite.
+        text: What is summarized.
+        reference: A good summary, by hand.
+        must_mention: Facts a summary has to keep, each as its possible spellings.
+        must_not_mention: What it must not say.
+        line: Where it stands in its file, from 1.
+    """
+
+    id: str
+    text: str
+    reference: str | None = None
+    must_mention: tuple[Fact, ...] = ()
+    must_not_mention: tuple[Fact, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A suite as it was read. ``digest`` is "sha256:<64 hex digits>" of the file."""
+
+    name: str
+    cases: tuple[Case, ...]
+    digest: str
+
+
+class SuiteError(UsageError):
+    """A suite cannot be found, or is not as it must be; says the file, line and field."""
+
+
+def find_suite(name: str, root: Path) -> Path:
+    """The file that a suite's name or path means.
+
+    Args:
+        name: The path of a file, or the name of one in ``configs/suites`` of the lab.
+        root: The lab's folder.
+
+    Raises:
+        SuiteError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    folder = root / FOLDER
+    inside = folder / f"{name}.jsonl"
+    if path.name == name and inside.is_file():
+        return inside
+    known = sorted(file.stem for file in folder.glob("*.jsonl"))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise SuiteError(
+        f"there is no file {name}, and no suite of that name in {folder}{hint}",
+        fix=f"name one of {', '.join(known)}, or a .jsonl file" if known else "name a .jsonl file",
+    )
+
+
+def load_suite(file: Path) -> Suite:
+    """Read and check a suite.
+
+    Blank lines are skipped. Everything else must be an object of the ``FIELDS``, with a
+    unique ``id`` and a ``text`` that has a word.
+
+    Raises:
+        SuiteError: names each line and field that is wrong (the first ``SHOWN``).
+    """
+    try:
+        content = file.read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")  # not splitlines: U+2028 is text
+    except OSError as error:
+        raise SuiteError(f"{file} cannot be read: {error.strerror}", fix=f"ls -l {file}") from None
+    except UnicodeDecodeError as error:
+        place = content.count(b"\n", 0, error.start) + 1
+        raise SuiteError(f"{file}:{place}: not UTF-8", fix="save the file as UTF-8") from None
+    cases, problems = _read(lines)
+    if problems:
+        shown = [f"{file}:{problem}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            shown.append(f"and {len(problems) - SHOWN} more")
+        raise SuiteError("\n".join(shown), fix=f"correct {file}, then llmlab suite lint {file}")
+    if not cases:
+        raise SuiteError(
+            f"{file} has no case, and no data proves nothing",
+            fix='write one {"id": "...", "text": "..."} a line',
+        )
+    return Suite(file.stem, tuple(cases), f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def _read(lines: list[str]) -> tuple[list[Case], list[str]]:
+    cases: list[Case] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            case = _case(_parsed(line), number)
+        except _Wrong as wrong:
+            problems += [f"{number}: {text}" for text in wrong.problems]
+            continue
+        if case.id in seen:
+            problems.append(f"{number}: id: {case.id!r} is the id of line {seen[case.id]} already")
+        seen.setdefault(case.id, number)
+        cases.append(case)
+    return cases, problems
+
+
+class _Wrong(Exception):
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise _Wrong(f"not JSON: {error.msg} (column {error.colno})") from None
+    except RecursionError:
+        raise _Wrong("not a case: nested too deeply") from None
+    if not isinstance(found, dict):
+        raise _Wrong(f"should be an object with id and text, not {_kind(found)}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Wrong(f"{next(one for one in names if names.count(one) > 1)}: is there twice")
+    return found
+
+
+def _case(found: Mapping[str, Any], line: int) -> Case:
+    problems = [*_problems(found)]
+    if problems:
+        raise _Wrong(*problems)
+    return Case(
+        id=found["id"],
+        text=found["text"],
+        reference=found.get("reference"),
+        must_mention=_facts(found.get("must_mention")),
+        must_not_mention=_facts(found.get("must_not_mention")),
+        line=line,
+    )
+
+
+def _facts(found: list[str | list[str]] | None) -> tuple[Fact, ...]:
+    return tuple((one,) if isinstance(one, str) else tuple(one) for one in found or ())
+
+
+def _problems(found: Mapping[str, Any]) -> Iterator[str]:
+    for name in found:
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1)
+            yield f"{name}: unknown field" + (f"; did you mean {near[0]!r}?" if near else "")
+    yield from _id_problems(found.get("id"))
+    for name in ("text", "reference"):
+        if name in found or name == "text":
+            yield from _text_problems(name, found.get(name))
+    for name in ("must_mention", "must_not_mention"):
+        if found.get(name) is not None:
+            yield from _facts_problems(name, found[name])
+
+
+def _id_problems(found: Any) -> Iterator[str]:
+    if found is None:
+        yield "id: is missing"
+    elif not isinstance(found, str) or not found.strip():
+        yield f"id: should be a text such as 'f5-founding', not {_kind(found)}"
+    elif not found.isprintable() or len(found) > 100:
+        yield "id: should have at most 100 characters, all of them printable"
+
+
+def _text_problems(name: str, found: Any) -> Iterator[str]:
+    if found is None:
+        if name == "text":
+            yield "text: is missing"
+    elif not isinstance(found, str):
+        yield f"{name}: should be a text, not {_kind(found)}"
+    elif not _is_unicode(found):
+        yield f"{name}: holds half of a surrogate pair, so it is no Unicode text"
+    elif not is_sayable(found):
+        yield f"{name}: has no word in it"
+
+
+def _facts_problems(name: str, found: Any) -> Iterator[str]:
+    if not isinstance(found, list):
+        yield f"{name}: should be a list of texts or of lists of spellings, not {_kind(found)}"
+        return
+    for at, fact in enumerate(found):
+        spellings = fact if isinstance(fact, list) else [fact]
+        if not spellings:
+            yield f"{name}/{at}: has no spelling"
+        for spelling in spellings:
+            if not isinstance(spelling, str):
+                yield f"{name}/{at}: should be a text or a list of spellings, not {_kind(spelling)}"
+            elif not _is_unicode(spelling) or not is_sayable(spelling):
+                yield f"{name}/{at}: {spelling!r} has no word or number, so it is never found"
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _kind(found: Any) -> str:
+    names = {
+        dict: "an object", list: "a list", str: "an empty text", bool: "true or false",
+        int: "a number", float: "a number", type(None): "null",
+    }  # fmt: skip
+    return names[type(found)]

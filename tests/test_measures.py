@@ -1,0 +1,433 @@
+"""What is measured of a summary: against the field's own packages, and on odd inputs."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Sequence
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import CHRF
+
+from llmlab.evaluate.chrf import chrf
+from llmlab.evaluate.facts import Kind, details, is_sayable, mentions
+from llmlab.evaluate.fragments import Fragment, fragments
+from llmlab.evaluate.lead import lead
+from llmlab.evaluate.measures import METRICS, Better, Measures, Scores, measure
+from llmlab.evaluate.names import names
+from llmlab.evaluate.numerals import canonical_number
+from llmlab.evaluate.rouge import (
+    Score,
+    lcs_length,
+    rouge,
+    rouge_l,
+    rouge_lsum,
+    rouge_n,
+    tokenizer,
+    tokens,
+)
+from llmlab.evaluate.style import repetition, style
+from llmlab.evaluate.suite import Case
+from llmlab.evaluate.text import contains, terms, words
+
+EXACT = 1e-6
+TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+SCORER = rouge_scorer.RougeScorer(TYPES, use_stemmer=False)
+
+FEW_WORDS = st.sampled_from(["the", "a", "Fox", "dog's", "ran", "7", "x-y", "Ümlaut", "—"])
+LINES = st.lists(st.lists(FEW_WORDS, max_size=12).map(" ".join), max_size=5).map("\n".join)
+ANY_TEXT = st.one_of(LINES, st.text(max_size=200))
+
+
+def by_lines(reference: str, summary: str) -> dict[str, Score]:
+    """Our scores with rouge-score's idea of a sentence: a line."""
+    a, b = tokens(reference), tokens(summary)
+    return {
+        "rouge1": rouge_n(a, b, 1),
+        "rouge2": rouge_n(a, b, 2),
+        "rougeL": rouge_l(a, b),
+        "rougeLsum": rouge_lsum(
+            [tokens(line) for line in reference.split("\n") if line],
+            [tokens(line) for line in summary.split("\n") if line],
+        ),
+    }
+
+
+# ROUGE and chrF
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY_TEXT, ANY_TEXT)
+def test_rouge_is_what_rouge_score_computes(reference: str, summary: str) -> None:
+    expected, ours = SCORER.score(reference, summary), by_lines(reference, summary)
+    for name in TYPES:
+        assert ours[name].precision == pytest.approx(expected[name].precision, abs=EXACT)
+        assert ours[name].recall == pytest.approx(expected[name].recall, abs=EXACT)
+        assert ours[name].f1 == pytest.approx(expected[name].fmeasure, abs=EXACT)
+
+
+def test_rouge_of_long_random_texts_is_what_rouge_score_computes() -> None:
+    source = random.Random(5)
+    for _ in range(5):
+        reference, summary = (
+            "\n".join(
+                " ".join(source.choices("one two three four five six".split(), k=25))  # noqa: SIM905
+                for _ in range(12)
+            )
+            for _ in range(2)
+        )
+        expected, ours = SCORER.score(reference, summary), by_lines(reference, summary)
+        for name in TYPES:
+            assert ours[name].f1 == pytest.approx(expected[name].fmeasure, abs=EXACT)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANY_TEXT, ANY_TEXT)
+def test_chrf_is_what_sacrebleu_computes(reference: str, summary: str) -> None:
+    expected = CHRF().sentence_score(summary, [reference]).score
+    assert 100 * chrf(reference, summary) == pytest.approx(expected, abs=EXACT)
+
+
+def test_lsum_takes_its_sentences_from_the_splitter_not_from_line_breaks() -> None:
+    reference = "The harbour is closed. The tide, at\nDr. Brown's, is late."
+    assert rouge(reference, "The tide is late. The harbour is closed.")["rougeLsum"] == by_lines(
+        "The harbour is closed.\nThe tide, at Dr. Brown's, is late.",
+        "The tide is late.\nThe harbour is closed.",
+    )["rougeLsum"]  # fmt: skip
+
+
+def test_a_reference_in_other_letters_is_scored_by_its_own_words() -> None:
+    assert rouge("Привет, большой мир", "большой мир")["rouge1"] == Score(1.0, 2 / 3)
+    assert rouge("東京は大きい", "東京は小さい")["rouge1"].recall == pytest.approx(4 / 6)
+    assert tokenizer("Zoë and the naïve café") is tokens
+
+
+@given(st.lists(st.integers(0, 4), max_size=9), st.lists(st.integers(0, 4), max_size=9))
+def test_the_common_subsequence_has_the_length_of_the_textbook_s(
+    a: list[int], b: list[int]
+) -> None:
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, j in product(range(len(a)), range(len(b))):
+        same = table[i][j] + 1 if a[i] == b[j] else 0
+        table[i + 1][j + 1] = max(same, table[i][j + 1], table[i + 1][j])
+    assert lcs_length(a, b) == table[-1][-1]
+
+
+@pytest.mark.parametrize("vocabulary", [200, 100_000])
+def test_rouge_l_of_100_000_words_needs_no_table(vocabulary: int) -> None:
+    source = random.Random(1)
+    a, b = ([source.randrange(vocabulary) for _ in range(100_000)] for _ in range(2))
+    tracemalloc.start()
+    found = rouge_l(a, b)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < found.f1 < 1
+    assert peak < 200e6  # a table would have 10^10 cells
+
+
+# Facts: what must be mentioned
+
+
+@pytest.mark.parametrize(
+    ("fact", "summary"),
+    [
+        ("F5", "That is F5's founding."),
+        ("big-ip", "It sold BIG/ip first"),
+        ("François Locoh-Donou", "FRANCOIS  LOCOH-DONOU leads"),
+        ("load balancer", "a load-\nbalancer"),
+        ("McDonald’s", "at McDonald's"),
+        ("U.S. Steel", "US Steel"),
+        ("1,996", "in 1996"),
+        ("1.5 million", "1,500,000 dollars"),
+        ("$670 million", "670 million dollars"),
+        ("3.50", "3.5"),
+        ("40 percent", "40% of them"),
+        ("40 %", "40 per cent"),
+        ("three", "3 ships"),
+        ("twenty-three", "23 days"),
+        ("ﬁnal", "the final"),
+        ("東京", "私は東京にいる"),
+        ("नमस्ते", "नमस्ते दुनिया"),
+        ("Straße", "STRASSE"),
+    ],
+)
+def test_a_fact_is_found_however_it_is_written(fact: str, summary: str) -> None:
+    assert contains(summary, fact)
+
+
+@pytest.mark.parametrize(
+    ("fact", "summary"),
+    [
+        ("F5", "an F50 and an AF5"),
+        ("art", "a party"),
+        ("5", "5 million"),
+        ("5 million", "5"),
+        ("15", "15.5"),
+        ("1996", "1997"),
+        ("40", "140"),
+        ("load balancer", "a load and a balancer"),
+        ("1.5", "15"),
+        ("क", "का"),
+    ],
+)
+def test_a_fact_is_not_found_in_part_of_another_word_or_number(fact: str, summary: str) -> None:
+    assert not contains(summary, fact)
+
+
+def test_any_spelling_will_do_and_its_place_is_told() -> None:
+    found = mentions(
+        "They built BIG-IP in Seattle.", [("BIG/ip", "Big IP"), ("NGINX",)], [("seattle",)]
+    )
+    assert found.coverage == 0.5
+    assert found.missing == (("NGINX",),)
+    (_, start, end) = found.kept[0]
+    assert "They built BIG-IP in Seattle."[start:end] == "BIG-IP"
+    assert found.forbidden[0][1:] == (21, 28)
+    assert mentions("anything").coverage is None
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1996", "1996"), ("1,996", "1996"), ("1\u202f996", "1996"), ("12,34,567", "1234567"),
+        ("1.234.567,8", "1234567.8"), ("3,5", "3.5"), ("1.200", "1.2"), ("05", "5"), ("0", "0"),
+        ("21st", "21"), ("1990s", "1990"), ("1.5 million", "1500000"), ("5bn", "5000000000"),
+        ("twenty-three", "23"), ("two hundred million", "200000000"), ("1.31.3", "1.31.3"),
+        ("١٢٣", "123"), ("0.50", "0.5"), ("10,20,30", "10,20,30"),
+    ],
+)  # fmt: skip
+def test_a_number_is_its_value(written: str, value: str) -> None:
+    assert canonical_number(written) == value
+
+
+# Names and numbers, kept, missing, unsupported
+
+SOURCE = (
+    "In the 1990s many sites were slow. F5 was founded in Seattle in February 1996. Jeffrey S. "
+    "Hussey led the company. In 2019 the company bought NGINX of Igor Sysoev for 670 million "
+    "dollars. Hussey had left by then."
+)
+
+
+def texts(text: str, found: Sequence[object]) -> list[str]:
+    return [text[one.start : one.end] for one in found]  # type: ignore[attr-defined]
+
+
+def test_names_and_numbers_that_the_source_does_not_have_are_shown_with_their_place() -> None:
+    summary = "Amazon bought NGINX for 680 million dollars in 2019, said Jeff Bezos of F5."
+    found = details(SOURCE, summary).unsupported
+    assert texts(summary, found) == ["Amazon", "680 million", "Jeff Bezos"]
+    assert [one.kind for one in found] == [Kind.NAME, Kind.NUMBER, Kind.NAME]
+    assert all(one.text == summary[one.start : one.end] for one in found)
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        "F5, founded in Seattle in 1996, bought Nginx for $670 million.",
+        "Hussey's company bought NGINX for 670,000,000 dollars.",
+        "Many sites were slow. The company was founded in February 1996. It bought NGINX.",
+        "Researchers say nothing here. However, one of them left. Slowly it grew.",
+        "In the 1990's? It began.",
+        "",
+        "!!!",
+    ],
+)
+def test_what_the_source_says_in_another_form_is_supported(summary: str) -> None:
+    assert details(SOURCE, summary).unsupported == ()
+
+
+def test_names_and_numbers_of_the_source_are_kept_or_missing() -> None:
+    found = details(SOURCE, "Hussey founded F5 in 1996.")
+    assert {one.text for one in found.kept} == {"F5", "1996", "S. Hussey"}
+    assert {one.text for one in found.missing} == {
+        "1990s", "Seattle", "February", "2019", "NGINX", "Igor Sysoev", "670 million",
+    }  # fmt: skip
+    assert texts(SOURCE, found.missing) == [one.text for one in found.missing]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The Bank of England met Simon van der Meer.", ["Bank", "England", "Simon van der Meer"]),
+        ("Yesterday Microsoft met John McAdam.", ["Microsoft", "John McAdam"]),
+        ("We asked Anna's Oslo office.", ["Anna", "Oslo"]),
+        ("It met AT&T and the U.S. Senate.", ["AT&T", "U.S. Senate"]),
+        ("He said: “We go.” They went.", []),
+        ("the iPhone and the F5", ["iPhone", "F5"]),
+        ("We saw Dr. Brown and J. Smith.", ["Dr. Brown", "J. Smith"]),
+        ("ALL OF THIS IS LOUD", []),
+        ("東京は大きい", []),
+    ],
+)
+def test_names_are_runs_of_capitalised_words(text: str, expected: list[str]) -> None:
+    assert texts(text, [name for name in names(text) if name.sure]) == expected
+
+
+# Form
+
+
+def naive_fragments(source: list[int], summary: list[int]) -> list[Fragment]:
+    """Grusky et al.'s procedure, by trying everything."""
+    found, at = [], 0
+    while at < len(summary):
+        best = 0
+        for start in range(len(source)):
+            size = 0
+            while (
+                start + size < len(source)
+                and at + size < len(summary)
+                and source[start + size] == summary[at + size]
+            ):
+                size += 1
+            best = max(best, size)
+        if best:
+            found.append(Fragment(at, best))
+        at += max(best, 1)
+    return found
+
+
+@given(st.lists(st.integers(0, 3), max_size=25), st.lists(st.integers(0, 4), max_size=25))
+def test_copied_spans_are_those_of_the_definition(source: list[int], summary: list[int]) -> None:
+    assert list(fragments(source, summary)) == naive_fragments(source, summary)
+
+
+def test_a_copied_summary_is_copied_and_a_new_one_novel() -> None:
+    copied = style(SOURCE, "F5 was founded in Seattle in February 1996.")
+    assert (copied.copy_rate, copied.novelty, copied.longest_copy) == (1.0, 0.0, 8)
+    assert (copied.fragment_coverage, copied.fragment_density) == (1.0, 8.0)
+    new = style(SOURCE, "Nothing whatsoever resembles this.")
+    assert (new.copy_rate, new.novelty, new.fragment_coverage) == (0.0, 1.0, 0.0)
+    assert copied.compression == pytest.approx(len(words(SOURCE)) / 8)
+
+
+def test_a_loop_is_repetitive_and_prose_is_not() -> None:
+    assert style(SOURCE, "the company of the company of the company of the company of").repetitive
+    assert style(SOURCE, SOURCE).repetition == 0
+    assert repetition(["a", "b", "c", "a", "b", "c"]) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    "summary", ["It ended.", 'He said: "No."', "そうです。", "Really?) ", "(So.)"]
+)
+def test_a_finished_sentence_is_not_cut_off(summary: str) -> None:
+    assert not style(SOURCE, summary).unfinished
+
+
+@pytest.mark.parametrize("summary", ["It ended with the", "It is …", "He came, and,"])
+def test_a_summary_that_stops_in_a_sentence_is_cut_off(summary: str) -> None:
+    assert style(SOURCE, summary).unfinished
+
+
+def test_lead_3_is_the_first_three_sentences() -> None:
+    assert lead(SOURCE).endswith("Hussey led the company.")
+    assert lead(SOURCE).startswith("In the 1990s many sites were slow. F5 was founded")
+    assert lead("") == ""
+
+
+# All of it together
+
+CASE = Case(
+    "f5",
+    SOURCE,
+    reference="F5 was founded in Seattle.",
+    must_mention=(("F5",), ("NGINX",)),
+    must_not_mention=(("Cisco",),),
+)
+
+
+def test_a_summary_is_measured_by_every_metric_that_has_something_to_measure() -> None:
+    values = measure(
+        CASE, "F5 was founded in Seattle by Cisco.", seconds=0.5, truncated=True
+    ).values
+    assert {metric.column for metric in METRICS.values()} <= set(values)
+    assert values["coverage"] == 0.5
+    assert values["forbidden"] == 1
+    assert values["unsupported"] == values["unsupported_names"] == 1
+    assert values["rouge1"] == pytest.approx(2 * 5 / (5 + 7))
+    assert (values["latency"], values["truncated"]) == (0.5, 1.0)
+    bare = measure(Case("x", SOURCE), "F5 was founded.").values
+    assert bare["rouge1"] is bare["coverage"] is bare["forbidden"] is bare["latency"] is None
+
+
+def test_an_empty_summary_scores_nothing_and_looks_good_nowhere() -> None:
+    values = measure(CASE, " \n").values
+    assert values["rouge1"] == values["coverage"] == values["chrf"] == 0
+    assert (values["empty"], values["length"]) == (1, 0)
+    lower = {name for name, one in METRICS.items() if one.better is Better.LOWER}
+    good = {name for name in lower & set(values) if values[name] == 0}
+    assert good == set()
+
+
+def test_scores_line_the_values_up_by_text_and_mark_what_failed() -> None:
+    measured: dict[str, Measures | None] = {"a": measure(CASE, "F5 and NGINX."), "b": None}
+    scores = Scores.of(measured)
+    assert scores.values(METRICS["coverage"]) == {"a": 1.0, "b": None}
+    assert scores.values(METRICS["p95"]) == {"a": None, "b": None}
+
+
+ODD = st.one_of(
+    st.text(max_size=60),
+    st.text(alphabet="aA1F.,- ’'%\n你ไ👩\u200d🏽é\u0301क\u093f\u0000", max_size=60),
+    st.sampled_from(["", "a", "👩‍👩‍👧‍👦 🎉", "مرحبا بالعالم", "東京。大阪。", "नमस्ते"]),
+    st.just("9" * 5000),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ODD, ODD, ODD)
+def test_no_text_breaks_the_measures(source: str, summary: str, reference: str) -> None:
+    facts = ((reference,),) if is_sayable(reference) else ()
+    case = Case("x", source, reference or None, must_mention=facts, must_not_mention=facts)
+    measured = measure(case, summary, seconds=1.0)
+    for name, value in measured.values.items():
+        assert value is None or value >= 0, name
+    for name in (*TYPES, "chrf", "coverage", "novelty", "copy_rate", "repetition", "names_kept"):
+        value = measured.values[name]
+        assert value is None or value <= 1 + 1e-9, name
+    for one in measured.details.unsupported:
+        assert summary[one.start : one.end] == one.text != ""
+    for one in (*measured.details.kept, *measured.details.missing):
+        assert source[one.start : one.end] == one.text != ""
+    for _, start, end in measured.mentions.kept:
+        assert 0 <= start < end <= len(summary)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ODD)
+def test_a_text_is_its_own_best_summary(text: str) -> None:
+    measured = measure(Case("x", text, reference=text), text)
+    assert measured.details.unsupported == ()
+    assert measured.values["novelty"] in (0, None)
+    if tokenizer(text)(text):
+        assert measured.values["rouge1"] == measured.values["rougeL"] == 1
+
+
+@given(ODD)
+def test_terms_stand_where_they_say_and_never_overlap(text: str) -> None:
+    end = 0
+    for term in terms(text):
+        assert end <= term.start < term.end <= len(text)
+        assert term.key
+        end = term.end
+
+
+RAIN = ["Rain", "fell", "on", "Oslo", "in", "1996.", "The", "river", "rose,"]
+LONG = " ".join(random.Random(2).choices(RAIN, k=100_000))
+
+
+@pytest.mark.parametrize(
+    ("source", "summary"),
+    [(LONG, "Rain fell on Oslo in 1996."), (LONG, LONG), ("Rain fell.", LONG), ("", LONG)],
+    ids=["long source", "both", "long summary", "no source"],
+)
+def test_texts_of_100_000_words_are_measured(source: str, summary: str) -> None:
+    reference = "Rain fell on Oslo in 1996. The river rose."
+    values = measure(Case("x", source, reference, must_mention=(("Oslo",),)), summary).values
+    assert values["coverage"] == 1
+    assert 0 < (values["rougeLsum"] or 0) <= 1
+    assert values["length"] == len(words(summary))
