@@ -244,7 +244,7 @@ def test_a_second_up_applies_a_changed_limit_without_restarting_the_api(
 ) -> None:
     api = running.api()
     file = running.lab.lab.config_file
-    file.write_text(file.read_text().replace('max_body = "1m"', 'max_body = "1k"'))
+    file.write_text(file.read_text().replace('max_body = "3m"', 'max_body = "1k"'))
     running.lab.ok("up")
     with running.lab.client() as client:
         wait_until(

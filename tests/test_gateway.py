@@ -853,7 +853,7 @@ def test_a_body_up_to_the_limit_passes_and_one_byte_more_does_not(limited: LabUn
 
 def test_a_body_of_unannounced_length_is_limited_too(lab: LabUnderTest) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=60)
-    chunks = (b" " * 65_536 for _ in range(17))  # 1 MiB and a bit
+    chunks = (b" " * 65_536 for _ in range(49))  # 3 MiB and a bit
     with contextlib.closing(connection):
         connection.request(
             "POST", "/summarize/", chunks, dict([bearer(lab.token())]), encode_chunked=True
@@ -1455,7 +1455,7 @@ def test_a_changed_nginx_conf_is_taken_over_without_a_restart(changing: LabUnder
 def test_a_changed_limit_is_in_force_when_up_returns(changing: LabUnderTest) -> None:
     config = changing.lab.config_file
     text = config.read_text()
-    config.write_text(text.replace('max_body = "1m"', 'max_body = "1k"'))
+    config.write_text(text.replace('max_body = "3m"', 'max_body = "1k"'))
     changing.ok("up")
     reply = ask(
         changing.port, "/summarize/", method="POST", body=body_of(1025), token=changing.token()

@@ -56,21 +56,21 @@ def print_commands(commands: Iterable[Sequence[str]]) -> None:
 def show_error(error: LlmlabError) -> None:
     """What happened, the log that explains it, and how to go on; on stderr."""
     console = err()
-    console.print(f"[bold red]Error:[/] {_escaped(error.message)}", soft_wrap=True)
+    console.print(f"[bold red]Error:[/] {escaped(error.message)}", soft_wrap=True)
     if error.log:
         console.print()
         for line in error.log.splitlines():
-            console.print(f"  [dim]│[/] {_escaped(line)}", soft_wrap=True, highlight=False)
+            console.print(f"  [dim]│[/] {escaped(line)}", soft_wrap=True, highlight=False)
         console.print()
     if error.fix:
-        console.print(f"[bold green]Fix:[/] {_escaped(error.fix)}", soft_wrap=True, highlight=False)
+        console.print(f"[bold green]Fix:[/] {escaped(error.fix)}", soft_wrap=True, highlight=False)
 
 
 def show_warning(text: str) -> None:
     """Something a person should know, on stderr, that does not stop the work."""
     from rich.panel import Panel
 
-    err().print(Panel(_escaped(text), border_style="yellow", title="Note", title_align="left"))
+    err().print(Panel(escaped(text), border_style="yellow", title="Note", title_align="left"))
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
     with console.status(first) as status:
-        yield lambda text: status.update(_escaped(text))
+        yield lambda text: status.update(escaped(text))
 
 
 def printable(text: str) -> str:
@@ -105,7 +105,8 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as it is, for where rich expects markup."""
     from rich.markup import escape
 
     return escape(printable(text))

@@ -79,13 +79,14 @@ def tree(status: LabStatus) -> Tree:
 def _line(one: DeploymentStatus) -> str:
     from llmlab.models.identity import short_id
 
+    waiting = f", {one.waiting} waiting" if one.waiting else ""
     path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
     spare = f", spare {one.spare}" if one.spare else ""
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
         f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
         f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
-        f"{one.requests} request{'' if one.requests == 1 else 's'}{spare}{_memory(one)}[/]"
+        f"{one.requests} request{'' if one.requests == 1 else 's'}{waiting}{spare}{_memory(one)}[/]"
     )
 
 

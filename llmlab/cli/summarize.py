@@ -1,18 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable, show_error
+from llmlab.cli.output import (
+    Format,
+    OutputOption,
+    err,
+    escaped,
+    out,
+    print_json,
+    printable,
+    show_error,
+)
+from llmlab.cli.reading import bars
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.client.batch import Outcome
+    from llmlab.service.schemas import Usage
 
 
 class Language(StrEnum):
@@ -21,6 +30,7 @@ class Language(StrEnum):
 
 
 class StrategyName(StrEnum):
+    AUTO = "auto"
     TRUNCATE = "truncate"
     FULL = "full"
 
@@ -45,7 +55,10 @@ def summarize(
     min_length: Annotated[int | None, typer.Option(metavar="N", help="Shortest summary.")] = None,
     strategy: Annotated[
         StrategyName | None,
-        typer.Option(help="truncate: the model's first window; full: all of it at once."),
+        typer.Option(
+            help="auto (default): all of it, window by window; truncate: the model's first "
+            "window; full: all of it at once."
+        ),
     ] = None,
     concurrency: Annotated[
         int,
@@ -81,28 +94,14 @@ def summarize(
             _print_request(session, as_, source.name, options)
         return
     client = AsyncClient(lab=session.folder, timeout=timeout, retry=RetryPolicy(retry))
-    with _progress(len(sources)) as step:
+    with bars(len(sources)) as listener:
         outcomes = summarize_all(
-            client, sources, options=options, concurrency=concurrency, done=step
+            client, sources, options=options, concurrency=concurrency, listener=listener
         )
     _print(outcomes, output)
     failed = [one.error for one in outcomes if one.error]
     if failed:
         raise typer.Exit(failed[0].exit_code)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr for several inputs; nothing for a single one."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=err(), transient=True, disable=total < 2,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("summarizing", total=total)
-        yield lambda: bar.advance(task)
 
 
 def _print(outcomes: list[Outcome], output: Format) -> None:
@@ -140,19 +139,28 @@ def _print_note(one: Outcome) -> None:
     assert one.summary
     model, usage = one.summary.model, one.summary.usage
     console = err()
+    unit = "words" if model.runtime == "extractive" else "tokens"
     if console.is_terminal:
-        unit = "words" if model.runtime == "extractive" else "tokens"
+        windows = f" in {usage.windows} windows" if usage.windows > 1 else ""
         console.print(
-            f"[dim]{model.name} ({model.runtime}), {usage.input_tokens} {unit} in, "
+            f"[dim]{model.name} ({model.runtime}), {usage.input_tokens} {unit}{windows}, "
             f"{usage.output_tokens} out, {one.seconds:.1f} s[/]",
             highlight=False,
         )
     if usage.truncated:
         console.print(
-            f"[yellow]Note:[/] {one.name} is longer than the model's window; only its first "
-            f"{usage.input_tokens} tokens were read.",
-            highlight=False,
-        )
+            f"[yellow]Note:[/] {escaped(one.name)} {_cut(usage, unit)}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _cut(usage: Usage, unit: str) -> str:
+    if usage.windows > 1:
+        return f"was read in {usage.windows} windows, but parts of it were left out."
+    return (
+        f"is longer than the model's window; only its first {usage.input_tokens} {unit} were read "
+        "(--strategy auto reads all of it)."
+    )
 
 
 def _print_request(

@@ -14,12 +14,14 @@ from llmlab.client.client import AsyncClient, Client
 from llmlab.client.protocol import Summary
 from llmlab.client.retry import RetryPolicy
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.service.schemas import Progress
 
 __all__ = [
     "AsyncClient",
     "AuthError",
     "Client",
     "LlmlabError",
+    "Progress",
     "RetryPolicy",
     "Summary",
     "UpstreamError",

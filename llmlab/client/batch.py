@@ -6,14 +6,16 @@ import asyncio
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
 from llmlab.errors import LlmlabError, UsageError
+from llmlab.service.schemas import Progress
 
 TEXT_SUFFIXES = (".txt", ".md", ".text")
 
@@ -66,6 +68,18 @@ class Outcome:
         }
 
 
+class Listener(Protocol):
+    """Is told how far the sources are, by their names."""
+
+    def read(self, name: str, progress: Progress) -> None:
+        """One that has several windows is so far."""
+        ...
+
+    def done(self, name: str) -> None:
+        """One has its outcome."""
+        ...
+
+
 def collect(inputs: Sequence[str]) -> list[Source]:
     """The sources that arguments name: files, folders (their text files), ``-``.
 
@@ -97,7 +111,7 @@ def summarize_all(
     *,
     options: Mapping[str, Any],
     concurrency: int,
-    done: Callable[[], None],
+    listener: Listener | None,
 ) -> list[Outcome]:
     """Summarize every source; outcomes in the order of the sources."""
 
@@ -106,8 +120,9 @@ def summarize_all(
 
         async def one(source: Source) -> Outcome:
             async with places:
-                outcome = await _summarize(client, source, options)
-                done()
+                outcome = await _summarize(client, source, options, listener)
+                if listener:
+                    listener.done(source.name)
                 return outcome
 
         async with client:
@@ -116,14 +131,17 @@ def summarize_all(
     return asyncio.run(run())
 
 
-async def _summarize(client: AsyncClient, source: Source, options: Mapping[str, Any]) -> Outcome:
+async def _summarize(
+    client: AsyncClient, source: Source, options: Mapping[str, Any], listener: Listener | None
+) -> Outcome:
     start = time.monotonic()
     summary, failure = None, None
     try:
         text = await asyncio.to_thread(source.read)
         if not text.strip():
             raise UsageError(f"{'stdin' if source.path is None else source.name} is empty")
-        summary = await client.summarize(text, **options)
+        progress = partial(listener.read, source.name) if listener else None
+        summary = await client.summarize(text, progress=progress, **options)
     except LlmlabError as error:
         failure = error
     return Outcome(source.name, round(time.monotonic() - start, 3), summary, failure)

@@ -11,11 +11,16 @@ import httpx2
 
 from llmlab import __version__
 from llmlab.client import credentials, protocol
-from llmlab.client.protocol import Summary
-from llmlab.client.retry import RetryPolicy
+from llmlab.client.bounds import Bounds
+from llmlab.client.events import Listening, Tell, is_stream
+from llmlab.client.protocol import Question, Summary
+from llmlab.client.retry import Attempts, Outcome, RetryPolicy
 from llmlab.network import is_loopback
 
 TIMEOUT = 150.0  # seconds; above the gateway's own limit, so that its answer is what one sees
+# Seconds for the way there and back: the service is told of the timeout, and it is its answer
+# that one sees then.
+GRACE = 1.0
 
 
 class _Base:
@@ -32,16 +37,17 @@ class _Base:
         url: the gateway, such as ``http://127.0.0.1:8000``.
         token: a JWT.
         lab: folder of a lab to take URL and token from; default: the one around here.
-        timeout: seconds for one try.
+        timeout: seconds for one try. The service drops a text that takes longer.
         retry: when to ask again; default: for up to 60 s.
         """
         found = credentials.resolve(url, token, Path(lab) if lab else None)
         self.url = found.url
         self._token = found.token
+        self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self._options: dict[str, Any] = {
             "base_url": found.url,
-            "timeout": httpx2.Timeout(timeout, connect=5.0),
+            "timeout": httpx2.Timeout(timeout + GRACE, connect=5.0),
             "headers": {"User-Agent": f"llmlab/{__version__}"},
             # A proxy that is set for the internet must not see a lab on this machine.
             "trust_env": not is_loopback(found.url),
@@ -50,6 +56,14 @@ class _Base:
     def headers(self) -> dict[str, str]:
         """The Authorization header, with a token that is valid now, for a request of one's own."""
         return {"Authorization": f"Bearer {self._token()}"}
+
+    def _sent(self, question: Question) -> dict[str, Any]:
+        headers = self.headers() | question.headers(self._timeout)
+        return {"url": question.path, "json": question.body, "headers": headers}
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds(self._timeout + GRACE)
 
 
 class Client(_Base):
@@ -67,10 +81,15 @@ class Client(_Base):
         max_length: int | None = None,
         min_length: int | None = None,
         strategy: str | None = None,
+        progress: Tell | None = None,
     ) -> Summary:
         """Summarize a text with the stable model, or with a named one.
 
-        Lengths are in the model's tokens (words for the extractive runtime).
+        Args:
+            max_length, min_length: in the model's tokens (words for the extractive runtime).
+            strategy: for a text longer than the model's window. ``auto``: read all of it,
+                window by window; ``truncate``: the first window; ``full``: all of it at once.
+            progress: called with a ``Progress`` while a text of several windows is read.
 
         Raises:
             AuthError: the token was refused.
@@ -78,19 +97,34 @@ class Client(_Base):
             UpstreamError: no answer within the timeout and the retry policy.
         """
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
+        question = Question(protocol.path_for(model), body, progress)
         attempts = self._retry.attempts()
         while True:
-            outcome = self._try(protocol.path_for(model), body)
+            outcome = self._try(question, attempts)
             pause = attempts.pause_after(outcome)
             if pause is None:
                 return protocol.summary_of(outcome, self.url)
             time.sleep(pause)
 
-    def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
+    def _try(self, question: Question, attempts: Attempts) -> Outcome:
+        bounds = self._bounds
         try:
-            return self._http.post(path, json=body, headers=self.headers())
+            with self._http.stream("POST", **self._sent(question)) as response:
+                answer = bounds.bounded(response)
+                if question.progress and is_stream(answer):
+                    return self._listen(Listening(answer, question.progress, attempts))
+                answer.read()
+                return answer
         except httpx2.RequestError as error:
             return error
+
+    def _listen(self, listening: Listening) -> Outcome:
+        try:
+            for event in httpx2.EventSource(listening.head):
+                listening.hear(event)
+        except httpx2.RequestError as error:
+            return listening.outcome(error)
+        return listening.outcome()
 
     def close(self) -> None:
         self._http.close()
@@ -117,22 +151,38 @@ class AsyncClient(_Base):
         max_length: int | None = None,
         min_length: int | None = None,
         strategy: str | None = None,
+        progress: Tell | None = None,
     ) -> Summary:
         """See ``Client.summarize``."""
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
+        question = Question(protocol.path_for(model), body, progress)
         attempts = self._retry.attempts()
         while True:
-            outcome = await self._try(protocol.path_for(model), body)
+            outcome = await self._try(question, attempts)
             pause = attempts.pause_after(outcome)
             if pause is None:
                 return protocol.summary_of(outcome, self.url)
             await asyncio.sleep(pause)
 
-    async def _try(self, path: str, body: dict[str, Any]) -> httpx2.Response | httpx2.RequestError:
+    async def _try(self, question: Question, attempts: Attempts) -> Outcome:
+        bounds = self._bounds
         try:
-            return await self._http.post(path, json=body, headers=self.headers())
+            async with self._http.stream("POST", **self._sent(question)) as response:
+                answer = bounds.abounded(response)
+                if question.progress and is_stream(answer):
+                    return await self._listen(Listening(answer, question.progress, attempts))
+                await answer.aread()
+                return answer
         except httpx2.RequestError as error:
             return error
+
+    async def _listen(self, listening: Listening) -> Outcome:
+        try:
+            async for event in httpx2.EventSource(listening.head):
+                listening.hear(event)
+        except httpx2.RequestError as error:
+            return listening.outcome(error)
+        return listening.outcome()
 
     async def close(self) -> None:
         await self._http.aclose()

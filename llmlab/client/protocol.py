@@ -9,11 +9,14 @@ from typing import Any
 import httpx2
 from pydantic import ValidationError
 
+from llmlab.client.bounds import TooMuch
+from llmlab.client.events import BrokenOff, Tell
+from llmlab.client.retry import Outcome
 from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from llmlab.service.schemas import ModelInfo, SummarizeResponse, Usage
+from llmlab.service.schemas import EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
 
-Outcome = httpx2.Response | httpx2.RequestError
+NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,21 @@ class Summary:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request without its token. ``progress`` is who wants to hear how far the text is."""
+
+    path: str
+    body: dict[str, Any]
+    progress: Tell | None = None
+
+    def headers(self, timeout: float) -> dict[str, str]:
+        """Args:
+        timeout: seconds after which nobody waits for the answer.
+        """
+        return {TIMEOUT: f"{timeout:g}"} | ({"Accept": EVENTS} if self.progress else {})
 
 
 def path_for(model: str | None) -> str:
@@ -78,7 +96,11 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
         return UpstreamError(
             f"{url} did not answer in time", fix="llmlab status; or ask with a longer --timeout"
         )
-    if isinstance(error, httpx2.DecodingError):
+    if isinstance(error, BrokenOff):
+        return UpstreamError(
+            f"{url} broke off its answer: {error}", fix="ask again; llmlab logs says what happened"
+        )
+    if isinstance(error, NOT_LIKE_A_LAB):
         return UpstreamError(
             f"{url} answered, but not like a lab: {error}", fix="check the URL: llmlab status"
         )
@@ -96,8 +118,10 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
             fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)",
         )
     if status == 429:
+        return UpstreamError(message, fix=_of_429(response))
+    if status == 504:
         return UpstreamError(
-            message, fix="ask less often, wait longer (--retry), or raise gateway.rate_limit.rate"
+            message, fix="a longer --timeout or service.timeout, or a shorter text"
         )
     if status < 400:
         return UpstreamError(
@@ -112,6 +136,13 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
     if status < 500:
         return UsageError(message)
     return UpstreamError(message, fix="llmlab status; llmlab logs")
+
+
+def _of_429(response: httpx2.Response) -> str:
+    """It is the gateway that limits rates, and the API whose queue is full."""
+    if "X-Model" in response.headers:
+        return "ask less often, or wait longer (--retry, --timeout)"
+    return "ask less often, wait longer (--retry), or raise gateway.rate_limit.rate"
 
 
 def _detail(response: httpx2.Response) -> str:

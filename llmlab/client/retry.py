@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 
+Outcome = httpx2.Response | httpx2.RequestError
 # The gateway or the API turned the request away, or lost its API: nothing was answered, and
 # asking again does no harm, because a summary changes nothing. Not 504: it was too slow once.
 RETRIED_STATUSES = frozenset({429, 502, 503})
@@ -32,21 +33,22 @@ class RetryPolicy:
 
 @dataclass
 class Attempts:
-    """The tries of one request."""
+    """The tries of one request. Once an answer has ``begun`` there is no other one."""
 
     policy: RetryPolicy
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
     tries: int = 0
+    begun: bool = False
     _start: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    def pause_after(self, outcome: httpx2.Response | httpx2.RequestError) -> float | None:
+    def pause_after(self, outcome: Outcome) -> float | None:
         """Seconds to wait before the next try; None when this outcome is final."""
         self.tries += 1
-        if not _worth_another(outcome):
+        if self.begun or not _worth_another(outcome):
             return None
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.tries - 1)) * (0.5 + self.jitter())
         pause = max(_retry_after(outcome), backoff)
@@ -55,14 +57,14 @@ class Attempts:
         return pause if self.clock() - self._start + pause <= limit else None
 
 
-def _worth_another(outcome: httpx2.Response | httpx2.RequestError) -> bool:
+def _worth_another(outcome: Outcome) -> bool:
     if isinstance(outcome, httpx2.Response):
         return outcome.status_code in RETRIED_STATUSES
     # A connection that was refused or broke off; a time-out was long enough already.
     return isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError)
 
 
-def _retry_after(outcome: httpx2.Response | httpx2.RequestError) -> float:
+def _retry_after(outcome: Outcome) -> float:
     if not isinstance(outcome, httpx2.Response):
         return 0.0
     value = outcome.headers.get("Retry-After", "")

@@ -48,7 +48,7 @@ class Gateway(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8000
-    max_body: str = "1m"
+    max_body: str = "3m"  # the longest text of `service`, even with every character escaped
     nginx: str = ""
     edition: Literal["open", "plus"] = "open"
     license: str = ""

@@ -41,7 +41,8 @@ class DeploymentStatus:
     """A deployment as it is. ``weight`` is its percentage of /summarize/.
 
     ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
-    its processes; ``memory_limit`` is 0 where there is none.
+    its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts the requests
+    that have no answer yet.
     """
 
     name: str
@@ -57,6 +58,7 @@ class DeploymentStatus:
     spare: Literal["", "ready", "loading", "down"] = ""
     memory: int = 0
     memory_limit: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True)

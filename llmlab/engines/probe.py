@@ -20,6 +20,7 @@ class Told:
     model_id: str = ""
     runtime: str = ""
     requests: int = 0
+    waiting: int = 0
 
 
 def ready(socket: Path) -> bool:
@@ -56,7 +57,7 @@ def _over(socket: Path) -> httpx2.Client:
 def read_metrics(metrics: str) -> Told:
     """What an API's /metrics says of it."""
     labels: dict[str, str] = {}
-    is_ready, requests = False, 0.0
+    is_ready, requests, waiting = False, 0.0, 0.0
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
             if sample.name == "llmlab_model_info":
@@ -65,7 +66,9 @@ def read_metrics(metrics: str) -> Told:
                 is_ready = sample.value == 1
             elif sample.name == "llmlab_requests_total" and "/summarize" in sample.labels["route"]:
                 requests += sample.value
+            elif sample.name == "llmlab_queue_waiting":
+                waiting = sample.value
     return Told(
         is_ready, labels.get("model", ""), labels.get("model_id", ""), labels.get("runtime", ""),
-        int(requests),
+        int(requests), int(waiting),
     )  # fmt: skip

@@ -56,6 +56,8 @@ def _http(plan: GatewayPlan) -> list[str]:
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         "keepalive_min_timeout 5s;",
+        "# A text is never written to disk.",
+        f"client_body_buffer_size {plan.max_body};",
         "",
         f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
     ]

@@ -17,18 +17,17 @@ from llmlab.models.identity import short_id
 from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
 from llmlab.service.batcher import Batcher
+from llmlab.service.description import problem_responses, summary_responses
 from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import Metrics
 from llmlab.service.middleware import BodyLimit, Observe, RequestId
 from llmlab.service.problems import Problem
 from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
-    EVENTS,
     TIMEOUT,
     ModelInfo,
     SummarizeRequest,
     SummarizeResponse,
-    problem_responses,
 )
 from llmlab.service.settings import Settings
 from llmlab.service.summarizer import Summarizer
@@ -37,7 +36,8 @@ log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
     float | None,
     Header(alias=TIMEOUT, gt=0, allow_inf_nan=False,
-           description="Seconds that the client waits; the service may wait less."),
+           description="Seconds that the client waits: a text that is not read by then is "
+           "dropped. The service may wait less (`service.timeout`)."),
 ]  # fmt: skip
 WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
 
@@ -97,10 +97,7 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
         "/summarize/",
         summary="Summarize a text",
         response_model=SummarizeResponse,
-        responses={
-            200: {"content": {EVENTS: {"schema": {"type": "string"}}}},
-            **problem_responses(400, 401, 413, 415, 422, 429, 502, 503, 504),
-        },
+        responses=summary_responses(),
     )
     @app.post("/summarize", include_in_schema=False)
     async def summarize(

@@ -27,7 +27,7 @@ Outcome = Summary | Exception
 
 
 class QueueFull(Exception):
-    """So much waits already that this request could only time out, or crowd out others.
+    """So much waits already that this request would crowd out others.
 
     Args:
         wait: seconds until there should be room.
@@ -36,6 +36,10 @@ class QueueFull(Exception):
     def __init__(self, wait: float) -> None:
         self.retry_after = max(1, min(LONGEST_RETRY_AFTER, math.ceil(wait)))
         super().__init__(f"the queue is full; try again in {self.retry_after} s")
+
+
+class TooLate(QueueFull):
+    """There is room, but its turn would come when nobody waits for it any more."""
 
 
 class Batcher:
@@ -89,14 +93,15 @@ class Batcher:
             seconds: how long the client will wait.
 
         Raises:
-            QueueFull: there is none for this subject, or its turn would come too late.
+            QueueFull: there is none for this subject.
+            TooLate: it would wait for longer than that.
         """
         with self._changed:
             if not self._queue.admits(subject):
                 raise QueueFull(self._time_for(max(len(self._queue), self._queue.waiting)))
             wait = self._time_for(self._queue.ahead(subject))
             if wait > seconds:
-                raise QueueFull(wait)
+                raise TooLate(wait)
             return self._queue.enter(subject)
 
     def leave(self, place: Place) -> None:

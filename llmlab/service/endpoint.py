@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 
 from llmlab.config import Service
 from llmlab.runtimes import Generation, TextTooLong
-from llmlab.service.batcher import QueueFull
+from llmlab.service.batcher import QueueFull, TooLate
 from llmlab.service.connection import while_connected
 from llmlab.service.events import Event, EventStream
 from llmlab.service.metrics import Metrics
@@ -82,19 +82,27 @@ class Endpoint:
             return await self.summarizer.summarize(
                 request.text, generation, subject=subject, seconds=seconds, listener=listener
             )
+        except TooLate as late:
+            why = f"No turn within {self._limit(seconds)}: too many texts wait for this model"
+            raise self._turned_away("deadline", why, late) from None
         except QueueFull as full:
-            self.metrics.rejected.labels("queue_full").inc()
-            raise Problem(
-                429,
-                f"Too many requests wait for this model; try again in {full.retry_after} s.",
-                headers={"Retry-After": str(full.retry_after)},
-            ) from None
+            why = "Too many requests wait for this model"
+            raise self._turned_away("queue_full", why, full) from None
         except TooSlow:
             self.metrics.rejected.labels("timeout").inc()
-            limit = "service.timeout" if seconds == self.service.timeout else TIMEOUT
-            raise Problem(504, f"No summary within {seconds:g} s ({limit}).") from None
+            raise Problem(504, f"No summary within {self._limit(seconds)}.") from None
         except TextTooLong as error:
             raise Problem(422, f"{error.message}; {error.fix}.") from None
+
+    def _limit(self, seconds: float) -> str:
+        """The time that a summary has, and who says so."""
+        whose = "service.timeout" if seconds == self.service.timeout else TIMEOUT
+        return f"{seconds:g} s ({whose})"
+
+    def _turned_away(self, reason: str, why: str, full: QueueFull) -> Problem:
+        self.metrics.rejected.labels(reason).inc()
+        after = full.retry_after
+        return Problem(429, f"{why}; try again in {after} s.", headers={"Retry-After": str(after)})
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         summary = answer.summary

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+STAGES = ("encode", "queue", "generate")
+SOURCES = ("miss", "coalesced", "hit")
+REASONS = ("queue_full", "deadline", "timeout")
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
@@ -30,7 +33,10 @@ class Metrics:
         self.input_tokens = Counter("llmlab_input_tokens", "Tokens read.", registry=registry)
         self.output_tokens = Counter("llmlab_output_tokens", "Tokens written.", registry=registry)
         self.rejected = Counter(
-            "llmlab_rejected", "Requests turned away, by reason.", ["reason"], registry=registry
+            "llmlab_rejected",
+            "Requests turned away: queue_full and deadline at once (429), timeout later (504).",
+            ["reason"],
+            registry=registry,
         )
         self.answers = Counter(
             "llmlab_answers", "Summaries: made (miss), shared (coalesced) or kept (hit).",
@@ -49,6 +55,10 @@ class Metrics:
             "llmlab_batch_tokens", "Tokens in a batch, without padding.",
             buckets=(64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768), registry=registry,
         )  # fmt: skip
+        self.windows = Histogram(
+            "llmlab_windows", "Windows in which a text was read; 1 for one that was read whole.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=registry,
+        )  # fmt: skip
         self.waiting = Gauge(
             "llmlab_queue_waiting", "Requests that wait or run.", registry=registry
         )
@@ -59,6 +69,14 @@ class Metrics:
         self.running_texts = Gauge(
             "llmlab_running_texts", "Texts that the model works on.", registry=registry
         )
+        # A rate is only seen from a counter that was there before it rose.
+        for counter, values in (
+            (self.stage, STAGES),
+            (self.answers, SOURCES),
+            (self.rejected, REASONS),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def batch(self, texts: int, read: int, written: int, seconds: float) -> None:
         """Take note of a batch that the model has worked on; lengths in its tokens."""

@@ -50,8 +50,10 @@ class Reader:
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """
         if generation.strategy is Strategy.AUTO:
-            return await self._read_all(text, generation, place, tell)
-        (summary,) = await self.batcher.generate(place, await self._encode([text], generation))
+            summary = await self._read_all(text, generation, place, tell)
+        else:
+            (summary,) = await self.batcher.generate(place, await self._encode([text], generation))
+        self.metrics.windows.observe(summary.windows)
         return summary
 
     async def _read_all(

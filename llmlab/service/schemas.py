@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -90,9 +90,15 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    done: int
-    windows: int
-    reading: int
+    done: Annotated[int, Field(ge=0)]
+    windows: Annotated[int, Field(ge=1)]
+    reading: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _not_beyond_the_end(self) -> Self:
+        if self.done > self.windows:
+            raise ValueError(f"{self.done} of {self.windows} windows are done")
+        return self
 
 
 class FieldError(BaseModel):
@@ -105,18 +111,7 @@ class ProblemDocument(BaseModel):
 
     type: str = "about:blank"
     title: str
-    status: int
+    status: Annotated[int, Field(ge=400, le=599)]
     detail: str
     request_id: str
     errors: list[FieldError] | None = None
-
-
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the problems that an operation can answer with."""
-    # Inlined: a "#/$defs/..." of its own would point nowhere in the OpenAPI document.
-    schema = ProblemDocument.model_json_schema(mode="serialization")
-    schema["properties"]["errors"] = {"type": "array", "items": schema.pop("$defs")["FieldError"]}
-    content = {PROBLEM_TYPE: {"schema": schema}}
-    return {
-        status: {"description": "A problem document.", "content": content} for status in statuses
-    }

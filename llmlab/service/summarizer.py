@@ -79,7 +79,8 @@ class Summarizer:
             listener: told how far a text of several windows is.
 
         Raises:
-            QueueFull: it would take longer than that, or too much waits already.
+            QueueFull: too much waits already.
+            TooLate: its turn would come later than that.
             TooSlow: it did take longer.
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """

@@ -73,6 +73,7 @@ def _deployment(one: Container, docker: DockerEngine) -> DeploymentStatus:
         healthy=told.ready and one.healthy, weight=100 if one.service == STABLE_SERVICE else 0,
         state=one.state.upper(), pid=one.pid, uptime=one.uptime, requests=told.requests,
         memory=docker.memory(one) if one.state == "running" else 0, memory_limit=one.memory_limit,
+        waiting=told.waiting,
     )  # fmt: skip
 
 

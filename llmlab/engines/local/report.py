@@ -58,6 +58,7 @@ def _deployment(
         pid=process.pid, uptime=process.uptime, requests=told.requests + says.requests,
         spare=_spare(spare, says) if spare else "",
         memory=sum(memory_of(one.pid) for one in (process, spare) if one),
+        waiting=told.waiting + says.waiting,
     )  # fmt: skip
 
 
