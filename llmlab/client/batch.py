@@ -31,8 +31,14 @@ class Source:
         """The text.
 
         Raises:
-            UsageError: it cannot be read, or is not text in UTF-8.
+            UsageError: it cannot be read, is not text in UTF-8, or is blank.
         """
+        text = self._read()
+        if not text.strip():
+            raise UsageError(f"{'stdin' if self.path is None else self.name} is empty")
+        return text
+
+    def _read(self) -> str:
         try:
             data = self.path.read_bytes() if self.path else sys.stdin.buffer.read()
             return data.decode("utf-8-sig")
@@ -138,8 +144,6 @@ async def _summarize(
     summary, failure = None, None
     try:
         text = await asyncio.to_thread(source.read)
-        if not text.strip():
-            raise UsageError(f"{'stdin' if source.path is None else source.name} is empty")
         progress = partial(listener.read, source.name) if listener else None
         summary = await client.summarize(text, progress=progress, **options)
     except LlmlabError as error:

@@ -82,6 +82,7 @@ class Client(_Base):
         min_length: int | None = None,
         strategy: str | None = None,
         progress: Tell | None = None,
+        fresh: bool = False,
     ) -> Summary:
         """Summarize a text with the stable model, or with a named one.
 
@@ -90,6 +91,7 @@ class Client(_Base):
             strategy: for a text longer than the model's window. ``auto``: read all of it,
                 window by window; ``truncate``: the first window; ``full``: all of it at once.
             progress: called with a ``Progress`` while a text of several windows is read.
+            fresh: have the model answer, even if the lab keeps an answer to the same request.
 
         Raises:
             AuthError: the token was refused.
@@ -97,7 +99,7 @@ class Client(_Base):
             UpstreamError: no answer within the timeout and the retry policy.
         """
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
-        question = Question(protocol.path_for(model), body, progress)
+        question = Question(protocol.path_for(model), body, progress, fresh)
         attempts = self._retry.attempts()
         while True:
             outcome = self._try(question, attempts)
@@ -152,10 +154,11 @@ class AsyncClient(_Base):
         min_length: int | None = None,
         strategy: str | None = None,
         progress: Tell | None = None,
+        fresh: bool = False,
     ) -> Summary:
         """See ``Client.summarize``."""
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
-        question = Question(protocol.path_for(model), body, progress)
+        question = Question(protocol.path_for(model), body, progress, fresh)
         attempts = self._retry.attempts()
         while True:
             outcome = await self._try(question, attempts)

@@ -32,19 +32,29 @@ class Summary:
         return self.text
 
 
+FRESH = {"Cache-Control": "no-cache"}
+
+
 @dataclass(frozen=True)
 class Question:
-    """A request without its token. ``progress`` is who wants to hear how far the text is."""
+    """A request without its token.
+
+    Args:
+        progress: who wants to hear how far the text is.
+        fresh: the answer is made for this request, and not one that was kept from before.
+    """
 
     path: str
     body: dict[str, Any]
     progress: Tell | None = None
+    fresh: bool = False
 
     def headers(self, timeout: float) -> dict[str, str]:
         """Args:
         timeout: seconds after which nobody waits for the answer.
         """
-        return {TIMEOUT: f"{timeout:g}"} | ({"Accept": EVENTS} if self.progress else {})
+        events = {"Accept": EVENTS} if self.progress else {}
+        return {TIMEOUT: f"{timeout:g}"} | events | (FRESH if self.fresh else {})
 
 
 def path_for(model: str | None) -> str:

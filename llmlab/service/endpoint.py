@@ -78,9 +78,15 @@ class Endpoint:
         """Raises Problem for everything that can be expected to go wrong."""
         generation = Generation(request.max_length, request.min_length, request.strategy)
         subject = connection.headers.get("x-subject", "")
+        fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
         try:
             return await self.summarizer.summarize(
-                request.text, generation, subject=subject, seconds=seconds, listener=listener
+                request.text,
+                generation,
+                subject=subject,
+                seconds=seconds,
+                listener=listener,
+                fresh=fresh,
             )
         except TooLate as late:
             why = f"No turn within {self._limit(seconds)}: too many texts wait for this model"

@@ -72,11 +72,13 @@ class Summarizer:
         subject: str,
         seconds: float,
         listener: Tell | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """The summary of a text within so many seconds.
 
         Args:
             listener: told how far a text of several windows is.
+            fresh: not one that was kept from before. One that is being made is as good.
 
         Raises:
             QueueFull: too much waits already.
@@ -85,7 +87,7 @@ class Summarizer:
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """
         key = key_of(text, generation)
-        if found := self._cache.get(key):
+        if not fresh and (found := self._cache.get(key)):
             return self._answer(found, "hit", 0.0)
         source: Source = "coalesced" if key in self._flights else "miss"
         flight = self._flights.get(key) or self._start(key, text, generation, subject, seconds)
