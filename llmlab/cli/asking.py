@@ -1,0 +1,185 @@
+"""What `compare` and `evaluate` share: which models are asked, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmlab.cli.output import err
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.answers import Respondent
+    from llmlab.service.settings import Settings
+
+
+PATIENCE = 60.0  # seconds to ask again while a lab says that it is busy
+EMBEDDED = "textrank"
+
+
+class StrategyName(StrEnum):
+    AUTO = "auto"
+    TRUNCATE = "truncate"
+    FULL = "full"
+
+
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME",
+        help="A model, or lead-3; again for another one. Default: all that the lab runs.",
+    ),
+]  # fmt: skip
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline", metavar="",
+        help="Load the models for this alone, instead of asking the running lab.",
+    ),
+]  # fmt: skip
+StrategyOption = Annotated[
+    StrategyName | None,
+    typer.Option(help="auto: all of it; truncate: the first window; full: all of it at once."),
+]
+MaxLengthOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
+]
+MinLengthOption = Annotated[int | None, typer.Option(metavar="N", help="Shortest summary.")]
+ConcurrencyOption = Annotated[
+    int,
+    typer.Option(
+        "--concurrency", "-c", metavar="N", min=1, max=64,
+        help="Texts at a time; with more than one, requests wait for each other.",
+    ),
+]  # fmt: skip
+
+
+def chosen_options(
+    strategy: StrategyName | None, max_length: int | None, min_length: int | None
+) -> dict[str, Any]:
+    """What was asked for; everything else is left to the models."""
+    given = {"strategy": strategy and strategy.value, "max_length": max_length,
+             "min_length": min_length}  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``of`` tells how many answers there will be, ``step`` that there is one more."""
+
+    of: Callable[[int], None]
+    step: Callable[[], None]
+    say: Callable[[str], None]
+
+
+@contextmanager
+def bar(texts: int) -> Iterator[Progress]:
+    """A progress bar on stderr, on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = err()
+    shown = Bar(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    with shown:
+        task = shown.add_task("asking", total=texts)
+        yield Progress(
+            of=lambda models: shown.update(task, total=texts * models),
+            step=lambda: shown.update(task, advance=1, description="asking"),
+            say=lambda text: shown.update(task, description=text),
+        )
+
+
+async def answers(
+    session: Session,
+    names: Sequence[str],
+    texts: Mapping[str, str],
+    *,
+    offline: bool,
+    options: Mapping[str, Any],
+    concurrency: int,
+    progress: Progress,
+    at_least: int = 1,
+    beside: bool = False,
+) -> list[Respondent]:
+    """Ask the models for their summaries, in the order of ``names``.
+
+    Args:
+        at_least: if there are fewer names, lead-3 is one more.
+        beside: also ask lead-3 and the embedded model.
+
+    Raises:
+        UsageError: a model does not exist or is not deployed.
+        ModelUnavailable: one cannot be had.
+        UpstreamError: the lab does not run.
+    """
+    from contextlib import AsyncExitStack
+
+    from llmlab.answers import ask_all
+    from llmlab.answers.sources import LEAD, by_rule, through_gateway, without_a_lab
+    from llmlab.client import RetryPolicy
+    from llmlab.client.client import AsyncClient
+    from llmlab.errors import UsageError
+
+    names = list(dict.fromkeys(names)) or (_configured(session) if offline else _deployed(session))
+    if len(names) < at_least:
+        names = [*names, LEAD]
+    if beside:
+        names = list(dict.fromkeys([*names, LEAD, EMBEDDED]))
+    progress.of(len(names))
+    deployed = [] if offline else _deployed(session)
+    alone = [name for name in names if name != LEAD and name not in deployed]
+    if not offline and (missing := [name for name in alone if not (beside and name == EMBEDDED)]):
+        named = " ".join(f"--model {name}" for name in names if name not in (LEAD, EMBEDDED))
+        raise UsageError(
+            f"{missing[0]} does not run in this lab", fix=f"llmlab up {named}; or --offline"
+        )
+    settings = [_settings(session, name, progress.say) for name in alone]
+    async with AsyncExitStack() as stack:
+        known = [by_rule(), *await stack.enter_async_context(
+            without_a_lab(settings, options, progress.say)
+        )]  # fmt: skip
+        if there := [name for name in names if name in deployed]:
+            client = AsyncClient(lab=session.folder, retry=RetryPolicy(PATIENCE))
+            await stack.enter_async_context(client)
+            known += through_gateway(client, there, options)
+        by_name = {one.name: one for one in known}
+        return await ask_all(
+            [by_name[name] for name in names], texts,
+            concurrency=concurrency, done=progress.step,
+        )  # fmt: skip
+
+
+def _deployed(session: Session) -> list[str]:
+    from llmlab.errors import UpstreamError
+
+    status = session.engine().status()
+    if not status.running:
+        raise UpstreamError("the lab does not run", fix="llmlab up; or --offline")
+    return [one.name for one in status.deployments]
+
+
+def _configured(session: Session) -> list[str]:
+    config = session.load().config
+    return list(dict.fromkeys([config.stable, *config.deploy]))
+
+
+def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settings:
+    """The settings of an API process with a model of this lab."""
+    from llmlab.config.schema import TEXTRANK
+    from llmlab.engines.planning import make_plan
+
+    config = session.load().config
+    if name == EMBEDDED and name not in config.models:
+        config = config.model_copy(update={"models": {**config.models, name: TEXTRANK}})
+    alone = config.model_copy(update={"fallback": "", "stable": name, "deploy": ()})
+    plan = make_plan(alone, session.lab().root, say, only=[name])
+    service = config.service.model_copy(update={"cache": 0})
+    return plan.deployments[0].model_copy(update={"service": service})

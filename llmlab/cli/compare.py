@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.asking import (
+    ConcurrencyOption,
+    MaxLengthOption,
+    MinLengthOption,
+    ModelsOption,
+    OfflineOption,
+    StrategyOption,
+    answers,
+    bar,
+    chosen_options,
+)
+from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.compare.comparison import Comparison
+
+
+def compare(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|DIR|-...", help="Text files, folders of them, or - for stdin."
+        ),
+    ],
+    models: ModelsOption = None,
+    offline: OfflineOption = False,
+    strategy: StrategyOption = None,
+    max_length: MaxLengthOption = None,
+    min_length: MinLengthOption = None,
+    concurrency: ConcurrencyOption = 1,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it all.")
+    ] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Put what several models make of the same texts side by side, and measure it.
+
+    lead-3 among the models is the rule that every summarizer has to beat: the first
+    three sentences.
+    """
+    from llmlab.client.batch import collect
+    from llmlab.compare.comparison import compare as compare_answers
+
+    session = Session.of(context)
+    texts = {}
+    for source in collect(inputs):
+        texts[source.name] = source.read()
+    options = chosen_options(strategy, max_length, min_length)
+    if report:
+        _check_place(report)
+    with bar(len(texts)) as progress:
+        found = asyncio.run(
+            answers(
+                session, models or [], texts, offline=offline, options=options,
+                concurrency=concurrency, progress=progress, at_least=2,
+            )
+        )  # fmt: skip
+    comparison = compare_answers(texts, found)
+    if report:
+        from llmlab.compare.page import page
+        from llmlab.files import write_atomically
+
+        write_atomically(report, page(comparison), 0o644)
+    if output is Format.JSON:
+        print_json(comparison.as_json())
+    else:
+        _show(comparison)
+    if report:
+        err().print(f"[bold green]✓[/] {report}", highlight=False)
+    _end(comparison)
+
+
+def _check_place(report: Path) -> None:
+    """Before the models work for minutes."""
+    from llmlab.errors import UsageError
+
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {report} is no name of a page", fix="--report report.html")
+    if not report.absolute().parent.is_dir():
+        raise UsageError(f"--report: there is no folder {report.parent}")
+
+
+def _show(comparison: Comparison) -> None:
+    from rich.console import Console
+
+    from llmlab.cli.side_by_side import PAGE, print_means, print_row
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PAGE)
+    for row in comparison.rows:
+        print_row(console, row, named=len(comparison.rows) > 1)
+    if len(comparison.rows) > 1:
+        print_means(console, comparison)
+
+
+def _end(comparison: Comparison) -> None:
+    failures = comparison.failures
+    for failure in failures:
+        err().print(f"{failure.model}:", style="bold", markup=False, highlight=False)
+        show_error(failure.error)
+    if failures:
+        raise typer.Exit(failures[0].error.exit_code)
