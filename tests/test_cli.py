@@ -120,7 +120,7 @@ VERBS = (
     "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
     "models list", "models pull", "models show", "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "suite lint", "suite stats",
+    "suite lint", "suite stats", "compare", "evaluate",
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ import typer
 from llmlab import __version__
 from llmlab.cli import (
     build,
+    compare,
     config,
     doctor,
     down,
+    evaluate,
     init,
     keys,
     logs,
@@ -66,6 +68,8 @@ app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
+app.command("compare", rich_help_panel=USE)(compare.compare)
+app.command("evaluate", rich_help_panel=USE)(evaluate.evaluate)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
 app.command("openapi", rich_help_panel=USE)(openapi.openapi)

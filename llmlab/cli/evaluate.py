@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.asking import (
+    ConcurrencyOption,
+    MaxLengthOption,
+    MinLengthOption,
+    OfflineOption,
+    StrategyOption,
+    answers,
+    bar,
+    chosen_options,
+)
+from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.evaluate.evaluation import Evaluation
+
+GATE_EXIT = 8
+
+
+def evaluate(
+    context: typer.Context,
+    suite: Annotated[
+        str,
+        typer.Option(
+            "--suite", "-s", metavar="NAME|FILE", help="A suite of configs/suites, or a file."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="The model to judge.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", "-b", metavar="NAME", help="The model it is compared with."),
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITIONS",
+            help='What must hold, such as "rougeLsum>=-0.01 coverage>=+0.05 p95<=1.2x"; exit 8 if '
+            "it does not, or if the suite does not decide.",
+        ),
+    ] = None,
+    offline: OfflineOption = False,
+    strategy: StrategyOption = None,
+    max_length: MaxLengthOption = None,
+    min_length: MinLengthOption = None,
+    concurrency: ConcurrencyOption = 1,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of everything random.")] = 1,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Judge a model by a suite: beside lead-3 and the embedded model, against a baseline.
+
+    Measures on words (ROUGE, coverage, unsupported names, ...) are proxies: they show that
+    something changed, and where to look.
+    """  # fmt: skip
+    from llmlab.evaluate.evaluation import evaluate as judge_answers
+    from llmlab.evaluate.gate import parse_gate
+    from llmlab.evaluate.suite import find_suite, load_suite
+
+    session = Session.of(context)
+    conditions = parse_gate(gate) if gate is not None else None
+    if conditions and conditions.needs_baseline and baseline is None:
+        _refuse_without_baseline(conditions.text)
+    judged_by = load_suite(find_suite(suite, session.lab().root))
+    options = chosen_options(strategy, max_length, min_length)
+    texts = {case.id: case.text for case in judged_by.cases}
+    with bar(len(texts)) as progress:
+        found = asyncio.run(
+            answers(
+                session, _names(model, baseline), texts, offline=offline, options=options,
+                concurrency=concurrency, progress=progress, beside=True,
+            )
+        )  # fmt: skip
+        progress.say("judging")
+        by_name = {one.name: one for one in found}
+        evaluation = judge_answers(
+            judged_by, by_name[model], by_name[baseline] if baseline else None,
+            seed=seed, options=options, gate=conditions,
+            beside=[one for one in found if one.name not in (model, baseline)],
+        )  # fmt: skip
+    if output is Format.JSON:
+        print_json(evaluation.as_json())
+    else:
+        from llmlab.cli.scores import print_evaluation
+
+        print_evaluation(evaluation)
+    _end(evaluation)
+
+
+def _refuse_without_baseline(conditions: str) -> None:
+    from llmlab.errors import UsageError
+
+    raise UsageError(
+        f'--gate "{conditions}" compares with a baseline, and none is named',
+        fix="--baseline NAME, or plain bounds such as coverage>=0.8",
+    )
+
+
+def _names(model: str, baseline: str | None) -> list[str]:
+    return [model, baseline] if baseline else [model]
+
+
+def _end(evaluation: Evaluation) -> None:
+    from llmlab.evaluate.verdict import Outcome
+
+    failures = [error for one in evaluation.judged for error in one.failures.values()]
+    if failures:
+        err().print(f"[yellow]Note:[/] {len(failures)} answers failed; the first one:")
+        show_error(failures[0])
+    if evaluation.verdict:
+        if evaluation.verdict.outcome is not Outcome.PASS:
+            raise typer.Exit(GATE_EXIT)
+    elif failures:
+        raise typer.Exit(failures[0].exit_code)
