@@ -15,6 +15,7 @@ from llmlab.cli import (
     down,
     init,
     keys,
+    load,
     logs,
     models,
     notebook,
@@ -65,6 +66,7 @@ app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
+app.command("load", rich_help_panel=USE)(load.load)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
 app.command("openapi", rich_help_panel=USE)(openapi.openapi)

@@ -10,42 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
+import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import httpx2
 
+from llmlab import __version__
+from llmlab.client import protocol
 from llmlab.client.retry import RetryPolicy
+from llmlab.errors import UpstreamError
+from llmlab.network import is_loopback
+from llmlab.probe.shots import Outcome, Shot, refusal_of, shot_of
 from llmlab.probe.texts import Texts
 
-# Requests that an open loop has under way at most; what would come on top is counted as missed.
-MOST_OPEN = 2000
-QUEUE_TIME = re.compile(r"queue;dur=([\d.]+)")
-NO_ANSWER = 0
+# However it is asked, a run ends, and does not eat the machine that it runs on.
+MOST_SECONDS, MOST_REQUESTS = 3600.0, 200_000
+MOST_CONCURRENCY, MOST_RATE = 512, 2000.0
+MOST_OPEN = 1000  # requests under way in an open loop; what would come on top is `missed`
+REFRESH = 0.25  # seconds between two calls of a listener
+KEPT_OPEN = 256  # idle connections
 
-
-@dataclass(frozen=True)
-class Shot:
-    """One request. Times in seconds; ``start`` since the run began.
-
-    ``status`` is 0 where there was no answer. ``tries`` counts the first one too.
-    """
-
-    start: float
-    latency: float
-    status: int
-    tries: int = 1
-    queue: float = 0.0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cached: bool = False
-    retry_after: bool = False
-
-    @property
-    def ok(self) -> bool:
-        return self.status == 200
+Headers = Callable[[int], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -56,13 +45,14 @@ class Profile:
         seconds: length of the measurement; ``requests`` ends it earlier.
         warm_up: seconds before it, whose requests are not counted.
         retry: seconds during which a request that was turned away is asked again.
+        timeout: seconds for one try.
     """
 
     path: str = "/summarize/"
     concurrency: int = 4
     rate: float = 0.0
     seconds: float = 30.0
-    requests: int = 0
+    requests: int = MOST_REQUESTS
     warm_up: float = 2.0
     retry: float = 0.0
     timeout: float = 120.0
@@ -71,15 +61,41 @@ class Profile:
 
 @dataclass
 class Run:
-    """What was measured. ``seconds`` is the length of it, ``missed`` what was not even sent."""
+    """What was measured so far.
+
+    ``begin`` is the end of the warm-up on the clock of ``time.perf_counter``, ``seconds`` the
+    time from there to the last answer. ``missed`` counts what was not even sent, ``refusals``
+    every answer 429 and 503, those that were followed by another try included.
+    """
 
     profile: Profile
     shots: list[Shot] = field(default_factory=list)
+    begin: float = 0.0
     seconds: float = 0.0
+    sent: int = 0
+    under_way: int = 0
     missed: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    failure: Outcome | None = None  # the last one, for an error that has to say what happened
+
+    @property
+    def dropped(self) -> int:
+        """Requests that were under way when the run was interrupted."""
+        return self.sent - self.missed - len(self.shots)
+
+    def insist(self, url: str) -> None:
+        """Raises LlmlabError if not one request was answered with a summary, and why."""
+        if any(shot.ok for shot in self.shots):
+            return
+        if self.failure is None:
+            raise UpstreamError(
+                "not one request was sent, so nothing was measured",
+                fix="a longer --duration or a higher --rate",
+            )
+        protocol.summary_of(self.failure, url)
 
 
-Listener = Callable[[Run, float], None]
+Listener = Callable[[Run], None]
 
 
 class Generator:
@@ -89,121 +105,159 @@ class Generator:
         headers: gives the headers of the n-th request: its token.
     """
 
-    def __init__(self, url: str, headers: Callable[[int], dict[str, str]], texts: Texts) -> None:
+    def __init__(self, url: str, headers: Headers, texts: Texts) -> None:
         self._url = url
         self._headers = headers
         self._texts = texts
-        self._sent = 0
+        self._number = 0
 
-    async def run(self, profile: Profile, listener: Listener = lambda run, now: None) -> Run:
-        """Warm up, then measure.
+    async def run(self, run: Run, listener: Listener = lambda run: None) -> None:
+        """Warm up, then measure. ``run`` holds what was measured even if this is cancelled.
 
         Args:
-            listener: called a few times a second with the run so far and the seconds since
-                its start.
+            listener: called a few times a second.
+
+        Raises:
+            LlmlabError: there is no token to send.
         """
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=256)
-        async with httpx2.AsyncClient(
-            base_url=self._url, timeout=profile.timeout, limits=limits, trust_env=False
-        ) as http:
-            begin = time.perf_counter() + profile.warm_up
-            run = Run(profile)
-            watching = asyncio.create_task(_watch(run, begin, listener))
-            try:
-                if profile.rate:
-                    await self._open(http, run, begin)
-                else:
-                    await self._closed(http, run, begin)
-            finally:
+        run.begin = time.perf_counter() + run.profile.warm_up
+        room = _room()
+        try:
+            async with self._connections(run.profile) as http, asyncio.TaskGroup() as group:
+                watching = group.create_task(_watch(run, listener))
+                await (self._open(http, run, room) if run.profile.rate else self._closed(http, run))
                 watching.cancel()
-            run.seconds = max(time.perf_counter() - begin, 1e-9)
-            return run
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None
+        finally:
+            run.seconds = max(time.perf_counter() - run.begin, 1e-9)
+            listener(run)
+
+    def _connections(self, profile: Profile) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            base_url=self._url,
+            headers={"User-Agent": f"llmlab/{__version__}"},
+            timeout=httpx2.Timeout(profile.timeout, connect=min(5.0, profile.timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_OPEN),
+            trust_env=not is_loopback(self._url),
+        )
 
     # --- the two loops -----------------------------------------------------------
 
-    async def _closed(self, http: httpx2.AsyncClient, run: Run, begin: float) -> None:
-        end = begin + run.profile.seconds
+    async def _closed(self, http: httpx2.AsyncClient, run: Run) -> None:
+        """The clients warm up, finish, and start together, so that the rates are whole."""
+        profile = run.profile
 
-        async def client() -> None:
-            while time.perf_counter() < end and not _enough(run):
-                await self._shoot(http, run, begin, time.perf_counter())
+        async def client(end: float, counted: bool) -> None:
+            while time.perf_counter() < end and (not counted or run.sent < profile.requests):
+                run.sent += counted
+                run.under_way += 1
+                await self._shoot(http, run, time.perf_counter(), counted)
 
-        await asyncio.gather(*(client() for _ in range(run.profile.concurrency)))
+        async def clients(end: float, counted: bool) -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(profile.concurrency):
+                    group.create_task(client(end, counted))
 
-    async def _open(self, http: httpx2.AsyncClient, run: Run, begin: float) -> None:
-        under_way: set[asyncio.Task[None]] = set()
-        try:
-            async for intended in _arrivals(run.profile, begin):
-                if len(under_way) >= MOST_OPEN:
-                    run.missed += intended >= begin
-                    continue
-                task = asyncio.create_task(self._shoot(http, run, begin, intended))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-            await asyncio.gather(*under_way)
-        finally:
-            for task in under_way:
-                task.cancel()
+        await clients(run.begin, counted=False)
+        run.begin = time.perf_counter()
+        await clients(run.begin + profile.seconds, counted=True)
+
+    async def _open(self, http: httpx2.AsyncClient, run: Run, room: int) -> None:
+        """Warm-up and measurement are one stream: what waits at the end of one is in the other."""
+        profile = run.profile
+        start = run.begin - profile.warm_up
+        end = profile.warm_up + profile.seconds
+        async with asyncio.TaskGroup() as group:
+            for offset in takewhile(lambda at: at < end, arrivals(profile.rate, profile.seed)):
+                intended = start + offset
+                counted = intended >= run.begin
+                if run.sent >= profile.requests:
+                    return  # and the group waits for the answers
+                await asyncio.sleep(max(0.0, intended - time.perf_counter()))
+                run.sent += counted
+                if run.under_way >= room:
+                    run.missed += counted
+                else:
+                    run.under_way += 1
+                    group.create_task(self._shoot(http, run, intended, counted))
+            # Nothing was to be sent any more, and that is part of the time at this rate.
+            await asyncio.sleep(max(0.0, start + end - time.perf_counter()))
 
     # --- one request -------------------------------------------------------------
 
     async def _shoot(
-        self, http: httpx2.AsyncClient, run: Run, begin: float, intended: float
+        self, http: httpx2.AsyncClient, run: Run, intended: float, counted: bool
     ) -> None:
-        number, self._sent = self._sent, self._sent + 1
+        try:
+            shot, outcome = await self._ask(http, run, intended, counted)
+        finally:
+            run.under_way -= 1
+        if counted:
+            run.shots.append(shot)
+            run.failure = run.failure if shot.ok else outcome
+
+    async def _ask(
+        self, http: httpx2.AsyncClient, run: Run, intended: float, counted: bool
+    ) -> tuple[Shot, Outcome]:
+        number, self._number = self._number, self._number + 1
         body = {"text": self._texts(number)}
         attempts = RetryPolicy(run.profile.retry).attempts()
+        first = time.perf_counter()
         pause: float | None = 0.0
-        outcome: httpx2.Response | httpx2.RequestError
         while pause is not None:
             await asyncio.sleep(pause)
-            try:
-                outcome = await http.post(
-                    run.profile.path, json=body, headers=self._headers(number)
-                )
-            except httpx2.RequestError as error:
-                outcome = error
-            pause = attempts.pause_after(outcome) if run.profile.retry else None
-        latency = time.perf_counter() - intended
-        if intended >= begin and not _enough(run):
-            run.shots.append(_shot(outcome, intended - begin, latency, max(1, attempts.tries)))
+            sent = time.perf_counter()
+            outcome = await _post(http, run.profile, body, self._headers(number))
+            if counted:
+                run.refusals.update(refusal_of(outcome))
+            pause = attempts.pause_after(outcome)
+        now = time.perf_counter()
+        shot = shot_of(
+            outcome, start=intended - run.begin, latency=now - intended, took=now - sent,
+            late=first - intended, tries=attempts.tries,
+        )  # fmt: skip
+        return shot, outcome
 
 
-def _shot(
-    outcome: httpx2.Response | httpx2.RequestError, start: float, latency: float, tries: int
-) -> Shot:
-    if isinstance(outcome, httpx2.RequestError):
-        return Shot(start, latency, NO_ANSWER, tries)
-    queue = QUEUE_TIME.search(outcome.headers.get("Server-Timing", ""))
-    usage = outcome.json()["usage"] if outcome.status_code == 200 else {}
-    return Shot(
-        start, latency, outcome.status_code, tries,
-        queue=float(queue[1]) / 1000 if queue else 0.0,
-        tokens_in=usage.get("input_tokens", 0), tokens_out=usage.get("output_tokens", 0),
-        cached=outcome.headers.get("X-Cache", "miss") != "miss",
-        retry_after="Retry-After" in outcome.headers,
-    )  # fmt: skip
+async def _post(
+    http: httpx2.AsyncClient, profile: Profile, body: dict[str, str], headers: dict[str, str]
+) -> Outcome:
+    try:
+        async with asyncio.timeout(profile.timeout):  # httpx's own starts anew with every byte
+            return await http.post(profile.path, json=body, headers=headers)
+    except httpx2.RequestError as error:
+        return error
+    except TimeoutError:
+        return httpx2.ReadTimeout("no complete answer in time")
 
 
-def _enough(run: Run) -> bool:
-    return bool(run.profile.requests) and len(run.shots) >= run.profile.requests
-
-
-async def _arrivals(profile: Profile, begin: float) -> AsyncIterator[float]:
-    """The moments at which an open loop sends: a Poisson process."""
-    draw = random.Random(profile.seed)  # noqa: S311  repeatable, not secret
-    moment = begin - profile.warm_up
-    counted = 0
+def arrivals(rate: float, seed: int) -> Iterator[float]:
+    """When an open loop sends, in seconds since its start: a Poisson process without end."""
+    draw = random.Random(seed)  # noqa: S311  repeatable, not secret
+    moment = 0.0
     while True:
-        moment += draw.expovariate(profile.rate)
-        counted += moment >= begin
-        if moment >= begin + profile.seconds or 0 < profile.requests < counted:
-            return
-        await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+        moment += draw.expovariate(rate)
         yield moment
 
 
-async def _watch(run: Run, begin: float, listener: Listener) -> None:
+async def _watch(run: Run, listener: Listener) -> None:
     while True:
-        listener(run, time.perf_counter() - begin)
-        await asyncio.sleep(0.25)
+        listener(run)
+        await asyncio.sleep(REFRESH)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the others are as a rule the same."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _room() -> int:
+    """So many connections an open loop may have: macOS lets a process open 256 files only."""
+    wanted = MOST_OPEN + 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, soft - 100)
