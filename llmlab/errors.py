@@ -56,3 +56,9 @@ class UpstreamError(LlmlabError):
 
 class ModelUnavailable(UpstreamError):
     """A configured model is not on disk and cannot be fetched, or cannot be run here."""
+
+
+class GateFailure(LlmlabError):
+    """What was measured does not meet the threshold that was asked for."""
+
+    exit_code = 8

@@ -17,6 +17,7 @@ from llmlab.cli import (
     evaluate,
     init,
     keys,
+    load,
     logs,
     models,
     notebook,
@@ -61,22 +62,24 @@ def root(
     context.obj = Session(lab)
 
 
-RUN, USE, PREPARE = "Run the lab", "Use it", "Prepare and look after it"
+RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+PREPARE = "Prepare and look after it"
 
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
-app.command("compare", rich_help_panel=USE)(compare.compare)
-app.command("evaluate", rich_help_panel=USE)(evaluate.evaluate)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
 app.command("openapi", rich_help_panel=USE)(openapi.openapi)
+app.command("load", rich_help_panel=JUDGE)(load.load)
+app.command("compare", rich_help_panel=JUDGE)(compare.compare)
+app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
-app.add_typer(suite.app, name="suite", rich_help_panel=PREPARE)
+app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
 app.command("build", rich_help_panel=PREPARE)(build.build)

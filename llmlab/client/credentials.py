@@ -110,15 +110,25 @@ class FileTokens:
 
 
 class LabTokens:
-    """Mints tokens with the lab's own key, and renews them before they expire."""
+    """Mints tokens with the lab's own key, and renews them before they expire.
 
-    def __init__(self, keys_file: Path) -> None:
+    Args:
+        sub: their subject; default: the user's name.
+    """
+
+    def __init__(self, keys_file: Path, sub: str = "") -> None:
+        self._keys_file = keys_file
         self._store = KeyStore(keys_file)
+        self._sub = sub
         self._token, self._renew_at = "", 0.0
+
+    def of(self, sub: str) -> LabTokens:
+        """Tokens of another subject."""
+        return LabTokens(self._keys_file, sub)
 
     def __call__(self) -> str:
         if time.monotonic() >= self._renew_at:
-            claims = Claims(sub=user_name(), ttl=OWN_TTL)
+            claims = Claims(sub=self._sub or user_name(), ttl=OWN_TTL)
             self._token = mint(self._store.read().signing, claims)
             self._renew_at = time.monotonic() + OWN_TTL / 2
         return self._token

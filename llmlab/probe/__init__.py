@@ -1,0 +1,1 @@
+"""Measuring a running lab from outside, as its clients would see it."""
