@@ -21,9 +21,10 @@ from llmlab.config.load import unknown_variables
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import find_program
 from llmlab.engines.compose.containers import DockerEngine
+from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
 from llmlab.engines.compose.images import images_to_build
 from llmlab.engines.record import Record
-from llmlab.errors import AuthError, EnvironmentFailure
+from llmlab.errors import AuthError, EnvironmentFailure, UsageError
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
 from llmlab.network import port_holder, port_is_free
@@ -195,13 +196,21 @@ def _compose() -> Check:
 
 def _images(lab: Lab, config: Config) -> Check:
     names = images_to_build(lab, config)
+    wanted = {
+        name: model.runtime
+        for name, model in config.models.items()
+        # One that is not on disk is the next check's business: the fallback may replace it.
+        if name in (config.stable, *config.deploy)
+        and models.availability(name, model, lab.root, runs_here=False).ready
+    }
     try:
-        there = DockerEngine().has_images(names)
-    except EnvironmentFailure as error:
+        docker = DockerEngine()
+        if not docker.has_images(names):
+            return _fail("images", f"{' and '.join(names)} are not there yet", "llmlab build")
+        check_runtimes(names[0], docker.image_label(names[0], RUNTIMES_LABEL), wanted)
+    except (EnvironmentFailure, UsageError) as error:
         return _fail("images", error.message, error.fix or "")
-    if there:
-        return _ok("images", " and ".join(names))
-    return _fail("images", f"{' and '.join(names)} are not there yet", "llmlab build")
+    return _ok("images", " and ".join(names))
 
 
 def _variables(config: Config, environ: Mapping[str, str]) -> Check:

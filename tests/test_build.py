@@ -43,7 +43,7 @@ def tiny_model(source: Path) -> Config:
 
 
 def test_the_context_holds_what_the_dockerfiles_copy_and_little_else(lab: LabUnderTest) -> None:
-    context = images.lay_out_context(lab.lab, config=Config(), extra="")
+    context = images.lay_out_context(lab.lab, config=Config(), extra="none")
     kept = {line[1:] for line in (context / ".dockerignore").read_text().split() if line[0] == "!"}
     assert {one.name for one in context.iterdir()} == kept | {".dockerignore"}
     for file in (lab.root / "configs" / "docker").glob("*.Dockerfile"):
@@ -64,7 +64,7 @@ def copied(dockerfile: Path) -> Iterator[str]:
 def test_in_the_context_everything_can_be_read_by_the_images_own_user(lab: LabUnderTest) -> None:
     before = os.umask(0o077)
     try:
-        context = images.lay_out_context(lab.lab, config=Config(), extra="")
+        context = images.lay_out_context(lab.lab, config=Config(), extra="none")
     finally:
         os.umask(before)
     for path in context.rglob("*"):
@@ -77,7 +77,7 @@ def test_the_image_installs_what_the_api_imports_and_not_the_engines(lab: LabUnd
     assert [line.split("<")[0] for line in torch] == ["torch"]
     assert any(line.startswith("transformers") for line in rest)
     assert not any(line.startswith(tuple(images.NOT_IN_THE_API)) for line in rest)
-    assert images.requirements("")[0] == []
+    assert images.requirements("serve")[0] == []
 
 
 def test_the_api_imports_nothing_that_its_image_leaves_out() -> None:
@@ -93,7 +93,7 @@ def test_the_api_imports_nothing_that_its_image_leaves_out() -> None:
 
 
 def test_without_a_model_the_image_serves_the_embedded_one(lab: LabUnderTest) -> None:
-    context = images.lay_out_context(lab.lab, config=Config(), extra="")
+    context = images.lay_out_context(lab.lab, config=Config(), extra="none")
     settings = Settings.read(context / "settings.json")
     assert (settings.name, settings.folder) == ("textrank", None)
     assert list((context / "model").iterdir()) == []

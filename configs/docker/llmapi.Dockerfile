@@ -32,9 +32,11 @@ COPY settings.json /etc/llmapi/settings.json
 
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG RUNTIMES=
 LABEL org.opencontainers.image.title="llmlab API" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
+      org.opencontainers.image.revision="$REVISION" \
+      llmlab.runtimes="$RUNTIMES"
 
 USER 10001:10001
 EXPOSE 80

@@ -15,7 +15,6 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmlab.config import Config
     from llmlab.engines.compose.images import Built
 
 
@@ -36,10 +35,12 @@ def build(
     extra: Annotated[
         str,
         typer.Option(
-            metavar="models|none",
-            help="models: with torch and transformers; none: the embedded model.",
+            metavar="serve|models|none",
+            help="serve: ctranslate2, for converted models; models: torch and transformers as "
+            "well; none: the embedded model only. Default: models if the stable model, a deployed "
+            "one, the fallback or --with-model has the runtime transformers, else serve.",
         ),
-    ] = "models",
+    ] = "",
     with_model: Annotated[
         str,
         typer.Option(
@@ -69,25 +70,25 @@ def build(
 ) -> None:
     """Build the lab's container images: the API, the gateway and the notebooks."""
     from llmlab.engines.compose import images
+    from llmlab.engines.compose.extras import chosen_extra
     from llmlab.engines.compose.push import checked_repository, push_commands, push_image
-    from llmlab.errors import UsageError
+    from llmlab.models.sources import checked_name
 
-    if extra not in ("models", "none"):
-        raise UsageError(f"--extra {extra!r} is neither models nor none")
     session = Session.of(context)
     lab, config = session.lab(), session.load().config
-    if with_model and extra == "none":
-        _refuse_without_packages(with_model, config)
+    if with_model:
+        checked_name(with_model, config.models)
+    extra = chosen_extra(extra, config, with_model)
     repository = checked_repository(push) if push else ""
     options = images.BuildOptions(
         tag=tag, no_cache=no_cache, progress=progress.value, ca=ca,
         revision=images.revision_of(lab.root),
     )  # fmt: skip
-    wheels = images.offered_wheels(lab, os.environ) if extra == "models" else []
+    wheels = images.offered_wheels(lab, os.environ, extra)
     folder = images.lay_out_context(
         lab, config=config, extra=extra, wheels=wheels, model=with_model
     )
-    wanted = [one for one in images.images() if not only or one.service in only]
+    wanted = [one for one in images.images(extra) if not only or one.service in only]
     commands = [images.build_command(one, lab, folder, options, os.environ) for one in wanted]
     if dry_run:
         if repository:
@@ -127,15 +128,4 @@ def _show(built: Sequence[Built]) -> None:
             f"[dim](limit {one.limit >> 20})[/]  {one.seconds} s"
             + (f"  pushed as {one.pushed}" if one.pushed else ""),
             highlight=False,
-        )
-
-
-def _refuse_without_packages(name: str, config: Config) -> None:
-    from llmlab.errors import UsageError
-    from llmlab.models.sources import checked_name
-
-    if checked_name(name, config.models).runtime != "extractive":
-        raise UsageError(
-            f"with --extra none the image has no packages that could run {name}",
-            fix=f"llmlab build --with-model {name}",
         )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
 from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.engines.base import Plan
 
 app = typer.Typer(
     help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True
@@ -52,12 +55,14 @@ def init(
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
     new = [key.kid for key in keys.keys[len(before.keys) :]] if keys != before else []
-    _take_over(session)
+    laid_out = _take_over(session)
     err().print(
         f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
         + (f"{len(new)} new" if new else "unchanged"),
         highlight=False,
     )
+    for warning in laid_out.warnings if laid_out else ():
+        show_warning(f"With docker compose up {warning}, then llmlab keys init")
     if demo:
         show_warning(DEMO_WARNING)
 
@@ -133,8 +138,12 @@ def show(
         err().print(f"Left out, for they have no public part: {', '.join(hidden)} (HS256)")
 
 
-def _take_over(session: Session) -> None:
-    """Have a running lab's gateway use the keys as they are now, and a container's next."""
+def _take_over(session: Session) -> Plan | None:
+    """Have a running lab's gateway use the keys as they are now, and a container's next.
+
+    Returns:
+        What a plain `docker compose up` would run, if that was laid out anew.
+    """
     from llmlab.engines.choice import running_engine
     from llmlab.engines.compose.mounts import is_laid_out, prepare
     from llmlab.errors import EnvironmentFailure, LlmlabError
@@ -152,10 +161,10 @@ def _take_over(session: Session) -> None:
     if taken:
         err().print("The gateway took over the keys.")
     if engine and engine.name == "compose":
-        return  # what its containers mount is what they run with
+        return None  # what its containers mount is what they run with
     config = session.load().config
     try:
-        prepare(session.lab(), config, session.keys().read())
+        return prepare(session.lab(), config, session.keys().read())
     except (LlmlabError, OSError) as error:
         fix = getattr(error, "fix", None)
         if is_laid_out(session.lab()):
@@ -166,6 +175,7 @@ def _take_over(session: Session) -> None:
             ) from error
         said = f"Nothing is laid out for docker-compose.yml: {error}"
         err().print(f"{said}\nFix: {fix}" if fix else said, markup=False, highlight=False)
+        return None
 
 
 def _refuse_demo_beyond_loopback(session: Session) -> None:

@@ -62,8 +62,9 @@ def make_plan(
             if name != stable or not config.fallback or config.fallback == stable:
                 raise
             fallback = config.fallback
+            why = error.message.removeprefix(f"{stable}: ")
             warnings.append(
-                f"{stable} cannot serve: {error.message}. {fallback} answers in its place."
+                f"{stable} cannot serve: {why}. {fallback} answers in its place."
                 + (f"\nFix: {error.fix}" if error.fix else "")
             )
             deployments[fallback] = settings(fallback)

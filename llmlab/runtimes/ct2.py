@@ -25,6 +25,7 @@ weights, and the activations on their way through each layer, so its output may 
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +92,7 @@ class CTranslate2(Runtime):
         end = json.loads((folder / "config.json").read_text(encoding="utf-8"))["eos_token"]
         self._end = self._ids[end]
         try:
-            self._translator: Any = ctranslate2.Translator(
+            translator = ctranslate2.Translator(
                 str(folder), device="cpu", compute_type=compute_type,
                 inter_threads=replicas, intra_threads=threads,
             )  # fmt: skip
@@ -100,6 +101,14 @@ class CTranslate2(Runtime):
                 f"this processor cannot run {compute_type}: {error}",
                 fix='set compute_type = "float32" for this model in configs/lab.toml',
             ) from None
+        self._held: list[Any] = [translator]
+        # A thread of CTranslate2 that lets go of a callback while Python exits aborts the
+        # whole process. So its threads end before that.
+        weakref.finalize(self, self._held.clear)
+
+    @property
+    def _translator(self) -> Any:
+        return self._held[0]
 
     def encode(self, text: str, generation: Generation) -> Encoded:
         recipe = self._recipe

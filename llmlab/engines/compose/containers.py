@@ -87,9 +87,9 @@ class DockerEngine:
             return False
         return True
 
-    def image_version(self, name: str) -> str:
-        """The version that an image is labelled with; "" without a label."""
-        return str(self._client.images.get(name).labels.get(VERSION, ""))
+    def image_label(self, name: str, label: str) -> str:
+        """What an image is labelled with; "" without that label."""
+        return str(self._client.images.get(name).labels.get(label, ""))
 
     def containers(self, root: Path) -> list[Container]:
         """All containers of the lab in ``root``, whatever project name they were started under.

