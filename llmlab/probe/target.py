@@ -53,7 +53,7 @@ class Target:
         Raises:
             LlmlabError: it cannot be reached, refuses the token, or is no lab.
         """
-        outcome: protocol.Outcome
+        outcome: httpx2.Response | httpx2.RequestError
         with httpx2.Client(
             base_url=self.url, timeout=httpx2.Timeout(timeout, connect=5.0),
             trust_env=not is_loopback(self.url),
