@@ -44,7 +44,7 @@ class Question:
         """Args:
         timeout: seconds after which nobody waits for the answer.
         """
-        return {TIMEOUT: f"{timeout:g}"} | ({"Accept": EVENTS} if self.progress else {})
+        return {TIMEOUT: str(timeout)} | ({"Accept": EVENTS} if self.progress else {})
 
 
 def path_for(model: str | None) -> str:
