@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
@@ -80,6 +81,19 @@ class LabUnderTest:
 
     def token(self, sub: str = "tester", **claims: Any) -> str:
         return mint(KeyStore(self.lab.keys_file).read().signing, Claims(sub=sub, **claims))
+
+    def metric(self, deployment: str, name: str, **labels: str) -> float:
+        """The sum of a deployment's samples of this name that have these labels."""
+        # No TLS here, and reading the certificates takes its time.
+        over = httpx2.HTTPTransport(uds=str(self.lab.api_socket(deployment)), verify=False)
+        with httpx2.Client(transport=over, base_url="http://api", timeout=20) as client:
+            families = text_string_to_metric_families(client.get("/metrics").text)
+            return sum(
+                sample.value
+                for family in families
+                for sample in family.samples
+                if sample.name == name and labels.items() <= sample.labels.items()
+            )
 
     def client(self, sub: str = "tester") -> httpx2.Client:
         """A plain HTTP client with a token, as any application would have."""
@@ -194,3 +208,29 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
     from tests.tiny import make_tiny_t5
 
     return make_tiny_t5(tmp_path_factory.mktemp("tiny-t5"), article)
+
+
+TINY = """
+[models.tiny]
+runtime = "ctranslate2"
+source = "path:{folder}"
+"""
+
+
+@pytest.fixture(scope="session")
+def make_tiny_lab(
+    make_lab: Callable[..., LabUnderTest], tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., LabUnderTest]:
+    """Make a lab without a rate limit whose stable model is the tiny T5, converted once for all
+    of them; the embedded model runs beside it. It is not up yet."""
+    home = tmp_path_factory.mktemp("models-of-labs")
+
+    def make(**values: str) -> LabUnderTest:
+        tiny = {"stable": '"tiny"', "deploy": '["textrank"]'}
+        one = make_lab(**tiny, gateway__rate_limit__enabled="false", **values)
+        with (one.root / "configs" / "lab.toml").open("a") as config:
+            config.write(TINY.format(folder=tiny_t5))
+        one.env["LLMLAB_HOME"] = str(home)
+        return one
+
+    return make

@@ -54,7 +54,7 @@ class Question:
         timeout: seconds after which nobody waits for the answer.
         """
         events = {"Accept": EVENTS} if self.progress else {}
-        return {TIMEOUT: f"{timeout:g}"} | events | (FRESH if self.fresh else {})
+        return {TIMEOUT: str(timeout)} | events | (FRESH if self.fresh else {})
 
 
 def path_for(model: str | None) -> str:
