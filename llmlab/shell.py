@@ -50,7 +50,7 @@ def run(
 _KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "PYTHONPATH",
          "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "DOCKER_HOST", "DOCKER_CONTEXT",
          "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}  # fmt: skip
-_KEPT_PREFIXES = ("LC_", "OMP_", "MKL_", "CUDA_", "TORCH_", "CT2_")
+_KEPT_PREFIXES = ("LC_", "OMP_", "MKL_", "CUDA_", "TORCH_", "CT2_", "MALLOC_", "GLIBC_TUNABLES")
 
 
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -17,9 +19,13 @@ import pytest
 
 from llmlab import __version__
 from llmlab.config import Config, Model
+from llmlab.config.schema import TEXTRANK
 from llmlab.engines.compose import images
+from llmlab.engines.compose.extras import RUNTIMES, check_runtimes, chosen_extra
 from llmlab.engines.compose.push import checked_repository, push_image
 from llmlab.errors import ModelUnavailable, UpstreamError, UsageError
+from llmlab.models import pull
+from llmlab.models.store import verify
 from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, free_port
 from tests.registry import Registry, running_registry
@@ -80,6 +86,95 @@ def test_the_image_installs_what_the_api_imports_and_not_the_engines(lab: LabUnd
     assert images.requirements("serve")[0] == []
 
 
+def test_an_image_for_converted_models_has_neither_torch_nor_what_comes_with_it() -> None:
+    torch, rest = images.requirements("serve")
+    names = {line.split("<")[0].split(">")[0] for line in rest}
+    assert torch == []
+    assert {"ctranslate2", "tokenizers"} <= names
+    assert names.isdisjoint({"transformers", "sentencepiece", "protobuf"})
+
+
+def test_every_extra_of_an_image_is_one_of_the_package() -> None:
+    for extra in set(RUNTIMES) - {"none"}:
+        assert len(images.requirements(extra)[1]) > len(images.requirements("none")[1])
+
+
+def configured(*runtimes: str, **values: object) -> Config:
+    """A configuration with the models m0, m1 ... of these runtimes; m0 is the stable one."""
+    found = {
+        f"m{place}": TEXTRANK if one == "extractive" else Model(runtime=one, source="path:x")  # type: ignore[arg-type]
+        for place, one in enumerate(runtimes)
+    }
+    return Config(**{"stable": "m0", "fallback": "", "models": found, **values})  # type: ignore[arg-type]
+
+
+T, C, E = "transformers", "ctranslate2", "extractive"
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "extra"),
+    [
+        (Config(), "", "serve"),
+        (configured(E), "", "serve"),
+        (configured(C, T), "", "serve"),  # defined, and used by nobody
+        (configured(C, T), "m1", "models"),
+        (configured(C, T, deploy=["m1"]), "", "models"),
+        (configured(C, T, fallback="m1"), "", "models"),
+        (configured(T), "", "models"),
+    ],
+)
+def test_the_image_holds_what_the_labs_models_need(config: Config, model: str, extra: str) -> None:
+    assert chosen_extra("", config, model) == extra
+    assert chosen_extra("models", config, model) == "models"
+
+
+def test_an_extra_that_cannot_run_the_model_to_be_baked_in_is_refused() -> None:
+    with pytest.raises(UsageError, match="no packages that could run m0") as refused:
+        chosen_extra("serve", configured(T), "m0")
+    assert refused.value.fix == "llmlab build --extra models --with-model m0"
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted", "fix"),
+    [
+        ("extractive", {"a": C}, "llmlab build --extra serve"),
+        ("extractive ctranslate2", {"a": C, "b": T}, "llmlab build --extra models"),
+        ("", {"a": E}, "llmlab build --extra none"),
+    ],
+)
+def test_an_image_runs_only_what_it_is_labelled_with(
+    label: str, wanted: dict[str, str], fix: str
+) -> None:
+    with pytest.raises(UsageError, match="the image cannot run") as refused:
+        check_runtimes("the image", label, wanted)
+    assert refused.value.fix == fix
+    check_runtimes("the image", " ".join(RUNTIMES["models"]), wanted)
+
+
+def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(
+    lab: LabUnderTest, tmp_path: Path
+) -> None:
+    folder = lab.root / "wheels"
+    folder.mkdir()
+    for name in ("ctranslate2-4.8.2-cp311.whl", "torch-2.9.0-cp311-cp311-linux.whl"):
+        (folder / name).touch()
+    (tmp_path / "torch-2.9.0+cpu-cp311-cp311-linux.whl").touch()
+    environ = {"PIP_FIND_LINKS": str(tmp_path)}
+    try:
+        offered = {
+            extra: [wheel.name.partition("-cp")[0] for wheel in found]
+            for extra in RUNTIMES
+            if (found := images.offered_wheels(lab.lab, environ, extra))
+        }
+    finally:
+        shutil.rmtree(folder)
+    assert offered == {
+        "none": ["ctranslate2-4.8.2"],
+        "serve": ["ctranslate2-4.8.2"],
+        "models": ["ctranslate2-4.8.2", "torch-2.9.0", "torch-2.9.0+cpu"],
+    }
+
+
 def test_the_api_imports_nothing_that_its_image_leaves_out() -> None:
     modules = {"typer", "rich", "jwt", "cryptography", "httpx2", "docker", "supervisor"}
     program = (
@@ -120,6 +215,22 @@ def test_a_baked_in_model_is_copied_whole_with_its_settings(
     assert settings.model == config.models["tiny"]
 
 
+def test_a_baked_in_converted_model_has_its_manifest_and_its_weights(
+    lab: LabUnderTest, tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMLAB_HOME", str(tmp_path))
+    model = Model(runtime="ctranslate2", source=f"path:{tiny_t5}")
+    config = Config(models={**Config().models, "tiny": model})
+    with pytest.raises(ModelUnavailable, match="cannot be baked in: it is not converted") as no:
+        images.lay_out_context(lab.lab, config=config, extra="serve", model="tiny")
+    assert no.value.fix == "llmlab models pull tiny"
+    folder = pull("tiny", model, lab.root, say=lambda _: None)
+    assert folder is not None
+    context = images.lay_out_context(lab.lab, config=config, extra="serve", model="tiny")
+    assert verify(context / "model") == verify(folder)
+    assert Settings.read(context / "settings.json").model.runtime == "ctranslate2"
+
+
 def test_a_model_that_is_not_on_disk_cannot_be_baked_in(lab: LabUnderTest) -> None:
     config = tiny_model(Path("/nowhere"))
     with pytest.raises(ModelUnavailable, match="no folder /nowhere"):
@@ -131,6 +242,7 @@ def test_a_model_that_is_not_on_disk_cannot_be_baked_in(lab: LabUnderTest) -> No
     [
         (["--with-model", "nobody"], "no model 'nobody' is defined"),
         (["--with-model", "falconsai", "--extra", "none"], "no packages that could run falconsai"),
+        (["--extra", "nonsense"], "is none of none, serve, models"),
         (["--push", "https://registry.example.com"], "is no place for images"),
         (["--push", "registry.example.com/Team"], "is no place for images"),
     ],
@@ -263,26 +375,58 @@ def test_an_image_with_torch_and_weights_is_small_enough_and_serves_by_itself(
     with (lab.root / "configs" / "lab.toml").open("a") as file:
         file.write(f'\n[models.tiny]\nruntime = "transformers"\nsource = "path:{tiny_t5}"\n')
     built = json.loads(lab.run("build", "--with-model", "tiny", "--tag", TAG, "-o", "json").stdout)
-    container = ""
     try:
         for one in built:
             assert one["size"] < one["limit"], one
-        port = free_port()
-        container = docker(
-            "run", "-d", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL",
-            "-p", f"127.0.0.1:{port}:80", f"llmapi:{TAG}",
-        )  # fmt: skip
+        with running_alone(f"llmapi:{TAG}") as (api, container):
+            answer = api.post("/summarize/", json={"text": article}).json()
+            assert answer["summary"]
+            assert (answer["model"]["name"], answer["model"]["runtime"]) == ("tiny", "transformers")
+            compilers = "command -v cc gcc g++ c++ clang rustc || true"
+            assert docker("exec", container, "sh", "-c", compilers) == ""
+    finally:
+        docker("rmi", "--force", *(one["name"] for one in built))
+
+
+@pytest.mark.containers
+def test_an_image_with_a_converted_model_serves_it_by_itself_without_torch(
+    make_lab: MakeLab, tiny_t5: Path, article: str, tmp_path: Path
+) -> None:
+    lab = make_lab()
+    lab.env |= {"LLMLAB_HOME": str(tmp_path)}
+    with (lab.root / "configs" / "lab.toml").open("a") as file:
+        file.write(f'\n[models.tiny]\nruntime = "ctranslate2"\nsource = "path:{tiny_t5}"\n')
+    folder = Path(lab.ok("models", "pull", "tiny").strip())
+    build = ("build", "--only", "llmapi", "--with-model", "tiny", "--tag", f"{TAG}-ct2")
+    (built,) = json.loads(lab.ok(*build, "-o", "json"))
+    try:
+        assert built["size"] < 500 << 20
+        with running_alone(built["name"]) as (api, container):
+            answer = api.post("/summarize/", json={"text": article, "max_length": 20}).json()
+            assert answer["model"] == {
+                "name": "tiny", "id": verify(folder), "runtime": "ctranslate2",
+            }  # fmt: skip
+            assert answer["usage"]["output_tokens"] > 0
+            torch = "import importlib.util as u; print(u.find_spec('torch'))"
+            assert docker("exec", container, "python", "-c", torch) == "None"
+    finally:
+        docker("rmi", "--force", built["name"])
+
+
+@contextmanager
+def running_alone(image: str) -> Iterator[tuple[httpx2.Client, str]]:
+    """An API from its image and nothing else, with a client for it and the container's id."""
+    port = free_port()
+    container = docker(
+        "run", "-d", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL",
+        "-p", f"127.0.0.1:{port}:80", image,
+    )  # fmt: skip
+    try:
         api = httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
         wait_for(api, container)
-        answer = api.post("/summarize/", json={"text": article}).json()
-        assert answer["summary"]
-        assert (answer["model"]["name"], answer["model"]["runtime"]) == ("tiny", "transformers")
-        compilers = "command -v cc gcc g++ c++ clang rustc || true"
-        assert docker("exec", container, "sh", "-c", compilers) == ""
+        yield api, container
     finally:
-        if container:
-            docker("rm", "--force", container)
-        docker("rmi", "--force", *(one["name"] for one in built))
+        docker("rm", "--force", container)
 
 
 def wait_for(api: httpx2.Client, container: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from llmlab.models import availability, content_id, inspect, pull, store
 from llmlab.models.convert import command, convert
 from llmlab.models.identity import MANIFEST
 from llmlab.runtimes import Generation, load
-from llmlab.runtimes.cores import usable_cores
+from llmlab.runtimes.cores import memory_limit, usable_cores
 from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.recipe import Recipe, not_mapped
 from tests.conftest import LabUnderTest, clean_env
@@ -646,10 +647,43 @@ def test_the_cores_of_a_process_are_bounded_by_its_affinity(
     assert usable_cores(tmp_path, tmp_path) == 2
 
 
-@pytest.mark.parametrize(("replicas", "threads", "expected"), [(0, 1, 6), (0, 4, 1), (3, 1, 3)])
-def test_replicas_fill_the_cores_unless_they_are_given(
-    copy: Path, monkeypatch: pytest.MonkeyPatch, replicas: int, threads: int, expected: int
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/\n", {}, math.inf),
+        ("0::/\n", {"memory.max": "max\n"}, math.inf),
+        ("0::/\n", {"memory.max": "2147483648\n"}, 2 * GIB),
+        ("0::/a/b\n", {"a/memory.max": f"{GIB}", "a/b/memory.max": f"{3 * GIB}"}, GIB),
+        ("9:cpu:/x\n4:memory:/x\n", {"memory/x/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        ("4:memory:/not/in/here\n", {"memory/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        ("", {}, math.inf),
+    ],
+)
+def test_the_memory_of_a_process_is_bounded_by_its_control_groups(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: float
 ) -> None:
+    (tmp_path / "membership").write_text(membership)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert memory_limit(tmp_path, tmp_path / "membership") == expected
+
+
+@pytest.mark.parametrize(
+    ("replicas", "threads", "memory", "expected"),
+    [
+        (0, 1, math.inf, 6), (0, 4, math.inf, 1), (3, 1, math.inf, 3),
+        (0, 1, 2 * GIB, 5), (0, 1, GIB, 2), (0, 1, GIB // 8, 1), (6, 1, GIB, 6),
+    ],
+)  # fmt: skip
+def test_replicas_fill_the_cores_as_far_as_memory_allows_unless_they_are_given(
+    copy: Path, monkeypatch: pytest.MonkeyPatch,
+    replicas: int, threads: int, memory: float, expected: int,
+) -> None:  # fmt: skip
     monkeypatch.setattr("llmlab.runtimes.cores.usable_cores", lambda: 6)
+    monkeypatch.setattr("llmlab.runtimes.cores.memory_limit", lambda: memory)
     runtime, _ = load(model(copy), copy, replicas=replicas, threads=threads)
     assert runtime.parallel == expected

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -11,6 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llmlab.models.convert import convert
@@ -20,7 +24,9 @@ from llmlab.runtimes.base import Encoded
 from llmlab.runtimes.ct2 import CTranslate2
 from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.seq2seq import Seq2Seq
-from tests.tiny import make_small_t5, make_tiny_bart
+from tests.api import Api
+from tests.conftest import clean_env
+from tests.tiny import make_small_t5, make_tiny_bart, with_config
 
 # As in the reference lab, and what each of its parts does alone.
 GREEDY = Decoding(max_length=40, min_length=5)
@@ -288,6 +294,82 @@ def test_int8_stays_close_to_float32_and_by_how_much_is_reported(
     record_property("int8", said)
     print(said)
     assert mean < 1.0
+
+
+# --- the process that serves it ------------------------------------------------
+
+
+def test_a_process_that_serves_a_t5_small_takes_less_than_400_mb_and_imports_no_torch(
+    small_t5: Path,
+    article: str,
+    make_api: Callable[..., Api],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """One text at a time, with 4 beams. Full batches take more: see ``cores.REPLICA``."""
+    folder = convert("small", small_t5, content_id(small_t5), "int8", lambda _: None)
+    model = {"runtime": "ctranslate2", "source": "path:model", "max_length": 60}
+    api = make_api(model, folder).start("-X", "importtime").until_ready()
+    for n in range(4):
+        answer = api.summarize(article[100 * n :] + article, min_length=60, strategy="truncate")
+        usage = answer.json()["usage"]
+        assert (usage["input_tokens"], usage["output_tokens"]) == (512, 60)
+    taken = psutil.Process(api.process.pid).memory_info().rss
+    record_property("memory of a T5-small in int8", f"{taken / 1e6:.0f} MB")
+    print(f"{taken / 1e6:.0f} MB")
+    assert taken < 400e6
+    imported = {line.rpartition("|")[2].strip() for line in api.stderr.splitlines()}
+    assert "ctranslate2" in imported
+    assert imported.isdisjoint({"torch", "transformers", "sentencepiece"})
+
+
+EXIT = """
+import sys
+from pathlib import Path
+from llmlab.runtimes import Generation
+from llmlab.runtimes.ct2 import CTranslate2
+limits = {"max_length": 8, "min_length": 1, "compute_type": "float32"}
+runtime = CTranslate2(Path(sys.argv[1]), **limits, replicas=2)
+key = runtime.encode("The lamp is lit.", Generation()).key
+assert key.num_beams == 1
+runtime.summarize("The lamp is lit.", Generation())
+"""
+
+
+def test_a_process_ends_well_right_after_a_summary(tiny_t5: Path, tmp_path: Path) -> None:
+    """CTranslate2's threads hold callbacks of greedy search for a moment longer than the call."""
+    source = Path(shutil.copytree(tiny_t5, tmp_path / "greedy"))
+    with_config(source, task_specific_params={})
+    folder = convert("greedy", source, content_id(source), "float32", lambda _: None)
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-c", EXIT, str(folder)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+FREED = """
+import ctypes, psutil
+from llmlab.runtimes.memory import keep_freed_memory
+size, libc = 100_000_000, ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+kept = keep_freed_memory()
+block = ctypes.c_void_p(libc.malloc(size))
+ctypes.memset(block, 1, size)
+full = psutil.Process().memory_info().rss
+libc.free(block)
+print(kept, psutil.Process().memory_info().rss > full - size / 2)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's malloc")
+@pytest.mark.parametrize("environ", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}])
+def test_freed_memory_is_kept_for_the_next_batch_unless_the_environment_says_otherwise(
+    environ: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FREED], env=clean_env(**environ), capture_output=True, text=True
+    )
+    assert done.stdout.split() == (["False", "False"] if environ else ["True", "True"])
 
 
 # --- batches, threads, limits ----------------------------------------------------

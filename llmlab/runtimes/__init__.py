@@ -18,7 +18,8 @@ def load(
 
     Args:
         folder: where its files are; None for an embedded model.
-        replicas, threads: of the runtime ctranslate2; as many replicas as fill the cores for 0.
+        replicas, threads: of the runtime ctranslate2; as many replicas as fill the cores, and
+            as a container's memory allows, for 0.
 
     Returns:
         The runtime and the model's content id.
@@ -34,13 +35,13 @@ def load(
     assert folder is not None
     if model.runtime == "ctranslate2":
         from llmlab.models.store import verify
-        from llmlab.runtimes.cores import usable_cores
+        from llmlab.runtimes.cores import default_replicas
         from llmlab.runtimes.ct2 import CTranslate2
 
         model_id = verify(folder)
         fast = CTranslate2(
             folder, **limits, compute_type=model.compute_type,
-            replicas=replicas or max(1, usable_cores() // threads), threads=threads,
+            replicas=replicas or default_replicas(threads), threads=threads,
         )  # fmt: skip
         return fast, model_id
     from llmlab.runtimes.seq2seq import Seq2Seq

@@ -1,13 +1,23 @@
-"""How many processor cores this process may use: affinity, and a container's quota."""
+"""What of the machine this process may use: affinity, and a container's limits."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+# What full batches (8192 tokens, 4 beams) of a T5-small took of memory, for each that is
+# worked on at once: 340 MiB, and 160 for the process. Five of them fit into 2 GiB.
+REPLICA = 400 << 20
+
+
+def default_replicas(threads: int) -> int:
+    """Batches to work on at once, on so many cores each: as many as the cores are enough for,
+    and the memory, where that is limited; at least one."""
+    return max(1, int(min(usable_cores() // threads, memory_limit() / REPLICA)))
 
 
 def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
@@ -16,30 +26,46 @@ def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     allowed = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return max(1, min([allowed, *(int(quota) for quota in _quotas(cgroups, membership))]))
+    groups = _groups("cpu", cgroups, membership)
+    quotas = [int(quota) for group in groups for quota in _quota_of(group)]
+    return max(1, min([allowed, *quotas]))
 
 
-def _quotas(cgroups: Path, membership: Path) -> Iterator[float]:
-    """Limits in cores, of this process's control group and of those around it (v2, then v1)."""
+def memory_limit(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
+    """Bytes that this process's control groups let it have; infinity without a limit."""
+    groups = _groups("memory", cgroups, membership)
+    return min((limit for group in groups for limit in _limit_of(group)), default=math.inf)
+
+
+def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[Path]:
+    """The folders of this process's control group and of those around it (v2, then v1)."""
     for line in _read(membership).splitlines():
         _, controllers, place = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        top = cgroups / "cpu" if controllers else cgroups
+        top = cgroups / controller if controllers else cgroups
         group = top / place.lstrip("/")
         # In a container the path may be the host's, which is not there; its own is the top.
         for folder in (group, *group.parents):
-            yield from _quota_of(folder)
+            yield folder
             if folder == top:
                 break
 
 
 def _quota_of(folder: Path) -> Iterator[float]:
+    """Cores."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")  # "max 100000": no limit
     if not quota:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
     if quota.strip().isdecimal() and period.strip().isdecimal():
         yield int(quota) / int(period)
+
+
+def _limit_of(folder: Path) -> Iterator[int]:
+    """Bytes."""
+    limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+    if limit.strip().isdecimal():  # "max": no limit
+        yield int(limit)
 
 
 def _read(file: Path) -> str:

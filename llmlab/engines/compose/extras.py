@@ -28,7 +28,10 @@ def chosen_extra(asked: str, config: Config, model: str = "") -> str:
         UsageError: there is no such extra, or it could not run the model to be baked in.
     """
     if asked not in ("", *RUNTIMES):
-        raise UsageError(f"--extra {asked!r} is none of {', '.join(RUNTIMES)}")
+        raise UsageError(
+            f"--extra {asked!r} is none of {', '.join(RUNTIMES)}",
+            fix="llmlab build --help says what each of them is for",
+        )
     baked = {config.models[model].runtime} if model else set()
     if not asked:
         names = {config.stable, *config.deploy, config.fallback} - {""}
