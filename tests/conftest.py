@@ -212,7 +212,7 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
 
 TINY = """
 [models.tiny]
-runtime = "ctranslate2"
+runtime = "{runtime}"
 source = "path:{folder}"
 """
 
@@ -222,14 +222,15 @@ def make_tiny_lab(
     make_lab: Callable[..., LabUnderTest], tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., LabUnderTest]:
     """Make a lab without a rate limit whose stable model is the tiny T5, converted once for all
-    of them; the embedded model runs beside it. It is not up yet."""
+    of them; the embedded model runs beside it. It is not up yet. With the runtime
+    ``transformers`` it is slower, but stops at once when nobody waits any more."""
     home = tmp_path_factory.mktemp("models-of-labs")
 
-    def make(**values: str) -> LabUnderTest:
+    def make(runtime: str = "ctranslate2", **values: str) -> LabUnderTest:
         tiny = {"stable": '"tiny"', "deploy": '["textrank"]'}
         one = make_lab(**tiny, gateway__rate_limit__enabled="false", **values)
         with (one.root / "configs" / "lab.toml").open("a") as config:
-            config.write(TINY.format(folder=tiny_t5))
+            config.write(TINY.format(runtime=runtime, folder=tiny_t5))
         one.env["LLMLAB_HOME"] = str(home)
         return one
 

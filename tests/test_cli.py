@@ -546,7 +546,7 @@ def test_summaries_as_json_say_who_answered_and_what_failed(lab: LabUnderTest, t
     assert good["input"] == "texts/tides.txt"
     assert good["model"].keys() == {"name", "id", "runtime"}
     assert good["model"]["name"] == "textrank"
-    assert good["usage"].keys() == {"input_tokens", "output_tokens", "truncated"}
+    assert good["usage"].keys() == {"input_tokens", "output_tokens", "windows", "truncated"}
     assert bad.keys() == {"input", "error", "seconds"}
     assert "not text in UTF-8" in bad["error"]
 
@@ -897,7 +897,7 @@ def test_a_policy_of_no_time_asks_once() -> None:
 
 GOOD = json.dumps({
     "summary": "Short.", "model": {"name": "m", "id": "sha256:0", "runtime": "extractive"},
-    "usage": {"input_tokens": 9, "output_tokens": 1, "truncated": False},
+    "usage": {"input_tokens": 9, "output_tokens": 1, "windows": 1, "truncated": False},
 })  # fmt: skip
 Reply = tuple[int, dict[str, str], str]
 

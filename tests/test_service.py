@@ -892,6 +892,34 @@ def test_the_document_describes_the_answer_and_the_problems(openapi: dict[str, A
         assert list(responses[status]["content"]) == [PROBLEM]
 
 
+def test_the_document_describes_headers_events_and_what_each_problem_means(
+    openapi: dict[str, Any], textrank: Api
+) -> None:
+    operation = openapi["paths"]["/summarize/"]["post"]
+    (deadline,) = operation["parameters"]
+    assert (deadline["name"], deadline["in"]) == ("X-Request-Timeout", "header")
+    assert "dropped" in deadline["description"]
+
+    ok = operation["responses"]["200"]
+    answer = textrank.summarize(SENTENCE)
+    assert set(ok["headers"]) == {"X-Cache", "Server-Timing", "X-Model", "X-Request-ID"}
+    assert all(name in answer.headers for name in ok["headers"])
+    assert answer.headers["x-cache"] in ok["headers"]["X-Cache"]["schema"]["enum"]
+    stream = ok["content"]["text/event-stream"]["example"]
+    names = [line for line in stream.splitlines() if line.startswith("event: ")]
+    assert names == ["event: progress"] * 3 + ["event: summary"]
+    for name in ("progress", "summary", "problem"):
+        assert f"`{name}`" in ok["description"]
+
+    problems = {k: v for k, v in operation["responses"].items() if k != "200"}
+    assert {k for k, v in problems.items() if "Retry-After" in v.get("headers", ())} == {
+        "429", "502", "503",
+    }  # fmt: skip
+    assert "queue" in problems["429"]["description"]
+    assert "X-Request-Timeout" in problems["504"]["description"]
+    assert len({one["description"] for one in problems.values()}) == len(problems)
+
+
 def test_every_reference_of_the_document_leads_somewhere(openapi: dict[str, Any]) -> None:
     found = set(references(openapi))
     assert found
