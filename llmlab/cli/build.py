@@ -76,6 +76,8 @@ def build(
         raise UsageError(f"--extra {extra!r} is neither models nor none")
     session = Session.of(context)
     lab, config = session.lab(), session.load().config
+    if with_model:
+        config, (with_model,) = session.catalogue(config).with_models([with_model])
     if with_model and extra == "none":
         _refuse_without_packages(with_model, config)
     repository = checked_repository(push) if push else ""
