@@ -155,11 +155,11 @@ class Registry:
             for one in rows.live(connection, "name = ? AND id = ?", (record.name, record.id)):
                 if one.facts.dump() == record.facts.dump():
                     self._judge(connection, one, evaluations)
-                    return Added(one, new=False)
+                    return Added(lookup.get(connection, one.reference), new=False)
             record = replace(record, version=rows.next_version(connection, record.name))
             rows.insert(connection, record, canonical(dict(record.files)))
             self._judge(connection, record, evaluations)
-            return Added(record, new=True)
+            return Added(lookup.get(connection, record.reference), new=True)
 
     def _collect(self) -> None:
         with self.database.reading() as connection:
