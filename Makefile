@@ -33,7 +33,9 @@ lint: $(VENV)/.dev
 
 clean:
 	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
-	rm -rf $(VENV) .llmlab
+	rm -rf $(VENV)
+	@# What is registered is no product of the build: it stays.
+	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -26,6 +26,15 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> Non
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, as ``fsync`` has a file's content there."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (created if absent) against other processes."""

@@ -118,7 +118,9 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 VERBS = (
     "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
-    "models list", "models pull", "models show", "config show", "config gateway",
+    "models list", "models pull", "models show", "models add", "models tag", "models untag",
+    "models history", "models rm", "models verify", "models export", "models import",
+    "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
     "suite lint", "suite stats", "compare", "evaluate",
 )  # fmt: skip

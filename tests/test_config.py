@@ -19,6 +19,7 @@ from tests.conftest import LabUnderTest
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "lab.toml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONTENT = "sha256:" + "7" * 64
 
 
 def load(
@@ -104,6 +105,7 @@ VARIABLES = {
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),
     "models.falconsai.revision": (COMMIT, COMMIT),
+    "models.falconsai.content_id": (CONTENT, CONTENT),
     "models.falconsai.license": ("mit", "mit"),
     "models.falconsai.compute_type": ("float32", "float32"),
     "models.falconsai.max_length": ("60", 60),
@@ -111,6 +113,7 @@ VARIABLES = {
     "models.textrank.runtime": ("extractive", "extractive"),
     "models.textrank.source": ("embedded:textrank", "embedded:textrank"),
     "models.textrank.revision": ("one", "one"),
+    "models.textrank.content_id": (CONTENT, CONTENT),
     "models.textrank.license": ("mit", "mit"),
     "models.textrank.compute_type": ("float32", "float32"),
     "models.textrank.max_length": ("33", 33),

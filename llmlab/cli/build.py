@@ -72,12 +72,11 @@ def build(
     from llmlab.engines.compose import images
     from llmlab.engines.compose.extras import chosen_extra
     from llmlab.engines.compose.push import checked_repository, push_commands, push_image
-    from llmlab.models.sources import checked_name
 
     session = Session.of(context)
     lab, config = session.lab(), session.load().config
     if with_model:
-        checked_name(with_model, config.models)
+        config, (with_model,) = session.catalogue(config).with_models([with_model])
     extra = chosen_extra(extra, config, with_model)
     repository = checked_repository(push) if push else ""
     options = images.BuildOptions(

@@ -1,80 +1,157 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, out, print_json
+from llmlab.cli import registered
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
-app = typer.Typer(help="The lab's models: list, fetch, inspect.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of configs/lab.toml.")]
+if TYPE_CHECKING:
+    from llmlab.config import Model
+    from llmlab.registry import Record
+    from llmlab.registry.catalogue import Catalogue
+
+app = typer.Typer(
+    help="The lab's models: fetch, register, name and move them.", no_args_is_help=True
+)
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model of configs/lab.toml, or a registered one.")
+]
 
 
 @app.command("list")
 def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
-    """List the configured models, and whether they can be served right now."""
-    from llmlab.models import availability
-
-    session = Session.of(context)
-    config, root = session.load().config, session.lab().root
-    rows = []
-    for name, model in config.models.items():
-        found = availability(name, model, root)
-        role = "stable" if name == config.stable else "fallback" if name == config.fallback else ""
-        rows.append({
-            "name": name, "role": role, "runtime": model.runtime, "source": model.source,
-            "ready": found.ready, "reason": found.reason, "fix": found.fix,
-        })  # fmt: skip
+    """List the configured and the registered models, and whether they can be served right now."""
+    catalogue = Session.of(context).catalogue()
+    config, registry = catalogue.config, catalogue.registry
+    roles = _roles(catalogue)
+    rows = [
+        _row(catalogue, name, model, catalogue.record_of(model), role=roles.get(name, ""))
+        for name, model in config.models.items()
+    ]
+    aliases = registry.aliases()
+    for record in registry.records():
+        row = _row(catalogue, record.name, registry.model(record), record,
+                   role=roles.get(record.reference, ""))  # fmt: skip
+        pointing = [alias for alias, to in aliases.items() if to == record.reference]
+        rows.append(row | {"version": record.version, "aliases": pointing})
     if output is Format.JSON:
         print_json(rows)
         return
     from rich.table import Table
 
-    table = Table("model", "role", "runtime", box=None, header_style="bold")
+    table = Table("model", "role", "aliases", "runtime", box=None, header_style="bold")
     for title in ("source", "ready"):
         table.add_column(title, overflow="fold")
     for row in rows:
         ready = "[green]yes[/]" if row["ready"] else f"[yellow]no[/]: {row['reason']}"
-        table.add_row(str(row["name"]), str(row["role"]), str(row["runtime"]),
-                      str(row["source"]), ready)  # fmt: skip
+        version = f":{row['version']}" if row["version"] else ""
+        table.add_row(row["name"] + version, row["role"], " ".join(row["aliases"]),
+                      row["runtime"], _told_source(row), ready)  # fmt: skip
     out().print(table)
+
+
+def _roles(catalogue: Catalogue) -> dict[str, str]:
+    """{name in lab.toml, or reference of a registered model: its role}."""
+    from llmlab.errors import UsageError
+
+    roles: dict[str, str] = {}
+    config = catalogue.config
+    for role, name in (("stable", config.stable), ("fallback", config.fallback)):
+        if name in config.models:
+            roles.setdefault(name, role)
+            continue
+        try:
+            known = catalogue.find(name) if name else None
+        except UsageError:  # a list can be shown; `up` says what is wrong
+            continue
+        if known and known.record:
+            roles.setdefault(known.record.reference, role)
+    return roles
+
+
+def _row(
+    catalogue: Catalogue, name: str, model: Model, record: Record | None, *, role: str
+) -> dict[str, Any]:
+    from llmlab.models import availability
+
+    found = availability(name, model, catalogue.registry.root)
+    return {
+        "name": name, "version": None, "id": record.id if record else "", "aliases": [],
+        "role": role, "runtime": model.runtime, "source": model.source,
+        "origin": record.facts.source if record else "",
+        "ready": found.ready, "reason": found.reason, "fix": found.fix,
+    }  # fmt: skip
+
+
+def _told_source(row: dict[str, Any]) -> str:
+    """The registry's own folders tell nobody anything: rather where the model is from."""
+    if row["version"] is None or row["origin"] == "hub":
+        return str(row["source"])
+    return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
 
 @app.command()
 def pull(context: typer.Context, name: Name) -> None:
-    """Download a model, or what is missing of it, verify every file, and convert it."""
-    from llmlab.models import pull as pull_model
-    from llmlab.models.sources import checked_name
+    """Download a model, or what is missing of it, verify every file, and convert it.
 
-    session = Session.of(context)
-    model = checked_name(name, session.load().config.models)
-    folder = pull_model(name, model, session.lab().root, say=lambda text: err().print(text))
+    A model of a hub is registered then; its files stay in the hub library's cache.
+    """
+    from llmlab.models import pull as pull_model
+    from llmlab.registry.pulled import record_pulled
+
+    catalogue = Session.of(context).catalogue()
+    known = catalogue.get(name)
+    folder = pull_model(
+        known.name, known.model, catalogue.registry.root, say=lambda text: err().print(text)
+    )
     if folder is None:
         err().print(f"[bold green]✓[/] {name} is part of llmlab; there is nothing to fetch.")
-    else:
-        err().print(f"[bold green]✓[/] {name}: every file verified.", highlight=False)
-        print(folder)
+        return
+    if known.record is None:
+        added = record_pulled(catalogue.registry, known.name, known.model, folder)
+        if added:
+            err().print(f"Registered as {added.record.reference}.", highlight=False)
+    err().print(f"[bold green]✓[/] {name}: every file verified.", highlight=False)
+    print(folder)
 
 
 @app.command()
 def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT) -> None:
-    """Show what is known of a model: source, content id, files, decoding."""
-    from llmlab.models import inspect
-    from llmlab.models.sources import checked_name
+    """Show what is known of a model: source, content id, files, decoding, its record.
 
-    session = Session.of(context)
-    model = checked_name(name, session.load().config.models)
-    facts = inspect(name, model, session.lab().root)
+    Also by the id that a status or an answer tells: sha256:DIGITS.
+    """
+    from llmlab.models import inspect
+
+    catalogue = Session.of(context).catalogue()
+    known = catalogue.get(name)
+    facts = inspect(known.name, known.model, catalogue.registry.root)
+    facts["record"] = known.record.as_json() if known.record else None
     if output is Format.JSON:
         print_json(facts)
         return
+    record = facts.pop("record") or {}
+    _show(facts)
+    if record:
+        out().print("\n[bold]registered[/]")
+        _show({key: value for key, value in record.items() if value not in ("", None, [], {}, ())
+               and facts.get(key) != value and key != "files"})  # fmt: skip
+
+
+def _show(facts: dict[str, Any]) -> None:
     console = out()
     for key, value in facts.items():
         console.print(f"[bold]{key:<16}[/]", end="")
-        if isinstance(value, list):
+        if key == "files":
             console.print()
             for file in value:
                 console.print(f"  {file['bytes']:>13,}  {file['name']}", highlight=False)
         else:
-            console.print(str(value), markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(str(value)), markup=False, highlight=False, soft_wrap=True)
+
+
+for verb, function in registered.VERBS.items():
+    app.command(verb)(function)

@@ -13,9 +13,11 @@ import typer
 
 if TYPE_CHECKING:
     from llmlab.auth import KeyStore
-    from llmlab.config import Loaded
+    from llmlab.config import Config, Loaded
     from llmlab.engines.base import Engine
     from llmlab.lab import Lab
+    from llmlab.registry import Registry
+    from llmlab.registry.catalogue import Catalogue
 
 
 class EngineName(StrEnum):
@@ -48,9 +50,46 @@ class Session:
         return find_lab(self.folder, os.environ)
 
     def load(self, flags: Mapping[str, Any] | None = None) -> Loaded:
-        from llmlab.config import load_config
+        """The configuration; the models that it names may be registered ones."""
+        from llmlab.registry.catalogue import load_lab
 
-        return load_config(self.lab().config_file, flags=flags, environ=os.environ)
+        return load_lab(self.lab(), flags=flags, environ=os.environ)
+
+    def registry(self) -> Registry:
+        from llmlab.registry import Registry
+
+        return Registry(self.lab())
+
+    def catalogue(self, config: Config | None = None) -> Catalogue:
+        """All models of the lab; without ``config``, of lab.toml, whatever that names."""
+        from llmlab.config import read_config
+        from llmlab.registry.catalogue import Catalogue
+
+        if config is None:
+            config = read_config(self.lab().config_file, environ=os.environ).config
+        return Catalogue(config, self.registry())
+
+    def deployment(self, reference: str) -> str:
+        """The name under which the lab serves a model: NAME:VERSION and the like are no part
+        of a URL. A name that nobody here knows is left to the gateway."""
+        from llmlab.engines.record import Record
+        from llmlab.errors import UsageError
+
+        if os.environ.get("LLMLAB_URL"):
+            return reference  # another machine's lab
+        running = Record.read(self.lab())
+        if running is None or reference in running.deployments:
+            return reference
+        try:
+            known = self.catalogue().find(reference)
+        except UsageError:
+            if ":" in reference:
+                raise
+            return reference
+        if known is None or known.record is None:
+            return reference
+        served = (one for one in running.plan().deployments if known.record.serves(one.model))
+        return next((one.deployment for one in served), known.name)
 
     def keys(self) -> KeyStore:
         from llmlab.auth import KeyStore

@@ -85,6 +85,7 @@ def summarize(
 
     session = Session.of(context)
     sources = collect(inputs)
+    model = model and session.deployment(model)
     options = {
         "model": model, "max_length": max_length, "min_length": min_length,
         "strategy": strategy and strategy.value,

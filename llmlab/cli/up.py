@@ -52,11 +52,10 @@ def up(
             f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"
             "To keep an address for good, set gateway.host and gateway.port in configs/lab.toml."
         )
+    config, only = session.catalogue(loaded.config).with_models(model or ())
     runs_here = chosen.name == "local"
     # Plain lines and no spinner: a download draws progress bars of its own.
-    plan = make_plan(
-        loaded.config, lab.root, _say, only=model or (), fetch=not dry_run, runs_here=runs_here
-    )
+    plan = make_plan(config, lab.root, _say, only=only, fetch=not dry_run, runs_here=runs_here)
     if dry_run:
         print_commands(chosen.commands(plan))
         return

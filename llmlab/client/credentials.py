@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
-from llmlab.config import load_config
+from llmlab.config import read_config
 from llmlab.errors import AuthError, UsageError
 from llmlab.lab import find_lab
 from llmlab.network import is_loopback
@@ -58,7 +58,7 @@ def resolve(
         )
     found = find_lab(lab, environ)
     if not url:
-        url = load_config(found.config_file, environ=environ).config.gateway.url
+        url = read_config(found.config_file, environ=environ).config.gateway.url
         url = _running_url(found.state) or url
     return Credentials(url.rstrip("/"), tokens or LabTokens(found.keys_file))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.schema import Config, Model
-from llmlab.errors import ConfigError
+from llmlab.errors import ConfigError, UsageError
 
 PREFIX = "LLMLAB_"
 # Short names for what is set most often, beside LLMLAB_<PATH>.
@@ -36,11 +36,20 @@ class Loaded:
             yield path, value, self.origins.get(path, "default")
 
 
+# A model that is named but stands in no table: (the name it is deployed under, the model).
+FindModel = Callable[[str], tuple[str, Model] | None]
+
+
+def nowhere(_: str) -> None:
+    """There are no models but those of lab.toml."""
+
+
 def load_config(
     file: Path,
     *,
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    elsewhere: FindModel = nowhere,
 ) -> Loaded:
     """Read and validate the configuration once.
 
@@ -48,6 +57,67 @@ def load_config(
         file: the lab.toml.
         flags: dotted path -> value, from the command line.
         environ: the process environment.
+        elsewhere: finds models that are named but not defined. They are in the result as if
+            they had been.
+
+    Raises:
+        ConfigError: names the path of every value that is wrong, and its origin.
+    """
+    return with_named_models(read_config(file, flags=flags, environ=environ), file, elsewhere)
+
+
+def with_named_models(loaded: Loaded, file: Path, elsewhere: FindModel) -> Loaded:
+    """A configuration in which every model that is named is defined.
+
+    Raises:
+        ConfigError: one cannot be found.
+    """
+    config, origins = loaded.config, dict(loaded.origins)
+    for path, name in config.undefined_models():
+        try:
+            found = elsewhere(name)
+        except UsageError as error:
+            raise ConfigError(f"{path}: {error.message}", fix=error.fix) from None
+        if found is None:
+            origin = _origin(path, origins) or "default"
+            raise ConfigError(
+                f"{path}: no model {name!r} is defined (from {origin})",
+                fix="llmlab models list, for those that are registered"
+                if ":" in name
+                else f"name one of {', '.join(config.models)}, or add [models.{name}] to "
+                f"{file.name}",
+            )
+        deployment, model = found
+        config = with_model(config, deployment, model)
+        origins |= {
+            f"models.{deployment}.{leaf}": f"registry {name}" for leaf in Model.model_fields
+        }
+        place, _, item = path.partition(".")
+        value = [deployment if str(n) == item else one for n, one in enumerate(config.deploy)]
+        config = config.model_copy(update={place: value if item else deployment})
+    return Loaded(config, origins)
+
+
+def with_model(config: Config, name: str, model: Model) -> Config:
+    """A configuration with one more model.
+
+    Raises:
+        ConfigError: that name is another model's.
+    """
+    if config.models.get(name, model) != model:
+        raise ConfigError(
+            f"two models would be deployed as {name}", fix="name one of them by an alias"
+        )
+    return config.model_copy(update={"models": {**config.models, name: model}})
+
+
+def read_config(
+    file: Path,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read and validate the configuration, whether or not the models that it names are known.
 
     Raises:
         ConfigError: names the path of every value that is wrong, and its origin.
@@ -70,12 +140,6 @@ def load_config(
         config = Config.model_validate(merged)
     except ValidationError as error:
         raise _readable(error, origins, file) from None
-    if undefined := config.undefined_models():
-        path, name = undefined[0]
-        raise ConfigError(
-            f"{path}: no model {name!r} is defined (from {_origin(path, origins) or 'default'})",
-            fix=f"name one of {', '.join(config.models)}, or add [models.{name}] to {file.name}",
-        )
     return Loaded(config, origins)
 
 

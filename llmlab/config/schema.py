@@ -14,8 +14,20 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 RESERVED_NAMES = {"default", "live", "ready"}
 SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|embedded:textrank")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def wrong_name(name: str) -> str:
+    """Why a model cannot have this name, which stands in URLs and in NGINX's configuration;
+    "" if it can."""
+    if MODEL_NAME.fullmatch(name) and name not in RESERVED_NAMES:
+        return ""
+    return (
+        f"{name!r} cannot be a model's name: use lower-case letters, digits and "
+        f"hyphens, and none of {', '.join(sorted(RESERVED_NAMES))}"
+    )
 
 
 class Section(BaseModel):
@@ -117,11 +129,13 @@ class Service(Section):
 
 
 class Model(Section):
-    """``compute_type`` is what the runtime ctranslate2 computes in."""
+    """``compute_type`` is what the runtime ctranslate2 computes in. A model whose source has
+    another content than ``content_id`` is refused; "" takes it as it is."""
 
     runtime: Literal["ctranslate2", "transformers", "extractive"]
     source: str
     revision: str = ""
+    content_id: str = ""
     compute_type: Literal["int8", "float32"] = "int8"
     license: str = ""
     max_length: Annotated[int, Field(ge=1, le=4096)] = 100
@@ -141,6 +155,10 @@ class Model(Section):
             raise ValueError(
                 "a model from the hub needs revision = the 40 hex digits of a commit, "
                 "so that what runs tomorrow is what runs today"
+            )
+        if self.content_id and not CONTENT_ID.fullmatch(self.content_id):
+            raise ValueError(
+                f"content_id should be sha256: and 64 hex digits, not {self.content_id!r}"
             )
         if self.min_length > self.max_length:
             raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
@@ -183,11 +201,8 @@ class Config(Section):
     @classmethod
     def _names_fit_urls(cls, models: dict[str, Model]) -> dict[str, Model]:
         for name in models:
-            if not MODEL_NAME.fullmatch(name) or name in RESERVED_NAMES:
-                raise ValueError(
-                    f"{name!r} cannot be a model's name: use lower-case letters, digits and "
-                    f"hyphens, and none of {', '.join(sorted(RESERVED_NAMES))}"
-                )
+            if problem := wrong_name(name):
+                raise ValueError(problem)
         return models
 
     def undefined_models(self) -> list[tuple[str, str]]:

@@ -38,6 +38,11 @@ def id_of(files: Mapping[str, str]) -> str:
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
+def damaged_names(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names of the files that are missing, changed or added, given the ``digests``."""
+    return [one for one in sorted({*expected, *found}) if expected.get(one) != found.get(one)]
+
+
 def short_id(model_id: str) -> str:
     """The first 12 digits, for people."""
     return model_id.removeprefix("sha256:")[:12]

@@ -18,6 +18,8 @@ def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, **model.model_dump(), "ready": found.ready}
     if model.runtime != "ctranslate2":
         del facts["compute_type"]  # of no effect
+    if not model.content_id:
+        del facts["content_id"]
     if not found.ready:
         return facts | {"reason": found.reason, "fix": found.fix}
     if found.folder is None:
@@ -31,6 +33,20 @@ def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:
         **(_converted if is_converted(found.folder) else _published)(found.folder),
         "files": [{"name": file.name, "bytes": file.stat().st_size} for file in files],
     }
+
+
+def ids(name: str, model: Model, lab_root: Path) -> list[str]:
+    """The content ids of a model on disk: its own, and its source's if it was converted. Reads
+    all its files; nothing for one that is not ready."""
+    found = availability(name, model, lab_root)
+    if not found.ready:
+        return []
+    if found.folder is None:
+        from llmlab.runtimes.extractive import identity
+
+        return [identity()]
+    source = [Manifest.read(found.folder).source] if is_converted(found.folder) else []
+    return [content_id(found.folder), *source]
 
 
 def _published(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from llmlab.config import Model
 from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.models import hub, store
 from llmlab.models.convert import convert
-from llmlab.models.identity import content_id
+from llmlab.models.identity import content_id, short_id
 
 PACKAGES = ("torch", "transformers")  # to run a model as it is published, and to convert it
 SERVING_PACKAGES = ("ctranslate2", "tokenizers")  # to run a converted model
@@ -107,6 +107,8 @@ def _pull_converted(name: str, model: Model, lab_root: Path, say: Say, runs_here
             raise
         folder = there
     source_id = content_id(folder)
+    if model.content_id not in ("", source_id):
+        raise not_the_same(name, folder, source_id, model.content_id)
     converted = convert(name, folder, source_id, model.compute_type, say)
     if model.repository:
         store.remember(model.repository, model.revision, source_id)
@@ -149,16 +151,25 @@ def _converted(name: str, model: Model, lab_root: Path, runs_here: bool) -> Avai
 def _place(model: Model, lab_root: Path) -> Path | None:
     """Where the converted model is or would be; None while its source is unknown."""
     if model.repository:
-        source_id = store.remembered(model.repository, model.revision)
+        source_id = model.content_id or store.remembered(model.repository, model.revision)
         return store.place(source_id, model.compute_type) if source_id else None
     folder = _folder(model, lab_root)
     if store.is_converted(folder) or hub.incomplete(folder):
         return folder
-    return store.place(content_id(folder), model.compute_type)
+    return store.place(model.content_id or content_id(folder), model.compute_type)
 
 
 def _folder(model: Model, lab_root: Path) -> Path:
     return (lab_root / model.source.removeprefix("path:")).expanduser()
+
+
+def not_the_same(name: str, folder: Path, found: str, expected: str) -> ModelUnavailable:
+    """The error that a model is not the one that was registered, or that lab.toml wants."""
+    return ModelUnavailable(
+        f"the files of {name} have another content than they should: {short_id(found)} instead "
+        f"of {short_id(expected)}, in {folder}",
+        fix="llmlab models verify says which; then add or import it again, or correct content_id",
+    )
 
 
 def _need(name: str, packages: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ Everything can be made again, so it may be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from llmlab.errors import ModelUnavailable
 from llmlab.files import locked, write_atomically
-from llmlab.models.identity import MANIFEST, digests, id_of, model_files
+from llmlab.models.identity import MANIFEST, damaged_names, digests, id_of, model_files
 
 CONVERTER = 1  # what is made of the same source changes with this number
 FOLDER_MODE, FILE_MODE = 0o755, 0o644  # a container's user reads them too
@@ -82,10 +83,22 @@ def verify(folder: Path) -> str:
         ModelUnavailable: a file is missing, was changed, or was added.
     """
     expected, found = Manifest.read(folder).files, digests(model_files(folder))
-    for name in sorted({*expected, *found} - {MANIFEST}):
-        if expected.get(name) != found.get(name):
+    for name in damaged_names(expected, found):
+        if name != MANIFEST:
             raise _damaged(folder, name)
     return id_of(found)
+
+
+def origins() -> Iterator[tuple[str, str]]:
+    """(content id, content id of its source) of every model in the store.
+
+    The ids are what the manifests say; no weights are read.
+    """
+    for file in store().glob(f"*/{MANIFEST}"):
+        with contextlib.suppress(ModelUnavailable, OSError):
+            manifest = Manifest.read(file.parent)
+            files = {**manifest.files, **digests([file])}
+            yield id_of(dict(sorted(files.items()))), manifest.source
 
 
 def is_intact(folder: Path) -> bool:

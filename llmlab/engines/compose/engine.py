@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmlab import __version__
 from llmlab.auth import KeyStore
-from llmlab.config import Config, load_config
+from llmlab.config import Config
 from llmlab.config.schema import Gateway, Jupyter
 from llmlab.engines.address import (
     check_address,
@@ -39,6 +39,7 @@ from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageE
 from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
 from llmlab.notebook import access
+from llmlab.registry.catalogue import load_lab
 from llmlab.shell import Result, run
 
 GATEWAY, JUPYTER = "nginx", "jupyter"
@@ -337,7 +338,7 @@ class ComposeEngine:
         record = self._record()
         if record is not None:
             return record.plan().config
-        return load_config(self.lab.config_file, environ=os.environ).config
+        return load_lab(self.lab, environ=os.environ).config
 
     def _project(self) -> str:
         """The project's name: what runs, or Compose's own choice unless it is another lab's."""

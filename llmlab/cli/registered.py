@@ -1,0 +1,241 @@
+"""The verbs of `llmlab models` that write to the registry, or read nothing but it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.registry import Added, Record
+    from llmlab.registry.catalogue import Catalogue
+    from llmlab.registry.record import Target
+
+Reference = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="NAME, NAME:VERSION, an alias, or sha256:DIGITS."),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the history.")]
+
+
+class RuntimeName(StrEnum):
+    CTRANSLATE2 = "ctranslate2"
+    TRANSFORMERS = "transformers"
+
+
+class ComputeType(StrEnum):
+    INT8 = "int8"
+    FLOAT32 = "float32"
+
+
+def add(
+    context: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Laid out like a hub snapshot, or converted.")
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name.")],
+    license_: Annotated[
+        str, typer.Option("--license", metavar="TEXT", help="The licence it is under.")
+    ] = "",
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What a person should know.")] = "",
+    runtime: Annotated[RuntimeName, typer.Option(help="What runs it.")] = RuntimeName.CTRANSLATE2,
+    compute_type: Annotated[
+        ComputeType, typer.Option(help="What ctranslate2 converts it to, unless that is done.")
+    ] = ComputeType.INT8,
+    max_length: Annotated[
+        int, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
+    ] = 100,
+    min_length: Annotated[int, typer.Option(metavar="N", help="Shortest summary.")] = 5,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Copy a model into the registry, as the next version of its name."""
+    from llmlab.registry import Facts
+
+    catalogue = Session.of(context).catalogue()
+    catalogue.refuse_defined(name)
+    facts = Facts(
+        "path", runtime=runtime.value, compute_type=compute_type.value,
+        max_length=max_length, min_length=min_length, license=license_, note=note,
+    )  # fmt: skip
+    _tell_added(catalogue.registry.add(path, name, facts, say=_say), output)
+
+
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    name: Annotated[
+        str, typer.Option("--name", "-n", metavar="NAME", help="Another name than it had.")
+    ] = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Register the model of an archive, once every file of it is verified."""
+    from llmlab.registry.archive import import_model
+
+    catalogue = Session.of(context).catalogue()
+    added = import_model(catalogue.registry, file, name, check=catalogue.refuse_defined)
+    _tell_added(added, output)
+
+
+def export(
+    context: typer.Context,
+    model: Reference,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Write a registered model, verified, to one file, for machines without a network."""
+    from llmlab.registry.archive import export_model
+
+    registry = Session.of(context).registry()
+    record = registry.get(model)
+    size = export_model(registry, record, file)
+    if output is Format.JSON:
+        print_json({"reference": record.reference, "id": record.id, "file": str(file),
+                    "bytes": size})  # fmt: skip
+        return
+    err().print(f"[bold green]✓[/] {record.reference}: {size:,} bytes", highlight=False)
+    print(file)
+
+
+def tag(
+    context: typer.Context,
+    model: Reference,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Such as stable or candidate.")],
+    why: Why = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Point an alias to a registered model. A lab that runs follows at the next `up`."""
+    catalogue = Session.of(context).catalogue()
+    catalogue.refuse_defined(alias)
+    move = catalogue.registry.tag(model, alias, why)
+    if output is Format.JSON:
+        print_json(move.as_json() if move else None)
+    elif move is None:
+        err().print(f"{alias} points there already.", highlight=False)
+    else:
+        err().print(f"[bold green]✓[/] {alias}: {_told(move.was)} → {_told(move.to)}",
+                    highlight=False)  # fmt: skip
+
+
+def untag(
+    context: typer.Context,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS")],
+    why: Why = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Take an alias away; its history stays."""
+    move = Session.of(context).registry().untag(alias, why)
+    if output is Format.JSON:
+        print_json(move.as_json())
+        return
+    err().print(f"[bold green]✓[/] {alias} is gone; it was {_told(move.was)}", highlight=False)
+
+
+def history(
+    context: typer.Context,
+    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Only of this one.")] = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Every move of an alias, the oldest first: from what, to what, when, who, and why."""
+    moves = Session.of(context).registry().history(alias)
+    if output is Format.JSON:
+        print_json([move.as_json() for move in moves])
+        return
+    from rich.table import Table
+
+    table = Table("when", "alias", "from", "to", "who", "why", box=None, header_style="bold")
+    for move in moves:
+        table.add_row(move.at, move.alias, _told(move.was), _told(move.to), move.who,
+                      printable(move.why))  # fmt: skip
+    out().print(table)
+
+
+def rm(
+    context: typer.Context,
+    model: Reference,
+    force: Annotated[
+        bool, typer.Option("--force", metavar="", help="Even if it is in use; its aliases go too.")
+    ] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Remove a registered model and its files; what was recorded of it stays."""
+    session = Session.of(context)
+    catalogue = session.catalogue()
+    record = catalogue.registry.get(model)
+    users = "" if force else " and ".join(_users(session, catalogue, record))
+    removed = catalogue.registry.remove(record.reference, in_use=users, force=force)
+    if output is Format.JSON:
+        print_json(removed.as_json())
+        return
+    err().print(f"[bold green]✓[/] {removed.reference} is removed.", highlight=False)
+
+
+def verify(
+    context: typer.Context,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Default: all.")
+    ] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Read every byte of the registered models. Exit code 1 if anything is not as registered."""
+    registry = Session.of(context).registry()
+    wanted = [registry.get(one) for one in models] if models else registry.records()
+    verdicts = [registry.verify(record) for record in wanted]
+    problems = registry.database.problems()
+    if output is Format.JSON:
+        print_json({"database": problems, "models": [one.as_json() for one in verdicts]})
+    else:
+        for problem in problems:
+            out().print(f"[red]damaged[/] {registry.database.file}: {problem}", highlight=False)
+        marks = {"ok": "[green]ok     [/]", "damaged": "[red]damaged[/]",
+                 "absent": "[yellow]absent [/]"}  # fmt: skip
+        for one in verdicts:
+            out().print(f"{marks[one.verdict]} [bold]{one.record.reference}[/] ", end="")
+            out().print(one.message, markup=False, highlight=False, soft_wrap=True)
+    if problems or any(one.verdict == "damaged" for one in verdicts):
+        raise typer.Exit(1)
+
+
+def _users(session: Session, catalogue: Catalogue, record: Record) -> list[str]:
+    """Who uses a model, apart from aliases: lab.toml, and the lab that runs."""
+    from llmlab.engines.choice import running_engine
+    from llmlab.engines.record import Record as Running
+
+    users = catalogue.users_of(record)
+    running = Running.read(session.lab())
+    if running and running_engine(session.lab()):
+        served = [one.deployment for one in running.plan().deployments if record.serves(one.model)]
+        users += [f"{one}, which runs" for one in served]
+    return users
+
+
+def _tell_added(added: Added, output: Format) -> None:
+    record = added.record
+    if output is Format.JSON:
+        print_json({**record.as_json(), "new": added.new})
+        return
+    did = "is registered" if added.new else "was registered already"
+    err().print(
+        f"[bold green]✓[/] {record.reference} {did}: {record.bytes:,} bytes, {record.id}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    print(record.reference)
+
+
+def _told(target: Target | None) -> str:
+    return target.reference if target else "nothing"
+
+
+def _say(text: str) -> None:
+    err().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "add": add, "tag": tag, "untag": untag, "history": history, "rm": rm, "verify": verify,
+    "export": export, "import": import_,
+}  # fmt: skip

@@ -1,0 +1,137 @@
+"""All models that a lab knows by name: those of lab.toml, then aliases, then registered ones.
+
+What comes out is a ``config.Model`` under a name that fits URLs: so nobody else has to know
+which of them are registered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmlab.config import Config, Loaded, Model, load_config
+from llmlab.config.load import with_model
+from llmlab.errors import UsageError
+from llmlab.lab import Lab
+from llmlab.registry.record import Record
+from llmlab.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model, the name that it is deployed under, and its record if it is registered."""
+
+    name: str
+    model: Model
+    record: Record | None = None
+
+
+class Catalogue:
+    """The models of one lab."""
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        self.config = config
+        self.registry = registry
+
+    def find(self, reference: str) -> Known | None:
+        """The model of a name of lab.toml, or of a reference as ``Registry.find`` takes it.
+
+        Raises:
+            UsageError: it can be neither.
+        """
+        if model := self.config.models.get(reference):
+            return Known(reference, model, self.record_of(model))
+        if record := self.registry.find(reference) or self._deployed(reference):
+            return Known(deployed_as(reference, record), self.registry.model(record), record)
+        return self._by_id(reference) if reference.startswith("sha256:") else None
+
+    def get(self, reference: str) -> Known:
+        """As ``find``. Raises UsageError: there is no such model."""
+        if known := self.find(reference):
+            return known
+        if ":" in reference:
+            self.registry.get(reference)  # says why there is none
+        registered = [*self.registry.aliases(), *(one.reference for one in self._records())]
+        raise UsageError(
+            f"no model {reference!r} is defined; defined: {', '.join(self.config.models)}"
+            + (f"; registered: {', '.join(registered)}" if registered else ""),
+            fix=f"add [models.{reference}] to configs/lab.toml, or llmlab models add FOLDER "
+            f"--name {reference}",
+        )
+
+    def with_models(self, references: Sequence[str]) -> tuple[Config, list[str]]:
+        """A configuration in which all these are defined, and their names in it.
+
+        Raises:
+            UsageError: there is no such model, or two would have one name.
+        """
+        known = [self.get(reference) for reference in references]
+        config = self.config
+        for one in known:
+            config = with_model(config, one.name, one.model)
+        return config, [one.name for one in known]
+
+    def record_of(self, model: Model) -> Record | None:
+        """The record of a model of lab.toml, if it is registered."""
+        return next((one for one in self._records() if one.serves(model)), None)
+
+    def users_of(self, record: Record) -> list[str]:
+        """Which models of lab.toml are this one, so that it cannot just be removed."""
+        found = [f"[models.{name}]" for name, one in self.config.models.items()
+                 if one.content_id == record.id]  # fmt: skip
+        for path, reference in self.config.undefined_models():
+            known = self.find(reference)
+            if known and known.record and known.record.reference == record.reference:
+                found.append(path)
+        return [f"{one} of lab.toml" for one in found]
+
+    def refuse_defined(self, name: str) -> None:
+        """
+        Raises:
+            UsageError: lab.toml defines a model of that name, which would hide another.
+        """
+        if name in self.config.models:
+            raise UsageError(
+                f"{name} is a model of lab.toml, which would hide it", fix="choose another name"
+            )
+
+    def _records(self) -> list[Record]:
+        return self.registry.records()
+
+    def _deployed(self, name: str) -> Record | None:
+        """The record that ``deployed_as`` made this name of, as a status tells it."""
+        found = re.fullmatch(r"(.+)-([1-9]\d{0,8})", name)
+        return self.registry.find(f"{found[1]}:{found[2]}") if found else None
+
+    def _by_id(self, reference: str) -> Known | None:
+        """A model of lab.toml that is not registered, by its content id. Reads all its files."""
+        from llmlab.models.inspect import ids
+
+        for name, model in self.config.models.items():
+            if any(one.startswith(reference) for one in ids(name, model, self.registry.root)):
+                return Known(name, model)
+        return None
+
+
+def deployed_as(reference: str, record: Record) -> str:
+    """The name of a registered model's deployment: a name or an alias stays what it is."""
+    return f"{record.name}-{record.version}" if ":" in reference else reference
+
+
+def load_lab(
+    lab: Lab, *, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """A lab's configuration, in which registered models may be named.
+
+    Raises:
+        ConfigError: names the path of every value that is wrong, and its origin.
+    """
+    registry = Registry(lab)
+
+    def find(reference: str) -> tuple[str, Model] | None:
+        record = registry.find(reference)
+        return (deployed_as(reference, record), registry.model(record)) if record else None
+
+    return load_config(lab.config_file, flags=flags, environ=environ, elsewhere=find)

@@ -1,0 +1,214 @@
+"""What the registry knows of a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+from llmlab.config import Model
+
+Source = Literal["hub", "path", "tuned", "import"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a model, or the one it was tuned from, was published. ``id`` is its content id."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    repository: str
+    revision: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """Texts that a model was made with. ``role``: train, validation, test; ``count`` of texts."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    role: str
+    sha256: str
+    count: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Whether the training data shares texts with the suites that judge the model.
+
+    ``against`` maps a suite's name to its hash; ``forced``: registered in spite of ``shared``.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    against: Mapping[str, str]
+    shared: int
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is said of a model when it is registered.
+
+    Args:
+        runtime, compute_type, max_length, min_length: how it is served, as in lab.toml.
+        base: the published model that it is, or was tuned from.
+        parent: content id of the model that it was tuned from.
+        parameters: of the training.
+        libraries: {package: version}.
+        duration: of the training, in seconds.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    source: Source
+    runtime: Literal["ctranslate2", "transformers"] = "ctranslate2"
+    compute_type: Literal["int8", "float32"] = "int8"
+    max_length: int = 100
+    min_length: int = 5
+    license: str = ""
+    note: str = ""
+    base: Base | None = None
+    parent: str = ""
+    data: tuple[Data, ...] = ()
+    overlap: Overlap | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    duration: float | None = None
+
+    @classmethod
+    def parse(cls, document: str) -> Facts:
+        """Raises ValueError: it is no such document."""
+        return _FACTS.validate_json(document, strict=True)
+
+    def dump(self) -> str:
+        """One JSON text for equal facts."""
+        return canonical(asdict(self))
+
+    def model(self, source: str, content_id: str) -> Model:
+        """As lab.toml would define it. Raises ValueError: it cannot be served like that."""
+        revision = self.base.revision if self.base and source.startswith("hub:") else ""
+        return Model(
+            runtime=self.runtime, source=source, revision=revision, content_id=content_id,
+            compute_type=self.compute_type, license=self.license,
+            max_length=self.max_length, min_length=self.min_length,
+        )  # fmt: skip
+
+
+_FACTS = TypeAdapter(Facts)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A registered model. Nothing of it changes, but that evaluations are added.
+
+    Args:
+        id: its content id.
+        version: counts the models of that name, from 1; never used twice.
+        created: when it was registered first, in UTC, ISO 8601.
+        files: {name: sha256} of its files in the registry; none for a model of a hub, whose
+            files stay in the hub library's cache.
+        bytes: size of those files.
+        removed: when it was removed, else "".
+    """
+
+    id: str
+    name: str
+    version: int
+    created: str
+    facts: Facts
+    files: Mapping[str, str]
+    bytes: int
+    evaluations: tuple[Mapping[str, Any], ...] = ()
+    removed: str = ""
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @property
+    def digits(self) -> str:
+        return self.id.removeprefix("sha256:")
+
+    @property
+    def owned(self) -> bool:
+        """Whether the registry has its files, rather than a hub's cache."""
+        return self.facts.source != "hub"
+
+    def model(self, models: Path) -> Model:
+        """The model as lab.toml would define it.
+
+        Args:
+            models: the registry's folder of models, relative to the lab.
+        """
+        base = self.facts.base
+        if self.owned or base is None:
+            return self.facts.model(f"path:{models / self.digits}", self.id)
+        return self.facts.model(f"hub:{base.repository}", self.id)
+
+    def serves(self, model: Model) -> bool:
+        """Whether a model of lab.toml, or of a running lab, is this one."""
+        if model.content_id:
+            return model.content_id == self.id
+        base = self.facts.base
+        return (
+            not self.owned
+            and base is not None
+            and (model.repository, model.revision) == (base.repository, base.revision)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference, "id": self.id, "name": self.name,
+            "version": self.version, "created": self.created, **asdict(self.facts),
+            "bytes": self.bytes, "files": dict(self.files),
+            "evaluations": [dict(one) for one in self.evaluations], "removed": self.removed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an alias points to."""
+
+    name: str
+    version: int
+    id: str
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """An alias that was made, moved, or taken away (``to`` is None). ``at`` in UTC, ISO 8601."""
+
+    alias: str
+    was: Target | None
+    to: Target | None
+    at: str
+    who: str
+    why: str
+
+    def as_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        return {"alias": self.alias, "from": document["was"], "to": document["to"],
+                "at": self.at, "who": self.who, "why": self.why}  # fmt: skip
+
+
+def canonical(document: Any) -> str:
+    """The one way in which the registry writes a JSON document.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity, which JSON has not.
+    """
+    return json.dumps(
+        document, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
