@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,27 +134,38 @@ async def answers(
     if beside:
         names = list(dict.fromkeys([*names, LEAD, EMBEDDED]))
     progress.of(len(names))
-    deployed = [] if offline else _deployed(session)
-    alone = [name for name in names if name != LEAD and name not in deployed]
+    running = [] if offline else _deployed(session)
+    called = {name: _deployment(session, name, running) for name in names if name != LEAD}
+    alone = {name: one for name, one in called.items() if one not in running}
     if not offline and (missing := [name for name in alone if not (beside and name == EMBEDDED)]):
-        named = " ".join(f"--model {name}" for name in names if name not in (LEAD, EMBEDDED))
+        named = " ".join(f"--model {name}" for name in called if name != EMBEDDED)
         raise UsageError(
             f"{missing[0]} does not run in this lab", fix=f"llmlab up {named}; or --offline"
         )
     settings = [_settings(session, name, progress.say) for name in alone]
     async with AsyncExitStack() as stack:
-        known = [by_rule(), *await stack.enter_async_context(
-            without_a_lab(settings, options, progress.say)
-        )]  # fmt: skip
-        if there := [name for name in names if name in deployed]:
+        by_name = {LEAD: by_rule()}
+        own = await stack.enter_async_context(without_a_lab(settings, options, progress.say))
+        by_name |= dict(zip(alone, own, strict=True))
+        if there := [name for name in called if name not in alone]:
             client = AsyncClient(lab=session.folder, retry=RetryPolicy(PATIENCE))
             await stack.enter_async_context(client)
-            known += through_gateway(client, there, options)
-        by_name = {one.name: one for one in known}
-        return await ask_all(
-            [by_name[name] for name in names], texts,
-            concurrency=concurrency, done=progress.step,
-        )  # fmt: skip
+            found = through_gateway(client, [called[name] for name in there], options)
+            by_name |= dict(zip(there, found, strict=True))
+        asked = [replace(by_name[name], name=name) for name in names]
+        return await ask_all(asked, texts, concurrency=concurrency, done=progress.step)
+
+
+def _deployment(session: Session, name: str, running: Sequence[str]) -> str:
+    """The name of a model's deployment, as it is or would be; a registered model has several
+    names.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    if name in running or name == EMBEDDED:
+        return name
+    return session.catalogue().get(name).name
 
 
 def _deployed(session: Session) -> list[str]:
@@ -179,6 +190,8 @@ def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settin
     config = session.load().config
     if name == EMBEDDED and name not in config.models:
         config = config.model_copy(update={"models": {**config.models, name: TEXTRANK}})
+    else:
+        config, (name,) = session.catalogue(config).with_models([name])
     alone = config.model_copy(update={"fallback": "", "stable": name, "deploy": ()})
     plan = make_plan(alone, session.lab().root, say, only=[name])
     service = config.service.model_copy(update={"cache": 0})
