@@ -115,7 +115,7 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 VERBS = (
     "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
     "models list", "models pull", "models show", "config show", "config gateway",
-    "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
+    "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook", "load",
 )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_init_where_a_file_is_in_the_way_says_so(tmp_path: Path) -> None:
     "verb",
     [
         "up", "down", "status", "logs", "doctor", "token", "openapi", "models list", "keys list",
-        "keys init", "config show", "config gateway", "summarize text.txt",
+        "keys init", "config show", "config gateway", "summarize text.txt", "load",
     ],
 )  # fmt: skip
 def test_outside_of_a_lab_a_verb_says_how_to_get_one(tmp_path: Path, verb: str) -> None:
