@@ -122,7 +122,7 @@ VERBS = (
     "models history", "models rm", "models verify", "models export", "models import",
     "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "suite lint", "suite stats", "compare", "evaluate",
+    "suite lint", "suite stats", "compare", "evaluate", "load",
 )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def test_init_where_a_file_is_in_the_way_says_so(tmp_path: Path) -> None:
     "verb",
     [
         "up", "down", "status", "logs", "doctor", "token", "openapi", "models list", "keys list",
-        "keys init", "config show", "config gateway", "summarize text.txt",
+        "keys init", "config show", "config gateway", "summarize text.txt", "load",
     ],
 )  # fmt: skip
 def test_outside_of_a_lab_a_verb_says_how_to_get_one(tmp_path: Path, verb: str) -> None:

@@ -21,8 +21,6 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.evaluate.evaluation import Evaluation
 
-GATE_EXIT = 8
-
 
 def evaluate(
     context: typer.Context,
@@ -108,6 +106,7 @@ def _names(model: str, baseline: str | None) -> list[str]:
 
 
 def _end(evaluation: Evaluation) -> None:
+    from llmlab.errors import GateFailure
     from llmlab.evaluate.verdict import Outcome
 
     failures = [error for one in evaluation.judged for error in one.failures.values()]
@@ -116,6 +115,6 @@ def _end(evaluation: Evaluation) -> None:
         show_error(failures[0])
     if evaluation.verdict:
         if evaluation.verdict.outcome is not Outcome.PASS:
-            raise typer.Exit(GATE_EXIT)
+            raise typer.Exit(GateFailure.exit_code)
     elif failures:
         raise typer.Exit(failures[0].exit_code)

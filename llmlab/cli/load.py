@@ -19,9 +19,7 @@ def load(
     context: typer.Context,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[FILE|DIR|-...]", help="Own texts to send; default: a built-in set."
-        ),
+        typer.Argument(metavar="FILE|DIR|-", help="Own texts to send; default: a built-in set."),
     ] = None,
     concurrency: Annotated[
         int | None,

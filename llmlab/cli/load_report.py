@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmlab.cli.output import Format, err, out, print_json
+from llmlab.cli.output import Format, err, out, print_json, printable
 from llmlab.probe.figures import Figures, Latency, span
 from llmlab.probe.plot import draw
 from llmlab.probe.setup import described
@@ -80,16 +80,18 @@ class Report:
         return loop + (f", {subjects} subjects" if subjects > 1 else "")
 
     def _print_title(self, how: str, interrupted: bool) -> None:
+        from rich.markup import escape
+
         console = out()
         ended = "  [yellow]interrupted[/]" if interrupted else ""
-        console.print(f"[bold]{self.target.url}{self.profile.path}[/]  {how}{ended}",
+        console.print(f"[bold]{escape(self.target.url + self.profile.path)}[/]  {how}{ended}",
                       highlight=False)  # fmt: skip
         console.print(f"[dim]texts: {self.texts}; seed {self.profile.seed}[/]", highlight=False)
 
     def _draw(self, run: Run, how: str) -> None:
         if not self.plot:
             return
-        models = " and ".join(Figures.of(run).models) or "no model"
+        models = _models(Figures.of(run)) or "no model"
         title = f"{self.target.url}{self.profile.path}, answered by {models}"
         texts = f"texts: {self.texts}; seed {self.profile.seed}"
         draw(run, title, [how, texts], self.plot)
@@ -119,8 +121,15 @@ def _print_figures(figures: Figures, run: Run) -> None:
         console.print(note, highlight=False)
 
 
+def _models(figures: Figures) -> str:
+    """The models that answered; what a service calls itself may hold anything."""
+    return printable(" and ".join(figures.models))
+
+
 def _by(figures: Figures) -> str:
-    told = " and ".join(f"{name}" for name in figures.models)
+    from rich.markup import escape
+
+    told = escape(_models(figures))
     cached = f", {figures.cached:.1%} from the cache" if figures.cached > 0 else ""
     return f"by {told}{cached}" if told else "no summary"
 
@@ -154,7 +163,7 @@ def _latencies(figures: Figures) -> Table:
 
     add("a summary", figures.latency)
     add("  in the queue", figures.queue)
-    add("  computing", figures.compute)
+    add("  computing and on the way", figures.compute)
     add("a refusal", figures.refusal)
     return table
 
@@ -163,14 +172,15 @@ def _notes(figures: Figures, run: Run) -> list[str]:
     """What is not in every run."""
     notes = []
     refusals = figures.refusals
+    for who, count, why in (
+        ("gateway", refusals.by_gateway, "its rate limit, or no API behind it"),
+        ("API", refusals.by_api, "a full queue, or a model that loads"),
+    ):
+        if count:
+            notes.append(f"Refused by the {who}: {count} ({why}).")
     if refusals.by_gateway or refusals.by_api:
-        who = [f"{refusals.by_gateway} by the gateway (its rate limit, or no API behind it)",
-               f"{refusals.by_api} by the API (a full queue, or a model that loads)"]  # fmt: skip
         said = refusals.without_retry_after
-        notes.append(
-            f"Refused with 429 or 503: {', '.join(who)}; "
-            f"{f'{said} without Retry-After' if said else 'all with Retry-After'}."
-        )
+        notes.append(f"{said} of these without Retry-After." if said else "All with Retry-After.")
     if figures.retried:
         notes.append(f"{figures.retried} requests were asked again, after the time that was said.")
     if run.dropped:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 RECENT = 10  # seconds that p50 and p95 look back
 SHOWN = 40  # seconds of the sparkline
+WIDEST = 100  # columns
+ROOM = 3  # columns on the right: the ^C of a terminal must not begin a new line
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def live(address: str) -> Iterator[Listener]:
         view = View(address)
 
         def draw(run: Run) -> None:
-            screen.update(view(run), refresh=True)
+            screen.update(view(run, console.width), refresh=True)
 
         yield draw
 
@@ -49,7 +51,10 @@ class View:
         self._address = address
         self._run: Run | None = None
 
-    def __call__(self, run: Run) -> Panel:
+    def __call__(self, run: Run, width: int) -> Panel:
+        """Args:
+        width: of the terminal, in columns.
+        """
         from rich.panel import Panel
         from rich.text import Text
 
@@ -61,7 +66,7 @@ class View:
         how = f"{profile.rate:.3g} requests/s" if profile.rate else f"{profile.concurrency} clients"
         return Panel(
             self._table(run, now), title=Text(f"{self._address}  {how}"), title_align="left",
-            border_style="cyan", padding=(0, 1),
+            border_style="cyan", padding=(0, 1), width=max(20, min(WIDEST, width - ROOM)),
         )  # fmt: skip
 
     def _forget(self, run: Run) -> None:
@@ -110,7 +115,7 @@ class View:
     def _told(self) -> str:
         return "  ".join(
             f"[{'green' if status == 200 else 'yellow' if status in (429, 503) else 'red'}]"
-            f"{status_name(status)}[/] {count}"
+            f"{status_name(status)}[/] × {count}"
             for status, count in sorted(self._statuses.items())
         )
 
@@ -123,7 +128,7 @@ def _time(run: Run, now: float) -> Table:
     row = Table.grid(padding=(0, 1))
     if now < 0:
         row.add_row(
-            ProgressBar(total=1, completed=0, width=30), f"[dim]warming up, {-now:.0f} s[/]"
+            ProgressBar(total=1, completed=0, width=30), f"[dim]warming up, {-now:.1f} s[/]"
         )
         return row
     profile = run.profile

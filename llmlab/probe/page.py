@@ -14,9 +14,9 @@ from llmlab.probe.shots import Shot
 
 # A browser draws so many at ease; of a longer run, every n-th request is drawn.
 MOST_DOTS = 20_000
-WIDTH, LEFT, RIGHT = 960, 64, 76
+WIDTH, LEFT, RIGHT = 960, 64, 100
 LATENCY_HEIGHT, RATE_HEIGHT = 360, 150
-COLUMNS = 60  # bars of throughput at most
+COLUMNS = 60  # bars of throughput at most; else one a second
 LOG_FROM = 30.0  # the longest latency over the median that a linear axis shows well
 # What became of a request; also readable without colours, by the order in the legend.
 KINDS = ("summary", "cached", "refused", "error", "no answer")
@@ -39,6 +39,7 @@ svg text { fill: var(--dim); }
 .mark { stroke: var(--fg); stroke-width: 1; stroke-dasharray: 5 4; opacity: .55; }
 .mark-name { fill: var(--fg); }
 circle { fill-opacity: .6; }
+rect { fill-opacity: .55; }
 .rate { fill: none; stroke: var(--fg); stroke-width: 1.5; stroke-linejoin: round; }
 .summary { fill: var(--summary); } .cached { fill: var(--cached); }
 .refused { fill: var(--refused); } .error { fill: var(--error); }
@@ -81,7 +82,7 @@ def html(run: Run, title: str, notes: Sequence[str]) -> str:
 <h1>{escape(title)}</h1>
 {"".join(f"<p>{escape(note)}</p>" for note in notes)}
 <div class="cards">{"".join(_cards(figures))}</div>
-<h2>Latency over time{thin}</h2>
+<h2>Latency over time{thin}; dashed: percentiles of summaries</h2>
 <p class="legend">{"".join(_legend(counted))}</p>
 {_latency(shots, figures, run.seconds)}
 <h2>Answers a second</h2>
@@ -166,7 +167,7 @@ def _latency(shots: Sequence[Shot], figures: Figures, seconds: float) -> str:
         f'<circle class="{_class(shot.kind)}" cx="{LEFT + across.place(shot.start):.1f}" '
         f'cy="{LATENCY_HEIGHT - up.place(shot.latency):.1f}" r="3">'
         f"<title>{_told(shot)}</title></circle>"
-        for shot in shots
+        for shot in sorted(shots, key=lambda shot: -KINDS.index(shot.kind))  # summaries on top
     )
     marks = _apart([
         (f"{name} {span(value)}", LATENCY_HEIGHT - up.place(value))
@@ -178,32 +179,35 @@ def _latency(shots: Sequence[Shot], figures: Figures, seconds: float) -> str:
 
 def _throughput(run: Run) -> str:
     """Stacked bars of what was answered when, and a line over all of it."""
-    width = max(1.0, math.ceil(run.seconds / COLUMNS))
-    count = max(1, math.ceil(run.seconds / width))
-    columns = [Counter[str]() for _ in range(count)]
-    for shot in run.shots:
-        columns[min(count - 1, int((shot.start + shot.latency) / width))][shot.kind] += 1
-    # The last column is shorter than the others as a rule.
-    lengths = [width] * (count - 1) + [max(run.seconds - width * (count - 1), width / 10)]
-    totals = [column.total() / length for column, length in zip(columns, lengths, strict=True)]
-    across, up = time_axis(run.seconds, WIDTH - LEFT - RIGHT), axis(totals, RATE_HEIGHT)
+    columns, width = per_column(run)
+    across = time_axis(run.seconds, WIDTH - LEFT - RIGHT)
+    up = axis([column.total() / width for column in columns], RATE_HEIGHT)
     shapes, line = [], []
-    for place, (column, length) in enumerate(zip(columns, lengths, strict=True)):
-        left = LEFT + across.place(place * width)
-        wide = across.place(length)
+    for place, column in enumerate(columns):
+        left, wide = LEFT + across.place(place * width), across.place(width)
         bottom = float(RATE_HEIGHT)
         for kind in KINDS:
-            tall = up.place(column[kind] / length)
-            bottom -= tall
-            if tall:
+            rate = column[kind] / width
+            if rate:
+                bottom -= up.place(rate)
                 shapes.append(
                     f'<rect class="{_class(kind)}" x="{left + 0.5:.1f}" y="{bottom:.1f}" '
-                    f'width="{max(0.5, wide - 1):.1f}" height="{tall:.1f}" opacity=".55">'
-                    f"<title>{kind}: {column[kind] / length:.3g}/s</title></rect>"
+                    f'width="{wide - 1:.1f}" height="{up.place(rate):.1f}">'
+                    f"<title>{kind}: {rate:.3g}/s</title></rect>"
                 )
         line.append(f"{left + wide / 2:.1f},{bottom:.1f}")
     shapes.append(f'<polyline class="rate" points="{" ".join(line)}" />')
     return _svg(RATE_HEIGHT, [*_grid(across, up, RATE_HEIGHT, lambda rate: f"{rate:g}"), *shapes])
+
+
+def per_column(run: Run) -> tuple[list[Counter[str]], float]:
+    """What was answered in each of some equal parts of the run, and their length in seconds."""
+    count = min(COLUMNS, max(1, round(run.seconds)))
+    width = run.seconds / count
+    columns = [Counter[str]() for _ in range(count)]
+    for shot in run.shots:
+        columns[min(count - 1, int((shot.start + shot.latency) / width))][shot.kind] += 1
+    return columns, width
 
 
 def _grid(across: Axis, up: Axis, height: int, name: Callable[[float], str]) -> Iterable[str]:

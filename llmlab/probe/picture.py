@@ -9,7 +9,7 @@ from typing import Any
 from llmlab.errors import EnvironmentFailure
 from llmlab.probe.figures import Figures, span
 from llmlab.probe.load import Run
-from llmlab.probe.page import KINDS, thinned, uneven
+from llmlab.probe.page import KINDS, per_column, thinned, uneven
 
 COLOURS = dict(zip(KINDS, ("#1f77b4", "#2ca089", "#e8930c", "#d62f4b", "#7b2d8b"), strict=True))
 
@@ -39,7 +39,7 @@ def png(run: Run, title: str) -> bytes:
 
 def _latency(axes: Any, run: Run) -> None:
     shots = thinned(run.shots)
-    for kind in KINDS:
+    for kind in reversed(KINDS):  # summaries on top
         of_kind = [shot for shot in shots if shot.kind == kind]
         if of_kind:
             axes.scatter(
@@ -51,8 +51,10 @@ def _latency(axes: Any, run: Run) -> None:
         value = getattr(latency, name)
         if value == value:  # not nan
             axes.axhline(value, color="black", lw=0.8, ls="--", alpha=0.5)
-            axes.annotate(f"{name} {span(value)}", (1.005, value), ("axes fraction", "data"),
-                          fontsize=8, va="center", annotation_clip=False)  # fmt: skip
+            axes.text(
+                1.005, value, f"{name} {span(value)}", fontsize=8, va="center",
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
     axes.set_ylabel("latency, s")
     if uneven([shot.latency for shot in shots]):
         axes.set_yscale("log")
@@ -64,13 +66,15 @@ def _latency(axes: Any, run: Run) -> None:
 
 
 def _throughput(axes: Any, run: Run) -> None:
-    width = max(1.0, run.seconds / 60)
-    count = int(run.seconds / width) + 1
-    edges = [place * width for place in range(count + 1)]
-    done = [[shot.start + shot.latency for shot in run.shots if shot.kind == kind]
-            for kind in KINDS]  # fmt: skip
-    weights = [[1 / width] * len(times) for times in done]
-    axes.hist(done, edges, stacked=True, weights=weights, color=list(COLOURS.values()), alpha=0.75)
+    columns, width = per_column(run)
+    lefts = [place * width for place in range(len(columns))]
+    bottoms = [0.0] * len(columns)
+    for kind in KINDS:
+        rates = [column[kind] / width for column in columns]
+        axes.bar(lefts, rates, width * 0.97, bottoms, align="edge", color=COLOURS[kind], alpha=0.7)
+        bottoms = [below + rate for below, rate in zip(bottoms, rates, strict=True)]
+    middles = [left + width / 2 for left in lefts]
+    axes.plot(middles, bottoms, color="black", lw=1)
     axes.set_ylabel("answers/s")
     axes.set_xlabel("seconds")
     axes.grid(alpha=0.25)
