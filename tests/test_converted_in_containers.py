@@ -149,7 +149,8 @@ def test_compose_by_hand_serves_a_model_once_it_is_converted_and_says_so_before(
         compose(lab, "down", **names)
 
 
-def test_in_a_container_the_quota_of_its_cores_is_seen(serving: BuiltImages) -> None:
-    program = "from llmlab.runtimes.cores import usable_cores; print(usable_cores())"
-    command = ["docker", "run", "--rm", "--cpus", "1", "--entrypoint", "python", serving.llmapi]
-    assert subprocess.check_output([*command, "-c", program], text=True) == "1\n"
+def test_a_container_sees_its_limits_of_cores_and_memory(serving: BuiltImages) -> None:
+    program = "from llmlab.runtimes.cores import *; print(usable_cores(), memory_limit())"
+    limits = ("--cpus", "1", "--memory", "512m")
+    command = ["docker", "run", "--rm", *limits, "--entrypoint", "python", serving.llmapi]
+    assert subprocess.check_output([*command, "-c", program], text=True) == f"1 {512 << 20}\n"

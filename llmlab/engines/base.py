@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 from llmlab.config import Config
 from llmlab.service.settings import Settings
 
-# Importing torch and transformers alone takes 3 to 5 seconds.
+# Importing torch and transformers alone takes 3 to 5 seconds. A ctranslate2 API with a T5-small
+# answers again 2 s after it was killed, most of it the import of the service itself.
 SLOW_TO_START = ("transformers",)
 
 
