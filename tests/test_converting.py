@@ -321,7 +321,10 @@ def test_a_model_whose_decoding_cannot_be_mapped_is_refused_and_the_way_out_name
     with_config(source, task_specific_params={"summarization": {"num_beams": 4}})
     with pytest.raises(ModelUnavailable, match="early_stopping=False") as refusal:
         pull("patient", model(source), Path("/"), say=quiet)
-    assert refusal.value.fix == ('runtime = "transformers" in [models.patient] of configs/lab.toml')
+    assert refusal.value.fix == (
+        'runtime = "transformers" in [models.patient] of configs/lab.toml, or '
+        "--runtime transformers where it is registered"
+    )
     assert not availability("patient", model(source), Path("/")).ready
 
 

@@ -383,7 +383,8 @@ def test_a_second_pull_fetches_no_file_again(pulling: LabUnderTest, hub: Hub) ->
 def test_a_pulled_model_is_ready_and_shows_what_it_is(pulling: LabUnderTest, tiny_t5: Path) -> None:
     before = {row["name"]: row for row in pulling.json("models", "list")}
     assert before["tiny"].keys() == {
-        "name", "role", "runtime", "source", "ready", "reason", "fix",
+        "name", "registered", "id", "aliases", "role", "runtime", "source", "origin", "ready",
+        "reason", "fix",
     }  # fmt: skip
     assert (before["tiny"]["ready"], before["textrank"]["ready"]) == (False, True)
     assert before["tiny"]["fix"] == "llmlab models pull tiny"

@@ -279,10 +279,9 @@ def test_what_cannot_be_a_reference_is_told(registry: Registry, reference: str) 
 def test_an_id_that_means_two_models_is_told(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmlab.registry.reference.FEWEST_DIGITS", 1)
-    monkeypatch.setattr("llmlab.registry.lookup.parse", lambda text: ById(text.partition(":")[2]))
     for number in range(17):  # two of them begin with the same digit
         registry.add(make_folder(tmp_path / str(number), b"%d" % number), f"m{number}", PATH)
+    monkeypatch.setattr("llmlab.registry.lookup.parse", lambda text: ById(text.partition(":")[2]))
     digits = [record.digits[0] for record in registry.records()]
     twice = next(digit for digit in digits if digits.count(digit) > 1)
     with pytest.raises(UsageError, match=r"means \d+ models: sha256:"):
@@ -632,10 +631,10 @@ def test_lab_toml_may_name_registered_models_everywhere(
     registry.add(folder, "tuned", PATH)
     registry.add(other, "tuned", PATH)
     registry.tag("tuned:1", "good")
-    lab_toml(lab, 'stable = "good"\nfallback = "textrank"\ndeploy = ["textrank", "tuned:2"]\n')
+    lab_toml(lab, 'stable = "good"\ndeploy = ["textrank", "tuned:2", "tuned-1"]\n')
     loaded = load_lab(lab)
     config = loaded.config
-    assert (config.stable, config.deploy) == ("good", ["textrank", "tuned-2"])
+    assert (config.stable, config.deploy) == ("good", ["textrank", "tuned-2", "tuned-1"])
     record = registry.get("tuned:2")
     assert config.models["tuned-2"] == Model(
         runtime="ctranslate2", source=f"path:.llmlab/registry/models/{record.digits}",
@@ -779,10 +778,12 @@ def test_up_serves_a_registered_model_and_every_verb_takes_its_names(
     assert shown["converted_from"] == shown["record"]["id"] == added["id"]
     assert shown["record"]["license"] == "mit"
 
-    rows = {(row["name"], row["version"]): row for row in lab.json("models", "list")}
-    assert set(rows) == {("falconsai", None), ("textrank", None), ("tuned", 1)}
-    row = rows["tuned", 1]
-    assert (row["ready"], row["aliases"], row["origin"]) == (True, ["good"], "path")
+    rows = {row["name"]: row for row in lab.json("models", "list")}
+    assert set(rows) == {"falconsai", "textrank", "tuned:1"}
+    row = rows["tuned:1"]
+    assert (row["registered"], row["ready"], row["aliases"], row["origin"]) == (
+        True, True, ["good"], "path",
+    )  # fmt: skip
     assert "tuned:1" in lab.ok("models", "list")
 
     refused = lab.run("models", "rm", "tuned")
@@ -876,6 +877,6 @@ def test_a_lab_whose_stable_model_is_not_registered_yet_can_be_mended(
     assert lab.run("models", "list").returncode == 0
     lab.ok("models", "add", str(tiny_t5), "--name", "tuned")
     roles = {row["name"]: row["role"] for row in lab.json("models", "list")}
-    assert roles == {"falconsai": "", "textrank": "fallback", "tuned": "stable"}
+    assert roles == {"falconsai": "", "textrank": "fallback", "tuned:1": "stable"}
     done = lab.run("models", "rm", "tuned")
     assert "in use by stable of lab.toml" in done.stderr

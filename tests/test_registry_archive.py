@@ -273,7 +273,9 @@ def test_an_extended_header_is_not_even_read(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no tar", bytes(4096), gzip.compress(b"x" * 999), b"\x80\x04K\x01." * 999]
+    "content",
+    [b"", b"no tar", bytes(4096), gzip.compress(b"x" * 999), b"\x80\x04K\x01." * 999],
+    ids=["empty", "words", "zeros", "gzip", "pickle"],
 )
 def test_what_is_no_archive_is_refused(there: Registry, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.tar"

@@ -33,10 +33,10 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     ]
     aliases = registry.aliases()
     for record in registry.records():
-        row = _row(catalogue, record.name, registry.model(record), record,
+        row = _row(catalogue, record.reference, registry.model(record), record,
                    role=roles.get(record.reference, ""))  # fmt: skip
         pointing = [alias for alias, to in aliases.items() if to == record.reference]
-        rows.append(row | {"version": record.version, "aliases": pointing})
+        rows.append(row | {"registered": True, "aliases": pointing})
     if output is Format.JSON:
         print_json(rows)
         return
@@ -47,8 +47,7 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         ready = "[green]yes[/]" if row["ready"] else f"[yellow]no[/]: {row['reason']}"
-        version = f":{row['version']}" if row["version"] else ""
-        table.add_row(row["name"] + version, row["role"], " ".join(row["aliases"]),
+        table.add_row(row["name"], row["role"], " ".join(row["aliases"]),
                       row["runtime"], _told_source(row), ready)  # fmt: skip
     out().print(table)
 
@@ -79,7 +78,7 @@ def _row(
 
     found = availability(name, model, catalogue.registry.root)
     return {
-        "name": name, "version": None, "id": record.id if record else "", "aliases": [],
+        "name": name, "registered": False, "id": record.id if record else "", "aliases": [],
         "role": role, "runtime": model.runtime, "source": model.source,
         "origin": record.facts.source if record else "",
         "ready": found.ready, "reason": found.reason, "fix": found.fix,
@@ -88,7 +87,7 @@ def _row(
 
 def _told_source(row: dict[str, Any]) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
-    if row["version"] is None or row["origin"] == "hub":
+    if not row["registered"] or row["origin"] == "hub":
         return str(row["source"])
     return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 

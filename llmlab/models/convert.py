@@ -59,8 +59,8 @@ def _check(name: str, result: Result) -> None:
     if result.code == REFUSED:
         raise ModelUnavailable(
             f"{name} cannot be run by ctranslate2 as it is by transformers: {json.loads(last)}",
-            fix=f'runtime = "transformers" in [models.{name}] of configs/lab.toml; if it is '
-            "registered, llmlab models add ... --runtime transformers",
+            fix=f'runtime = "transformers" in [models.{name}] of configs/lab.toml, or '
+            "--runtime transformers where it is registered",
         )
     tail = "\n".join(result.output.splitlines()[-12:])
     raise EnvironmentFailure(

@@ -18,6 +18,8 @@ from llmlab.lab import Lab
 from llmlab.registry.record import Record
 from llmlab.registry.registry import Registry
 
+DEPLOYED = re.compile(r"(.+)-([1-9][0-9]{0,8})")
+
 
 @dataclass(frozen=True)
 class Known:
@@ -43,8 +45,8 @@ class Catalogue:
         """
         if model := self.config.models.get(reference):
             return Known(reference, model, self.record_of(model))
-        if record := self.registry.find(reference) or self._deployed(reference):
-            return Known(deployed_as(reference, record), self.registry.model(record), record)
+        if known := registered(self.registry, reference):
+            return known
         return self._by_id(reference) if reference.startswith("sha256:") else None
 
     def get(self, reference: str) -> Known:
@@ -100,11 +102,6 @@ class Catalogue:
     def _records(self) -> list[Record]:
         return self.registry.records()
 
-    def _deployed(self, name: str) -> Record | None:
-        """The record that ``deployed_as`` made this name of, as a status tells it."""
-        found = re.fullmatch(r"(.+)-([1-9]\d{0,8})", name)
-        return self.registry.find(f"{found[1]}:{found[2]}") if found else None
-
     def _by_id(self, reference: str) -> Known | None:
         """A model of lab.toml that is not registered, by its content id. Reads all its files."""
         from llmlab.models.inspect import ids
@@ -115,9 +112,20 @@ class Catalogue:
         return None
 
 
-def deployed_as(reference: str, record: Record) -> str:
-    """The name of a registered model's deployment: a name or an alias stays what it is."""
-    return f"{record.name}-{record.version}" if ":" in reference else reference
+def registered(registry: Registry, reference: str) -> Known | None:
+    """A registered model. NAME-VERSION, the name of its deployment, leads to it as well.
+
+    Raises:
+        UsageError: it cannot be a reference, or means several models.
+    """
+    record = registry.find(reference)
+    if record is None and (found := DEPLOYED.fullmatch(reference)):
+        record = registry.find(f"{found[1]}:{found[2]}")
+    if record is None:
+        return None
+    # A name or an alias fits URLs as it is.
+    name = f"{record.name}-{record.version}" if ":" in reference else reference
+    return Known(name, registry.model(record), record)
 
 
 def load_lab(
@@ -131,7 +139,7 @@ def load_lab(
     registry = Registry(lab)
 
     def find(reference: str) -> tuple[str, Model] | None:
-        record = registry.find(reference)
-        return (deployed_as(reference, record), registry.model(record)) if record else None
+        known = registered(registry, reference)
+        return (known.name, known.model) if known else None
 
     return load_config(lab.config_file, flags=flags, environ=environ, elsewhere=find)

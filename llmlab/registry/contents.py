@@ -68,6 +68,7 @@ class Contents:
         if not target.exists():
             staged.rename(target)
             sync_folder(self.models)
+            sync_folder(self._registry)  # in which `models` may be new
             return
         wanted, there = digests(model_files(staged)), digests(model_files(target))
         for name in damaged_names(wanted, there):
