@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from llmlab import Client
-from llmlab.client import RetryPolicy, UpstreamError
+from llmlab.client import Progress, RetryPolicy, Summary, UpstreamError
 from tests.conftest import LabUnderTest
 from tests.test_gateway import eventually
 
@@ -330,6 +330,24 @@ def test_who_does_not_ask_again_is_told_what_429_means(lab: LabUnderTest) -> Non
         ):
             client.summarize(new_text())
     assert caught.value.fix == "ask less often, or wait longer (--retry, --timeout)"
+
+
+def test_a_first_small_event_passes_the_gateway_before_the_model_has_begun(
+    lab: LabUnderTest, together: Together
+) -> None:
+    """A gateway that gathers what is sent would hold it back: there is nothing more to send."""
+    told: list[Progress] = []
+
+    def asking() -> Summary:
+        with Client(lab=lab.root) as client:
+            text = " ".join(new_text() for _ in range(20))
+            return client.summarize(text, max_length=9, progress=told.append)
+
+    with held(lab):
+        asked = together(asking)
+        eventually(lambda: told)
+        assert [one.done for one in told] == [0]
+    assert asked.result().usage.windows == told[0].windows > 1  # type: ignore[attr-defined]
 
 
 def test_status_says_how_many_wait(lab: LabUnderTest) -> None:

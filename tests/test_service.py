@@ -845,6 +845,18 @@ def test_the_socket_of_a_killed_process_does_not_hinder_the_next_one(
     assert api.start().until_ready().summarize(SENTENCE).status_code == 200
 
 
+# --- Events --------------------------------------------------------------------
+
+
+def test_a_stream_asks_whoever_passes_it_on_not_to_hold_or_keep_it(textrank: Api) -> None:
+    headers = {"Accept": "text/event-stream"}
+    stream = textrank.request("POST", "/summarize/", json={"text": SENTENCE}, headers=headers)
+    assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert stream.headers["x-accel-buffering"] == "no"
+    assert stream.headers["cache-control"] == "no-store"
+    assert stream.text.startswith("event: summary\ndata: {")
+
+
 # --- The OpenAPI document ------------------------------------------------------
 
 
