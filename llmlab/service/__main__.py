@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
 from llmlab.service.settings import Settings
 
@@ -62,6 +63,8 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(0))
 
     settings = Settings.read(options.settings)
+    if settings.model.runtime == "ctranslate2":
+        keep_freed_memory()
     app = build_app(settings, on_load_failure=stop)
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(
