@@ -77,9 +77,7 @@ class Course:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _started(
-        self, entry: Entry, setting: Setting, stack: contextlib.ExitStack
-    ) -> System:
+    def _started(self, entry: Entry, setting: Setting, stack: contextlib.ExitStack) -> System:
         begin = time.monotonic()
         system = entry.make(setting, self.shape)
         stack.callback(system.stop)

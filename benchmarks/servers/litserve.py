@@ -56,9 +56,7 @@ def main() -> None:
     server = litserve.LitServer(
         Summaries(options, fast), accelerator="cpu", workers_per_device=workers, timeout=600
     )
-    server.run(
-        host="127.0.0.1", port=options.port, log_level="warning", generate_client_file=False
-    )
+    server.run(host="127.0.0.1", port=options.port, log_level="warning", generate_client_file=False)
 
 
 if __name__ == "__main__":
