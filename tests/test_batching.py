@@ -156,6 +156,48 @@ def test_idle_threads_share_what_waits() -> None:
     assert sorted(len(batch) for batch in words.batches) == [2, 2]
 
 
+def test_a_thread_leaves_the_rest_to_the_one_that_has_less_to_do() -> None:
+    words = Words(parallel=2)
+
+    async def scene() -> None:
+        async with batcher_of(words) as batcher:
+            first = await at_work(batcher, words)
+            others = await started(ask(batcher, "a", "b", "c", "d", "e"))
+            await asyncio.to_thread(words.until_batches, 2)
+            assert words.batches[1] == ["a", "b", "c"]  # of six texts that are there
+            words.release()
+            await asyncio.gather(first, *others)
+
+    run(scene())
+    assert sorted(words.read) == ["a", "b", "c", "d", "e", "first"]
+
+
+def test_clients_that_ask_again_once_they_are_answered_stay_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llmlab.service.batcher.MOMENT", 1e6)
+    monkeypatch.setattr("llmlab.service.batcher.LONGEST_MOMENT", PATIENCE)
+    words = Words()
+
+    async def client(batcher: Batcher, name: str, times: int) -> None:
+        for number in range(times):
+            await ask(batcher, f"{name}{number}")
+
+    async def scene() -> None:
+        async with batcher_of(words) as batcher:
+            words.hold()
+            clients = await started(client(batcher, "a", 3))
+            await asyncio.to_thread(words.until_batches, 1)
+            clients += await started(client(batcher, "b", 2), client(batcher, "c", 2))
+            words.release()
+            await asyncio.gather(*clients)
+
+    run(scene())
+    assert [sorted(batch) for batch in words.batches] == [
+        ["a0"], ["a1", "b0", "c0"], ["a2", "b1", "c1"],
+    ]  # fmt: skip
+
+
 def test_a_text_that_the_model_fails_on_does_not_fail_the_others_of_its_batch() -> None:
     words = Words()
 

@@ -1,7 +1,9 @@
 """Puts waiting texts together and runs them beside the event loop.
 
-A batch is cut from what waits at that moment; nobody waits for a fuller one. While the
-model works, the next batch gathers by itself.
+A batch is cut from what waits at that moment. While the model works, the next batch gathers
+by itself; who comes to an idle model waits for nobody. There is one exception: clients that
+were just answered have a moment to ask again, where that can make a batch of several texts.
+Without it the first of them to come back is read alone, and all others wait for that.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ log = logging.getLogger("llmlab.service")
 LONGEST_RETRY_AFTER = 60
 SMOOTHING = 0.2
 CLOSING = 5.0  # seconds for a batch that nobody waits for to end
+# How long clients have to ask again: so much of the time that it took to answer them, and so
+# many seconds at most, which is enough for a way there and back.
+MOMENT, LONGEST_MOMENT = 0.03, 0.1
 
 Outcome = Summary | Exception
 
@@ -130,7 +135,7 @@ class Batcher:
         ]
         with self._changed:
             self._queue.add(place, jobs)
-            self._changed.notify(len(jobs))
+            self._changed.notify_all()  # one that waits for clients to come back may not be enough
         return list(await asyncio.gather(*futures))
 
     async def close(self) -> None:
@@ -149,7 +154,8 @@ class Batcher:
     # --- the threads of the model ------------------------------------------------
 
     def _work(self) -> None:
-        while (batch := self._next_batch()) is not None:
+        answered, moment = 0, 0.0
+        while (batch := self._next_batch(answered, moment)) is not None:
             start = self._clock()
             for job in batch:
                 waited = start - job.since
@@ -157,23 +163,40 @@ class Batcher:
                 if job.place.waited is None:
                     job.place.waited = waited
             outcomes = self._outcomes(batch)
-            self._took(batch, outcomes, self._clock() - start)
+            seconds = self._clock() - start
+            self._took(batch, outcomes, seconds)
             for job, outcome in zip(batch, outcomes, strict=True):
                 job.done(outcome)
+            answered, moment = len(batch), min(MOMENT * seconds, LONGEST_MOMENT)
 
-    def _next_batch(self) -> list[Job] | None:
-        """Wait for texts; None when there will be no more."""
+    def _next_batch(self, answered: int, moment: float) -> list[Job] | None:
+        """Wait for texts; None when there will be no more.
+
+        Args:
+            answered: texts that this thread has just answered, whose clients have a moment,
+                in seconds, to ask again.
+        """
         with self._changed:
+            all_back = min(len(self._queue) + answered, self._most)
+            if all_back > 1:
+                self._changed.wait_for(lambda: self._closed or len(self._queue) >= all_back, moment)
             self._idle += 1
             self._changed.wait_for(lambda: self._closed or len(self._queue))
-            # What waits is shared out: an idle thread beside this one gets its part.
-            share = math.ceil(len(self._queue) / self._idle)
+            share = self._share()
             self._idle -= 1
             if self._closed:
                 return None
             batch = self._queue.take(self._budget, min(self._most, share))
             self._running += len(batch)
             return batch
+
+    def _share(self) -> int:
+        """How many of the texts that wait are one thread's part: all idle threads get the same,
+        and none more than its part of all that is there. So batches stay of one size, and the
+        thread with the shorter one is soon back for the rest."""
+        waiting = len(self._queue)
+        part = math.ceil((waiting + self._running) / self._runtime.parallel)
+        return min(math.ceil(waiting / self._idle), part)
 
     def _outcomes(self, batch: Sequence[Job]) -> Sequence[Outcome]:
         try:

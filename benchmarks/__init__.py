@@ -1,0 +1,1 @@
+"""Measures llmlab beside what else serves the same model: python -m benchmarks --help"""

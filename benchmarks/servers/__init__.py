@@ -1,0 +1,1 @@
+"""What llmlab is compared with. Each module is a process of its own: FOLDER --port N."""
