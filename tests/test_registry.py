@@ -582,6 +582,17 @@ def test_a_database_that_is_damaged_is_told_with_the_way_out(
     assert "move" in (caught.value.fix or "")
 
 
+def test_models_without_their_database_are_not_taken_for_leftovers(
+    registry: Registry, folder: Path, tmp_path: Path
+) -> None:
+    first = registry.add(folder, "tuned", PATH).record
+    registry.database.file.rename(tmp_path / "away")
+    with pytest.raises(EnvironmentFailure, match=r"is gone, but .* holds models"):
+        registry.add(make_folder(tmp_path / "second", b"other"), "second", PATH)
+    (tmp_path / "away").rename(registry.database.file)
+    assert registry.verify(first).verdict == "ok"
+
+
 def test_a_database_of_a_newer_llmlab_is_left_alone(registry: Registry, folder: Path) -> None:
     registry.add(folder, "tuned", PATH)
     with sqlite3.connect(registry.database.file) as connection:

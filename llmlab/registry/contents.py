@@ -24,6 +24,7 @@ FOLDER_MODE, FILE_MODE = 0o755, 0o444
 PART = ".part-"
 RESERVE = 64 << 20  # bytes of disk that stay free
 CHUNK = 1 << 20
+DIGITS = re.compile(r"[0-9a-f]{64}")
 # The file formats of weights that run code when they are read, for a word on what is left out.
 CAN_RUN_CODE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -78,11 +79,15 @@ class Contents:
                 (target / name).unlink()
         sync_folder(target)
 
+    def installed(self) -> list[str]:
+        """The digits of the models that are there, whether they are recorded or not."""
+        return [one.name for one in self.models.iterdir() if DIGITS.fullmatch(one.name)]
+
     def collect(self, keep: Collection[str]) -> None:
         """Remove what processes that were killed have left: all but the models with the digits
         in ``keep``. Call it while ``writing``."""
         for entry in self.models.iterdir():
-            ours = entry.name.startswith(PART) or re.fullmatch(r"[0-9a-f]{64}", entry.name)
+            ours = entry.name.startswith(PART) or DIGITS.fullmatch(entry.name)
             if ours and entry.name not in keep:
                 shutil.rmtree(entry, ignore_errors=True)
 

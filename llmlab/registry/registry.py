@@ -162,7 +162,18 @@ class Registry:
             return Added(lookup.get(connection, record.reference), new=True)
 
     def _collect(self) -> None:
-        with self.database.reading() as connection:
+        """Remove what processes that were killed have left.
+
+        Raises:
+            EnvironmentFailure: the database is gone, so that every model looks like that.
+        """
+        if self.contents.installed() and not self.database.file.exists():
+            raise EnvironmentFailure(
+                f"{self.database.file} is gone, but {self.contents.models} holds models",
+                fix="restore it; or move that folder away and add its models again",
+            )
+        # It is there before the first model is, and so its absence says something.
+        with self._writing() as connection:
             keep = {one.digits for one in rows.live(connection) if one.owned}
         self.contents.collect(keep)
 
