@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks import course, report
-from benchmarks.course import Course, Pace
+from benchmarks.course import Course, Key, Pace
+from benchmarks.figures import Visit
 from benchmarks.materials import prepare
 from benchmarks.roster import Unavailable, chosen
 from benchmarks.shapes import DECODINGS, SHAPES
@@ -71,7 +72,8 @@ def measure(options: argparse.Namespace) -> None:
     ]
     say("the models are there")
     os.environ["LLMLAB_HOME"] = str(options.work.resolve() / "home")
-    visits, left = {}, 60 * pace.minutes
+    visits: dict[Key, list[Visit]] = {}
+    left = 60 * pace.minutes
     for place, material in enumerate(materials):
         one = Course(entries, material, shape, pace, usable_cores(), 1, say)
         started = time.monotonic()

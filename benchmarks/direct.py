@@ -26,8 +26,10 @@ class Ceiling:
         import ctranslate2
         from tokenizers import Tokenizer
 
+        from llmlab.runtimes.memory import keep_freed_memory
         from llmlab.runtimes.recipe import Recipe
 
+        keep_freed_memory()  # as llmlab's service does: it is a ceiling for that too
         folder = options.folder
         self._replicas = options.replicas
         self._recipe = Recipe.read(folder)

@@ -25,6 +25,7 @@ from benchmarks.materials import text
 NO_ANSWER = 0
 # A first round that takes longer than so many measurements is the measurement.
 PATIENCE = 2.0
+HEALTH_EVERY = 0.25  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Job:
         first: the number of the first text.
         read, written: tokens that every answer must have.
         timeout: seconds after which a client gives up.
+        health: a path to ask for all the while, in an open loop.
     """
 
     words: str
@@ -53,6 +55,7 @@ class Job:
     uds: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     timeout: float = 900.0
+    health: str = ""
 
     @classmethod
     def of(cls, line: str) -> Job:
@@ -75,22 +78,26 @@ class Shot:
 
 @dataclass(frozen=True)
 class Result:
-    """What happened. ``begin`` and ``until`` are the moments between which it counts."""
+    """What happened. ``begin`` and ``until`` are the moments between which it counts; ``health``
+    is what the checks of its health took, in seconds (infinity for one that failed)."""
 
     begin: float
     until: float
     shots: list[Shot]
+    health: list[float] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         return {
             "begin": self.begin, "until": self.until,
             "shots": [[s.start, s.end, s.status, s.retry_after] for s in self.shots],
+            "health": self.health,
         }  # fmt: skip
 
     @classmethod
     def of(cls, line: str) -> Result:
         found = json.loads(line)
-        return cls(found["begin"], found["until"], [Shot(*one) for one in found["shots"]])
+        shots = [Shot(*one) for one in found["shots"]]
+        return cls(found["begin"], found["until"], shots, found["health"])
 
 
 class Clients:
@@ -104,6 +111,7 @@ class Clients:
             for number in count(job.first)
         )
         self._shots: list[Shot] = []
+        self._health: list[float] = []
 
     async def closed(self) -> Result:
         """Every client asks once; then all keep on asking while it is measured. Where the first
@@ -129,14 +137,18 @@ class Clients:
     async def open(self) -> Result:
         job, begin = self._job, time.monotonic()
         draw = random.Random(job.first)  # noqa: S311  repeatable, not secret
-        moment, under_way = begin, set()
+        moment = begin
+        under_way: set[asyncio.Task[None]] = set()
+        watching = asyncio.create_task(self._watch_health()) if job.health else None
         while (moment := moment + draw.expovariate(job.rate)) < begin + job.seconds:
             await asyncio.sleep(max(0.0, moment - time.monotonic()))
             task = asyncio.create_task(self._shoot(moment))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
         await asyncio.gather(*under_way)
-        return Result(begin, begin + job.seconds, self._shots)
+        if watching:
+            watching.cancel()
+        return Result(begin, begin + job.seconds, self._shots, self._health)
 
     async def _shoot(self, start: float) -> None:
         try:
@@ -149,6 +161,16 @@ class Clients:
             self._check(answer.json()["usage"])
         again = int(answer.headers.get("Retry-After", 0))
         self._shots.append(Shot(start, end, answer.status_code, again))
+
+    async def _watch_health(self) -> None:
+        while True:
+            start = time.monotonic()
+            try:
+                healthy = (await self._http.get(self._job.health)).status_code == 200
+            except httpx2.RequestError:
+                healthy = False
+            self._health.append(time.monotonic() - start if healthy else float("inf"))
+            await asyncio.sleep(HEALTH_EVERY)
 
     def _check(self, usage: dict[str, int]) -> None:
         found = usage["input_tokens"], usage["output_tokens"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 import time
 from argparse import Namespace
@@ -41,7 +42,7 @@ def document(
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "seconds": round(seconds),
         "quick": options.quick,
-        "machine": _machine(),
+        "machine": machine(),
         "versions": {"python": platform.python_version(), **_versions()},
         "model": str(options.checkpoint.name) if options.checkpoint else f"{shape.name}, made here",
         "shape": asdict(shape),
@@ -75,7 +76,8 @@ def markdown(document: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Of what kind this one is."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -146,28 +148,33 @@ def _table(document: Mapping[str, Any], decoding: str) -> str:
 def _row(cell: Mapping[str, Any], beside: Mapping[str, Mapping[str, Any]]) -> str:
     def times(what: str) -> str:
         return " | ".join(
-            ratio(cell[what], beside[other][what]) if other in beside else "" for other in "af"
+            ratio(cell[what], beside[other][what]) if other in beside else "–" for other in "af"
         )
 
-    rate = f"{cell['rate']:.2f}"
+    rate = digits(cell["rate"])
     if len(cell["rounds"]) > 1:
-        rate += f" ({cell['slowest']:.2f}–{cell['fastest']:.2f})"
+        rate += f" ({digits(cell['slowest'])}–{digits(cell['fastest'])})"
     return (
         f"| {cell['concurrency']} | {cell['system']} | {rate} | {times('rate')} "
-        f"| {cell['p50']:.2f} | {cell['p95']:.2f} | {cell['cpu']:.2f} | {times('cpu')} "
-        f"| {cell['memory']:.0f} | {times('memory')} |"
+        f"| {digits(cell['p50'])} | {digits(cell['p95'])} | {digits(cell['cpu'])} "
+        f"| {times('cpu')} | {digits(cell['memory'])} | {times('memory')} |"
     )
 
 
 def ratio(value: float, base: float) -> str:
-    """``value / base`` in two or three digits that matter."""
-    times = value / base if base else float("nan")
-    return f"{times:.0f}" if times >= 100 else f"{times:.1f}" if times >= 10 else f"{times:.2f}"
+    """``value / base``; a dash where there is nothing to divide by."""
+    return digits(value / base) if base else "–"
+
+
+def digits(value: float) -> str:
+    """A figure with three digits that matter, and never in powers of ten."""
+    places = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(6, max(0, places))}f}"
 
 
 def _targets(document: Mapping[str, Any]) -> str:
     rows = [
-        f"| {one['what']} | {one['wanted']} | {one['found']:.2f} | "
+        f"| {one['what']} | {one['wanted']} | {digits(one['found'])} | "
         f"{'met' if one['met'] else '**missed**'} |"
         for one in document["targets"]
     ]

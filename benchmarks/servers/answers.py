@@ -57,15 +57,19 @@ class Generate:
 
 
 class Fast:
-    """CTranslate2, by llmlab's own runtime: so the peers differ from it by what is around."""
+    """CTranslate2 by llmlab's own runtime, with its setting for freed memory, which is worth a
+    third: so the peers differ from it by nothing but what is around the engine."""
 
     def __init__(self, folder: Path, length: int, replicas: int, threads: int) -> None:
         from llmlab import runtimes
         from llmlab.config import Model
         from llmlab.runtimes import Generation
+        from llmlab.runtimes.memory import keep_freed_memory
 
-        limits = {"max_length": length, "min_length": length}
-        model = Model(runtime="ctranslate2", source="path:source", **limits)
+        keep_freed_memory()
+        model = Model(
+            runtime="ctranslate2", source="path:source", max_length=length, min_length=length
+        )
         self._runtime, _ = runtimes.load(model, folder, replicas=replicas, threads=threads)
         self._whole = Generation()
 
