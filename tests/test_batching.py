@@ -378,9 +378,10 @@ async def summarize(
     generation: Generation | None = None,
     seconds: float = LONG_ENOUGH,
     listener: Callable[[Progress], None] | None = None,
+    subject: str = "a",
 ) -> Answer:
     return await summarizer.summarize(
-        text, generation or Generation(), subject="a", seconds=seconds, listener=listener
+        text, generation or Generation(), subject=subject, seconds=seconds, listener=listener
     )
 
 
@@ -436,6 +437,48 @@ def test_another_text_or_other_limits_are_another_request(
                     summarize(summarizer, "same"), summarize(summarizer, text, generation)
                 )
             )
+
+    assert [answer.source for answer in run(scene())] == ["miss", "miss"]
+
+
+def test_a_subject_cannot_find_out_that_another_one_has_sent_a_text() -> None:
+    words = Words()
+
+    async def scene() -> list[Answer]:
+        async with summarizer_of(words) as summarizer:
+            words.hold()
+            tasks = await started(
+                summarize(summarizer, "secret", subject="a"),
+                summarize(summarizer, "secret", subject="b"),
+            )
+            words.release()
+            first = await asyncio.gather(*tasks)
+            later = [await summarize(summarizer, "secret", subject=one) for one in ("a", "c")]
+            return [*first, *later]
+
+    assert [answer.source for answer in run(scene())] == ["miss", "miss", "hit", "miss"]
+
+
+def test_equal_requests_that_wait_together_are_no_more_than_the_queue_takes() -> None:
+    words = Words()
+
+    async def scene() -> list[Answer]:
+        async with summarizer_of(words, limit=3) as summarizer:
+            tasks = await waits(summarizer, words, *["same"] * 3)
+            with pytest.raises(QueueFull):
+                await summarize(summarizer, "same")
+            words.release()
+            return await asyncio.gather(*tasks)
+
+    assert len(run(scene())) == 3
+
+
+def test_an_answer_as_long_as_a_book_is_not_kept() -> None:
+    words = Words()
+
+    async def scene() -> list[Answer]:
+        async with summarizer_of(words) as summarizer:
+            return [await summarize(summarizer, "x" * 100_000) for _ in range(2)]
 
     assert [answer.source for answer in run(scene())] == ["miss", "miss"]
 

@@ -30,7 +30,9 @@ from llmlab.compare.comparison import (
     stretches,
 )
 from llmlab.compare.page import page
+from llmlab.config.schema import TEXTRANK
 from llmlab.errors import LlmlabError, UpstreamError
+from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, wait_until
 
 TEXT = (
@@ -291,6 +293,22 @@ def test_an_api_of_ones_own_ends_with_the_one_who_started_it(tmp_path: Path) -> 
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
     wait_until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_an_api_of_ones_own_ends_although_its_starter_ended_before_it_began(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(deployment="t", name="t", model=TEXTRANK)
+    (tmp_path / "settings.json").write_text(settings.model_dump_json())
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = [sys.executable, "-m", "llmlab.answers.process", str(gone.pid)]
+    command += [str(tmp_path / "settings.json"), "--uds", str(tmp_path / "api.sock")]
+    with subprocess.Popen(command) as api:
+        try:
+            assert api.wait(60) == 0
+        finally:
+            api.kill()
 
 
 def test_an_api_of_ones_own_that_cannot_start_says_why(

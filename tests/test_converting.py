@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -147,6 +148,20 @@ def test_the_store_is_where_caches_are_unless_it_is_named(
     environ: dict[str, str], expected: str
 ) -> None:
     assert store.store(environ) == Path(expected.format(home=Path.home()))
+
+
+def test_a_store_that_everybody_may_write_to_is_not_trusted(
+    empty_home: Path, tiny_t5: Path, tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        converted = convert("tiny", tiny_t5, content_id(tiny_t5), "int8", lambda _: None)
+    finally:
+        os.umask(before)
+    assert availability("tiny", model(tiny_t5), tmp_path).folder == converted
+    converted.parent.chmod(0o777)
+    with pytest.raises(EnvironmentFailure, match="everybody may write"):
+        availability("tiny", model(tiny_t5), tmp_path)
 
 
 # --- interrupted, twice at once, damaged -------------------------------------------

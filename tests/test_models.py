@@ -139,9 +139,23 @@ def a_copy_of_links(folder: Path) -> None:
     (folder / WEIGHTS).symlink_to("../../blobs/ab12")
 
 
+def weights_from_elsewhere(folder: Path) -> None:
+    """transformers reads what the index names, and the content id would not cover it."""
+    (folder.parent / "evil").mkdir()
+    shutil.copy(folder / WEIGHTS, folder.parent / "evil" / WEIGHTS)
+    index = {"weight_map": {"shared.weight": f"../evil/{WEIGHTS}"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def no_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
+        (weights_from_elsewhere, f"has no ../evil/{WEIGHTS}"),
+        (no_index, "is no index of weights"),
         (no_folder, "there is no folder"),
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / WEIGHTS).unlink(), "has no *.safetensors"),

@@ -234,6 +234,12 @@ LABELS: dict[str, tuple[Callable[[Label], object], str]] = {
         lambda label: label["facts"].update(max_length=1, min_length=9), "cannot be registered",
     ),
     "evaluations that are none": (lambda label: label.update(evaluations=[3]), "evaluations"),
+    "an evaluation that is no JSON": (
+        lambda label: label.update(evaluations=[{"rougeL": float("nan")}]), "JSON has not",
+    ),
+    "a fact that is no JSON": (
+        lambda label: label["facts"].update(duration=float("inf")), "JSON has not",
+    ),
 }  # fmt: skip
 
 

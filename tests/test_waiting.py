@@ -71,6 +71,15 @@ def test_a_text_above_the_budget_goes_alone() -> None:
     assert [lengths(batch) for batch in drained(queue)] == [[500], [1]]
 
 
+def test_short_texts_with_long_summaries_do_not_fill_the_memory_together() -> None:
+    queue = FairQueue(10)
+    for room in (30, 30, 30, 30, 500):
+        place = queue.enter("a")
+        queue.add(place, [Job(Encoded("", 1, 1, 0, key=room, room=room), place, print)])
+    batches = [[job.encoded.room for job in batch] for batch in drained(queue)]
+    assert batches == [[30, 30, 30], [30], [500]]
+
+
 def test_other_decoding_parameters_are_another_batch_and_keep_their_turn() -> None:
     queue = FairQueue(10)
     enter(queue, "a", 1, key="long")

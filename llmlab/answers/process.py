@@ -1,7 +1,7 @@
 """An API process of one's own: a model behind the same code as in a lab, without a lab.
 
-python -m llmlab.answers.process SETTINGS.json --uds SOCKET is ``llmlab.service`` that ends
-with the process that started it, however that one ends.
+python -m llmlab.answers.process PARENT SETTINGS.json --uds SOCKET is ``llmlab.service`` that
+ends with the process PARENT that started it, however and whenever that one ends.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def private_api(settings: Settings) -> Iterator[Path]:
         folder = Path(name)
         file, socket, log = folder / "settings.json", folder / "api.sock", folder / "log"
         file.write_text(settings.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-P", "-m", "llmlab.answers.process", str(file),
-                   "--uds", str(socket)]  # fmt: skip
+        command = [sys.executable, "-P", "-m", "llmlab.answers.process", str(os.getpid()),
+                   str(file), "--uds", str(socket)]  # fmt: skip
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder,
@@ -95,7 +95,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process once it has another parent than the one that started it."""
+    """End this process once it has another parent than the one that started it.
+
+    That one says who it is: by now, it may be gone already.
+    """
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)
@@ -104,5 +107,5 @@ def _end_with(parent: int) -> None:
 if __name__ == "__main__":
     from llmlab.service.__main__ import main
 
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv.pop(1)),), daemon=True).start()
     main()

@@ -7,6 +7,7 @@ mean what they mean there.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -33,6 +34,20 @@ def incomplete(folder: Path) -> str:
         return f"{folder} has no *.safetensors (other weight formats can run code and are refused)"
     if not any((folder / tokenizer).is_file() for tokenizer in ("tokenizer.json", "spiece.model")):
         return f"{folder} has no tokenizer.json"
+    return _not_of(folder)
+
+
+def _not_of(folder: Path) -> str:
+    """What weights an index names that are not in the folder: transformers would load them from
+    wherever that is, and no content id would cover them. "" if all are there."""
+    there = {file.name for file in folder.glob("*.safetensors") if file.is_file()}
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{index} is no index of weights"
+        if missing := sorted(named - there, key=str):
+            return f"{folder} has no {missing[0]}, which its {index.name} names"
     return ""
 
 

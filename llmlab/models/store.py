@@ -16,13 +16,14 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from llmlab.errors import ModelUnavailable
+from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.files import locked, write_atomically
 from llmlab.models.identity import MANIFEST, damaged_names, digests, id_of, model_files
 
@@ -64,9 +65,27 @@ def store(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def place(source_id: str, compute_type: str) -> Path:
-    """Where a model converted from that source is, or would be."""
+    """Where a model converted from that source is, or would be.
+
+    Raises:
+        EnvironmentFailure: everybody may write to the store.
+    """
     digits = source_id.removeprefix("sha256:")[:16]
-    return store() / f"{digits}-{compute_type}-{CONVERTER}"
+    return _not_everybodys(store()) / f"{digits}-{compute_type}-{CONVERTER}"
+
+
+def _not_everybodys(folder: Path) -> Path:
+    """A converted model says itself of which source it is made: nobody else may put one there.
+
+    Raises:
+        EnvironmentFailure: everybody may write to the folder.
+    """
+    if folder.exists() and folder.stat().st_mode & stat.S_IWOTH:
+        raise EnvironmentFailure(
+            f"everybody may write to {folder}, so what is there may be anybody's model",
+            fix=f"rm -r {folder} (it can be made again), or LLMLAB_HOME=FOLDER of your own",
+        )
+    return folder
 
 
 def is_converted(folder: Path) -> bool:
@@ -139,7 +158,9 @@ def _ref(repository: str, revision: str) -> Path:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Be the only process of this user that works on one place of the store."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.chmod(FOLDER_MODE)  # whatever the umask leaves to others
     with locked(folder.parent / f".{folder.name}.lock"):
         yield
 

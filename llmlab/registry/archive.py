@@ -164,6 +164,10 @@ def _label(archive: BinaryIO, file: Path) -> Label:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{file}: {LABEL} is wrong: {where}: {first['msg']}") from None
+    try:
+        canonical(asdict(label))
+    except ValueError:  # pydantic takes NaN and Infinity for JSON
+        raise UsageError(f"{file}: {LABEL} is wrong: it holds a number that JSON has not") from None
     _check_files(label, file)
     return label
 

@@ -45,6 +45,8 @@ class Encoded:
         whole: the length of the whole text; more than ``tokens`` if it was truncated.
         window: what the model was made to read at once; 0 for no limit.
         key: requests with the same key may share a batch.
+        room: tokens of the longest summary, in all beams: memory that is taken while it is
+            written, though the text be short.
     """
 
     content: Any
@@ -52,6 +54,12 @@ class Encoded:
     whole: int
     window: int
     key: Hashable
+    room: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What it takes of a batch's budget."""
+        return max(self.tokens, self.room)
 
     @property
     def truncated(self) -> bool:

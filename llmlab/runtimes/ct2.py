@@ -119,7 +119,8 @@ class CTranslate2(Runtime):
         elif whole > recipe.longest:
             raise too_long(whole, recipe.longest)
         ids = self._tokenizer.post_process(encoding).ids
-        return Encoded(ids, len(ids), whole, recipe.window, self._decoding.within(generation))
+        decoding = self._decoding.within(generation)
+        return Encoded(ids, len(ids), whole, recipe.window, decoding, decoding.room)
 
     def generate(
         self, batch: Sequence[Encoded], abandoned: AbandonedAt = none_of_them

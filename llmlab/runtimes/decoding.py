@@ -41,6 +41,11 @@ class Decoding:
             merged |= {k: v for k, v in layer.items() if k in names and v is not None}
         return cls(**merged)
 
+    @property
+    def room(self) -> int:
+        """Tokens of the longest summary, in all beams."""
+        return self.max_length * self.num_beams
+
     def within(self, generation: Generation) -> Decoding:
         """These parameters with the limits of one request."""
         longest = self.max_length if generation.max_length is None else generation.max_length

@@ -65,7 +65,8 @@ class Seq2Seq(Runtime):
             ids = self._ids(self._prefix + text, truncation=True, max_length=self._window)
         elif whole > self._longest:
             raise too_long(whole, self._longest)
-        return Encoded(ids, len(ids), whole, self._window, self._decoding.within(generation))
+        decoding = self._decoding.within(generation)
+        return Encoded(ids, len(ids), whole, self._window, decoding, decoding.room)
 
     def generate(
         self, batch: Sequence[Encoded], abandoned: AbandonedAt = none_of_them

@@ -30,9 +30,11 @@ def windows(text: str, size: int, count: Count) -> list[str]:
     def end_of(start: int) -> int:
         """One past the last piece of the window that starts there; it has one at least."""
         end = _estimated_end(lengths, start, size)
-        # Joined pieces may have a few tokens more than they have one by one.
-        while end - start > 1 and count(" ".join(pieces[start:end])) > size:
-            end -= 1
+        # Joined pieces have a few tokens more than they have one by one; twice as many where a
+        # text is made of single letters. In proportion, so that no text takes many tries.
+        while end - start > 1 and (found := count(" ".join(pieces[start:end]))) > size:
+            fitting = (end - start) * size // found
+            end = start + max(1, min(fitting, end - start - 1))
         return end
 
     found: list[str] = []

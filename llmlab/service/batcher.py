@@ -72,6 +72,7 @@ class Batcher:
         self._metrics = metrics
         self._clock = clock
         self._budget, self._most = budget, most
+        self.limit = limit
         self._queue = FairQueue(limit)
         self._changed = threading.Condition()  # guards all below and the queue
         self._closed = False

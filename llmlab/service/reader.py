@@ -27,6 +27,10 @@ OF_NO_USE = 0.8
 Tell = Callable[[Progress], None]
 
 
+class GivenUp(Exception):
+    """A text is dropped while it is cut into windows."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """A loaded model behind its queue.
@@ -83,7 +87,7 @@ class Reader:
     ) -> list[Summary]:
         """A summary of each window of a text."""
         short = Generation(max_length=max(2, min(self.longest, window // MOST_OF_A_WINDOW)))
-        pieces = await asyncio.to_thread(self._cut, text, short, window)
+        pieces = await asyncio.to_thread(self._cut, text, short, window, place)
         encoded = await self._encode(pieces, short)
 
         def at(done: int) -> Progress:
@@ -97,11 +101,17 @@ class Reader:
         longest = self.longest if generation.max_length is None else generation.max_length
         return (generation.min_length or 0) <= written <= longest
 
-    def _cut(self, text: str, generation: Generation, window: int) -> list[str]:
-        """Windows of a text, each of which the model reads without cutting it."""
+    def _cut(self, text: str, generation: Generation, window: int, place: Place) -> list[str]:
+        """Windows of a text, each of which the model reads without cutting it.
+
+        Raises:
+            GivenUp: nobody waits for them any more. A thread cannot be cancelled from outside.
+        """
         bare = self.runtime.encode(".", generation).whole - 1
 
         def count(piece: str) -> int:
+            if place.given_up:
+                raise GivenUp
             return self.runtime.encode(piece, generation).whole - bare
 
         return windows(text, window - bare, count)

@@ -1,4 +1,7 @@
-"""Answers requests: from the cache, together with an equal one, or by reading the text."""
+"""Answers requests: from the cache, together with an equal one, or by reading the text.
+
+Equal are only requests of the same subject, see ``cache``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.runtimes import Generation, Summary
-from llmlab.service.batcher import Batcher
+from llmlab.service.batcher import Batcher, QueueFull
 from llmlab.service.cache import Cache, Key, key_of
 from llmlab.service.metrics import Metrics
 from llmlab.service.reader import Reader, Tell
@@ -86,11 +89,15 @@ class Summarizer:
             TooSlow: it did take longer.
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """
-        key = key_of(text, generation)
+        key = key_of(subject, text, generation)
         if not fresh and (found := self._cache.get(key)):
             return self._answer(found, "hit", 0.0)
-        source: Source = "coalesced" if key in self._flights else "miss"
-        flight = self._flights.get(key) or self._start(key, text, generation, subject, seconds)
+        flight = self._flights.get(key)
+        source: Source = "coalesced" if flight else "miss"
+        if flight is None:
+            flight = self._start(key, text, generation, subject, seconds)
+        elif flight.waiters >= self._batcher.limit:  # each of them holds its text in memory
+            raise QueueFull(1)
         summary = await self._wait(key, flight, seconds, listener)
         return self._answer(summary, source, flight.place.waited or 0.0)
 

@@ -123,7 +123,8 @@ class FairQueue:
         """The next batch: whose turn it is, and others that can go with it; shortest first.
 
         Args:
-            budget: tokens that a batch may have, padding included. A job above it goes alone.
+            budget: tokens that a batch may have, padding included, be it to read or to write.
+                A job above it goes alone.
             most: jobs that a batch may have.
         """
         batch: list[Job] = []
@@ -131,11 +132,11 @@ class FairQueue:
         for job in self._in_turn():
             if batch and job.encoded.key != batch[0].encoded.key:
                 continue
-            padded = max(longest, job.encoded.tokens) * (len(batch) + 1)
+            padded = max(longest, job.encoded.cost) * (len(batch) + 1)
             if batch and padded > budget:
                 continue
             batch.append(job)
-            longest = max(longest, job.encoded.tokens)
+            longest = max(longest, job.encoded.cost)
             if len(batch) == most or longest * (len(batch) + 1) > budget:
                 break
         self._taken(batch)
