@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,12 @@ import psutil
 def is_loopback(url: str) -> bool:
     """Whether a URL stays on this machine."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere, be it 127.0.0.1.example.com
+        return False
 
 
 def _described(process: psutil.Process) -> str:

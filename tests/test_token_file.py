@@ -17,6 +17,7 @@ from llmlab.client import AuthError
 from llmlab.client.credentials import resolve
 from llmlab.config.schema import Jupyter
 from llmlab.engines.compose.notebook import variables
+from llmlab.network import is_loopback
 from tests.conftest import LabUnderTest
 
 URL = "http://nginx"
@@ -41,6 +42,19 @@ def test_the_file_is_read_for_every_request(tmp_path: Path) -> None:
     for one in ("a.b.c", "d.e.f"):
         file.write_text(one)
         assert token() == one
+
+
+@pytest.mark.parametrize(
+    "host", ["lab.example.com", "127.example.com", "127.0.0.1.example.com", "192.0.2.1"]
+)
+def test_a_lab_mints_no_token_for_another_host_whatever_it_calls_itself(host: str) -> None:
+    with pytest.raises(AuthError, match="does not give its own away"):
+        resolve(f"http://{host}:8000", None, environ={})
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.53", "[::1]"])
+def test_this_machine_is_known_by_all_its_addresses(host: str) -> None:
+    assert is_loopback(f"http://{host}:8000")
 
 
 def test_a_token_itself_beats_the_file(tmp_path: Path) -> None:
