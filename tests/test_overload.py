@@ -161,11 +161,12 @@ def test_what_differs_is_no_hit(lab: LabUnderTest) -> None:
     assert ask(lab, body).headers["x-cache"] == "hit"
 
 
-def test_a_hit_is_for_everybody_who_may_ask(lab: LabUnderTest) -> None:
+def test_nobody_learns_from_a_hit_what_another_subject_has_sent(lab: LabUnderTest) -> None:
     body = {"text": new_text(), "max_length": 9}
-    with lab.client("alice") as alice, lab.client("bob") as bob:
-        assert alice.post("/summarize/", json=body).headers["x-cache"] == "miss"
-        assert bob.post("/summarize/", json=body).headers["x-cache"] == "hit"
+    assert ask(lab, body, sub="alice").headers["x-cache"] == "miss"
+    assert ask(lab, body, sub="bob").headers["x-cache"] == "miss"
+    assert ask(lab, body, sub="bob", X_Subject="alice").headers["x-cache"] == "hit"
+    assert ask(lab, body, sub="carol", X_Subject="alice").headers["x-cache"] == "miss"
 
 
 def test_each_answer_says_how_long_its_text_has_waited(
