@@ -369,7 +369,7 @@ def test_an_image_says_its_version_and_the_commit_that_it_is_from(make_lab: Make
 def test_an_image_with_torch_and_weights_is_small_enough_and_serves_by_itself(
     make_lab: MakeLab, tiny_t5: Path, article: str
 ) -> None:
-    if not images.offered_wheels(make_lab().lab, os.environ):
+    if not images.offered_wheels(make_lab().lab, os.environ, "models"):
         pytest.skip("no CPU build of torch is at hand: the image would hold CUDA's gigabytes")
     lab = make_lab()
     with (lab.root / "configs" / "lab.toml").open("a") as file:

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 import psutil
@@ -316,19 +315,19 @@ def test_an_nginx_conf_of_ones_own_is_the_one_that_runs(running: Running) -> Non
     assert "add_header X-Mine yes always;" in running.lab.ok("config", "gateway")
 
 
-def _add_broken_model(lab: LabUnderTest, folder: Path) -> None:
-    """Define a model `broken` that looks complete and cannot be loaded."""
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "t5"}')
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"not safetensors")
+def _add_broken_model(lab: LabUnderTest) -> None:
+    """Define a model `broken` that every image has the packages for, and that is refused when it
+    is loaded: its content is not what it should be."""
     with lab.lab.config_file.open("a") as file:
-        file.write(f'\n[models.broken]\nruntime = "transformers"\nsource = "path:{folder}"\n')
+        file.write(
+            '\n[models.broken]\nruntime = "extractive"\nsource = "embedded:textrank"\n'
+            f'content_id = "sha256:{64 * "0"}"\n'
+        )
 
 
-def test_a_failed_start_says_why_and_leaves_nothing_running(make: Make, tmp_path: Path) -> None:
+def test_a_failed_start_says_why_and_leaves_nothing_running(make: Make) -> None:
     one = make(stable='"broken"')
-    _add_broken_model(one.lab, tmp_path / "model")
+    _add_broken_model(one.lab)
     done = one.lab.run("up")
     assert done.returncode == 3
     assert "api-broken does not start" in done.stderr
@@ -336,8 +335,8 @@ def test_a_failed_start_says_why_and_leaves_nothing_running(make: Make, tmp_path
     assert one.parts() == set()
 
 
-def test_a_running_lab_goes_on_when_a_change_fails(running: Running, tmp_path: Path) -> None:
-    _add_broken_model(running.lab, tmp_path / "model")
+def test_a_running_lab_goes_on_when_a_change_fails(running: Running) -> None:
+    _add_broken_model(running.lab)
     failed = running.lab.run("up", "--model", "textrank", "--model", "broken")
     assert failed.returncode == 3, failed.stderr
     status = running.lab.json("status")

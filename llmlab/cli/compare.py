@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +47,8 @@ def compare(
     lead-3 among the models is the rule that every summarizer has to beat: the first
     three sentences.
     """
+    import asyncio
+
     from llmlab.client.batch import collect
     from llmlab.compare.comparison import compare as compare_answers
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +57,8 @@ def evaluate(
     Measures on words (ROUGE, coverage, unsupported names, ...) are proxies: they show that
     something changed, and where to look.
     """  # fmt: skip
+    import asyncio
+
     from llmlab.evaluate.evaluation import evaluate as judge_answers
     from llmlab.evaluate.gate import parse_gate
     from llmlab.evaluate.suite import find_suite, load_suite

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -149,6 +148,8 @@ def load(
 
 def _interrupted(work: Coroutine[None, None, None]) -> bool:
     """Do it, and tell whether Ctrl-C ended it; what was measured until then is there."""
+    import asyncio
+
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
