@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,8 @@ def pace_of(options: argparse.Namespace) -> Pace:
 
 def main() -> None:
     options = parse()
+    # So that a run that is ended ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         measure(options)
     except (Unavailable, Failed) as error:

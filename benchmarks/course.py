@@ -24,7 +24,7 @@ from benchmarks.usage import Meter
 
 Say = Callable[[str], None]
 Key = tuple[str, str, int]  # letter, decoding, concurrency
-WARM_UP = 4  # clients of the visit before the first one, which does not count
+WARM_UP = 4  # clients of the visit before the first one, which does not count; 1 if it is slow
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Course:
         system = entry.make(setting, self.shape)
         stack.callback(system.stop)
         system.start()
-        system.ask(self._job(WARM_UP, 0.1))
+        system.ask(self._job(1 if entry.slow else WARM_UP, 0.1))
         system.freeze()
         self.say(f"({entry.letter}) {entry.name}: ready in {time.monotonic() - begin:.0f} s")
         return system
