@@ -2,13 +2,16 @@
 # make test  the whole test suite; needs no Docker
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-browser     the notebook in a headless Chromium, under both engines
+# make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
+#                       two cores that have nothing else to do; make bench BENCH=--quick: 3
+# make bench-overload   llmlab under three times the load that it can answer: 5 minutes
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-browser lint clean
+.PHONY: up down test test-containers test-browser bench bench-overload lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -26,6 +29,12 @@ test-containers: $(VENV)/.dev
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-overload: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.overload $(BENCH)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,7 +42,7 @@ lint: $(VENV)/.dev
 
 clean:
 	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
-	rm -rf $(VENV)
+	rm -rf $(VENV) benchmarks/work
 	@# What is registered is no product of the build: it stays.
 	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry -exec rm -rf {} +
 
@@ -53,4 +62,8 @@ $(VENV)/.models: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.models
 	@$(PIP) install -e '.[models,notebook,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.models
+	@$(PIP) install -e '.[models,bench]'
 	@touch $@

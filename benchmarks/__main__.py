@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,11 @@ def parse() -> argparse.Namespace:
         return [one.strip() for one in value.split(",") if one.strip()]
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: figures mean little")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a smoke run of 3 minutes: one decoding, one short round",
+    )
     parser.add_argument("--only", type=names, default=[], metavar="a,f,g", help="these systems")
     parser.add_argument("--without", type=names, default=[], metavar="ray", help="not these")
     parser.add_argument("--decoding", choices=list(DECODINGS), help="only this one")
@@ -46,11 +51,14 @@ def pace_of(options: argparse.Namespace) -> Pace:
         {one: pace.seconds[one] for one in clients},
         options.minutes or pace.minutes,
         options.rounds or pace.rounds,
+        pace.slow,
     )
 
 
 def main() -> None:
     options = parse()
+    # So that a run that is ended ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         measure(options)
     except (Unavailable, Failed) as error:
@@ -67,6 +75,8 @@ def measure(options: argparse.Namespace) -> None:
     shape, pace = SHAPES[options.shape], pace_of(options)
     options.work.mkdir(parents=True, exist_ok=True)
     decodings = [options.decoding] if options.decoding else list(DECODINGS)
+    if options.quick and not options.decoding:
+        decodings = decodings[-1:]
     materials = [
         prepare(options.work.resolve(), shape, options.checkpoint, one) for one in decodings
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -159,6 +160,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    # So that a run that is ended ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     begin = time.monotonic()
 
     def say(line: str) -> None:

@@ -22,6 +22,7 @@ class Entry:
     Args:
         how: its settings, for the reader of the results.
         needs: the package it is made of, if llmlab does not need that.
+        slow: so much that 32 clients would be most of a smoke run.
     """
 
     letter: str
@@ -29,6 +30,7 @@ class Entry:
     how: str
     needs: str
     make: Callable[[Setting, Shape], System]
+    slow: bool = False
 
 
 def _service(setting: Setting, shape: Shape) -> System:
@@ -47,17 +49,20 @@ ENTRIES = (
         "a", "reference lab: generate() in async def",
         "FastAPI, one text at a time, all threads for it", "torch",
         lambda s, _: Served("a", s, "reference", replicas=1, threads=s.replicas * s.threads),
+        slow=True,
     ),
     Entry(
         "b", "the same behind a thread pool",
         "one text for each core at once, one thread each", "torch",
         lambda s, _: Served("b", s, "reference", "--pool", replicas=s.replicas * s.threads,
                             threads=1),
+        slow=True,
     ),
     Entry(
         "c", "LitServe around generate()",
         "one worker, all threads, max_batch_size 16, batch_timeout 20 ms", "litserve",
         lambda s, _: Served("c", s, "litserve", replicas=1, threads=s.replicas * s.threads),
+        slow=True,
     ),
     Entry(
         "d", "LitServe around CTranslate2",

@@ -59,6 +59,7 @@ class System(ABC):
         self.letter = letter
         self.setting = setting
         self.log = setting.folder / f"{letter}.log"
+        self._met: dict[int, psutil.Process] = {}
 
     @abstractmethod
     def start(self) -> None:
@@ -79,11 +80,17 @@ class System(ABC):
     def stop(self) -> None:
         """End it, whatever state it is in."""
 
+    def processes(self) -> list[psutil.Process]:
+        """All of them, parents first; also those that lost their parents since the last time."""
+        for one in tree(self.roots()):
+            self._met.setdefault(one.pid, one)
+        return [one for one in self._met.values() if one.is_running()]
+
     def freeze(self) -> None:
-        self._signal(tree(self.roots()), signal.SIGSTOP)
+        self._signal(self.processes(), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._signal(reversed(tree(self.roots())), signal.SIGCONT)
+        self._signal(reversed(self.processes()), signal.SIGCONT)
 
     @staticmethod
     def _signal(processes: Any, number: signal.Signals) -> None:
@@ -128,8 +135,8 @@ class _Process(System):
     def stop(self) -> None:
         if self.process is None:
             return
-        processes = tree(self.roots())
-        self._signal(reversed(processes), signal.SIGCONT)
+        self.thaw()
+        processes = self.processes()
         self.process.terminate()
         _, alive = psutil.wait_procs(processes, timeout=15)
         self._signal(alive, signal.SIGKILL)

@@ -15,6 +15,9 @@ GATHER = 0.01  # seconds that a batch waits for more texts: serve.batch's own de
 
 def main() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # So Ray takes 127.0.0.1 for its own processes too, on every system; else any of this
+    # machine's addresses.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
     from ray import serve
     from starlette.requests import Request
