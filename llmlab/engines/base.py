@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
 from llmlab.service.settings import Settings
+from llmlab.traffic import Traffic
 
 # Importing torch and transformers alone takes 3 to 5 seconds. A ctranslate2 API with a T5-small
 # answers again 2 s after it was killed, most of it the import of the service itself.
@@ -18,13 +19,15 @@ SLOW_TO_START = ("transformers",)
 class Plan:
     """What should run: the configuration, and one service per deployment.
 
-    ``deployments`` holds the stable one first.
+    ``deployments`` holds the stable one first: the one that lab.toml, or ``up --model``, made
+    stable. A rollout may have promoted another one since, which ``traffic`` says.
     """
 
     config: Config
     stable: str
     deployments: tuple[Settings, ...]
     warnings: tuple[str, ...] = ()
+    traffic: Traffic = Traffic()
 
     @property
     def spares(self) -> tuple[Settings, ...]:
@@ -136,6 +139,43 @@ class Engine(Protocol):
 
         Raises:
             LlmlabError: it is there and goes on with the keys from before.
+        """
+        ...
+
+    def route(self, traffic: Traffic) -> bool:
+        """Move the gateway of a running lab to other routes; its deployments go on as they are.
+
+        Returns:
+            Whether anything changed. Once it returns, every new request goes by these routes.
+
+        Raises:
+            LlmlabError: the gateway goes on by the routes from before.
+        """
+        ...
+
+    def ask(
+        self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
+        timeout: float = 10.0,
+    ) -> tuple[int, bytes]:  # fmt: skip
+        """A request to the first process of a deployment, past the gateway.
+
+        Returns:
+            HTTP status and body.
+
+        Raises:
+            UpstreamError: it does not answer.
+        """
+        ...
+
+    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+        """Lines of the gateway's access log (JSON) that came since, and the next cursor.
+
+        A line is given out once it is whole, and once only. Lines that were rotated away before
+        anybody asked are lost.
+
+        Args:
+            cursor: what the call before returned; "" starts at the end of the log, "0" at the
+                oldest line that is left.
         """
         ...
 
