@@ -14,9 +14,11 @@ from llmlab.cli import (
     config,
     doctor,
     down,
+    drill,
     evaluate,
     init,
     keys,
+    ledger,
     load,
     logs,
     models,
@@ -64,6 +66,7 @@ def root(
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
 PREPARE = "Prepare and look after it"
+DELIVER = "Deliver the next version"
 
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
@@ -82,4 +85,6 @@ app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
 app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
+app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)
 app.command("build", rich_help_panel=PREPARE)(build.build)

@@ -33,6 +33,7 @@ def up(
     dry_run: DryRunOption = False,
 ) -> None:
     """Bring the lab up, or bring a running lab to what the configuration says."""
+    from llmlab.delivery.noting import keys_changed, lab_is_up
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
     from llmlab.errors import UsageError
@@ -59,10 +60,14 @@ def up(
     if dry_run:
         print_commands(chosen.commands(plan))
         return
+    before = session.keys().read()
     keys = session.keys().ensure(demo_key=demo)
+    keys_changed(session.store(), "made", before, keys)
     with progress("starting") as say:
         changed = chosen.up(plan, say)
         status = chosen.status()
+    if changed:
+        lab_is_up(session.store(), status, plan.stable)
     for warning in plan.warnings:
         show_warning(warning)
     if not loaded.config.gateway.loopback:
