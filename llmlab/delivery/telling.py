@@ -48,10 +48,12 @@ def _flag(document: Mapping[str, Any]) -> str:
     if definition is None:
         return f"{name} is gone"
     who = [f"{claim}={value}" for claim, value in definition["audience"]]
-    who += [f"{definition['percent']:g} %"] if definition["percent"] or not who else []
+    who += [f"{definition['percent']:g} %"] if definition["percent"] else []
     does = [f"to {definition['deployment']}"] if definition["deployment"] else []
     does += [f"{key}={value}" for key, value in definition["decoding"].items()]
-    return f"{name}: on for {', '.join(who)}" + (f"; {', '.join(does)}" if does else "")
+    return f"{name} is on for {', '.join(who) or 'nobody'}" + (
+        f"; {', '.join(does)}" if does else ""
+    )
 
 
 def _rest(document: Mapping[str, Any], *but: str) -> str:

@@ -22,7 +22,7 @@ LONGEST = 8192  # characters of such a header
 TOLD = 200  # of one in the log
 
 NUMBER = re.compile(r"[0-9]{1,4}")
-STATE = re.compile(r"([a-z][a-z0-9-]{0,63})=(on|off)")
+STATE = re.compile(r"([a-z0-9][a-z0-9-]{0,63})=(on|off)")
 
 log = logging.getLogger("llmlab.service")
 
