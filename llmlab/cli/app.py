@@ -29,6 +29,7 @@ from llmlab.cli import (
     suite,
     summarize,
     token,
+    trace,
     up,
 )
 from llmlab.cli.session import Session
@@ -86,6 +87,7 @@ app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
 app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
+app.command("trace", rich_help_panel=DELIVER)(trace.trace)
 app.add_typer(flag.app, name="flag", rich_help_panel=DELIVER)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
 app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)

@@ -81,6 +81,11 @@ class Store:
         with self.database.reading() as connection:
             return ledger.newest(connection, kind=kind, last=last)
 
+    def entry(self, seq: int) -> ledger.Entry | None:
+        """The entry with a number; None if there is none."""
+        with self.database.reading() as connection:
+            return next(ledger.entries(connection, "seq = ?", (seq,)), None)
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction for several changes."""

@@ -118,7 +118,7 @@ def build_app(
     _add_operators_routes(app, parts, serving)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
     app.add_middleware(RequestId, model=settings.name)
     return app
 

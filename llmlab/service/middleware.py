@@ -91,8 +91,8 @@ class BodyLimit:
 class Observe:
     """One metric observation and one log line per request; never the text itself."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, deployment: str) -> None:
+        self.app, self.metrics, self.deployment = app, metrics, deployment
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -135,6 +135,7 @@ class Observe:
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),
+            "deployment": self.deployment,
         }
         if model_id := scope["state"].get("model_id"):
             line["model_id"] = model_id
