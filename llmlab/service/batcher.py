@@ -82,6 +82,7 @@ class Batcher:
         self._idle = 0  # threads
         self._running = 0  # texts
         self._aside = False  # whether one of them is a text that nobody waits for
+        self._busy = -math.inf  # when the last text came or went that somebody waited for
         self._seconds: float | None = None  # of the model for one text; a moving average
         self._threads = [
             threading.Thread(target=self._work, name=f"generate-{number}", daemon=True)
@@ -144,6 +145,7 @@ class Batcher:
         ]
         with self._changed:
             self._queue.add(place, jobs)
+            self._busy = self._busy if place.aside else now
             self._changed.notify_all()  # one that waits for clients to come back may not be enough
         return list(await asyncio.gather(*futures))
 
@@ -172,12 +174,13 @@ class Batcher:
                 if job.place.waited is None:
                     job.place.waited = waited
             outcomes = self._outcomes(batch)
-            seconds = self._clock() - start
-            self._took(batch, outcomes, seconds)
+            end = self._clock()
+            seconds = end - start
+            self._took(batch, outcomes, start, end)
             for job, outcome in zip(batch, outcomes, strict=True):
                 job.done(outcome)
-            back = 0 if batch[0].place.aside else len(batch)
-            answered, moment = back, min(MOMENT * seconds, LONGEST_MOMENT)
+            answered = 0 if batch[0].place.aside else len(batch)
+            moment = min(MOMENT * seconds, LONGEST_MOMENT)
 
     def _next_batch(self, answered: int, moment: float) -> list[Job] | None:
         """Wait for texts; None when there will be no more.
@@ -206,12 +209,14 @@ class Batcher:
 
     def _wait_for_texts(self) -> bool:
         """Wait for something to read, or the end. Returns whether it is a text that nobody
-        waits for, as nothing else came for a while."""
+        waits for, as nothing else was there for a while."""
         while not (self._closed or len(self._queue)):
-            free = bool(self._queue.aside) and not self._aside
-            quiet = not self._changed.wait(QUIET if free else None)
-            if quiet and not (self._closed or len(self._queue) or self._aside):
-                return bool(self._queue.aside)
+            quiet_in: float | None = None
+            if self._queue.aside and not self._aside:
+                quiet_in = self._busy + QUIET - self._clock()
+                if quiet_in <= 0:
+                    return True
+            self._changed.wait(quiet_in)
         return False
 
     def _share(self) -> int:
@@ -241,16 +246,20 @@ class Batcher:
             return [outcome for job in batch for outcome in self._outcomes([job])]
         return summaries
 
-    def _took(self, batch: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        wanted = sum(not job.place.given_up for job in batch)
+    def _took(
+        self, batch: Sequence[Job], outcomes: Sequence[Outcome], start: float, end: float
+    ) -> None:
+        wanted, seconds = sum(not job.place.given_up for job in batch), end - start
         with self._changed:
             self._running -= len(batch)
             if batch[0].place.aside:  # alone, it says nothing of the pace in batches
                 self._aside = False
                 self._changed.notify_all()  # another thread may have the next one
-            elif wanted:  # else it stopped half-way, and says nothing of the next one
-                before = seconds / wanted if self._seconds is None else self._seconds
-                self._seconds = before + SMOOTHING * (seconds / wanted - before)
+            else:
+                self._busy = end
+                if wanted:  # else it stopped half-way, and says nothing of the next one
+                    before = seconds / wanted if self._seconds is None else self._seconds
+                    self._seconds = before + SMOOTHING * (seconds / wanted - before)
         read = sum(job.encoded.tokens for job in batch)
         written = sum(one.output_tokens for one in outcomes if isinstance(one, Summary))
         self._metrics.batch(len(batch), read, written, seconds)
