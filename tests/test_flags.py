@@ -125,8 +125,10 @@ def test_an_audience_names_values_of_claims_any_of_which_is_enough(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("a", "a"), (5, "5"), (True, "true"), (None, ""), (["a"], ""), ({"a": 1}, ""), (1.5, "1.5")],
-)
+    [("a", "a"), (5, "5"), (-5, "-5"), (True, "true"), (None, ""), (["a"], ""), ({"a": 1}, ""),
+     (1.5, "1.5"), (1.0, "1.0"), (0.1, "0.10000000000000001"), (1e21, "1e21"),
+     (1e-7, "9.9999999999999995e-8")],
+)  # fmt: skip
 def test_a_claim_is_compared_as_the_gateway_reads_it(value: Any, text: str) -> None:
     assert claim_text(value) == text
 

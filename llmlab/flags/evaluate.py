@@ -63,9 +63,17 @@ def claim_text(value: Any) -> str:
     objects, which it does not look at."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return ""
+    if isinstance(value, float):
+        return _real(value)
+    return json.dumps(value) if isinstance(value, bool | int) else ""
+
+
+def _real(value: float) -> str:
+    """As Jansson writes it, in which the gateway's module has its claims."""
+    text, exponent, power = f"{value:.17g}".partition("e")
+    if exponent:
+        return f"{text}e{int(power)}"
+    return text if "." in text else f"{text}.0"
 
 
 def preset(flags: Iterable[Flag], on: Mapping[str, bool]) -> dict[str, Any]:

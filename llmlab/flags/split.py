@@ -1,7 +1,8 @@
 """Which side of a split somebody is on: the arithmetic of NGINX's ``split_clients``, bit by bit.
 
-Source: nginx 1.31, src/core/ngx_murmurhash.c and src/http/modules/ngx_http_split_clients_module.c.
-A test holds it against the real one.
+Source: src/core/ngx_murmurhash.c and src/http/modules/ngx_http_split_clients_module.c of nginx, as
+1.31.3 has them; a test holds it against that one. Older ones differ for a few of four billion
+hashes, where shares sum up to 100.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ def hundredths(percent: float) -> int:
 def side(key: str, percents: Sequence[float]) -> int | None:
     """Which of several shares a key falls in, counted from 0; None for the rest."""
     hashed = murmur2(key.encode())
-    end = 0
+    end = total = 0
     for number, percent in enumerate(percents):
         part = hundredths(percent)
         end += part * LARGEST // WHOLE
-        if part and hashed < end:
+        total += part
+        # Each end is rounded down: the share with which they are 100 % has what is left over.
+        if part and (hashed < end or total >= WHOLE):
             return number
     return None
 
