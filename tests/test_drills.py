@@ -134,6 +134,17 @@ def test_mirrored_texts_are_struck_in_the_background(drilled: Callable[..., Api]
     assert answer["seconds"] >= 1.0
 
 
+def test_mirrored_texts_that_take_longer_than_the_service_would_are_dropped(
+    drilled: Callable[..., Api],
+) -> None:
+    api = drilled("slow", seconds=60.0)
+    before = api.get("/shadow/answers").json()
+    api.request("POST", "/shadow/", json={"text": SENTENCE})
+    dropped = before["dropped"] + 1
+    wait_until(lambda: api.get("/shadow/answers").json()["dropped"] == dropped, "it is dropped", 9)
+    assert api.get("/shadow/answers").json()["answers"] == before["answers"]
+
+
 # --- When it is on -------------------------------------------------------------
 
 

@@ -249,7 +249,7 @@ def test_a_writer_that_is_killed_leaves_a_chain_that_holds_and_all_that_it_had_t
     store, told_of = Store(lab), 0
     for turn in range(12):
         process = writer(lab, 10_000, str(turn))
-        time.sleep(chance.uniform(0.0, 0.15))
+        time.sleep(chance.uniform(0.0, 0.5))
         os.kill(process.pid, signal.SIGKILL)
         assert process.stdout
         told_of += sum(line.endswith("\n") for line in process.stdout.read().splitlines(True))
@@ -257,7 +257,7 @@ def test_a_writer_that_is_killed_leaves_a_chain_that_holds_and_all_that_it_had_t
         verdict = verify_store(store)
         assert verdict.whole, verdict.problems
         # One more may have been written, and its writer killed before it could say so.
-        assert told_of <= verdict.entries <= told_of + turn + 1
+        assert told_of <= verdict.entries <= told_of + 1
         told_of = verdict.entries
     assert told_of > 20, "none of them wrote anything"
 

@@ -38,8 +38,9 @@ def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
         UsageError: there is no such deployment.
         UpstreamError: the lab does not run.
     """
-    place = _place(lab, deployment)
+    record = _running(lab)
     check_deployment(lab, deployment)
+    place = _place(lab, record, deployment)
     private_folder(place.file.parent, place.folder_mode)
     said = {"deployment": deployment, "drill": drill.model_dump(mode="json", exclude_defaults=True)}
     # Within the transaction: what the ledger tells of is in place by then.
@@ -50,9 +51,10 @@ def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
 
 def stop(lab: Lab, deployment: str, why: str = "") -> bool:
     """Have a deployment behave again, within a second. Returns whether it was drilled."""
+    record = _running(lab)
     if not MODEL_NAME.fullmatch(deployment):
         check_deployment(lab, deployment)
-    place = _place(lab, deployment)  # that of a deployment which is gone, too
+    place = _place(lab, record, deployment)  # that of a deployment which is gone, too
     if not place.file.exists():
         check_deployment(lab, deployment)
         return False
@@ -65,7 +67,9 @@ def stop(lab: Lab, deployment: str, why: str = "") -> bool:
 def active(lab: Lab) -> dict[str, str]:
     """What is on, in words, by deployment. Empty for a lab that does not run."""
     record = Record.read(lab)
-    found = {name: _told(_place(lab, name).file) for name in record.deployments} if record else {}
+    if record is None:
+        return {}
+    found = {name: _told(_place(lab, record, name).file) for name in record.deployments}
     return {name: told for name, told in found.items() if told}
 
 
@@ -79,10 +83,14 @@ def _told(file: Path) -> str:
         return f"none, for {file} is none"
 
 
-def _place(lab: Lab, deployment: str) -> _Place:
+def _running(lab: Lab) -> Record:
     record = Record.read(lab)
     if record is None:
         raise UpstreamError("the lab does not run, so nothing can be drilled", fix="llmlab up")
+    return record
+
+
+def _place(lab: Lab, record: Record, deployment: str) -> _Place:
     if record.engine == "compose":
         folder = lab.state / "compose" / service_of(deployment, record.plan())
         return _Place(drill_file(folder / "settings.json", deployment), OPEN_FOLDER, OPEN_FILE)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Ids hold no quotes, and what else a client says is escaped: so this matches ids only.
 REQUEST = re.compile(rb'"request_id": ?"([A-Za-z0-9._:-]{1,128})"')
+LOG = re.compile(r"(.+)\.log(?:\.(\d+))?")  # supervisord's names: .1 is newer than .2
 LINES = 200_000  # of a container's log; it keeps 30 MB
 
 Line = dict[str, Any]
@@ -47,13 +48,8 @@ class Found:
 
 def in_files(folder: Path, ids: Collection[str]) -> Found:
     """In the files that supervised processes wrote, whether they run or not."""
-    gateway = _rotated(folder, f"{GATEWAY}.log")
-    apis = [
-        file
-        for log in sorted(folder.glob(f"{API_PREFIX}*.log"))
-        if not log.name.endswith(".error.log")
-        for file in _rotated(folder, log.name)
-    ]
+    gateway = _rotated(folder, GATEWAY)
+    apis = _rotated(folder, f"{API_PREFIX}*")
     since = next((at for file in reversed(gateway) if (at := _first_time(file))), "")
     searched = [str(file) for file in (*gateway, *apis)]
     return Found(_in_all(gateway, ids), _in_all(apis, ids), searched, since)
@@ -71,11 +67,15 @@ def in_containers(engine: Engine, ids: Collection[str]) -> Found:
     )  # fmt: skip
 
 
-def _rotated(folder: Path, name: str) -> list[Path]:
-    """A log and what it was rotated to, the newest first: what is rotated meanwhile is read
-    twice then, and not missed."""
-    there = [folder / name, *(folder / f"{name}.{number}" for number in range(1, 10))]
-    return [file for file in there if file.exists()]
+def _rotated(folder: Path, process: str) -> list[Path]:
+    """The logs of processes and what they were rotated to, of each the newest first: what is
+    rotated meanwhile is read twice then, and not missed."""
+    found = [
+        (name[1], int(name[2] or 0), file)
+        for file in folder.glob(f"{process}.log*")
+        if (name := LOG.fullmatch(file.name)) and not name[1].endswith(".error")
+    ]
+    return [file for _, _, file in sorted(found)]
 
 
 def _in_all(files: Iterable[Path], ids: Collection[str]) -> list[Line]:
