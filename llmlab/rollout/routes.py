@@ -29,8 +29,8 @@ def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
         split=_split(rollout) if trying else None,
         shadow=_shadow(rollout) if trying else None,
         matches=matches,
-        rollout=0 if rollout.over else rollout.number,
-        step=0 if rollout.over else rollout.step,
+        rollout=rollout.number,
+        step=rollout.step,
     )
     return replace(routed, deployments=tuple(_deployments(rollout, routed)))
 
