@@ -22,6 +22,7 @@ from llmlab.cli import (
     models,
     notebook,
     openapi,
+    rollout,
     status,
     suite,
     summarize,
@@ -64,6 +65,7 @@ def root(
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
 PREPARE = "Prepare and look after it"
+DELIVER = "Bring a new model into traffic"
 
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
@@ -78,6 +80,7 @@ app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
+app.add_typer(rollout.app, name="rollout", rich_help_panel=DELIVER)
 app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
 app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)

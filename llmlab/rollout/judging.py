@@ -12,10 +12,28 @@ rollout of one step asks for alpha.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from llmlab.rollout.evidence import Arm, Bets, Count, Evidence
+from llmlab.rollout.evidence import Bets, Count, Evidence
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """What answers are like in one respect.
+
+    Args:
+        of: the share of answers that are so, and the number of answers that were looked at.
+        before: 1 or 0 for the newest answers of the base.
+        what: which answers those are, after their number.
+    """
+
+    name: str
+    bets: Bets
+    of: Callable[[Count], tuple[float, int]]
+    before: Sequence[float]
+    what: str = ""
 
 
 def fail_levels(rules: Rules) -> tuple[float, float]:
@@ -35,107 +53,89 @@ def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict
     Args:
         text: what is known of the texts; None if the rollout does not judge them.
     """
-    found = (_errors(rollout, evidence), _latency(rollout, evidence), *((text,) if text else ()))
+    shown = _difference if evidence.compares else _finding
+    found = [shown(rollout, evidence, metric) for metric in _metrics(rollout, evidence)]
+    found += [text] if text else []
     samples = evidence.tested.step.answers
     outcome, reason = _summed_up(found, samples, evidence.tested_name)
-    return Verdict(outcome, reason, found, samples)
+    return Verdict(outcome, reason, tuple(found), samples)
 
 
-def _summed_up(found: tuple[Finding, ...], samples: int, name: str) -> tuple[Outcome, str]:
+def _metrics(rollout: Rollout, evidence: Evidence) -> Iterator[_Metric]:
+    base = evidence.base
+    yield _Metric(
+        "errors", evidence.errors, lambda count: (count.error_rate, count.answers), base.errors
+    )
+    limit = evidence.limit(rollout.rules.latency_ratio)
+    what = "" if limit is None else f" slower than {limit:.2f} s"
+    yield _Metric(
+        "latency", evidence.latency, lambda count: (count.slow_rate, count.timed), base.slow, what
+    )
+
+
+def _summed_up(found: Sequence[Finding], samples: int, name: str) -> tuple[Outcome, str]:
     if failed := [one for one in found if one.outcome is Outcome.FAIL]:
         return Outcome.FAIL, "; ".join(one.reason for one in failed)
     if not samples:
         return Outcome.NONE, f"no answer of {name} in this step, and no traffic never promotes"
-    if open_ := [one for one in found if one.outcome is not Outcome.PASS]:
-        return Outcome.INCONCLUSIVE, "; ".join(one.reason for one in open_)
+    if undecided := [one for one in found if one.outcome is not Outcome.PASS]:
+        return Outcome.INCONCLUSIVE, "; ".join(one.reason for one in undecided)
     return Outcome.PASS, "; ".join(one.reason for one in found)
 
 
-def _errors(rollout: Rollout, evidence: Evidence) -> Finding:
-    def shown(count: Count, arm: Arm) -> tuple[float, int]:
-        del arm
-        return count.error_rate, count.answers
-
-    return _finding(rollout, evidence, evidence.errors, "errors", shown, "")
-
-
-def _latency(rollout: Rollout, evidence: Evidence) -> Finding:
-    def shown(count: Count, arm: Arm) -> tuple[float, int]:
-        del arm
-        return count.slow_rate, count.timed
-
-    limit = evidence.limit(rollout.rules.latency_ratio)
-    what = "" if limit is None else f" slower than {limit:.2f} s"
-    return _finding(rollout, evidence, evidence.latency, "latency", shown, what)
-
-
-Shown = Callable[[Count, Arm], tuple[float, int]]
-
-
-def _finding(
-    rollout: Rollout, evidence: Evidence, bets: Bets, metric: str, shown: Shown, what: str
-) -> Finding:
-    level = fail_levels(rollout.rules)[0]
-    per_step = not evidence.compares
-    tested, base = evidence.tested, evidence.base
-    if rollout.kind is Kind.AB:
-        return _difference(rollout, evidence, bets, metric, shown, what)
+def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
+    """Whether the candidate is worse than allowed, or shown not to be."""
+    bets, rules = metric.bets, rollout.rules
+    level, needed = fail_levels(rules)[0], pass_level(rollout)
+    worse, as_good = bets.worse.value, bets.as_good.value
+    answers, by = evidence.tested.step.answers, f"{100 * bets.worse.bound:g} points above"
     failed = bets.worse.reached(level)
-    of_step = per_step and not failed
-    rate, n = shown(tested.step if of_step else tested.total, tested)
-    other, m = shown(base.step if of_step else base.total, base)
-    margin = bets.worse.bound
-    compared = f"{metric}: {_rate(rate)} of {n}{what} against {_rate(other)} of {m}"
-    compared += _probes(tested.step if of_step else tested.total)
-    needed = pass_level(rollout)
-    fewest = rollout.rules.min_samples
     if failed:
-        outcome = Outcome.FAIL
-        told = f"more than {_points(margin)} above: wealth {_w(bets.worse.value)} > {_w(1 / level)}"
-    elif bets.as_good.reached(needed) and tested.step.answers >= fewest:
-        outcome = Outcome.PASS
-        told = (
-            f"less than {_points(margin)} above: wealth {_w(bets.as_good.value)} > {_w(1 / needed)}"
-        )
+        outcome, told = Outcome.FAIL, f"more than {by}: wealth {_w(worse)} > {_w(1 / level)}"
+    elif answers < rules.min_samples:
+        outcome, told = Outcome.INCONCLUSIVE, f"fewer than {rules.min_samples} answers"
+    elif bets.as_good.reached(needed):
+        outcome, told = Outcome.PASS, f"less than {by}: wealth {_w(as_good)} > {_w(1 / needed)}"
     else:
         outcome = Outcome.INCONCLUSIVE
         told = (
-            f"{n} of at least {fewest} answers"
-            if tested.step.answers < fewest
-            else f"not decided: wealth {_w(bets.as_good.value)} of {_w(1 / needed)} to pass, "
-            f"{_w(bets.worse.value)} of {_w(1 / level)} to fail"
+            f"not decided: wealth {_w(as_good)} of {_w(1 / needed)} to pass, "
+            f"{_w(worse)} of {_w(1 / level)} to fail"
         )
+    # What speaks against it is of the whole rollout, what speaks for it of this step.
+    tested, base = ((one.total if failed else one.step) for one in (evidence.tested, evidence.base))
+    (rate, n), (other, m) = metric.of(tested), metric.of(base)
+    against = f"{_rate(other)} of {m}"
+    if not m and metric.before:
+        other, m = sum(metric.before) / len(metric.before), len(metric.before)
+        against = f"{_rate(other)} of the last {m} before this step"
     figures = {
-        "candidate": rate, "candidate_n": n, "stable": other, "stable_n": m, "margin": margin,
-        "fail_wealth": bets.worse.value, "fail_at": 1 / level,
-        "pass_wealth": bets.as_good.value, "pass_at": 1 / needed,
-        **_quantiles(evidence, metric),
+        "candidate": rate, "candidate_n": n, "stable": other, "stable_n": m,
+        "margin": bets.worse.bound, "fail_wealth": worse, "fail_at": 1 / level,
+        "pass_wealth": as_good, "pass_at": 1 / needed, **_quantiles(evidence, metric),
     }  # fmt: skip
-    return Finding(metric, outcome, f"{compared}, {told}", figures)
+    compared = f"{metric.name}: {_rate(rate)} of {n}{metric.what} against {against}"
+    reason = f"{compared}{_probes(tested, rollout.kind)}, {told}"
+    return Finding(metric.name, outcome, reason, figures)
 
 
-def _difference(
-    rollout: Rollout, evidence: Evidence, bets: Bets, metric: str, shown: Shown, what: str
-) -> Finding:
+def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     """For ab: whether A and B differ at all, in either direction, at any time."""
-    a, b = evidence.base, evidence.tested
-    (rate_a, n_a), (rate_b, n_b) = shown(a.total, a), shown(b.total, b)
-    wealth = max(bets.worse.value, bets.as_good.value)
-    p = min(1.0, 2 / wealth)
-    differs = p <= rollout.rules.alpha
-    compared = (
-        f"{metric}: {evidence.base_name} {_rate(rate_a)} of {n_a}{what}, "
-        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}"
+    (rate_a, n_a), (rate_b, n_b) = metric.of(evidence.base.total), metric.of(evidence.tested.total)
+    p = min(1.0, 2 / max(metric.bets.worse.value, metric.bets.as_good.value))
+    told = "they differ" if p <= rollout.rules.alpha else "no difference is shown"
+    reason = (
+        f"{metric.name}: {evidence.base_name} {_rate(rate_a)} of {n_a}{metric.what}, "
+        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}: {told} (p = {p:.2g})"
     )
-    told = "they differ" if differs else "no difference is shown"
-    figures = {
-        "a": rate_a, "a_n": n_a, "b": rate_b, "b_n": n_b, "p": p, **_quantiles(evidence, metric)
-    }  # fmt: skip
-    return Finding(metric, Outcome.INCONCLUSIVE, f"{compared}: {told} (p = {p:.2g})", figures)
+    figures = {"a": rate_a, "a_n": n_a, "b": rate_b, "b_n": n_b, "p": p}
+    return Finding(
+        metric.name, Outcome.INCONCLUSIVE, reason, {**figures, **_quantiles(evidence, metric)}
+    )
 
 
-def _quantiles(evidence: Evidence, metric: str) -> dict[str, float]:
-    if metric != "latency":
+def _quantiles(evidence: Evidence, metric: _Metric) -> dict[str, float]:
+    if metric.name != "latency":
         return {}
     found = {
         f"{who}_p{round(100 * share)}": arm.quantile(share)
@@ -145,16 +145,13 @@ def _quantiles(evidence: Evidence, metric: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _probes(count: Count) -> str:
-    return f" ({count.probes} of them probes)" if count.probes else ""
+def _probes(count: Count, kind: Kind) -> str:
+    what = "copies of requests" if kind is Kind.SHADOW else "probes"
+    return f" ({count.probes} of them {what})" if count.probes else ""
 
 
 def _rate(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _points(margin: float) -> str:
-    return f"{100 * margin:g} points"
 
 
 def _w(wealth: float) -> str:

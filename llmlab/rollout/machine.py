@@ -171,8 +171,7 @@ def _promoted(rollout: Rollout, how: Promote, now: float) -> Rollout:
     if rollout.kind is Kind.SHADOW:
         raise UsageError(
             f"rollout {rollout.number} is a shadow, which never takes traffic",
-            fix=f"llmlab rollout abort, then llmlab rollout start canary "
-            f"{rollout.candidate.model}",
+            fix=f"llmlab rollout abort, then llmlab rollout start canary {rollout.candidate.model}",
         )
     if rollout.phase is Phase.STARTING:
         raise UsageError(

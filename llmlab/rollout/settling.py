@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from llmlab.engines.base import Say
 from llmlab.errors import LlmlabError
-from llmlab.rollout.machine import Deployed, DeployFailed, Settled, step
+from llmlab.rollout.machine import Deployed, DeployFailed, Event, Settled, step
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running
 from llmlab.rollout.state import Phase, Rollout
@@ -40,28 +40,34 @@ def settle(
         route(rollouts, running)
         return rollout
     if rollout.phase is Phase.STARTING:
-        try:
-            running.apply(say)
-        except LlmlabError as error:
-            if not running.alive():
-                raise
-            failed = DeployFailed(f"{rollout.target} does not come up: {error.message}")
-            rollout = rollouts.change(
-                rollout.number, "deploy-failed", lambda one: step(one, failed, clock()), who=CONTROLLER
-            )
-        else:
-            rollout = rollouts.change(
-                rollout.number, "deployed", lambda one: step(one, Deployed(), clock()), who=CONTROLLER
-            )
+        rollout = _start(rollouts, running, rollout, clock, say)
     if rollout.phase in (Phase.COMPLETING, Phase.ABORTING):
         route(rollouts, running)  # at once; what follows waits for requests to end
         running.apply(say)
-        decided = rollout
-        return rollouts.change(
-            rollout.number, "settled",
+        decided = rollout.phase
+
+        def settled(one: Rollout) -> Rollout:
             # Somebody may have aborted it meanwhile; then this has settled nothing.
-            lambda one: step(one, Settled(), clock()) if one.phase is decided.phase else one,
-            who=CONTROLLER,
-        )  # fmt: skip
+            return step(one, Settled(), clock()) if one.phase is decided else one
+
+        return rollouts.change(rollout.number, "settled", settled, who=CONTROLLER)
     route(rollouts, running)
     return rollout
+
+
+def _start(
+    rollouts: Rollouts, running: Running, rollout: Rollout, clock: Clock, say: Say
+) -> Rollout:
+    what: str
+    event: Event
+    try:
+        running.apply(say)
+        what, event = "deployed", Deployed()
+    except LlmlabError as error:
+        if not running.alive():
+            raise
+        reason = f"{rollout.target} does not come up: {error.message}"
+        what, event = "deploy-failed", DeployFailed(reason)
+    return rollouts.change(
+        rollout.number, what, lambda one: step(one, event, clock()), who=CONTROLLER
+    )

@@ -77,8 +77,10 @@ class Rollouts:
             number = max((one.number for one in history), default=0) + 1
             rollout = make(number, traffic_in(connection), history)
             _write(connection, Kept(rollout, Evidence.of(rollout)))
-            what = {"of": rollout.kind, "route": rollout.route,
-                    "stable": rollout.stable.deployment, "candidates": _models(rollout)}  # fmt: skip
+            what = {
+                "of": rollout.kind, "route": rollout.route,
+                "stable": rollout.stable.deployment, "candidates": _models(rollout),
+            }  # fmt: skip
             _tell(connection, "started", rollout, what, rollout.why, rollout.who)
             return rollout
 

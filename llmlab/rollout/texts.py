@@ -107,9 +107,7 @@ def _finding(rollout: Rollout, rows: Sequence[Row], alpha: float) -> Finding:
     return replace(_told(Outcome.INCONCLUSIVE, found, alpha, left_out), waiting=more)
 
 
-def _told(
-    outcome: Outcome, verdict: Verdict, alpha: float, left_out: tuple[str, ...]
-) -> Finding:
+def _told(outcome: Outcome, verdict: Verdict, alpha: float, left_out: tuple[str, ...]) -> Finding:
     of_outcome = [one for one in verdict.findings if str(one.outcome) == str(outcome)]
     shown = of_outcome or list(verdict.findings)
     reason = "; ".join(one.reason for one in shown)
