@@ -107,6 +107,7 @@ def _show(found: Drill, rules: Rules, recorded: int) -> None:
 
 def _live(session: Session, output: Format) -> None:
     """A blue-green rollout that nobody promotes: probes only, and it ends as it began."""
+    from llmlab.errors import UpstreamError
     from llmlab.rollout.machine import Abort
     from llmlab.rollout.planning import Wish
     from llmlab.rollout.state import Kind
@@ -124,7 +125,9 @@ def _live(session: Session, output: Format) -> None:
         ended = _until_decided(session)
         if not ended.over:
             desk.do("abort", Abort("the drill is over"), who=who())
-    alarm = ended.phase in ("aborting", "aborted")
+    alarm = bool(ended.judged) and ended.judged[-1].verdict.outcome == "fail"
+    if ended.phase in ("aborting", "aborted") and not alarm:
+        raise UpstreamError(f"rollout {ended.number} ended early: {ended.ending}")
     verdict = ended.judged[-1].verdict if ended.judged else ended.verdict
     reason = verdict.reason if verdict else ended.ending
     if output is Format.JSON:
