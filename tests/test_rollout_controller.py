@@ -367,7 +367,7 @@ def test_ticks_go_on_while_the_texts_are_asked_for_and_an_abort_ends_that(tmp_pa
 # --- shadow ----------------------------------------------------------------------------------
 
 
-def copies(summary: str | None, *, of: int, seconds: float = 0.2) -> Callable[[str, bytes], Any]:
+def copies(summary: str | None, *, of: int, seconds: float = 0.001) -> Callable[[str, bytes], Any]:
     """What a candidate tells of the copies that it got: so many, 7 of them at a time."""
 
     def answer(path: str, body: bytes) -> Any:

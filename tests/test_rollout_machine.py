@@ -244,13 +244,13 @@ FOREIGN = Traffic(
 
 
 @given(
-    kind=st.sampled_from(list(Kind)), rules=ANY_RULES, auto=st.booleans(), preview=st.booleans(),
+    kind=st.sampled_from(list(Kind)), rules=ANY_RULES, auto=st.booleans(),
     events=st.lists(st.tuples(ANY_EVENT, st.sampled_from([1.0, 61.0, 700.0])), max_size=30),
 )  # fmt: skip
 def test_whatever_happens_the_traffic_is_sane_and_nothing_is_promoted_without_a_reason(
-    kind: Kind, rules: Any, auto: bool, preview: bool, events: list[tuple[Event, float]]
+    kind: Kind, rules: Any, auto: bool, events: list[tuple[Event, float]]
 ) -> None:
-    one = rollout(kind, rules=rules, auto_promote=auto, preview=preview, retired="older")
+    one = rollout(kind, rules=rules, auto_promote=auto, retired="older")
     traffic, now, reasons = traffic_of(one, FOREIGN), 1000.0, 0
     for event, seconds in events:
         now += seconds

@@ -129,17 +129,18 @@ def ends(world: World, runs: int = 60) -> list[Rollout]:
 
 @pytest.mark.parametrize(
     "world",
-    [
-        World(more_errors=0.30),
-        World(more_errors=0.15),
-        World(slower=3.0),
-        replace(WAVES, slower=4.0),
-    ],
-    ids=["30 points more errors", "15 points more errors", "3 x slower", "slower, in waves"],
+    [World(more_errors=0.30), World(slower=3.0), replace(WAVES, slower=4.0)],
+    ids=["30 points more errors", "3 x slower", "slower, in waves"],
 )
-def test_a_worse_one_is_aborted_before_it_gets_half_of_the_traffic(world: World) -> None:
+def test_a_bad_one_is_aborted_before_it_gets_half_of_the_traffic(world: World) -> None:
     for one in ends(world):
         assert one.phase is Phase.ABORTING and one.step <= 2, one.ending
+
+
+def test_one_that_is_somewhat_worse_does_not_get_half_of_the_traffic_either() -> None:
+    found = ends(World(more_errors=0.15))
+    assert all(one.phase in (Phase.ABORTING, Phase.PAUSED) and one.step <= 2 for one in found)
+    assert sum(one.phase is Phase.ABORTING for one in found) > len(found) / 2
 
 
 def test_one_on_the_margin_of_what_is_allowed_gets_beyond_two_steps_no_more_often_than_alpha() -> (

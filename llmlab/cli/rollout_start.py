@@ -83,13 +83,13 @@ def canary(
 def bluegreen(
     context: typer.Context,
     model: ModelArgument,
-    preview: Annotated[
-        bool,
-        typer.Option("--preview", metavar="", help="Requests with X-Model: NAME reach it before."),
-    ] = False,
     auto_promote: Annotated[
         bool,
-        typer.Option("--auto-promote", metavar="", help="Switch by itself once the gate passed."),
+        typer.Option(
+            "--auto-promote/--preview", metavar="",
+            help="Switch by itself once the gate passed; or wait for a person. X-Model: NAME and "
+            "/models/NAME/ reach it before.",
+        ),
     ] = False,
     interval: IntervalOption = "",
     progress_deadline: DeadlineOption = "",
@@ -109,8 +109,7 @@ def bluegreen(
         probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
     )  # fmt: skip
     wish = Wish(
-        Kind.BLUEGREEN, (model,), preview=preview, auto_promote=auto_promote, rules=wanted,
-        who=who(), why=why,
+        Kind.BLUEGREEN, (model,), auto_promote=auto_promote, rules=wanted, who=who(), why=why,
     )  # fmt: skip
     _start(context, wish, output)
 

@@ -38,7 +38,6 @@ class Wish:
     models: tuple[str, ...]
     percent: float = 0.0
     by: str = "subject"
-    preview: bool = False
     auto_promote: bool = False
     rules: Mapping[str, Any] | None = None
     deployment: str = ""
@@ -104,7 +103,7 @@ def rollout_of(
     return Rollout(
         number, wish.kind, stable, traffic.stable, arms, known.plan.stable, rules,
         started=started, retired=_retired(traffic, history, named), percent=wish.percent,
-        by=wish.by, preview=wish.preview, auto_promote=wish.auto_promote, since=now,
+        by=wish.by, auto_promote=wish.auto_promote, since=now,
         who=wish.who, why=wish.why, created=now,
     )  # fmt: skip
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from llmlab.rollout.state import Kind, Phase, Rollout
-from llmlab.traffic import Deployed, Match, Shadow, Share, Split, Traffic
+from llmlab.traffic import Deployed, Shadow, Share, Split, Traffic
 
-PREVIEW = "X-Model"
 TRIES = frozenset({Phase.PROGRESSING, Phase.PAUSED})
 
 
@@ -18,17 +17,12 @@ def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
     Flags and matches of a person stay as they are, and so does every deployment that one of
     them leads to.
     """
-    ours = [_preview(rollout, one.deployment) for one in rollout.arms]
-    matches = tuple(one for one in traffic.matches if one not in ours)
     trying = rollout.phase in TRIES
-    if trying and rollout.kind is Kind.BLUEGREEN and rollout.preview:
-        matches = (*matches, *ours)
     routed = replace(
         traffic,
         stable=_stable(rollout, traffic),
         split=_split(rollout) if trying else None,
         shadow=_shadow(rollout) if trying else None,
-        matches=matches,
         rollout=rollout.number,
         step=rollout.step,
     )
@@ -58,10 +52,6 @@ def _shadow(rollout: Rollout) -> Shadow | None:
     if rollout.kind is not Kind.SHADOW:
         return None
     return Shadow(rollout.candidate.deployment, rollout.percent)
-
-
-def _preview(rollout: Rollout, deployment: str) -> Match:
-    return Match("header", PREVIEW, deployment, deployment)
 
 
 def _deployments(rollout: Rollout, routed: Traffic) -> Iterator[Deployed]:

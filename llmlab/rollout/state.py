@@ -146,7 +146,7 @@ class Rollout:
         retired: the deployment that was kept for `undo` so far; a promotion ends it.
         percent: of the requests, for the candidate (shadow: copies of so many; ab: for A).
         by: what the split is a function of, as in ``traffic.Split``.
-        preview: the candidate of a blue-green rollout can be reached by the header X-Model.
+        auto_promote: a blue-green rollout switches by itself once its gate passed.
         step: from 1; 0 before the first.
         since: when its step, or its phase, began.
         promoted: the deployment that got the traffic for good; "" for none (yet).
@@ -166,7 +166,6 @@ class Rollout:
     retired: str = ""
     percent: float = 0.0
     by: str = "subject"
-    preview: bool = False
     auto_promote: bool = False
     phase: Phase = Phase.STARTING
     step: int = 0
