@@ -26,6 +26,7 @@ from llmlab.cli import (
     models,
     notebook,
     openapi,
+    rollout,
     scale,
     status,
     suite,
@@ -77,9 +78,6 @@ app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
-app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
-app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
-app.command("scale", rich_help_panel=DELIVER)(scale.scale)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
@@ -87,14 +85,18 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)
 app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
+app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
+app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
+app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
+app.command("scale", rich_help_panel=DELIVER)(scale.scale)
+app.add_typer(rollout.app, name="rollout", rich_help_panel=DELIVER)
+app.add_typer(flag.app, name="flag", rich_help_panel=DELIVER)
+app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)
+app.command("trace", rich_help_panel=DELIVER)(trace.trace)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
+app.command("build", rich_help_panel=PREPARE)(build.build)
 app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
-app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
-app.command("trace", rich_help_panel=DELIVER)(trace.trace)
-app.add_typer(flag.app, name="flag", rich_help_panel=DELIVER)
-app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
-app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)
-app.command("build", rich_help_panel=PREPARE)(build.build)
