@@ -67,8 +67,8 @@ def root(
 
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
-DELIVER = "Deliver new versions"
 PREPARE = "Prepare and look after it"
+DELIVER = "Deliver the next version"
 
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
