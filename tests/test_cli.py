@@ -123,6 +123,9 @@ VERBS = (
     "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
     "suite lint", "suite stats", "compare", "evaluate", "load",
+    "flag set", "flag list", "flag history", "flag rm", "flag explain",
+    "ledger show", "ledger verify", "ledger export", "trace",
+    "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
 )  # fmt: skip
 
 

@@ -293,8 +293,9 @@ def entry(kind: str, document: dict[str, Any]) -> Entry:
          "slow for a, seconds=2.0"),
         ("drill", {"deployment": "a", "drill": None}, "off for a"),
         ("flag", {"flag": "short", "definition": None}, "short is gone"),
-        ("rollout", {"did": "start", "number": 3, "traffic": {"stable": "a"}},
-         "did=start, number=3"),
+        ("rollout", {"did": "start", "number": 3, "traffic": {"stable": "a"}}, "start, number=3"),
+        ("deployment", {"did": "deploy", "deployment": "b", "model": "tuned:1"},
+         "deploy, deployment=b, model=tuned:1"),
         ("key", {"of": "another version"}, "of=another version"),
     ],
 )  # fmt: skip

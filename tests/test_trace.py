@@ -100,6 +100,13 @@ def test_without_the_apis_line_the_ledger_says_which_model_it_was(store: Store) 
     assert found.served_by == ServedBy("old", "old", OTHER, "", "ledger")
 
 
+def test_of_a_deployment_that_came_after_the_labs_up_the_ledger_has_the_version(
+    store: Store,
+) -> None:
+    (found,) = trace(Found([line()]), history(store), ["r1"])
+    assert found.served_by == ServedBy("new", "new-1", "", "new:1", "ledger")
+
+
 def test_a_request_that_the_gateway_refused_was_served_by_nobody(store: Store) -> None:
     refused = line(
         deployment="", model="", status=429, upstream_seconds="", upstream_status="", route="",

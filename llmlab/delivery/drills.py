@@ -1,17 +1,18 @@
-"""Starts and ends fault drills: the file that an API looks at, and the ledger's entry of it.
+"""Starts and ends fault drills: the files that APIs look at, and the ledger's entry of it.
 
 What a drill does is in ``llmlab.service.drill``.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.config.schema import MODEL_NAME
 from llmlab.delivery.deployments import check_deployment
 from llmlab.delivery.store import Store
-from llmlab.engines.compose.mounts import OPEN_FILE, OPEN_FOLDER, service_of
+from llmlab.engines.compose.mounts import OPEN_FILE, OPEN_FOLDER
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.files import sync_folder, write_atomically
@@ -29,6 +30,15 @@ class _Place:
     folder_mode: int
     file_mode: int
 
+    def write(self, drill: Drill) -> None:
+        private_folder(self.file.parent, self.folder_mode)
+        write_atomically(self.file, drill.model_dump_json() + "\n", self.file_mode)
+        sync_folder(self.file.parent)
+
+    def remove(self) -> None:
+        self.file.unlink(missing_ok=True)
+        sync_folder(self.file.parent)
+
 
 def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
     """Have a deployment misbehave, within a second, until ``stop``. One drill at a time: the
@@ -40,13 +50,14 @@ def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
     """
     record = _running(lab)
     check_deployment(lab, deployment)
-    place = _place(lab, record, deployment)
-    private_folder(place.file.parent, place.folder_mode)
+    places = _places(lab, record, deployment)
+    if not places:
+        raise UpstreamError(f"{deployment} does not run yet", fix="llmlab up")
     said = {"deployment": deployment, "drill": drill.model_dump(mode="json", exclude_defaults=True)}
     # Within the transaction: what the ledger tells of is in place by then.
     with Store(lab).noting("drill", said, why):
-        write_atomically(place.file, drill.model_dump_json() + "\n", place.file_mode)
-        sync_folder(place.file.parent)
+        for place in places:
+            place.write(drill)
 
 
 def stop(lab: Lab, deployment: str, why: str = "") -> bool:
@@ -54,13 +65,14 @@ def stop(lab: Lab, deployment: str, why: str = "") -> bool:
     record = _running(lab)
     if not MODEL_NAME.fullmatch(deployment):
         check_deployment(lab, deployment)
-    place = _place(lab, record, deployment)  # that of a deployment which is gone, too
-    if not place.file.exists():
+    # Also those of a deployment which is gone.
+    places = [one for one in _places(lab, record, deployment) if one.file.exists()]
+    if not places:
         check_deployment(lab, deployment)
         return False
     with Store(lab).noting("drill", {"deployment": deployment, "drill": None}, why):
-        place.file.unlink(missing_ok=True)
-        sync_folder(place.file.parent)
+        for place in places:
+            place.remove()
     return True
 
 
@@ -69,16 +81,19 @@ def active(lab: Lab) -> dict[str, str]:
     record = Record.read(lab)
     if record is None:
         return {}
-    found = {name: _told(_place(lab, record, name).file) for name in record.deployments}
+    found = {name: _told(_places(lab, record, name)) for name in record.deployments}
     return {name: told for name, told in found.items() if told}
 
 
-def _told(file: Path) -> str:
+def _told(places: list[_Place]) -> str:
+    """In words, what is on in any of them; "" if nothing is."""
+    said = dict.fromkeys(_said(one.file) for one in places if one.file.exists())
+    return " and ".join(said)
+
+
+def _said(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return str(Drill.model_validate_json(opened.read(LARGEST)))
-    except FileNotFoundError:
-        return ""
+        return str(Drill.model_validate_json(file.read_bytes()[:LARGEST]))
     except (OSError, ValueError):
         return f"none, for {file} is none"
 
@@ -90,9 +105,14 @@ def _running(lab: Lab) -> Record:
     return record
 
 
-def _place(lab: Lab, record: Record, deployment: str) -> _Place:
-    if record.engine == "compose":
-        folder = lab.state / "compose" / service_of(deployment, record.plan())
-        return _Place(drill_file(folder / "settings.json", deployment), OPEN_FOLDER, OPEN_FILE)
-    settings = lab.state / "deployments" / f"{deployment}.json"
-    return _Place(drill_file(settings, deployment), 0o700, 0o600)
+def _places(lab: Lab, record: Record, deployment: str) -> list[_Place]:
+    """One for all processes of a deployment, or one for each of its containers."""
+    if record.engine != "compose":
+        settings = lab.state / "deployments" / f"{deployment}.json"
+        return [_Place(drill_file(settings, deployment), 0o700, 0o600)]
+    laid_out = sorted((lab.state / "compose").glob("*/settings.json"))
+    return [
+        _Place(drill_file(settings, deployment), OPEN_FOLDER, OPEN_FILE)
+        for settings in laid_out
+        if json.loads(settings.read_bytes())["deployment"] == deployment
+    ]

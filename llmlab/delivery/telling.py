@@ -62,7 +62,7 @@ def _rest(document: Mapping[str, Any], *but: str) -> str:
 
 
 def _members(document: Mapping[str, Any]) -> str:
-    text = _rest(document, TRAFFIC).removeprefix(", ")
+    text = f"{document.get('did', '')}{_rest(document, TRAFFIC, 'did')}".removeprefix(", ")
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -3,7 +3,7 @@
 The gateway's line says which deployment was asked, by which rule and revision of the routes; the
 revision is the number of the entry that made them, and so leads to weights, rollout and step.
 The API's line says which model it was, by the hash of its content; where that line is gone, the
-entry of the lab's last `up` before does.
+entry of the lab's last `up` before does, or the routes' entry by the model's name and version.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _traced(line: Line, api: Line, history: History) -> Traced:
     return Traced(
         request_id=line["request_id"], at=at, subject=line.get("subject", ""),
         method=line.get("method", ""), path=line.get("path", ""), status=int(line["status"]),
-        served_by=_served_by(line, api, history, at),
+        served_by=_served_by(line, api, history, at, traffic),
         route=line.get("route", ""),
         upstream_status=tuple(re.findall(r"[0-9]+", line.get("upstream_status", ""))),
         revision=revision, weights=traffic.weights(history.stable(at)) if traffic else {},
@@ -180,7 +180,9 @@ def _traffic(revision: int, entry: Entry | None) -> Traffic | None:
         return None
 
 
-def _served_by(line: Line, api: Line, history: History, at: str) -> ServedBy:
+def _served_by(
+    line: Line, api: Line, history: History, at: str, traffic: Traffic | None
+) -> ServedBy:
     deployment, model = str(line.get("deployment", "")), str(line.get("model", ""))
     if not deployment:
         return ServedBy("")
@@ -189,6 +191,8 @@ def _served_by(line: Line, api: Line, history: History, at: str) -> ServedBy:
     there = history.up_before(at).get("deployments", {}).get(deployment, {})
     if model_id := str(there.get("model_id", "")):
         return ServedBy(deployment, model, model_id, history.version(model_id), "ledger")
+    if traffic and (started := traffic.deployed(deployment)):  # since that `up`
+        return ServedBy(deployment, model, version=started.model, told_by="ledger")
     return ServedBy(deployment, model)
 
 
