@@ -117,15 +117,6 @@ def test_a_deployment_is_gone_once_it_is_undeployed(pair: Running) -> None:
     assert pair.api("short") == ""
     with pair.lab.client() as client:
         assert client.get("/models/short/").status_code == 404
-    refused = pair.lab.run("undeploy", "short")
-    assert refused.returncode == 2
-    assert "no deployment 'short'" in refused.stderr
-
-
-def test_a_deployment_of_lab_toml_is_not_undeployed(running: Running) -> None:
-    refused = running.lab.run("undeploy", "textrank", "--force")
-    assert refused.returncode == 2
-    assert "lab.toml" in refused.stderr
 
 
 def test_a_request_that_is_still_being_sent_is_answered_before_its_deployment_goes(
@@ -170,16 +161,13 @@ def test_a_configured_deployment_can_be_scaled_too_and_its_process_goes_on(
     running: Running,
 ) -> None:
     lab = running.lab
-    before = running.parts()
+    before = running.api()
     lab.ok("scale", "textrank", "2")
-    assert before <= running.parts()
+    assert before in running.api()
     assert lab.json("status")["deployments"][0]["ready"] == 2
     lab.ok("scale", "textrank", "1")
     assert not Store(lab.lab).traffic().deployments
     assert names(lab) == {"textrank": 100}
-    for count in ("0", "65"):
-        assert lab.run("scale", "textrank", count).returncode == 2
-    assert lab.run("scale", "unknown", "2").returncode == 2
 
 
 def test_a_deployment_that_does_not_start_is_taken_back_and_the_ledger_says_so(
@@ -219,23 +207,26 @@ def test_without_a_running_lab_nothing_is_deployed(make: Any) -> None:
         applying.route(one.lab.lab)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("deploy", "unknown"), "no model 'unknown'"),
-        (("deploy", "short", "--name", "Short"), "cannot be a deployment's name"),
-        (("deploy", "short", "--name", "textrank"), "lab.toml has a deployment textrank"),
-        (("deploy", "short", "--replicas", "0"), "1 to 64"),
-        (("deploy", "textrank", "--name", "short"), "is deployed already"),
-    ],
-)
-def test_what_cannot_be_deployed_is_refused_with_the_reason(
-    pair: Running, arguments: tuple[str, ...], says: str
-) -> None:
+REFUSED = {
+    ("deploy", "unknown"): "no model 'unknown'",
+    ("deploy", "short", "--name", "Short"): "cannot be a deployment's name",
+    ("deploy", "short", "--name", "textrank"): "lab.toml has a deployment textrank",
+    ("deploy", "short", "--name", "other", "--replicas", "0"): "1 to 64",
+    ("deploy", "textrank", "--name", "short"): "is deployed already",
+    ("undeploy", "textrank", "--force"): "lab.toml",
+    ("undeploy", "unknown"): "no deployment 'unknown'",
+    ("scale", "unknown", "2"): "no deployment 'unknown'",
+    ("scale", "textrank", "0"): "1 to 64",
+    ("scale", "short", "65"): "1 to 64",
+}
+
+
+def test_what_cannot_be_done_is_refused_with_the_reason(pair: Running) -> None:
     before = Store(pair.lab.lab).traffic()
-    refused = pair.lab.run(*arguments)
-    assert refused.returncode == 2
-    assert says in " ".join(refused.stderr.split())
+    for arguments, says in REFUSED.items():
+        refused = pair.lab.run(*arguments)
+        assert refused.returncode == 2, arguments
+        assert says in " ".join(refused.stderr.split())
     assert Store(pair.lab.lab).traffic() == before
 
 

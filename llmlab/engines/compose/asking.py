@@ -17,6 +17,8 @@ method, path, timeout = sys.argv[1:]
 body = sys.stdin.buffer.read()
 asked = urllib.request.Request("http://127.0.0.1" + path, body or None, method=method)
 try:
+    # urllib would say that it is a form.
+    asked.headers.setdefault("Content-type", "application/json")
     answer = urllib.request.urlopen(asked, timeout=float(timeout))
 except urllib.error.HTTPError as error:
     answer = error
