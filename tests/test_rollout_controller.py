@@ -426,9 +426,9 @@ def test_no_copy_is_counted_twice_and_no_text_is_written_down(stage: Stage) -> N
 
 def test_a_and_b_go_on_until_a_person_decides(stage: Stage) -> None:
     stage.begin(Kind.AB, percent=50.0)
-    for _ in range(150):
+    for _ in range(20):
         stage.traffic(3)
-        stage.tick()
+        stage.tick(20)
     assert stage.rollout.phase is Phase.PROGRESSING
     stage.do(Promote(arm="tuned-2"))
     stage.tick()
