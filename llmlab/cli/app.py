@@ -12,6 +12,7 @@ from llmlab.cli import (
     build,
     compare,
     config,
+    deploy,
     doctor,
     down,
     evaluate,
@@ -23,10 +24,12 @@ from llmlab.cli import (
     notebook,
     openapi,
     rollout,
+    scale,
     status,
     suite,
     summarize,
     token,
+    undeploy,
     up,
 )
 from llmlab.cli.session import Session
@@ -64,13 +67,16 @@ def root(
 
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+DELIVER = "Deliver new versions"
 PREPARE = "Prepare and look after it"
-DELIVER = "Bring a new model into traffic"
 
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
+app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
+app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
+app.command("scale", rich_help_panel=DELIVER)(scale.scale)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
