@@ -15,9 +15,12 @@ from llmlab.cli import (
     deploy,
     doctor,
     down,
+    drill,
     evaluate,
+    flag,
     init,
     keys,
+    ledger,
     load,
     logs,
     models,
@@ -29,6 +32,7 @@ from llmlab.cli import (
     suite,
     summarize,
     token,
+    trace,
     undeploy,
     up,
 )
@@ -91,4 +95,8 @@ app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
 app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
 app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
+app.command("trace", rich_help_panel=DELIVER)(trace.trace)
+app.add_typer(flag.app, name="flag", rich_help_panel=DELIVER)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
+app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)
 app.command("build", rich_help_panel=PREPARE)(build.build)

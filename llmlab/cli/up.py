@@ -46,6 +46,7 @@ def up(
     --model says what the configuration says otherwise, and moves no route.
     """
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
+    from llmlab.delivery.noting import keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.delivery.store import Store
     from llmlab.engines.choice import choose_engine
@@ -78,7 +79,9 @@ def up(
         plan = merge(lab, plan, traffic, _say, fetch=False, runs_here=runs_here)
         print_commands(chosen.commands(plan))
         return
+    before = session.keys().read()
     keys = session.keys().ensure(demo_key=demo)
+    keys_changed(session.store(), "made", before, keys)
     if as_configured:
         reset(lab)
     with processes_turn(lab):
@@ -87,6 +90,8 @@ def up(
         with progress("starting") as say:
             changed = chosen.up(plan, say)
     status = chosen.status()
+    if changed:
+        lab_is_up(session.store(), status, plan.stable)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:

@@ -12,12 +12,50 @@ import json
 import os
 import pwd
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 GENESIS = "0" * 64
+
+
+@dataclass(frozen=True)
+class Link:
+    """An entry as its hash covers it: ``text`` is the document, as it was written."""
+
+    seq: int
+    at: str
+    who: str
+    kind: str
+    text: str
+    why: str
+    previous: str
+    hash: str
+
+    @property
+    def digest(self) -> str:
+        """The hash that it should have."""
+        return _digest(
+            self.seq, self.at, self.who, self.kind, self.text, self.why, self.previous
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a chain. ``head`` is the hash of its last entry: note it down elsewhere,
+    and a later look can tell whether the chain was replaced by another."""
+
+    entries: int
+    head: str
+    problems: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {"whole": self.whole, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -49,13 +87,14 @@ def append(
 
     Args:
         kind: what happened: ``deployment``, ``route``, ``flag``, ``key``, ``rollout``,
-            ``verdict`` or ``drill``.
+            ``verdict``, ``drill``, or ``lab`` that went up or down.
         document: JSON without NaN.
         who: default: the user of this process.
     """
     last = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
     seq, previous = (int(last["seq"]) + 1, str(last["hash"])) if last else (1, GENESIS)
-    at, who, text = now(), who or user(), canonical(document)
+    at, who, text = now(), _writable(who or user()), _writable(canonical(document))
+    why = _writable(why)
     digest = _digest(seq, at, who, kind, text, why, previous)
     connection.execute(
         "INSERT INTO entries (seq, at, who, kind, document, why, previous, hash)"
@@ -77,30 +116,52 @@ def entries(
         )  # fmt: skip
 
 
-def problems(connection: sqlite3.Connection, *, head: str = "") -> list[str]:
-    """What is wrong with the chain; nothing if it holds.
+def newest(connection: sqlite3.Connection, *, kind: str = "", last: int = 0) -> list[Entry]:
+    """The last entries, the oldest of them first.
 
     Args:
-        head: a hash that was noted down; some entry has to have it.
+        kind: only of this one.
+        last: so many; 0 for all.
+    """
+    condition, values = ("kind = ?", (kind,)) if kind else ("TRUE", ())
+    chosen = f"SELECT seq FROM entries WHERE {condition} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+    return list(entries(connection, f"seq IN ({chosen})", (*values, last or -1)))
+
+
+def problems(connection: sqlite3.Connection, *, head: str = "") -> list[str]:
+    """What is wrong with the chain; nothing if it holds. See ``verify``."""
+    return list(verify(links(connection), head=head).problems)
+
+
+def verify(chain: Iterable[Link], *, head: str = "") -> Verdict:
+    """Judge a chain, the oldest link first.
+
+    Args:
+        head: a hash that was noted down, or its first digits; some entry has to have it.
     """
     found: list[str] = []
-    previous, expected, met = GENESIS, 1, not head
-    for row in connection.execute("SELECT * FROM entries ORDER BY seq"):
-        seq = int(row["seq"])
-        if seq != expected:
-            found.append(f"entries {expected} to {seq - 1} are missing")
-        if row["previous"] != previous:
-            found.append(f"entry {seq} does not follow on the one before")
-        digest = _digest(
-            seq, row["at"], row["who"], row["kind"], row["document"], row["why"], row["previous"]
-        )
-        if row["hash"] != digest:
-            found.append(f"entry {seq} is not as it was written")
-        previous, expected = row["hash"], seq + 1
-        met = met or row["hash"] == head
+    previous, expected, met, count = GENESIS, 1, not head, 0
+    for one in chain:
+        if one.seq != expected:
+            found.append(_gap(expected, one.seq))
+        if one.previous != previous:
+            found.append(f"entry {one.seq} does not follow on the one before")
+        if one.hash != one.digest:
+            found.append(f"entry {one.seq} is not as it was written")
+        previous, expected, count = one.hash, one.seq + 1, count + 1
+        met = met or one.hash.startswith(head)
     if not met:
         found.append(f"no entry has the hash {head}")
-    return found
+    return Verdict(count, previous, tuple(found))
+
+
+def links(connection: sqlite3.Connection) -> Iterator[Link]:
+    """The chain as it is stored."""
+    for row in connection.execute("SELECT * FROM entries ORDER BY seq"):
+        yield Link(
+            int(row["seq"]), row["at"], row["who"], row["kind"], row["document"], row["why"],
+            row["previous"], row["hash"],
+        )  # fmt: skip
 
 
 def canonical(document: Mapping[str, Any]) -> str:
@@ -120,6 +181,17 @@ def user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return f"uid-{os.geteuid()}"
+
+
+def _writable(text: str) -> str:
+    """Text without halves of surrogate pairs, which come of arguments that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _gap(expected: int, seq: int) -> str:
+    if seq < expected:
+        return f"entry {seq} stands where {expected} should"
+    return f"entries {expected} to {seq - 1} are missing"
 
 
 def _digest(seq: int, *parts: str) -> str:

@@ -60,8 +60,31 @@ class Store:
         self, kind: str, document: Mapping[str, Any], why: str = "", *, who: str = ""
     ) -> ledger.Entry:
         """Add an entry that changes nothing here: a key that was revoked, say."""
+        with self.noting(kind, document, why, who=who) as entry:
+            return entry
+
+    @contextmanager
+    def noting(
+        self, kind: str, document: Mapping[str, Any], why: str = "", *, who: str = ""
+    ) -> Iterator[ledger.Entry]:
+        """As ``note``, about what is done meanwhile: if that fails, there is no entry."""
         with self.writing() as connection:
-            return ledger.append(connection, kind, document, why, who=who)
+            yield ledger.append(connection, kind, document, why, who=who)
+
+    def entries(self, *, kind: str = "", last: int = 0) -> list[ledger.Entry]:
+        """Entries of the ledger, the oldest first.
+
+        Args:
+            kind: only of this one.
+            last: only so many of the newest; 0 for all.
+        """
+        with self.database.reading() as connection:
+            return ledger.newest(connection, kind=kind, last=last)
+
+    def entry(self, seq: int) -> ledger.Entry | None:
+        """The entry with a number; None if there is none."""
+        with self.database.reading() as connection:
+            return next(ledger.entries(connection, "seq = ?", (seq,)), None)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -7,6 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 STAGES = ("encode", "queue", "generate")
 SOURCES = ("miss", "coalesced", "hit")
 REASONS = ("queue_full", "deadline", "timeout")
+SHADOWS = ("answered", "failed", "dropped")
+IGNORED = ("X-Decoding", "X-Flags")
+DRILLS = ("slow", "errors", "worse-text", "crash")
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
@@ -69,11 +72,31 @@ class Metrics:
         self.running_texts = Gauge(
             "llmlab_running_texts", "Texts that the model works on.", registry=registry
         )
+        self.shadow = Counter(
+            "llmlab_shadow",
+            "Texts that were mirrored here: answered, failed, or dropped for want of time.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.shadow_waiting = Gauge(
+            "llmlab_shadow_waiting", "Mirrored texts that wait.", registry=registry
+        )
+        self.ignored = Counter(
+            "llmlab_headers_ignored", "Headers of the gateway that were malformed.",
+            ["header"], registry=registry,
+        )  # fmt: skip
+        self.drill = Gauge(
+            "llmlab_drill", "1 for the kind of fault drill that is on.", ["kind"], registry=registry
+        )
+        for kind in DRILLS:
+            self.drill.labels(kind)
         # A rate is only seen from a counter that was there before it rose.
         for counter, values in (
             (self.stage, STAGES),
             (self.answers, SOURCES),
             (self.rejected, REASONS),
+            (self.shadow, SHADOWS),
+            (self.ignored, IGNORED),
         ):
             for value in values:
                 counter.labels(value)
