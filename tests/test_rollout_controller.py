@@ -367,15 +367,17 @@ def test_ticks_go_on_while_the_texts_are_asked_for_and_an_abort_ends_that(tmp_pa
 # --- shadow ----------------------------------------------------------------------------------
 
 
-def copies(summary: str | None, *, of: int, seconds: float = 0.001) -> Callable[[str, bytes], Any]:
+def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
     """What a candidate tells of the copies that it got: so many, 7 of them at a time."""
 
     def answer(path: str, body: bytes) -> Any:
+        if path == "/summarize/":
+            return GOOD if summary is None else summary
         assert path.startswith("/shadow/answers?after=")
         after = int(path.partition("=")[2])
         told = {"error": "no place"} if summary is None else {"summary": summary}
         found = [
-            {"n": n, "request_id": f"r{n}", "text": f"{GOOD} And so on, {n}.", "seconds": seconds,
+            {"n": n, "request_id": f"r{n}", "text": f"{GOOD} And so on, {n}.", "seconds": 0.2,
              "truncated": False, **told}
             for n in range(after + 1, min(of, after + 7) + 1)
         ]  # fmt: skip

@@ -155,3 +155,8 @@ def kept_of(rows: Sequence[Row], gate: str) -> list[Row]:
 def case_of(number: int, text: str) -> Case:
     """A client's text, of which nothing is known."""
     return Case(id=f"copy-{number}", text=text)
+
+
+def number_of(case: Case) -> int:
+    """Which copy it is."""
+    return int(case.id.rpartition("-")[2])
