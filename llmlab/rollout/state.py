@@ -192,6 +192,12 @@ class Rollout:
         return self.arms[0] if self.kind is Kind.AB else self.stable
 
     @property
+    def alone(self) -> bool:
+        """Whether the candidate has all the traffic, so that nothing comes beside it to hold it
+        against."""
+        return self.kind is Kind.CANARY and self.percent >= 100
+
+    @property
     def over(self) -> bool:
         return self.phase in OVER
 
