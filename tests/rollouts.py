@@ -30,7 +30,7 @@ from llmlab.rollout.store import Rollouts
 STABLE = Version("base", "base")
 CANDIDATE = Version("tuned-2", "tuned:2")
 OTHER = Version("other", "other")
-RULES = Rules(steps=(5.0, 25.0, 50.0, 100.0), interval=60.0, progress_deadline=600.0)
+RULES = Rules(probe_suite="founding", interval=60.0, progress_deadline=600.0)
 
 
 def rollout(kind: Kind = Kind.CANARY, **values: Any) -> Rollout:

@@ -20,7 +20,7 @@ from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Rules
 from llmlab.rollout.store import Rollouts
 from tests.rollouts import Played, line, rollout
 
-RULES = Rules(steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0)
+RULES = Rules(steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0, probe_suite="founding")
 GATE = "unsupported<=+0.10 empty<=+0.02"
 
 

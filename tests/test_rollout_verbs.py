@@ -182,7 +182,7 @@ def test_the_rules_of_lab_toml_are_those_of_a_rollout() -> None:
 def test_where_there_is_no_traffic_or_a_suite_is_named_there_are_probes() -> None:
     assert rules_of(config(), Wish(Kind.CANARY, ())).probe_rate == 0
     assert rules_of(config(), Wish(Kind.BLUEGREEN, ())).probe_rate == PROBES
-    named = Wish(Kind.CANARY, (), rules={"probe_suite": "news"})
+    named = Wish(Kind.CANARY, (), rules={"probe_suite": "founding"})
     assert rules_of(config(), named).probe_rate == PROBES
 
 

@@ -128,7 +128,7 @@ class Rules:
     latency_ratio: float = 1.5
     latency_margin: float = 0.10
     text_gate: str = ""
-    probe_suite: str = "founding"
+    probe_suite: str = "news"
     probe_rate: float = 0.0
 
 
