@@ -1,9 +1,9 @@
-"""Work on a registry in processes that are killed: python -m tests.killable
+"""Work on a registry, or on a rollout, in processes that are killed: python -m tests.killable
 
-It reads one job a line on stdin, as JSON: {"do", "arguments", "seconds", "line"}. Each runs in a
-forked process, so that nothing has to be imported again. The process is killed after so many
-seconds, or, to be exact, when it comes to a line of llmlab.registry for the so-manieth time.
-The answer is a line {"finished", "lines"}.
+It reads one job a line on stdin, as JSON: {"do", "arguments", "seconds", "line", "inside"}. Each
+runs in a forked process, so that nothing has to be imported again. The process is killed after
+so many seconds, or, to be exact, when it comes to a line of the packages ``inside`` (default:
+llmlab.registry) for the so-manieth time. The answer is a line {"finished", "lines"}.
 """
 
 from __future__ import annotations
@@ -60,13 +60,19 @@ def do_pull(root: str, name: str) -> None:
     record_pulled(registry(root), name, TINY, folder)
 
 
-def watched(line: int, written: int) -> Callable[..., Any]:
-    """Count the lines of the registry that are run; be killed at one of them, if any."""
+def do_roll_out(root: str, log: str) -> None:
+    from tests.rollouts import drive
+
+    drive(Path(root), Path(log))
+
+
+def watched(line: int, written: int, inside: tuple[str, ...]) -> Callable[..., Any]:
+    """Count the lines of these packages that are run; be killed at one of them, if any."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         nonlocal seen
-        if "llmlab/registry" not in frame.f_code.co_filename:
+        if not any(package in frame.f_code.co_filename for package in inside):
             return None
         if event == "line":
             seen += 1
@@ -88,7 +94,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if child == 0:
         os.close(done)
         if job.get("line") is not None:
-            sys.settrace(watched(job["line"], counted))
+            inside = tuple(job.get("inside", ["llmlab/registry"]))
+            sys.settrace(watched(job["line"], counted, inside))
         globals()[f"do_{job['do']}"](*job["arguments"])
         sys.settrace(None)
         os.write(inside, b"1")

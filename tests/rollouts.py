@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from llmlab.errors import LlmlabError, UpstreamError
+from llmlab.lab import Lab
+from llmlab.rollout.background import Background
+from llmlab.rollout.controller import Controller
 from llmlab.rollout.machine import Deployed, step
 from llmlab.rollout.state import (
     Finding,
@@ -25,7 +30,7 @@ from llmlab.rollout.store import Rollouts
 STABLE = Version("base", "base")
 CANDIDATE = Version("tuned-2", "tuned:2")
 OTHER = Version("other", "other")
-RULES = Rules(steps=(5.0, 25.0, 50.0, 100.0), interval=60.0, progress_deadline=600.0)
+RULES = Rules(probe_suite="founding", interval=60.0, progress_deadline=600.0)
 
 
 def rollout(kind: Kind = Kind.CANARY, **values: Any) -> Rollout:
@@ -131,3 +136,39 @@ class Played:
             return 200, json.dumps(answer).encode()
         usage = {"input_tokens": 9, "output_tokens": 5, "windows": 1, "truncated": False}
         return 200, json.dumps({"summary": answer, "usage": usage}).encode()
+
+
+AT_A_TICK = 20  # lines of a log that `drive` hears of
+
+
+def drive(root: Path, log: Path) -> None:
+    """Drive the rollout of a lab to its end, by the lines of a log, a few at each tick.
+
+    The gateway is a file beside the log that holds the revision which it has taken.
+    """
+    rollouts = Rollouts(Lab(root))
+    lines, taken = log.read_text().splitlines(), log.with_suffix(".taken")
+
+    class Filed(Played):
+        def taken(self) -> int:
+            return int(taken.read_text() or -1) if taken.exists() else -1
+
+        def _take(self) -> bool:
+            before, now = self.taken(), rollouts.traffic().revision
+            taken.write_text(str(now))
+            return before != now
+
+        def requests_since(self, cursor: str) -> tuple[list[str], str]:
+            begin = int(cursor or 0)
+            return lines[begin : begin + AT_A_TICK], str(min(len(lines), begin + AT_A_TICK))
+
+    with ThreadPoolExecutor(1) as executor:
+        running = Filed(rollouts)
+        clock = iter(range(10_000, 1_000_000)).__next__
+        controller = Controller(
+            rollouts, running, Background(running, executor), root, clock, lambda _: None
+        )
+        for _ in range(200):
+            if not controller.tick():
+                return
+    raise AssertionError("it does not end")

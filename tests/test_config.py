@@ -113,7 +113,7 @@ VARIABLES = {
     "rollout.latency_ratio": ("2", 2.0),
     "rollout.latency_margin": ("0.2", 0.2),
     "rollout.text_gate": ("coverage>=-0.01", "coverage>=-0.01"),
-    "rollout.probe_suite": ("news", "news"),
+    "rollout.probe_suite": ("founding", "founding"),
     "rollout.probe_rate": ("1.5", 1.5),
     "models.falconsai.runtime": ("transformers", "transformers"),
     "models.falconsai.source": ("path:my-model", "path:my-model"),

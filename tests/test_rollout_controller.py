@@ -20,7 +20,7 @@ from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Rules
 from llmlab.rollout.store import Rollouts
 from tests.rollouts import Played, line, rollout
 
-RULES = Rules(steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0)
+RULES = Rules(steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0, probe_suite="founding")
 GATE = "unsupported<=+0.10 empty<=+0.02"
 
 
@@ -367,15 +367,17 @@ def test_ticks_go_on_while_the_texts_are_asked_for_and_an_abort_ends_that(tmp_pa
 # --- shadow ----------------------------------------------------------------------------------
 
 
-def copies(summary: str | None, *, of: int, seconds: float = 0.001) -> Callable[[str, bytes], Any]:
+def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
     """What a candidate tells of the copies that it got: so many, 7 of them at a time."""
 
     def answer(path: str, body: bytes) -> Any:
+        if path == "/summarize/":
+            return GOOD if summary is None else summary
         assert path.startswith("/shadow/answers?after=")
         after = int(path.partition("=")[2])
         told = {"error": "no place"} if summary is None else {"summary": summary}
         found = [
-            {"n": n, "request_id": f"r{n}", "text": f"{GOOD} And so on, {n}.", "seconds": seconds,
+            {"n": n, "request_id": f"r{n}", "text": f"{GOOD} And so on, {n}.", "seconds": 0.2,
              "truncated": False, **told}
             for n in range(after + 1, min(of, after + 7) + 1)
         ]  # fmt: skip
@@ -426,9 +428,9 @@ def test_no_copy_is_counted_twice_and_no_text_is_written_down(stage: Stage) -> N
 
 def test_a_and_b_go_on_until_a_person_decides(stage: Stage) -> None:
     stage.begin(Kind.AB, percent=50.0)
-    for _ in range(150):
+    for _ in range(20):
         stage.traffic(3)
-        stage.tick()
+        stage.tick(20)
     assert stage.rollout.phase is Phase.PROGRESSING
     stage.do(Promote(arm="tuned-2"))
     stage.tick()

@@ -118,7 +118,7 @@ def test_at_full_traffic_the_candidate_is_held_against_what_was_before() -> None
     feed(evidence, *[("c", True)] * 30, alone=True)
     verdict = judge(at(Phase.PROGRESSING, percent=100.0, step=4), evidence, None)
     assert verdict.outcome is Outcome.FAIL
-    assert "100.0 % of 30 against 0.0 % of 50" in verdict.reason
+    assert "100.0 % of 30 against 0.0 % of the last 50 before" in verdict.reason
 
 
 def test_without_anything_from_before_full_traffic_proves_nothing() -> None:

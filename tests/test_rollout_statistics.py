@@ -22,8 +22,10 @@ from llmlab.rollout.state import Phase, Rollout, Rules
 from tests.rollouts import line
 
 RULES = Rules(interval=20.0, progress_deadline=300.0)
-WAVES = World(memory=0.99, wave=0.6)  # latencies that come in waves of some hundred requests
-RUNS = 200
+WAVES = World(
+    rate=5.0, memory=0.99, wave=0.6
+)  # latencies that come in waves of some hundred requests
+RUNS = 100
 
 
 # --- betting --------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ def test_the_upper_bound_of_a_share_is_wilsons() -> None:
 
 @pytest.mark.parametrize(
     "world",
-    [World(), World(error_rate=0.2), World(error_rate=0.0, rate=3.0), WAVES],
+    [World(rate=5.0), World(error_rate=0.2, rate=5.0), World(error_rate=0.0, rate=2.0), WAVES],
     ids=["a few errors", "many errors", "little traffic", "latency in waves"],
 )
 def test_a_version_rolled_out_against_itself_is_aborted_no_more_often_than_alpha(
@@ -103,8 +105,8 @@ def test_a_version_rolled_out_against_itself_is_aborted_no_more_often_than_alpha
 
 
 def test_against_itself_it_is_promoted_if_there_is_enough_traffic() -> None:
-    found = drill(RULES, lambda chance: made_up(World(), chance), runs=50, seed=5)
-    assert found.promoted >= 45
+    found = drill(RULES, lambda chance: made_up(World(), chance), runs=20, seed=5)
+    assert found.promoted >= 18
 
 
 def test_recorded_traffic_can_be_played() -> None:
@@ -119,7 +121,7 @@ def test_recorded_traffic_can_be_played() -> None:
 # --- a worse one --------------------------------------------------------------------------------
 
 
-def ends(world: World, runs: int = 60) -> list[Rollout]:
+def ends(world: World, runs: int = 30) -> list[Rollout]:
     found = []
     for seed in range(runs):
         chance = random.Random(f"worse-{seed}")
@@ -138,7 +140,7 @@ def test_a_bad_one_is_aborted_before_it_gets_half_of_the_traffic(world: World) -
 
 
 def test_one_that_is_somewhat_worse_does_not_get_half_of_the_traffic_either() -> None:
-    found = ends(World(more_errors=0.15))
+    found = ends(World(more_errors=0.15), runs=20)
     assert all(one.phase in (Phase.ABORTING, Phase.PAUSED) and one.step <= 2 for one in found)
     assert sum(one.phase is Phase.ABORTING for one in found) > len(found) / 2
 
@@ -146,8 +148,8 @@ def test_one_that_is_somewhat_worse_does_not_get_half_of_the_traffic_either() ->
 def test_one_on_the_margin_of_what_is_allowed_gets_beyond_two_steps_no_more_often_than_alpha() -> (
     None
 ):
-    found = ends(World(error_rate=0.0, more_errors=0.05), runs=200)
-    assert sum(one.step > 2 for one in found) <= 200 * 0.05
+    found = ends(World(error_rate=0.0, more_errors=0.05, rate=5.0), runs=100)
+    assert sum(one.step > 2 for one in found) <= 100 * 0.05
 
 
 def test_without_traffic_nothing_is_promoted() -> None:

@@ -182,7 +182,7 @@ def test_the_rules_of_lab_toml_are_those_of_a_rollout() -> None:
 def test_where_there_is_no_traffic_or_a_suite_is_named_there_are_probes() -> None:
     assert rules_of(config(), Wish(Kind.CANARY, ())).probe_rate == 0
     assert rules_of(config(), Wish(Kind.BLUEGREEN, ())).probe_rate == PROBES
-    named = Wish(Kind.CANARY, (), rules={"probe_suite": "news"})
+    named = Wish(Kind.CANARY, (), rules={"probe_suite": "founding"})
     assert rules_of(config(), named).probe_rate == PROBES
 
 
@@ -452,7 +452,7 @@ def test_a_rollout_under_way_as_it_is_shown() -> None:
         "rollout 1: canary of tuned-2 on /summarize/, progressing for 42 s, "
         "the next step in 18 s if the gate passes\n"
         "├── ada: a better one\n"
-        "├── steps 5 % →  25 %  → 50 % → 100 %\n"
+        "├── steps 5 % → [25 %] → 50 % → 100 %\n"
         "├── ● base stable 75 % running\n"
         "├── ● tuned-2 candidate 25 % (the gateway still has 5 %) tuned:2, running\n"
         "└── gate inconclusive 60 answers of the candidate in this step\n"
@@ -471,7 +471,7 @@ def test_a_paused_rollout_says_why_and_how_to_go_on() -> None:
         "rollout 1: canary of tuned-2 on /summarize/, paused for 1 min\n"
         "├── ! the lab does not run; llmlab up starts it\n"
         "├── ! no traffic reached the candidate: llmlab rollout promote, resume or abort\n"
-        "└── steps 5 % →  25 %  → 50 % → 100 %"
+        "└── steps 5 % → [25 %] → 50 % → 100 %"
     )
 
 
@@ -480,7 +480,7 @@ def test_a_rollout_that_is_over_says_how_it_ended() -> None:
     assert shown(View(one, (), True, 9999.0)) == (
         "rollout 1: canary of tuned-2 on /summarize/, aborted after 1 min\n"
         "├── errors: too many\n"
-        "└── steps 5 % →  25 %  → 50 % → 100 %"
+        "└── steps 5 % → [25 %] → 50 % → 100 %"
     )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli.drill_aa import aa
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 
@@ -19,6 +20,9 @@ ShareOption = Annotated[
     typer.Option(metavar="PERCENT", min=0.01, max=100, help="Of the texts that it gets."),
 ]
 WhyOption = Annotated[str, typer.Option(metavar="TEXT", help="A reason, for the ledger.")]
+
+
+app.command("aa")(aa)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REFRESH = 1.0  # seconds
 PAUSED, FAILED, TOO_LATE = 1, 8, 5  # exit codes of `status`
+WIDEST = 100  # letters of a reason, in a list
 
 app = typer.Typer(
     help="Let a new model version take traffic step by step, as far as the evidence allows.",
@@ -167,7 +169,8 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     for one in found:
         table.add_row(
             str(one.number), when(one.created), one.kind, escaped(one.target),
-            one.stable.deployment, one.phase, escaped(one.who), escaped(one.ending or one.why),
+            one.stable.deployment, one.phase, escaped(one.who),
+            escaped(shorten(one.why or one.ending, WIDEST, placeholder=" …")),
         )  # fmt: skip
     out().print(table)
 

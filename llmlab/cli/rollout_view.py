@@ -66,7 +66,7 @@ def _notes(view: View) -> list[str]:
     if one.kind == "ab" and one.phase == "progressing":
         names = " or ".join(arm.deployment for arm in one.arms)
         notes.append(f"[dim]until a person says: llmlab rollout promote {names}, or abort[/]")
-    if one.ending:
+    if one.ending and not (one.verdict and one.ending == one.verdict.reason):
         notes.append(escaped(one.ending))
     if one.why:
         notes.append(f"[dim]{escaped(one.who)}: {escaped(one.why)}[/]")
@@ -85,7 +85,7 @@ def _steps(one: Rollout) -> str:
         if one.promoted or number < one.step:
             text = f"[green]{text}[/]"
         elif number == one.step:
-            text = f"[bold reverse] {text} [/]"
+            text = rf"[bold]\[{text}][/]"
         shown.append(text)
     return "[bold]steps[/] " + " → ".join(shown)
 

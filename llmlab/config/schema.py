@@ -198,7 +198,7 @@ class Rollout(Section):
     latency_ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
     latency_margin: Annotated[float, Field(gt=0, lt=1)] = 0.10
     text_gate: str = "coverage>=-0.05 unsupported<=+0.10 empty<=+0.02"
-    probe_suite: Annotated[str, Field(min_length=1)] = "founding"
+    probe_suite: Annotated[str, Field(min_length=1)] = "news"
     probe_rate: Annotated[float, Field(ge=0, le=50)] = 0.0
 
     @field_validator("steps")

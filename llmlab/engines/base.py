@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -200,7 +200,7 @@ class Engine(Protocol):
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
-        timeout: float = 10.0,
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
         """A request to the first process of a deployment, past the gateway.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def is_needed(socket: Path) -> bool:
         return False
 
 
-def ask(socket: Path, path: str, *, method: str, body: bytes, timeout: float) -> tuple[int, bytes]:
+def ask(
+    socket: Path, path: str, *, method: str, body: bytes, timeout: float,
+    headers: Mapping[str, str],
+) -> tuple[int, bytes]:  # fmt: skip
     """Status and body of what the API on a unix socket answers.
 
     Raises:
@@ -71,7 +75,7 @@ def ask(socket: Path, path: str, *, method: str, body: bytes, timeout: float) ->
     """
     try:
         with _over(socket, timeout) as client:
-            answer = client.request(method, path, content=body or None)
+            answer = client.request(method, path, content=body or None, headers=dict(headers))
     except httpx2.HTTPError as error:
         raise UpstreamError(
             f"{socket.stem} does not answer: {error or type(error).__name__}",

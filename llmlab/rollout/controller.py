@@ -121,9 +121,8 @@ class Controller:
         """Take in what the gateway has logged since. Returns whether that was anything."""
         with self._complaining("the gateway's log cannot be read"):
             lines, cursor = self.running.requests_since(evidence.cursor)
-            alone = rollout.kind is Kind.CANARY and rollout.percent >= 100
             for seen in filter(None, map(seen_in, lines)):
-                evidence.add(seen, alone=alone, ratio=rollout.rules.latency_ratio)
+                evidence.add(seen, alone=rollout.alone, ratio=rollout.rules.latency_ratio)
             moved, evidence.cursor = cursor != evidence.cursor, cursor
             return moved
         return False
@@ -196,7 +195,6 @@ class Controller:
                 "message": f"rollout {after.number}: {after.phase}", "rollout": after.number,
                 "phase": after.phase, "step": after.step, "percent": after.percent,
                 "paused": after.paused, "why": after.ending or None,
-                "verdict": after.judged[-1].verdict.reason if after.judged else None,
             })  # fmt: skip
 
     def _complain(self, message: str, fix: str | None = None) -> None:

@@ -106,7 +106,7 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     tested, base = ((one.total if failed else one.step) for one in (evidence.tested, evidence.base))
     (rate, n), (other, m) = metric.of(tested), metric.of(base)
     against = f"{_rate(other)} of {m}"
-    if not m and metric.before:
+    if rollout.alone and metric.before:
         other, m = sum(metric.before) / len(metric.before), len(metric.before)
         against = f"{_rate(other)} of the last {m} before this step"
     figures = {

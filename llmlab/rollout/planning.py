@@ -19,6 +19,7 @@ from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.steps import checked_steps
 from llmlab.traffic import Traffic
 
+TELLING = 20  # texts, below which the permutation test rarely reaches the level of a fail
 PROBES = 1.0  # a second, where there is no other way to get samples
 
 
@@ -256,12 +257,12 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
             cases = len(load_suite(find_suite(rules.probe_suite, root)).cases)
         except LlmlabError as error:
             yield Problem("error", f"rollout.probe_suite: {error.message}", error.fix or "")
-    if gate and 0 < cases < MINIMUM:
+    if gate and 0 < cases < TELLING:
+        shows = "decide nothing" if cases < MINIMUM else "show nothing but a disaster"
         yield Problem(
-            "warning",
-            f"{rules.probe_suite} has {cases} texts, and fewer than {MINIMUM} decide nothing",
+            "warning", f"{rules.probe_suite} has {cases} texts, and so few {shows}",
             "name a larger suite with probe_suite",
-        )
+        )  # fmt: skip
     if not gate:
         yield Problem(
             "warning", "rollout.text_gate is empty: no step looks at what the candidate writes"

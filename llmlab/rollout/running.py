@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from llmlab.delivery.applying import apply, route
 from llmlab.engines.base import Engine, Say
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
@@ -68,14 +69,10 @@ class RunningLab:
         return record.plan().traffic.revision if record else -1
 
     def apply(self, say: Say) -> bool:
-        from llmlab.delivery import applying
-
-        return applying.apply(self._lab, say)
+        return apply(self._lab, say)
 
     def route(self) -> bool:
-        from llmlab.delivery import applying
-
-        return applying.route(self._lab)
+        return route(self._lab)
 
     def requests_since(self, cursor: str) -> tuple[list[str], str]:
         return self._running().requests_since(cursor)

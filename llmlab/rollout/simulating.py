@@ -98,9 +98,7 @@ def simulate(
         evidence.begin(rollout.step)
         for _ in range(_poisson(chance, rate)):
             candidate = chance.random() * 100 < rollout.percent
-            evidence.add(
-                answers(candidate), alone=rollout.percent >= 100, ratio=rules.latency_ratio
-            )
+            evidence.add(answers(candidate), alone=rollout.alone, ratio=rules.latency_ratio)
         rollout = step(rollout, Tick(judge(rollout, evidence, None)), float(now))
         if rollout.phase is not Phase.PROGRESSING:
             break

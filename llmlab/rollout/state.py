@@ -128,7 +128,7 @@ class Rules:
     latency_ratio: float = 1.5
     latency_margin: float = 0.10
     text_gate: str = ""
-    probe_suite: str = "founding"
+    probe_suite: str = "news"
     probe_rate: float = 0.0
 
 
@@ -190,6 +190,12 @@ class Rollout:
     def base(self) -> Version:
         """What the candidate is held against."""
         return self.arms[0] if self.kind is Kind.AB else self.stable
+
+    @property
+    def alone(self) -> bool:
+        """Whether the candidate has all the traffic, so that nothing comes beside it to hold it
+        against."""
+        return self.kind is Kind.CANARY and self.percent >= 100
 
     @property
     def over(self) -> bool:

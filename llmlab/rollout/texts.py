@@ -16,6 +16,7 @@ from dataclasses import replace
 from llmlab.evaluate.gate import Condition, Gate, parse_gate
 from llmlab.evaluate.measures import METRICS, Scores, measure
 from llmlab.evaluate.suite import Case
+from llmlab.evaluate.verdict import Finding as Judgement
 from llmlab.evaluate.verdict import Outcome as Judged
 from llmlab.evaluate.verdict import Verdict, judge
 from llmlab.rollout.asking import Pair
@@ -109,8 +110,11 @@ def _finding(rollout: Rollout, rows: Sequence[Row], alpha: float) -> Finding:
 
 def _told(outcome: Outcome, verdict: Verdict, alpha: float, left_out: tuple[str, ...]) -> Finding:
     of_outcome = [one for one in verdict.findings if str(one.outcome) == str(outcome)]
-    shown = of_outcome or list(verdict.findings)
-    reason = "; ".join(one.reason for one in shown)
+    n = max((one.n for one in verdict.findings), default=0)
+    if outcome is Outcome.PASS:
+        reason = f"{', '.join(map(_change, of_outcome))} on {n} texts, within {verdict.gate}"
+    else:
+        reason = "; ".join(one.reason for one in of_outcome or verdict.findings)
     if left_out:
         reason += f"; not measured on these texts: {', '.join(left_out)}"
     figures = {
@@ -121,10 +125,15 @@ def _told(outcome: Outcome, verdict: Verdict, alpha: float, left_out: tuple[str,
         )
         if value is not None
     }  # fmt: skip
-    n = max((one.n for one in verdict.findings), default=0)
     return Finding(
         METRIC, outcome, f"text: {reason}", {**figures, "n": n, "alpha": alpha}, waiting=False
     )
+
+
+def _change(one: Judgement) -> str:
+    name = parse_gate(one.condition).conditions[0].metric.name
+    against = "" if one.baseline is None else f" against {one.baseline:.3f}"
+    return f"{name} {one.candidate:.3f}{against}"
 
 
 def _scores(values: Sequence[dict[str, float | None]]) -> Scores:
@@ -155,3 +164,8 @@ def kept_of(rows: Sequence[Row], gate: str) -> list[Row]:
 def case_of(number: int, text: str) -> Case:
     """A client's text, of which nothing is known."""
     return Case(id=f"copy-{number}", text=text)
+
+
+def number_of(case: Case) -> int:
+    """Which copy it is."""
+    return int(case.id.rpartition("-")[2])

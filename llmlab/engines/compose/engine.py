@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -430,11 +430,14 @@ class ComposeEngine:
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
-        timeout: float = 10.0,
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
         own = (one for one in self.containers() if one.labels.get(mounts.DEPLOYMENT) == deployment)
         first = next(own, None)  # the others' services sort behind it
-        return ask(first, deployment, path, method=method, body=body, timeout=timeout)
+        return ask(
+            first, deployment, path, method=method, body=body, timeout=timeout,
+            headers=headers or {},
+        )  # fmt: skip
 
     def requests_since(self, cursor: str) -> tuple[list[str], str]:
         gateway = self._container(GATEWAY)

@@ -8,7 +8,7 @@ import os
 import pwd
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,10 +279,12 @@ class LocalEngine:
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
-        timeout: float = 10.0,
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
         socket = self.lab.api_socket(deployment)
-        return probe.ask(socket, path, method=method, body=body, timeout=timeout)
+        return probe.ask(
+            socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
+        )
 
     def requests_since(self, cursor: str) -> tuple[list[str], str]:
         lines, after = access_log.lines_since(self.supervisor.log(GATEWAY), cursor)
