@@ -122,7 +122,7 @@ VERBS = (
     "models history", "models rm", "models verify", "models export", "models import",
     "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "suite lint", "suite stats", "compare", "evaluate", "load",
+    "suite lint", "suite stats", "compare", "evaluate", "load", "top", "metrics",
 )  # fmt: skip
 
 

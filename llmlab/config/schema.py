@@ -176,6 +176,14 @@ class Jupyter(Section):
     image: Annotated[str, Field(pattern=r"^\S+$")] = "llmlab-jupyter"
 
 
+class Observability(Section):
+    """Prometheus and Grafana, which the engine compose runs beside the lab."""
+
+    enabled: bool = False
+    prometheus_port: Port = 9090
+    grafana_port: Port = 3000
+
+
 FALCONSAI = Model(
     runtime="ctranslate2",
     source="hub:Falconsai/text_summarization",
@@ -195,6 +203,7 @@ class Config(Section):
     gateway: Gateway = Gateway()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
+    observability: Observability = Observability()
     models: dict[str, Model] = {"falconsai": FALCONSAI, "textrank": TEXTRANK}
 
     @field_validator("models")

@@ -179,6 +179,14 @@ class Engine(Protocol):
         """
         ...
 
+    def gateway_metrics(self) -> str:
+        """The gateway's own metrics, in Prometheus's exposition format.
+
+        Raises:
+            UpstreamError: it does not answer.
+        """
+        ...
+
     def gateway_configuration(self) -> str:
         """All configuration files of the gateway, as `nginx -T` prints them."""
         ...

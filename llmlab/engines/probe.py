@@ -40,6 +40,16 @@ def gateway_healthy(url: str) -> bool:
         return False
 
 
+def page_at(socket: Path) -> str:
+    """The metrics at a unix socket.
+
+    Raises:
+        httpx2.HTTPError: nobody answers there, or not with metrics.
+    """
+    with _over(socket) as client:
+        return client.get("/metrics").raise_for_status().text
+
+
 def told_by(socket: Path) -> Told:
     """What the API on a unix socket says of itself."""
     try:

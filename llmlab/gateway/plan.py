@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmlab.config import RateLimit
+from llmlab.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class GatewayPlan:
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`
     edition: Literal["open", "plus"] = "open"
+    traffic: Traffic = Traffic()
+    metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
 
     def upstream(self, deployment: str) -> Upstream:

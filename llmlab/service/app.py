@@ -59,7 +59,7 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
     Args:
         on_load_failure: called when the model cannot be loaded, after it was logged.
     """
-    serving, metrics = Serving(), Metrics()
+    serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -161,6 +161,7 @@ async def _load(
     summarizer = Summarizer(reader, serving.batcher, metrics, cache=service.cache)
     info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
     serving.endpoint = Endpoint(summarizer, info, service, metrics)
+    metrics.limit.set(service.queue)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
     metrics.ready.set(1)
     log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)

@@ -22,7 +22,7 @@ from llmlab.engines.address import (
     refuse_demo_beyond_loopback,
 )
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, notebook
+from llmlab.engines.compose import mounts, notebook, observability
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
 from llmlab.engines.compose.containers import VERSION, Container, DockerEngine
 from llmlab.engines.compose.edition import compose_files, gateway_image
@@ -37,6 +37,7 @@ from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.files import locked
+from llmlab.gateway.metrics import PORT
 from llmlab.lab import Lab, private_folder
 from llmlab.notebook import access
 from llmlab.registry.catalogue import load_lab
@@ -103,7 +104,7 @@ class ComposeEngine:
         if not any(one.published == _address(plan) for one in before):
             check_address(plan.config)
         try:
-            return self._bring_up(plan, compose, before, record, say)
+            changed = self._bring_up(plan, compose, before, record, say)
         except BaseException:
             if not before:
                 self._down(volumes=False)  # a half-started lab leaves nothing behind
@@ -113,6 +114,23 @@ class ComposeEngine:
                     old = record.plan()
                     self._bring_up(old, self._compose(old), self.containers(), record, say)
             raise
+        if plan.config.observability.enabled:
+            self._observe(compose, say)
+        return changed
+
+    def _observe(self, compose: Compose, say: Say) -> None:
+        """Have Prometheus and Grafana running. The lab is up, with or without them."""
+        say("starting Prometheus and Grafana")
+        command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
+        result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
+        if result.code != 0:
+            raise EnvironmentFailure(
+                "the lab is up, but Prometheus and Grafana did not start "
+                f"(docker compose: exit code {result.code})",
+                fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
+                "or observability.enabled = false",
+                log="\n".join(result.output.strip().splitlines()[-12:]),
+            )
 
     def _check_version(self, image: str) -> None:
         """An image of another version would not understand what is laid out for it."""
@@ -316,6 +334,14 @@ class ComposeEngine:
         record = Record.read(self.lab)
         return record if record and record.engine == ENGINE else None
 
+    def gateway_metrics(self) -> str:
+        gateway = self._container(GATEWAY)
+        answer = self.docker.output_of(gateway, ASK_METRICS) if gateway else ""
+        head, _, page = answer.replace("\r", "").partition("\n\n")
+        if " 200 " not in head.partition("\n")[0]:
+            raise UpstreamError("the gateway does not tell its metrics", fix="llmlab up")
+        return page
+
     def gateway_configuration(self) -> str:
         """All configuration files of the running gateway, as `nginx -T` prints them."""
         gateway = self._container(GATEWAY)
@@ -363,6 +389,7 @@ class ComposeEngine:
             "LLMLAB_PORT": str(gateway.port),
             "LLMAPI_MEMORY": config.service.memory,
             **self._notebook_variables(config.jupyter),
+            **observability.variables(config.observability),
         }
 
     def _notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:
@@ -430,10 +457,15 @@ NGINX_PREFIX = Path("/run/llmlab")
 NGINX = ("nginx", "-p", str(NGINX_PREFIX), "-c",
          f"{mounts.GATEWAY_MOUNT}/current/nginx.conf")  # fmt: skip
 RELOAD = (*NGINX, "-s", "reload")
+# NGINX Plus's image has bash, but no curl.
+ASK_METRICS = (
+    "bash", "-c",
+    f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3",
+)  # fmt: skip
 
 
 def _down_arguments(volumes: bool) -> tuple[str, ...]:
-    return ("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+    return (*observability.PROFILE, "down", "--remove-orphans", *(["--volumes"] if volumes else []))
 
 
 def _address(plan: Plan) -> tuple[str, int]:

@@ -20,7 +20,7 @@ from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import GatewayPlan, Releases, Upstream, render
+from llmlab.gateway import GatewayPlan, Releases, Upstream, metrics, render
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
 
@@ -81,6 +81,8 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         resolver=RESOLVER,
+        traffic=plan.traffic,
+        metrics=str(metrics.PORT),
         demo_kid=keys.demo_kid,
         edition=gateway.edition,
         license=f"{GATEWAY_MOUNT}/current/license.jwt",

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
+
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
@@ -211,6 +213,14 @@ class LocalEngine:
 
     def notebook_url(self) -> str:
         return self.notebooks.url()
+
+    def gateway_metrics(self) -> str:
+        try:
+            return probe.page_at(self.lab.gateway_socket)
+        except httpx2.HTTPError as error:
+            raise UpstreamError(
+                f"the gateway does not tell its metrics: {error}", fix="llmlab up"
+            ) from None
 
     def gateway_configuration(self) -> str:
         record = self._record()
