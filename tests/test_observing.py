@@ -394,7 +394,7 @@ def test_of_a_long_log_only_the_last_minutes_are_read(monkeypatch: pytest.Monkey
         return read(text)
 
     monkeypatch.setattr("llmlab.observe.observer.read", counting)
-    engine.log += [line(at=NOON - 5000 + second) for second in range(5000)]
+    engine.log += [line(at=NOON - 5000 + second) for second in range(5001)]
     assert observer(engine, clock).look().glance.total.requests == 60
     assert len(parsed) < KEPT + 10
 
