@@ -148,7 +148,8 @@ class Traffic:
 
     def targets(self) -> set[str]:
         """Every deployment that some request may go to, but for the configured stable one."""
-        found = {one.deployment for one in (*self.matches, *self.flags) if one.deployment}
+        found = {one.deployment for one in self.matches}
+        found |= {one.deployment for one in self.flags if one.deployment}
         found |= {one.deployment for one in self.split.shares} if self.split else set()
         found |= {self.shadow.deployment} if self.shadow else set()
         return found | ({self.stable} if self.stable else set())

@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from llmlab.auth.keys import PRIVATE_MEMBERS, Algorithm, Key, KeySet, KeyStore, generate
 from llmlab.config import RateLimit
-from llmlab.engines.local import LocalEngine
+from llmlab.engines.local.engine import LocalEngine
 from llmlab.gateway import GatewayPlan, Releases, Upstream, find_nginx, render
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, free_port

@@ -451,7 +451,9 @@ def test_an_apis_metrics_carry_its_deployment_and_its_models_version() -> None:
     engine = FakeEngine({"tuned": api_page()})
     found = families(lab_exposition(engine))  # type: ignore[arg-type]
     (tokens,) = found["llmlab_input_tokens"].samples
-    assert tokens.labels == {"deployment": "tuned", "model": "tuned", "model_id": "sha256:abc"}
+    assert tokens.labels == {
+        "deployment": "tuned", "replica": "1", "model": "tuned", "model_id": "sha256:abc"
+    }  # fmt: skip
     assert tokens.value == 800
 
 

@@ -12,6 +12,7 @@ from llmlab.cli import (
     build,
     compare,
     config,
+    deploy,
     doctor,
     down,
     evaluate,
@@ -23,11 +24,13 @@ from llmlab.cli import (
     models,
     notebook,
     openapi,
+    scale,
     status,
     suite,
     summarize,
     token,
     top,
+    undeploy,
     up,
 )
 from llmlab.cli.session import Session
@@ -65,6 +68,7 @@ def root(
 
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+DELIVER = "Deliver new versions"
 PREPARE = "Prepare and look after it"
 
 app.command("up", rich_help_panel=RUN)(up.up)
@@ -73,6 +77,9 @@ app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("top", rich_help_panel=RUN)(top.top)
 app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
+app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
+app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
+app.command("scale", rich_help_panel=DELIVER)(scale.scale)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)

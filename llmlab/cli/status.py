@@ -82,10 +82,11 @@ def _line(one: DeploymentStatus) -> str:
     waiting = f", {one.waiting} waiting" if one.waiting else ""
     path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
     spare = f", spare {one.spare}" if one.spare else ""
+    several = f"{one.ready} of {one.replicas} ready, " if one.replicas > 1 else ""
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
-        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
-        f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
+        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight:g} %  {path}\n"
+        f"  [dim]{model}, {several}{one.state.lower()}, up {duration(one.uptime)}, "
         f"{one.requests} request{'' if one.requests == 1 else 's'}{waiting}{spare}{_memory(one)}[/]"
     )
 

@@ -37,12 +37,29 @@ def up(
             "--observability", metavar="", help="Prometheus and Grafana as well, in containers."
         ),
     ] = False,
+    as_configured: Annotated[
+        bool,
+        typer.Option(
+            "--as-configured",
+            metavar="",
+            help="Forget what was deployed, promoted, routed and flagged since.",
+        ),
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Bring the lab up, or bring a running lab to what the configuration says."""
+    """Bring the lab up, or bring a running lab to what the configuration says.
+
+    What was deployed, promoted or routed since stays as it is, and is said in one line; so
+    --model says what the configuration says otherwise, and moves no route.
+    """
+    from llmlab.delivery.merging import AS_CONFIGURED, merge, told
+    from llmlab.delivery.resetting import reset
+    from llmlab.delivery.store import Store
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
+    from llmlab.engines.turns import processes_turn
     from llmlab.errors import UsageError
+    from llmlab.traffic import Traffic
 
     session = Session.of(context)
     flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
@@ -65,12 +82,21 @@ def up(
     # Plain lines and no spinner: a download draws progress bars of its own.
     plan = make_plan(config, lab.root, _say, only=only, fetch=not dry_run, runs_here=runs_here)
     if dry_run:
+        traffic = Traffic() if as_configured else Store(lab).traffic()
+        plan = merge(lab, plan, traffic, _say, fetch=False, runs_here=runs_here)
         print_commands(chosen.commands(plan))
         return
     keys = session.keys().ensure(demo_key=demo)
-    with progress("starting") as say:
-        changed = chosen.up(plan, say)
-        status = chosen.status()
+    if as_configured:
+        reset(lab)
+    with processes_turn(lab):
+        traffic = Store(lab).traffic()
+        plan = merge(lab, plan, traffic, _say, fetch=True, runs_here=runs_here)
+        with progress("starting") as say:
+            changed = chosen.up(plan, say)
+    status = chosen.status()
+    if differs := told(plan):
+        show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:
         show_warning(warning)
     if not loaded.config.gateway.loopback:
@@ -119,7 +145,7 @@ def _where_to_look(ports: Observability) -> str:
 
 
 def _what_next(status: LabStatus) -> str:
-    stable = next(one for one in status.deployments if one.weight == 100)
+    stable = max(status.deployments, key=lambda one: one.weight)
     return "\n".join((
         f"[bold]{stable.model}[/] ({stable.runtime}) answers at {status.gateway.url}/summarize/",
         "",

@@ -19,7 +19,7 @@ function count(r) {
         counts.incr(`refused ${told.status}`, 1, 0);
         return '';
     }
-    const name = told.lab_log_deployment || told.deployment;
+    const name = told.lab_log_deployment;
     const seconds = Number(told.request_time);
     const found = SECONDS.findIndex((bound) => seconds <= bound);
     counts.incr(`requests ${name} ${told.status}`, 1, 0);

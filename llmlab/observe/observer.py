@@ -3,6 +3,7 @@ its gateway, and at what the gateway has logged since."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llmlab.engines.base import DeploymentStatus, Engine
+from llmlab.engines.local.programs import suffixes
 from llmlab.errors import UpstreamError
 from llmlab.observe.access import read
 from llmlab.observe.apis import ApiFigures, ApiRates, Progress
 from llmlab.observe.samples import Samples
 from llmlab.observe.window import KEPT, Glance, Seen, Window
+
+PATIENCE = 5.0  # seconds that an API may take to tell its metrics
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Observer:
         if not status.running:
             raise UpstreamError("the lab does not run", fix="llmlab up")
         wanted = self._what_is_wanted()
-        apis = {one.name: self._api(one.name) for one in status.deployments}
+        apis = {one.name: self._api(one) for one in status.deployments}
         self._read_log()
         now = self._clock()
         glance = self._window.glance(now, self._seconds)
@@ -137,9 +141,9 @@ class Observer:
                 raise
         return self._wanted
 
-    def _api(self, name: str) -> ApiFigures | None:
-        page = api_page(self._engine, name)
-        return ApiFigures.of(page) if page else None
+    def _api(self, one: DeploymentStatus) -> ApiFigures | None:
+        pages = list(api_pages(self._engine, one).values())
+        return ApiFigures.of(Samples.together(pages)) if pages else None
 
     def _read_log(self) -> None:
         lines, self._cursor = self._engine.requests_since(self._cursor)
@@ -163,13 +167,15 @@ class Observer:
         )  # fmt: skip
 
 
-def api_page(engine: Engine, deployment: str) -> Samples | None:
-    """An API's metrics; None while it does not answer."""
-    try:
-        code, body = engine.ask(deployment, "/metrics", timeout=5.0)
-        return Samples.parse(body.decode()) if code == 200 else None
-    except (UpstreamError, ValueError):
-        return None
+def api_pages(engine: Engine, one: DeploymentStatus) -> dict[int, Samples]:
+    """The metrics of those processes of a deployment that answer, by their numbers, from 1."""
+    pages: dict[int, Samples] = {}
+    for number, suffix in enumerate(suffixes(one.replicas), 1):
+        with contextlib.suppress(UpstreamError, ValueError):
+            code, body = engine.ask(one.name + suffix, "/metrics", timeout=PATIENCE)
+            if code == 200:
+                pages[number] = Samples.parse(body.decode())
+    return pages
 
 
 def gateway_page(engine: Engine) -> Samples:

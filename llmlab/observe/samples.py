@@ -24,6 +24,11 @@ class Samples:
         """Raises ValueError: this is no such page."""
         return cls(tuple(text_string_to_metric_families(page)))
 
+    @classmethod
+    def together(cls, pages: Iterable[Samples]) -> Samples:
+        """Several pages, such as those of all processes of a deployment."""
+        return cls(tuple(family for page in pages for family in page.families))
+
     def named(self, name: str) -> Iterator[Sample]:
         for family in self.families:
             for sample in family.samples:
