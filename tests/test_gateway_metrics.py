@@ -13,7 +13,7 @@ from importlib import resources
 import httpx2
 import pytest
 
-from llmlab.engines.local import LocalEngine
+from llmlab.engines.local.engine import LocalEngine
 from llmlab.errors import UpstreamError
 from llmlab.gateway import Upstream, metrics
 from llmlab.observe.samples import Samples

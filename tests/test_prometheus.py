@@ -217,7 +217,7 @@ def test_panels_ask_for_metrics_that_a_lab_has(lab: LabUnderTest, prometheus: Pr
         name for one in expressions()
         for name in re.findall(r"\b(?:llmlab|process)[a-z_:0-9]*\b", re.sub(r'"[^"]*"', '""', one))
     }  # fmt: skip
-    assert len(names) > 20
+    assert len(names) >= 20
     with lab.client() as client:
         client.post("/summarize/", json={"text": "The tide is late today. The boats wait."})
 

@@ -346,7 +346,7 @@ class ComposeEngine:
         return record if record and record.engine == ENGINE else None
 
     def gateway_metrics(self) -> str:
-        return self.gateway().metrics()
+        return self.gateway.metrics()
 
     def gateway_configuration(self) -> str:
         """All configuration files of the running gateway, as `nginx -T` prints them."""
