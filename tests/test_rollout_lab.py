@@ -276,8 +276,8 @@ def test_an_abort_works_while_the_controller_is_dead(lab: LabUnderTest) -> None:
     assert Store(lab.lab).traffic().weights("textrank") == {"textrank": 100}
     record = Record.read(lab.lab)
     assert record and record.plan().traffic.weights("textrank") == {"textrank": 100}
-    assert status(lab) == (8, "rollout {}: aborted: aborted by a person: I have seen enough\n"
-                           .format(last(lab).number))  # type: ignore[union-attr]  # fmt: skip
+    assert status(lab) == (8, f"rollout {last(lab).number}: aborted: aborted by a person: I have seen enough\n"
+                           )  # type: ignore[union-attr]  # fmt: skip
     consistent(lab)
 
 

@@ -23,6 +23,7 @@ from llmlab.cli import (
     ledger,
     load,
     logs,
+    metrics,
     models,
     notebook,
     openapi,
@@ -32,6 +33,7 @@ from llmlab.cli import (
     suite,
     summarize,
     token,
+    top,
     trace,
     undeploy,
     up,
@@ -78,6 +80,8 @@ app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
+app.command("top", rich_help_panel=RUN)(top.top)
+app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)

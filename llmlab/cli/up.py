@@ -8,6 +8,7 @@ from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, 
 from llmlab.cli.session import EngineOption, Session
 
 if TYPE_CHECKING:
+    from llmlab.config.schema import Observability
     from llmlab.engines.base import LabStatus
 
 
@@ -28,6 +29,12 @@ def up(
         bool,
         typer.Option(
             "--demo", metavar="", help="Accept the reference lab's published token as well."
+        ),
+    ] = False,
+    observability: Annotated[
+        bool,
+        typer.Option(
+            "--observability", metavar="", help="Prometheus and Grafana as well, in containers."
         ),
     ] = False,
     as_configured: Annotated[
@@ -56,7 +63,8 @@ def up(
     from llmlab.traffic import Traffic
 
     session = Session.of(context)
-    flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value}
+    flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
+             "observability.enabled": observability or None}  # fmt: skip
     loaded = session.load(flags)
     lab = session.lab()
     if demo and not loaded.config.gateway.loopback:
@@ -102,12 +110,20 @@ def up(
             "and texts travel unencrypted.\n"
             "Fix: put TLS in front of it, or set gateway.host to 127.0.0.1"
         )
+    if loaded.config.observability.enabled and chosen.name == "local":
+        show_warning(
+            "Prometheus and Grafana run in containers, and this lab runs as processes.\n"
+            "Fix: llmlab up --engine compose, or have a Prometheus of your own read "
+            "llmlab metrics --listen 9464"
+        )
     if keys.has_demo:
         show_warning(
             "Demo mode: anybody on this machine can use the published token.\n"
             "Fix: llmlab keys revoke 0001"
         )
     err().print(_headline(status, changed, chosen.name, why), soft_wrap=True)
+    if loaded.config.observability.enabled and chosen.name == "compose":
+        err().print(_where_to_look(loaded.config.observability), highlight=False)
     if changed:
         out().print(_what_next(status), highlight=False)
 
@@ -124,6 +140,13 @@ def _say(text: str) -> None:
 def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:
     did = "The lab is up" if changed else "The lab was up already; nothing changed"
     return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}: {why})[/]"
+
+
+def _where_to_look(ports: Observability) -> str:
+    return (
+        f"  Grafana http://127.0.0.1:{ports.grafana_port}, "
+        f"Prometheus http://127.0.0.1:{ports.prometheus_port}"
+    )
 
 
 def _what_next(status: LabStatus) -> str:

@@ -218,6 +218,14 @@ class Rollout(Section):
         return self
 
 
+class Observability(Section):
+    """Prometheus and Grafana, which the engine compose runs beside the lab."""
+
+    enabled: bool = False
+    prometheus_port: Port = 9090
+    grafana_port: Port = 3000
+
+
 FALCONSAI = Model(
     runtime="ctranslate2",
     source="hub:Falconsai/text_summarization",
@@ -238,6 +246,7 @@ class Config(Section):
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
+    observability: Observability = Observability()
     models: dict[str, Model] = {"falconsai": FALCONSAI, "textrank": TEXTRANK}
 
     @field_validator("models")

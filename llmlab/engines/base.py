@@ -204,6 +204,9 @@ class Engine(Protocol):
     ) -> tuple[int, bytes]:  # fmt: skip
         """A request to the first process of a deployment, past the gateway.
 
+        Args:
+            deployment: with ``.2`` behind its name, its second process, and so on.
+
         Returns:
             HTTP status and body.
 
@@ -221,6 +224,14 @@ class Engine(Protocol):
         Args:
             cursor: what the call before returned; "" starts at the end of the log, "0" at the
                 oldest line that is left.
+        """
+        ...
+
+    def gateway_metrics(self) -> str:
+        """The gateway's own metrics, in Prometheus's exposition format.
+
+        Raises:
+            UpstreamError: it does not answer.
         """
         ...
 

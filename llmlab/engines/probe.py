@@ -43,6 +43,22 @@ def gateway_healthy(url: str) -> bool:
         return False
 
 
+def gateway_metrics(socket: Path) -> str:
+    """The metrics that the gateway tells on a unix socket.
+
+    Raises:
+        UpstreamError: it does not.
+    """
+    try:
+        with _over(socket) as client:
+            return client.get("/metrics").raise_for_status().text
+    except httpx2.HTTPError as error:
+        raise UpstreamError(
+            f"the gateway does not tell its metrics: {error or type(error).__name__}",
+            fix="llmlab up",
+        ) from None
+
+
 def told_by(socket: Path) -> Told:
     """What the API on a unix socket says of itself."""
     try:

@@ -40,6 +40,7 @@ class GatewayPlan:
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`
     edition: Literal["open", "plus"] = "open"
+    metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
     traffic: Traffic = field(default_factory=Traffic)
 

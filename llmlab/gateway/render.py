@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llmlab.gateway import open_edition, plus_edition
+from llmlab.gateway import metrics, open_edition, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.routes import routes
@@ -46,7 +46,9 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/models.conf": edition.models(plan),
         "lab/shadow.conf": joined(shadow(plan.traffic)),
     }
-    return {name: HEADER + text for name, text in files.items()} | edition.files()
+    own = metrics.files(plan)
+    files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
+    return {name: HEADER + text for name, text in files.items()} | edition.files() | own
 
 
 def _user(plan: GatewayPlan) -> list[str]:

@@ -82,7 +82,7 @@ def build_app(
         on_load_failure: called when the model cannot be loaded, after it was logged.
         drill: the file with this deployment's fault drill, while there is one.
     """
-    serving, metrics = Serving(), Metrics()
+    serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
     def drilled(now: Drill | None) -> None:
         for kind in DRILLS:
@@ -229,6 +229,7 @@ async def _load(parts: Parts, serving: Serving, on_failure: Callable[[], None] |
     info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
     serving.shadow = Shadow(reader, serving.batcher, metrics, parts.drills, seconds=service.timeout)
     serving.endpoint = Endpoint(summarizer, info, service, metrics, parts.drills, parts.told)
+    metrics.limit.set(service.queue)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
     metrics.ready.set(1)
     log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)

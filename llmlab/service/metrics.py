@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from llmlab.service.labels import Labelled
 
 STAGES = ("encode", "queue", "generate")
 SOURCES = ("miss", "coalesced", "hit")
@@ -14,8 +23,16 @@ SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
 class Metrics:
-    def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+    """
+    Args:
+        labels: of every metric: so that those of all APIs of a lab can be told apart wherever
+            they are put together.
+    """
+
+    def __init__(self, **labels: str) -> None:
+        registry = CollectorRegistry()
+        self._all = Labelled(registry, labels)
+        ProcessCollector(registry=registry)  # memory and processor time, where there is a /proc
         self.model = Gauge(
             "llmlab_model_info", "The model that answers; always 1.",
             ["deployment", "model", "model_id", "runtime"], registry=registry,
@@ -65,6 +82,9 @@ class Metrics:
         self.waiting = Gauge(
             "llmlab_queue_waiting", "Requests that wait or run.", registry=registry
         )
+        self.limit = Gauge(
+            "llmlab_queue_limit", "Requests that may wait.", registry=registry
+        )  # fmt: skip
         self.waiting_texts = Gauge(
             "llmlab_queue_texts", "Texts that wait for their turn; of a long one, its windows.",
             registry=registry,
@@ -111,4 +131,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition format that Prometheus scrapes."""
-        return generate_latest(self._registry)
+        return generate_latest(self._all)

@@ -22,7 +22,7 @@ from llmlab.engines.address import (
 )
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, notebook
+from llmlab.engines.compose import mounts, notebook, observability
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
@@ -94,7 +94,10 @@ class ComposeEngine:
 
     def up(self, plan: Plan, say: Say) -> bool:
         with processes_turn(self.lab):
-            return self._up(plan, say)
+            changed = self._up(plan, say)
+            if plan.config.observability.enabled:
+                self._observe(plan, say)
+            return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:
         compose = self._compose(plan)
@@ -137,6 +140,21 @@ class ComposeEngine:
                 was = old.plan()
                 self._bring_up(was, self._compose(was), self.containers(), old, say, conf=conf)
             raise
+
+    def _observe(self, plan: Plan, say: Say) -> None:
+        """Have Prometheus and Grafana running. The lab is up, with or without them."""
+        say("starting Prometheus and Grafana")
+        compose = self._compose(plan)
+        command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
+        result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
+        if result.code != 0:
+            raise EnvironmentFailure(
+                "the lab is up, but Prometheus and Grafana did not start "
+                f"(docker compose: exit code {result.code})",
+                fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
+                "or observability.enabled = false",
+                log="\n".join(result.output.strip().splitlines()[-12:]),
+            )
 
     def _check_version(self, image: str) -> None:
         """An image of another version would not understand what is laid out for it."""
@@ -327,6 +345,9 @@ class ComposeEngine:
         record = Record.read(self.lab)
         return record if record and record.engine == ENGINE else None
 
+    def gateway_metrics(self) -> str:
+        return self.gateway.metrics()
+
     def gateway_configuration(self) -> str:
         """All configuration files of the running gateway, as `nginx -T` prints them."""
         gateway = self._container(GATEWAY)
@@ -374,6 +395,7 @@ class ComposeEngine:
             "LLMLAB_PORT": str(gateway.port),
             "LLMAPI_MEMORY": config.service.memory,
             **self._notebook_variables(config.jupyter),
+            **observability.variables(config.observability),
         }
 
     def _notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:
@@ -432,8 +454,8 @@ class ComposeEngine:
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
-        own = (one for one in self.containers() if one.labels.get(mounts.DEPLOYMENT) == deployment)
-        first = next(own, None)  # the others' services sort behind it
+        named = (one for one in self.containers() if _runs(one, deployment))
+        first = next(named, None)  # the others' services sort behind it
         return ask(
             first, deployment, path, method=method, body=body, timeout=timeout,
             headers=headers or {},
@@ -454,8 +476,17 @@ class ComposeEngine:
         return lines_of(self._compose(), names, follow=follow, count=lines, only=only)
 
 
+def _runs(one: Container, process: str) -> bool:
+    """Whether it is this process of a deployment. What a person has started by themselves is
+    not named after one, and there is only one of it."""
+    if mounts.DEPLOYMENT not in one.labels:
+        return one.service == mounts.STABLE_SERVICE
+    return log_name(one) == f"api-{process}"
+
+
 def _down_arguments(volumes: bool) -> tuple[str, ...]:
-    return ("down", "--timeout", STOP_SOON, "--remove-orphans", *(["--volumes"] if volumes else []))
+    soon = ("--timeout", STOP_SOON, "--remove-orphans")
+    return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
 
 
 def _address(plan: Plan) -> tuple[str, int]:

@@ -12,7 +12,8 @@ from llmlab.engines.compose.command import Compose
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.logs import last_lines, log_name
 from llmlab.engines.compose.report import is_api, told_by
-from llmlab.errors import EnvironmentFailure, LlmlabError
+from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError
+from llmlab.gateway.metrics import PORT
 from llmlab.lab import Lab
 
 GATEWAY = "nginx"
@@ -20,6 +21,11 @@ GATEWAY_DEADLINE = 30.0
 POLL = 0.3
 NGINX = ("nginx", "-p", "/run/llmlab", "-c", f"{mounts.GATEWAY_MOUNT}/current/nginx.conf")
 RELOAD = (*NGINX, "-s", "reload")
+# NGINX Plus's image has bash, but no curl.
+ASK_METRICS = (
+    "bash", "-c",
+    f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3",
+)  # fmt: skip
 
 
 class ComposeGateway:
@@ -91,6 +97,19 @@ class ComposeGateway:
         for one in leaving:
             while told_by(one, self._docker).waiting and time.monotonic() < deadline:
                 time.sleep(POLL)
+
+    def metrics(self) -> str:
+        """What it tells of itself.
+
+        Raises:
+            UpstreamError: nothing.
+        """
+        one = next(iter(self._containers()), None)
+        answer = self._docker.output_of(one, ASK_METRICS) if one else ""
+        head, _, page = answer.replace("\r", "").partition("\n\n")
+        if " 200 " not in head.partition("\n")[0]:
+            raise UpstreamError("the gateway does not tell its metrics", fix="llmlab up")
+        return page
 
     def _workers(self, gateway: Container, *, leaving: bool) -> set[str]:
         """Pids of the workers that take new connections, or of those that end what they had in

@@ -22,7 +22,7 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import GatewayPlan, Releases, Upstream, render, routable
+from llmlab.gateway import GatewayPlan, Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
 
@@ -98,6 +98,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         resolver=RESOLVER,
+        metrics=str(metrics.PORT),
         demo_kid=keys.demo_kid,
         edition=gateway.edition,
         license=f"{GATEWAY_MOUNT}/current/license.jwt",

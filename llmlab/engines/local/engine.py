@@ -234,6 +234,9 @@ class LocalEngine:
     def notebook_url(self) -> str:
         return self.notebooks.url()
 
+    def gateway_metrics(self) -> str:
+        return probe.gateway_metrics(self.lab.gateway_socket)
+
     def gateway_configuration(self) -> str:
         record = self._record()
         if record is None or not self.releases.conf.exists():

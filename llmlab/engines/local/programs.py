@@ -100,6 +100,7 @@ def gateway_plan(
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         worker_user=worker_user,
+        metrics=f"unix:{lab.gateway_socket}",
         demo_kid=demo_kid,
         load_modules=nginx.load_modules,
         edition=gateway.edition,
