@@ -276,8 +276,10 @@ def test_an_abort_works_while_the_controller_is_dead(lab: LabUnderTest) -> None:
     assert Store(lab.lab).traffic().weights("textrank") == {"textrank": 100}
     record = Record.read(lab.lab)
     assert record and record.plan().traffic.weights("textrank") == {"textrank": 100}
-    assert status(lab) == (8, f"rollout {last(lab).number}: aborted: aborted by a person: I have seen enough\n"
-                           )  # type: ignore[union-attr]  # fmt: skip
+    found = last(lab)
+    assert found
+    ending = "aborted: aborted by a person: I have seen enough"
+    assert status(lab) == (8, f"rollout {found.number}: {ending}\n")
     consistent(lab)
 
 

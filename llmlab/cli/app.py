@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from llmlab import __version__
 from llmlab.cli import (
@@ -38,9 +39,35 @@ from llmlab.cli import (
     undeploy,
     up,
 )
+from llmlab.cli.later import Later
 from llmlab.cli.session import Session
 
+RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+DELIVER = "Deliver the next version"
+PREPARE = "Prepare and look after it"
+GROUPS = {
+    "suite": (suite.app, JUDGE),
+    "rollout": (rollout.app, DELIVER),
+    "flag": (flag.app, DELIVER),
+    "drill": (drill.app, DELIVER),
+    "ledger": (ledger.app, DELIVER),
+    "models": (models.app, PREPARE),
+    "keys": (keys.app, PREPARE),
+    "config": (config.app, PREPARE),
+}
+
+
+class Root(TyperGroup):
+    """The verbs, and the groups of verbs, which are built when they are asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (group, panel) in GROUPS.items():
+            self.add_command(Later(group, name, panel))
+
+
 app = typer.Typer(
+    cls=Root,
     help="A language model behind a real gateway, with one command.",
     epilog="First steps: llmlab init lab && cd lab && llmlab up && llmlab summarize FILE",
     no_args_is_help=True,
@@ -72,10 +99,6 @@ def root(
     context.obj = Session(lab)
 
 
-RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
-PREPARE = "Prepare and look after it"
-DELIVER = "Deliver the next version"
-
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
@@ -89,18 +112,10 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)
 app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
-app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
 app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
 app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
 app.command("scale", rich_help_panel=DELIVER)(scale.scale)
-app.add_typer(rollout.app, name="rollout", rich_help_panel=DELIVER)
-app.add_typer(flag.app, name="flag", rich_help_panel=DELIVER)
-app.add_typer(drill.app, name="drill", rich_help_panel=DELIVER)
 app.command("trace", rich_help_panel=DELIVER)(trace.trace)
-app.add_typer(ledger.app, name="ledger", rich_help_panel=DELIVER)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
 app.command("build", rich_help_panel=PREPARE)(build.build)
-app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
-app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
-app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
