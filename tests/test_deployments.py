@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -422,6 +424,30 @@ def test_up_starts_the_controller_of_an_unfinished_rollout(running: Running) -> 
     refused = lab.run("up", "--as-configured")
     assert refused.returncode == 2
     assert "a rollout is not finished" in refused.stderr
+
+
+# --- killed on the way -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0.8, 1.6, 3.0])
+def test_a_deploy_that_is_killed_can_be_run_again(running: Running, after: float) -> None:
+    lab = running.lab
+    for verb, left in (("deploy", {"textrank", "short"}), ("undeploy", {"textrank"})):
+        command = [sys.executable, "-m", "llmlab", verb, "short"]
+        process = subprocess.Popen(
+            command, cwd=lab.root, env=lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(after)
+        process.kill()
+        process.wait(10)
+        assert answered_by(lab) == "textrank"
+        wanted = {"textrank", *(one.name for one in Store(lab.lab).traffic().deployments)}
+        applying.apply(lab.lab, silent)
+        assert set(names(lab)) == wanted
+        if wanted != left:  # it was killed before it had written anything down
+            lab.ok(verb, "short")
+        assert set(names(lab)) == left
+        assert not applying.apply(lab.lab, silent)
 
 
 # --- under load ------------------------------------------------------------------------------
