@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,6 +87,7 @@ class Played:
     revision: int = 0
     up: bool = True
     broken: str = ""  # why `apply` fails
+    without: str = ""  # why `apply` leaves the candidate out
     unroutable: str = ""  # why `route` fails
     done: list[str] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)  # deployment -> body, or status
@@ -97,6 +98,9 @@ class Played:
 
     def taken(self) -> int:
         return self.revision
+
+    def lacks(self, deployments: Iterable[str]) -> str:
+        return self.without if list(deployments) else ""
 
     def apply(self, say: Any) -> bool:
         say("applying")

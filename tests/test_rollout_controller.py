@@ -135,6 +135,15 @@ def test_a_candidate_that_does_not_come_up_ends_the_rollout(stage: Stage) -> Non
     assert stage.rollouts.traffic().deployments == ()
 
 
+def test_a_candidate_that_the_lab_goes_on_without_ends_the_rollout_too(stage: Stage) -> None:
+    stage.begin()
+    stage.gateway.without = "tuned-2 (tuned:2) cannot be served: it is not on disk"
+    stage.tick()
+    assert stage.rollout.phase is Phase.ABORTED
+    assert "it is not on disk" in stage.rollout.ending
+    assert stage.rollouts.traffic().weights("base") == {"base": 100}
+
+
 def test_an_erring_candidate_loses_its_traffic_in_the_same_tick(stage: Stage) -> None:
     stage.begin()
     stage.tick()

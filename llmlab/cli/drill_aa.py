@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WITHIN = 300.0  # seconds; a live rollout that nothing decides by then says nothing
 LIVE_RATE = 5.0  # probes a second
+DECIDED = ("paused", "aborting", "completing")
 
 
 def aa(
@@ -122,9 +124,10 @@ def _live(session: Session, output: Format) -> None:
         desk = desk_of(session, say)
         begun = desk.start(wish, known)
         say(f"rollout {begun.number}: waiting for its gate")
-        ended = _until_decided(session)
+        ended = _until(session, lambda one: one.over or one.phase in DECIDED)
         if not ended.over:
             desk.do("abort", Abort("the drill is over"), who=who())
+            _until(session, lambda one: one.over)
     alarm = bool(ended.judged) and ended.judged[-1].verdict.outcome == "fail"
     if ended.phase in ("aborting", "aborted") and not alarm:
         raise UpstreamError(f"rollout {ended.number} ended early: {ended.ending}")
@@ -140,13 +143,13 @@ def _live(session: Session, output: Format) -> None:
         raise typer.Exit(8)
 
 
-def _until_decided(session: Session) -> Rollout:
+def _until(session: Session, holds: Callable[[Rollout], bool]) -> Rollout:
     from llmlab.errors import UpstreamError
 
     deadline = time.monotonic() + 2 * WITHIN
     while True:
         one = view_of(session).rollout
-        if one.over or one.phase in ("paused", "aborting", "completing"):
+        if holds(one):
             return one
         if time.monotonic() > deadline:
             raise UpstreamError(

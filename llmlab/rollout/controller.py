@@ -8,7 +8,6 @@ verbs change the same database, and are seen within a tick.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import sys
 import time
@@ -28,6 +27,7 @@ from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence, seen_in
 from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Tick, step
+from llmlab.rollout.process import only_driver
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running, RunningLab
 from llmlab.rollout.settling import Clock, route, settle
@@ -38,7 +38,6 @@ TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until what failed is tried again
 LIVES = 1.5  # seconds at least: the supervisor takes less for a failed start
 LOOKS_AGAIN = 30.0  # seconds at least between two looks at the texts of one step
-LOCK = "rollout.lock"
 
 
 @dataclass
@@ -211,33 +210,28 @@ class Controller:
                 self._complain(f"{what}: {error.message}", error.fix)
 
 
-def control(lab: Lab) -> None:
-    """Drive the lab's rollout until none is unfinished, unless another process does."""
-    with _alone(lab) as alone:
-        if not alone:
-            return
-        with ThreadPoolExecutor(1, "asking") as executor:
+def control(lab: Lab, *, at_least: float = 0.0) -> None:
+    """Drive the lab's rollouts until none is unfinished, or leave it to the one who does.
+
+    Args:
+        at_least: seconds that it stays, whether there is anything to do or not.
+    """
+    rollouts, leaves = Rollouts(lab), time.monotonic() + at_least
+    while True:
+        with only_driver(lab) as alone, ThreadPoolExecutor(1, "asking") as executor:
             running = RunningLab(lab)
             controller = Controller(
-                Rollouts(lab), running, Background(running, executor), lab.root, time.time, _say
+                rollouts, running, Background(running, executor), lab.root, time.time, _say
             )
-            goes_on = True
-            while goes_on:
+            start = time.monotonic()
+            while alone and (controller.tick() or time.monotonic() < leaves):
+                time.sleep(max(0.0, TICK - (time.monotonic() - start)))
                 start = time.monotonic()
-                goes_on = controller.tick()
-                time.sleep(max(0.0, TICK - (time.monotonic() - start)) if goes_on else 0.0)
-
-
-@contextmanager
-def _alone(lab: Lab) -> Iterator[bool]:
-    lab.make_state()
-    with (lab.state / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        # Whoever begins a rollout looks afterwards whether somebody holds the lock. So who has
+        # let it go looks once more whether anything was begun meanwhile: one of both sees it.
+        if rollouts.unfinished() is None:
+            return
+        time.sleep(0 if alone else TICK)
 
 
 def _say(document: dict[str, Any]) -> None:
@@ -247,12 +241,6 @@ def _say(document: dict[str, Any]) -> None:
     print(json.dumps(told, ensure_ascii=False), flush=True)
 
 
-def main() -> None:
-    begun = time.monotonic()
-    control(Lab(Path(sys.argv[1])))
-    with contextlib.suppress(KeyboardInterrupt):
-        time.sleep(max(0.0, LIVES - (time.monotonic() - begun)))
-
-
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        control(Lab(Path(sys.argv[1])), at_least=LIVES)

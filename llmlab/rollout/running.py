@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from llmlab.delivery.applying import apply, route
@@ -24,6 +24,11 @@ class Running(Protocol):
 
     def taken(self) -> int:
         """The revision of the traffic that the gateway goes by; -1 if nobody knows."""
+        ...
+
+    def lacks(self, deployments: Iterable[str]) -> str:
+        """Why one of these does not run although it is wanted; "" if all do. `apply` goes on
+        without one whose model cannot be had, as long as no request is meant for it."""
         ...
 
     def apply(self, say: Say) -> bool:
@@ -67,6 +72,14 @@ class RunningLab:
     def taken(self) -> int:
         record = Record.read(self._lab)
         return record.plan().traffic.revision if record else -1
+
+    def lacks(self, deployments: Iterable[str]) -> str:
+        record = Record.read(self._lab)
+        there, told = (record.deployments, record.warnings) if record else ([], [])
+        for missing in (one for one in deployments if one not in there):
+            why = [text for text in told if text.startswith(f"{missing} ")]
+            return why[0].splitlines()[0] if why else f"{missing} does not run"
+        return ""
 
     def apply(self, say: Say) -> bool:
         return apply(self._lab, say)

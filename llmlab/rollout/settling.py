@@ -62,12 +62,16 @@ def _start(
     event: Event
     try:
         running.apply(say)
-        what, event = "deployed", Deployed()
+        problem = running.lacks(one.deployment for one in rollout.arms)
     except LlmlabError as error:
         if not running.alive():
             raise
-        reason = f"{rollout.target} does not come up: {error.message}"
+        problem = error.message
+    if problem:
+        reason = f"{rollout.target} does not come up: {problem}"
         what, event = "deploy-failed", DeployFailed(reason)
+    else:
+        what, event = "deployed", Deployed()
     return rollouts.change(
         rollout.number, what, lambda one: step(one, event, clock()), who=CONTROLLER
     )

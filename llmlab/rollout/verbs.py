@@ -107,9 +107,9 @@ class Desk:
         if not self.running.alive():
             self.say("the lab does not run; it is as decided once it is up")
             return rollout
-        controlled = self.start_controller()
         if rollout.phase is not Phase.STARTING:
             route(self.rollouts, self.running)
+        controlled = self.start_controller()
         if controlled or rollout.phase in TRIES:
             return rollout
         self.say("no supervisor answers, so this is done here")
