@@ -150,18 +150,15 @@ def test_it_knows_how_many_requests_a_second_each_deployment_gets(
 ) -> None:
     wait_until(lambda: bool(prometheus.ask("llmlab_gateway_requests_total")), 30)
 
-    def some(client: httpx2.Client) -> None:
+    with lab.client() as client:
         for number in range(25):
             text = f"The tide is late today. The boats wait at quay {number}."
             assert client.post("/summarize/", json={"text": text}).status_code in (200, 429)
-
-    with lab.client() as client:
-        some(client)
-        wait_until(lambda: prometheus.values("llmlab:requests:rate1m").get("textrank", 0) > 0.1, 30)
-    made = prometheus.values("llmlab_input_tokens_total")["textrank"]
-    assert made > 0
-    assert prometheus.values("llmlab:errors:ratio1m") == {"textrank": 0}
-    assert prometheus.values("llmlab:route_share:percent5m") == {"textrank": 100}
+    # The rules are evaluated once a second, each on what the one before has found.
+    wait_until(lambda: prometheus.values("llmlab:requests:rate1m").get("textrank", 0) > 0.1, 30)
+    wait_until(lambda: prometheus.values("llmlab:errors:ratio1m") == {"textrank": 0}, 30)
+    wait_until(lambda: prometheus.values("llmlab:route_share:percent5m") == {"textrank": 100}, 30)
+    assert prometheus.values("llmlab_input_tokens_total")["textrank"] > 0
 
 
 def test_it_sees_what_the_gateway_refuses(lab: LabUnderTest, prometheus: Prometheus) -> None:
@@ -218,6 +215,7 @@ def test_panels_ask_for_metrics_that_a_lab_has(lab: LabUnderTest, prometheus: Pr
         for name in re.findall(r"\b(?:llmlab|process)[a-z_:0-9]*\b", re.sub(r'"[^"]*"', '""', one))
     }  # fmt: skip
     assert len(names) >= 20
+    wait_until(lambda: bool(prometheus.ask("llmlab_gateway_shared_requests_total")), 30)
     with lab.client() as client:
         client.post("/summarize/", json={"text": "The tide is late today. The boats wait."})
 
