@@ -77,7 +77,9 @@ class Prometheus:
     def __init__(self, folder: Path, target: int) -> None:
         self.port = free_port()
         document = yaml.safe_load((CONFIGS / "prometheus" / "prometheus.yml").read_text())
-        document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        document["global"] = {
+            "scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"
+        }  # fmt: skip
         document["rule_files"] = [str(RULES)]
         document["scrape_configs"] = [
             {"job_name": "llmlab", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
@@ -141,8 +143,8 @@ def prometheus(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def test_it_reads_the_weights_of_the_routes(prometheus: Prometheus) -> None:
     wait_until(lambda: bool(prometheus.ask("llmlab_route_weight")), 30)
-    assert prometheus.values("llmlab_route_weight") == {"textrank": 100}
-    assert prometheus.values('up{job="llmlab"}') == {"": 1}
+    assert prometheus.values("max_over_time(llmlab_route_weight[5m])") == {"textrank": 100}
+    wait_until(lambda: prometheus.values('up{job="llmlab"}') == {"": 1}, 30)
 
 
 def test_it_knows_how_many_requests_a_second_each_deployment_gets(
@@ -150,37 +152,34 @@ def test_it_knows_how_many_requests_a_second_each_deployment_gets(
 ) -> None:
     wait_until(lambda: bool(prometheus.ask("llmlab_gateway_requests_total")), 30)
 
-    def some(client: httpx2.Client) -> None:
+    with lab.client() as client:
         for number in range(25):
             text = f"The tide is late today. The boats wait at quay {number}."
             assert client.post("/summarize/", json={"text": text}).status_code in (200, 429)
-
-    with lab.client() as client:
-        some(client)
-        wait_until(lambda: prometheus.values("llmlab:requests:rate1m").get("textrank", 0) > 0.1, 30)
-    made = prometheus.values("llmlab_input_tokens_total")["textrank"]
-    assert made > 0
-    assert prometheus.values("llmlab:errors:ratio1m") == {"textrank": 0}
-    assert prometheus.values("llmlab:route_share:percent5m") == {"textrank": 100}
+    # The rules are evaluated once a second, each on what the one before has found.
+    wait_until(lambda: prometheus.values("llmlab:requests:rate1m").get("textrank", 0) > 0.1, 30)
+    wait_until(lambda: prometheus.values("llmlab:errors:ratio1m") == {"textrank": 0}, 30)
+    wait_until(lambda: prometheus.values("llmlab:route_share:percent5m") == {"textrank": 100}, 30)
+    assert prometheus.values("max_over_time(llmlab_input_tokens_total[5m])")["textrank"] > 0
 
 
 def test_it_sees_what_the_gateway_refuses(lab: LabUnderTest, prometheus: Prometheus) -> None:
-    wait_until(lambda: bool(prometheus.ask("llmlab_gateway_refused_total")), 30)
-    before = prometheus.values("llmlab_gateway_refused_total", "status")
+    def refused() -> dict[str, float]:
+        # The highest of late: on a busy machine a scrape may be late, and so without a value.
+        return prometheus.values("max_over_time(llmlab_gateway_refused_total[5m])", "status")
+
+    wait_until(lambda: bool(refused()), 30)
+    before = refused()
 
     def ask(_: int) -> int:
         with lab.client() as client:
             return client.post("/summarize/", json={"text": "The tide is late."}).status_code
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(ask, range(60)))
+        limited = list(pool.map(ask, range(60))).count(429)
     assert httpx2.get(f"{lab.url}/", trust_env=False).status_code == 401
-
-    def told() -> bool:
-        now = prometheus.values("llmlab_gateway_refused_total", "status")
-        return now["401"] == before["401"] + 1 and now["429"] == before["429"] + statuses.count(429)
-
-    wait_until(told, 30)
+    more = {"401": before["401"] + 1, "429": before["429"] + limited}
+    wait_until(lambda: refused() == before | more, 30)
 
 
 def test_no_alert_fires_in_a_lab_that_is_well(prometheus: Prometheus) -> None:
@@ -218,6 +217,7 @@ def test_panels_ask_for_metrics_that_a_lab_has(lab: LabUnderTest, prometheus: Pr
         for name in re.findall(r"\b(?:llmlab|process)[a-z_:0-9]*\b", re.sub(r'"[^"]*"', '""', one))
     }  # fmt: skip
     assert len(names) >= 20
+    wait_until(lambda: bool(prometheus.ask("llmlab_gateway_shared_requests_total")), 30)
     with lab.client() as client:
         client.post("/summarize/", json={"text": "The tide is late today. The boats wait."})
 
