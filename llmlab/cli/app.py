@@ -26,6 +26,7 @@ from llmlab.cli import (
     suite,
     summarize,
     token,
+    tune,
     up,
 )
 from llmlab.cli.session import Session
@@ -62,7 +63,7 @@ def root(
     context.obj = Session(lab)
 
 
-RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
 PREPARE = "Prepare and look after it"
 
 app.command("up", rich_help_panel=RUN)(up.up)
@@ -76,6 +77,7 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)
 app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
+app.command("tune", rich_help_panel=JUDGE)(tune.tune)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
