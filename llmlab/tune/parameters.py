@@ -38,14 +38,12 @@ class Parameters:
         Raises:
             UsageError: a value that nothing can be trained with.
         """
-        for name, least in (("epochs", 0), ("batch", 0), ("rate", 0)):
-            value = getattr(request, name)
-            if value is not None and value <= least:
-                raise UsageError(f"--{name} {value}: should be more than {least}")
-        base = _for(start, request.full)
-        asked = {name: value for name in ("epochs", "batch", "rate")
+        asked = {name: value for name in ("epochs", "batch", "rate", "patience")
                  if (value := getattr(request, name)) is not None}  # fmt: skip
-        return replace(base, patience=request.patience, seed=request.seed, **asked)
+        for name, value in asked.items():
+            if value <= 0:
+                raise UsageError(f"--{name} {value}: should be more than 0")
+        return replace(_for(start, request.full), seed=request.seed, **asked)
 
     def in_round(self, number: int) -> Parameters:
         """Later rounds see the data in another order, and take smaller steps."""

@@ -48,7 +48,7 @@ class Request:
     epochs: float | None = None
     batch: int | None = None
     rate: float | None = None
-    patience: int = 3
+    patience: int | None = None
     seed: int = 1
     compute_type: str | None = None
     force_overlap: bool = False

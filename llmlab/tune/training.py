@@ -24,7 +24,7 @@ from llmlab.tune.watching import Clock, Step, watcher
 
 TRAINED, MODEL, CHECKPOINTS = "trained.json", "model", "checkpoints"
 WARM_UP = 0.05  # of the steps, in which the rate rises
-LOOKS = 40  # at the validation part in a round, at least, if an epoch is long
+LOOKS = 20  # at the validation part in a round, at least, if an epoch is long
 LOOKED_AT = 500  # examples of the validation part, at most, that the loss is taken of
 
 
