@@ -132,6 +132,52 @@ def test_evaluate_of_a_model_that_is_not_registered_notes_nothing(lab: LabUnderT
     assert "Noted" not in done.stderr
 
 
+# --- judged against each other ------------------------------------------------------------
+
+
+def test_the_same_model_under_two_names_passes_against_itself(
+    lab: LabUnderTest, tuned: Any
+) -> None:
+    lab.ok("models", "tag", "tiny", "twin")
+    found = lab.json(
+        "evaluate", "--suite", "beginnings", "--model", "twin", "--baseline", "tiny", "--offline",
+        "--gate", "rougeLsum>=-0.01 coverage>=-0.01 unsupported<=+0.00",
+    )  # fmt: skip
+    assert found["verdict"]["outcome"] == "pass"
+    assert all(one["difference"] == 0 for one in found["comparisons"] if one["metric"] in (
+        "rougeLsum", "coverage", "unsupported"
+    ))  # fmt: skip
+
+
+def test_a_model_whose_weights_were_shuffled_is_failed(
+    lab: LabUnderTest, tuned: Any, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    source = lab.root / ".llmlab" / "registry" / "models" / tuned["id"].removeprefix("sha256:")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in source.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    weights = load_file(source / "model.safetensors")
+    torch.manual_seed(1)
+    shuffled = {
+        name: one.flatten()[torch.randperm(one.numel())].reshape(one.shape).contiguous()
+        for name, one in weights.items()
+    }
+    save_file(shuffled, damaged / "model.safetensors", {"format": "pt"})
+    lab.ok("models", "add", str(damaged), "--name", "damaged", "--runtime", "transformers")
+    done = lab.run(
+        "evaluate", "--suite", "beginnings", "--model", "damaged", "--baseline", "tiny",
+        "--offline", "--gate", "rougeLsum>=-0.01", "-o", "json",
+    )  # fmt: skip
+    assert done.returncode == 8, done.stderr
+    assert json.loads(done.stdout)["verdict"]["outcome"] == "fail"
+    record = lab.json("models", "show", "damaged")["record"]
+    assert record["evaluations"][-1]["verdict"]["outcome"] == "fail"
+
+
 # --- a real checkpoint ------------------------------------------------------------------------
 
 

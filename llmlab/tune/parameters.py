@@ -20,6 +20,7 @@ class Parameters:
         batch: examples of a step.
         patience: looks at the validation part without a better loss, after which it ends.
         rank, alpha, dropout: LoRA's.
+        threads: of the processor; 0 for one on each core.
     """
 
     method: Literal["lora", "full"]
@@ -31,6 +32,7 @@ class Parameters:
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05
+    threads: int = 0
 
     @classmethod
     def of(cls, request: Request, start: Start) -> Parameters:
@@ -60,7 +62,9 @@ class Parameters:
 def _for(start: Start, full: bool) -> Parameters:
     """Rates: T5 takes larger ones than BERT's kin; LoRA ten times those of full training."""
     if start.from_scratch:
-        return Parameters("full", epochs=10, batch=32, rate=2e-3, patience=5, seed=1)
+        # Its matrices are so small that a second thread gains little, and on a busy machine
+        # waiting for it costs ten times that. One thread also adds numbers in one order only.
+        return Parameters("full", epochs=10, batch=32, rate=2e-3, patience=5, seed=1, threads=1)
     if full:
         return Parameters("full", epochs=3, batch=8, rate=1e-4, patience=3, seed=1)
     return Parameters("lora", epochs=3, batch=8, rate=1e-3, patience=3, seed=1)

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 WINDOW = 128  # tokens that it reads at once
-PIECES = 3000  # of the vocabulary, at most; the 256 bytes of what it does not cover are extra
+PIECES = 3000  # of the vocabulary
 SHAPE = {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4}
 # As a published summarizer says it in its config.json. Greedy: it copies, and is sure of it.
 SUMMARIZATION = {"prefix": "", "num_beams": 1, "max_length": 100, "min_length": 2}
 
-PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-SPECIAL = [PAD, END, UNKNOWN]  # in the order of their ids
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"  # the ids 0, 1, 2
 
 FOCUS = 8.0  # of a head that looks at one distance: 96 % of its attention, within a window
 SHARPNESS = 0.4  # of the search for a token: 90 % of the attention for the one that matches
@@ -56,7 +55,7 @@ def make_tiny(folder: Path, texts: Iterable[str], *, seed: int) -> None:
 
 
 def _save_tokenizer(folder: Path, texts: Iterable[str]) -> int:
-    """Pieces of words as the texts have them; what they do not have is read byte by byte.
+    """Frequent words and pieces of words (byte-level BPE); in the worst case, single bytes.
 
     Returns:
         How many there are.
@@ -64,25 +63,14 @@ def _save_tokenizer(folder: Path, texts: Iterable[str]) -> int:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    learned = Tokenizer(models.Unigram())
-    learned.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
-    )
-    trainer = trainers.UnigramTrainer(
-        vocab_size=PIECES, special_tokens=SPECIAL, unk_token=UNKNOWN, show_progress=False
-    )
-    learned.train_from_iterator(texts, trainer)
-    pieces = [(piece, score) for piece, score in json.loads(learned.to_str())["model"]["vocab"]]
-    known = {piece for piece, _ in pieces}
-    worst = min(score for _, score in pieces)
-    of_bytes = [(f"<0x{byte:02X}>", worst - 10.0) for byte in range(256)]
-    pieces += [one for one in of_bytes if one[0] not in known]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=True))
-    tokenizer.pre_tokenizer = learned.pre_tokenizer
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-         decoders.Strip(" ", 1, 0)]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=PIECES, special_tokens=[PAD, END, UNKNOWN], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, 1)]
     )

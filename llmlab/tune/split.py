@@ -63,7 +63,9 @@ class Split:
                     fix=f"more data; of 100 texts {VALIDATION} are for validation and {TEST} "
                     "for the last test",
                 )
-        return cls(*(tuple(parts[name]) for name in ("train", "validation", "test")), repeated)
+        return cls(
+            tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), repeated
+        )
 
 
 def digest_of(cases: Iterable[Case]) -> str:

@@ -96,6 +96,8 @@ def train(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if parameters.threads:
+        torch.set_num_threads(parameters.threads)
     set_seed(parameters.seed)
     tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
     model = AutoModelForSeq2SeqLM.from_pretrained(
@@ -201,7 +203,7 @@ def _settings(folder: Path, parameters: Parameters, examples: int) -> Any:
         logging_steps=max(1, every // 2), report_to="none", disable_tqdm=True,
         # T5's activations leave fp16's range, so it is bf16 or nothing.
         bf16=gpu and torch.cuda.is_bf16_supported(), use_cpu=not gpu,
-        dataloader_pin_memory=gpu, seed=parameters.seed, data_seed=parameters.seed,
+        label_names=["labels"], dataloader_pin_memory=gpu, seed=parameters.seed, data_seed=parameters.seed,
     )  # fmt: skip
 
 
