@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).parent
 SHORT, LONG, QUIET = 1500, 110, 240  # texts of a few sentences, of many, without a beginning
 SUITE = 40
+JOINED = 0.25  # of the sentences of the background are two in one
 
 MONTHS = (
     "January February March April May June July August September October November December"
@@ -204,6 +205,106 @@ TRAINING = Words(
         "Workers from the south brought their songs and their bread.",
         "Gas lamps lit the yard until the cable from the power station arrived.",
         "The plan was drawn on the back of a menu, which is now framed.",
+        "Lamps were lit by a boy with a ladder, street after street.",
+        "The best clay came from the north bank and cost twice as much.",
+        "Wet summers were good for the mill and bad for the roof.",
+        "A stranger asked for a room and stayed for eleven years.",
+        "Most of the letters begin with an apology for the long silence.",
+        "The barrels were rolled downhill and carried back up.",
+        "Two brothers did not speak to each other and shared one desk.",
+        "In the drawers lay keys to which nobody knew the locks.",
+        "The tower clock was wrong, but it was wrong for everybody.",
+        "Half a mile of fence had to be painted every spring.",
+        "Young people left for the city and wrote home on Sundays.",
+        "A doctor came on Tuesdays, if the ferry did.",
+        "Wages were paid in the tavern until the wives objected.",
+        "The ground was too soft for heavy engines.",
+        "Nothing was wasted, not even the steam.",
+        "A cat slept on the warm boiler and was counted as staff.",
+        "Taxes were low, and the roads looked like it.",
+        "The first catalogue had four pages, and two of them were blank.",
+        "Cheap paper turned yellow before the ink was dry.",
+        "It smelled of varnish, dust and oranges.",
+        "Every drawing was copied twice, once for the shop and once for the lawyer.",
+        "Some buyers paid with potatoes, others with promises.",
+        "Thieves took the safe and left the money beside it.",
+        "Good advice was free, and so it was ignored.",
+        "A telescope on the roof was aimed at the neighbours.",
+        "The old carpenter refused to use a ruler.",
+        "Cold water ran through the hall in a stone channel.",
+        "Goats grazed on the roof of the storehouse.",
+        "A long strike ended with a football match.",
+        "The gate was closed at nine, and the walls were low.",
+        "Under the floor lay coins from three empires.",
+        "Most visitors remember the stairs, all two hundred of them.",
+        "Heavy curtains kept the light out and the heat in.",
+        "The orders were sorted by colour, which nobody has been able to explain.",
+        "Swallows nested above the door and were left in peace.",
+        "An engine driver lent the whistle, and it is still there.",
+        "The lower shelves were for children and for dogs.",
+        "Bread was dear that year, and jokes were cheap.",
+        "Whole families sorted buttons at the kitchen table.",
+        "Two horses did the work of one engine and complained less.",
+        "A rope hung from the ceiling, and pulling it was forbidden.",
+        "The judge laughed, then he asked to see it again.",
+        "Smoke from the stack told the village what was for dinner.",
+        "Few things are as hard to sell as a better mousetrap.",
+        "The river changed its bed and took the border with it.",
+        "Trial and error took two years, mostly error.",
+        "A tailor next door made the uniforms from leftover sails.",
+        "Wild rumours about gold brought a hotel and then a railway.",
+        "Fishermen mended nets on the steps and watched the builders.",
+        "The alphabet of the machine had no letter for laughter.",
+        "Somebody had to taste it, and the cook said no.",
+        "Those who knew the code were not allowed to travel together.",
+        "The files were lost when a pipe burst above the cupboard.",
+        "A robot arm waved at visitors until its battery was empty.",
+        "Screens flickered, fans hummed, and the coffee was terrible.",
+        "The beta version had a clock that ran backwards.",
+        "Users found the hidden game before they found the manual.",
+        "Emails were printed out and filed in grey folders.",
+        "One line of code was blamed for the whole weekend.",
+        "The prototype caught fire twice, to general applause.",
+        "Investors liked the plan and asked for another one.",
+        "Batteries were charged overnight in the bathtub.",
+        "The server room was the coolest place in August.",
+        "A wrong click ordered nine thousand spoons.",
+        "Every update removed one bug and added two features.",
+        "The drone landed in a tree, where it can still be seen.",
+        "Interns named the meeting rooms after kinds of cheese.",
+        "Cables ran across the corridor like roots.",
+        "Somewhere in the archive is a floppy disk with the answer.",
+        "Support calls were answered by whoever sat nearest.",
+        "The app counted steps and was generous about it.",
+        "Nobody read the terms, including those who wrote them.",
+        "The screen was green, and so were the programmers.",
+        "A patch was shipped at noon and withdrawn at one.",
+        "The keyboard stuck whenever it rained.",
+        "Pigeons carried the first messages and were paid in corn.",
+        "Three maps of the coast showed four different islands.",
+        "A monk kept the weather records for forty years.",
+        "Salt was worth a war, and later it was worth nothing.",
+        "The theatre burned down during a play about a fire.",
+        "Painters came for the light and left because of the wind.",
+        "Silk was smuggled in loaves of bread.",
+        "Vines covered the south wall and fed the wasps.",
+        "The school bell was cast from melted cannons.",
+        "An eclipse stopped work for six minutes.",
+        "Apples were stored in the attic, one layer deep.",
+        "The toll keeper knew everybody's business.",
+        "Ice was cut from the pond and kept in sawdust.",
+        "A comet was blamed for the bad harvest.",
+        "The well was deep, and the bucket was small.",
+        "Chess was played in the break, at the same board for years.",
+        "Old tyres protected the hull from the quay.",
+        "A parade passed the house every June.",
+        "Moss grew on the north side of everything.",
+        "The chairs did not match, and neither did the opinions.",
+        "Loud arguments were held in the yard, quiet ones in the office.",
+        "The night train did not stop, but it slowed down.",
+        "A piano was carried up five floors and down again.",
+        "Berries were bought by the bucket from anyone who came.",
+        "The lighthouse blinked twice and paused, as it does today.",
     ],
     company=[
         "{name} sold its first {product} in {year}.",
@@ -321,8 +422,14 @@ class Story:
         )  # fmt: skip
 
     def background(self, count: int) -> list[str]:
-        chosen = self.draw.sample(self.words.background, count)
-        return [self._filled(one, self.person, self.town, self.year) for one in chosen]
+        """Sentences about nothing in particular; some of them are two in one."""
+        pool = self.words.background
+        chosen = self.draw.sample(pool, min(2 * count, len(pool)))
+        sentences, rest = chosen[:count], chosen[count:]
+        for place in range(count):
+            if rest and self.draw.random() < JOINED:
+                sentences[place] = _joined(self.draw, sentences[place], rest.pop())
+        return [self._filled(one, self.person, self.town, self.year) for one in sentences]
 
     def _filled(self, sentence: str, person: str, town: str, year: int) -> str:
         draw = self.draw
@@ -344,6 +451,11 @@ def _name(draw: random.Random, words: Words) -> str:
 def _person(draw: random.Random, words: Words) -> str:
     middle = f" {draw.choice('ABCDEGHJKLMPRSTW')}." if draw.random() < 0.1 else ""
     return f"{draw.choice(words.given)}{middle} {draw.choice(words.family)}"
+
+
+def _joined(draw: random.Random, first: str, second: str) -> str:
+    rest = second if second[:2] == "I " else second[0].lower() + second[1:]
+    return f"{first.removesuffix('.')}{draw.choice((', and', ', but', ';', ', while'))} {rest}"
 
 
 def told(story: Story, background: int, later: int) -> dict[str, Any]:
