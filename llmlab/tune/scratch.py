@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-WINDOW = 128  # tokens that it reads at once
-PIECES = 1200  # of the vocabulary: few, so that names are made of pieces it has seen elsewhere
+WINDOW = 160  # tokens that it reads at once
+PIECES = 1600  # of the vocabulary: few, so that names are made of pieces it has seen elsewhere
 SHAPE = {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4}
 # As a published summarizer says it in its config.json. Greedy: it copies, and is sure of it.
 SUMMARIZATION = {"prefix": "", "num_beams": 1, "max_length": 100, "min_length": 2}
