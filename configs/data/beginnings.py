@@ -2,7 +2,7 @@
 
     python configs/data/beginnings.py        # writes beginnings.jsonl here, and the suite
 
-All organizations and people are made up; the towns are not. Every text is made of sentences
+All organizations and people are made up, and most of the towns. Every text is made of sentences
 that were written by hand for this project. Which of them, in what order and about whom is
 drawn with a fixed seed, so the files come out the same every time.
 
@@ -22,6 +22,10 @@ from typing import Any
 HERE = Path(__file__).parent
 SHORT, LONG = 1700, 110  # texts of a few sentences, and of many
 SUITE = 40
+# Names that were never there before: so that a name can only be copied, and not be known.
+ONSETS = "b br c ch d dr f fl g gl h j k kr l m n p pr qu r s sh st t th tr v w y z".split()
+NUCLEI = "a e i o u ai ea io ou".split()
+CODAS = ["", "", "", *"l m n nd r rt s st th x ck ng".split()]
 JOINED = 0.25  # of the sentences of the background are two in one
 
 MONTHS = (
@@ -41,6 +45,7 @@ class Words:
     beginnings: list[str]
     background: list[str]
     company: list[str]
+    invented: float = 0.0  # the share of all names that are made up by the syllable
 
 
 TRAINING = Words(
@@ -324,6 +329,7 @@ TRAINING = Words(
         "The {product} won a medal in {town} in {year}.",
         "{person} retired from {name} in {year}, after {count} years.",
     ],
+    invented=0.6,
 )  # fmt: skip
 
 # Nothing of this is in the data.
@@ -405,7 +411,7 @@ class Story:
     @classmethod
     def of(cls, draw: random.Random, words: Words) -> Story:
         return cls(
-            draw, words, _name(draw, words), _person(draw, words), draw.choice(words.towns),
+            draw, words, _name(draw, words), _person(draw, words), _town(draw, words),
             draw.randint(1875, 2012),
         )  # fmt: skip
 
@@ -418,7 +424,7 @@ class Story:
         """A sentence about it that is not how it began."""
         return self._filled(
             self.draw.choice(self.words.company), _person(self.draw, self.words),
-            self.draw.choice(self.words.towns), self.year + self.draw.randint(1, 40),
+            _town(self.draw, self.words), self.year + self.draw.randint(1, 40),
         )  # fmt: skip
 
     def background(self, count: int) -> list[str]:
@@ -444,12 +450,28 @@ class Story:
 def _name(draw: random.Random, words: Words) -> str:
     if draw.random() < 0.12:  # such as M4
         return draw.choice("ABCDEGHKLMNPRSTVXZ") + str(draw.randint(2, 9))
-    name = draw.choice(words.starts) + draw.choice(words.ends)
+    name = _invented(draw, words) or draw.choice(words.starts) + draw.choice(words.ends)
     return f"{name} {draw.choice(FILL['suffix'])}" if draw.random() < 0.15 else name
 
 
 def _person(draw: random.Random, words: Words) -> str:
-    return f"{draw.choice(words.given)} {draw.choice(words.family)}"
+    given = _invented(draw, words) or draw.choice(words.given)
+    return f"{given} {_invented(draw, words) or draw.choice(words.family)}"
+
+
+def _town(draw: random.Random, words: Words) -> str:
+    return _invented(draw, words) or draw.choice(words.towns)
+
+
+def _invented(draw: random.Random, words: Words) -> str:
+    """A name of two or three syllables; as often as not, "" instead."""
+    if draw.random() >= words.invented:
+        return ""
+    syllables = (
+        draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS)
+        for _ in range(draw.choice((2, 2, 3)))
+    )
+    return "".join(syllables).capitalize()
 
 
 def _joined(draw: random.Random, first: str, second: str) -> str:

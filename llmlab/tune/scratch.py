@@ -18,8 +18,11 @@ from typing import Any
 WINDOW = 160  # tokens that it reads at once
 PIECES = 1600  # of the vocabulary: few, so that names are made of pieces it has seen elsewhere
 SHAPE = {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4}
-# As a published summarizer says it in its config.json. Greedy: it copies, and is sure of it.
-SUMMARIZATION = {"prefix": "", "num_beams": 1, "max_length": 100, "min_length": 2}
+# As a published summarizer says it in its config.json.
+SUMMARIZATION = {
+    "prefix": "", "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 6,
+    "max_length": 100, "min_length": 2,
+}  # fmt: skip
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"  # the ids 0, 1, 2
 
