@@ -424,7 +424,7 @@ class Story:
         """A sentence about it that is not how it began."""
         return self._filled(
             self.draw.choice(self.words.company), _person(self.draw, self.words),
-            _town(self.draw, self.words), self.year + self.draw.randint(1, 40),
+            _town(self.draw, self.words), min(2024, self.year + self.draw.randint(1, 40)),
         )  # fmt: skip
 
     def background(self, count: int) -> list[str]:

@@ -203,7 +203,8 @@ def _settings(folder: Path, parameters: Parameters, examples: int) -> Any:
         logging_steps=max(1, every // 2), report_to="none", disable_tqdm=True,
         # T5's activations leave fp16's range, so it is bf16 or nothing.
         bf16=gpu and torch.cuda.is_bf16_supported(), use_cpu=not gpu,
-        label_names=["labels"], dataloader_pin_memory=gpu, seed=parameters.seed, data_seed=parameters.seed,
+        label_names=["labels"], dataloader_pin_memory=gpu,
+        seed=parameters.seed, data_seed=parameters.seed,
     )  # fmt: skip
 
 
