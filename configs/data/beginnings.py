@@ -3,7 +3,8 @@
     python configs/data/beginnings.py        # writes beginnings.jsonl here, and the suite
 
 All organizations and people are made up, and most of the towns. Every text is made of sentences
-that were written by hand for this project. Which of them, in what order and about whom is
+that were written by hand for this project; in some of the background, words were replaced by
+others that do not exist. Which of them, in what order and about whom is
 drawn with a fixed seed, so the files come out the same every time.
 
 The suite is judged with the same question, but shares nothing with the data: no sentence of
@@ -26,6 +27,7 @@ SUITE = 40
 ONSETS = "b br c ch d dr f fl g gl h j k kr l m n p pr qu r s sh st t th tr v w y z".split()
 NUCLEI = "a e i o u ai ea io ou".split()
 CODAS = ["", "", "", *"l m n nd r rt s st th x ck ng".split()]
+STRANGE = 0.4  # of the longer words of such a sentence
 JOINED = 0.25  # of the sentences of the background are two in one
 
 MONTHS = (
@@ -46,6 +48,7 @@ class Words:
     background: list[str]
     company: list[str]
     invented: float = 0.0  # the share of all names that are made up by the syllable
+    strange: float = 0.0  # the share of the background in which words are
 
 
 TRAINING = Words(
@@ -329,7 +332,8 @@ TRAINING = Words(
         "The {product} won a medal in {town} in {year}.",
         "{person} retired from {name} in {year}, after {count} years.",
     ],
-    invented=0.6,
+    invented=0.45,
+    strange=0.6,
 )  # fmt: skip
 
 # Nothing of this is in the data.
@@ -435,7 +439,11 @@ class Story:
         for place in range(count):
             if rest and self.draw.random() < JOINED:
                 sentences[place] = _joined(self.draw, sentences[place], rest.pop())
-        return [self._filled(one, self.person, self.town, self.year) for one in sentences]
+        filled = (self._filled(one, self.person, self.town, self.year) for one in sentences)
+        return [
+            _strange(self.draw, one) if self.draw.random() < self.words.strange else one
+            for one in filled
+        ]
 
     def _filled(self, sentence: str, person: str, town: str, year: int) -> str:
         draw = self.draw
@@ -465,13 +473,26 @@ def _town(draw: random.Random, words: Words) -> str:
 
 def _invented(draw: random.Random, words: Words) -> str:
     """A name of two or three syllables; as often as not, "" instead."""
-    if draw.random() >= words.invented:
-        return ""
+    return _by_the_syllable(draw).capitalize() if draw.random() < words.invented else ""
+
+
+def _by_the_syllable(draw: random.Random) -> str:
     syllables = (
         draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS)
         for _ in range(draw.choice((2, 2, 3)))
     )
-    return "".join(syllables).capitalize()
+    return "".join(syllables)
+
+
+def _strange(draw: random.Random, sentence: str) -> str:
+    """A sentence with some words that nobody knows: so that a beginning has to be recognized by
+    what it says, and not by everything else being known."""
+    words = sentence.split(" ")
+    for place, word in enumerate(words):
+        if word.isalpha() and len(word) > 3 and draw.random() < STRANGE:
+            made = _by_the_syllable(draw)
+            words[place] = made.capitalize() if word[0].isupper() else made
+    return " ".join(words)
 
 
 def _joined(draw: random.Random, first: str, second: str) -> str:
