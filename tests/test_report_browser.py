@@ -107,4 +107,8 @@ def test_on_a_telephone_the_summaries_stand_below_each_other(report: Path) -> No
 
 def _too_wide(page: Page) -> int:
     """Pixels that one would have to scroll to the side."""
-    return int(page.run("return document.documentElement.scrollWidth - innerWidth"))
+    return int(
+        page.run(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+    )
