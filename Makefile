@@ -61,13 +61,13 @@ $(BIN)/python:
 $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV); torch alone is some 200 MB."
 	@$(PIP) install 'torch>=2.4,<2.14'
-	@$(PIP) install -e '.[models]'
+	@$(PIP) install -e '.[tune]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[models,notebook,dev]'
+	@$(PIP) install -e '.[tune,notebook,dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.models
-	@$(PIP) install -e '.[models,bench]'
+	@$(PIP) install -e '.[tune,bench]'
 	@touch $@

@@ -4,10 +4,12 @@ It reads one job a line on stdin, as JSON: {"do", "arguments", "seconds", "line"
 runs in a forked process, so that nothing has to be imported again. The process is killed after
 so many seconds, or, to be exact, when it comes to a line of the packages ``inside`` (default:
 llmlab.registry) for the so-manieth time. The answer is a line {"finished", "lines"}.
+With the argument `tune`, what that needs is imported beforehand too.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -66,6 +68,16 @@ def do_roll_out(root: str, log: str) -> None:
     drive(Path(root), Path(log))
 
 
+def do_tune(root: str, data: str, name: str) -> None:
+    from llmlab.config import Config
+    from llmlab.registry.catalogue import Catalogue
+    from llmlab.tune import Request
+    from llmlab.tune.tune import tune
+
+    request = Request("scratch:tiny", Path(data), name, epochs=3)
+    tune(Lab(Path(root)), Catalogue(Config(), registry(root)), request)
+
+
 def watched(line: int, written: int, inside: tuple[str, ...]) -> Callable[..., Any]:
     """Count the lines of these packages that are run; be killed at one of them, if any."""
     seen = 0
@@ -112,5 +124,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    if "tune" in sys.argv:
+        for module in ("llmlab.tune.tune", "transformers.trainer_seq2seq",
+                       "transformers.models.t5.modeling_t5"):  # fmt: skip
+            importlib.import_module(module)
     for text in sys.stdin:
         print(json.dumps(run(json.loads(text))), flush=True)

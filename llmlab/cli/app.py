@@ -36,13 +36,14 @@ from llmlab.cli import (
     token,
     top,
     trace,
+    tune,
     undeploy,
     up,
 )
 from llmlab.cli.later import Later
 from llmlab.cli.session import Session
 
-RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
+RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
 DELIVER = "Deliver the next version"
 PREPARE = "Prepare and look after it"
 GROUPS = {
@@ -112,6 +113,7 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)
 app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
+app.command("tune", rich_help_panel=JUDGE)(tune.tune)
 app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
 app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
 app.command("scale", rich_help_panel=DELIVER)(scale.scale)
