@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from llmlab import AsyncClient, Client, __version__
-from llmlab.cli.app import app
+from llmlab.cli.app import GROUPS, app
 from llmlab.cli.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
@@ -155,6 +156,11 @@ def verbs(group: Any, before: str = "") -> Iterator[str]:
 
 def test_the_list_of_verbs_above_leaves_out_none() -> None:
     assert set(verbs(get_command(app))) == set(VERBS)
+
+
+def test_a_group_has_one_help_wherever_it_is_shown() -> None:
+    for name, (text, _) in GROUPS.items():
+        assert import_module(f"llmlab.cli.{name}").app.info.help == text
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

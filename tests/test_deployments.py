@@ -97,7 +97,7 @@ def test_a_model_is_deployed_beside_the_others_and_takes_no_traffic(running: Run
     assert answered_by(lab, **{"X-Model": "short"}) == "short"
     assert running.api() == before
     with Store(lab.lab).database.reading() as connection:
-        (entry,) = entries(connection)
+        (entry,) = entries(connection, "kind = ?", ("deployment",))
     assert (entry.kind, entry.why, entry.document["deployment"]) == (
         "deployment", "to try it", "short",
     )  # fmt: skip
@@ -186,7 +186,7 @@ def test_a_deployment_that_does_not_start_is_taken_back_and_the_ledger_says_so(
     assert running.api("broken") == ""
     assert Store(lab.lab).traffic().deployments == ()
     with Store(lab.lab).database.reading() as connection:
-        told = list(entries(connection))
+        told = list(entries(connection, "kind = ?", ("deployment",)))
     assert [one.document.get("failed", "") != "" for one in told] == [False, True]
 
 

@@ -1244,7 +1244,7 @@ def test_metrics_are_there_for_the_operator(lab: LabUnderTest) -> None:
     with contextlib.closing(connection):
         connection.sock.connect(str(lab.lab.api_socket("textrank")))
         connection.request("GET", "/metrics")
-        assert b"llmlab_ready 1.0" in connection.getresponse().read()
+        assert b'llmlab_ready{deployment="textrank"} 1.0' in connection.getresponse().read()
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])

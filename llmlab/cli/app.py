@@ -12,26 +12,18 @@ from llmlab import __version__
 from llmlab.cli import (
     build,
     compare,
-    config,
     deploy,
     doctor,
     down,
-    drill,
     evaluate,
-    flag,
     init,
-    keys,
-    ledger,
     load,
     logs,
     metrics,
-    models,
     notebook,
     openapi,
-    rollout,
     scale,
     status,
-    suite,
     summarize,
     token,
     top,
@@ -46,15 +38,22 @@ from llmlab.cli.session import Session
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
 DELIVER = "Deliver the next version"
 PREPARE = "Prepare and look after it"
+# Their modules are imported when they are asked for.
 GROUPS = {
-    "suite": (suite.app, JUDGE),
-    "rollout": (rollout.app, DELIVER),
-    "flag": (flag.app, DELIVER),
-    "drill": (drill.app, DELIVER),
-    "ledger": (ledger.app, DELIVER),
-    "models": (models.app, PREPARE),
-    "keys": (keys.app, PREPARE),
-    "config": (config.app, PREPARE),
+    "suite": ("The suites of texts that models are judged by.", JUDGE),
+    "rollout": (
+        "Let a new model version take traffic step by step, as far as the evidence allows.",
+        DELIVER,
+    ),
+    "flag": ("Feature flags, which the gateway evaluates for every request.", DELIVER),
+    "drill": (
+        "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
+        DELIVER,
+    ),
+    "ledger": ("The ledger: who changed what of the lab, when and why.", DELIVER),
+    "models": ("The lab's models: fetch, register, name and move them.", PREPARE),
+    "keys": ("The keys that sign tokens: make, list, rotate, revoke.", PREPARE),
+    "config": ("The configuration as it is in force.", PREPARE),
 }
 
 
@@ -63,8 +62,8 @@ class Root(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, (group, panel) in GROUPS.items():
-            self.add_command(Later(group, name, panel))
+        for name, (text, panel) in GROUPS.items():
+            self.add_command(Later(name, text, panel))
 
 
 app = typer.Typer(

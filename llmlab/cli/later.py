@@ -1,4 +1,4 @@
-"""Groups of verbs that are built when one of them is asked for.
+"""Groups of verbs that are imported and built when one of them is asked for.
 
 Typer builds every verb on every start, its parameters included, and that is most of what
 `llmlab --help` takes. Most calls are about one group, or none.
@@ -7,23 +7,23 @@ Typer builds every verb on every start, its parameters included, and that is mos
 from __future__ import annotations
 
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
 
 class Later(TyperGroup):
-    """A group that knows its name and its help, and hands everything else to the real one."""
+    """A group that knows its name and its help, and hands everything else to the real one:
+    the ``app`` of llmlab.cli.<name>."""
 
-    def __init__(self, app: typer.Typer, name: str, panel: str) -> None:
-        self._app = app
-        super().__init__(name=name, help=app.info.help, rich_help_panel=panel)
+    def __init__(self, name: str, text: str, panel: str) -> None:
+        super().__init__(name=name, help=text, rich_help_panel=panel)
 
     @cached_property
     def _built(self) -> TyperGroup:
-        group = get_command(self._app)
+        group = get_command(import_module(f"llmlab.cli.{self.name}").app)
         assert isinstance(group, TyperGroup)
         group.name = self.name
         return group
