@@ -1,6 +1,7 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
 # make test-containers  the lab in containers, with a real Docker engine
+# make test-prometheus  metrics, rules and dashboard, with a real Prometheus
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
@@ -11,7 +12,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-browser bench bench-overload lint clean
+.PHONY: up down test test-containers test-prometheus test-browser bench bench-overload lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -25,6 +26,9 @@ test: $(VENV)/.dev
 
 test-containers: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 -m 'containers and not browser'
+
+test-prometheus: $(VENV)/.dev
+	$(BIN)/python -m pytest -m 'prometheus and not containers'
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser
@@ -57,13 +61,13 @@ $(BIN)/python:
 $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV); torch alone is some 200 MB."
 	@$(PIP) install 'torch>=2.4,<2.14'
-	@$(PIP) install -e '.[models]'
+	@$(PIP) install -e '.[tune]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[models,notebook,dev]'
+	@$(PIP) install -e '.[tune,notebook,dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.models
-	@$(PIP) install -e '.[models,bench]'
+	@$(PIP) install -e '.[tune,bench]'
 	@touch $@

@@ -17,6 +17,7 @@ CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
 LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
 GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n"
+METRICS_SOCKET = Path("own", "metrics.sock")  # below NGINX's prefix
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
 
 
@@ -56,6 +57,11 @@ class Lab:
 
     def api_socket(self, deployment: str) -> Path:
         return self.runtime_dir / "api" / f"{deployment}.sock"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the gateway tells its own metrics, under the local engine."""
+        return self.runtime_dir / "nginx" / METRICS_SOCKET
 
     def make_state(self) -> None:
         """Create the state folder, for its owner only."""

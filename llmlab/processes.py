@@ -15,7 +15,7 @@ import psutil
 # that happen to work in the same folder.
 _MODULES = {
     "supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch", "llmlab.notebook.launch",
-    "llmlab.engines.compose.keeper",
+    "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
 }  # fmt: skip
 
 
@@ -103,6 +103,20 @@ def take_requests(workers: Iterable[psutil.Process]) -> bool:
     """Whether one of these workers still takes new connections."""
     for worker in workers:
         with contextlib.suppress(psutil.Error):
-            if "shutting down" not in " ".join(worker.cmdline()):
+            if not _is_leaving(worker):
                 return True
     return False
+
+
+def leaving_workers(master: int | None) -> list[psutil.Process]:
+    """The workers of an NGINX master process that end what they had in hand at a reload."""
+    found = []
+    for worker in nginx_workers(master):
+        with contextlib.suppress(psutil.Error):
+            if _is_leaving(worker):
+                found.append(worker)
+    return found
+
+
+def _is_leaving(worker: psutil.Process) -> bool:
+    return "shutting down" in " ".join(worker.cmdline())

@@ -26,6 +26,7 @@ def run(
     timeout: float,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> Result:
     """Run a program to its end.
 
@@ -34,7 +35,8 @@ def run(
     """
     try:
         done = subprocess.run(
-            list(command), timeout=timeout, cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+            list(command), timeout=timeout, cwd=cwd, env=env,
+            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A headless Chromium that uses JupyterLab the way a person does."""
+"""A headless Chromium that uses a page, or JupyterLab, the way a person does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from selenium import webdriver
@@ -22,8 +23,8 @@ DEADLINE = 90.0  # seconds; JupyterLab is some 10 MB of JavaScript
 OUTPUTS = "return [...document.querySelectorAll('.jp-OutputArea-output')].map(n => n.textContent)"
 
 
-class JupyterPage:
-    """JupyterLab in a browser."""
+class Page:
+    """A page in a browser."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self._driver = driver
@@ -31,6 +32,38 @@ class JupyterPage:
 
     def open(self, url: str) -> None:
         self._driver.get(url)
+
+    def run(self, script: str) -> Any:
+        """What a script returns that runs in the page."""
+        return self._driver.execute_script(script)
+
+    def click(self, selector: str) -> None:
+        """Click on the first element that a CSS selector finds."""
+        self._driver.find_element(By.CSS_SELECTOR, selector).click()
+
+    def problems(self) -> list[str]:
+        """What the browser complains of: errors, and what a policy has blocked."""
+        return [entry["message"] for entry in self._driver.get_log("browser")]
+
+    def screenshot(self, name: str) -> Path:
+        """Keep what the page looks like, its top first."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        file = ARTIFACTS / f"{name}.png"
+        self._driver.execute_script(
+            "document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 0)"
+        )
+        assert self._driver.save_screenshot(str(file))
+        return file
+
+    @property
+    def address(self) -> str:
+        """Where the browser is, without what follows the path."""
+        parts = urlsplit(self._driver.current_url)
+        return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+class JupyterPage(Page):
+    """JupyterLab in a browser."""
 
     def open_notebook(self, name: str) -> None:
         """Double-click on it in the file browser, and wait until its kernel is idle."""
@@ -53,44 +86,50 @@ class JupyterPage:
         """What the cells show below them, with single spaces between the words."""
         return [" ".join(one.split()) for one in self._driver.execute_script(OUTPUTS)]
 
-    def screenshot(self, name: str) -> Path:
-        """Keep what the page looks like, its top first."""
-        ARTIFACTS.mkdir(exist_ok=True)
-        file = ARTIFACTS / f"{name}.png"
-        self._driver.execute_script(
-            "document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 0)"
-        )
-        assert self._driver.save_screenshot(str(file))
-        return file
-
-    @property
-    def address(self) -> str:
-        """Where the browser is, without what follows the path."""
-        parts = urlsplit(self._driver.current_url)
-        return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
     def _clickable(self, path: str) -> WebElement:
         return self._wait.until(expected_conditions.element_to_be_clickable((By.XPATH, path)), path)
 
 
 @contextmanager
 def chromium() -> Iterator[JupyterPage]:
-    """Debian's Chromium, with the driver that is built from the same sources."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert browser and driver, "apt-get install chromium chromium-driver"
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    for argument in ("--headless=new", "--disable-dev-shm-usage", "--window-size=1300,3000",
-                     "--no-proxy-server", *sandbox):  # fmt: skip
-        options.add_argument(argument)
-    # Both are named, so that Selenium looks for neither in the network.
-    started = webdriver.Chrome(options=options, service=Service(driver))
-    page = JupyterPage(started)
+    """A browser that is to open JupyterLab."""
+    with _driver(1300) as driver, _looked_at(JupyterPage(driver)) as page:
+        assert isinstance(page, JupyterPage)
+        yield page
+
+
+@contextmanager
+def browsing(width: int = 1300) -> Iterator[Page]:
+    """A browser that is to open any page."""
+    with _driver(width) as driver, _looked_at(Page(driver)) as page:
+        yield page
+
+
+@contextmanager
+def _looked_at(page: Page) -> Iterator[Page]:
+    """If anything goes wrong, a picture says what was to be seen."""
     try:
         yield page
     except BaseException:
         page.screenshot("failed")
         raise
+
+
+@contextmanager
+def _driver(width: int) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, with the driver that is built from the same sources."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert browser and driver, "apt-get install chromium chromium-driver"
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in ("--headless=new", "--disable-dev-shm-usage", f"--window-size={width},3000",
+                     "--no-proxy-server", *sandbox):  # fmt: skip
+        options.add_argument(argument)
+    # Both are named, so that Selenium looks for neither in the network.
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        yield started
     finally:
         started.quit()

@@ -1,13 +1,15 @@
-"""Work on a registry in processes that are killed: python -m tests.killable
+"""Work on a registry, or on a rollout, in processes that are killed: python -m tests.killable
 
-It reads one job a line on stdin, as JSON: {"do", "arguments", "seconds", "line"}. Each runs in a
-forked process, so that nothing has to be imported again. The process is killed after so many
-seconds, or, to be exact, when it comes to a line of llmlab.registry for the so-manieth time.
-The answer is a line {"finished", "lines"}.
+It reads one job a line on stdin, as JSON: {"do", "arguments", "seconds", "line", "inside"}. Each
+runs in a forked process, so that nothing has to be imported again. The process is killed after
+so many seconds, or, to be exact, when it comes to a line of the packages ``inside`` (default:
+llmlab.registry) for the so-manieth time. The answer is a line {"finished", "lines"}.
+With the argument `tune`, what that needs is imported beforehand too.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -60,13 +62,29 @@ def do_pull(root: str, name: str) -> None:
     record_pulled(registry(root), name, TINY, folder)
 
 
-def watched(line: int, written: int) -> Callable[..., Any]:
-    """Count the lines of the registry that are run; be killed at one of them, if any."""
+def do_roll_out(root: str, log: str) -> None:
+    from tests.rollouts import drive
+
+    drive(Path(root), Path(log))
+
+
+def do_tune(root: str, data: str, name: str) -> None:
+    from llmlab.config import Config
+    from llmlab.registry.catalogue import Catalogue
+    from llmlab.tune import Request
+    from llmlab.tune.tune import tune
+
+    request = Request("scratch:tiny", Path(data), name, epochs=3)
+    tune(Lab(Path(root)), Catalogue(Config(), registry(root)), request)
+
+
+def watched(line: int, written: int, inside: tuple[str, ...]) -> Callable[..., Any]:
+    """Count the lines of these packages that are run; be killed at one of them, if any."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         nonlocal seen
-        if "llmlab/registry" not in frame.f_code.co_filename:
+        if not any(package in frame.f_code.co_filename for package in inside):
             return None
         if event == "line":
             seen += 1
@@ -88,7 +106,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if child == 0:
         os.close(done)
         if job.get("line") is not None:
-            sys.settrace(watched(job["line"], counted))
+            inside = tuple(job.get("inside", ["llmlab/registry"]))
+            sys.settrace(watched(job["line"], counted, inside))
         globals()[f"do_{job['do']}"](*job["arguments"])
         sys.settrace(None)
         os.write(inside, b"1")
@@ -105,5 +124,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    if "tune" in sys.argv:
+        for module in ("llmlab.tune.tune", "transformers.trainer_seq2seq",
+                       "transformers.models.t5.modeling_t5"):  # fmt: skip
+            importlib.import_module(module)
     for text in sys.stdin:
         print(json.dumps(run(json.loads(text))), flush=True)

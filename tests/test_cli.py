@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from llmlab import AsyncClient, Client, __version__
-from llmlab.cli.app import app
+from llmlab.cli.app import GROUPS, app
 from llmlab.cli.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
@@ -118,11 +119,19 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 VERBS = (
     "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
+    "deploy", "undeploy", "scale",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
     "config show", "config gateway",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "suite lint", "suite stats", "compare", "evaluate", "load",
+    "suite lint", "suite stats", "compare", "evaluate", "load", "top", "metrics", "tune",
+    "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
+    "rollout abort", "rollout undo", "rollout history", "rollout lint", "rollout start canary",
+    "rollout start bluegreen", "rollout start ab", "rollout start shadow",
+    "flag set", "flag list", "flag history", "flag rm", "flag explain",
+    "ledger show", "ledger verify", "ledger export", "trace",
+    "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
+    "drill aa",
 )  # fmt: skip
 
 
@@ -137,12 +146,21 @@ def test_every_verb_explains_itself(verb: str) -> None:
     assert command.help.splitlines()[0] in " ".join(asked.output.split())
 
 
+def verbs(group: Any, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
 def test_the_list_of_verbs_above_leaves_out_none() -> None:
-    found = set()
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", {})
-        found |= {f"{name} {verb}" for verb in inner} if inner else {name}
-    assert found == set(VERBS)
+    assert set(verbs(get_command(app))) == set(VERBS)
+
+
+def test_a_group_has_one_help_wherever_it_is_shown() -> None:
+    for name, (text, _) in GROUPS.items():
+        assert import_module(f"llmlab.cli.{name}").app.info.help == text
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from llmlab.auth.keys import PRIVATE_MEMBERS, Algorithm, Key, KeySet, KeyStore, generate
 from llmlab.config import RateLimit
-from llmlab.engines.local import LocalEngine
+from llmlab.engines.local.engine import LocalEngine
 from llmlab.gateway import GatewayPlan, Releases, Upstream, find_nginx, render
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, free_port
@@ -1244,7 +1244,7 @@ def test_metrics_are_there_for_the_operator(lab: LabUnderTest) -> None:
     with contextlib.closing(connection):
         connection.sock.connect(str(lab.lab.api_socket("textrank")))
         connection.request("GET", "/metrics")
-        assert b"llmlab_ready 1.0" in connection.getresponse().read()
+        assert b'llmlab_ready{deployment="textrank"} 1.0' in connection.getresponse().read()
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])

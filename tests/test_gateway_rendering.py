@@ -26,6 +26,7 @@ from llmlab.config import Gateway, RateLimit, Service
 from llmlab.errors import ConfigError, EnvironmentFailure
 from llmlab.gateway import GatewayPlan, Nginx, Releases, Upstream, binary, find_nginx, render
 from llmlab.gateway.releases import KEPT
+from llmlab.traffic import Deployed, Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, free_port
 
 GOLDEN = Path(__file__).parent / "golden" / "gateway"
@@ -38,6 +39,30 @@ ONE_MODEL = GatewayPlan(
     rate_limit=RateLimit(),
     max_body=Gateway().max_body,
     timeout=Service().timeout,
+)
+# Every kind of rule, with values that would mean something to NGINX.
+EVERY_ROUTE = Traffic(
+    deployments=(Deployed("small-2", "small:2", replicas=2),),
+    matches=(
+        Match("header", "X-Tenant", 'say "hi"', "small-2"),
+        Match("cookie", "group", "default", "small-2"),
+        Match("claim", "plan", r"~^.*$ \\ $1", "small-2"),
+        Match("claim", "https://example.com/role", "{b};", "small-2"),
+        Match("claim", "sub", "Jürgen 東京", "small-2"),
+        Match("flag", "new-prompt", "on", "small-2"),
+    ),
+    split=Split((Share("small-2", 12.345),), salt="rollout-3"),
+    shadow=Shadow("small-2", 20),
+    flags=(
+        Flag("new-prompt", 10, (("sub", "quotes"), ("plan", "trial"))),
+        Flag(
+            "short", decoding={"max_length": 60, "strategy": "truncate"}, audience=(("sub", "a"),)
+        ),
+        Flag("shorter", 50, deployment="small-2", decoding={"max_length": 30}),
+    ),
+    rollout=3,
+    step=1,
+    revision=17,
 )
 PLANS = {
     "one-model": ONE_MODEL,
@@ -54,25 +79,36 @@ PLANS = {
         worker_user="nobody nogroup",
         demo_kid="0001",
         load_modules=("/modules/ngx_http_auth_jwt_module.so", "/modules/ngx_http_js_module.so"),
+        metrics="9113",
     ),
     "spare": replace(
         ONE_MODEL,
         upstreams=(Upstream("textrank", ("unix:/run/lab/a.sock",), ("unix:/run/lab/b.sock",)),),
     ),
     "no-limit": replace(ONE_MODEL, rate_limit=RateLimit(enabled=False)),
+    "routes": replace(
+        ONE_MODEL,
+        upstreams=(
+            *ONE_MODEL.upstreams,
+            Upstream("small-2", ("unix:/run/lab/s.sock", "unix:/run/lab/s.2.sock"), replicas=2),
+        ),
+        traffic=EVERY_ROUTE,
+    ),
 }
 LICENSE = "/etc/nginx/license.jwt"
 # These NGINX without a licence cannot check; see test_plus.py.
 PLUS_PLANS = {
     "plus": replace(PLANS["everything"], edition="plus", license=LICENSE, load_modules=()),
     "plus-no-limit": replace(PLANS["no-limit"], edition="plus", license=LICENSE),
+    "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
 }
+SCRIPTS = {"lab/token.js", "lab/counts.js"}
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 
 def golden_files(plan: GatewayPlan) -> dict[str, str]:
-    """What is kept of a plan: all but the script, which is copied as it is."""
-    return {name: text for name, text in render(plan).items() if name != "lab/token.js"}
+    """What is kept of a plan: all but the scripts, which are copied as they are."""
+    return {name: text for name, text in render(plan).items() if name not in SCRIPTS}
 
 
 # --- Rendering -----------------------------------------------------------------------
@@ -106,7 +142,7 @@ def test_every_include_of_nginx_conf_is_rendered() -> None:
     rendered = set(render(ONE_MODEL))
     assert included
     assert included <= rendered
-    assert rendered - included == {"lab/token.js"}
+    assert rendered - included <= SCRIPTS
 
 
 @pytest.mark.parametrize(

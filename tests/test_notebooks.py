@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ from nbclient import NotebookClient
 from tests.conftest import LabUnderTest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+ARTIFACTS = Path(__file__).parent / "artifacts"
 
 
 @pytest.fixture
@@ -22,7 +24,8 @@ def run(lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
     def execute(name: str) -> str:
         notebook = nbformat.read(lab.root / "notebooks" / name, as_version=4)
         where = {"metadata": {"path": str(lab.root / "notebooks")}}
-        NotebookClient(notebook, timeout=120, resources=where).execute()
+        NotebookClient(notebook, timeout=240, resources=where).execute()
+        _keep_pictures(notebook, Path(name).stem)
         return "\n".join(
             output["text"]
             for cell in notebook.cells
@@ -39,6 +42,41 @@ def test_the_summarization_notebook_shows_a_summary_and_what_it_left_out(run) ->
     assert 'Bearer realm="LLM API"' in printed
     assert "names: " in printed
     assert "F5 is mentioned." in printed
+
+
+def _keep_pictures(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Put what was plotted where a person can look at it."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    pictures = [
+        output["data"]["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    for number, picture in enumerate(pictures, 1):
+        (ARTIFACTS / f"{name}-{number}.png").write_bytes(base64.b64decode(picture))
+
+
+def test_the_tuning_notebook_ends_with_a_better_model_in_the_registry(
+    run,  # type: ignore[no-untyped-def]
+    lab: LabUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("LLMLAB_HOME", str(tmp_path))
+    printed = run("tuning.ipynb")
+    assert "40 texts" in printed
+    assert "candidate is notebook" in printed
+    record = lab.json("models", "show", "candidate")["record"]
+    assert record["reference"] == "notebook:1"
+    before, after = (
+        next(
+            one["metrics"]["coverage"]["value"] for one in document if one["suite"] == "beginnings"
+        )
+        for document in (record["evaluations"], record["evaluations"][::-1])
+    )
+    assert before == after  # tune's own last test, and what the notebook measured afterwards
+    assert len(list(ARTIFACTS.glob("tuning-*.png"))) == 3
 
 
 @pytest.mark.parametrize("file", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.name)

@@ -606,10 +606,10 @@ def test_a_database_of_an_older_llmlab_is_brought_up_to_date(
 ) -> None:
     registry.add(folder, "tuned", PATH)
     step = ("CREATE TABLE something (new TEXT) STRICT",)
-    monkeypatch.setattr(db, "MIGRATIONS", (*db.MIGRATIONS, step))
+    monkeypatch.setattr(registry.database, "_migrations", (*db.MIGRATIONS, step))
     assert registry.get("tuned").version == 1
     with registry.database.reading() as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(db.MIGRATIONS)
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(db.MIGRATIONS) + 1
         assert connection.execute("SELECT count(*) FROM something").fetchone()[0] == 0
 
 

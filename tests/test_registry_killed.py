@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.test_models import Hub, hub_env, serve
 from tests.test_registry import make_folder
 
 TIMES = 50
+PAIRS = Path(__file__).parent.parent / "configs" / "data" / "beginnings.jsonl"
 
 
 @dataclass
@@ -49,18 +51,23 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def killer(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
-    home = tmp_path_factory.mktemp("home")
-    env = clean_env(LLMLAB_HOME=str(home), **hub_env(hub.url, home / "hf"))
+@contextmanager
+def killing(env: dict[str, str], *imports: str) -> Iterator[Killer]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.killable"], text=True, env=env,
+        [sys.executable, "-m", "tests.killable", *imports], text=True, env=env,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     yield Killer(process)
     assert process.stdin
     process.stdin.close()
     process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def killer(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    home = tmp_path_factory.mktemp("home")
+    with killing(clean_env(LLMLAB_HOME=str(home), **hub_env(hub.url, home / "hf"))) as one:
+        yield one
 
 
 @pytest.fixture
@@ -210,3 +217,39 @@ def test_a_killed_writer_leaves_no_lock(lab: Lab, killer: Killer, tmp_path: Path
         Registry(lab).tag(f"given:{1 + turn % 3}", f"a{turn}")  # with a lock, they would wait
         Registry(lab).add(folder, f"n{turn}", Facts("path"))
     assert len(Registry(lab).records()) == 13
+
+
+def test_a_tune_that_is_killed_again_and_again_loses_nothing_and_comes_to_its_end(
+    lab: Lab, tmp_path: Path
+) -> None:
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("\n".join(PAIRS.read_text().splitlines()[:300]) + "\n")
+    chance = random.Random(11)
+    before = seen(lab)
+    folder = lab.state / "tune" / "tuned"
+    killed: list[str] = []
+    with killing(clean_env(LLMLAB_HOME=str(tmp_path / "home")), "tune") as killer:
+        for turn in range(60):
+            # The first ones have no time to come far; later ones may be killed in the end.
+            usual = chance.uniform(0.1, 2 + turn)
+            finished = killer("tune", lab.root, data, "tuned", seconds=usual)["finished"]
+            after = seen(lab)
+            assert before["records"].items() <= after["records"].items()
+            if finished:
+                break
+            killed.append(_phase(folder))
+    assert len(killed) >= 5, "it was hardly ever killed"
+    assert "training" in killed
+    new = after["records"].keys() - before["records"].keys()
+    assert new == {"tuned:1"}
+    record = Registry(lab).get("tuned:1")
+    assert [one["suite"] for one in record.evaluations] == ["pairs/validation", "pairs/test"]
+    assert not folder.exists()
+    clean(lab, tmp_path / "given-0")
+
+
+def _phase(folder: Path) -> str:
+    """How far a tune was when it was killed."""
+    if (folder / "round-1" / "trained.json").exists():
+        return "judging"
+    return "training" if (folder / "round-1" / "checkpoints").exists() else "preparing"

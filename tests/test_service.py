@@ -701,7 +701,7 @@ def test_a_request_is_one_json_line_with_its_id_and_subject(textrank: Api) -> No
     assert 0 <= line.pop("seconds") < 60
     assert line == {
         "request_id": "logged-1", "subject": "quotes", "method": "POST", "path": "/summarize/",
-        "status": 200,
+        "status": 200, "deployment": "textrank-blue", "model_id": identity(),
     }  # fmt: skip
 
 
@@ -940,7 +940,9 @@ def test_every_reference_of_the_document_leads_somewhere(openapi: dict[str, Any]
 
 
 def test_the_document_lists_each_address_once(openapi: dict[str, Any]) -> None:
-    assert set(openapi["paths"]) == {"/", "/summarize/", "/health/live", "/health/ready"}
+    assert set(openapi["paths"]) == {
+        "/", "/summarize/", "/flags", "/health/live", "/health/ready",
+    }  # fmt: skip
 
 
 def test_the_documentation_can_be_read_in_a_browser(textrank: Api) -> None:

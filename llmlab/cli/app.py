@@ -3,34 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from llmlab import __version__
 from llmlab.cli import (
     build,
     compare,
-    config,
+    deploy,
     doctor,
     down,
     evaluate,
     init,
-    keys,
     load,
     logs,
-    models,
+    metrics,
     notebook,
     openapi,
+    scale,
     status,
-    suite,
     summarize,
     token,
+    top,
+    trace,
+    tune,
+    undeploy,
     up,
 )
+from llmlab.cli.later import Later
 from llmlab.cli.session import Session
 
+RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
+DELIVER = "Deliver the next version"
+PREPARE = "Prepare and look after it"
+# Their modules are imported when they are asked for.
+GROUPS = {
+    "suite": ("The suites of texts that models are judged by.", JUDGE),
+    "rollout": (
+        "Let a new model version take traffic step by step, as far as the evidence allows.",
+        DELIVER,
+    ),
+    "flag": ("Feature flags, which the gateway evaluates for every request.", DELIVER),
+    "drill": (
+        "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
+        DELIVER,
+    ),
+    "ledger": ("The ledger: who changed what of the lab, when and why.", DELIVER),
+    "models": ("The lab's models: fetch, register, name and move them.", PREPARE),
+    "keys": ("The keys that sign tokens: make, list, rotate, revoke.", PREPARE),
+    "config": ("The configuration as it is in force.", PREPARE),
+}
+
+
+class Root(TyperGroup):
+    """The verbs, and the groups of verbs, which are built when they are asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (text, panel) in GROUPS.items():
+            self.add_command(Later(name, text, panel))
+
+
 app = typer.Typer(
+    cls=Root,
     help="A language model behind a real gateway, with one command.",
     epilog="First steps: llmlab init lab && cd lab && llmlab up && llmlab summarize FILE",
     no_args_is_help=True,
@@ -62,13 +99,12 @@ def root(
     context.obj = Session(lab)
 
 
-RUN, USE, JUDGE = "Run the lab", "Use it", "Measure and judge it"
-PREPARE = "Prepare and look after it"
-
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("status", rich_help_panel=RUN)(status.status)
 app.command("logs", rich_help_panel=RUN)(logs.logs)
+app.command("top", rich_help_panel=RUN)(top.top)
+app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
 app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
@@ -76,10 +112,11 @@ app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)
 app.command("compare", rich_help_panel=JUDGE)(compare.compare)
 app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
+app.command("tune", rich_help_panel=JUDGE)(tune.tune)
+app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
+app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
+app.command("scale", rich_help_panel=DELIVER)(scale.scale)
+app.command("trace", rich_help_panel=DELIVER)(trace.trace)
 app.command("init", rich_help_panel=PREPARE)(init.init)
 app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
-app.add_typer(models.app, name="models", rich_help_panel=PREPARE)
-app.add_typer(suite.app, name="suite", rich_help_panel=JUDGE)
-app.add_typer(keys.app, name="keys", rich_help_panel=PREPARE)
-app.add_typer(config.app, name="config", rich_help_panel=PREPARE)
 app.command("build", rich_help_panel=PREPARE)(build.build)

@@ -184,15 +184,12 @@ def _configured(session: Session) -> list[str]:
 
 def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settings:
     """The settings of an API process with a model of this lab."""
+    from llmlab.answers.alone import settings_alone
     from llmlab.config.schema import TEXTRANK
-    from llmlab.engines.planning import make_plan
 
     config = session.load().config
     if name == EMBEDDED and name not in config.models:
         config = config.model_copy(update={"models": {**config.models, name: TEXTRANK}})
     else:
         config, (name,) = session.catalogue(config).with_models([name])
-    alone = config.model_copy(update={"fallback": "", "stable": name, "deploy": ()})
-    plan = make_plan(alone, session.lab().root, say, only=[name])
-    service = config.service.model_copy(update={"cache": 0})
-    return plan.deployments[0].model_copy(update={"service": service})
+    return settings_alone(config, name, session.lab().root, say)

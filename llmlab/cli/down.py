@@ -18,10 +18,15 @@ def down(
     dry_run: DryRunOption = False,
 ) -> None:
     """Stop the lab. Nothing is left running."""
-    chosen = Session.of(context).engine(engine)
+    session = Session.of(context)
+    chosen = session.engine(engine)
     if dry_run:
         print_commands(chosen.down_commands(volumes=volumes))
         return
     with progress("stopping"):
         was_running = chosen.down(volumes=volumes)
+    if was_running:
+        from llmlab.delivery.noting import lab_is_down
+
+        lab_is_down(session.store(), chosen.name)
     err().print("[bold green]✓[/] The lab is down." if was_running else "Nothing was running.")

@@ -90,6 +90,7 @@ def evaluate(
         from llmlab.cli.scores import print_evaluation
 
         print_evaluation(evaluation)
+    _note(session, evaluation)
     _end(evaluation)
 
 
@@ -104,6 +105,19 @@ def _refuse_without_baseline(conditions: str) -> None:
 
 def _names(model: str, baseline: str | None) -> list[str]:
     return [model, baseline] if baseline else [model]
+
+
+def _note(session: Session, evaluation: Evaluation) -> None:
+    """Add the result to the record of the model that answered, if that one is registered."""
+    model_id = evaluation.model.model_id
+    if not model_id.startswith("sha256:"):
+        return
+    registry = session.registry()
+    record = registry.find(model_id)
+    if record is None:
+        return
+    registry.append_evaluation(record.reference, evaluation.facts())
+    err().print(f"Noted in the record of {record.reference}.", highlight=False)
 
 
 def _end(evaluation: Evaluation) -> None:

@@ -48,17 +48,18 @@ def init(
 ) -> None:
     """Make the first key. A lab that has one keeps it."""
     from llmlab.auth.keys import Algorithm
+    from llmlab.delivery.noting import keys_changed
 
     session = Session.of(context)
     if demo:
         _refuse_demo_beyond_loopback(session)
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
-    new = [key.kid for key in keys.keys[len(before.keys) :]] if keys != before else []
+    new = keys_changed(session.store(), "made", before, keys)
     laid_out = _take_over(session)
     err().print(
         f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
-        + (f"{len(new)} new" if new else "unchanged"),
+        + (f"{new} new" if new else "unchanged"),
         highlight=False,
     )
     for warning in laid_out.warnings if laid_out else ():
@@ -104,9 +105,12 @@ def rotate(
 ) -> None:
     """Make a new signing key. The one before stays valid until it is revoked."""
     from llmlab.auth.keys import Algorithm
+    from llmlab.delivery.noting import keys_changed
 
     session = Session.of(context)
+    before = session.keys().read()
     keys = session.keys().rotate(Algorithm(alg.value) if alg else None)
+    keys_changed(session.store(), "made", before, keys)
     _take_over(session)
     err().print(f"[bold green]✓[/] {keys.signing.kid} signs from now on.", highlight=False)
 
@@ -117,9 +121,15 @@ def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id; see llmlab keys list.")],
 ) -> None:
     """End a key: the tokens that it signed are refused from now on."""
+    from llmlab.delivery.noting import keys_changed
+
     session = Session.of(context)
-    session.keys().revoke(kid)
-    _take_over(session)
+    before = session.keys().read()
+    keys = session.keys().revoke(kid)
+    try:
+        _take_over(session)  # before anything else that may fail
+    finally:
+        keys_changed(session.store(), "revoked", before, keys)
     err().print(f"[bold green]✓[/] {kid} is revoked.", highlight=False)
 
 

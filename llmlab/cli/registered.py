@@ -202,11 +202,14 @@ def verify(
 
 
 def _users(session: Session, catalogue: Catalogue, record: Record) -> list[str]:
-    """Who uses a model, apart from aliases: lab.toml, and the lab that runs."""
+    """Who uses a model, apart from aliases: lab.toml, what is deployed, and the lab that runs."""
+    from llmlab.delivery.store import Store
     from llmlab.engines.choice import running_engine
     from llmlab.engines.record import Record as Running
 
     users = catalogue.users_of(record)
+    deployed = Store(session.lab()).traffic().deployments
+    users += [f"{one.name}, which is deployed" for one in deployed if one.model == record.reference]
     running = Running.read(session.lab())
     if running and running_engine(session.lab()):
         served = [one.deployment for one in running.plan().deployments if record.serves(one.model)]

@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from llmlab.auth import KeyStore
     from llmlab.config import Config, Loaded
+    from llmlab.delivery.store import Store
     from llmlab.engines.base import Engine
     from llmlab.lab import Lab
     from llmlab.registry import Registry
@@ -90,6 +91,12 @@ class Session:
             return reference
         served = (one for one in running.plan().deployments if known.record.serves(one.model))
         return next((one.deployment for one in served), known.name)
+
+    def store(self) -> Store:
+        """What is wanted of the lab beyond lab.toml, and the ledger."""
+        from llmlab.delivery.store import Store
+
+        return Store(self.lab())
 
     def keys(self) -> KeyStore:
         from llmlab.auth import KeyStore

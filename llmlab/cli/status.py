@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+    from llmlab.lab import Lab
 
 REFRESH = 1.0  # seconds
 MIB = 1 << 20
@@ -26,10 +28,11 @@ def status(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""
-    chosen = Session.of(context).engine(engine)
+    session = Session.of(context)
+    chosen, lab = session.engine(engine), session.lab()
     if watch:
-        _watch(chosen)
-    found = chosen.status()
+        _watch(chosen, lab)
+    found = look(chosen, lab)
     if output is Format.JSON:
         print_json(found.as_json())
     else:
@@ -38,19 +41,31 @@ def status(
         raise typer.Exit(1)
 
 
-def _watch(engine: Engine) -> None:
+def look(engine: Engine, lab: Lab) -> LabStatus:
+    """How the lab is, and what was done to it on purpose."""
+    from llmlab.delivery import drills
+
+    found = engine.status()
+    if not found.running:
+        return found
+    drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
+               for name, told in drills.active(lab).items())  # fmt: skip
+    return replace(found, warnings=(*found.warnings, *drilled))
+
+
+def _watch(engine: Engine, lab: Lab) -> None:
     from rich.live import Live
 
     console = out()
     if not console.is_terminal:  # one after the other, for a pipe or a file
         while True:
-            console.print(tree(engine.status()))
+            console.print(tree(look(engine, lab)))
             console.file.flush()
             time.sleep(REFRESH)
-    with Live(tree(engine.status()), console=console, auto_refresh=False) as live:
+    with Live(tree(look(engine, lab)), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(REFRESH)
-            live.update(tree(engine.status()), refresh=True)
+            live.update(tree(look(engine, lab)), refresh=True)
 
 
 def tree(status: LabStatus) -> Tree:
@@ -82,10 +97,11 @@ def _line(one: DeploymentStatus) -> str:
     waiting = f", {one.waiting} waiting" if one.waiting else ""
     path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
     spare = f", spare {one.spare}" if one.spare else ""
+    several = f"{one.ready} of {one.replicas} ready, " if one.replicas > 1 else ""
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
-        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight} %  {path}\n"
-        f"  [dim]{model}, {one.state.lower()}, up {duration(one.uptime)}, "
+        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight:g} %  {path}\n"
+        f"  [dim]{model}, {several}{one.state.lower()}, up {duration(one.uptime)}, "
         f"{one.requests} request{'' if one.requests == 1 else 's'}{waiting}{spare}{_memory(one)}[/]"
     )
 

@@ -8,6 +8,7 @@ from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, 
 from llmlab.cli.session import EngineOption, Session
 
 if TYPE_CHECKING:
+    from llmlab.config.schema import Observability
     from llmlab.engines.base import LabStatus
 
 
@@ -30,15 +31,40 @@ def up(
             "--demo", metavar="", help="Accept the reference lab's published token as well."
         ),
     ] = False,
+    observability: Annotated[
+        bool,
+        typer.Option(
+            "--observability", metavar="", help="Prometheus and Grafana as well, in containers."
+        ),
+    ] = False,
+    as_configured: Annotated[
+        bool,
+        typer.Option(
+            "--as-configured",
+            metavar="",
+            help="Forget what was deployed, promoted, routed and flagged since.",
+        ),
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Bring the lab up, or bring a running lab to what the configuration says."""
+    """Bring the lab up, or bring a running lab to what the configuration says.
+
+    What was deployed, promoted or routed since stays as it is, and is said in one line; so
+    --model says what the configuration says otherwise, and moves no route.
+    """
+    from llmlab.delivery.merging import AS_CONFIGURED, merge, told
+    from llmlab.delivery.noting import keys_changed, lab_is_up
+    from llmlab.delivery.resetting import reset
+    from llmlab.delivery.store import Store
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
+    from llmlab.engines.turns import processes_turn
     from llmlab.errors import UsageError
+    from llmlab.traffic import Traffic
 
     session = Session.of(context)
-    flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value}
+    flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
+             "observability.enabled": observability or None}  # fmt: skip
     loaded = session.load(flags)
     lab = session.lab()
     if demo and not loaded.config.gateway.loopback:
@@ -57,12 +83,25 @@ def up(
     # Plain lines and no spinner: a download draws progress bars of its own.
     plan = make_plan(config, lab.root, _say, only=only, fetch=not dry_run, runs_here=runs_here)
     if dry_run:
+        traffic = Traffic() if as_configured else Store(lab).traffic()
+        plan = merge(lab, plan, traffic, _say, fetch=False, runs_here=runs_here)
         print_commands(chosen.commands(plan))
         return
+    before = session.keys().read()
     keys = session.keys().ensure(demo_key=demo)
-    with progress("starting") as say:
-        changed = chosen.up(plan, say)
-        status = chosen.status()
+    keys_changed(session.store(), "made", before, keys)
+    if as_configured:
+        reset(lab)
+    with processes_turn(lab):
+        traffic = Store(lab).traffic()
+        plan = merge(lab, plan, traffic, _say, fetch=True, runs_here=runs_here)
+        with progress("starting") as say:
+            changed = chosen.up(plan, say)
+    status = chosen.status()
+    if changed:
+        lab_is_up(session.store(), status, plan.stable)
+    if differs := told(plan):
+        show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:
         show_warning(warning)
     if not loaded.config.gateway.loopback:
@@ -71,12 +110,20 @@ def up(
             "and texts travel unencrypted.\n"
             "Fix: put TLS in front of it, or set gateway.host to 127.0.0.1"
         )
+    if loaded.config.observability.enabled and chosen.name == "local":
+        show_warning(
+            "Prometheus and Grafana run in containers, and this lab runs as processes.\n"
+            "Fix: llmlab up --engine compose, or have a Prometheus of your own read "
+            "llmlab metrics --listen 9464"
+        )
     if keys.has_demo:
         show_warning(
             "Demo mode: anybody on this machine can use the published token.\n"
             "Fix: llmlab keys revoke 0001"
         )
     err().print(_headline(status, changed, chosen.name, why), soft_wrap=True)
+    if loaded.config.observability.enabled and chosen.name == "compose":
+        err().print(_where_to_look(loaded.config.observability), highlight=False)
     if changed:
         out().print(_what_next(status), highlight=False)
 
@@ -95,8 +142,15 @@ def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:
     return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}: {why})[/]"
 
 
+def _where_to_look(ports: Observability) -> str:
+    return (
+        f"  Grafana http://127.0.0.1:{ports.grafana_port}, "
+        f"Prometheus http://127.0.0.1:{ports.prometheus_port}"
+    )
+
+
 def _what_next(status: LabStatus) -> str:
-    stable = next(one for one in status.deployments if one.weight == 100)
+    stable = max(status.deployments, key=lambda one: one.weight)
     return "\n".join((
         f"[bold]{stable.model}[/] ({stable.runtime}) answers at {status.gateway.url}/summarize/",
         "",

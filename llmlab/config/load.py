@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -195,10 +195,12 @@ def _parsed(path: str, text: str, variable: str) -> Any:
     for parent in parents:
         section = section.model_fields[parent].annotation  # type: ignore[assignment]
     field = section.model_fields[leaf]
-    if field.annotation == list[str]:
-        return [part.strip() for part in text.split(",") if part.strip()]
+    annotation: Any = field.annotation
     try:
-        annotation: Any = field.annotation
+        if get_origin(annotation) is list:
+            item = TypeAdapter(*get_args(annotation))
+            parts = (part.strip() for part in text.split(","))
+            return [item.validate_strings(part) for part in parts if part]
         return TypeAdapter(annotation).validate_strings(text)
     except ValidationError as error:
         message = error.errors()[0]["msg"]

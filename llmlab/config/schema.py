@@ -17,6 +17,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# Strict, yet TOML's 5 is as good as its 5.0.
+Percent = Annotated[float, Field(gt=0, le=100)]
 
 
 def wrong_name(name: str) -> str:
@@ -176,6 +178,54 @@ class Jupyter(Section):
     image: Annotated[str, Field(pattern=r"^\S+$")] = "llmlab-jupyter"
 
 
+class Rollout(Section):
+    """How new versions take traffic, and the gate that they pass at each step.
+
+    ``interval`` and ``progress_deadline`` in seconds, of each step: the least that it takes,
+    and after what without a decision ``on_deadline`` happens. ``alpha``: at most this share of
+    candidates that are no worse than allowed is aborted. The margins are shares of requests.
+    ``text_gate`` and ``probe_suite`` are read when a rollout starts (`llmlab rollout lint`).
+    """
+
+    steps: Annotated[list[Percent], Field(min_length=1, max_length=100)] = [5.0, 25.0, 50.0, 100.0]
+    interval: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    progress_deadline: Annotated[float, Field(gt=0, le=604_800)] = 600.0
+    on_deadline: Literal["pause", "abort"] = "pause"
+    on_inconclusive: Literal["pause", "wait"] = "wait"
+    alpha: Annotated[float, Field(ge=0.0001, le=0.5)] = 0.05
+    min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    error_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    latency_ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
+    latency_margin: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    text_gate: str = "coverage>=-0.05 unsupported<=+0.10 empty<=+0.02"
+    probe_suite: Annotated[str, Field(min_length=1)] = "news"
+    probe_rate: Annotated[float, Field(ge=0, le=50)] = 0.0
+
+    @field_validator("steps")
+    @classmethod
+    def _rise_to_all(cls, steps: list[float]) -> list[float]:
+        if sorted(set(steps)) != steps or steps[-1] != 100:
+            raise ValueError("should rise, and end with 100: [5, 25, 50, 100]")
+        return steps
+
+    @model_validator(mode="after")
+    def _has_time(self) -> Self:
+        if self.progress_deadline < self.interval:
+            raise ValueError(
+                f"progress_deadline {self.progress_deadline:g} is before the end of the interval "
+                f"{self.interval:g}"
+            )
+        return self
+
+
+class Observability(Section):
+    """Prometheus and Grafana, which the engine compose runs beside the lab."""
+
+    enabled: bool = False
+    prometheus_port: Port = 9090
+    grafana_port: Port = 3000
+
+
 FALCONSAI = Model(
     runtime="ctranslate2",
     source="hub:Falconsai/text_summarization",
@@ -195,6 +245,8 @@ class Config(Section):
     gateway: Gateway = Gateway()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
+    rollout: Rollout = Rollout()
+    observability: Observability = Observability()
     models: dict[str, Model] = {"falconsai": FALCONSAI, "textrank": TEXTRANK}
 
     @field_validator("models")

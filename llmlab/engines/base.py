@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
 from llmlab.service.settings import Settings
+from llmlab.traffic import Traffic
 
 # Importing torch and transformers alone takes 3 to 5 seconds. A ctranslate2 API with a T5-small
 # answers again 2 s after it was killed, most of it the import of the service itself.
@@ -18,29 +19,59 @@ SLOW_TO_START = ("transformers",)
 class Plan:
     """What should run: the configuration, and one service per deployment.
 
-    ``deployments`` holds the stable one first.
+    ``deployments`` holds the stable one first: the one that lab.toml, or ``up --model``, made
+    stable. A rollout may have promoted another one since, which ``traffic`` says.
+
+    ``configured`` names those that lab.toml, or ``up --model``, asks for; the others were deployed
+    since. Empty: all of them.
     """
 
     config: Config
     stable: str
     deployments: tuple[Settings, ...]
     warnings: tuple[str, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+    configured: tuple[str, ...] = ()
+
+    @property
+    def leading(self) -> str:
+        """The stable deployment as of now: the promoted one, or the configured one."""
+        return self.traffic.stable or self.stable
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.deployment for one in self.deployments)
+
+    def is_configured(self, deployment: str) -> bool:
+        return deployment in (self.configured or self.names)
+
+    def replicas(self, deployment: str) -> int:
+        """How many processes (containers) share its requests."""
+        found = self.traffic.deployed(deployment)
+        return found.replicas if found else 1
+
+    def weight(self, deployment: str) -> float:
+        """Its percentage of /summarize/, without matches; whole ones as whole numbers."""
+        share = self.traffic.weights(self.stable).get(deployment, 0)
+        return int(share) if float(share).is_integer() else share
 
     @property
     def spares(self) -> tuple[Settings, ...]:
         """The deployments that have a second process, to stand in when the first one dies.
 
-        Only the stable one, and only where a new process takes several seconds to answer.
+        Only the stable one, unless several share its requests anyway, and only where a new
+        process takes several seconds to answer.
         """
-        stable = self.deployments[0]
+        stable = next(one for one in self.deployments if one.deployment == self.leading)
         wanted = self.config.service.spare and stable.model.runtime in SLOW_TO_START
-        return (stable,) if wanted else ()
+        return (stable,) if wanted and self.replicas(self.leading) == 1 else ()
 
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """A deployment as it is. ``weight`` is its percentage of /summarize/.
+    """A deployment as it is. ``weight`` is its percentage of /summarize/, without matches.
 
+    ``ready`` of its ``replicas`` answer; the first one's are ``state``, ``pid`` and ``uptime``.
     ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
     its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts the requests
     that have no answer yet.
@@ -51,7 +82,7 @@ class DeploymentStatus:
     model_id: str
     runtime: str
     healthy: bool
-    weight: int
+    weight: float
     state: str
     pid: int | None = None
     uptime: float = 0.0
@@ -60,6 +91,8 @@ class DeploymentStatus:
     memory: int = 0
     memory_limit: int = 0
     waiting: int = 0
+    replicas: int = 1
+    ready: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +138,21 @@ class Engine(Protocol):
         """Bring the lab to what the plan says. Returns whether anything changed."""
         ...
 
+    def apply(self, plan: Plan, say: Say) -> bool:
+        """Bring a running lab to other deployments and routes, and leave all else of it alone:
+        an nginx.conf that was edited meanwhile waits for the next ``up``.
+
+        What is new has to answer before the gateway moves; what is not wanted any more is
+        stopped after its last request has ended. Where it fails, the lab goes on as before.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            UpstreamError: the lab does not run.
+        """
+        ...
+
     def down(self, *, volumes: bool = False) -> bool:
         """Stop everything. Returns whether anything was running.
 
@@ -136,6 +184,54 @@ class Engine(Protocol):
 
         Raises:
             LlmlabError: it is there and goes on with the keys from before.
+        """
+        ...
+
+    def route(self, traffic: Traffic) -> bool:
+        """Move the gateway of a running lab to other routes; its deployments go on as they are.
+
+        Returns:
+            Whether anything changed. Once it returns, every new request goes by these routes.
+
+        Raises:
+            LlmlabError: the gateway goes on by the routes from before.
+        """
+        ...
+
+    def ask(
+        self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:  # fmt: skip
+        """A request to the first process of a deployment, past the gateway.
+
+        Args:
+            deployment: with ``.2`` behind its name, its second process, and so on.
+
+        Returns:
+            HTTP status and body.
+
+        Raises:
+            UpstreamError: it does not answer.
+        """
+        ...
+
+    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+        """Lines of the gateway's access log (JSON) that came since, and the next cursor.
+
+        A line is given out once it is whole, and once only. Lines that were rotated away before
+        anybody asked are lost.
+
+        Args:
+            cursor: what the call before returned; "" starts at the end of the log, "0" at the
+                oldest line that is left.
+        """
+        ...
+
+    def gateway_metrics(self) -> str:
+        """The gateway's own metrics, in Prometheus's exposition format.
+
+        Raises:
+            UpstreamError: it does not answer.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmlab.config import Config
 from llmlab.engines.base import Engine
-from llmlab.engines.local import LocalEngine
+from llmlab.engines.local.engine import LocalEngine
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.lab import Lab
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmlab import models
-from llmlab.config import Config
+from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
 from llmlab.models.sources import checked_name
@@ -40,18 +40,10 @@ def make_plan(
     stable = config.stable if config.stable in wanted else wanted[0]
 
     def settings(name: str) -> Settings:
-        model = config.models[name]
-        found = models.availability(name, model, lab_root, runs_here=runs_here)
-        folder = found.folder
-        if not found.ready:
-            if not fetch:
-                raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
-            if model.repository:
-                say(f"looking for {name} on the model hub")
-            folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
-        return Settings(
-            deployment=name, name=name, model=model, folder=folder, service=config.service
-        )
+        return settings_of(
+            name, name, config.models[name], config, lab_root, say,
+            fetch=fetch, runs_here=runs_here,
+        )  # fmt: skip
 
     warnings: list[str] = []
     deployments: dict[str, Settings] = {}
@@ -68,4 +60,36 @@ def make_plan(
                 + (f"\nFix: {error.fix}" if error.fix else "")
             )
             deployments[fallback] = settings(fallback)
-    return Plan(config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings))
+    return Plan(
+        config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings),
+        configured=tuple(deployments),
+    )  # fmt: skip
+
+
+def settings_of(
+    deployment: str,
+    name: str,
+    model: Model,
+    config: Config,
+    lab_root: Path,
+    say: Say,
+    *,
+    fetch: bool,
+    runs_here: bool,
+) -> Settings:
+    """What the API of a deployment is told, once its model is on disk.
+
+    Raises:
+        ModelUnavailable: it cannot be had, or may not be fetched.
+    """
+    found = models.availability(name, model, lab_root, runs_here=runs_here)
+    folder = found.folder
+    if not found.ready:
+        if not fetch:
+            raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
+        if model.repository:
+            say(f"looking for {name} on the model hub")
+        folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
+    return Settings(
+        deployment=deployment, name=name, model=model, folder=folder, service=config.service
+    )

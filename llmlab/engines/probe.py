@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+
+from llmlab.errors import UpstreamError
 
 PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
 
@@ -40,6 +43,22 @@ def gateway_healthy(url: str) -> bool:
         return False
 
 
+def gateway_metrics(socket: Path) -> str:
+    """The metrics that the gateway tells on a unix socket.
+
+    Raises:
+        UpstreamError: it does not.
+    """
+    try:
+        with _over(socket) as client:
+            return client.get("/metrics").raise_for_status().text
+    except httpx2.HTTPError as error:
+        raise UpstreamError(
+            f"the gateway does not tell its metrics: {error or type(error).__name__}",
+            fix="llmlab up",
+        ) from None
+
+
 def told_by(socket: Path) -> Told:
     """What the API on a unix socket says of itself."""
     try:
@@ -49,9 +68,42 @@ def told_by(socket: Path) -> Told:
         return Told()
 
 
-def _over(socket: Path) -> httpx2.Client:
-    transport = httpx2.HTTPTransport(uds=str(socket))
-    return httpx2.Client(transport=transport, base_url="http://api", timeout=PATIENCE)
+def is_needed(socket: Path) -> bool:
+    """Whether requests wait for the API on a unix socket. One that is there but too busy to say
+    so is needed as well."""
+    try:
+        with _over(socket) as client:
+            return read_metrics(client.get("/metrics").text).waiting > 0
+    except httpx2.TimeoutException:
+        return True
+    except (httpx2.HTTPError, ValueError):
+        return False
+
+
+def ask(
+    socket: Path, path: str, *, method: str, body: bytes, timeout: float,
+    headers: Mapping[str, str],
+) -> tuple[int, bytes]:  # fmt: skip
+    """Status and body of what the API on a unix socket answers.
+
+    Raises:
+        UpstreamError: nothing.
+    """
+    try:
+        with _over(socket, timeout) as client:
+            answer = client.request(method, path, content=body or None, headers=dict(headers))
+    except httpx2.HTTPError as error:
+        raise UpstreamError(
+            f"{socket.stem} does not answer: {error or type(error).__name__}",
+            fix=f"llmlab logs api-{socket.stem}",
+        ) from None
+    return answer.status_code, answer.content
+
+
+def _over(socket: Path, timeout: float = PATIENCE) -> httpx2.Client:
+    # No TLS here, and reading the certificates takes its time.
+    transport = httpx2.HTTPTransport(uds=str(socket), verify=False)
+    return httpx2.Client(transport=transport, base_url="http://api", timeout=timeout)
 
 
 def read_metrics(metrics: str) -> Told:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from llmlab.engines.base import Plan
 from llmlab.files import write_atomically
 from llmlab.lab import Lab
 from llmlab.service.settings import Settings
+from llmlab.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Record:
     config: dict[str, Any]
     settings: list[dict[str, Any]]
     warnings: list[str]
+    traffic: dict[str, Any] = field(default_factory=dict)
+    configured: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, plan: Plan, engine: str, nginx: str) -> Record:
@@ -39,6 +42,8 @@ class Record:
             config=plan.config.model_dump(mode="json"),
             settings=[one.model_dump(mode="json") for one in plan.deployments],
             warnings=list(plan.warnings),
+            traffic=json.loads(plan.traffic.dump()),
+            configured=list(plan.configured),
         )
 
     @classmethod
@@ -61,12 +66,28 @@ class Record:
     def plan(self) -> Plan:
         deployments = tuple(Settings.model_validate(one, strict=False) for one in self.settings)
         return Plan(
-            Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings)
-        )
+            Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings),
+            Traffic.parse(json.dumps(self.traffic)), tuple(self.configured),
+        )  # fmt: skip
 
     @property
     def deployments(self) -> list[str]:
         return [str(one["deployment"]) for one in self.settings]
+
+
+def with_later_routes(plan: Plan, before: Record | None, now: Record | None) -> Plan:
+    """A plan that is about to be in force, with the routes that were taken while its deployments
+    started, if any.
+
+    Args:
+        before: what ran then.
+        now: what runs by now.
+    """
+    if before is None or now is None:
+        return plan
+    was, latest = before.plan().traffic.revision, now.plan().traffic
+    later = latest.revision != was and latest.revision > plan.traffic.revision
+    return replace(plan, traffic=latest) if later else plan
 
 
 def _file(lab: Lab) -> Path:

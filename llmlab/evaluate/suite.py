@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,22 @@ class SuiteError(UsageError):
     """A suite cannot be found, or is not as it must be; says the file, line and field."""
 
 
+class Wrong(Exception):
+    """A line is not as it must be: what is wrong, each "FIELD: why"."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+Prepare = Callable[[dict[str, Any], int], dict[str, Any]]
+
+
+def as_it_is(found: dict[str, Any], _: int) -> dict[str, Any]:
+    """A line that has the fields of a suite already."""
+    return found
+
+
 def find_suite(name: str, root: Path) -> Path:
     """The file that a suite's name or path means.
 
@@ -78,11 +94,15 @@ def find_suite(name: str, root: Path) -> Path:
     )
 
 
-def load_suite(file: Path) -> Suite:
+def load_suite(file: Path, prepare: Prepare = as_it_is) -> Suite:
     """Read and check a suite.
 
     Blank lines are skipped. Everything else must be an object of the ``FIELDS``, with a
     unique ``id`` and a ``text`` that has a word.
+
+    Args:
+        prepare: called with each object and its line first; may change what it is, or raise
+            ``Wrong``.
 
     Raises:
         SuiteError: names each line and field that is wrong (the first ``SHOWN``).
@@ -95,7 +115,7 @@ def load_suite(file: Path) -> Suite:
     except UnicodeDecodeError as error:
         place = content.count(b"\n", 0, error.start) + 1
         raise SuiteError(f"{file}:{place}: not UTF-8", fix="save the file as UTF-8") from None
-    cases, problems = _read(lines)
+    cases, problems = _read(lines, prepare)
     if problems:
         shown = [f"{file}:{problem}" for problem in problems[:SHOWN]]
         if len(problems) > SHOWN:
@@ -109,7 +129,7 @@ def load_suite(file: Path) -> Suite:
     return Suite(file.stem, tuple(cases), f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
-def _read(lines: list[str]) -> tuple[list[Case], list[str]]:
+def _read(lines: list[str], prepare: Prepare) -> tuple[list[Case], list[str]]:
     cases: list[Case] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
@@ -117,8 +137,8 @@ def _read(lines: list[str]) -> tuple[list[Case], list[str]]:
         if not line.strip():
             continue
         try:
-            case = _case(_parsed(line), number)
-        except _Wrong as wrong:
+            case = _case(prepare(_parsed(line), number), number)
+        except Wrong as wrong:
             problems += [f"{number}: {text}" for text in wrong.problems]
             continue
         if case.id in seen:
@@ -128,21 +148,15 @@ def _read(lines: list[str]) -> tuple[list[Case], list[str]]:
     return cases, problems
 
 
-class _Wrong(Exception):
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-
 def _parsed(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
-        raise _Wrong(f"not JSON: {error.msg} (column {error.colno})") from None
+        raise Wrong(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
-        raise _Wrong("not a case: nested too deeply") from None
+        raise Wrong("not a case: nested too deeply") from None
     if not isinstance(found, dict):
-        raise _Wrong(f"should be an object with id and text, not {_kind(found)}")
+        raise Wrong(f"should be an object with id and text, not {_kind(found)}")
     return found
 
 
@@ -150,14 +164,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _Wrong(f"{next(one for one in names if names.count(one) > 1)}: is there twice")
+        raise Wrong(f"{next(one for one in names if names.count(one) > 1)}: is there twice")
     return found
 
 
 def _case(found: Mapping[str, Any], line: int) -> Case:
     problems = [*_problems(found)]
     if problems:
-        raise _Wrong(*problems)
+        raise Wrong(*problems)
     return Case(
         id=found["id"],
         text=found["text"],

@@ -4,5 +4,6 @@ from llmlab.gateway.binary import Nginx, find_nginx
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
+from llmlab.gateway.routes import routable
 
-__all__ = ["GatewayPlan", "Nginx", "Releases", "Upstream", "find_nginx", "render"]
+__all__ = ["GatewayPlan", "Nginx", "Releases", "Upstream", "find_nginx", "render", "routable"]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from importlib import resources
 
+from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.quoting import somewhere
+from llmlab.gateway.shadow import mirror
 
 
 def main(plan: GatewayPlan) -> list[str]:
@@ -44,8 +47,22 @@ def server(plan: GatewayPlan) -> list[str]:
 
 
 def stable(plan: GatewayPlan) -> list[str]:
-    """Nothing: the limit of the server holds."""
-    return []
+    """The limit of the server holds; there is only the shadow to be served."""
+    return mirror(plan.traffic)
+
+
+def claims(names: list[str]) -> list[str]:
+    """As a variable a list would read "a,b": somebody's value. So the script says which claims
+    are plain values."""
+    lines = ["# Claims that are plain values, as ,NAME,NAME,", "js_set $token_values token.values;"]
+    for name in names:
+        sent, defined = as_sent(name)
+        listed = somewhere(f",{name},")
+        lines += [
+            *defined,
+            f'map $token_values {claim_variable(name)} {{ {listed} {sent}; default ""; }}',
+        ]
+    return lines
 
 
 def models(plan: GatewayPlan) -> str:
@@ -59,7 +76,13 @@ def models(plan: GatewayPlan) -> str:
 
 def _to(upstream: Upstream) -> str:
     name = upstream.deployment
-    return joined([f"    set $deployment {name};", f"    proxy_pass http://model_{name}/;"])
+    return joined(
+        [
+            f"    set $deployment {name};",
+            "    set $route model;",
+            f"    proxy_pass http://model_{name}/;",
+        ]
+    )
 
 
 def files() -> dict[str, str]:

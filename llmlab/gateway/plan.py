@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.config import RateLimit
+from llmlab.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -13,17 +14,20 @@ class Upstream:
     """A deployment as the gateway sees it: a name and the addresses of its processes.
 
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
-    ``spares`` are asked when no server answers.
+    ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
+    addresses.
     """
 
     deployment: str
     servers: tuple[str, ...]
     spares: tuple[str, ...] = ()
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
 class GatewayPlan:
-    """Everything that is rendered into lab/. ``listen`` is an address with its port."""
+    """Everything that is rendered into lab/. ``listen`` is an address with its port, ``stable``
+    the deployment that has the requests which no route takes."""
 
     listen: str
     stable: str
@@ -36,7 +40,9 @@ class GatewayPlan:
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`
     edition: Literal["open", "plus"] = "open"
+    metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
+    traffic: Traffic = field(default_factory=Traffic)
 
     def upstream(self, deployment: str) -> Upstream:
         return next(one for one in self.upstreams if one.deployment == deployment)

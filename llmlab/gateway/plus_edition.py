@@ -8,9 +8,9 @@ What it does otherwise than the open edition, and why:
   it after limit_req. A forged token could then use up another subject's limit, and name a
   subject where none is asked for a token. So a request goes on to a location of its own once
   its token was found valid: only there it has a subject, and a limit for it.
-- A ``sub`` that is no string and a ``crit`` that is an empty list or string are not told from
-  an ordinary one: that takes njs, which the base image does not have. Only the holder of one
-  of the lab's keys can sign such a token.
+- A ``sub`` that is no string, another claim that is a list, and a ``crit`` that is an empty list
+  or string are not told from an ordinary one: that takes njs, which the base image does not
+  have. Only the holder of one of the lab's keys can sign such a token.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 
 https://nginx.org/en/docs/http/ngx_http_auth_jwt_module.html
@@ -19,8 +19,10 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
+from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.plan import GatewayPlan
+from llmlab.gateway.shadow import mirror
 
 # internal_redirect would do as well; this one can be tested without a licence.
 GO_ON = "try_files /nonexistent @{};"
@@ -52,20 +54,27 @@ def server(plan: GatewayPlan) -> list[str]:
 
 
 def stable(plan: GatewayPlan) -> list[str]:
-    return ["# First the token, then the rest: see @stable.", GO_ON.format("stable")]
+    return ["# First the token, then the rest: see @routed.", GO_ON.format("routed")]
+
+
+def claims(names: list[str]) -> list[str]:
+    lines = []
+    for name in names:
+        sent, defined = as_sent(name)
+        lines += [*defined, f'map $lab_verified {claim_variable(name)} {{ 1 {sent}; default ""; }}']
+    return lines
 
 
 def models(plan: GatewayPlan) -> str:
     limit = limit_req("subject", plan.rate_limit)
-    to_stable = [VERIFIED, *limit, "set $deployment $stable_deployment;",
-                 "proxy_pass http://llmapi;"]  # fmt: skip
-    blocks = [_location("@stable", to_stable)]
+    routed = [VERIFIED, *limit, *mirror(plan.traffic), "proxy_pass http://model_$lab_target;"]
+    blocks = [_location("@routed", routed)]
     for name in (one.deployment for one in plan.upstreams):
         here = GO_ON.format(f"model_{name}")
         # Without the first, NGINX would answer it with a redirect, token or no token.
         blocks.append(_location(f"= /models/{name}", [here]))
         blocks.append(_location(f"/models/{name}/", [here]))
-        rest = [VERIFIED, *limit, f"set $deployment {name};",
+        rest = [VERIFIED, *limit, f"set $deployment {name};", "set $route model;",
                 f'rewrite "(?s)^/models/{name}/?(.*)$" /$1 break;',
                 f"proxy_pass http://model_{name};"]  # fmt: skip
         blocks.append(_location(f"@model_{name}", rest))

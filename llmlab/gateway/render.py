@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llmlab.gateway import open_edition, plus_edition
+from llmlab.gateway import metrics, open_edition, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.routes import routes
+from llmlab.gateway.shadow import shadow
 
-HEADER = "# Rendered by llmlab from configs/lab.toml; edits here are lost.\n"
+HEADER = "# Rendered by llmlab; edits here are lost.\n"
 # Seconds between the API's own time limit and the gateway's, so that the API answers first.
 GRACE = 10
 HEALTH_RATE = "20r/s"
@@ -21,6 +23,7 @@ class Edition(Protocol):
     def http(self, plan: GatewayPlan) -> list[str]: ...
     def server(self, plan: GatewayPlan) -> list[str]: ...
     def stable(self, plan: GatewayPlan) -> list[str]: ...
+    def claims(self, names: list[str]) -> list[str]: ...
     def models(self, plan: GatewayPlan) -> str: ...
     def files(self) -> dict[str, str]: ...
 
@@ -34,14 +37,18 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     files = {
         "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
         "lab/http.conf": joined([*edition.http(plan), *_http(plan)]),
+        "lab/routes.conf": joined(routes(plan, edition.claims)),
         "lab/upstreams.conf": _upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
         "lab/stable.conf": joined(edition.stable(plan)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
         "lab/models.conf": edition.models(plan),
+        "lab/shadow.conf": joined(shadow(plan.traffic)),
     }
-    return {name: HEADER + text for name, text in files.items()} | edition.files()
+    own = metrics.files(plan)
+    files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
+    return {name: HEADER + text for name, text in files.items()} | edition.files() | own
 
 
 def _user(plan: GatewayPlan) -> list[str]:
@@ -78,9 +85,12 @@ def _upstreams(plan: GatewayPlan) -> str:
 
 def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
     # Addresses that are looked up again are kept where all workers see them.
-    zone = f"    zone {name} 64k;\n" if plan.resolver else ""
+    # So is how busy each of several processes is.
+    several = upstream.replicas > 1
+    zone = f"    zone {name} 64k;\n" if plan.resolver or several else ""
+    zone += "    least_conn;\n" if several else ""
     # max_fails=0: a restarted server is asked again at once, not after fail_timeout.
-    fails = " max_fails=0" if upstream.spares else ""
+    fails = " max_fails=0" if upstream.spares or several else ""
     servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)
     servers += "".join(f"    server {address}{fails} backup;\n" for address in upstream.spares)
     return f"upstream {name} {{\n{zone}{servers}    keepalive 32;\n}}\n"

@@ -32,4 +32,13 @@ function headerOk(r) {
     return header.crit === undefined;
 }
 
-export default { ok };
+// The claims that are plain values, as ",name,name,": a list or an object would match what its
+// text happens to be.
+function values(r) {
+    const claims = JSON.parse(r.variables.jwt_claims || '{}');
+    const plain = ['string', 'number', 'boolean'];
+    const names = Object.keys(claims).filter((name) => plain.indexOf(typeof claims[name]) >= 0);
+    return names.length ? `,${names.filter((name) => !name.includes(',')).join(',')},` : '';
+}
+
+export default { ok, values };

@@ -22,7 +22,7 @@ from llmlab.models.identity import digests, id_of, model_files
 from llmlab.registry import lookup, rows
 from llmlab.registry.checking import Verdict, check
 from llmlab.registry.contents import Contents, copy_in, refuse_incomplete
-from llmlab.registry.database import Database
+from llmlab.registry.database import open_database
 from llmlab.registry.record import Facts, Move, Record, canonical
 from llmlab.registry.reference import checked_name
 
@@ -51,7 +51,7 @@ class Registry:
         self.root = lab.root
         folder = lab.state / "registry"
         self.contents = Contents(folder)
-        self.database = Database(folder / "registry.db")
+        self.database = open_database(folder / "registry.db")
         self._models = self.contents.models.relative_to(lab.root)
 
     # --- bringing models in ------------------------------------------------------

@@ -16,6 +16,7 @@ import uvicorn
 
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
+from llmlab.service.drill import drill_file
 from llmlab.service.settings import Settings
 
 # sysexits.h EX_CONFIG: a supervisor must not try this again until something changed.
@@ -65,7 +66,8 @@ def main() -> None:
     settings = Settings.read(options.settings)
     if settings.model.runtime == "ctranslate2":
         keep_freed_memory()
-    app = build_app(settings, on_load_failure=stop)
+    drill = drill_file(options.settings, settings.deployment)
+    app = build_app(settings, on_load_failure=stop, drill=drill)
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(
         uvicorn.Config(

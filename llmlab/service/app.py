@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypeVar
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from llmlab import runtimes
@@ -17,19 +18,23 @@ from llmlab.models.identity import short_id
 from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
 from llmlab.service.batcher import Batcher
-from llmlab.service.description import problem_responses, summary_responses
+from llmlab.service.description import flags_responses, problem_responses, summary_responses
+from llmlab.service.drill import Drill, Drills
 from llmlab.service.endpoint import Endpoint
-from llmlab.service.metrics import Metrics
+from llmlab.service.metrics import DRILLS, Metrics
 from llmlab.service.middleware import BodyLimit, Observe, RequestId
+from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
 from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
     TIMEOUT,
+    Flags,
     ModelInfo,
     SummarizeRequest,
     SummarizeResponse,
 )
 from llmlab.service.settings import Settings
+from llmlab.service.shadow import Mirrored, Shadow
 from llmlab.service.summarizer import Summarizer
 
 log = logging.getLogger("llmlab.service")
@@ -39,6 +44,7 @@ Timeout = Annotated[
            description="Seconds that the client waits: a text that is not read by then is "
            "dropped. The service may wait less (`service.timeout`)."),
 ]  # fmt: skip
+T = TypeVar("T")
 WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
 
 
@@ -48,9 +54,25 @@ class Serving:
 
     batcher: Batcher | None = None
     endpoint: Endpoint | None = None
+    shadow: Shadow | None = None
 
 
-def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None = None) -> FastAPI:
+@dataclass(frozen=True)
+class Parts:
+    """What is there from the start, for all that serves."""
+
+    settings: Settings
+    metrics: Metrics
+    drills: Drills
+    told: Told
+
+
+def build_app(
+    settings: Settings,
+    *,
+    on_load_failure: Callable[[], None] | None = None,
+    drill: Path | None = None,
+) -> FastAPI:
     """Build the API for one deployment.
 
     The model is loaded and warmed up in the background after start-up, so that
@@ -58,14 +80,27 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
 
     Args:
         on_load_failure: called when the model cannot be loaded, after it was logged.
+        drill: the file with this deployment's fault drill, while there is one.
     """
-    serving, metrics = Serving(), Metrics()
+    serving, metrics = Serving(), Metrics(deployment=settings.deployment)
+
+    def drilled(now: Drill | None) -> None:
+        for kind in DRILLS:
+            metrics.drill.labels(kind).set(now is not None and now.kind == kind)
+
+    drills = Drills(drill, changed=drilled)
+    parts = Parts(settings, metrics, drills, Told(metrics))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(settings, serving, metrics, on_load_failure))
+        drills.look()
+        loading = asyncio.create_task(_load(parts, serving, on_load_failure))
+        watching = asyncio.create_task(drills.watch())
         yield
         loading.cancel()
+        watching.cancel()
+        if serving.shadow:
+            await serving.shadow.close()
         if serving.batcher:
             await serving.batcher.close()
 
@@ -79,15 +114,16 @@ def build_app(settings: Settings, *, on_load_failure: Callable[[], None] | None 
         redirect_slashes=False,
     )
     problems.install(app)
-    _add_routes(app, settings, serving, metrics)
+    _add_routes(app, parts, serving)
+    _add_operators_routes(app, parts, serving)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
     app.add_middleware(RequestId, model=settings.name)
     return app
 
 
-def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Metrics) -> None:
+def _add_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     @app.head("/", include_in_schema=False)
     @app.get("/", summary="Say hello")
     async def hello() -> dict[str, str]:
@@ -103,9 +139,17 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
     async def summarize(
         request: SummarizeRequest, connection: Request, timeout: Timeout = None
     ) -> Response:
-        if serving.endpoint is None:
-            raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
-        return await serving.endpoint(request, connection, timeout)
+        return await _loaded(serving.endpoint)(request, connection, timeout)
+
+    @app.get(
+        "/flags",
+        summary="Which feature flags are on for me?",
+        response_model=Flags,
+        responses=flags_responses(),
+    )
+    async def flags(connection: Request) -> Response:
+        found = Flags(flags=parts.told.flags(connection.headers))
+        return JSONResponse(found.model_dump(), headers={"Cache-Control": "no-store"})
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", summary="Is the process alive?")
@@ -115,9 +159,26 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
     @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", summary="Has the model answered?", responses=problem_responses(503))
     async def ready() -> Response:
-        if serving.endpoint is None:
-            raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
-        return JSONResponse({"status": "ready", "model": serving.endpoint.info.model_dump()})
+        info = _loaded(serving.endpoint).info
+        return JSONResponse({"status": "ready", "model": info.model_dump()})
+
+
+def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
+    """What the gateway does not pass on from outside."""
+    metrics = parts.metrics
+
+    @app.post("/shadow/", include_in_schema=False)
+    async def mirrored(request: SummarizeRequest, connection: Request) -> Response:
+        _loaded(serving.endpoint).check(request)
+        generation = parts.told.preset(connection.headers).applied_to(request)
+        one = Mirrored(connection.scope["state"]["request_id"], request.text, generation)
+        return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
+
+    @app.get("/shadow/answers", include_in_schema=False)
+    async def shadow_answers(after: Annotated[int, Query(ge=0)] = 0) -> JSONResponse:
+        shadow = _loaded(serving.shadow)
+        found = [one.as_json() for one in shadow.answers(after)]
+        return JSONResponse({"answers": found, "dropped": shadow.dropped})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
@@ -126,17 +187,23 @@ def _add_routes(app: FastAPI, settings: Settings, serving: Serving, metrics: Met
             waiting, running = serving.batcher.texts
             metrics.waiting_texts.set(waiting)
             metrics.running_texts.set(running)
+        if serving.shadow:
+            metrics.shadow_waiting.set(serving.shadow.waiting)
         return PlainTextResponse(
             metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
 
 
-async def _load(
-    settings: Settings,
-    serving: Serving,
-    metrics: Metrics,
-    on_failure: Callable[[], None] | None,
-) -> None:
+def _loaded(part: T | None) -> T:
+    """What is there once the model is."""
+    if part is None:
+        raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
+    return part
+
+
+async def _load(parts: Parts, serving: Serving, on_failure: Callable[[], None] | None) -> None:
+    settings, metrics = parts.settings, parts.metrics
+
     def load_and_warm_up() -> tuple[Runtime, str]:
         service = settings.service
         runtime, model_id = runtimes.load(
@@ -160,7 +227,9 @@ async def _load(
     reader = Reader(runtime, serving.batcher, metrics, longest=settings.model.max_length)
     summarizer = Summarizer(reader, serving.batcher, metrics, cache=service.cache)
     info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
-    serving.endpoint = Endpoint(summarizer, info, service, metrics)
+    serving.shadow = Shadow(reader, serving.batcher, metrics, parts.drills, seconds=service.timeout)
+    serving.endpoint = Endpoint(summarizer, info, service, metrics, parts.drills, parts.told)
+    metrics.limit.set(service.queue)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
     metrics.ready.set(1)
     log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)

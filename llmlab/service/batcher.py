@@ -4,6 +4,8 @@ A batch is cut from what waits at that moment. While the model works, the next b
 by itself; who comes to an idle model waits for nobody. There is one exception: clients that
 were just answered have a moment to ask again, where that can make a batch of several texts.
 Without it the first of them to come back is read alone, and all others wait for that.
+
+Texts that nobody waits for, mirrored ones, get an idle model only, one at a time.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ CLOSING = 5.0  # seconds for a batch that nobody waits for to end
 # How long clients have to ask again: so much of the time that it took to answer them, and so
 # many seconds at most, which is enough for a way there and back.
 MOMENT, LONGEST_MOMENT = 0.03, 0.1
+QUIET = 0.05  # seconds without a request, after which a text that nobody waits for has its turn
 
 Outcome = Summary | Exception
 
@@ -78,6 +81,8 @@ class Batcher:
         self._closed = False
         self._idle = 0  # threads
         self._running = 0  # texts
+        self._aside = False  # whether one of them is a text that nobody waits for
+        self._busy = -math.inf  # when the last text came or went that somebody waited for
         self._seconds: float | None = None  # of the model for one text; a moving average
         self._threads = [
             threading.Thread(target=self._work, name=f"generate-{number}", daemon=True)
@@ -110,6 +115,10 @@ class Batcher:
                 raise TooLate(wait)
             return self._queue.enter(subject)
 
+    def enter_aside(self, subject: str) -> Place:
+        """A place for a text that nobody waits for: it takes no other's, and no other's turn."""
+        return Place(subject, waits=False, aside=True)
+
     def leave(self, place: Place) -> None:
         """The request is answered or given up: its texts that wait are dropped, and the model
         is told of those that it works on."""
@@ -136,6 +145,7 @@ class Batcher:
         ]
         with self._changed:
             self._queue.add(place, jobs)
+            self._busy = self._busy if place.aside else now
             self._changed.notify_all()  # one that waits for clients to come back may not be enough
         return list(await asyncio.gather(*futures))
 
@@ -164,11 +174,13 @@ class Batcher:
                 if job.place.waited is None:
                     job.place.waited = waited
             outcomes = self._outcomes(batch)
-            seconds = self._clock() - start
-            self._took(batch, outcomes, seconds)
+            end = self._clock()
+            seconds = end - start
+            self._took(batch, outcomes, start, end)
             for job, outcome in zip(batch, outcomes, strict=True):
                 job.done(outcome)
-            answered, moment = len(batch), min(MOMENT * seconds, LONGEST_MOMENT)
+            answered = 0 if batch[0].place.aside else len(batch)
+            moment = min(MOMENT * seconds, LONGEST_MOMENT)
 
     def _next_batch(self, answered: int, moment: float) -> list[Job] | None:
         """Wait for texts; None when there will be no more.
@@ -182,14 +194,30 @@ class Batcher:
             if all_back > 1:
                 self._changed.wait_for(lambda: self._closed or len(self._queue) >= all_back, moment)
             self._idle += 1
-            self._changed.wait_for(lambda: self._closed or len(self._queue))
-            share = self._share()
+            quiet = self._wait_for_texts()
+            share = 0 if quiet else self._share()
             self._idle -= 1
             if self._closed:
                 return None
-            batch = self._queue.take(self._budget, min(self._most, share))
+            if quiet:
+                self._aside = True
+                batch = self._queue.take_aside()
+            else:
+                batch = self._queue.take(self._budget, min(self._most, share))
             self._running += len(batch)
             return batch
+
+    def _wait_for_texts(self) -> bool:
+        """Wait for something to read, or the end. Returns whether it is a text that nobody
+        waits for, as nothing else was there for a while."""
+        while not (self._closed or len(self._queue)):
+            quiet_in: float | None = None
+            if self._queue.aside and not self._aside:
+                quiet_in = self._busy + QUIET - self._clock()
+                if quiet_in <= 0:
+                    return True
+            self._changed.wait(quiet_in)
+        return False
 
     def _share(self) -> int:
         """How many of the texts that wait are one thread's part: all idle threads get the same,
@@ -218,13 +246,20 @@ class Batcher:
             return [outcome for job in batch for outcome in self._outcomes([job])]
         return summaries
 
-    def _took(self, batch: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        wanted = sum(not job.place.given_up for job in batch)
+    def _took(
+        self, batch: Sequence[Job], outcomes: Sequence[Outcome], start: float, end: float
+    ) -> None:
+        wanted, seconds = sum(not job.place.given_up for job in batch), end - start
         with self._changed:
             self._running -= len(batch)
-            if wanted:  # else it stopped half-way, and says nothing of the next one
-                before = seconds / wanted if self._seconds is None else self._seconds
-                self._seconds = before + SMOOTHING * (seconds / wanted - before)
+            if batch[0].place.aside:  # alone, it says nothing of the pace in batches
+                self._aside = False
+                self._changed.notify_all()  # another thread may have the next one
+            else:
+                self._busy = end
+                if wanted:  # else it stopped half-way, and says nothing of the next one
+                    before = seconds / wanted if self._seconds is None else self._seconds
+                    self._seconds = before + SMOOTHING * (seconds / wanted - before)
         read = sum(job.encoded.tokens for job in batch)
         written = sum(one.output_tokens for one in outcomes if isinstance(one, Summary))
         self._metrics.batch(len(batch), read, written, seconds)

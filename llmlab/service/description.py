@@ -58,6 +58,16 @@ def summary_responses() -> dict[int | str, dict[str, Any]]:
     return {200: ok, **problem_responses(*PROBLEMS)}
 
 
+def flags_responses() -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of the answers to a question for flags."""
+    ok = {
+        "description": "Evaluated at the gateway, for the token's subject and claims. A name "
+        "that is missing is no flag of this lab.",
+        "content": {"application/json": {"example": {"flags": {"short-summaries": True}}}},
+    }
+    return {200: ok, **problem_responses(401, 429)}
+
+
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the problems that an operation can answer with."""
     # Inlined: a "#/$defs/..." of its own would point nowhere in the OpenAPI document.

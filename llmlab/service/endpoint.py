@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from llmlab.config import Service
-from llmlab.runtimes import Generation, TextTooLong
+from llmlab.runtimes import TextTooLong
 from llmlab.service.batcher import QueueFull, TooLate
 from llmlab.service.connection import while_connected
+from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.events import Event, EventStream
 from llmlab.service.metrics import Metrics
+from llmlab.service.preset import Told
 from llmlab.service.problems import FAILED, Problem, document
 from llmlab.service.reader import Tell
 from llmlab.service.schemas import (
@@ -46,6 +48,8 @@ class Endpoint:
     info: ModelInfo
     service: Service
     metrics: Metrics
+    drills: Drills
+    told: Told
 
     async def __call__(
         self, request: SummarizeRequest, connection: Request, timeout: float | None
@@ -54,12 +58,8 @@ class Endpoint:
         timeout: seconds that the client waits, if it says so; never longer than the service
             would.
         """
-        if len(request.text) > self.service.max_text_chars:
-            raise Problem(
-                413,
-                f"The text has {len(request.text)} characters; "
-                f"this lab takes {self.service.max_text_chars} (service.max_text_chars).",
-            )
+        self.check(request)
+        connection.scope["state"]["model_id"] = self.info.id  # for the log: who was asked
         seconds = min(timeout or self.service.timeout, self.service.timeout)
         if EVENTS in connection.headers.get("accept", ""):
             return await self._stream(request, connection, seconds)
@@ -67,6 +67,15 @@ class Endpoint:
             connection.receive, self._answer(request, connection, seconds)
         )
         return JSONResponse(self._document(answer), headers=_headers(answer))
+
+    def check(self, request: SummarizeRequest) -> None:
+        """Raises Problem: the text is too long for this lab."""
+        if len(request.text) > self.service.max_text_chars:
+            raise Problem(
+                413,
+                f"The text has {len(request.text)} characters; "
+                f"this lab takes {self.service.max_text_chars} (service.max_text_chars).",
+            )
 
     async def _answer(
         self,
@@ -76,18 +85,25 @@ class Endpoint:
         listener: Tell | None = None,
     ) -> Answer:
         """Raises Problem for everything that can be expected to go wrong."""
-        generation = Generation(request.max_length, request.min_length, request.strategy)
+        generation = self.told.preset(connection.headers).applied_to(request)
         subject = connection.headers.get("x-subject", "")
         fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
+        drill = self.drills.strikes()
         try:
-            return await self.summarizer.summarize(
+            left = await strike(drill, seconds)
+            if not left:
+                raise TooSlow
+            answer = await self.summarizer.summarize(
                 request.text,
                 generation,
                 subject=subject,
-                seconds=seconds,
+                seconds=left,
                 listener=listener,
                 fresh=fresh,
             )
+            return _after(drill, answer)
+        except Struck:
+            raise Problem(500, f"{FAILED} (A fault drill.)") from None
         except TooLate as late:
             why = f"No turn within {self._limit(seconds)}: too many texts wait for this model"
             raise self._turned_away("deadline", why, late) from None
@@ -151,6 +167,13 @@ class Endpoint:
             # The response has begun: this is the only place left to say so.
             log.exception("request %s failed", request_id)
             return Event("problem", document(request_id, 500, FAILED))
+
+
+def _after(drill: Drill | None, answer: Answer) -> Answer:
+    text = spoiled(drill, answer.summary.text)
+    if text == answer.summary.text:
+        return answer
+    return replace(answer, summary=replace(answer.summary, text=text))
 
 
 def _headers(answer: Answer) -> dict[str, str]:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from llmlab.service.labels import Labelled
 
 STAGES = ("encode", "queue", "generate")
 SOURCES = ("miss", "coalesced", "hit")
 REASONS = ("queue_full", "deadline", "timeout")
+SHADOWS = ("answered", "failed", "dropped")
+IGNORED = ("X-Decoding", "X-Flags")
+DRILLS = ("slow", "errors", "worse-text", "crash")
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
 class Metrics:
-    def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+    """
+    Args:
+        labels: of every metric: so that those of all APIs of a lab can be told apart wherever
+            they are put together.
+    """
+
+    def __init__(self, **labels: str) -> None:
+        registry = CollectorRegistry()
+        self._all = Labelled(registry, labels)
+        ProcessCollector(registry=registry)  # memory and processor time, where there is a /proc
         self.model = Gauge(
             "llmlab_model_info", "The model that answers; always 1.",
             ["deployment", "model", "model_id", "runtime"], registry=registry,
@@ -62,6 +82,9 @@ class Metrics:
         self.waiting = Gauge(
             "llmlab_queue_waiting", "Requests that wait or run.", registry=registry
         )
+        self.limit = Gauge(
+            "llmlab_queue_limit", "Requests that may wait.", registry=registry
+        )  # fmt: skip
         self.waiting_texts = Gauge(
             "llmlab_queue_texts", "Texts that wait for their turn; of a long one, its windows.",
             registry=registry,
@@ -69,11 +92,31 @@ class Metrics:
         self.running_texts = Gauge(
             "llmlab_running_texts", "Texts that the model works on.", registry=registry
         )
+        self.shadow = Counter(
+            "llmlab_shadow",
+            "Texts that were mirrored here: answered, failed, or dropped for want of time.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.shadow_waiting = Gauge(
+            "llmlab_shadow_waiting", "Mirrored texts that wait.", registry=registry
+        )
+        self.ignored = Counter(
+            "llmlab_headers_ignored", "Headers of the gateway that were malformed.",
+            ["header"], registry=registry,
+        )  # fmt: skip
+        self.drill = Gauge(
+            "llmlab_drill", "1 for the kind of fault drill that is on.", ["kind"], registry=registry
+        )
+        for kind in DRILLS:
+            self.drill.labels(kind)
         # A rate is only seen from a counter that was there before it rose.
         for counter, values in (
             (self.stage, STAGES),
             (self.answers, SOURCES),
             (self.rejected, REASONS),
+            (self.shadow, SHADOWS),
+            (self.ignored, IGNORED),
         ):
             for value in values:
                 counter.labels(value)
@@ -88,4 +131,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition format that Prometheus scrapes."""
-        return generate_latest(self._registry)
+        return generate_latest(self._all)

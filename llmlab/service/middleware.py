@@ -19,7 +19,13 @@ from llmlab.service.problems import FAILED, answer
 log = logging.getLogger("llmlab.access")
 errors = logging.getLogger("llmlab.service")
 CLIENT_CLOSED_REQUEST = 499  # NGINX's word for it
+POLLED = ("/health", "/metrics", "/shadow/answers")  # no line each time that it goes well
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# https://www.w3.org/TR/trace-context/: later versions may add to it; ids are never all zeros.
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+_REVISION = re.compile(r"[0-9]{1,18}")
 
 
 class RequestId:
@@ -85,8 +91,8 @@ class BodyLimit:
 class Observe:
     """One metric observation and one log line per request; never the text itself."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, deployment: str) -> None:
+        self.app, self.metrics, self.deployment = app, metrics, deployment
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,16 +125,24 @@ class Observe:
         name = getattr(route, "path", "unmatched")
         self.metrics.requests.labels(name, status).inc()
         self.metrics.seconds.labels(name).observe(seconds)
-        if name.startswith(("/health", "/metrics")) and status in (200, 503):
+        if name.startswith(POLLED) and status in (200, 503):
             return
+        headers = Headers(scope=scope)
         line = {
             "request_id": scope["state"]["request_id"],
-            "subject": _utf8(Headers(scope=scope).get("x-subject", "")),
+            "subject": _utf8(headers.get("x-subject", "")),
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),
+            "deployment": self.deployment,
         }
+        if model_id := scope["state"].get("model_id"):
+            line["model_id"] = model_id
+        if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+            line["trace_id"] = trace[1]
+        if (revision := headers.get("x-revision", "")) and _REVISION.fullmatch(revision):
+            line["revision"] = int(revision)
         log.info(json.dumps(line))
 
 

@@ -82,6 +82,12 @@ class SummarizeResponse(BaseModel):
     usage: Usage
 
 
+class Flags(BaseModel):
+    """The lab's feature flags, and whether each is on for whoever asks."""
+
+    flags: dict[str, bool]
+
+
 class Progress(BaseModel):
     """How far a long text is: so many of its windows are read.
 

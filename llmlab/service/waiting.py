@@ -5,6 +5,9 @@ subject may hold. That bound is the one of dynamic thresholds in shared-memory s
 (Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998): ``SHARE`` times what is
 still free. The requests of one subject take turns too, window by window, so that a short
 text need not wait for the end of a long one.
+
+Beside it stand texts that nobody waits for: mirrored ones. They are no part of all that, and
+get the model one by one, while nothing else does.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ class Place:
         untaken: its texts that wait for their turn.
         waits: whether it counts against the limit: until all its texts are with the model.
         given_up: nobody wants its summary any more.
+        aside: nobody waits for it; it is read when there is nothing else to read.
         waited: seconds until the first of its texts had its turn; None before.
     """
 
@@ -36,6 +40,7 @@ class Place:
     untaken: int = 0
     waits: bool = True
     given_up: bool = False
+    aside: bool = False
     waited: float | None = None
 
 
@@ -64,6 +69,7 @@ class FairQueue:
     _waiting: Counter[str] = field(default_factory=Counter)
     # By subject, whose turn it is first; each list in the order of turns.
     _jobs: dict[str, list[Job]] = field(default_factory=dict)
+    _aside: list[Job] = field(default_factory=list)
 
     # --- requests ----------------------------------------------------------------
 
@@ -84,9 +90,11 @@ class FairQueue:
     def leave(self, place: Place) -> None:
         """The request is answered or given up; what it has in the queue is dropped."""
         place.given_up = True
-        if place.untaken:
+        if place.aside:
+            self._aside = [job for job in self._aside if job.place is not place]
+        elif place.untaken:
             self._keep(place.subject, lambda job: job.place is not place)
-            place.untaken = 0
+        place.untaken = 0
         self._counts(place, False)
 
     def _counts(self, place: Place, waits: bool) -> None:
@@ -96,6 +104,18 @@ class FairQueue:
             self._waiting[place.subject] += 1 if waits else -1
             if not self._waiting[place.subject]:
                 del self._waiting[place.subject]
+
+    # --- texts that nobody waits for ---------------------------------------------
+
+    @property
+    def aside(self) -> int:
+        return len(self._aside)
+
+    def take_aside(self) -> list[Job]:
+        """The first of them, which goes alone: who comes meanwhile waits for one at most."""
+        job = self._aside.pop(0)
+        job.place.untaken -= 1
+        return [job]
 
     # --- texts -------------------------------------------------------------------
 
@@ -109,6 +129,11 @@ class FairQueue:
 
     def add(self, place: Place, jobs: Iterable[Job]) -> None:
         """Put the texts of a request, one at least, into the queue, in their order."""
+        if place.aside:
+            jobs = list(jobs)
+            place.untaken += len(jobs)
+            self._aside += jobs
+            return
         row = self._jobs.setdefault(place.subject, [])
         # Not in the turn that is being served: who comes later would always come before the
         # next window of a long text.

@@ -130,6 +130,10 @@ class DockerEngine:
                 return str(done.output.decode(errors="replace"))
         return ""
 
+    def sdk_container(self, container: Container) -> Any:
+        """What the Docker SDK knows it as."""
+        return self._client.containers.get(container.id)
+
     def memory(self, container: Container) -> int:
         """Bytes that a running container uses, without the page cache."""
         from docker.errors import APIError
@@ -176,7 +180,7 @@ class DockerEngine:
 def is_of_lab(labels: Mapping[str, str], root: Path) -> bool:
     """Whether a container with these labels is one of the lab's services."""
     service = labels.get(SERVICE, "")
-    named = service in SERVICES or service.startswith("llmapi-")
+    named = service in SERVICES or service.startswith(("llmapi-", "llmapi."))
     return named and labels.get(ONE_OFF, "False") != "True" and _is_in(labels, root)
 
 

@@ -6,8 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +20,21 @@ from llmlab.engines.address import (
     check_notebook_port,
     refuse_demo_beyond_loopback,
 )
+from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, notebook
+from llmlab.engines.compose import mounts, notebook, observability
+from llmlab.engines.compose.access_log import lines_since
+from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
 from llmlab.engines.compose.containers import VERSION, Container, DockerEngine
 from llmlab.engines.compose.edition import compose_files, gateway_image
 from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
+from llmlab.engines.compose.gateway import (
+    GATEWAY,
+    GATEWAY_DEADLINE,
+    NGINX,
+    ComposeGateway,
+)
 from llmlab.engines.compose.images import BuiltImages, images_to_build
 from llmlab.engines.compose.incidents import Incidents, out_of_memory
 from llmlab.engines.compose.logs import last_lines, lines_of, log_name
@@ -34,19 +42,20 @@ from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Program, Supervisor
 from llmlab.engines.planning import make_plan
-from llmlab.engines.record import Record
+from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
-from llmlab.files import locked
-from llmlab.lab import Lab, private_folder
+from llmlab.lab import Lab
 from llmlab.notebook import access
 from llmlab.registry.catalogue import load_lab
 from llmlab.shell import Result, run
+from llmlab.traffic import Traffic
 
-GATEWAY, JUPYTER = "nginx", "jupyter"
+JUPYTER = "jupyter"
 UP = ("up", "--detach", "--no-build")
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
-GATEWAY_DEADLINE = 30.0
 COMMAND_DEADLINE = 120.0
+STOP_SOON = "12"  # seconds until `down` kills what does not end
 POLL = 0.3
 KEEPER = "keeper"
 
@@ -65,10 +74,9 @@ class ComposeEngine:
     def docker(self) -> DockerEngine:
         return DockerEngine()
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """One command at a time changes a lab; a second one waits for its turn."""
-        private_folder(self.lab.state)
-        return locked(self.lab.state / "engine.lock")
+    @property
+    def gateway(self) -> ComposeGateway:
+        return ComposeGateway(self.lab, self.docker)
 
     def containers(self) -> list[Container]:
         return self.docker.containers(self.lab.root)
@@ -85,8 +93,11 @@ class ComposeEngine:
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
-        with self._alone():
-            return self._up(plan, say)
+        with processes_turn(self.lab):
+            changed = self._up(plan, say)
+            if plan.config.observability.enabled:
+                self._observe(plan, say)
+            return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:
         compose = self._compose(plan)
@@ -102,17 +113,48 @@ class ComposeEngine:
         record = self._record() if before else None
         if not any(one.published == _address(plan) for one in before):
             check_address(plan.config)
+        if before and record is not None:
+            return self._replace(plan, record, say, conf=self.lab.nginx_conf)
         try:
-            return self._bring_up(plan, compose, before, record, say)
+            return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
         except BaseException:
             if not before:
                 self._down(volumes=False)  # a half-started lab leaves nothing behind
-            elif record is not None:
-                say("that failed; going back to what ran before")
-                with contextlib.suppress(LlmlabError):
-                    old = record.plan()
-                    self._bring_up(old, self._compose(old), self.containers(), record, say)
             raise
+
+    def apply(self, plan: Plan, say: Say) -> bool:
+        with processes_turn(self.lab):
+            record = self._record()
+            if record is None or not self.running():
+                raise UpstreamError("the lab does not run", fix="llmlab up")
+            self._check_runtimes(plan)
+            return self._replace(plan, record, say, conf=mounts.releases(self.lab).conf)
+
+    def _replace(self, plan: Plan, old: Record, say: Say, *, conf: Path) -> bool:
+        """Bring what runs to another plan, or back to what it was."""
+        try:
+            return self._bring_up(plan, self._compose(plan), self.containers(), old, say, conf=conf)
+        except BaseException:
+            say("that failed; going back to what ran before")
+            with contextlib.suppress(LlmlabError):
+                was = old.plan()
+                self._bring_up(was, self._compose(was), self.containers(), old, say, conf=conf)
+            raise
+
+    def _observe(self, plan: Plan, say: Say) -> None:
+        """Have Prometheus and Grafana running. The lab is up, with or without them."""
+        say("starting Prometheus and Grafana")
+        compose = self._compose(plan)
+        command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
+        result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
+        if result.code != 0:
+            raise EnvironmentFailure(
+                "the lab is up, but Prometheus and Grafana did not start "
+                f"(docker compose: exit code {result.code})",
+                fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
+                "or observability.enabled = false",
+                log="\n".join(result.output.strip().splitlines()[-12:]),
+            )
 
     def _check_version(self, image: str) -> None:
         """An image of another version would not understand what is laid out for it."""
@@ -130,74 +172,60 @@ class ComposeEngine:
 
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],
-        old: Record | None, say: Say,
+        old: Record | None, say: Say, *, conf: Path,
     ) -> bool:  # fmt: skip
         """Start what is new, wait for it, move the gateway over, then remove what is gone."""
-        apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        apis = mounts.api_services(plan)
+        patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
-        files = self._gateway_files(plan)
-        release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
+        judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
+        # Before anything is started, for NGINX may reject it.
+        releases.stage(self._gateway_files(plan, conf), judge)
         if not before:
             self.incidents.forget()
         say(("applying to " if before else "starting ") + ", ".join(apis))
-        self._run(compose.command(*UP, "--no-deps", *apis))
+        # One that is replaced ends first what it was asked.
+        self._run(compose.command(*UP, "--no-deps", *apis), extra=patience)
         self._wait(apis, READY_DEADLINE, say)
-        moved = self._move_gateway(compose, releases.activate(release))
-        self._run(compose.command(*self._up_arguments(plan)))
+        with gateway_turn(self.lab):
+            plan = with_later_routes(plan, old, self._record())
+            record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
+            files = self._gateway_files(plan, conf)
+            moved = self.gateway.move(compose, releases.stage(files, judge))
+            record.write(self.lab)
+        self.gateway.drain(apis, patience, say)
+        self._run(compose.command(*self._up_arguments(plan)), extra=patience)
         self._wait([GATEWAY], GATEWAY_DEADLINE, say)
         self._follow_notebook_token(compose)
         self._keep()
-        record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
-        record.write(self.lab)
         same = {(one.id, one.started) for one in before}
         after = {(one.id, one.started) for one in self.containers()}
         return moved or record != old or after != same
 
-    def _move_gateway(self, compose: Compose, moved: bool) -> bool:
-        """Have every gateway that runs read its configuration anew, and wait until it does.
-
-        Also where the configuration is the same: whether a gateway has read it before is
-        not known, and a key that was revoked must not go on.
-        """
-        for gateway in self.containers():
-            if gateway.service != GATEWAY or not gateway.alive:
-                continue  # what does not run reads it when it starts
-            before = self._workers(gateway)
-            # Not `kill --signal HUP`: Docker never restarts a container that was sent a signal.
-            if gateway.state != "running" or not self.docker.succeeds(gateway, RELOAD):
-                raise self._not_taken(compose, gateway)
-            deadline = time.monotonic() + GATEWAY_DEADLINE
-            while before & self._workers(gateway):
-                if time.monotonic() > deadline:
-                    raise self._not_taken(compose, gateway)
-                time.sleep(POLL)
-        return moved
-
-    def _not_taken(self, compose: Compose, gateway: Container) -> EnvironmentFailure:
-        return EnvironmentFailure(
-            f"the gateway ({gateway.state}) did not take over the new configuration",
-            fix="llmlab down && llmlab up",
-            log=last_lines(compose, GATEWAY),
-        )
-
-    def _workers(self, gateway: Container) -> set[str]:
-        """Pids of the gateway's workers that take new connections."""
-        titles = self.docker.titles(gateway)
-        return {
-            pid for pid, title in titles.items()
-            if title.startswith("nginx: worker") and "shutting down" not in title
-        }  # fmt: skip
+    def route(self, traffic: Traffic) -> bool:
+        with gateway_turn(self.lab):
+            record = self._record()
+            if record is None or self._container(GATEWAY) is None:
+                raise UpstreamError("the lab does not run", fix="llmlab up")
+            plan = replace(record.plan(), traffic=traffic)
+            compose = self._compose(plan)
+            releases = mounts.releases(self.lab)
+            files = self._gateway_files(plan, releases.conf)
+            judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
+            moved = self.gateway.move(compose, releases.stage(files, judge))
+            Record.of(plan, ENGINE, record.nginx).write(self.lab)
+            return moved
 
     def _keep(self) -> None:
         """Have the keeper running, which starts again what Docker itself would leave dead."""
         make_folders(self.lab)
         command = (sys.executable, "-P", "-m", "llmlab.engines.compose.keeper", str(self.lab.root))
-        Supervisor(self.lab).apply([Program(KEEPER, command)])
+        Supervisor(self.lab).apply([Program(KEEPER, command), *attendants(self.lab)])
 
     def down(self, *, volumes: bool = False) -> bool:
-        with self._alone():
+        with processes_turn(self.lab):
             return self._down(volumes=volumes)
 
     def _down(self, *, volumes: bool) -> bool:
@@ -212,7 +240,7 @@ class ComposeEngine:
     def commands(self, plan: Plan) -> list[list[str]]:
         """What ``up`` runs, in order."""
         compose = self._compose(plan)
-        apis = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        apis = mounts.api_services(plan)
         return [
             compose.command(*UP, "--no-deps", *apis, with_override=True),
             compose.command(*self._up_arguments(plan), with_override=True),
@@ -221,7 +249,7 @@ class ComposeEngine:
     def _up_arguments(self, plan: Plan) -> list[str]:
         """Everything at once: what is not named here any more is removed. The notebooks'
         container stays if it is there; `llmlab notebook` starts it."""
-        services = [mounts.service_of(one.deployment, plan) for one in plan.deployments]
+        services = mounts.api_services(plan)
         there = [JUPYTER] if self._container(JUPYTER) else []
         return [*UP, "--remove-orphans", *services, GATEWAY, *there]
 
@@ -231,17 +259,18 @@ class ComposeEngine:
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
-        with self._alone():
+        with processes_turn(self.lab):
             if not self.running():
                 return False
             plan = self._running_plan()
             releases = mounts.releases(self.lab)
-            conf = releases.conf.read_text(encoding="utf-8")
             self._refuse_published_demo()
-            files = self._gateway_files(plan) | {"nginx.conf": conf}
             compose = self._compose(plan)
-            release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
-            moved = self._move_gateway(compose, releases.activate(release))
+            with gateway_turn(self.lab):
+                plan = self._running_plan()  # its routes may be later ones
+                files = self._gateway_files(plan, releases.conf)
+                release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
+                moved = self.gateway.move(compose, release)
             releases.keep_only_current()  # the others hold keys that were revoked since
             mounts.write_notebook_tokens(self.lab, self.keys.read())
             self._follow_notebook_token(compose)
@@ -254,7 +283,7 @@ class ComposeEngine:
             self._run(compose.command("restart", JUPYTER))
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
-        with self._alone():
+        with processes_turn(self.lab):
             if not self.running():
                 raise UpstreamError(
                     "the lab does not run, and the notebook talks to it", fix="llmlab up"
@@ -316,6 +345,9 @@ class ComposeEngine:
         record = Record.read(self.lab)
         return record if record and record.engine == ENGINE else None
 
+    def gateway_metrics(self) -> str:
+        return self.gateway.metrics()
+
     def gateway_configuration(self) -> str:
         """All configuration files of the running gateway, as `nginx -T` prints them."""
         gateway = self._container(GATEWAY)
@@ -363,6 +395,7 @@ class ComposeEngine:
             "LLMLAB_PORT": str(gateway.port),
             "LLMAPI_MEMORY": config.service.memory,
             **self._notebook_variables(config.jupyter),
+            **observability.variables(config.observability),
         }
 
     def _notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:
@@ -372,11 +405,11 @@ class ComposeEngine:
         wanted = jupyter.model_copy(update={"port": port or there or jupyter.port})
         return notebook.variables(wanted, BuiltImages.read(self.lab).jupyter)
 
-    def _gateway_files(self, plan: Plan) -> dict[str, str]:
-        return mounts.gateway_files(self.lab, plan, self.keys.read())
+    def _gateway_files(self, plan: Plan, conf: Path) -> dict[str, str]:
+        return mounts.gateway_files(self.lab, plan, self.keys.read(), conf)
 
-    def _run(self, command: Sequence[str]) -> Result:
-        result = run(command, timeout=COMMAND_DEADLINE, cwd=self.lab.root)
+    def _run(self, command: Sequence[str], *, extra: float = 0.0) -> Result:
+        result = run(command, timeout=COMMAND_DEADLINE + extra, cwd=self.lab.root)
         if result.code != 0:
             raise EnvironmentFailure(
                 f"docker compose failed with exit code {result.code}",
@@ -417,6 +450,23 @@ class ComposeEngine:
 
     # --- looking ---------------------------------------------------------------
 
+    def ask(
+        self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:  # fmt: skip
+        named = (one for one in self.containers() if _runs(one, deployment))
+        first = next(named, None)  # the others' services sort behind it
+        return ask(
+            first, deployment, path, method=method, body=body, timeout=timeout,
+            headers=headers or {},
+        )  # fmt: skip
+
+    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+        gateway = self._container(GATEWAY)
+        if gateway is None:
+            return [], cursor or "0"
+        return lines_since(self.docker.sdk_container(gateway), cursor)
+
     def status(self) -> LabStatus:
         return report(self.lab, self.docker, self.incidents)
 
@@ -426,14 +476,17 @@ class ComposeEngine:
         return lines_of(self._compose(), names, follow=follow, count=lines, only=only)
 
 
-NGINX_PREFIX = Path("/run/llmlab")
-NGINX = ("nginx", "-p", str(NGINX_PREFIX), "-c",
-         f"{mounts.GATEWAY_MOUNT}/current/nginx.conf")  # fmt: skip
-RELOAD = (*NGINX, "-s", "reload")
+def _runs(one: Container, process: str) -> bool:
+    """Whether it is this process of a deployment. What a person has started by themselves is
+    not named after one, and there is only one of it."""
+    if mounts.DEPLOYMENT not in one.labels:
+        return one.service == mounts.STABLE_SERVICE
+    return log_name(one) == f"api-{process}"
 
 
 def _down_arguments(volumes: bool) -> tuple[str, ...]:
-    return ("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+    soon = ("--timeout", STOP_SOON, "--remove-orphans")
+    return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
 
 
 def _address(plan: Plan) -> tuple[str, int]:

@@ -25,7 +25,8 @@ def log_name(container: Container) -> str:
     if container.service == "nginx":
         return "gateway"
     name = container.labels.get(DEPLOYMENT)
-    return f"api-{name}" if name else container.service
+    _, dot, replica = container.service.partition(".")
+    return f"api-{name}{dot}{replica}" if name else container.service
 
 
 def lines_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
+from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import GatewayPlan, Releases, Upstream, render
+from llmlab.gateway import GatewayPlan, Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
 
@@ -34,8 +36,18 @@ OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
 
 
 def service_of(name: str, plan: Plan) -> str:
-    """The Compose service that runs a deployment."""
+    """The Compose service that runs a deployment. A promotion changes none of them."""
     return STABLE_SERVICE if name == plan.stable else f"{STABLE_SERVICE}-{name}"
+
+
+def services_of(name: str, plan: Plan) -> list[str]:
+    """The services of all its replicas: each is one of its own, so that the gateway can let go
+    of one before it is stopped."""
+    return [service_of(name, plan) + suffix for suffix in suffixes(plan.replicas(name))]
+
+
+def api_services(plan: Plan) -> list[str]:
+    return [service for name in plan.names for service in services_of(name, plan)]
 
 
 def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
@@ -67,26 +79,33 @@ def releases(lab: Lab) -> Releases:
     return Releases(folder, Path("/run/llmlab"), folder_mode=OPEN_FOLDER, file_mode=OPEN_FILE)
 
 
-def gateway_files(lab: Lab, plan: Plan, keys: KeySet) -> dict[str, str]:
+def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) -> dict[str, str]:
+    """All files of a release. ``conf``: the nginx.conf to go by; default: the lab's own."""
     refuse_demo_beyond_loopback(plan.config, keys)
     gateway = plan.config.gateway
     wanted = GatewayPlan(
         listen="80",
-        stable=plan.stable,
+        stable=plan.leading,
         upstreams=tuple(
-            Upstream(one.deployment, (f"{service_of(one.deployment, plan)}:80 resolve",))
-            for one in plan.deployments
+            Upstream(
+                name,
+                tuple(f"{service}:80 resolve" for service in services_of(name, plan)),
+                replicas=plan.replicas(name),
+            )
+            for name in plan.names
         ),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         resolver=RESOLVER,
+        metrics=str(metrics.PORT),
         demo_kid=keys.demo_kid,
         edition=gateway.edition,
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
+        traffic=plan.traffic,
     )
     return {
-        "nginx.conf": lab.nginx_conf.read_text(encoding="utf-8"),
+        "nginx.conf": routable((conf or lab.nginx_conf).read_text(encoding="utf-8"), plan.traffic),
         "llmapi.jwk": keys.gateway_jwks(),
         **_licence(lab, plan.config),
         **render(wanted),
@@ -138,15 +157,17 @@ def lay_out(lab: Lab, plan: Plan) -> None:
         digest = _lay_out_api(folder, service, settings)
         entry: dict[str, Any] = {
             "labels": {DEPLOYMENT: settings.deployment, MADE_OF: digest},
+            "stop_grace_period": f"{math.ceil(settings.service.timeout) + STOP_GRACE}s",
         }
-        if service != STABLE_SERVICE:
-            entry |= _as_the_stable_one(lab, folder, service)
-        services[service] = entry
+        for replica in services_of(settings.deployment, plan):
+            own = {} if replica == STABLE_SERVICE else _as_the_stable_one(lab, folder, service)
+            services[replica] = entry | own
     override = {"services": services}
     write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
 
 
 def _as_the_stable_one(lab: Lab, folder: Path, service: str) -> dict[str, Any]:
+    """``service``: the one whose settings and model are mounted."""
     base = {"file": str(lab.root / "docker-compose.yml"), "service": STABLE_SERVICE}
     return {
         "extends": base,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llmlab.config import Gateway
 from llmlab.engines import probe
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.incidents import FIX, Incidents
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
@@ -25,10 +27,7 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     record = Record.read(lab)
     ours = record if record and record.engine == ENGINE else None
     gateway = _gateway(next((one for one in containers if one.service == "nginx"), None), ours)
-    deployments = sorted(
-        (_deployment(one, docker) for one in containers if _is_api(one)),
-        key=lambda one: -one.weight,
-    )
+    deployments = _deployments(containers, docker, ours.plan() if ours else None)
     running = any(one.state == "running" for one in containers)
     warnings = [*(ours.warnings if ours else ()), *_out_of_memory(incidents)]
     return LabStatus(
@@ -40,8 +39,11 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     )  # fmt: skip
 
 
-def _is_api(one: Container) -> bool:
-    return one.service == STABLE_SERVICE or one.service.startswith(f"{STABLE_SERVICE}-")
+def is_api(one: Container) -> bool:
+    """Whether it runs a deployment."""
+    return one.service.partition(".")[0] == STABLE_SERVICE or one.service.startswith(
+        f"{STABLE_SERVICE}-"
+    )
 
 
 def _notebook(one: Container | None) -> str:
@@ -63,17 +65,43 @@ def _gateway(one: Container | None, record: Record | None) -> GatewayStatus:
     )  # fmt: skip
 
 
-def _deployment(one: Container, docker: DockerEngine) -> DeploymentStatus:
-    told = probe.Told()
-    if one.state == "running":
-        told = probe.read_metrics(docker.output_of(one, ["python", "-I", "-S", "-c", ASK]))
+def told_by(one: Container, docker: DockerEngine) -> probe.Told:
+    """What the API in a container says of itself."""
+    if one.state != "running":
+        return probe.Told()
+    return probe.read_metrics(docker.output_of(one, ["python", "-I", "-S", "-c", ASK]))
+
+
+def _deployments(
+    containers: Sequence[Container], docker: DockerEngine, plan: Plan | None
+) -> list[DeploymentStatus]:
+    """The heaviest first. Containers with the label of one deployment are its replicas."""
+    apis = [(one, told_by(one, docker)) for one in containers if is_api(one)]
+    by_name: dict[str, list[tuple[Container, probe.Told]]] = {}
+    for one, told in apis:
+        name = one.labels.get(DEPLOYMENT) or told.model or one.service
+        by_name.setdefault(name, []).append((one, told))
+    found = [_deployment(name, own, docker, plan) for name, own in by_name.items()]
+    return sorted(found, key=lambda one: -one.weight)
+
+
+def _deployment(
+    name: str, replicas: Sequence[tuple[Container, probe.Told]], docker: DockerEngine,
+    plan: Plan | None,
+) -> DeploymentStatus:  # fmt: skip
+    first = replicas[0][0]
+    ready = sum(told.ready and one.healthy for one, told in replicas)
+    answers = next((told for _, told in replicas if told.ready), replicas[0][1])
+    configured = 100 if first.service == STABLE_SERVICE else 0
     return DeploymentStatus(
-        name=one.labels.get(DEPLOYMENT) or told.model or one.service,
-        model=told.model, model_id=told.model_id, runtime=told.runtime,
-        healthy=told.ready and one.healthy, weight=100 if one.service == STABLE_SERVICE else 0,
-        state=one.state.upper(), pid=one.pid, uptime=one.uptime, requests=told.requests,
-        memory=docker.memory(one) if one.state == "running" else 0, memory_limit=one.memory_limit,
-        waiting=told.waiting,
+        name=name, model=answers.model, model_id=answers.model_id, runtime=answers.runtime,
+        healthy=ready == len(replicas), weight=plan.weight(name) if plan else configured,
+        state=first.state.upper(), pid=first.pid, uptime=first.uptime,
+        requests=sum(told.requests for _, told in replicas),
+        memory=sum(docker.memory(one) for one, _ in replicas if one.state == "running"),
+        memory_limit=sum(one.memory_limit for one, _ in replicas),
+        waiting=sum(told.waiting for _, told in replicas),
+        replicas=len(replicas), ready=ready,
     )  # fmt: skip
 
 

@@ -8,8 +8,7 @@ import os
 import pwd
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,31 +17,37 @@ from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
+from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.local import access_log
+from llmlab.engines.local.draining import drain
 from llmlab.engines.local.folders import WORKER, make_folders
+from llmlab.engines.local.gateway import GATEWAY_DEADLINE, LocalGateway
 from llmlab.engines.local.notebook import NotebookServer
 from llmlab.engines.local.programs import (
     API_PREFIX,
     GATEWAY,
     SPARE,
     api_program,
+    api_programs,
     gateway_plan,
     gateway_program,
+    suffixes,
     write_settings,
 )
 from llmlab.engines.local.report import ENGINE, report
 from llmlab.engines.local.supervisor import Program, Supervisor
-from llmlab.engines.local.waiting import POLL, pause, why
-from llmlab.engines.record import Record
+from llmlab.engines.local.waiting import pause
+from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
-from llmlab.files import locked
-from llmlab.gateway import Nginx, Releases, find_nginx, render
-from llmlab.lab import Lab, private_folder, refuse_foreign
-from llmlab.processes import is_supervisor, lab_processes, nginx_workers, take_requests
+from llmlab.gateway import Nginx, Releases, find_nginx, render, routable
+from llmlab.lab import Lab, refuse_foreign
+from llmlab.processes import is_supervisor, lab_processes
 from llmlab.shell import run
+from llmlab.traffic import Traffic
 
 READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
-GATEWAY_DEADLINE = 20.0
 
 
 class LocalEngine:
@@ -58,17 +63,20 @@ class LocalEngine:
         self.keys = KeyStore(lab.keys_file)
         self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
-
-    def _alone(self) -> AbstractContextManager[None]:
-        """One command at a time changes a lab; a second one waits for its turn."""
-        private_folder(self.lab.state)
-        return locked(self.lab.state / "engine.lock")
+        self.gateway = LocalGateway(self.supervisor, self.releases)
 
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
-        with self._alone():
+        with processes_turn(self.lab):
             return self._up(plan, say)
+
+    def apply(self, plan: Plan, say: Say) -> bool:
+        with processes_turn(self.lab):
+            before = self._record() if self.supervisor.running() else None
+            if before is None:
+                raise UpstreamError("the lab does not run", fix="llmlab up")
+            return self._replace(plan, before, say, conf=self.releases.conf)
 
     def _up(self, plan: Plan, say: Say) -> bool:
         before = self._record() if self.supervisor.running() else None
@@ -77,18 +85,25 @@ class LocalEngine:
             self.notebooks.forget()
         if before is None or before.url != plan.config.gateway.url:
             check_address(plan.config)
+        if before is not None:
+            return self._replace(plan, before, say, conf=self.lab.nginx_conf)
         try:
-            return self._bring_up(plan, before, say)
+            return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
         except BaseException:
-            if before is None:
-                self._down()  # a half-started lab leaves nothing behind
-            else:
-                say("that failed; going back to what ran before")
-                with contextlib.suppress(LlmlabError):
-                    self._bring_up(before.plan(), before, say)
+            self._down()  # a half-started lab leaves nothing behind
             raise
 
-    def _bring_up(self, plan: Plan, before: Record | None, say: Say) -> bool:
+    def _replace(self, plan: Plan, before: Record, say: Say, *, conf: Path) -> bool:
+        """Bring what runs to another plan, or back to what it was."""
+        try:
+            return self._bring_up(plan, before, say, conf=conf)
+        except BaseException:
+            say("that failed; going back to what ran before")
+            with contextlib.suppress(LlmlabError):
+                self._bring_up(before.plan(), before, say, conf=conf)
+            raise
+
+    def _bring_up(self, plan: Plan, before: Record | None, say: Say, *, conf: Path) -> bool:
         """Start what is new, wait for it, move the gateway over, then stop what is gone.
 
         Spares are started last: they are not to compete with what the lab waits for, and
@@ -98,57 +113,62 @@ class LocalEngine:
         make_folders(self.lab)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
-        release = self.releases.stage(self._gateway_files(plan, nginx), nginx)
+        # Before anything is started, for NGINX may reject it.
+        release = self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
         if before is None:
             self.releases.activate(release)
         wanted = self._programs(plan, nginx)
-        names = {program.name for program in wanted}
-        spares = self._spares(plan)
-        running = (
-            [*self._programs(before.plan(), nginx), *self._spares(before.plan())] if before else []
+        say(
+            ("applying to " if before else "starting ")
+            + ", ".join(sorted(one.name for one in wanted))
         )
-        old = [one for one in running if one.name not in names]
-        say(("applying to " if before else "starting ") + ", ".join(sorted(names)))
-        self.supervisor.apply([*wanted, *old])
+        self.supervisor.apply(wanted, others=True)
         self._wait_for_deployments(plan, say)
         moved = False
-        if before is None:
-            self.releases.mark_taken()  # it starts with it
-        else:
-            moved = self._move_gateway(release)
+        with gateway_turn(self.lab):
+            plan = with_later_routes(plan, before, self._record())
+            record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
+            if before is None:
+                self.releases.mark_taken()  # it starts with it
+            else:
+                moved = self.gateway.move(
+                    self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
+                )
+            record.write(self.lab)
         self._wait_for_gateway(plan, say)
-        if old or spares:
+        spares = self._spares(plan)
+        leaving = self._running() - {program.name for program in (*wanted, *spares)}
+        drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
+        if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
-        record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
-        record.write(self.lab)
         return moved or record != before
 
+    def _running(self) -> set[str]:
+        return {one.name for one in self.supervisor.processes()}
+
     def _programs(self, plan: Plan, nginx: Nginx) -> list[Program]:
-        gateway = gateway_program(nginx, self.releases.prefix, self.releases.conf)
-        return [gateway, *(
-            api_program(self.lab, settings) for settings in plan.deployments
-        ), *self.notebooks.programs()]  # fmt: skip
+        """All that has to be there, but for spares."""
+        return [
+            gateway_program(nginx, self.releases.prefix, self.releases.conf),
+            *api_programs(self.lab, plan),
+            *self.notebooks.programs(),
+            *attendants(self.lab),
+        ]
 
     def _spares(self, plan: Plan) -> list[Program]:
         return [api_program(self.lab, settings, SPARE) for settings in plan.spares]
 
-    def _move_gateway(self, release: str) -> bool:
-        """Make a staged release the one that runs. A gateway that runs it already is left alone."""
-        moved = self.releases.activate(release)
-        if not moved and self.releases.taken():
-            return False
-        before = nginx_workers(self.supervisor.state(GATEWAY).pid)
-        self.supervisor.signal(GATEWAY, "HUP")
-        deadline = time.monotonic() + GATEWAY_DEADLINE
-        while take_requests(before):
-            if time.monotonic() > deadline:
-                raise EnvironmentFailure(
-                    "the gateway did not take over the new configuration",
-                    log=why(self.supervisor, GATEWAY),
-                )
-            time.sleep(POLL / 4)
-        self.releases.mark_taken()
-        return moved
+    def route(self, traffic: Traffic) -> bool:
+        with gateway_turn(self.lab):
+            record = self._record()
+            if record is None or not self.supervisor.running():
+                raise UpstreamError("the lab does not run", fix="llmlab up")
+            plan = replace(record.plan(), traffic=traffic)
+            nginx = _nginx(plan.config)
+            files = self._gateway_files(plan, nginx, self.releases.conf)
+            moved = self.gateway.move(self.releases.stage(files, nginx))
+            Record.of(plan, ENGINE, record.nginx).write(self.lab)
+            return moved
 
     def _record(self) -> Record | None:
         """What this engine started last."""
@@ -172,7 +192,7 @@ class LocalEngine:
 
     def down(self, *, volumes: bool = False) -> bool:
         del volumes  # there are none
-        with self._alone():
+        with processes_turn(self.lab):
             return self._down()
 
     def _down(self) -> bool:
@@ -182,7 +202,7 @@ class LocalEngine:
         return was_running
 
     def reload_keys(self) -> bool:
-        with self._alone():
+        with processes_turn(self.lab):
             return self._reload_keys()
 
     def _reload_keys(self) -> bool:
@@ -194,14 +214,16 @@ class LocalEngine:
         make_folders(self.lab)
         plan = record.plan()
         nginx = _nginx(plan.config)
-        files = self._gateway_files(plan, nginx) | {"nginx.conf": _read(self.releases.conf)}
-        moved = self._move_gateway(self.releases.stage(files, nginx))
+        with gateway_turn(self.lab):
+            plan = (self._record() or record).plan()  # its routes may be later ones
+            files = self._gateway_files(plan, nginx, self.releases.conf)
+            moved = self.gateway.move(self.releases.stage(files, nginx))
         self.releases.keep_only_current()  # the others hold keys that were revoked since
         self.notebooks.follow_keys()
         return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
-        with self._alone():
+        with processes_turn(self.lab):
             if not self.supervisor.running() or self._record() is None:
                 raise UpstreamError(
                     "the lab does not run, and the notebook is one of its processes",
@@ -211,6 +233,9 @@ class LocalEngine:
 
     def notebook_url(self) -> str:
         return self.notebooks.url()
+
+    def gateway_metrics(self) -> str:
+        return probe.gateway_metrics(self.lab.gateway_socket)
 
     def gateway_configuration(self) -> str:
         record = self._record()
@@ -222,7 +247,7 @@ class LocalEngine:
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
         ).output
 
-    def _gateway_files(self, plan: Plan, nginx: Nginx) -> dict[str, str]:
+    def _gateway_files(self, plan: Plan, nginx: Nginx, conf: Path) -> dict[str, str]:
         keys = self.keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
         wanted = gateway_plan(
@@ -230,7 +255,7 @@ class LocalEngine:
             worker_user=_worker_user(), demo_kid=keys.demo_kid,
         )  # fmt: skip
         return {
-            "nginx.conf": _read(self.lab.nginx_conf),
+            "nginx.conf": routable(_read(conf), plan.traffic),
             "llmapi.jwk": keys.gateway_jwks(),
             **render(wanted),
         }
@@ -241,9 +266,11 @@ class LocalEngine:
         deadline = time.monotonic() + READY_DEADLINE
         for settings in plan.deployments:
             say(f"waiting for {settings.deployment} ({settings.model.runtime})")
-            while not probe.ready(self.lab.api_socket(settings.deployment)):
-                program = API_PREFIX + settings.deployment
-                pause(self.supervisor, program, deadline, fix=_fix(program))
+            for suffix in suffixes(plan.replicas(settings.deployment)):
+                process = settings.deployment + suffix
+                while not probe.ready(self.lab.api_socket(process)):
+                    program = API_PREFIX + process
+                    pause(self.supervisor, program, deadline, fix=_fix(program))
 
     def _wait_for_gateway(self, plan: Plan, say: Say) -> None:
         say("waiting for the gateway")
@@ -252,6 +279,19 @@ class LocalEngine:
             pause(self.supervisor, GATEWAY, deadline, fix=_fix(GATEWAY))
 
     # --- looking ---------------------------------------------------------------
+
+    def ask(
+        self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
+        timeout: float = 10.0, headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:  # fmt: skip
+        socket = self.lab.api_socket(deployment)
+        return probe.ask(
+            socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
+        )
+
+    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+        lines, after = access_log.lines_since(self.supervisor.log(GATEWAY), cursor)
+        return [line for line in lines if line.startswith("{")], after
 
     def status(self) -> LabStatus:
         return replace(report(self.lab, self.supervisor), notebook=self.notebooks.address())

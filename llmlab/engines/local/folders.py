@@ -21,6 +21,7 @@ def make_folders(lab: Lab) -> None:
     private_folder(runtime.parent, reachable)
     private_folder(runtime, reachable)
     private_folder(runtime / "nginx", reachable)
+    private_folder(lab.gateway_socket.parent)
     sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
     if root:
         os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)

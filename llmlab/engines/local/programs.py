@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ GATEWAY = "gateway"
 API_PREFIX = "api-"
 SPARE = ".spare"  # no model's name has a dot
 PLUS_LICENSE = "/etc/nginx/license.jwt"  # where NGINX Plus itself looks for it
+STOP_GRACE = 5  # seconds on top of the longest generation until a process is killed
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 
 
@@ -26,11 +28,33 @@ def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
 
 
 def api_program(lab: Lab, settings: Settings, suffix: str = "") -> Program:
-    """An API process. ``suffix`` tells a spare's name and socket from the first one's."""
+    """An API process. ``suffix`` tells a replica's and a spare's name and socket from the first
+    one's."""
     process = settings.deployment + suffix
     file, socket = settings_file(lab, settings), lab.api_socket(process)
     command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket)]
-    return Program(API_PREFIX + process, tuple(command), final_exit=CANNOT_LOAD)
+    # What it was asked before it was stopped it still answers.
+    patience = math.ceil(settings.service.timeout) + STOP_GRACE
+    return Program(API_PREFIX + process, tuple(command), final_exit=CANNOT_LOAD, stop_wait=patience)
+
+
+def api_programs(lab: Lab, plan: Plan) -> list[Program]:
+    """The API processes of all deployments, without spares."""
+    return [
+        api_program(lab, settings, suffix)
+        for settings in plan.deployments
+        for suffix in suffixes(plan.replicas(settings.deployment))
+    ]
+
+
+def suffixes(replicas: int) -> list[str]:
+    """What tells the names of a deployment's processes: nothing, .2, .3 ..."""
+    return ["", *(f".{number}" for number in range(2, replicas + 1))]
+
+
+def sockets(lab: Lab, deployment: str, replicas: int) -> list[Path]:
+    """Where its processes listen."""
+    return [lab.api_socket(deployment + suffix) for suffix in suffixes(replicas)]
 
 
 def settings_file(lab: Lab, settings: Settings) -> Path:
@@ -62,23 +86,24 @@ def gateway_plan(
     host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
     return GatewayPlan(
         listen=f"{host}:{gateway.port}",
-        stable=plan.stable,
+        stable=plan.leading,
         upstreams=tuple(
             Upstream(
-                one.deployment,
-                (f"unix:{lab.api_socket(one.deployment)}",),
-                (f"unix:{lab.api_socket(one.deployment + SPARE)}",)
-                if one.deployment in spares
-                else (),
+                name,
+                tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
+                (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
+                replicas=plan.replicas(name),
             )
-            for one in plan.deployments
+            for name in plan.names
         ),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
         worker_user=worker_user,
+        metrics=f"unix:{lab.gateway_socket}",
         demo_kid=demo_kid,
         load_modules=nginx.load_modules,
         edition=gateway.edition,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
+        traffic=plan.traffic,
     )

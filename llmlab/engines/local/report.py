@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from llmlab.engines import probe
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
-from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
+from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
 from llmlab.lab import Lab
@@ -29,7 +29,8 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
             gateway=GatewayStatus(url, False, STOPPED.state),
             warnings=() if processes else _orphans(lab),
         )  # fmt: skip
-    deployments = tuple(_deployment(lab, name, record, processes) for name in record.deployments)
+    plan = record.plan()
+    deployments = tuple(_deployment(lab, name, plan, processes) for name in plan.names)
     process = processes.get(GATEWAY, STOPPED)
     gateway = GatewayStatus(
         url=record.url, healthy=probe.gateway_healthy(record.url), state=process.state,
@@ -43,22 +44,27 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
 
 
 def _deployment(
-    lab: Lab, name: str, record: Record, processes: Mapping[str, ProcessState]
+    lab: Lab, name: str, plan: Plan, processes: Mapping[str, ProcessState]
 ) -> DeploymentStatus:
-    """One deployment: healthy if either of its processes answers."""
-    process = processes.get(API_PREFIX + name, STOPPED)
-    told = probe.told_by(lab.api_socket(name))
+    """One deployment: healthy if all its processes answer, or a spare in the place of one."""
+    names = [name + suffix for suffix in suffixes(plan.replicas(name))]
+    states = [processes.get(API_PREFIX + one, STOPPED) for one in names]
+    told = [probe.told_by(lab.api_socket(one)) for one in names]
+    ready = sum(one.ready for one in told)
     spare, says = processes.get(API_PREFIX + name + SPARE), probe.Told()
     if spare:
         says = probe.told_by(lab.api_socket(name + SPARE))
-    answers = told if told.ready else says
+    answers = next((one for one in told if one.ready), says)
+    first = states[0]
     return DeploymentStatus(
         name=name, model=answers.model, model_id=answers.model_id, runtime=answers.runtime,
-        healthy=answers.ready, weight=100 if name == record.stable else 0, state=process.state,
-        pid=process.pid, uptime=process.uptime, requests=told.requests + says.requests,
+        healthy=ready == len(names) or says.ready, weight=plan.weight(name), state=first.state,
+        pid=first.pid, uptime=first.uptime,
+        requests=sum(one.requests for one in (*told, says)),
         spare=_spare(spare, says) if spare else "",
-        memory=sum(memory_of(one.pid) for one in (process, spare) if one),
-        waiting=told.waiting + says.waiting,
+        memory=sum(memory_of(one.pid) for one in (*states, spare) if one),
+        waiting=sum(one.waiting for one in (*told, says)),
+        replicas=len(names), ready=ready,
     )  # fmt: skip
 
 

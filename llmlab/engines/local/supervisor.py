@@ -9,27 +9,34 @@ import shlex
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmlab.errors import EnvironmentFailure
-from llmlab.files import write_atomically
-from llmlab.lab import Lab, refuse_foreign
+from llmlab.files import locked, write_atomically
+from llmlab.lab import Lab, private_folder, refuse_foreign
 from llmlab.processes import end, lab_processes
 from llmlab.shell import clean_environment, last_lines, run
 
 START_DEADLINE = 10.0
 LOG_BYTES = "10MB"
 LOG_BACKUPS = 3
+# Programs that end by themselves. They may be running while others are applied, and it may be
+# one of them that asks for it: so they are left as they are, unless they are asked for.
+ATTENDANTS = ("controller",)
+
+PROGRAM = re.compile(r"\[program:([^\]]+)\]")
 
 
 @dataclass(frozen=True)
 class Program:
     """A process to keep running.
 
-    ``final_exit`` is an exit code after which it must not be started again.
+    ``final_exit`` is an exit code after which it must not be started again. Once it was told
+    to stop it has ``stop_wait`` seconds to end what it does.
     """
 
     name: str
@@ -37,6 +44,7 @@ class Program:
     stop_signal: str = "TERM"
     final_exit: int | None = None
     priority: int = 999
+    stop_wait: int = 12
 
 
 @dataclass(frozen=True)
@@ -65,32 +73,49 @@ class Supervisor:
 
     # --- what it should run ---------------------------------------------------
 
-    def apply(self, programs: Sequence[Program]) -> None:
-        """Have exactly these programs running: start what is new or changed, stop the rest."""
-        self._write([self._program(program) for program in programs])
-        if self.running():
-            self._update()
-        else:
-            self._start()
+    def apply(self, programs: Sequence[Program], *, others: bool = False) -> None:
+        """Have exactly these programs running: start what is new or changed, stop the rest.
+
+        Args:
+            others: let the rest run on.
+        """
+        with self._alone():
+            sections = [self._program(program) for program in programs]
+            running = self.running()
+            if running:
+                kept = self._sections()
+                for name in {one.name for one in programs}:
+                    kept.pop(name, None)
+                sections += [text for name, text in kept.items() if others or name in ATTENDANTS]
+            self._write(sections)
+            if running:
+                self._update({one.name for one in programs})
+            else:
+                self._start()
 
     def put(self, program: Program) -> None:
         """Have one more program running, or a changed one; the others go on as they are."""
-        self._write([*self._others(program.name), self._program(program)])
-        self._update()
+        with self._alone():
+            self._write([*(self._sections() | {program.name: self._program(program)}).values()])
+            self._update({program.name})
 
     def drop(self, name: str) -> None:
         """Stop one program; the others go on as they are."""
-        self._write(self._others(name))
-        self._update()
+        with self._alone():
+            sections = self._sections()
+            sections.pop(name, None)
+            self._write([*sections.values()])
+            self._update()
 
-    def _others(self, name: str) -> list[str]:
-        """The sections of all programs but one, as they were written last."""
+    def _alone(self) -> AbstractContextManager[None]:
+        """Configuration and process are changed together."""
+        return locked(private_folder(self._lab.state) / "supervisor.lock")
+
+    def _sections(self) -> dict[str, str]:
+        """Program -> its section, as it was written last."""
         sections = re.split(r"(?m)^(?=\[)", self.conf.read_text(encoding="utf-8"))
-        return [
-            section
-            for section in sections
-            if section.startswith("[program:") and not section.startswith(f"[program:{name}]")
-        ]
+        found = [(PROGRAM.match(section), section) for section in sections]
+        return {head[1]: section for head, section in found if head}
 
     def _write(self, programs: Sequence[str]) -> None:
         """Write the configuration, given the sections of its programs."""
@@ -117,7 +142,8 @@ class Supervisor:
             "startsecs": 1, "startretries": 5,
             "autorestart": "unexpected" if program.final_exit is not None else "true",
             **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
-            "stopsignal": program.stop_signal, "stopwaitsecs": 12, "killasgroup": "true",
+            "stopsignal": program.stop_signal, "stopwaitsecs": program.stop_wait,
+            "killasgroup": "true",
             "stdout_logfile": f"logs/{program.name}.log", "stdout_logfile_maxbytes": LOG_BYTES,
             "stdout_logfile_backups": LOG_BACKUPS,
             "stderr_logfile": f"logs/{program.name}.error.log",
@@ -157,8 +183,13 @@ class Supervisor:
                 )
             time.sleep(0.05)
 
-    def _update(self) -> None:
-        """What `supervisorctl update` does: stop what changed or is gone, start what is new."""
+    def _update(self, asked: Collection[str] = ()) -> None:
+        """What `supervisorctl update` does: stop what changed or is gone, start what is new.
+
+        Args:
+            asked: the programs that it is about; an attendant that has ended stays so unless
+                it is among them.
+        """
         rpc = self._rpc().supervisor
         added, changed, removed = rpc.reloadConfig()[0]
         for name in (*changed, *removed):
@@ -167,7 +198,8 @@ class Supervisor:
         for name in (*added, *changed):
             rpc.addProcessGroup(name)
         for process in self.processes():
-            if process.state in ("EXITED", "FATAL", "STOPPED"):
+            ended = process.state in ("EXITED", "FATAL", "STOPPED")
+            if ended and (process.name in asked or process.name not in ATTENDANTS):
                 with contextlib.suppress(xmlrpc.client.Fault):
                     rpc.startProcess(process.name, False)
 

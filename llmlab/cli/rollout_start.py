@@ -1,0 +1,200 @@
+"""`llmlab rollout start`: one verb for each way in which traffic gets to a candidate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, progress
+from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, who
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.rollout.planning import Wish
+
+app = typer.Typer(help="Begin a rollout; there is one at a time.", no_args_is_help=True)
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model of lab.toml, a registered one as NAME or NAME:VERSION, or a deployment.",
+    ),
+]
+StepsOption = Annotated[
+    str, typer.Option(metavar="P,P,...", help="Percent of the requests, up to 100: 5,25,50,100.")
+]
+IntervalOption = Annotated[
+    str, typer.Option(metavar="TIME", help="What each step takes at least: 60s, 5m.")
+]
+DeadlineOption = Annotated[
+    str,
+    typer.Option(
+        "--progress-deadline", metavar="TIME", help="When a step without a decision pauses: 10m."
+    ),
+]
+TextGateOption = Annotated[
+    str | None,
+    typer.Option(metavar="CONDITIONS", help='Judge the texts by these; "" judges none.'),
+]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--probe-suite", metavar="NAME",
+        help="The texts that both are asked for; they count as samples too.",
+    ),
+]  # fmt: skip
+RateOption = Annotated[
+    float | None,
+    typer.Option("--probe-rate", metavar="N", min=0, max=50, help="So many of them a second."),
+]
+SamplesOption = Annotated[
+    int | None,
+    typer.Option("--min-samples", metavar="N", min=1, help="Answers that a step needs at least."),
+]
+
+
+@app.command()
+def canary(
+    context: typer.Context,
+    model: ModelArgument,
+    steps: StepsOption = "",
+    interval: IntervalOption = "",
+    progress_deadline: DeadlineOption = "",
+    text_gate: TextGateOption = None,
+    probe_suite: SuiteOption = None,
+    probe_rate: RateOption = None,
+    min_samples: SamplesOption = None,
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Give MODEL a growing part of the requests; whoever has it keeps it."""
+    from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Kind
+
+    wanted = rules(
+        steps=steps, interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
+        probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
+    )  # fmt: skip
+    _start(context, Wish(Kind.CANARY, (model,), rules=wanted, who=who(), why=why), output)
+
+
+@app.command()
+def bluegreen(
+    context: typer.Context,
+    model: ModelArgument,
+    auto_promote: Annotated[
+        bool,
+        typer.Option(
+            "--auto-promote/--preview", metavar="",
+            help="Switch by itself once the gate passed; or wait for a person. X-Model: NAME and "
+            "/models/NAME/ reach it before.",
+        ),
+    ] = False,
+    interval: IntervalOption = "",
+    progress_deadline: DeadlineOption = "",
+    text_gate: TextGateOption = None,
+    probe_suite: SuiteOption = None,
+    probe_rate: RateOption = None,
+    min_samples: SamplesOption = None,
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
+) -> None:  # fmt: skip
+    """Start MODEL beside the stable one, probe both, and switch all requests at once."""
+    from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Kind
+
+    wanted = rules(
+        interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
+        probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
+    )  # fmt: skip
+    wish = Wish(
+        Kind.BLUEGREEN, (model,), auto_promote=auto_promote, rules=wanted, who=who(), why=why,
+    )  # fmt: skip
+    _start(context, wish, output)
+
+
+@app.command()
+def ab(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help="A model, as for canary.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    by: Annotated[
+        str,
+        typer.Option(metavar="WHAT", help="Who keeps together: subject, cookie:NAME, claim:NAME."),
+    ] = "subject",
+    split: Annotated[
+        float, typer.Option(metavar="PERCENT", min=1, max=99, help="Of the requests, for A.")
+    ] = 50,
+    text_gate: TextGateOption = None,
+    probe_suite: SuiteOption = None,
+    probe_rate: RateOption = None,
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Split the requests between A and B until a person promotes one of them."""
+    from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Kind
+
+    wanted = rules(text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate)
+    wish = Wish(Kind.AB, (a, b), percent=split, by=by, rules=wanted, who=who(), why=why)
+    _start(context, wish, output)
+
+
+@app.command()
+def shadow(
+    context: typer.Context,
+    model: ModelArgument,
+    percent: Annotated[
+        float, typer.Option(metavar="PERCENT", min=0.1, max=100, help="Of the requests to copy.")
+    ] = 20,
+    interval: IntervalOption = "",
+    progress_deadline: DeadlineOption = "",
+    text_gate: TextGateOption = None,
+    min_samples: SamplesOption = None,
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Copy requests to MODEL, whose answers nobody sees, and judge them."""
+    from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Kind
+
+    wanted = rules(
+        interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
+        min_samples=min_samples,
+    )  # fmt: skip
+    wish = Wish(Kind.SHADOW, (model,), percent=percent, rules=wanted, who=who(), why=why)
+    _start(context, wish, output)
+
+
+def rules(
+    *,
+    steps: str = "",
+    interval: str = "",
+    progress_deadline: str = "",
+    text_gate: str | None = None,
+    probe_suite: str | None = None,
+    probe_rate: float | None = None,
+    min_samples: int | None = None,
+) -> dict[str, Any]:
+    """What was asked for on the command line; the rest is lab.toml's."""
+    from llmlab.rollout.steps import parse_seconds, parse_steps
+
+    given: dict[str, Any] = {
+        "text_gate": text_gate, "probe_suite": probe_suite, "probe_rate": probe_rate,
+        "min_samples": min_samples,
+    }  # fmt: skip
+    if steps:
+        given["steps"] = parse_steps(steps)
+    if interval:
+        given["interval"] = parse_seconds(interval)
+    if progress_deadline:
+        given["progress_deadline"] = parse_seconds(progress_deadline)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _start(context: typer.Context, wish: Wish, output: Format) -> None:
+    session = Session.of(context)
+    with progress("starting") as say:
+        rollout = desk_of(session, say).start(wish, known_of(session))
+    tell(session, rollout, output)

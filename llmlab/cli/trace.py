@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmlab.cli.output import Format, OutputOption, err, out, print_json
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.delivery.request_logs import Found
+    from llmlab.delivery.tracing import History, Traced
+
+
+def trace(
+    context: typer.Context,
+    request_id: Annotated[
+        list[str],
+        typer.Argument(metavar="REQUEST_ID...", help="As in X-Request-ID; - reads them on stdin."),
+    ],
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Tell which model served a request, by which route, and how long it took.
+
+    Also of a lab that is down, from its logs. Exit code 1 if a request is in none of them.
+    """
+    from llmlab.delivery.tracing import trace as traced
+
+    session = Session.of(context)
+    given = sys.stdin.read().split() if request_id == ["-"] else request_id
+    ids = list(dict.fromkeys(given))
+    found = _look(session, ids)
+    traces = traced(found, _history(session), ids)
+    if output is Format.JSON:
+        print_json([one.as_json() for one in traces])
+    else:
+        for one in traces:
+            _show(one)
+    known = {one.request_id for one in traces}
+    if missing := [one for one in ids if one not in known]:
+        _tell_missing(missing, found)
+        raise typer.Exit(1)
+
+
+def _look(session: Session, ids: list[str]) -> Found:
+    from llmlab.delivery.request_logs import in_containers, in_files
+    from llmlab.engines.choice import running_engine
+
+    found = in_files(session.lab().logs, ids)
+    engine = running_engine(session.lab())
+    if engine and engine.name == "compose":
+        found += in_containers(engine, ids)
+    return found
+
+
+def _history(session: Session) -> History:
+    from llmlab.delivery.tracing import History
+    from llmlab.engines.record import Record
+    from llmlab.errors import UsageError
+
+    registry = session.registry()
+
+    def version(model_id: str) -> str:
+        try:
+            record = registry.find(model_id)
+        except UsageError:  # several have it, or it is no id that a registry gives
+            return ""
+        return record.reference if record else ""
+
+    record = Record.read(session.lab())
+    return History(session.store(), version, stable=record.stable if record else "")
+
+
+def _show(one: Traced) -> None:
+    from llmlab.cli.moments import here
+    from llmlab.cli.output import escaped
+
+    console = out()
+    mark = "[green]●[/]" if one.status < 400 else "[red]●[/]"
+    console.print(
+        f"{mark} [bold]{escaped(one.request_id)}[/]  {one.status}  {escaped(one.method)} "
+        f"{escaped(one.path)}  {here(one.at, fine=True)}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    rows = {
+        "served by": _served_by(one),
+        "routed by": f"{one.route} ({_weights(one)})" if one.route else "",
+        "routes of": _entry(one),
+        "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
+        "subject": one.subject,
+        "trace id": one.trace_id,
+        "took": _timings(one),
+    }
+    for name, text in rows.items():
+        if text:
+            console.print(f"  [dim]{name:<9}[/]  {escaped(text)}", highlight=False, soft_wrap=True)
+
+
+def _served_by(one: Traced) -> str:
+    from llmlab.models.identity import short_id
+
+    by = one.served_by
+    if not by.deployment:
+        return "nobody: the gateway answered by itself"
+    model_id = f"@{short_id(by.model_id)}" if by.model_id else ""
+    version = f", registered as {by.version}" if by.version else ""
+    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}"
+
+
+def _weights(one: Traced) -> str:
+    return ", ".join(f"{name} {percent:g} %" for name, percent in one.weights.items()) or "unknown"
+
+
+def _entry(one: Traced) -> str:
+    if not one.revision:
+        return "configs/lab.toml"
+    if one.entry is None:
+        return f"entry {one.revision} of another ledger"
+    by = f"rollout {one.rollout}, step {one.step}, " if one.rollout else ""
+    why = f": {one.entry['why']}" if one.entry["why"] else ""
+    return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
+
+
+def _timings(one: Traced) -> str:
+    took = one.timings
+    tries = " + ".join(f"{seconds:.3f}" for seconds in took.upstream)
+    parts = [f"{took.total:.3f} s", f"upstream {tries} s" if tries else ""]
+    parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
+    tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""
+    return ", ".join(part for part in parts if part) + tried
+
+
+def _tell_missing(missing: list[str], found: Found) -> None:
+    from llmlab.cli.output import escaped
+
+    console = err()
+    for one in missing:
+        console.print(
+            f"[bold red]Error:[/] no log tells of the request {escaped(repr(one))}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    since = f"back to {found.since}" if found.since else "which tell of no request"
+    console.print(
+        f"Searched: {', '.join(found.searched) or 'no log, for there is none'}; {since}",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip

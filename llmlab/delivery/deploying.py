@@ -1,0 +1,142 @@
+"""Deployments beside those of lab.toml: which may be wanted, and which may go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmlab.config.schema import wrong_name
+from llmlab.engines.attendants import rollout_is_unfinished
+from llmlab.engines.base import Plan
+from llmlab.errors import UsageError
+from llmlab.lab import Lab
+from llmlab.registry.catalogue import Catalogue
+from llmlab.traffic import Deployed, Split, Traffic
+
+MOST = 64  # replicas
+
+
+def pinned(catalogue: Catalogue, reference: str) -> tuple[str, str]:
+    """(usual name of its deployment, reference that means the same model tomorrow): an alias
+    may lead elsewhere by then.
+
+    Args:
+        catalogue: of lab.toml as it is.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    known = catalogue.get(reference)
+    if known.record is None or known.name in catalogue.config.models:
+        return known.name, known.name
+    return f"{known.record.name}-{known.record.version}", known.record.reference
+
+
+def deployed(plan: Plan, traffic: Traffic, wanted: Deployed) -> Traffic:
+    """Traffic with one more deployment, or with another number of its replicas.
+
+    Raises:
+        UsageError: its name cannot be one, or is another one's.
+    """
+    if problem := wrong_name(wanted.name):
+        raise UsageError(problem.replace("a model's name", "a deployment's name"))
+    check_replicas(wanted.replicas)
+    if plan.is_configured(wanted.name):
+        raise UsageError(
+            f"lab.toml has a deployment {wanted.name} already, which runs",
+            fix="llmlab deploy MODEL --name ANOTHER",
+        )
+    there = traffic.deployed(wanted.name)
+    if there and (there.model, there.rollout) != (wanted.model, wanted.rollout):
+        raise UsageError(
+            f"{there.name} is deployed already, with the model {there.model}",
+            fix=f"llmlab undeploy {there.name}, or llmlab deploy MODEL --name ANOTHER",
+        )
+    return _with(traffic, wanted)
+
+
+def scaled(plan: Plan, traffic: Traffic, name: str, replicas: int) -> Traffic:
+    """Traffic with so many replicas of a deployment.
+
+    Raises:
+        UsageError: there is none of that name, or so many cannot be.
+    """
+    check_replicas(replicas)
+    there = traffic.deployed(name)
+    if there is None and not plan.is_configured(name):
+        raise _unknown(plan, name)
+    if plan.is_configured(name):
+        rest = tuple(one for one in traffic.deployments if one.name != name)
+        own = next(one for one in plan.deployments if one.deployment == name)
+        several = (Deployed(name, own.name, replicas),) if replicas > 1 else ()
+        return replace(traffic, deployments=(*rest, *several))
+    assert there is not None
+    return _with(traffic, replace(there, replicas=replicas))
+
+
+def undeployed(lab: Lab, plan: Plan, traffic: Traffic, name: str, *, force: bool) -> Traffic:
+    """Traffic without a deployment.
+
+    Args:
+        force: without the routes that lead to it, too.
+
+    Raises:
+        UsageError: it is lab.toml's, or a route or a rollout leads to it.
+    """
+    if plan.is_configured(name):
+        raise UsageError(
+            f"{name} is a deployment of lab.toml, or of up --model",
+            fix="take it out of `deploy` in configs/lab.toml, then llmlab up",
+        )
+    there = traffic.deployed(name)
+    if there is None:
+        raise _unknown(plan, name)
+    if not force:
+        if there.rollout and rollout_is_unfinished(lab):
+            raise UsageError(
+                f"rollout {there.rollout} started {name} and is not finished",
+                fix="llmlab rollout abort",
+            )
+        if name in traffic.targets():
+            raise UsageError(
+                f"requests are routed to {name}",
+                fix=f"llmlab undeploy {name} --force takes the routes away as well",
+            )
+    rest = tuple(one for one in traffic.deployments if one.name != name)
+    return replace(_without_routes(traffic, name), deployments=rest)
+
+
+def check_replicas(count: int) -> None:
+    if not 1 <= count <= MOST:
+        raise UsageError(f"there can be 1 to {MOST} replicas, not {count}")
+
+
+def _with(traffic: Traffic, wanted: Deployed) -> Traffic:
+    if traffic.deployed(wanted.name) is None:
+        return replace(traffic, deployments=(*traffic.deployments, wanted))
+    return replace(traffic, deployments=tuple(
+        wanted if one.name == wanted.name else one for one in traffic.deployments
+    ))  # fmt: skip
+
+
+def _without_routes(traffic: Traffic, name: str) -> Traffic:
+    split, shadow = traffic.split, traffic.shadow
+    if split:
+        shares = tuple(one for one in split.shares if one.deployment != name)
+        split = Split(shares, split.by, split.salt) if shares else None
+    return replace(
+        traffic,
+        stable="" if traffic.stable == name else traffic.stable,
+        split=split,
+        matches=tuple(one for one in traffic.matches if one.deployment != name),
+        shadow=None if shadow and shadow.deployment == name else shadow,
+        flags=tuple(
+            replace(one, deployment="") if one.deployment == name else one for one in traffic.flags
+        ),
+    )
+
+
+def _unknown(plan: Plan, name: str) -> UsageError:
+    return UsageError(
+        f"there is no deployment {name!r}; there are {', '.join(plan.names)}",
+        fix="llmlab status shows them",
+    )

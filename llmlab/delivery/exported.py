@@ -1,0 +1,50 @@
+"""The ledger as a file: one entry a line, as JSON, the oldest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from llmlab.delivery.ledger import Entry, Link, canonical
+from llmlab.errors import UsageError
+
+TEXTS = ("at", "who", "kind", "why", "previous", "hash")
+MEMBERS = {"seq", "document", *TEXTS}
+
+
+def lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """Each with its line break."""
+    for entry in entries:
+        yield canonical(entry.as_json()) + "\n"
+
+
+def read(file: Path) -> Iterator[Link]:
+    """The chain in a file.
+
+    Raises:
+        UsageError: it cannot be read, or a line is no entry.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="\n") as opened:
+            for number, line in enumerate(opened, 1):
+                yield _link(line, f"{file}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+
+
+def _link(line: str, where: str) -> Link:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        if set(found) != MEMBERS or type(found["seq"]) is not int:
+            raise ValueError("its members are not those of an entry")
+        if not all(isinstance(found[name], str) for name in TEXTS):
+            raise ValueError("a member is no text")
+        text = canonical(found["document"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{where}: that is no entry of a ledger: {error}", fix="llmlab ledger export FILE"
+        ) from None
+    texts = {name: found[name] for name in TEXTS}
+    return Link(seq=found["seq"], text=text, **texts)

@@ -1,0 +1,47 @@
+"""Entries of the ledger about what is kept elsewhere: keys, and the lab as it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from llmlab.delivery.store import Store
+
+if TYPE_CHECKING:
+    from llmlab.auth.keys import KeySet
+    from llmlab.engines.base import LabStatus
+
+KEY, LAB = "key", "lab"
+
+
+def keys_changed(store: Store, did: Literal["made", "revoked"], before: KeySet, now: KeySet) -> int:
+    """Take note of each key that is new, or that is no more; never of its secret.
+
+    Returns:
+        How many.
+    """
+    older, newer = (before, now) if did == "made" else (now, before)
+    known = {key.kid for key in older.keys}
+    changed = [key for key in newer.keys if key.kid not in known]
+    for key in changed:
+        what = {"did": did, "kid": key.kid, "alg": key.algorithm}
+        store.note(KEY, what | ({"demo": True} if key.is_demo else {}))
+    return len(changed)
+
+
+def lab_is_up(store: Store, status: LabStatus, stable: str) -> None:
+    """Take note of what runs now.
+
+    Args:
+        stable: the configured stable deployment.
+    """
+    store.note(LAB, {
+        "did": "up", "engine": status.engine, "url": status.gateway.url, "stable": stable,
+        "deployments": {
+            one.name: {"model": one.model, "model_id": one.model_id, "runtime": one.runtime}
+            for one in status.deployments
+        },
+    })  # fmt: skip
+
+
+def lab_is_down(store: Store, engine: str) -> None:
+    store.note(LAB, {"did": "down", "engine": engine})

@@ -1,0 +1,53 @@
+"""Whether the ledger is whole, and whether what is wanted is what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from llmlab.delivery import exported, ledger
+from llmlab.delivery.ledger import Verdict, canonical
+from llmlab.delivery.store import Store, traffic_in
+from llmlab.errors import UsageError
+
+LAST_CHANGE = """seq = (
+    SELECT max(seq) FROM entries WHERE json_type(document, '$.traffic') = 'object'
+)"""
+HEAD = re.compile(r"[0-9a-f]{12,64}")
+
+
+def checked_head(given: str) -> str:
+    """Raises UsageError: that is no hash of an entry, nor ""."""
+    if given and not HEAD.fullmatch(given):
+        raise UsageError(
+            f"{given!r} is no hash of an entry: at least 12 hexadecimal digits",
+            fix="llmlab ledger verify prints the one of the last entry",
+        )
+    return given
+
+
+def verify_file(file: Path, head: str = "") -> Verdict:
+    """Judge a ledger that was exported.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return ledger.verify(exported.read(file), head=head)
+
+
+def verify_store(store: Store, head: str = "") -> Verdict:
+    """Judge a lab's ledger, its file, and what is written down of its traffic."""
+    damage = store.database.problems()
+    with store.database.reading() as connection:
+        verdict = ledger.verify(ledger.links(connection), head=head)
+        for last in ledger.entries(connection, LAST_CHANGE):
+            if canonical(json.loads(traffic_in(connection).dump())) != canonical(
+                last.document["traffic"]
+            ):
+                damage.append(
+                    f"the routes that are written down are not those of entry {last.seq}, "
+                    "which changed them last"
+                )
+    return replace(verdict, problems=(*verdict.problems, *damage))

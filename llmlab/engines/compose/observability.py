@@ -1,0 +1,20 @@
+"""Prometheus and Grafana, the profile `observability` of docker-compose.yml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmlab.config.schema import Observability
+
+# Before a subcommand. Without it Compose leaves the profile's containers alone, come what may.
+PROFILE = ("--profile", "observability")
+SERVICES = ("prometheus", "grafana")
+DEADLINE = 600.0  # seconds; their images may have to be pulled
+
+
+def variables(ports: Observability) -> Mapping[str, str]:
+    """What docker-compose.yml asks of the environment for them."""
+    return {
+        "PROMETHEUS_PORT": str(ports.prometheus_port),
+        "GRAFANA_PORT": str(ports.grafana_port),
+    }

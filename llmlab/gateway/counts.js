@@ -1,0 +1,98 @@
+// Counts requests in memory that all workers share, and shows the counts to Prometheus. Not
+// part of the edition NGINX Plus, which has no njs.
+
+// The buckets of the APIs' own histograms: SECONDS of llmlab/service/metrics.py.
+const SECONDS = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120];
+// A rate is only seen from a counter that was there before it rose.
+const STATUSES = ['200', '429', '500', '502', '503', '504'];
+const REFUSALS = ['401', '413', '429'];
+
+// A variable that is asked for once a request is over, as a condition of an access_log that
+// is never written: empty means no.
+function count(r) {
+    const counts = ngx.shared.lab_counts;
+    const told = r.variables;
+    if (told.worth_a_line === '0') {
+        return '';
+    }
+    if (!told.upstream_status) {
+        counts.incr(`refused ${told.status}`, 1, 0);
+        return '';
+    }
+    const name = told.lab_log_deployment;
+    const seconds = Number(told.request_time);
+    const found = SECONDS.findIndex((bound) => seconds <= bound);
+    counts.incr(`requests ${name} ${told.status}`, 1, 0);
+    counts.incr(`bucket ${name} ${found < 0 ? SECONDS.length : found}`, 1, 0);
+    counts.incr(`seconds ${name}`, seconds, 0);
+    if (byShare(told)) {
+        counts.incr(`shared ${name}`, 1, 0);
+    }
+    return '';
+}
+
+// Whether the shares decided where it went, and no match.
+function byShare(told) {
+    return told.lab_log_route === 'stable' || told.lab_log_route === 'split';
+}
+
+function page(r) {
+    const found = {};
+    ngx.shared.lab_counts.items(65536).forEach((item) => { found[item[0]] = item[1]; });
+    const names = r.variables.lab_deployments.split(' ');
+    const requests = {}, refused = {};
+    Object.keys(found).forEach((key) => {
+        const words = key.split(' ');
+        if (words[0] === 'requests') {
+            names.push(words[1]);
+            requests[`deployment="${words[1]}",status="${words[2]}"`] = found[key];
+        } else if (words[0] === 'refused') {
+            refused[`status="${words[1]}"`] = found[key];
+        }
+    });
+    const all = names.sort().filter((name, place) => name !== names[place - 1]), shared = {};
+    all.forEach((name) => {
+        STATUSES.forEach((status) => {
+            const labels = `deployment="${name}",status="${status}"`;
+            requests[labels] = requests[labels] || 0;
+        });
+        shared[`deployment="${name}"`] = found[`shared ${name}`] || 0;
+    });
+    REFUSALS.forEach((status) => {
+        refused[`status="${status}"`] = refused[`status="${status}"`] || 0;
+    });
+    const text = r.variables.lab_wanted
+        + counter('llmlab_gateway_requests', 'Requests that an API was asked.', requests)
+        + counter('llmlab_gateway_shared_requests', 'Those that the shares decided on.', shared)
+        + counter('llmlab_gateway_refused', 'Requests that the gateway answered itself.', refused)
+        + histogram(all, found);
+    r.headersOut['Content-Type'] = 'text/plain; version=0.0.4; charset=utf-8';
+    r.return(200, text);
+}
+
+function counter(name, help, values) {
+    const lines = Object.keys(values).sort().map((labels) =>
+        `${name}_total{${labels}} ${values[labels]}\n`);
+    return head(`${name}_total`, help, 'counter') + lines.join('');
+}
+
+function histogram(names, found) {
+    const name = 'llmlab_gateway_request_seconds';
+    let text = head(name, 'From the first byte asked to the last one answered.', 'histogram');
+    names.forEach((one) => {
+        let total = 0;
+        SECONDS.concat('+Inf').forEach((bound, place) => {
+            total += found[`bucket ${one} ${place}`] || 0;
+            text += `${name}_bucket{deployment="${one}",le="${bound}"} ${total}\n`;
+        });
+        text += `${name}_count{deployment="${one}"} ${total}\n`
+            + `${name}_sum{deployment="${one}"} ${found[`seconds ${one}`] || 0}\n`;
+    });
+    return text;
+}
+
+function head(name, help, type) {
+    return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+}
+
+export default { count, page };

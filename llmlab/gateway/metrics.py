@@ -1,0 +1,116 @@
+"""The gateway's own metrics, in Prometheus's exposition format: who is to get which requests,
+which is rendered with each configuration, and who got them, which NGINX counts.
+
+They are for the operator: on a socket, or a port, of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from llmlab.gateway.directives import joined
+from llmlab.gateway.plan import GatewayPlan
+
+PORT = 9113  # of a gateway in a container; not published
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Whoever is asked over a unix socket may open it. The others are Docker's networks, should
+# somebody publish the port by mistake: https://datatracker.ietf.org/doc/html/rfc1918
+ALLOWED = ("unix:", "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+SCRIPT = "lab/counts.js"
+
+
+def files(plan: GatewayPlan) -> dict[str, str]:
+    """lab/metrics.conf, and the script that counts. Without an address, neither does anything."""
+    if not plan.metrics:
+        return {"lab/metrics.conf": ""}
+    if plan.edition == "plus":
+        # No njs, so no counts. `return` here would run before `allow` and `deny`.
+        where = ["location = /metrics {", "    try_files /nonexistent @wanted;", "}",
+                 "location @wanted {", f'    default_type "{TYPE}";',
+                 "    return 200 $lab_wanted;", "}"]  # fmt: skip
+        return {"lab/metrics.conf": joined(_server(plan, where))}
+    counting = [
+        f"js_import counts from {SCRIPT};",
+        "js_shared_dict_zone zone=lab_counts:4m type=number;",
+        "js_set $lab_counted counts.count;",
+        "# Nothing is ever written: to ask for the variable is to count.",
+        "log_format lab_counted '';",
+        "access_log /dev/null lab_counted if=$lab_counted;",
+        "",
+    ]
+    names = " ".join(one.deployment for one in plan.upstreams)
+    where = [f'set $lab_deployments "{names}";',
+             "location = /metrics {", "    js_content counts.page;", "}"]  # fmt: skip
+    script = resources.files("llmlab.gateway").joinpath("counts.js")
+    return {
+        "lab/metrics.conf": joined([*counting, *_server(plan, where)]),
+        SCRIPT: script.read_text(encoding="utf-8"),
+    }
+
+
+def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
+    inside = [
+        f"listen {plan.metrics};",
+        "access_log off;",
+        *(f"allow {one};" for one in ALLOWED),
+        "deny all;",
+        f"set $lab_wanted '{_quoted(wanted(plan))}';",
+        *where,
+        "location / {",
+        "    return 404;",
+        "}",
+    ]
+    return ["server {", *(f"    {line}" for line in inside), "}"]
+
+
+def _quoted(text: str) -> str:
+    """As it stands between single quotes. A `$` would begin a variable; no name holds one."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def wanted(plan: GatewayPlan) -> str:
+    """Who is to get which requests."""
+    traffic = plan.traffic
+    weights = {one.deployment: 0.0 for one in plan.upstreams} | traffic.weights(plan.stable)
+    first = traffic.stable or plan.stable
+    shadow = {traffic.shadow.deployment: traffic.shadow.percent} if traffic.shadow else {}
+    flags = {one.name: one.percent for one in traffic.flags}
+    return _exposition(
+        _gauge("llmlab_route_weight", "Percent of the requests that no match takes.",
+               "deployment", weights),
+        _gauge("llmlab_route_stable", "1 for who gets what nothing else takes.",
+               "deployment", {name: float(name == first) for name in weights}),
+        _gauge("llmlab_shadow_percent", "Percent of the requests that it gets copies of.",
+               "deployment", shadow),
+        _gauge("llmlab_flag_percent", "Percent of the subjects that a flag is on for.",
+               "flag", flags),
+        _number("llmlab_traffic_revision", "The ledger's entry that made these routes.",
+                traffic.revision),
+        _number("llmlab_rollout", "The rollout that made them; 0 for none.", traffic.rollout),
+        _number("llmlab_rollout_step", "At which of its steps.", traffic.step),
+    )  # fmt: skip
+
+
+def _gauge(name: str, said: str, label: str, values: dict[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, said, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _number(name: str, said: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, said, value=value)
+
+
+def _exposition(*families: Metric) -> str:
+    class Given(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return families
+
+    return generate_latest(Given()).decode()

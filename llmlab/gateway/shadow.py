@@ -1,0 +1,55 @@
+"""Copies of some requests for a deployment whose answers nobody sees.
+
+NGINX copies a request by `mirror`. A client has its own answer without the copy's, but on the
+same connection its next request is looked at only once the copy is over. So the deployment says
+202 before it reads the text, and one that does not say anything is left soon.
+"""
+
+from __future__ import annotations
+
+from llmlab.gateway.quoting import percentage
+from llmlab.traffic import Traffic
+
+PATH = "/shadow/"  # of the API, for a copy of a request to /summarize/
+PATIENCE = "200ms"
+
+
+def mirror(traffic: Traffic) -> list[str]:
+    """What the location says whose requests are copied."""
+    return ["mirror /.shadow;"] if _share(traffic) else []
+
+
+def shadow(traffic: Traffic) -> list[str]:
+    """The location that the copies go to. The chance is drawn for each request."""
+    if traffic.shadow is None or not _share(traffic):
+        return []
+    return [
+        "location = /.shadow {",
+        "    internal;",
+        "    auth_jwt off;                       # the request itself was judged",
+        '    if ($lab_shadowed = "") {',
+        "        return 204;",
+        "    }",
+        f"    proxy_pass http://model_{traffic.shadow.deployment}{PATH};",
+        f"    proxy_connect_timeout {PATIENCE};",
+        f"    proxy_send_timeout {PATIENCE};",
+        f"    proxy_read_timeout {PATIENCE};",
+        "    proxy_next_upstream off;",
+        "}",
+    ]
+
+
+def shadow_maps(traffic: Traffic) -> list[str]:
+    """$lab_shadowed: 1 for a request that is copied."""
+    if not _share(traffic):
+        return []
+    return [
+        "# Of the texts to be summarized, so many are copied to the shadow.",
+        f'split_clients "shadow:$request_id" $lab_drawn {{ {_share(traffic)} 1; * ""; }}',
+        'map "$request_method $lab_path" $lab_shadowed '
+        '{ "POST /summarize/" $lab_drawn; default ""; }',
+    ]
+
+
+def _share(traffic: Traffic) -> str:
+    return percentage(traffic.shadow.percent) if traffic.shadow else ""

@@ -1,0 +1,64 @@
+"""The gateway's access log, read line by line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+BY_SHARE = ("stable", "split")  # how requests are routed that no match has taken
+
+
+@dataclass(frozen=True)
+class Access:
+    """A request, as the gateway tells of it when it is over.
+
+    Args:
+        at: when it was over, in seconds since 1970.
+        deployment: who was asked; "" where nobody was, because the gateway refused it.
+        seconds: from the first byte of the request to the last byte of the answer.
+        route: how the deployment was decided, see nginx.conf.
+        revision: of the routes that held.
+    """
+
+    at: float
+    deployment: str
+    status: int
+    seconds: float
+    route: str = ""
+    revision: int = 0
+
+    @property
+    def by_share(self) -> bool:
+        """Whether the shares decided where it went."""
+        return bool(self.deployment) and self.route in BY_SHARE
+
+
+def read(line: str) -> Access | None:
+    """One line of the log; None for one that tells of no request."""
+    try:
+        told = json.loads(line)
+        # The gateway knows where a request would go before it looks at its token.
+        asked = told["upstream_status"] != ""
+        return Access(
+            at=_moment(told),
+            deployment=told["deployment"] if asked else "",
+            status=int(told["status"]),
+            seconds=float(told["seconds"]),
+            route=told.get("route") or _route(told["path"]),
+            revision=int(told.get("revision") or 0),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _moment(told: dict[str, Any]) -> float:
+    if "at" in told:
+        return float(told["at"])
+    return datetime.fromisoformat(told["time"]).timestamp()
+
+
+def _route(path: str) -> str:
+    """Of a gateway whose nginx.conf is from before there were routes."""
+    return "model" if path.startswith("/models/") else "stable"

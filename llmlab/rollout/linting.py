@@ -1,0 +1,75 @@
+"""What is wrong with a rollout that somebody plans, without starting it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from llmlab.errors import LlmlabError, UpstreamError
+from llmlab.lab import Lab
+from llmlab.registry.catalogue import Catalogue
+from llmlab.rollout.planning import (
+    Known,
+    Problem,
+    Wish,
+    checked_by,
+    problems,
+    rollout_of,
+    rules_of,
+)
+from llmlab.rollout.state import Kind
+from llmlab.rollout.store import Rollouts
+
+
+def lint(wish: Wish, lab: Lab, catalogue: Catalogue, known: Callable[[], Known]) -> list[Problem]:
+    """All that is wrong.
+
+    Args:
+        wish: without models, only the rules are looked at.
+        known: what the running lab has. Raises UpstreamError if it does not run.
+    """
+    found: list[Problem] = []
+    try:
+        rules = rules_of(catalogue.config, wish)
+        checked_by(wish.by)
+    except LlmlabError as error:
+        return [_error(error)]
+    found += problems(rules, lab.root)
+    if wish.models:
+        found += _of_start(wish, lab, catalogue, known)
+    return found
+
+
+def _of_start(
+    wish: Wish, lab: Lab, catalogue: Catalogue, known: Callable[[], Known]
+) -> list[Problem]:
+    found: list[Problem] = []
+    wanted = 2 if wish.kind is Kind.AB else 1
+    if len(wish.models) != wanted:
+        return [Problem("error", f"{wish.kind} takes {wanted} model{'s' * (wanted > 1)}")]
+    rollouts = Rollouts(lab)
+    if kept := rollouts.unfinished():
+        found.append(
+            Problem("error", f"rollout {kept.rollout.number} is under way", "llmlab rollout status")
+        )
+    try:
+        rollout_of(wish, known(), 1, rollouts.traffic(), rollouts.history(), time.time())
+    except UpstreamError as error:
+        found += [_error(error), *_unknown(wish, catalogue)]
+    except LlmlabError as error:
+        found.append(_error(error))
+    return found
+
+
+def _unknown(wish: Wish, catalogue: Catalogue) -> list[Problem]:
+    found = []
+    for model in wish.models:
+        try:
+            catalogue.get(model)
+        except LlmlabError as error:
+            found.append(_error(error))
+    return found
+
+
+def _error(error: LlmlabError) -> Problem:
+    return Problem("error", error.message, error.fix or "")

@@ -1,0 +1,298 @@
+"""From what a person asks for to a rollout that can begin, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from llmlab.config import Config
+from llmlab.engines.base import Plan
+from llmlab.errors import LlmlabError, UsageError
+from llmlab.evaluate.gate import parse_gate
+from llmlab.evaluate.suite import find_suite, load_suite
+from llmlab.evaluate.verdict import MINIMUM
+from llmlab.registry.catalogue import Catalogue
+from llmlab.rollout.machine import Deployed, step
+from llmlab.rollout.state import Kind, Rollout, Rules, Version
+from llmlab.rollout.steps import checked_steps
+from llmlab.traffic import Traffic
+
+TELLING = 20  # texts, below which the permutation test rarely reaches the level of a fail
+PROBES = 1.0  # a second, where there is no other way to get samples
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for.
+
+    Args:
+        models: the candidate; for ab, A and B.
+        percent: for ab, of the requests for A; for shadow, of those that are copied.
+        rules: what is to be otherwise than in lab.toml, by name; None values are left out.
+        deployment: a name of its own for the candidate's deployment: a second one of a model
+            that is deployed already, say.
+    """
+
+    kind: Kind
+    models: tuple[str, ...]
+    percent: float = 0.0
+    by: str = "subject"
+    auto_promote: bool = False
+    rules: Mapping[str, Any] | None = None
+    deployment: str = ""
+    who: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the lab has: the plan that runs, and its models."""
+
+    plan: Plan
+    catalogue: Catalogue
+    root: Path
+
+    @property
+    def config(self) -> Config:
+        return self.catalogue.config
+
+
+def rules_of(config: Config, wish: Wish) -> Rules:
+    """lab.toml's rules, with what the wish wants otherwise."""
+    section = config.rollout.model_dump()
+    section["steps"] = tuple(section["steps"])
+    names = {one.name for one in fields(Rules)}
+    asked = {name: value for name, value in (wish.rules or {}).items() if value is not None}
+    assert set(section) == names >= set(asked)
+    if "steps" in asked:
+        asked["steps"] = checked_steps(asked["steps"])
+    rules = Rules(**{**section, **asked})
+    no_traffic = wish.kind is Kind.BLUEGREEN
+    thin = "probe_suite" in asked and "probe_rate" not in asked
+    if (no_traffic or thin) and rules.probe_rate == 0:
+        rules = replace(rules, probe_rate=PROBES)
+    if rules.interval > rules.progress_deadline:
+        raise UsageError(
+            f"a step of {rules.interval:g} s does not end before its deadline, after "
+            f"{rules.progress_deadline:g} s",
+            fix=f"--progress-deadline {10 * rules.interval:g}s",
+        )
+    return rules
+
+
+def rollout_of(
+    wish: Wish, known: Known, number: int, traffic: Traffic, history: Sequence[Rollout], now: float
+) -> Rollout:
+    """A rollout as it begins.
+
+    Raises:
+        UsageError: it makes no sense as things are; says why.
+    """
+    rules = rules_of(known.config, wish)
+    stable = stable_of(known, traffic)
+    arms = tuple(version_of(known, traffic, model) for model in wish.models)
+    if wish.deployment:
+        arms = (*arms[:-1], replace(arms[-1], deployment=wish.deployment))
+    _refuse_same(wish, stable, arms)
+    there = deployments(known, traffic)
+    started = tuple(dict.fromkeys(
+        one.deployment for one in arms if one.deployment not in there
+    ))  # fmt: skip
+    named = {one.deployment for one in arms} | {stable.deployment}
+    return Rollout(
+        number, wish.kind, stable, traffic.stable, arms, known.plan.stable, rules,
+        started=started, retired=_retired(traffic, history, named), percent=wish.percent,
+        by=wish.by, auto_promote=wish.auto_promote, since=now,
+        who=wish.who, why=wish.why, created=now,
+    )  # fmt: skip
+
+
+def undo_of(
+    known: Known, number: int, traffic: Traffic, history: Sequence[Rollout], now: float,
+    *, to: int | None, who: str, why: str,
+) -> Rollout:  # fmt: skip
+    """A rollout that gives all traffic back.
+
+    Args:
+        to: the number of the rollout whose outcome is wanted again; 0 for lab.toml's stable
+            deployment; None for what had the traffic before the last promotion.
+    """
+    stable = stable_of(known, traffic)
+    target = _earlier(known, traffic, history, to)
+    if target.deployment == stable.deployment:
+        raise UsageError(
+            f"{stable.deployment} has all the traffic already", fix="llmlab rollout history"
+        )
+    started = () if target.deployment in deployments(known, traffic) else (target.deployment,)
+    named = {target.deployment, stable.deployment}
+    rollout = Rollout(
+        number, Kind.UNDO, stable, traffic.stable, (target,), known.plan.stable,
+        rules_of(known.config, Wish(Kind.UNDO, ())), started=started,
+        retired=_retired(traffic, history, named), since=now, who=who, why=why, created=now,
+    )  # fmt: skip
+    # What still runs gets the traffic at once.
+    return rollout if started else step(rollout, Deployed(), now)
+
+
+def _earlier(known: Known, traffic: Traffic, history: Sequence[Rollout], to: int | None) -> Version:
+    promotions = [one for one in history if one.over and one.promoted]
+    if to == 0:
+        return _configured(known)
+    if to is not None:
+        found = [one for one in promotions if one.number == to]
+        if not found:
+            raise UsageError(
+                f"rollout {to} has promoted nothing"
+                if any(one.number == to for one in history)
+                else f"there is no rollout {to}",
+                fix="llmlab rollout history; --to 0 is the stable deployment of lab.toml",
+            )
+        arms = {one.deployment: one for one in found[0].arms}
+        return arms[found[0].promoted]
+    if promotions:
+        return promotions[-1].stable
+    if traffic.stable:
+        return _configured(known)
+    raise UsageError("nothing was promoted yet, so there is nothing to undo")
+
+
+def stable_of(known: Known, traffic: Traffic) -> Version:
+    """What has the traffic now."""
+    if traffic.stable in ("", known.plan.stable):
+        return _configured(known)
+    deployed = traffic.deployed(traffic.stable)
+    if deployed:
+        return Version(deployed.name, deployed.model)
+    return _of_plan(known, traffic.stable)
+
+
+def _configured(known: Known) -> Version:
+    return _of_plan(known, known.plan.stable)
+
+
+def _of_plan(known: Known, deployment: str) -> Version:
+    found = [one for one in known.plan.deployments if one.deployment == deployment]
+    if not found:
+        raise UsageError(f"{deployment} does not run", fix="llmlab up")
+    record = known.catalogue.record_of(found[0].model)
+    if found[0].name in known.config.models or record is None:
+        return Version(deployment, found[0].name)
+    return Version(deployment, record.reference)
+
+
+def deployments(known: Known, traffic: Traffic) -> set[str]:
+    """Those that run, or are meant to."""
+    return {one.deployment for one in known.plan.deployments} | {
+        one.name for one in traffic.deployments
+    }
+
+
+def version_of(known: Known, traffic: Traffic, model: str) -> Version:
+    """What a person means: a deployment's name, a name of lab.toml, or a registered model.
+
+    An alias, and a name without a version, mean the version that they mean now.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    if deployed := traffic.deployed(model):
+        return Version(deployed.name, deployed.model)
+    if model in {one.deployment for one in known.plan.deployments}:
+        return _of_plan(known, model)
+    found = known.catalogue.get(model)
+    if found.record is None or model in known.config.models:
+        return Version(found.name, found.name)
+    record = found.record
+    for one in known.plan.deployments:
+        if record.serves(one.model):
+            return Version(one.deployment, record.reference)
+    return Version(f"{record.name}-{record.version}", record.reference)
+
+
+def _refuse_same(wish: Wish, stable: Version, arms: tuple[Version, ...]) -> None:
+    if wish.kind is Kind.AB:
+        if arms[0].deployment == arms[1].deployment:
+            raise UsageError(
+                f"{arms[0].deployment} cannot be compared with itself", fix="name two deployments"
+            )
+    elif arms[0].deployment == stable.deployment:
+        raise UsageError(
+            f"{stable.deployment} has all the traffic already, so there is nothing to roll out",
+            fix="llmlab models list shows what else there is",
+        )
+
+
+def _retired(traffic: Traffic, history: Sequence[Rollout], named: set[str]) -> str:
+    """The deployment that the last promotion kept for `undo`, unless it is one of ``named``."""
+    kept = [one.stable.deployment for one in history if one.over and one.promoted]
+    found = kept[-1] if kept else ""
+    # What is deployed beside lab.toml; what lab.toml itself deploys stays.
+    return found if traffic.deployed(found) and found not in named else ""
+
+
+# --- lint -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a planned rollout; an ``error`` keeps it from starting."""
+
+    severity: str
+    message: str
+    fix: str = ""
+
+
+def problems(rules: Rules, root: Path) -> Iterator[Problem]:
+    """What is wrong with rules that can be read."""
+    try:
+        gate = parse_gate(rules.text_gate) if rules.text_gate else None
+    except UsageError as error:
+        yield Problem("error", f"rollout.text_gate: {error.message}", error.fix or "")
+        gate = None
+    cases = 0
+    if gate or rules.probe_rate > 0:
+        try:
+            cases = len(load_suite(find_suite(rules.probe_suite, root)).cases)
+        except LlmlabError as error:
+            yield Problem("error", f"rollout.probe_suite: {error.message}", error.fix or "")
+    if gate and 0 < cases < TELLING:
+        shows = "decide nothing" if cases < MINIMUM else "show nothing but a disaster"
+        yield Problem(
+            "warning", f"{rules.probe_suite} has {cases} texts, and so few {shows}",
+            "name a larger suite with probe_suite",
+        )  # fmt: skip
+    if not gate:
+        yield Problem(
+            "warning", "rollout.text_gate is empty: no step looks at what the candidate writes"
+        )
+    if rules.on_inconclusive == "pause" and rules.interval == 0:
+        yield Problem(
+            "warning", "every step pauses at once: interval is 0 and on_inconclusive is pause"
+        )
+    if rules.steps[0] > 25 and len(rules.steps) > 1:
+        yield Problem(
+            "warning", f"the first step gives {rules.steps[0]:g} % to what nobody has tried"
+        )
+
+
+def refuse(rules: Rules, root: Path) -> None:
+    """
+    Raises:
+        UsageError: these rules cannot work.
+    """
+    errors = [one for one in problems(rules, root) if one.severity == "error"]
+    if errors:
+        raise UsageError("\n".join(one.message for one in errors), fix=errors[0].fix or None)
+
+
+def checked_by(by: str) -> str:
+    """``subject``, ``cookie:NAME`` or ``claim:NAME``."""
+    kind, colon, name = by.partition(":")
+    plain = bool(name) and name.replace("_", "").replace("-", "").isalnum() and name.isascii()
+    if by == "subject" or (kind in ("cookie", "claim") and colon and plain):
+        return by
+    raise UsageError(
+        f"{by!r} is nothing to split by", fix="--by subject, cookie:NAME or claim:NAME"
+    )

@@ -1,0 +1,78 @@
+"""The traffic that a rollout wants, given the traffic that there is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from llmlab.rollout.state import Kind, Phase, Rollout
+from llmlab.traffic import Deployed, Shadow, Share, Split, Traffic
+
+TRIES = frozenset({Phase.PROGRESSING, Phase.PAUSED})
+
+
+def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
+    """What is wanted once a rollout is where it is. Asked twice, it changes nothing more.
+
+    Flags and matches of a person stay as they are, and so does every deployment that one of
+    them leads to.
+    """
+    trying = rollout.phase in TRIES
+    routed = replace(
+        traffic,
+        stable=_stable(rollout, traffic),
+        split=_split(rollout) if trying else None,
+        shadow=_shadow(rollout) if trying else None,
+        rollout=rollout.number,
+        step=rollout.step,
+    )
+    return replace(routed, deployments=tuple(_deployments(rollout, routed)))
+
+
+def _stable(rollout: Rollout, traffic: Traffic) -> str:
+    if rollout.phase in (Phase.ABORTING, Phase.ABORTED):
+        return rollout.stable_before
+    if not rollout.promoted:
+        return traffic.stable
+    return "" if rollout.promoted == rollout.configured else rollout.promoted
+
+
+def _split(rollout: Rollout) -> Split | None:
+    salt = f"rollout-{rollout.number}"  # other subjects than in the last rollout go first
+    first = rollout.arms[0].deployment
+    if rollout.kind is Kind.CANARY:
+        return Split((Share(first, rollout.percent),), rollout.by, salt)
+    if rollout.kind is Kind.AB:
+        rest = Share(rollout.arms[1].deployment, 100 - rollout.percent)
+        return Split((Share(first, rollout.percent), rest), rollout.by, salt)
+    return None
+
+
+def _shadow(rollout: Rollout) -> Shadow | None:
+    if rollout.kind is not Kind.SHADOW:
+        return None
+    return Shadow(rollout.candidate.deployment, rollout.percent)
+
+
+def _deployments(rollout: Rollout, routed: Traffic) -> Iterator[Deployed]:
+    """Those that there are, with the rollout's own for as long as they are needed."""
+    needed = routed.targets() | {rollout.stable.deployment}
+    ends = {rollout.retired} if rollout.promoted else set()
+    ends |= _own_to_end(rollout)
+    for one in routed.deployments:
+        if one.name not in ends or one.name in needed:
+            yield one
+    if rollout.phase in (Phase.COMPLETED, Phase.ABORTED):
+        return
+    there = {one.name for one in routed.deployments}
+    for version in rollout.arms:
+        name = version.deployment
+        if name in rollout.started and name not in there and name not in ends - needed:
+            yield Deployed(name, version.model, rollout=rollout.number)
+
+
+def _own_to_end(rollout: Rollout) -> set[str]:
+    """Those that it started, once it is decided that they get no traffic."""
+    if rollout.phase in (Phase.STARTING, *TRIES):
+        return set()
+    return {name for name in rollout.started if name != rollout.promoted}

@@ -1,0 +1,197 @@
+"""Rollouts in the delivery database: a change of one, of the traffic that it wants, and the
+entries of the ledger that tell of it are one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmlab.delivery import ledger
+from llmlab.delivery.store import FILE, Store, change_in, traffic_in
+from llmlab.errors import LlmlabError, UsageError
+from llmlab.lab import Lab
+from llmlab.rollout.evidence import Evidence
+from llmlab.rollout.routes import traffic_of
+from llmlab.rollout.state import Phase, Rollout
+from llmlab.traffic import Traffic
+
+STATE = "rollout"  # the row that says whether one is unfinished; supervisors look at it as well
+CONTROLLER = "controller"  # who, in the ledger, where nobody did it
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A rollout and what is known of it."""
+
+    rollout: Rollout
+    evidence: Evidence
+
+
+class Rollouts:
+    """The rollouts of one lab. Any number of processes may use it at once."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._store = Store(lab)
+
+    def traffic(self) -> Traffic:
+        return self._store.traffic()
+
+    def unfinished(self) -> Kept | None:
+        """The rollout that is under way; there is one at most."""
+        with self._store.database.reading() as connection:
+            number = _unfinished_in(connection)
+            return _kept(connection, number) if number else None
+
+    def get(self, number: int) -> Kept:
+        """Raises UsageError: there is no such rollout."""
+        with self._store.database.reading() as connection:
+            return _kept(connection, number)
+
+    def last(self) -> Kept | None:
+        """The newest; None if there was none yet."""
+        with self._store.database.reading() as connection:
+            row = connection.execute("SELECT max(number) FROM rollouts").fetchone()
+            return _kept(connection, row[0]) if row and row[0] else None
+
+    def history(self) -> list[Rollout]:
+        """All of them, the oldest first."""
+        with self._store.database.reading() as connection:
+            return [one.rollout for one in _all(connection)]
+
+    def create(self, make: Callable[[int, Traffic, list[Rollout]], Rollout]) -> Rollout:
+        """Begin a rollout.
+
+        Args:
+            make: from its number, the traffic and the history to the rollout. Raise to refuse.
+
+        Raises:
+            UsageError: another one is under way.
+        """
+        with self._store.writing() as connection:
+            history = [one.rollout for one in _all(connection)]
+            if number := _unfinished_in(connection):
+                raise _under_way(next(one for one in history if one.number == number))
+            number = max((one.number for one in history), default=0) + 1
+            rollout = make(number, traffic_in(connection), history)
+            _write(connection, Kept(rollout, Evidence.of(rollout)))
+            what = {
+                "of": rollout.kind, "route": rollout.route,
+                "stable": rollout.stable.deployment, "candidates": _models(rollout),
+            }  # fmt: skip
+            _tell(connection, "started", rollout, what, rollout.why, rollout.who)
+            return rollout
+
+    def change(
+        self,
+        number: int,
+        what: str,
+        change: Callable[[Rollout], Rollout],
+        *,
+        evidence: Evidence | None = None,
+        why: str = "",
+        who: str = "",
+    ) -> Rollout:
+        """Take a rollout on, from where it is by now.
+
+        Args:
+            what: the verb or the event, for the ledger.
+            change: raise to refuse.
+            evidence: what is known of it from now on; only the controller has any.
+        """
+        with self._store.writing() as connection:
+            kept = _kept(connection, number)
+            before, after = kept.rollout, change(kept.rollout)
+            _write(connection, Kept(after, evidence or kept.evidence))
+            for one in after.judged[len(before.judged) :]:
+                verdict = {"rollout": number, "step": one.step, **asdict(one.verdict)}
+                ledger.append(connection, "verdict", verdict, one.verdict.reason, who=who)
+            if _place(before) != _place(after):
+                _tell(connection, what, after, {}, why or after.ending, who)
+            return after
+
+
+def _place(rollout: Rollout) -> tuple[object, ...]:
+    return rollout.phase, rollout.step, rollout.paused, rollout.promoted
+
+
+def _tell(
+    connection: sqlite3.Connection,
+    event: str,
+    rollout: Rollout,
+    more: dict[str, Any],
+    why: str,
+    who: str,
+) -> None:
+    """Write down what happened, and the traffic that is wanted from now on."""
+    told = {
+        "rollout": rollout.number, "event": event, "phase": rollout.phase, "step": rollout.step,
+        "percent": rollout.percent, **({"paused": rollout.paused} if rollout.paused else {}),
+        **more,
+    }  # fmt: skip
+    ledger.append(connection, "rollout", told, why, who=who)
+    change_in(
+        connection, "route", {"rollout": rollout.number, "step": rollout.step},
+        lambda traffic: traffic_of(rollout, traffic), why, who=who,
+    )  # fmt: skip
+
+
+def _write(connection: sqlite3.Connection, kept: Kept) -> None:
+    rollout = kept.rollout
+    document = {"rollout": rollout.as_json(), "evidence": kept.evidence.dump()}
+    connection.execute(
+        "INSERT INTO rollouts (number, document) VALUES (?, ?)"
+        " ON CONFLICT (number) DO UPDATE SET document = excluded.document",
+        (rollout.number, json.dumps(document, allow_nan=False)),
+    )
+    state = {"unfinished": not rollout.over, "number": rollout.number}
+    connection.execute(
+        "INSERT INTO state (name, document) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+        (STATE, json.dumps(state)),
+    )
+
+
+def _unfinished_in(connection: sqlite3.Connection) -> int:
+    """The number of the rollout that is under way, 0 if none is."""
+    row = connection.execute("SELECT document FROM state WHERE name = ?", (STATE,)).fetchone()
+    state = json.loads(row["document"]) if row else {}
+    return int(state["number"]) if state.get("unfinished") else 0
+
+
+def _all(connection: sqlite3.Connection) -> Iterator[Kept]:
+    for row in connection.execute("SELECT * FROM rollouts ORDER BY number"):
+        yield _parsed(row["number"], row["document"])
+
+
+def _kept(connection: sqlite3.Connection, number: int) -> Kept:
+    row = connection.execute("SELECT * FROM rollouts WHERE number = ?", (number,)).fetchone()
+    if row is None:
+        raise UsageError(f"there is no rollout {number}", fix="llmlab rollout history")
+    return _parsed(number, row["document"])
+
+
+def _parsed(number: int, document: str) -> Kept:
+    try:
+        found = json.loads(document)
+        return Kept(Rollout.parse(found["rollout"]), Evidence.parse(found["evidence"]))
+    except (ValueError, KeyError) as error:
+        raise LlmlabError(
+            f"what is written down of rollout {number} cannot be read: {error}",
+            fix=f"move .llmlab/{FILE} away; llmlab up then starts from configs/lab.toml",
+        ) from error
+
+
+def _under_way(rollout: Rollout) -> UsageError:
+    phase = "paused" if rollout.phase is Phase.PAUSED else str(rollout.phase)
+    return UsageError(
+        f"rollout {rollout.number} ({rollout.kind} of {rollout.target}) is under way, {phase}, "
+        f"and {rollout.route} has one at a time",
+        fix="llmlab rollout status waits for its end; llmlab rollout abort ends it now",
+    )
+
+
+def _models(rollout: Rollout) -> dict[str, str]:
+    return {one.deployment: one.model for one in rollout.arms}

@@ -1,0 +1,119 @@
+"""A rollout at one moment, for those who look: what is wanted, what is so, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmlab.engines.base import LabStatus
+from llmlab.engines.record import Record
+from llmlab.errors import UsageError
+from llmlab.lab import Lab
+from llmlab.rollout.state import Kind, Phase, Rollout
+from llmlab.rollout.store import Rollouts
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One of its deployments. Weights in percent of ``/summarize/``, copies for a shadow.
+
+    Args:
+        role: stable, candidate, A or B.
+        requested: as it is wanted.
+        actual: as the gateway goes by; None if nobody knows.
+        state: of the process, as the engine calls it; "gone" if it does not run.
+    """
+
+    name: str
+    model: str
+    role: str
+    requested: float
+    actual: float | None
+    healthy: bool
+    state: str
+
+
+@dataclass(frozen=True)
+class View:
+    """Args:
+    now: seconds since 1970.
+    running: whether the lab runs at all.
+    """
+
+    rollout: Rollout
+    seats: tuple[Seat, ...]
+    running: bool
+    now: float
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds in this step, or phase."""
+        return max(0.0, (self.rollout.ended or self.now) - self.rollout.since)
+
+    @property
+    def next_in(self) -> float | None:
+        """Seconds until the next step at the earliest; None where no step follows by itself."""
+        one = self.rollout
+        if one.phase is not Phase.PROGRESSING or one.kind is Kind.AB:
+            return None
+        return max(0.0, one.rules.interval - self.elapsed)
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `rollout get -o json`."""
+        return {
+            **self.rollout.as_json(), "target": self.rollout.target,
+            "steps": list(self.rollout.rules.steps) if self.rollout.kind is Kind.CANARY else [],
+            "deployments": [asdict(one) for one in self.seats],
+            "elapsed": self.elapsed, "next_in": self.next_in, "running": self.running,
+        }  # fmt: skip
+
+
+def gather(lab: Lab, rollouts: Rollouts, status: LabStatus | None, now: float) -> View:
+    """The rollout that is under way, or the last one.
+
+    Args:
+        status: of the running lab; None if it does not run.
+
+    Raises:
+        UsageError: there was none yet.
+    """
+    kept = rollouts.unfinished() or rollouts.last()
+    if kept is None:
+        raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
+    rollout = kept.rollout
+    wanted = rollouts.traffic()
+    record = Record.read(lab) if status else None
+    taken = record.plan().traffic if record else None
+    configured = record.stable if record else rollout.configured
+    shadowed = rollout.kind is Kind.SHADOW
+
+    def weight(name: str, role: str, requested: bool) -> float | None:
+        traffic = wanted if requested else taken
+        if traffic is None:
+            return None
+        if shadowed and role == "candidate":
+            return traffic.shadow.percent if traffic.shadow else 0.0
+        return traffic.weights(configured).get(name, 0.0)
+
+    there = {one.name: one for one in status.deployments} if status else {}
+    seats = []
+    for role, version in _roles(rollout):
+        name = version.deployment
+        found = there.get(name)
+        seats.append(
+            Seat(
+                name, version.model, role, weight(name, role, True) or 0.0,
+                weight(name, role, False), bool(found and found.healthy),
+                found.state.lower() if found else "gone",
+            )
+        )  # fmt: skip
+    return View(rollout, tuple(seats), status is not None, now)
+
+
+def _roles(rollout: Rollout) -> list[tuple[str, Any]]:
+    if rollout.kind is Kind.AB:
+        found = [("A", rollout.arms[0]), ("B", rollout.arms[1])]
+        named = {one.deployment for one in rollout.arms}
+        return found if rollout.stable.deployment in named else [("stable", rollout.stable), *found]
+    role = "restored" if rollout.kind is Kind.UNDO else "candidate"
+    return [("stable", rollout.stable), (role, rollout.candidate)]

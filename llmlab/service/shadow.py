@@ -1,0 +1,163 @@
+"""Shadow requests: what a gateway mirrors to a deployment that nobody sees the answers of.
+
+A request is answered at once with 202, and its text read when the model has nothing else to do;
+see ``Batcher``. Texts and answers are kept for whoever compares versions: some of the newest
+ones, in memory only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmlab.runtimes import Generation, TextTooLong
+from llmlab.service.batcher import Batcher
+from llmlab.service.drill import Drills, Struck, spoiled, strike
+from llmlab.service.metrics import Metrics
+from llmlab.service.problems import FAILED
+from llmlab.service.reader import Reader
+
+log = logging.getLogger("llmlab.service")
+
+# A subject is a header's value, and no header holds a NUL.
+SUBJECT = "\0shadow"
+WAITING = 8  # texts that may wait
+KEPT, KEPT_CHARACTERS = 200, 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """A text that was mirrored here."""
+
+    request_id: str
+    text: str
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowAnswer:
+    """What became of it: a summary, or an error.
+
+    Args:
+        n: grows from answer to answer, and from one process to the next: it begins with the
+            milliseconds of the epoch.
+        seconds: from its turn to its end.
+    """
+
+    n: int
+    request_id: str
+    text: str
+    seconds: float
+    summary: str | None = None
+    error: str | None = None
+    truncated: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def size(self) -> int:
+        return len(self.text) + len(self.summary or "")
+
+
+class Shadow:
+    """Reads mirrored texts one after the other. It belongs to the event loop.
+
+    Args:
+        seconds: that one text may take.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        batcher: Batcher,
+        metrics: Metrics,
+        drills: Drills,
+        *,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._reader, self._batcher, self._metrics = reader, batcher, metrics
+        self._drills = drills
+        self._patience = seconds
+        self._clock = clock
+        self._queue: asyncio.Queue[Mirrored] = asyncio.Queue(WAITING)
+        self._kept: deque[ShadowAnswer] = deque()
+        self._n = time.time_ns() // 1_000_000
+        self.dropped = 0
+        self._working = asyncio.create_task(self._work())
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def offer(self, mirrored: Mirrored) -> bool:
+        """Take a text, unless too many wait already."""
+        try:
+            self._queue.put_nowait(mirrored)
+        except asyncio.QueueFull:
+            self._drop()
+            return False
+        return True
+
+    def answers(self, after: int = 0) -> list[ShadowAnswer]:
+        """Those that are kept of the answers that came after the one with this number."""
+        return [one for one in self._kept if one.n > after]
+
+    async def close(self) -> None:
+        self._working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._working
+
+    # --- one text after the other ------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            mirrored = await self._queue.get()
+            start = self._clock()
+            try:
+                told = await self._read(mirrored)
+            except TimeoutError:
+                self._drop()  # the model is busy with others, or too slow for what it gets
+                continue
+            except TextTooLong as error:
+                told = {"error": error.message}
+            except Struck:
+                told = {"error": FAILED}
+            except Exception as error:
+                log.exception("shadow request %s failed", mirrored.request_id)
+                told = {"error": f"{FAILED} ({type(error).__name__})"}
+            self._metrics.shadow.labels("failed" if "error" in told else "answered").inc()
+            self._keep(mirrored, round(self._clock() - start, 4), told)
+
+    async def _read(self, mirrored: Mirrored) -> dict[str, Any]:
+        drill = self._drills.strikes()
+        place = self._batcher.enter_aside(SUBJECT)
+        try:
+            async with asyncio.timeout(self._patience):
+                await strike(drill, self._patience)
+                summary = await self._reader.read(
+                    mirrored.text, mirrored.generation, place, lambda _: None
+                )
+        finally:
+            self._batcher.leave(place)
+        return {"summary": spoiled(drill, summary.text), "truncated": summary.truncated}
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._metrics.shadow.labels("dropped").inc()
+
+    def _keep(self, mirrored: Mirrored, seconds: float, told: dict[str, Any]) -> None:
+        self._n += 1
+        answer = ShadowAnswer(self._n, mirrored.request_id, mirrored.text, seconds, **told)
+        self._kept.append(answer)
+        size = sum(one.size for one in self._kept)
+        while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
+            size -= self._kept.popleft().size

@@ -1,0 +1,16 @@
+"""Tuning: from a file of texts and good summaries to a registered model, with proof.
+
+    data, split, overlap    what is learned from, what is held back, and that the two differ
+    bases, scratch          where the weights start
+    examples, training      one round: texts as the service reads them, transformers' trainer
+    judging, rounds         rounds of tuning and judging until a gate passes
+    work                    what is on the disk meanwhile, so that a killed tune goes on
+    tune                    all of it in its order, ending in the registry
+
+torch, transformers and peft are imported when a round begins, and nowhere before.
+"""
+
+from llmlab.tune.request import Request
+from llmlab.tune.result import Outcome, Result
+
+__all__ = ["Outcome", "Request", "Result"]

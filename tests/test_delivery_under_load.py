@@ -1,0 +1,184 @@
+"""Two minutes of steady load while everything about the traffic changes: nothing is lost.
+
+Twenty clients on keep-alive connections, as many subjects as a class has pupils and more. Meant
+to take its time, so it is not one of `make test`: make test-delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx2
+import pytest
+
+from tests.conftest import LabUnderTest
+from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
+
+pytestmark = pytest.mark.delivery
+CLIENTS, SUBJECTS, AT_LEAST = 20, 200, 120.0  # seconds
+SECOND = """
+[models.second]
+runtime = "extractive"
+source = "embedded:textrank"
+"""
+
+
+@dataclass
+class Load:
+    """Clients that ask again as soon as they are answered, until told to stop."""
+
+    url: str
+    tokens: dict[str, str]
+    answered: Counter[str] = field(default_factory=Counter)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._client(number) for number in range(CLIENTS)))
+
+    async def _client(self, number: int) -> None:
+        draw = random.Random(number)
+        subjects = list(self.tokens)
+        async with httpx2.AsyncClient(base_url=self.url, timeout=60, trust_env=False) as http:
+            while not self.over.is_set():
+                subject = draw.choice(subjects)
+                body = json.dumps({"text": _text(draw), "max_length": 20})
+                headers = {"Authorization": f"Bearer {self.tokens[subject]}"}
+                try:
+                    answer = await http.post("/summarize/", content=body, headers=headers)
+                    self.answered[str(answer.status_code)] += 1
+                except httpx2.HTTPError as error:
+                    self.answered[type(error).__name__] += 1
+                await asyncio.sleep(0.05)  # as steady as the machine allows, not as fast
+
+
+WORDS = (
+    "lamp", "sea", "ship", "coast", "keeper", "stone", "tower", "light", "storm", "harbour", "rope",
+    "signal", "night", "rock", "wave", "fog", "bell", "oil", "lens", "captain",
+)  # fmt: skip
+
+
+def _text(draw: random.Random) -> str:
+    """Twelve sentences that nobody has sent before."""
+    return " ".join(f"The {' '.join(draw.choices(WORDS, k=9))}." for _ in range(12))
+
+
+@contextmanager
+def steady_load(running: Running) -> Iterator[Load]:
+    lab = running.lab
+    tokens = {f"pupil-{number}": lab.token(f"pupil-{number}") for number in range(SUBJECTS)}
+    load = Load(lab.url, tokens)
+    thread = threading.Thread(target=load.run)
+    begin = time.monotonic()
+    thread.start()
+    try:
+        yield load
+        time.sleep(max(0.0, AT_LEAST - (time.monotonic() - begin)))
+    finally:
+        load.over.set()
+        thread.join()
+
+
+def test_no_request_fails_while_versions_come_and_go(make: Make) -> None:  # noqa: F811
+    running = make(
+        rollout__interval="3", rollout__progress_deadline="120", rollout__text_gate='""',
+        rollout__probe_rate="4.0",
+    )  # fmt: skip
+    lab = running.lab
+    with (lab.root / "configs" / "lab.toml").open("a") as config:
+        config.write(SECOND)
+    lab.ok("up")
+    with steady_load(running) as load:
+        lab.ok("deploy", "second")
+        lab.ok("rollout", "start", "canary", "second", "--steps", "5,25,50,100")
+        lab.ok("rollout", "status", "--timeout", "300")
+        assert _weights(lab) == {"second": 100}
+        lab.ok("rollout", "undo")
+        lab.ok("rollout", "status", "--timeout", "60")
+        assert _weights(lab) == {"textrank": 100}
+        lab.ok("rollout", "start", "bluegreen", "second")
+        _wait_for_the_preview(running)
+        lab.ok("rollout", "promote")
+        lab.ok("rollout", "status", "--timeout", "60")
+        for setting in (("--on",), ("--percent", "10"), ("--off",)):
+            lab.ok("flag", "set", "terse", *setting, "--max-length", "15")
+        for _ in range(50):
+            _reload(running)
+            time.sleep(0.2)
+        lab.ok("rollout", "undo")
+        lab.ok("rollout", "status", "--timeout", "60")
+    assert set(load.answered) == {"200"}, load.answered
+    assert load.answered["200"] > 1000
+    _check_that_everybody_stayed(running, 1)
+    assert lab.run("ledger", "verify").returncode == 0
+
+
+def _weights(lab: LabUnderTest) -> dict[str, float]:
+    return {one["name"]: one["weight"] for one in lab.json("status")["deployments"]
+            if one["weight"]}  # fmt: skip
+
+
+def _wait_for_the_preview(running: Running) -> None:
+    """Until the gate has passed, and a person may switch."""
+    done = running.lab.run("rollout", "status", "--timeout", "120")
+    assert done.returncode == 1, done.stderr + done.stdout
+
+
+def _reload(running: Running) -> None:
+    """A reload by hand, as an operator would."""
+    if running.engine == "local":
+        masters = [one for one in running._processes("nginx: master") if one.is_running()]
+        masters[0].send_signal(signal.SIGHUP)
+        return
+    of_it = [f"--filter=label=com.docker.compose.project.working_dir={running.lab.root}",
+             "--filter=label=com.docker.compose.service=nginx"]  # fmt: skip
+    found = subprocess.run(
+        ["docker", "ps", "-q", *of_it], capture_output=True, text=True, check=True
+    )
+    reload = [
+        "nginx",
+        "-p",
+        "/run/llmlab",
+        "-c",
+        "/etc/nginx/lab/current/nginx.conf",
+        "-s",
+        "reload",
+    ]
+    subprocess.run(["docker", "exec", found.stdout.strip(), *reload], check=True)
+
+
+def _check_that_everybody_stayed(running: Running, rollout: int) -> None:
+    """While the weight of a canary rises, a subject moves to it once, and never back."""
+    entries = running.lab.json("ledger", "show", "--kind", "route", "--last", "1000")
+    of_it = {one["seq"]: one["document"]["step"] for one in entries
+             if one["document"].get("rollout") == rollout}  # fmt: skip
+    from llmlab.engines.choice import engine_named
+
+    lines, _ = engine_named(running.engine, running.lab.lab).requests_since("0")
+    seen: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
+    for line in map(json.loads, lines):
+        step = of_it.get(int(line["revision"]), 0)
+        if step and line["route"] in ("split", "stable") and line["subject"].startswith("pupil"):
+            seen[line["subject"]].append((line["at"], step, line["deployment"]))
+    assert len(seen) > SUBJECTS / 2
+    for subject, requests in seen.items():
+        by_step: dict[int, set[str]] = defaultdict(set)
+        for _, step, deployment in requests:
+            by_step[step].add(deployment)
+        assert all(len(found) == 1 for found in by_step.values()), (subject, dict(by_step))
+        order = [next(iter(by_step[step])) for step in sorted(by_step)]
+        moves = [one for one, after in itertools.pairwise(order) if one != after]
+        assert "second" not in moves, (subject, order)

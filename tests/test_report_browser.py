@@ -1,0 +1,114 @@
+"""The report of `llmlab compare` in a real browser, as a person opens it. Run by: make
+test-browser"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import Page, browsing
+from tests.conftest import LabUnderTest
+
+pytestmark = pytest.mark.browser
+
+TEXTS = """
+harbour The harbour master of Ravnsby, Ingrid Halvorsen, closed the port on 3 May 2019. A storm \
+had torn 14 boats from their moorings during the night. Nobody was hurt. The ferry to Oslo was \
+cancelled until the evening, and some 300 passengers waited in the hall of the old customs house.
+mill The paper mill in Tambrook will close in March, its owner said on Monday. It has stood on \
+the river since 1887. 212 people work there, and many of their parents did. The town council \
+wants to buy the land. A museum is one of three plans, and the cheapest of them.
+"""
+
+
+@pytest.fixture(scope="module")
+def report(lab: LabUnderTest) -> Path:
+    folder = lab.root / "articles"
+    folder.mkdir()
+    for line in TEXTS.strip().splitlines():
+        name, _, text = line.partition(" ")
+        (folder / f"{name}.txt").write_text(text)
+    lab.ok(
+        "compare", "articles", "configs/texts/founding.txt", "--offline", "--model", "textrank",
+        "--model", "lead-3", "--report", "report.html",
+    )  # fmt: skip
+    return lab.root / "report.html"
+
+
+@pytest.fixture
+def page(report: Path) -> Iterator[Page]:
+    with browsing() as page:
+        page.open(report.as_uri())
+        yield page
+
+
+def test_the_report_shows_all_texts_side_by_side_and_fits_the_window(page: Page) -> None:
+    assert page.run("return document.title") == "textrank | lead-3"
+    headings = page.run("return [...document.querySelectorAll('h2')].map(n => n.textContent)")
+    assert [Path(one.split()[0]).name for one in headings] == [
+        "Overall", "harbour.txt", "mill.txt", "founding.txt",
+    ]  # fmt: skip
+    assert page.run("return document.querySelectorAll('.card h3').length") == 6
+    side = page.run(
+        "return [...document.querySelector('.side').children].map(n => n.getBoundingClientRect())"
+    )
+    assert side[0]["top"] == side[1]["top"] and side[0]["right"] < side[1]["left"]
+    assert _too_wide(page) == 0
+    page.screenshot("report")
+
+
+def test_the_report_asks_nothing_of_the_network_and_has_no_error(page: Page) -> None:
+    assert page.run("return performance.getEntriesByType('resource').length") == 0
+    assert page.problems() == []
+
+
+def test_the_plots_have_their_labels_inside_the_window(page: Page) -> None:
+    outside = page.run(
+        "return [...document.querySelectorAll('svg text, svg circle')].filter(n => {"
+        "  const r = n.getBoundingClientRect();"
+        "  return r.left < 0 || r.right > innerWidth || r.width === 0; }).length"
+    )
+    assert outside == 0
+    overlapping = page.run(
+        "let found = 0;"
+        "for (const svg of document.querySelectorAll('svg')) {"
+        "  const boxes = [...svg.querySelectorAll('text')].map(n => n.getBoundingClientRect());"
+        "  boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {"
+        "    if (a.left < b.right && b.left < a.right && a.top < b.bottom - 1"
+        "        && b.top < a.bottom - 1) found += 1; })); }"
+        "return found"
+    )
+    assert overlapping == 0
+
+
+def test_a_click_opens_the_text_with_what_was_kept_of_it(page: Page) -> None:
+    assert page.run("return document.querySelector('.source').checkVisibility()") is False
+    page.click("details summary")
+    assert page.run("return document.querySelector('.source').checkVisibility()") is True
+    marked = page.run("return getComputedStyle(document.querySelector('.kept')).backgroundColor")
+    plain = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert marked != plain
+    page.screenshot("report-source")
+
+
+def test_on_a_telephone_the_summaries_stand_below_each_other(report: Path) -> None:
+    with browsing(width=420) as page:
+        page.open(report.as_uri())
+        assert _too_wide(page) == 0
+        tops = page.run(
+            "return [...document.querySelector('.side').children]"
+            ".map(n => n.getBoundingClientRect().top)"
+        )
+        assert tops[0] < tops[1]
+        page.screenshot("report-narrow")
+
+
+def _too_wide(page: Page) -> int:
+    """Pixels that one would have to scroll to the side."""
+    return int(
+        page.run(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+    )

@@ -1,0 +1,304 @@
+"""Rollouts in a real lab: the embedded model under two names, real NGINX, real traffic."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+
+from llmlab.auth import Claims, KeyStore, mint
+from llmlab.delivery.store import Store
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.record import Record
+from llmlab.rollout.state import Phase, Rollout
+from llmlab.rollout.store import Rollouts
+from llmlab.traffic import Traffic
+from tests.conftest import LabUnderTest, wait_until
+
+TWIN = """
+[models.twin]
+runtime = "extractive"
+source = "embedded:textrank"
+"""
+STEPS = ("--steps", "20,50,100", "--interval", "2s")
+QUICK = ("--text-gate", "", "--min-samples", "10")
+KILLS = 6
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    one = make_lab(gateway__rate_limit__enabled="false")
+    with (one.root / "configs" / "lab.toml").open("a") as config:
+        config.write(TWIN)
+    one.ok("up")
+    return one
+
+
+@pytest.fixture(autouse=True)
+def as_before(lab: LabUnderTest) -> Iterator[None]:
+    """Whatever a test did, the next one finds all traffic at textrank and nothing under way."""
+    yield
+    one = last(lab)
+    if one and not one.over:
+        lab.run("rollout", "abort")
+        lab.run("rollout", "status", "--timeout", "60s")
+    if Store(lab.lab).traffic().stable:
+        lab.run("rollout", "undo", "--to", "0")
+        lab.run("rollout", "status", "--timeout", "60s")
+    if Store(lab.lab).traffic().deployed("twin"):
+        lab.ok("undeploy", "twin")
+
+
+def last(lab: LabUnderTest) -> Rollout | None:
+    kept = Rollouts(lab.lab).last()
+    return kept.rollout if kept else None
+
+
+def taken(lab: LabUnderTest) -> Traffic:
+    """What the gateway goes by."""
+    record = Record.read(lab.lab)
+    assert record
+    return record.plan().traffic
+
+
+def status(lab: LabUnderTest, timeout: str = "120s") -> tuple[int, str]:
+    done = lab.run("rollout", "status", "--timeout", timeout)
+    return done.returncode, done.stdout
+
+
+@dataclass
+class Load:
+    """What clients have got, by status; by deployment as the answers say it."""
+
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    served: Counter[str] = field(default_factory=Counter)
+
+
+@contextmanager
+def load(lab: LabUnderTest, clients: int = 6, rate: float = 60.0) -> Iterator[Load]:
+    """Steady requests of many subjects while the body runs."""
+    told, over = Load(), threading.Event()
+    key = KeyStore(lab.lab.keys_file).read().signing
+    tokens = [mint(key, Claims(sub=f"subject-{n}")) for n in range(300)]
+
+    def ask(place: int) -> None:
+        chance = random.Random(place)
+        transport = httpx2.HTTPTransport(verify=False)
+        with httpx2.Client(base_url=lab.url, timeout=60, transport=transport) as client:
+            while not over.wait(clients / rate):
+                token = chance.choice(tokens)
+                text = f"The keeper lit the lamp at dusk. A ship read it, {chance.random()}."
+                try:
+                    answer = client.post(
+                        "/summarize/", json={"text": text},
+                        headers={"Authorization": f"Bearer {token}"},
+                    )  # fmt: skip
+                    told.statuses[answer.status_code] += 1
+                    told.served[answer.headers.get("X-Model", "?").partition("@")[0]] += 1
+                except httpx2.HTTPError as error:
+                    told.statuses[type(error).__name__] += 1
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(clients)]
+    for one in threads:
+        one.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        for one in threads:
+            one.join(90)
+
+
+def consistent(lab: LabUnderTest) -> None:
+    """Ledger, what is wanted, and what the gateway goes by say the same."""
+    assert lab.json("ledger", "verify")["whole"] is True
+    wanted = Store(lab.lab).traffic()
+    assert taken(lab) == wanted
+    routes = lab.ok("config", "gateway")
+    assert f"$lab_revision {{ default {wanted.revision}; }}" in routes
+    weights = {one["name"]: one["weight"] for one in lab.json("status")["deployments"]}
+    assert {name: weight for name, weight in weights.items() if weight} == {
+        name: weight for name, weight in wanted.weights("textrank").items() if weight
+    }
+
+
+def test_a_good_candidate_is_promoted_step_by_step_and_no_request_is_lost(
+    lab: LabUnderTest,
+) -> None:
+    with load(lab) as told:
+        lab.ok("rollout", "start", "canary", "twin", *STEPS, "--min-samples", "10")
+        assert status(lab)[0] == 0
+        consistent(lab)
+        lab.ok("rollout", "undo", "--why", "only a test")
+        assert status(lab)[0] == 0
+        consistent(lab)
+    assert set(told.statuses) == {200} and told.served["twin"] > 50
+    found = lab.json("rollout", "history")
+    assert [(one["kind"], one["phase"]) for one in found[-2:]] == [
+        ("canary", "completed"), ("undo", "completed"),
+    ]  # fmt: skip
+    steps = [one["step"] for one in found[-2]["judged"]]
+    assert steps == [1, 2, 3]
+
+
+def test_the_split_is_as_asked_for_and_everybody_stays_on_their_side(lab: LabUnderTest) -> None:
+    lab.ok("rollout", "start", "ab", "textrank", "twin", "--split", "70", *QUICK[:2])
+    wait_until(lambda: taken(lab).split is not None, 60)
+    key, sides = KeyStore(lab.lab.keys_file).read().signing, []
+    with lab.client() as client:
+        for turn in range(2):
+            del turn
+            sides.append([
+                client.post(
+                    "/summarize/", json={"text": "One. Two."},
+                    headers={"Authorization": f"Bearer {mint(key, Claims(sub=f's{n}'))}"},
+                ).headers["X-Model"].partition("@")[0]
+                for n in range(300)
+            ])  # fmt: skip
+    assert sides[0] == sides[1]
+    assert sides[0].count("textrank") / 300 == pytest.approx(0.7, abs=0.08)
+    lab.ok("rollout", "promote", "twin")
+    assert status(lab)[0] == 0
+    consistent(lab)
+
+
+@pytest.mark.parametrize(
+    ("drill", "said"),
+    [
+        (("errors", "--share", "50"), "errors: "),
+        (("slow", "--seconds", "0.5"), "latency: "),
+        (("worse-text",), "text: "),
+        (("crash", "--share", "50"), "errors: "),
+    ],
+)
+def test_a_candidate_that_misbehaves_is_aborted_before_it_gets_half_of_the_traffic(
+    lab: LabUnderTest, drill: tuple[str, ...], said: str
+) -> None:
+    with load(lab):
+        lab.ok("rollout", "start", "canary", "twin", *STEPS, "--interval", "8s")
+        wait_until(lambda: "twin" in Record.read(lab.lab).deployments, 60)  # type: ignore[union-attr]
+        lab.ok("drill", *drill, "--deployment", "twin")
+        code, told = status(lab)
+        one = last(lab)
+        assert one and (code, one.phase) == (8, Phase.ABORTED), told
+        assert said in told and one.percent < 50
+        assert "twin" not in Record.read(lab.lab).deployments  # type: ignore[union-attr]
+        consistent(lab)
+
+
+def test_without_traffic_it_pauses(lab: LabUnderTest) -> None:
+    lab.ok("rollout", "start", "canary", "twin", "--interval", "1s", "--progress-deadline", "3s",
+           *QUICK)  # fmt: skip
+    code, told = status(lab)
+    assert code == 1 and "no traffic reached the candidate" in told
+    shown = lab.ok("rollout", "get")
+    assert "llmlab rollout promote, resume or abort" in shown
+
+
+def test_blue_green_switches_at_once_after_probes_without_any_traffic(lab: LabUnderTest) -> None:
+    lab.ok("rollout", "start", "bluegreen", "twin", "--auto-promote", "--interval", "1s",
+           "--probe-rate", "40", *QUICK)  # fmt: skip
+    code, told = status(lab)
+    assert code == 0 and "of them probes" in told
+    with lab.client() as client:
+        assert (
+            client.post("/summarize/", json={"text": "One."}).headers["X-Model"].startswith("twin")
+        )
+    consistent(lab)
+
+
+def test_blue_green_can_be_looked_at_before(lab: LabUnderTest) -> None:
+    lab.ok(
+        "rollout", "start", "bluegreen", "twin", "--interval", "1s", "--probe-rate", "40", *QUICK
+    )
+    code, told = status(lab)
+    assert code == 1 and "the switch is a person's" in told
+    with lab.client() as client:
+        wished = client.post("/summarize/", json={"text": "One."}, headers={"X-Model": "twin"})
+        assert wished.headers["X-Model"].startswith("twin")
+        usual = client.post("/summarize/", json={"text": "One."})
+        assert usual.headers["X-Model"].startswith("textrank")
+    lab.ok("rollout", "promote")
+    assert status(lab)[0] == 0
+
+
+def test_a_shadow_is_judged_by_copies_and_nobody_waits_for_it(lab: LabUnderTest) -> None:
+    with load(lab) as told:
+        lab.ok("rollout", "start", "shadow", "twin", "--percent", "50", "--interval", "1s")
+        code, said = status(lab)
+    assert code == 0 and "copies of requests" in said, said
+    assert set(told.statuses) == {200} and set(told.served) == {"textrank"}
+    consistent(lab)
+
+
+def test_a_model_that_does_not_load_ends_the_rollout_and_the_lab_goes_on(lab: LabUnderTest) -> None:
+    with (lab.root / "configs" / "lab.toml").open("a") as config:
+        config.write('\n[models.gone]\nruntime = "transformers"\nsource = "path:nowhere"\n')
+    lab.ok("rollout", "start", "canary", "gone", *STEPS, *QUICK)
+    code, told = status(lab)
+    assert code == 8 and "gone does not come up" in told, told
+    with lab.client() as client:
+        assert client.post("/summarize/", json={"text": "One."}).status_code == 200
+    consistent(lab)
+
+
+def pid_of(lab: LabUnderTest, program: str) -> int | None:
+    return Supervisor(lab.lab).state(program).pid
+
+
+def test_kill_9_of_whatever_at_whatever_moment_ends_in_a_consistent_state(
+    lab: LabUnderTest,
+) -> None:
+    chance = random.Random(os.getpid())
+    with load(lab, rate=80):
+        lab.ok("rollout", "start", "canary", "twin", *STEPS, "--interval", "4s", *QUICK,
+               "--progress-deadline", "60s")  # fmt: skip
+        for number in range(KILLS):
+            time.sleep(chance.uniform(0.2, 1.5))
+            program = ("controller", "gateway", "api-twin")[number % 3]
+            if pid := pid_of(lab, program):
+                os.kill(pid, signal.SIGKILL)
+        code, told = status(lab)
+        assert code in (0, 8, 1), told
+        if code == 1:
+            lab.ok("rollout", "abort")
+            assert status(lab)[0] == 8
+    wait_until(lambda: lab.run("status").returncode == 0, 60)
+    consistent(lab)
+
+
+def test_an_abort_works_while_the_controller_is_dead(lab: LabUnderTest) -> None:
+    lab.ok("rollout", "start", "canary", "twin", "--interval", "60s", *QUICK)
+    wait_until(lambda: last(lab).phase is Phase.PROGRESSING, 60)  # type: ignore[union-attr]
+    Supervisor(lab.lab).drop("controller")
+    assert pid_of(lab, "controller") is None
+    lab.ok("rollout", "abort", "--why", "I have seen enough")
+    assert Store(lab.lab).traffic().weights("textrank") == {"textrank": 100}
+    assert taken(lab).weights("textrank") == {"textrank": 100}
+    code, told = status(lab)
+    assert code == 8 and told.endswith("aborted by a person: I have seen enough\n")
+    consistent(lab)
+
+
+def test_a_version_against_itself_live_is_no_alarm(lab: LabUnderTest) -> None:
+    found: dict[str, Any] = lab.json("drill", "aa", "--live")
+    assert found["false_alarm"] is False
+    assert lab.json("rollout", "get")["phase"] == "aborted", "and nothing is left of it"
+    consistent(lab)
+
+
+def test_lint_and_help_say_what_a_start_would_do(lab: LabUnderTest) -> None:
+    done = lab.run("rollout", "lint", "twin", "--steps", "50,100", "--probe-suite", "founding")
+    assert done.returncode == 0
+    assert "the first step gives 50 %" in done.stdout and "founding has 10 texts" in done.stdout
+    assert lab.run("rollout", "lint", "textrank").returncode == 1

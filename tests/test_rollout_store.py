@@ -1,0 +1,173 @@
+"""Rollouts in the delivery database: one transaction with the traffic and the ledger."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.delivery import ledger
+from llmlab.delivery.store import Store
+from llmlab.errors import LlmlabError, UsageError
+from llmlab.lab import Lab
+from llmlab.rollout.evidence import seen_in
+from llmlab.rollout.machine import Abort, Deployed, Pause, Promote, Settled, Tick, step
+from llmlab.rollout.state import Outcome, Phase, Rollout
+from llmlab.rollout.store import CONTROLLER, Rollouts
+from tests.rollouts import line, rollout, verdict
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+@pytest.fixture
+def rollouts(lab: Lab) -> Rollouts:
+    return Rollouts(lab)
+
+
+def begin(rollouts: Rollouts, **values: Any) -> Rollout:
+    return rollouts.create(lambda number, traffic, history: rollout(number=number, **values))
+
+
+def entries(lab: Lab) -> list[ledger.Entry]:
+    with Store(lab).database.reading() as connection:
+        assert ledger.problems(connection) == []
+        return list(ledger.entries(connection))
+
+
+def go(rollouts: Rollouts, event: Any, now: float = 2000.0, **how: Any) -> Rollout:
+    return rollouts.change(1, type(event).__name__, lambda one: step(one, event, now), **how)
+
+
+def test_a_lab_without_rollouts_has_none(rollouts: Rollouts, lab: Lab) -> None:
+    assert rollouts.unfinished() is None and rollouts.last() is None and rollouts.history() == []
+    assert not (lab.state / "delivery.db").exists()
+
+
+def test_a_begun_rollout_is_unfinished_and_wants_its_candidate(rollouts: Rollouts) -> None:
+    begun = begin(rollouts, why="it is better")
+    kept = rollouts.unfinished()
+    assert kept and kept.rollout == begun == rollouts.get(1).rollout
+    assert [one.name for one in rollouts.traffic().deployments] == ["tuned-2"]
+
+
+def test_there_is_one_at_a_time(rollouts: Rollouts) -> None:
+    begin(rollouts)
+    with pytest.raises(UsageError, match=r"rollout 1 \(canary of tuned-2\) is under way") as error:
+        begin(rollouts)
+    assert "abort" in (error.value.fix or "")
+    go(rollouts, Abort())
+    with pytest.raises(UsageError):
+        begin(rollouts)
+    go(rollouts, Settled())
+    assert begin(rollouts).number == 2
+
+
+def test_the_ledger_tells_each_change_with_who_and_why(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts, why="it is better")
+    go(rollouts, Deployed(), who=CONTROLLER)
+    go(rollouts, Pause(), who="ada", why="lunch")
+    go(rollouts, Promote(full=True), who="ada")
+    go(rollouts, Settled(), who=CONTROLLER)
+    told = [(one.kind, one.who, one.why) for one in entries(lab) if one.kind == "rollout"]
+    assert told == [
+        ("rollout", "ada", "it is better"),
+        ("rollout", CONTROLLER, ""),
+        ("rollout", "ada", "lunch"),
+        ("rollout", "ada", "promoted in full by a person"),
+        ("rollout", CONTROLLER, "promoted in full by a person"),
+    ]
+    last = entries(lab)[-1].document
+    assert (last["rollout"], last["event"], last["phase"]) == (1, "Settled", "completed")
+
+
+def test_a_route_entry_has_the_traffic_and_its_number_is_the_revision(
+    rollouts: Rollouts, lab: Lab
+) -> None:
+    begin(rollouts)
+    go(rollouts, Deployed())
+    last = [one for one in entries(lab) if one.kind == "route"][-1]
+    assert rollouts.traffic().revision == last.seq == last.document["traffic"]["revision"]
+    assert last.document["traffic"]["split"]["shares"] == [{"deployment": "tuned-2", "percent": 5}]
+
+
+def test_a_verdict_that_decides_something_is_in_the_ledger_and_others_are_not(
+    rollouts: Rollouts, lab: Lab
+) -> None:
+    begin(rollouts)
+    go(rollouts, Deployed(), 2000.0)
+    go(rollouts, Tick(verdict(Outcome.INCONCLUSIVE)), 2010.0)
+    go(rollouts, Tick(verdict(Outcome.PASS)), 2070.0)
+    go(rollouts, Tick(verdict(Outcome.FAIL)), 2080.0)
+    told = [(one.document["step"], one.document["outcome"]) for one in entries(lab)
+            if one.kind == "verdict"]  # fmt: skip
+    assert told == [(1, "pass"), (2, "fail")]
+
+
+def test_a_verb_that_is_refused_changes_nothing(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts)
+    before = entries(lab), rollouts.traffic(), rollouts.get(1)
+    with pytest.raises(UsageError):
+        go(rollouts, Pause())
+    assert (entries(lab), rollouts.traffic(), rollouts.get(1)) == before
+
+
+def test_evidence_is_kept_beside_and_verbs_leave_it_alone(rollouts: Rollouts) -> None:
+    begin(rollouts)
+    go(rollouts, Deployed())
+    evidence = rollouts.get(1).evidence
+    seen = seen_in(line("tuned-2"))
+    assert seen
+    evidence.cursor = "17"
+    evidence.add(seen, alone=False, ratio=1.5)
+    rollouts.change(1, "judged", lambda one: one, evidence=evidence)
+    go(rollouts, Pause())
+    assert rollouts.get(1).evidence == evidence
+
+
+def test_who_asks_for_a_rollout_that_is_not_there_is_told_so(rollouts: Rollouts) -> None:
+    with pytest.raises(UsageError, match="there is no rollout 7"):
+        rollouts.get(7)
+
+
+def test_a_document_that_nobody_can_read_is_said_so(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts)
+    connection = sqlite3.connect(lab.state / "delivery.db")
+    with connection:
+        connection.execute("UPDATE rollouts SET document = ?", (json.dumps({"rollout": {}}),))
+    connection.close()
+    with pytest.raises(LlmlabError, match="rollout 1 cannot be read"):
+        rollouts.unfinished()
+
+
+def test_whatever_is_done_in_whatever_order_the_chain_holds(rollouts: Rollouts, lab: Lab) -> None:
+    chance = random.Random(4)
+    events = [Deployed(), Settled(), Pause(), Abort(), Promote(), Promote(full=True),
+              *(Tick(verdict(one)) for one in Outcome)]  # fmt: skip
+    begin(rollouts)
+    now, number = 2000.0, 1
+    for _ in range(120):
+        now += chance.choice([1.0, 61.0])
+        event = chance.choice(events)
+        try:
+            after = rollouts.change(number, "event", lambda one: step(one, event, now))  # noqa: B023
+        except UsageError:
+            continue
+        if after.over:
+            number = begin(rollouts).number
+    last = [one.document["traffic"] for one in entries(lab) if "traffic" in one.document][-1]
+    assert json.loads(rollouts.traffic().dump()) == last
+    assert sum(one.phase in (Phase.COMPLETED, Phase.ABORTED) for one in rollouts.history()) > 3
+
+
+def test_a_rollout_of_another_lab_toml_keeps_the_rules_it_began_with(rollouts: Rollouts) -> None:
+    rules = replace(rollout().rules, steps=(50.0, 100.0), alpha=0.01)
+    begin(rollouts, rules=rules)
+    assert rollouts.get(1).rollout.rules == rules
