@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from llmlab.delivery import drills
 from llmlab.delivery.merging import merge
 from llmlab.delivery.store import Store
 from llmlab.engines.base import Engine, Plan, Say
@@ -30,8 +31,13 @@ def apply(lab: Lab, say: Say) -> bool:
         LlmlabError: it goes on as before.
     """
     with processes_turn(lab):
-        engine, plan = running(lab)
-        return engine.apply(planned(lab, engine, plan, Store(lab).traffic(), say), say)
+        engine, before = running(lab)
+        plan = planned(lab, engine, before, Store(lab).traffic(), say)
+        # Also before: one whose end was not reached, by a kill, say, left its drill behind.
+        drills.forget(lab, set(plan.names) - set(before.names))
+        changed = engine.apply(plan, say)
+        drills.forget(lab, set(before.names) - set(plan.names))
+        return changed
 
 
 def route(lab: Lab) -> bool:

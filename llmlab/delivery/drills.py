@@ -6,6 +6,7 @@ What a drill does is in ``llmlab.service.drill``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def stop(lab: Lab, deployment: str, why: str = "") -> bool:
     return True
 
 
+def forget(lab: Lab, deployments: Iterable[str]) -> None:
+    """End the drills of deployments that come or go: the next one of the name is another one."""
+    record = Record.read(lab)
+    for place in (place for name in deployments for place in _places(lab, record, name)):
+        if place.file.exists():
+            place.remove()
+
+
 def active(lab: Lab) -> dict[str, str]:
     """What is on, in words, by deployment. Empty for a lab that does not run."""
     record = Record.read(lab)
@@ -105,9 +114,9 @@ def _running(lab: Lab) -> Record:
     return record
 
 
-def _places(lab: Lab, record: Record, deployment: str) -> list[_Place]:
+def _places(lab: Lab, record: Record | None, deployment: str) -> list[_Place]:
     """One for all processes of a deployment, or one for each of its containers."""
-    if record.engine != "compose":
+    if record is None or record.engine != "compose":
         settings = lab.state / "deployments" / f"{deployment}.json"
         return [_Place(drill_file(settings, deployment), 0o700, 0o600)]
     laid_out = sorted((lab.state / "compose").glob("*/settings.json"))
