@@ -2,6 +2,7 @@
 # make test  the whole test suite; needs no Docker
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
+# make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
@@ -12,7 +13,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-prometheus test-browser bench bench-overload lint clean
+.PHONY: up down test test-containers test-prometheus test-delivery test-browser bench bench-overload lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -25,10 +26,13 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-containers: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 -m 'containers and not browser'
+	$(BIN)/python -m pytest -n 3 -m 'containers and not browser and not delivery'
 
 test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
+
+test-delivery: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 -m delivery
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser

@@ -7,8 +7,10 @@ to take its time, so it is not one of `make test`: make test-delivery.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -22,11 +24,16 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from tests.conftest import LabUnderTest
+from llmlab.engines.local.supervisor import Supervisor
+from tests.conftest import LabUnderTest, wait_until
 from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
+from tests.test_rollout_lab import consistent, last, status
+from tests.test_rollout_lab import load as trickle
 
 pytestmark = pytest.mark.delivery
 CLIENTS, SUBJECTS, AT_LEAST = 20, 200, 120.0  # seconds
+KILLS = 30
+MANY = 4000  # subjects whose split is measured: 2 points are then 2.5 standard deviations at 50 %
 SECOND = """
 [models.second]
 runtime = "extractive"
@@ -126,9 +133,97 @@ def test_no_request_fails_while_versions_come_and_go(make: Make) -> None:  # noq
     assert lab.run("ledger", "verify").returncode == 0
 
 
+def test_the_split_is_what_was_asked_for_and_nobody_moves_back(make: Make) -> None:  # noqa: F811
+    running = make(rollout__text_gate='""')
+    lab = running.lab
+    with (lab.root / "configs" / "lab.toml").open("a") as config:
+        config.write(SECOND)
+    lab.ok("up")
+    lab.ok("rollout", "start", "canary", "second", "--steps", "5,25,50,100", "--interval", "1h")
+    before: set[str] = set()
+    for percent in (5, 25, 50):
+        _wait_for_weight(lab, percent)
+        served = asyncio.run(_who_serves(lab, [f"subject-{n}" for n in range(MANY)]))
+        there = {subject for subject, name in served.items() if name == "second"}
+        assert abs(100 * len(there) / MANY - percent) < 2, (percent, len(there) / MANY)
+        assert before <= there
+        before = there
+        lab.ok("rollout", "promote")
+
+
+def test_kill_9_at_thirty_moments_ends_in_a_consistent_state_each_time(make: Make) -> None:  # noqa: F811
+    running = make(rollout__text_gate='""', rollout__min_samples="10", rollout__interval="4")
+    lab = running.lab
+    with (lab.root / "configs" / "lab.toml").open("a") as config:
+        config.write(SECOND)
+    lab.ok("up")
+    chance, killed = random.Random(6), 0
+    ended: Counter[int] = Counter()
+    with trickle(lab, rate=40):
+        while killed < KILLS:
+            lab.ok("rollout", "start", "canary", "second", "--steps", "20,50,100")
+            while killed < KILLS and not last(lab).over:  # type: ignore[union-attr]
+                time.sleep(chance.uniform(0.2, 2.0))
+                killed += _kill_9(running, ("controller", "gateway", "second")[killed % 3])
+            code, told = status(lab)
+            if code == 1:  # paused, for a person
+                lab.ok("rollout", "abort")
+                code, told = status(lab)
+            assert code in (0, 8), told
+            ended[code] += 1
+            wait_until(lambda: lab.run("status").returncode == 0, 60)
+            consistent(lab)
+            if code == 0:
+                lab.ok("rollout", "undo")
+                assert status(lab)[0] == 0
+                consistent(lab)
+    print(f"{killed} kills; rollouts by exit code of `rollout status`: {dict(ended)}")
+
+
+def _kill_9(running: Running, what: str) -> bool:
+    """Returns whether there was something to kill."""
+    with contextlib.suppress(ProcessLookupError, subprocess.CalledProcessError, IndexError):
+        if what == "controller":
+            pid = Supervisor(running.lab.lab).state("controller").pid
+            if pid is None:
+                return False
+            os.kill(pid, signal.SIGKILL)
+            return True
+        if what == "gateway":
+            running.kill("gateway")
+            return True
+        one = running.api(what)
+        if one and running.engine == "compose":
+            subprocess.run(["docker", "kill", one], check=True, capture_output=True)
+        elif one:
+            os.kill(int(one), signal.SIGKILL)
+        return bool(one)
+    return False
+
+
+async def _who_serves(lab: LabUnderTest, subjects: list[str]) -> dict[str, str]:
+    """Which deployment answers each of them."""
+    waiting, served = iter(subjects), {}
+
+    async def client() -> None:
+        async with httpx2.AsyncClient(base_url=lab.url, timeout=60, trust_env=False) as http:
+            for subject in waiting:
+                headers = {"Authorization": f"Bearer {lab.token(subject)}"}
+                answer = await http.post("/summarize/", json={"text": "One. Two."}, headers=headers)
+                assert answer.status_code == 200
+                served[subject] = answer.headers["X-Model"].partition("@")[0]
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return served
+
+
 def _weights(lab: LabUnderTest) -> dict[str, float]:
     return {one["name"]: one["weight"] for one in lab.json("status")["deployments"]
             if one["weight"]}  # fmt: skip
+
+
+def _wait_for_weight(lab: LabUnderTest, percent: int) -> None:
+    wait_until(lambda: _weights(lab).get("second") == percent, 120)
 
 
 def _wait_for_the_preview(running: Running) -> None:
@@ -148,15 +243,8 @@ def _reload(running: Running) -> None:
     found = subprocess.run(
         ["docker", "ps", "-q", *of_it], capture_output=True, text=True, check=True
     )
-    reload = [
-        "nginx",
-        "-p",
-        "/run/llmlab",
-        "-c",
-        "/etc/nginx/lab/current/nginx.conf",
-        "-s",
-        "reload",
-    ]
+    conf = "/etc/nginx/lab/current/nginx.conf"
+    reload = ["nginx", "-p", "/run/llmlab", "-c", conf, "-s", "reload"]
     subprocess.run(["docker", "exec", found.stdout.strip(), *reload], check=True)
 
 
