@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 from llmlab import __version__
 from llmlab.auth import KeyStore
 from llmlab.config import Config
-from llmlab.config.schema import Gateway, Jupyter
+from llmlab.config.schema import Gateway
 from llmlab.engines.address import (
     check_address,
-    check_notebook_port,
     refuse_demo_beyond_loopback,
 )
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, notebook, observability
+from llmlab.engines.compose import mounts, observability
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
-from llmlab.engines.compose.command import Compose, GatewayImage, default_project, find_program
+from llmlab.engines.compose.command import Compose, GatewayImage
 from llmlab.engines.compose.containers import VERSION, Container, DockerEngine
-from llmlab.engines.compose.edition import compose_files, gateway_image
 from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
 from llmlab.engines.compose.gateway import (
     GATEWAY,
@@ -36,8 +31,10 @@ from llmlab.engines.compose.gateway import (
     ComposeGateway,
 )
 from llmlab.engines.compose.images import BuiltImages, images_to_build
-from llmlab.engines.compose.incidents import Incidents, out_of_memory
-from llmlab.engines.compose.logs import last_lines, lines_of, log_name
+from llmlab.engines.compose.logs import lines_of, log_name
+from llmlab.engines.compose.notebook import JUPYTER
+from llmlab.engines.compose.notebook_server import NotebookContainer
+from llmlab.engines.compose.project import READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Program, Supervisor
@@ -46,17 +43,10 @@ from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab
-from llmlab.notebook import access
-from llmlab.registry.catalogue import load_lab
-from llmlab.shell import Result, run
+from llmlab.shell import run
 from llmlab.traffic import Traffic
 
-JUPYTER = "jupyter"
-UP = ("up", "--detach", "--no-build")
-READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
-COMMAND_DEADLINE = 120.0
 STOP_SOON = "12"  # seconds until `down` kills what does not end
-POLL = 0.3
 KEEPER = "keeper"
 
 
@@ -68,25 +58,23 @@ class ComposeEngine:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.keys = KeyStore(lab.keys_file)
-        self.incidents = Incidents(lab)
+        self.project = Project(lab)
+        self.notebooks = NotebookContainer(self.project)
 
-    @cached_property
+    @property
     def docker(self) -> DockerEngine:
-        return DockerEngine()
+        return self.project.docker
 
     @property
     def gateway(self) -> ComposeGateway:
         return ComposeGateway(self.lab, self.docker)
 
-    def containers(self) -> list[Container]:
-        return self.docker.containers(self.lab.root)
-
     def running(self) -> bool:
         """Whether there are containers of this lab, in whatever state."""
         try:
-            return bool(self.containers())
+            return bool(self.project.containers())
         except EnvironmentFailure:
-            if self._record():
+            if self.project.record():
                 raise  # it was brought up and not down: nobody knows
             return False
 
@@ -100,7 +88,7 @@ class ComposeEngine:
             return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:
-        compose = self._compose(plan)
+        compose = self.project.compose(plan)
         images = images_to_build(self.lab, plan.config)
         if not self.docker.has_images(images):
             raise UsageError(
@@ -109,8 +97,8 @@ class ComposeEngine:
         for image in images:
             self._check_version(image)
         self._check_runtimes(plan)
-        before = self.containers()
-        record = self._record() if before else None
+        before = self.project.containers()
+        record = self.project.record() if before else None
         if not any(one.published == _address(plan) for one in before):
             check_address(plan.config)
         if before and record is not None:
@@ -124,7 +112,7 @@ class ComposeEngine:
 
     def apply(self, plan: Plan, say: Say) -> bool:
         with processes_turn(self.lab):
-            record = self._record()
+            record = self.project.record()
             if record is None or not self.running():
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             self._check_runtimes(plan)
@@ -133,18 +121,22 @@ class ComposeEngine:
     def _replace(self, plan: Plan, old: Record, say: Say, *, conf: Path) -> bool:
         """Bring what runs to another plan, or back to what it was."""
         try:
-            return self._bring_up(plan, self._compose(plan), self.containers(), old, say, conf=conf)
+            return self._bring_up(
+                plan, self.project.compose(plan), self.project.containers(), old, say, conf=conf
+            )
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
                 was = old.plan()
-                self._bring_up(was, self._compose(was), self.containers(), old, say, conf=conf)
+                self._bring_up(
+                    was, self.project.compose(was), self.project.containers(), old, say, conf=conf
+                )
             raise
 
     def _observe(self, plan: Plan, say: Say) -> None:
         """Have Prometheus and Grafana running. The lab is up, with or without them."""
         say("starting Prometheus and Grafana")
-        compose = self._compose(plan)
+        compose = self.project.compose(plan)
         command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
         result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
         if result.code != 0:
@@ -153,7 +145,7 @@ class ComposeEngine:
                 f"(docker compose: exit code {result.code})",
                 fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
                 "or observability.enabled = false",
-                log="\n".join(result.output.strip().splitlines()[-12:]),
+                log=last_of(result),
             )
 
     def _check_version(self, image: str) -> None:
@@ -184,33 +176,33 @@ class ComposeEngine:
         # Before anything is started, for NGINX may reject it.
         releases.stage(self._gateway_files(plan, conf), judge)
         if not before:
-            self.incidents.forget()
+            self.project.incidents.forget()
         say(("applying to " if before else "starting ") + ", ".join(apis))
         # One that is replaced ends first what it was asked.
-        self._run(compose.command(*UP, "--no-deps", *apis), extra=patience)
-        self._wait(apis, READY_DEADLINE, say)
+        self.project.run(compose.command(*UP, "--no-deps", *apis), extra=patience)
+        self.project.wait(apis, READY_DEADLINE, say)
         with gateway_turn(self.lab):
-            plan = with_later_routes(plan, old, self._record())
+            plan = with_later_routes(plan, old, self.project.record())
             record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
             files = self._gateway_files(plan, conf)
             moved = self.gateway.move(compose, releases.stage(files, judge))
             record.write(self.lab)
         self.gateway.drain(apis, patience, say)
-        self._run(compose.command(*self._up_arguments(plan)), extra=patience)
-        self._wait([GATEWAY], GATEWAY_DEADLINE, say)
-        self._follow_notebook_token(compose)
+        self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
+        self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
+        self.notebooks.follow_token(compose)
         self._keep()
         same = {(one.id, one.started) for one in before}
-        after = {(one.id, one.started) for one in self.containers()}
+        after = {(one.id, one.started) for one in self.project.containers()}
         return moved or record != old or after != same
 
     def route(self, traffic: Traffic) -> bool:
         with gateway_turn(self.lab):
-            record = self._record()
-            if record is None or self._container(GATEWAY) is None:
+            record = self.project.record()
+            if record is None or self.project.container(GATEWAY) is None:
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             plan = replace(record.plan(), traffic=traffic)
-            compose = self._compose(plan)
+            compose = self.project.compose(plan)
             releases = mounts.releases(self.lab)
             files = self._gateway_files(plan, releases.conf)
             judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -230,16 +222,16 @@ class ComposeEngine:
 
     def _down(self, *, volumes: bool) -> bool:
         Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
-        there = self.containers()
-        for project in {one.project for one in there} or {self._project()}:
-            compose = replace(self._compose(), project=project)
-            self._run(compose.command(*_down_arguments(volumes)))
+        there = self.project.containers()
+        for project in {one.project for one in there} or {self.project.name()}:
+            compose = replace(self.project.compose(), project=project)
+            self.project.run(compose.command(*_down_arguments(volumes)))
         Record.forget(self.lab)
         return bool(there)
 
     def commands(self, plan: Plan) -> list[list[str]]:
         """What ``up`` runs, in order."""
-        compose = self._compose(plan)
+        compose = self.project.compose(plan)
         apis = mounts.api_services(plan)
         return [
             compose.command(*UP, "--no-deps", *apis, with_override=True),
@@ -250,12 +242,12 @@ class ComposeEngine:
         """Everything at once: what is not named here any more is removed. The notebooks'
         container stays if it is there; `llmlab notebook` starts it."""
         services = mounts.api_services(plan)
-        there = [JUPYTER] if self._container(JUPYTER) else []
+        there = [JUPYTER] if self.project.container(JUPYTER) else []
         return [*UP, "--remove-orphans", *services, GATEWAY, *there]
 
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
-        return [self._compose().command(*_down_arguments(volumes))]
+        return [self.project.compose().command(*_down_arguments(volumes))]
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
@@ -265,7 +257,7 @@ class ComposeEngine:
             plan = self._running_plan()
             releases = mounts.releases(self.lab)
             self._refuse_published_demo()
-            compose = self._compose(plan)
+            compose = self.project.compose(plan)
             with gateway_turn(self.lab):
                 plan = self._running_plan()  # its routes may be later ones
                 files = self._gateway_files(plan, releases.conf)
@@ -273,14 +265,8 @@ class ComposeEngine:
                 moved = self.gateway.move(compose, release)
             releases.keep_only_current()  # the others hold keys that were revoked since
             mounts.write_notebook_tokens(self.lab, self.keys.read())
-            self._follow_notebook_token(compose)
+            self.notebooks.follow_token(compose)
             return moved
-
-    def _follow_notebook_token(self, compose: Compose) -> None:
-        """Restart a notebook server that still asks for the token from before."""
-        one = self._container(JUPYTER)
-        if one and notebook.has_an_old_token(one, mounts.notebook_folder(self.lab)):
-            self._run(compose.command("restart", JUPYTER))
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):
@@ -288,165 +274,41 @@ class ComposeEngine:
                 raise UpstreamError(
                     "the lab does not run, and the notebook talks to it", fix="llmlab up"
                 )
-            before = self._compose(self._running_plan())
-            asked = self._notebook_variables(config.jupyter, port)
-            image = asked["JUPYTER_IMAGE"]
-            if image == BuiltImages.read(self.lab).jupyter and not self.docker.has_images([image]):
-                raise UsageError(f"the image {image} is not there yet", fix="llmlab build")
-            one, wanted = self._container(JUPYTER), int(asked["JUPYTER_PORT"])
-            at = one.published[1] if one and one.alive and one.published else None
-            if at != wanted:
-                check_notebook_port(wanted)
-                say(f"starting JupyterLab on port {wanted}")
-            mounts.write_notebook_tokens(self.lab, self.keys.read())
-            compose = replace(before, variables={**before.variables, **asked})
-            try:
-                self._bring_up_notebook(compose, say)
-            except BaseException:
-                # What does not start would be in the way of the next `up`.
-                back = [*UP, JUPYTER] if at else ["rm", "--stop", "--force", JUPYTER]
-                with contextlib.suppress(LlmlabError):
-                    self._run(before.command(*back))
-                raise
-            return self.notebook_url()
-
-    def _bring_up_notebook(self, compose: Compose, say: Say) -> None:
-        # Not --no-deps: Compose would take it for another container at the next `up`.
-        self._run(compose.command(*UP, JUPYTER))
-        self._follow_notebook_token(compose)
-        self._wait([JUPYTER], READY_DEADLINE, say)
+            return self.notebooks.start(self._running_plan(), config.jupyter, say, port=port)
 
     def notebook_url(self) -> str:
-        one = self._container(JUPYTER)
-        if one is None or one.state != "running" or one.published is None:
-            return ""
-        return access.url(one.published[1], access.token(self.lab))
+        return self.notebooks.url()
 
     def _refuse_published_demo(self) -> None:
         """A person may have published the gateway wider than lab.toml says."""
-        for one in self.containers():
+        for one in self.project.containers():
             if one.service == GATEWAY and one.published:
                 seen = Gateway(host=one.published[0].strip("[]"), port=one.published[1])
                 refuse_demo_beyond_loopback(Config(gateway=seen), self.keys.read())
 
     def _running_plan(self) -> Plan:
         """What runs; of a lab started by `docker compose up`, what it was laid out for."""
-        record = self._record()
+        record = self.project.record()
         if record is not None:
             return record.plan()
-        config = self._config()
+        config = self.project.config()
         return make_plan(
             config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
             runs_here=False,
         )  # fmt: skip
-
-    def _record(self) -> Record | None:
-        """What this engine started last."""
-        record = Record.read(self.lab)
-        return record if record and record.engine == ENGINE else None
 
     def gateway_metrics(self) -> str:
         return self.gateway.metrics()
 
     def gateway_configuration(self) -> str:
         """All configuration files of the running gateway, as `nginx -T` prints them."""
-        gateway = self._container(GATEWAY)
+        gateway = self.project.container(GATEWAY)
         if gateway is None:
             raise UsageError("the lab does not run", fix="llmlab up")
         return self.docker.output_of(gateway, [*NGINX, "-T", "-q"])
 
-    # --- what Compose is told --------------------------------------------------
-
-    def _compose(self, plan: Plan | None = None) -> Compose:
-        """Compose for this lab, filled in as ``plan`` says; as it runs, without one."""
-        config = plan.config if plan else self._config()
-        return Compose(
-            self.lab, self._project(), find_program(), self._variables(config, plan is not None),
-            compose_files(config),
-        )  # fmt: skip
-
-    def _config(self) -> Config:
-        """What runs was started with; for a lab that a person started, what lab.toml says."""
-        record = self._record()
-        if record is not None:
-            return record.plan().config
-        return load_lab(self.lab, environ=os.environ).config
-
-    def _project(self) -> str:
-        """The project's name: what runs, or Compose's own choice unless it is another lab's."""
-        for one in self.containers():
-            return one.project
-        name = default_project(self.lab.root)
-        if name in self.docker.projects_elsewhere(self.lab.root):
-            return f"{name}-{self.lab.runtime_dir.name[:6]}"
-        return name
-
-    def _variables(self, config: Config, to_start: bool) -> dict[str, str]:
-        images = BuiltImages.read(self.lab)
-        variables = {
-            "LLMAPI_IMAGE": images.llmapi, "NGINX_IMAGE": gateway_image(config, images.nginx),
-        }  # fmt: skip
-        if not to_start:
-            return variables
-        gateway = config.gateway
-        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-        return variables | {
-            "LLMLAB_HOST": host,
-            "LLMLAB_PORT": str(gateway.port),
-            "LLMAPI_MEMORY": config.service.memory,
-            **self._notebook_variables(config.jupyter),
-            **observability.variables(config.observability),
-        }
-
-    def _notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:
-        """``port``: where on this machine; default: where it runs already, else as configured."""
-        one = self._container(JUPYTER)
-        there = one.published[1] if one and one.published else None
-        wanted = jupyter.model_copy(update={"port": port or there or jupyter.port})
-        return notebook.variables(wanted, BuiltImages.read(self.lab).jupyter)
-
     def _gateway_files(self, plan: Plan, conf: Path) -> dict[str, str]:
         return mounts.gateway_files(self.lab, plan, self.keys.read(), conf)
-
-    def _run(self, command: Sequence[str], *, extra: float = 0.0) -> Result:
-        result = run(command, timeout=COMMAND_DEADLINE + extra, cwd=self.lab.root)
-        if result.code != 0:
-            raise EnvironmentFailure(
-                f"docker compose failed with exit code {result.code}",
-                fix="llmlab doctor --engine compose",
-                log="\n".join(result.output.strip().splitlines()[-12:]),
-            )
-        return result
-
-    # --- waiting ---------------------------------------------------------------
-
-    def _wait(self, services: Sequence[str], seconds: float, say: Say) -> None:
-        deadline = time.monotonic() + seconds
-        for service in services:
-            say(f"waiting for {service}")
-            while not ((one := self._container(service)) and one.healthy):
-                self._check_waiting(service, one, deadline)
-                time.sleep(POLL)
-
-    def _check_waiting(self, service: str, one: Container | None, deadline: float) -> None:
-        late = time.monotonic() > deadline
-        if one is not None and (one.oom_killed or self.incidents.of(service)):
-            raise out_of_memory(log_name(one), one.memory_limit)
-        if one is not None and (one.restarts or one.state in ("exited", "dead")):
-            raise EnvironmentFailure(
-                f"{log_name(one)} does not start (exit code {one.exit_code})",
-                fix="llmlab up --model NAME starts another model",
-                log=last_lines(self._compose(), service),
-            )
-        if late:
-            state = f"{one.state}, {one.health}" if one else "not there"
-            raise EnvironmentFailure(
-                f"{service} did not answer in time ({state})",
-                log=last_lines(self._compose(), service),
-            )
-
-    def _container(self, service: str) -> Container | None:
-        return next((one for one in self.containers() if one.service == service), None)
 
     # --- looking ---------------------------------------------------------------
 
@@ -454,7 +316,7 @@ class ComposeEngine:
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
-        named = (one for one in self.containers() if _runs(one, deployment))
+        named = (one for one in self.project.containers() if _runs(one, deployment))
         first = next(named, None)  # the others' services sort behind it
         return ask(
             first, deployment, path, method=method, body=body, timeout=timeout,
@@ -462,18 +324,18 @@ class ComposeEngine:
         )  # fmt: skip
 
     def requests_since(self, cursor: str) -> tuple[list[str], str]:
-        gateway = self._container(GATEWAY)
+        gateway = self.project.container(GATEWAY)
         if gateway is None:
             return [], cursor or "0"
         return lines_since(self.docker.sdk_container(gateway), cursor)
 
     def status(self) -> LabStatus:
-        return report(self.lab, self.docker, self.incidents)
+        return report(self.lab, self.docker, self.project.incidents)
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         """As of the local engine, under the same names: gateway, api-<deployment>, ..."""
-        names = {one.service: log_name(one) for one in self.containers()}
-        return lines_of(self._compose(), names, follow=follow, count=lines, only=only)
+        names = {one.service: log_name(one) for one in self.project.containers()}
+        return lines_of(self.project.compose(), names, follow=follow, count=lines, only=only)
 
 
 def _runs(one: Container, process: str) -> bool:

@@ -13,6 +13,7 @@ from llmlab.files import write_atomically
 from llmlab.lab import Lab
 from llmlab.notebook import access
 
+JUPYTER = "jupyter"  # the service
 SUBJECT = "notebook"
 TTL = 30 * 86400  # seconds
 OWN_TOKEN, GATEWAY_TOKEN = "jupyter-token", "token"  # names of files
