@@ -51,8 +51,8 @@ lint: $(VENV)/.dev
 clean:
 	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
 	rm -rf $(VENV) benchmarks/work
-	@# What is registered is no product of the build: it stays.
-	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry -exec rm -rf {} +
+	@# What is registered, and the ledger, are no products of the build: they stay.
+	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry ! -name 'delivery.db*' -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
