@@ -134,25 +134,29 @@ def configure(root: Path, port: int, **values: str) -> None:
     file.write_text(text)
 
 
-@pytest.fixture(scope="session")
+def lay_out(folders: pytest.TempPathFactory, **values: str) -> LabUnderTest:
+    """A lab on a free port that is not up; see ``make_lab`` for ``values``."""
+    port = free_port()
+    # A name of its own among all test processes: Compose names networks after it.
+    root = folders.mktemp(f"lab-{port}-")
+    init_lab(root)
+    configure(root, port, **({"stable": '"textrank"'} | values))
+    return LabUnderTest(root, port)
+
+
+@pytest.fixture(scope="module")
 def make_lab(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., LabUnderTest]]:
-    """Lay out a lab on a free port; it is brought down at the end, whatever happens.
+    """Lay out a lab on a free port; it is brought down with the module, whatever happens.
 
     ``values`` go into lab.toml: ``make_lab(stable='"textrank"', gateway__rate_limit__burst="3")``.
     """
     made: list[LabUnderTest] = []
 
     def make(**values: str) -> LabUnderTest:
-        port = free_port()
-        # A name of its own among all test processes: Compose names networks after it.
-        root = tmp_path_factory.mktemp(f"lab-{port}-")
-        init_lab(root)
-        one = LabUnderTest(root, port)
-        configure(root, one.port, **({"stable": '"textrank"'} | values))
-        made.append(one)
-        return one
+        made.append(lay_out(tmp_path_factory, **values))
+        return made[-1]
 
     yield make
     for one in made:
@@ -160,12 +164,12 @@ def make_lab(
 
 
 @pytest.fixture(scope="session")
-def images(make_lab: Callable[..., LabUnderTest]) -> BuiltImages:
+def images(tmp_path_factory: pytest.TempPathFactory) -> BuiltImages:
     """Images for the containers, with the embedded model only: no torch to fetch.
 
     The tag is this checkout's own: tests of another one may run at the same time.
     """
-    lab = make_lab()
+    lab = lay_out(tmp_path_factory)
     tag = f"test-{hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]}"
     done = lab.run("build", "--extra", "none", "--tag", tag, "--progress", "plain")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -218,20 +222,25 @@ source = "path:{folder}"
 
 
 @pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny T5 is converted, once for all labs."""
+    return tmp_path_factory.mktemp("models-of-labs")
+
+
+@pytest.fixture(scope="module")
 def make_tiny_lab(
-    make_lab: Callable[..., LabUnderTest], tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory
+    make_lab: Callable[..., LabUnderTest], tiny_t5: Path, tiny_home: Path
 ) -> Callable[..., LabUnderTest]:
-    """Make a lab without a rate limit whose stable model is the tiny T5, converted once for all
-    of them; the embedded model runs beside it. It is not up yet. With the runtime
-    ``transformers`` it is slower, but stops at once when nobody waits any more."""
-    home = tmp_path_factory.mktemp("models-of-labs")
+    """Make a lab without a rate limit whose stable model is the tiny T5; the embedded model runs
+    beside it. It is not up yet. With the runtime ``transformers`` it is slower, but stops at once
+    when nobody waits any more."""
 
     def make(runtime: str = "ctranslate2", **values: str) -> LabUnderTest:
         tiny = {"stable": '"tiny"', "deploy": '["textrank"]'}
         one = make_lab(**tiny, gateway__rate_limit__enabled="false", **values)
         with (one.root / "configs" / "lab.toml").open("a") as config:
             config.write(TINY.format(runtime=runtime, folder=tiny_t5))
-        one.env["LLMLAB_HOME"] = str(home)
+        one.env["LLMLAB_HOME"] = str(tiny_home)
         return one
 
     return make
