@@ -72,8 +72,9 @@ def line(deployment: str, **values: Any) -> str:
     """A line of the gateway's access log."""
     fields = {
         "request_id": "r", "subject": "ada", "deployment": deployment, "method": "POST",
-        "path": "/summarize/", "status": 200, "seconds": 0.2, "upstream_status": "200",
+        "path": "/summarize/", "status": 200, "upstream_status": "200", "upstream_seconds": "0.200",
         "route": "split", "revision": 3, "at": 1000.0, "flags": "", "trace_id": "0" * 32,
+        "timing": "",
     }  # fmt: skip
     return json.dumps(fields | values)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmlab.engines.compose.access_log import LogLines
 from llmlab.engines.compose.access_log import lines_since as docker_lines_since
 from llmlab.engines.local.access_log import lines_since
 from llmlab.errors import UsageError
@@ -62,6 +63,16 @@ def test_a_line_is_given_out_once_it_is_whole(log: Path) -> None:
     lines, cursor = lines_since(log, cursor)
     assert lines == ["two"]
     assert lines_since(log, "")[1] == cursor
+
+
+def test_what_ends_a_line_elsewhere_ends_none_here(log: Path) -> None:
+    told = '{"subject":"mal\u2028lo\u0085ry"}'
+    write(log, told)
+    assert lines_since(log, "0")[0] == [told]
+    docker = LogLines("0")
+    docker.read(f"2026-11-25T12:00:00.000000001Z {told}\n")
+    assert docker.lines == [told]
+    assert docker.cursor == "2026-11-25T12:00:00.000000001Z#1"
 
 
 def test_a_rotation_loses_and_repeats_nothing(log: Path) -> None:

@@ -139,7 +139,8 @@ def test_the_split_is_what_was_asked_for_and_nobody_moves_back(make: Make) -> No
     with (lab.root / "configs" / "lab.toml").open("a") as config:
         config.write(SECOND)
     lab.ok("up")
-    lab.ok("rollout", "start", "canary", "second", "--steps", "5,25,50,100", "--interval", "1h")
+    lab.ok("rollout", "start", "canary", "second", "--steps", "5,25,50,100", "--interval", "1h",
+           "--progress-deadline", "9h")  # fmt: skip
     before: set[str] = set()
     for percent in (5, 25, 50):
         _wait_for_weight(lab, percent)

@@ -11,6 +11,7 @@ import pytest
 from llmlab.rollout.evidence import FEWEST, Evidence, Seen, seen_in
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rollout, Verdict
+from llmlab.service.schemas import OWN_LIMIT
 from tests.rollouts import RULES, at, line
 
 ONE = at(Phase.PROGRESSING)
@@ -20,7 +21,8 @@ ONE = at(Phase.PROGRESSING)
 
 
 def test_an_answer_counts_with_its_time() -> None:
-    assert seen_in(line("base", seconds=1.5)) == Seen("base", False, 1.5)
+    slow_client = line("base", seconds=9.0, upstream_seconds="1.500")
+    assert seen_in(slow_client) == Seen("base", False, 1.5)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -38,8 +40,17 @@ def test_the_rate_limit_of_the_gateway_does_not_count_but_a_deployment_without_r
     assert seen_in(line("base", status=429, upstream_status="429")) == Seen("base", True)
 
 
+@pytest.mark.parametrize("status", [504, 429])
+def test_a_client_that_has_too_little_time_decides_nothing(status: int) -> None:
+    own = line("base", status=status, upstream_status=str(status), timing=OWN_LIMIT)
+    assert seen_in(own) is None
+
+
 def test_a_retry_that_helped_is_no_error() -> None:
-    assert seen_in(line("base", upstream_status="502, 200")) == Seen("base", False, 0.2)
+    helped = line("base", upstream_status="502, 200", upstream_seconds="0.100, 0.200")
+    assert seen_in(helped) == Seen("base", False, pytest.approx(0.3))
+    never_sent = line("base", upstream_status="502, 200", upstream_seconds="-, 0.200")
+    assert seen_in(never_sent) == Seen("base", False, 0.2)
 
 
 def test_an_answer_that_was_kept_from_before_says_nothing_of_the_models_speed() -> None:
@@ -56,7 +67,7 @@ def test_an_answer_that_was_kept_from_before_says_nothing_of_the_models_speed() 
         {"route": "flag"},
         {"route": "model"},
         {"deployment": ""},
-        {"seconds": "soon"},
+        {"upstream_seconds": "soon"},
     ],
 )
 def test_only_who_came_by_the_split_is_counted(values: dict[str, Any]) -> None:

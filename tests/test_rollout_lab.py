@@ -151,6 +151,28 @@ def test_a_good_candidate_is_promoted_step_by_step_and_no_request_is_lost(
     assert steps == [1, 2, 3]
 
 
+def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:
+    """Whoever has a token could else abort a good version, or have a bad one promoted."""
+    with load(lab) as told:
+        lab.ok("rollout", "start", "canary", "twin", *STEPS, *QUICK)
+        wait_until(lambda: taken(lab).split is not None, 60)
+        statuses = set()
+        with lab.client() as client:
+            for number in range(60):
+                answer = client.post(
+                    "/summarize/", json={"text": f"The lamp was lit at dusk, {number}."},
+                    headers={"Authorization": f"Bearer {lab.token(f'mallory-{number}')}",
+                             "X-Request-Timeout": "0.000001"},
+                )  # fmt: skip
+                statuses.add(answer.status_code)
+        assert statuses <= {504, 429}
+        assert status(lab)[0] == 0
+    assert set(told.statuses) == {200}
+    for step in lab.json("rollout", "history")[-1]["judged"]:
+        (errors,) = (one for one in step["verdict"]["findings"] if one["metric"] == "errors")
+        assert errors["figures"]["candidate"] == errors["figures"]["stable"] == 0
+
+
 def test_the_split_is_as_asked_for_and_everybody_stays_on_their_side(lab: LabUnderTest) -> None:
     lab.ok("rollout", "start", "ab", "textrank", "twin", "--split", "70", *QUICK[:2])
     wait_until(lambda: taken(lab).split is not None, 60)

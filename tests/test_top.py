@@ -16,12 +16,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -31,9 +33,10 @@ from llmlab.cli.metrics_view import tables
 from llmlab.cli.top_view import frame
 from llmlab.observe.access import Access
 from llmlab.observe.apis import ApiFigures, ApiRates
+from llmlab.observe.exporter import Exporter
 from llmlab.observe.observer import DeploymentView, View, Wanted
 from llmlab.observe.window import Seen, Window
-from tests.conftest import LabUnderTest, wait_until
+from tests.conftest import LabUnderTest, free_port, wait_until
 
 GOLDEN = Path(__file__).parent / "golden" / "top"
 WIDTHS = (80, 120)
@@ -302,6 +305,27 @@ def test_an_address_that_is_none_is_a_usage_error(lab: LabUnderTest) -> None:
         refused = lab.run("metrics", "--listen", wrong)
         assert refused.returncode == 2
         assert "Fix: llmlab metrics --listen 127.0.0.1:9464" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:{port}", 200), ("[::1]", 200), ("evil.example", 403),
+     ("localhost.evil.example:{port}", 403), ("", 403)],
+)  # fmt: skip
+def test_a_page_of_the_web_reads_no_metrics_by_a_name_of_its_own(host: str, status: int) -> None:
+    port = free_port()
+    exporter = Exporter(lambda: "up 1\n", ("127.0.0.1", port))
+    thread = threading.Thread(target=exporter.serve)
+    thread.start()
+    try:
+        answer = httpx2.get(
+            f"http://127.0.0.1:{port}/metrics", headers={"Host": host.format(port=port)},
+            trust_env=False,
+        )  # fmt: skip
+        assert answer.status_code == status
+    finally:
+        exporter.close()
+        thread.join()
 
 
 def test_a_port_that_is_taken_is_an_error_with_another_one(lab: LabUnderTest) -> None:

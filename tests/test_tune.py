@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,23 @@ def test_a_base_that_cannot_be_tuned_is_refused_in_words(
     assert done.returncode == 2
     assert problem in done.stderr
     assert "Fix:" in done.stderr
+
+
+def test_a_base_that_brings_code_of_its_own_is_not_asked_about_and_not_run(
+    lab: LabUnderTest, tiny_t5: Path, tmp_path: Path
+) -> None:
+    base, ran = tmp_path / "base", tmp_path / "ran"
+    shutil.copytree(tiny_t5, base)
+    code = {"AutoConfig": "own.Config", "AutoModelForSeq2SeqLM": "own.Model"}
+    config = json.loads((base / "config.json").read_text())
+    config |= {"model_type": "weird", "auto_map": code}
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    done = lab.run("tune", "--base", str(base), "--data", "pairs.jsonl", "--name", "weird",
+                   "--epochs", "1", stdin="y\ny\n")  # fmt: skip
+    assert done.returncode != 0
+    assert "Error:" in done.stderr and "Traceback" not in done.stderr
+    assert not ran.exists()
 
 
 # --- gates ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
 
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.observe.exposition import TYPE
@@ -45,7 +46,7 @@ class Exporter:
     def __init__(self, page: Callable[[], str], where: tuple[str, int]) -> None:
         host, port = where
         try:
-            self._server = _server(host)(where, _handler(page))
+            self._server = _server(host)(where, _handler(page, host))
         except OSError as error:
             raise EnvironmentFailure(
                 f"{host}:{port} cannot be listened on: {error.strerror}",
@@ -71,11 +72,26 @@ def _server(host: str) -> type[HTTPServer]:
     return Server
 
 
-def _handler(page: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
+def _is_addressed(said: str) -> bool:
+    """Whether a Host is an address, or localhost. A name that a web page has pointed at this
+    machine (DNS rebinding) is another one: what is only for this machine is not for that page."""
+    host = urlsplit(f"//{said}").hostname or ""
+    try:
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _handler(page: Callable[[], str], host: str) -> type[BaseHTTPRequestHandler]:
+    here_alone = ipaddress.ip_address(host).is_loopback
+
     class Handler(BaseHTTPRequestHandler):
         timeout = PATIENCE
 
         def do_GET(self) -> None:
+            if here_alone and not _is_addressed(self.headers.get("Host", "localhost")):
+                self._answer(403, "This is not a name of this machine.\n", "text/plain")
+                return
             if self.path.partition("?")[0] != "/metrics":
                 self._answer(404, "The metrics are at /metrics.\n", "text/plain")
                 return

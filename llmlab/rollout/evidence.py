@@ -8,6 +8,7 @@ as they come and not kept; what stays are counts, and the wealth of the bets (``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 
 from llmlab.rollout.sequential import Wealth, upper_bound
 from llmlab.rollout.state import ROUTE, Finding, Kind, Rollout
+from llmlab.service.schemas import OWN_LIMIT
 
 RECENT = 200  # answers that a quantile, or a reference from before, is made of
 FEWEST = 20  # answers of the base, below which it has no quantile yet
@@ -39,7 +41,8 @@ def seen_in(line: str) -> Seen | None:
 
     Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
     for the request. Nobody blames a deployment for a client that left (499), for the gateway's
-    rate limit, or for a request that was wrong.
+    rate limit, for a request that was wrong, or for a client that gave it too little time: whoever
+    has a token could else decide a rollout. Nor do seconds have in them how slowly a client sends.
     """
     try:
         told: Mapping[str, Any] = json.loads(line)
@@ -47,16 +50,23 @@ def seen_in(line: str) -> Seen | None:
         if told["path"] != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
             return None
         overloaded = status == TOO_MANY and str(told["upstream_status"]).endswith(str(TOO_MANY))
-        seconds = float(told["seconds"])
+        seconds = _upstream_seconds(told)
+        impatient = OWN_LIMIT in str(told["timing"])
     except (ValueError, KeyError, TypeError):
         return None
-    if not name or (400 <= status < 500 and not overloaded):
+    if not name or impatient or (400 <= status < 500 and not overloaded):
         return None
     if status >= 400:
         return Seen(name, True)
     # An answer that was kept from before says nothing of the model, and the candidate, being
     # new, has none.
     return Seen(name, False, None if told.get("cache") == "hit" else seconds)
+
+
+def _upstream_seconds(told: Mapping[str, Any]) -> float:
+    """Of all tries; a list like "0.003, 0.120", with a dash for one that was never sent."""
+    tries = re.split(r", | : ", str(told["upstream_seconds"]))
+    return sum(float(one) for one in tries if one != "-")
 
 
 @dataclass

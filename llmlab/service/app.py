@@ -175,7 +175,12 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
 
     @app.get("/shadow/answers", include_in_schema=False)
-    async def shadow_answers(after: Annotated[int, Query(ge=0)] = 0) -> JSONResponse:
+    async def shadow_answers(
+        connection: Request, after: Annotated[int, Query(ge=0)] = 0
+    ) -> JSONResponse:
+        # They are what clients have sent. In a container this port is open to its network.
+        if connection.client and connection.client.host not in ("", "127.0.0.1", "::1"):
+            raise Problem(404, "There is nothing at this address.")
         shadow = _loaded(serving.shadow)
         found = [one.as_json() for one in shadow.answers(after)]
         return JSONResponse({"answers": found, "dropped": shadow.dropped})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from llmlab.service.problems import FAILED, Problem, document
 from llmlab.service.reader import Tell
 from llmlab.service.schemas import (
     EVENTS,
+    OWN_LIMIT,
     TIMEOUT,
     ModelInfo,
     Progress,
@@ -106,13 +107,14 @@ class Endpoint:
             raise Problem(500, f"{FAILED} (A fault drill.)") from None
         except TooLate as late:
             why = f"No turn within {self._limit(seconds)}: too many texts wait for this model"
-            raise self._turned_away("deadline", why, late) from None
+            raise self._turned_away("deadline", why, late, self._timing(seconds)) from None
         except QueueFull as full:
             why = "Too many requests wait for this model"
             raise self._turned_away("queue_full", why, full) from None
         except TooSlow:
             self.metrics.rejected.labels("timeout").inc()
-            raise Problem(504, f"No summary within {self._limit(seconds)}.") from None
+            said = f"No summary within {self._limit(seconds)}."
+            raise Problem(504, said, headers=self._timing(seconds)) from None
         except TextTooLong as error:
             raise Problem(422, f"{error.message}; {error.fix}.") from None
 
@@ -121,10 +123,16 @@ class Endpoint:
         whose = "service.timeout" if seconds == self.service.timeout else TIMEOUT
         return f"{seconds:g} s ({whose})"
 
-    def _turned_away(self, reason: str, why: str, full: QueueFull) -> Problem:
+    def _timing(self, seconds: float) -> dict[str, str]:
+        return {} if seconds == self.service.timeout else {"Server-Timing": OWN_LIMIT}
+
+    def _turned_away(
+        self, reason: str, why: str, full: QueueFull, headers: Mapping[str, str] | None = None
+    ) -> Problem:
         self.metrics.rejected.labels(reason).inc()
         after = full.retry_after
-        return Problem(429, f"{why}; try again in {after} s.", headers={"Retry-After": str(after)})
+        told = {"Retry-After": str(after), **(headers or {})}
+        return Problem(429, f"{why}; try again in {after} s.", headers=told)
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         summary = answer.summary

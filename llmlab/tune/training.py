@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmlab.errors import EnvironmentFailure
+from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.files import write_atomically
 from llmlab.runtimes.decoding import Decoding, summarization_params, window
 from llmlab.tune.examples import Example, Examples
@@ -79,13 +79,12 @@ def train(
 
     Raises:
         EnvironmentFailure: the loss is no number any more.
+        UsageError: the model cannot be loaded.
     """
     if done := Trained.read(folder):
         return done
     import torch
     from transformers import (
-        AutoModelForSeq2SeqLM,
-        AutoTokenizer,
         DataCollatorForSeq2Seq,
         EarlyStoppingCallback,
         PrinterCallback,
@@ -99,10 +98,7 @@ def train(
     if parameters.threads:
         torch.set_num_threads(parameters.threads)
     set_seed(parameters.seed)
-    tokenizer = AutoTokenizer.from_pretrained(start, local_files_only=True)
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        start, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    )
+    tokenizer, model = _load(start)
     weights = sum(one.numel() for one in model.parameters())
     reader = _Reader.of(start, tokenizer, model.config)
     learned, checked = reader.examples(split.train), reader.examples(split.validation)
@@ -147,6 +143,26 @@ def train(
     write_atomically(folder / TRAINED, json.dumps(asdict(trained)) + "\n")
     shutil.rmtree(folder / CHECKPOINTS)
     return trained
+
+
+def _load(start: Path) -> tuple[Any, Any]:
+    """Tokenizer and model."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    here = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(start, **here)
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            start, use_safetensors=True, dtype=torch.float32, **here
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{start} cannot be loaded: {str(error).strip().splitlines()[0]}",
+            fix="an encoder-decoder that transformers has itself; code that a model brings along "
+            "is never run",
+        ) from None
+    return tokenizer, model
 
 
 @dataclass(frozen=True)

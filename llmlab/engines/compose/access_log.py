@@ -28,9 +28,9 @@ class LogLines:
     def read(self, log: str) -> None:
         """Take what is new in a log, each line with Docker's time before it."""
         seen = 0
-        for line in log.splitlines():
+        for line in log.split("\n"):  # not splitlines: a subject may hold U+2028
             time, _, text = line.partition(" ")
-            if time < self.time:
+            if not time or time < self.time:
                 continue
             seen = seen + 1 if time == self.time else 1
             if time == self.time and seen <= self.given:

@@ -36,7 +36,8 @@ def lines_since(log: Path, cursor: str) -> tuple[list[str], str]:
             file.seek(offset)
             whole = file.read()
             whole = whole[: whole.rfind(b"\n") + 1]
-            lines += whole.decode(errors="replace").splitlines()
+            # Not splitlines: a subject may hold U+2028, which ends no line of the log.
+            lines += whole.decode(errors="replace").split("\n")[:-1]
             last, offset = offset + len(whole), 0
         return lines, _cursor(files[-1], last)
 

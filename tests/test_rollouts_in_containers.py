@@ -1,0 +1,69 @@
+"""Rollouts of a lab in containers: the same verdicts as of supervised processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from llmlab.engines.compose.images import BuiltImages
+from llmlab.rollout.state import Phase
+from tests.conftest import LabUnderTest, wait_until
+from tests.test_compose_engine import container, docker
+from tests.test_rollout_lab import QUICK, STEPS, TWIN, consistent, last, load, status, taken
+
+pytestmark = pytest.mark.containers
+
+
+@pytest.fixture(scope="module")
+def contained(make_lab: Callable[..., LabUnderTest], images: BuiltImages) -> LabUnderTest:
+    lab = make_lab(gateway__rate_limit__enabled="false", engine='"compose"')
+    with (lab.root / "configs" / "lab.toml").open("a") as config:
+        config.write(TWIN)
+    lab.lab.make_state()
+    images.write(lab.lab)
+    lab.ok("up")
+    return lab
+
+
+def test_a_good_candidate_is_promoted_and_taken_back_and_no_request_is_lost(
+    contained: LabUnderTest,
+) -> None:
+    with load(contained, rate=30) as told:
+        contained.ok("rollout", "start", "canary", "twin", *STEPS, *QUICK)
+        assert status(contained, "300s")[0] == 0
+        consistent(contained)
+        contained.ok("rollout", "undo")
+        assert status(contained)[0] == 0
+        consistent(contained)
+    assert set(told.statuses) == {200} and told.served["twin"] > 20
+    contained.ok("undeploy", "twin")
+
+
+def test_a_candidate_that_writes_worse_is_aborted_by_its_texts(contained: LabUnderTest) -> None:
+    contained.ok("deploy", "twin")
+    contained.ok("drill", "worse-text", "--deployment", "twin")
+    with load(contained, rate=30):
+        contained.ok("rollout", "start", "canary", "twin", *STEPS, "--interval", "8s")
+        code, told = status(contained, "300s")
+    one = last(contained)
+    assert one and (code, one.phase) == (8, Phase.ABORTED), told
+    assert "text: " in told and one.percent < 50
+    consistent(contained)
+    contained.ok("undeploy", "twin")
+
+
+def test_a_shadow_is_judged_by_copies_which_nobody_else_can_read(contained: LabUnderTest) -> None:
+    with load(contained, rate=30) as told:
+        contained.ok("rollout", "start", "shadow", "twin", "--percent", "50", "--interval", "1s")
+        wait_until(lambda: taken(contained).shadow is not None, 120)
+        ask = (
+            "exec 3<>/dev/tcp/llmapi-twin/80; "
+            "printf 'GET /shadow/answers HTTP/1.0\\r\\nHost: a\\r\\n\\r\\n' >&3; cat <&3"
+        )
+        answer = docker("exec", container(contained, "nginx"), "bash", "-c", ask)
+        assert answer.split()[1] == "404"
+        code, said = status(contained, "300s")
+    assert code == 0 and "copies of requests" in said, said
+    assert set(told.statuses) == {200} and set(told.served) == {"textrank"}
+    consistent(contained)
