@@ -131,14 +131,20 @@ class DockerEngine:
         return ""
 
     def sdk_container(self, container: Container) -> Any:
-        """What the Docker SDK knows it as."""
-        return self._client.containers.get(container.id)
+        """What the Docker SDK knows it as; None if it is gone."""
+        from docker.errors import NotFound
+
+        try:
+            return self._client.containers.get(container.id)
+        except NotFound:
+            return None
 
     def memory(self, container: Container) -> int:
         """Bytes that a running container uses, without the page cache."""
         from docker.errors import APIError
 
-        with contextlib.suppress(APIError):
+        # ValueError: of one that ends meanwhile, Docker sends an empty page.
+        with contextlib.suppress(APIError, ValueError):
             told = self._client.api.stats(container.id, stream=False, one_shot=True)
             used = told.get("memory_stats", {})
             inactive = used.get("stats", {})

@@ -325,9 +325,8 @@ class ComposeEngine:
 
     def requests_since(self, cursor: str) -> tuple[list[str], str]:
         gateway = self.project.container(GATEWAY)
-        if gateway is None:
-            return [], cursor or "0"
-        return lines_since(self.docker.sdk_container(gateway), cursor)
+        there = self.docker.sdk_container(gateway) if gateway else None
+        return lines_since(there, cursor) if there else ([], cursor or "0")
 
     def status(self) -> LabStatus:
         return report(self.lab, self.docker, self.project.incidents)
