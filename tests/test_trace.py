@@ -60,6 +60,7 @@ def line(**values: Any) -> dict[str, Any]:
         "method": "POST", "path": "/summarize/", "status": 200, "seconds": 0.25,
         "upstream_seconds": "0.240", "upstream_status": "200", "route": "split", "revision": 2,
         "flags": "short=on,other=off", "trace_id": "4b" * 16, "timing": "queue;dur=12.5",
+        "cache": "miss",
     } | values  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_a_trace_names_model_route_weights_step_flags_and_timings(store: Store) 
     assert (found.route, found.revision, found.rollout, found.step) == ("split", 2, 3, 2)
     assert found.weights == {"new": 25.0, "old": 75.0}
     assert found.flags == {"short": True, "other": False}
-    assert found.trace_id == "4b" * 16
+    assert (found.trace_id, found.cache) == ("4b" * 16, "miss")
     assert (found.timings.total, found.timings.upstream) == (0.25, (0.24,))
     assert (found.timings.queue, found.timings.api) == (0.0125, 0.239)
     assert found.entry and (found.entry["seq"], found.entry["who"]) == (2, "alice")

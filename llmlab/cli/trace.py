@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from llmlab.delivery.request_logs import Found
     from llmlab.delivery.tracing import History, Traced
 
+# What X-Cache said. Of an answer that was computed for its request there is nothing to tell.
+CACHE = {
+    "hit": "hit: the answer to an equal request before",
+    "coalesced": "coalesced: read once, together with an equal request",
+}
+
 
 def trace(
     context: typer.Context,
@@ -91,6 +97,7 @@ def _show(one: Traced) -> None:
         "subject": one.subject,
         "trace id": one.trace_id,
         "took": _timings(one),
+        "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
         if text:
