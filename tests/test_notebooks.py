@@ -87,7 +87,7 @@ def test_the_delivery_notebook_breaks_a_version_and_sees_it_taken_back(
 ) -> None:
     for number in (1, 2):  # it leaves everything as it was, so it can be run again
         printed = run("progressive_delivery.ipynb")
-        assert f"rollout {number} is progressing at step 3 (50 %)" in printed
+        assert f"rollout {number} is paused at step 3 (50 %)" in printed
         assert f"rollout {number} is aborted at step 3" in printed
         assert "whole: True" in printed
         told = lab.json("rollout", "get")

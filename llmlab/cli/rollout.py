@@ -17,6 +17,7 @@ from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.rollout.machine import Event
+    from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import View
 
 REFRESH = 1.0  # seconds
@@ -170,9 +171,14 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
         table.add_row(
             str(one.number), when(one.created), one.kind, escaped(one.target),
             one.stable.deployment, one.phase, escaped(one.who),
-            escaped(shorten(one.why or one.ending, WIDEST, placeholder=" …")),
+            escaped(shorten(_why(one), WIDEST, placeholder=" …")),
         )  # fmt: skip
     out().print(table)
+
+
+def _why(one: Rollout) -> str:
+    """A person's reason, or what ended it early; that a gate passed goes without saying."""
+    return one.why or ("" if one.phase == "completed" else one.ending)
 
 
 class KindName(StrEnum):
