@@ -216,7 +216,7 @@ def test_probes_count_and_are_told_apart() -> None:
     feed(evidence, ("s", False), ("c", False))
     verdict = judge(ONE, evidence, None)
     assert verdict.outcome is Outcome.PASS
-    assert "0.0 % of 101 against 0.0 % of 101 (100 of them probes)" in verdict.reason
+    assert "0.0 % of 101 (100 of them probes) against 0.0 % of 101" in verdict.reason
     assert evidence.tested.total.requests == 1 and evidence.tested.total.probes == 100
 
 

@@ -244,6 +244,7 @@ def _watch(look: Callable[[], View]) -> None:
     from rich.live import Live
 
     from llmlab.cli.rollout_view import tree
+    from llmlab.cli.watching import keys
 
     console, view = out(), look()
     if not console.is_terminal:  # one after the other, for a pipe or a file
@@ -254,8 +255,7 @@ def _watch(look: Callable[[], View]) -> None:
             console.print(tree(view), highlight=False)
             console.file.flush()
         return
-    with Live(tree(view), console=console, auto_refresh=False) as live:
-        while not view.rollout.over:
-            time.sleep(REFRESH)
+    with keys() as quits, Live(tree(view), console=console, auto_refresh=False) as live:
+        while not view.rollout.over and not quits(REFRESH):
             view = look()
             live.update(tree(view), refresh=True)
