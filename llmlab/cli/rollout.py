@@ -164,13 +164,14 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     from llmlab.cli.output import escaped
     from llmlab.cli.rollout_view import when
 
-    table = Table("id", "began", "kind", "of", "was", "result", "who", box=None,
-                  header_style="bold")  # fmt: skip
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("id", "began", "kind", "of", "result", "who"):
+        table.add_column(title, no_wrap=title != "of")
     table.add_column("why", overflow="fold")
     for one in found:
         table.add_row(
             str(one.number), when(one.created), one.kind, escaped(one.target),
-            one.stable.deployment, one.phase, escaped(one.who),
+            one.phase, escaped(one.who),
             escaped(shorten(_why(one), WIDEST, placeholder=" …")),
         )  # fmt: skip
     out().print(table)

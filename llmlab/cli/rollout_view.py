@@ -117,4 +117,4 @@ def _finding(one: Finding) -> str:
 
 def when(seconds: float) -> str:
     """A moment in local time."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

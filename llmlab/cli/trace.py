@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from llmlab.delivery.request_logs import Found
     from llmlab.delivery.tracing import History, Traced
 
+LONGEST = 100  # letters of a reason; -o json has all of it
 # What X-Cache said. Of an answer that was computed for its request there is nothing to tell.
 CACHE = {
     "hit": "hit: the answer to an equal request before",
@@ -125,7 +127,8 @@ def _entry(one: Traced) -> str:
     if one.entry is None:
         return f"entry {one.revision} of another ledger"
     by = f"rollout {one.rollout}, step {one.step}, " if one.rollout else ""
-    why = f": {one.entry['why']}" if one.entry["why"] else ""
+    reason = shorten(one.entry["why"], LONGEST, placeholder=" …")
+    why = f": {reason}" if reason else ""
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 

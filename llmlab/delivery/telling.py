@@ -73,7 +73,8 @@ def _rollout(document: Mapping[str, Any]) -> str:
 
 
 def _share(document: Mapping[str, Any]) -> str:
-    return f", {document['percent']:g} %" if document["phase"] == "progressing" else ""
+    shown = document["phase"] == "progressing" and document["percent"]
+    return f", {document['percent']:g} %" if shown else ""
 
 
 def _verdict(document: Mapping[str, Any]) -> str:
