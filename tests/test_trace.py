@@ -258,9 +258,20 @@ def test_an_unknown_request_is_an_error_that_says_what_was_searched(
     done = lab.run("trace", "unknown-1", request_id)
     assert done.returncode == 1
     assert "no log tells of the request 'unknown-1'" in done.stderr
-    assert f"{lab.lab.logs}/gateway.log" in done.stderr
-    assert "back to 20" in done.stderr
+    assert "Searched: gateway.log, " in done.stderr
+    assert f" in {lab.lab.logs}; back to 20" in done.stderr
     assert request_id in done.stdout
+
+
+def test_an_answer_from_the_cache_is_traced_as_one(lab: LabUnderTest) -> None:
+    body = {"text": f"{SENTENCE} It is told twice."}
+    with lab.client("carol") as client:
+        first, second = (
+            client.post("/summarize/", json=body).headers["X-Request-ID"] for _ in range(2)
+        )
+    assert [traced(lab, one)[0]["cache"] for one in (first, second)] == ["miss", "hit"]
+    assert "cache      hit: the answer to an equal request before" in lab.ok("trace", second)
+    assert "cache" not in lab.ok("trace", first)
 
 
 def test_every_request_of_a_run_is_traced(lab: LabUnderTest) -> None:

@@ -152,6 +152,17 @@ def _tell_missing(missing: list[str], found: Found) -> None:
         )  # fmt: skip
     since = f"back to {found.since}" if found.since else "which tell of no request"
     console.print(
-        f"Searched: {', '.join(found.searched) or 'no log, for there is none'}; {since}",
+        f"Searched: {_searched(found) or 'no log, for there is none'}; {since}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _searched(found: Found) -> str:
+    """The files by their folder."""
+    folders: dict[str, list[str]] = {}
+    for one in found.searched:
+        folder, _, name = one.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    return "; ".join(
+        ", ".join(names) + (f" in {folder}" if folder else "") for folder, names in folders.items()
+    )
