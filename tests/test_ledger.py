@@ -279,6 +279,9 @@ def entry(kind: str, document: dict[str, Any]) -> Entry:
     return Entry(1, "2026-01-01T00:00:00.000Z", "alice", kind, document, "", GENESIS, "")
 
 
+ROUTES = {"stable": "", "split": None, "matches": [], "shadow": None}
+
+
 @pytest.mark.parametrize(
     ("kind", "document", "words"),
     [
@@ -295,7 +298,23 @@ def entry(kind: str, document: dict[str, Any]) -> Entry:
         ("flag", {"flag": "short", "definition": None}, "short is gone"),
         ("rollout", {"did": "start", "number": 3, "traffic": {"stable": "a"}}, "start, number=3"),
         ("deployment", {"did": "deploy", "deployment": "b", "model": "tuned:1"},
-         "deploy, deployment=b, model=tuned:1"),
+         "deploy b of tuned:1"),
+        ("deployment", {"did": "scale", "deployment": "b", "replicas": 3}, "scale b to 3"),
+        ("rollout", {"event": "started", "of": "canary", "rollout": 3, "stable": "a",
+                     "candidates": {"b": "tuned:1"}, "phase": "starting", "step": 0},
+         "rollout 3: canary of b, beside a"),
+        ("rollout", {"event": "judged", "rollout": 3, "phase": "progressing", "percent": 25.0,
+                     "step": 2}, "rollout 3, step 2: progressing, 25 %"),
+        ("rollout", {"event": "settled", "rollout": 3, "phase": "aborted", "percent": 0.0,
+                     "step": 2}, "rollout 3, step 2: aborted"),
+        ("verdict", {"rollout": 3, "step": 2, "outcome": "fail", "findings": []},
+         "rollout 3, step 2: fail"),
+        ("route", {"rollout": 3, "step": 0, "traffic": ROUTES}, "all to the stable deployment"),
+        ("route", {"rollout": 3, "step": 2, "traffic": ROUTES | {
+            "split": {"shares": [{"deployment": "b", "percent": 25.0}]}, "stable": "a",
+            "matches": [{"kind": "claim", "name": "plan", "value": "pro", "deployment": "c"}],
+            "shadow": {"deployment": "d", "percent": 20.0}}},
+         "claim plan=pro to c, 25 % to b, the rest to a, copies of 20 % to d"),
         ("key", {"of": "another version"}, "of=another version"),
     ],
 )  # fmt: skip

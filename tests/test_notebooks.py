@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import re
 from pathlib import Path
 
 import nbformat
@@ -77,6 +79,27 @@ def test_the_tuning_notebook_ends_with_a_better_model_in_the_registry(
     )
     assert before == after  # tune's own last test, and what the notebook measured afterwards
     assert len(list(ARTIFACTS.glob("tuning-*.png"))) == 3
+
+
+def test_the_delivery_notebook_breaks_a_version_and_sees_it_taken_back(
+    run,  # type: ignore[no-untyped-def]
+    lab: LabUnderTest,
+) -> None:
+    for number in (1, 2):  # it leaves everything as it was, so it can be run again
+        printed = run("progressive_delivery.ipynb")
+        assert f"rollout {number} is paused at step 3 (50 %)" in printed
+        assert f"rollout {number} is aborted at step 3" in printed
+        assert "whole: True" in printed
+        told = lab.json("rollout", "get")
+        assert told["phase"] == "aborted" and "latency: " in told["ending"]
+        assert {one["name"]: one["weight"] for one in lab.json("status")["deployments"]} == {
+            "textrank": 100
+        }
+        # No caller met an error, whatever the routes did.
+        (statuses,) = re.findall(r"statuses of all requests: (\{.*\})", printed)
+        assert list(ast.literal_eval(statuses)) == [200]
+    assert lab.json("ledger", "verify")["whole"] is True
+    assert len(list(ARTIFACTS.glob("progressive_delivery-*.png"))) == 2
 
 
 @pytest.mark.parametrize("file", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.name)

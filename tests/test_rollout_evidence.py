@@ -211,6 +211,13 @@ def test_no_answer_at_all_is_said_so() -> None:
     assert none.reason == "no answer of tuned-2 in this step, and no traffic never promotes"
 
 
+def test_before_the_first_answer_no_share_of_nothing_is_told() -> None:
+    none = verdict_after(0.0, n=0)
+    assert [one.reason for one in none.findings] == [
+        "errors: no answer yet, 20 are needed", "latency: no answer yet, 20 are needed",
+    ]  # fmt: skip
+
+
 def test_the_text_has_a_say() -> None:
     bad = Finding("text", Outcome.FAIL, "text: worse", waiting=False)
     assert verdict_after(0.0, n=80, text=bad).reason == "text: worse"
@@ -227,7 +234,7 @@ def test_probes_count_and_are_told_apart() -> None:
     feed(evidence, ("s", False), ("c", False))
     verdict = judge(ONE, evidence, None)
     assert verdict.outcome is Outcome.PASS
-    assert "0.0 % of 101 against 0.0 % of 101 (100 of them probes)" in verdict.reason
+    assert "0.0 % of 101 (100 of them probes) against 0.0 % of 101" in verdict.reason
     assert evidence.tested.total.requests == 1 and evidence.tested.total.probes == 100
 
 

@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -250,6 +251,32 @@ def test_on_a_terminal_it_draws_over_itself(lab: LabUnderTest) -> None:
     assert seen.count("╭") >= 3
     assert re.search(r"\x1b\[1A", seen), "it goes up to draw the next frame"
     assert "\x1b[?1049h" not in seen, "what was on the screen stays"
+
+
+def test_q_ends_it_and_nothing_that_is_typed_shows(lab: LabUnderTest) -> None:
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmlab", "top", "--interval", "0.3"],
+        cwd=lab.root, env=lab.env | {"COLUMNS": "80", "TERM": "xterm-256color"},
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: not termios.tcgetattr(theirs)[3] & termios.ECHO, 20)
+        os.write(ours, b"xyz\n")
+        time.sleep(0.5)
+        os.write(ours, b"q")
+        seen = ""
+        while process.poll() is None:
+            if select.select([ours], [], [], 0.2)[0]:
+                seen += os.read(ours, 65536).decode(errors="replace")
+        assert process.returncode == 0
+        assert "xyz" not in seen
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        os.close(theirs)
+        os.close(ours)
 
 
 def test_a_request_shows_in_the_next_look(lab: LabUnderTest) -> None:

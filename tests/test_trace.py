@@ -60,6 +60,7 @@ def line(**values: Any) -> dict[str, Any]:
         "method": "POST", "path": "/summarize/", "status": 200, "seconds": 0.25,
         "upstream_seconds": "0.240", "upstream_status": "200", "route": "split", "revision": 2,
         "flags": "short=on,other=off", "trace_id": "4b" * 16, "timing": "queue;dur=12.5",
+        "cache": "miss",
     } | values  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_a_trace_names_model_route_weights_step_flags_and_timings(store: Store) 
     assert (found.route, found.revision, found.rollout, found.step) == ("split", 2, 3, 2)
     assert found.weights == {"new": 25.0, "old": 75.0}
     assert found.flags == {"short": True, "other": False}
-    assert found.trace_id == "4b" * 16
+    assert (found.trace_id, found.cache) == ("4b" * 16, "miss")
     assert (found.timings.total, found.timings.upstream) == (0.25, (0.24,))
     assert (found.timings.queue, found.timings.api) == (0.0125, 0.239)
     assert found.entry and (found.entry["seq"], found.entry["who"]) == (2, "alice")
@@ -257,9 +258,20 @@ def test_an_unknown_request_is_an_error_that_says_what_was_searched(
     done = lab.run("trace", "unknown-1", request_id)
     assert done.returncode == 1
     assert "no log tells of the request 'unknown-1'" in done.stderr
-    assert f"{lab.lab.logs}/gateway.log" in done.stderr
-    assert "back to 20" in done.stderr
+    assert "Searched: gateway.log, " in done.stderr
+    assert f" in {lab.lab.logs}; back to 20" in done.stderr
     assert request_id in done.stdout
+
+
+def test_an_answer_from_the_cache_is_traced_as_one(lab: LabUnderTest) -> None:
+    body = {"text": f"{SENTENCE} It is told twice."}
+    with lab.client("carol") as client:
+        first, second = (
+            client.post("/summarize/", json=body).headers["X-Request-ID"] for _ in range(2)
+        )
+    assert [traced(lab, one)[0]["cache"] for one in (first, second)] == ["miss", "hit"]
+    assert "cache      hit: the answer to an equal request before" in lab.ok("trace", second)
+    assert "cache" not in lab.ok("trace", first)
 
 
 def test_every_request_of_a_run_is_traced(lab: LabUnderTest) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from llmlab.delivery.ledger import Entry
 
 LAST = 20
+LONGEST = 100  # letters of a reason, in a list; -o json has all of it
 app = typer.Typer(
     help="The ledger: who changed what of the lab, when and why.", invoke_without_command=True
 )
@@ -123,18 +125,25 @@ def _show(session: Session, kind: str, last: int, output: Format) -> None:
 
 
 def print_entries(entries: list[Entry]) -> None:
+    """A verdict, and what followed from it, have one reason; it is shown once."""
     from rich.table import Table
 
     from llmlab.cli.moments import here
     from llmlab.delivery.telling import told
 
-    table = Table("no", "when", "who", "kind", box=None, header_style="bold")
+    console = out()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("no", "when", "who", "kind"):
+        table.add_column(title, no_wrap=True)
     for title in ("what", "why"):
         table.add_column(title, overflow="fold")
+    before = ""
     for one in entries:
-        cells = (str(one.seq), here(one.at), one.who, one.kind, told(one), one.why)
+        why = shorten(one.why, LONGEST, placeholder=" …") if one.why != before else ""
+        before = one.why
+        cells = (str(one.seq), here(one.at), one.who, one.kind, told(one), why)
         table.add_row(*(_cell(text) for text in cells))
-    out().print(table)
+    console.print(table)
 
 
 def _cell(text: str) -> str:

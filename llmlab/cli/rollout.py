@@ -17,6 +17,7 @@ from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.rollout.machine import Event
+    from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import View
 
 REFRESH = 1.0  # seconds
@@ -163,16 +164,22 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     from llmlab.cli.output import escaped
     from llmlab.cli.rollout_view import when
 
-    table = Table("id", "began", "kind", "of", "was", "result", "who", box=None,
-                  header_style="bold")  # fmt: skip
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("id", "began", "kind", "of", "result", "who"):
+        table.add_column(title, no_wrap=title != "of")
     table.add_column("why", overflow="fold")
     for one in found:
         table.add_row(
             str(one.number), when(one.created), one.kind, escaped(one.target),
-            one.stable.deployment, one.phase, escaped(one.who),
-            escaped(shorten(one.why or one.ending, WIDEST, placeholder=" …")),
+            one.phase, escaped(one.who),
+            escaped(shorten(_why(one), WIDEST, placeholder=" …")),
         )  # fmt: skip
     out().print(table)
+
+
+def _why(one: Rollout) -> str:
+    """A person's reason, or what ended it early; that a gate passed goes without saying."""
+    return one.why or ("" if one.phase == "completed" else one.ending)
 
 
 class KindName(StrEnum):
@@ -238,6 +245,7 @@ def _watch(look: Callable[[], View]) -> None:
     from rich.live import Live
 
     from llmlab.cli.rollout_view import tree
+    from llmlab.cli.watching import keys
 
     console, view = out(), look()
     if not console.is_terminal:  # one after the other, for a pipe or a file
@@ -248,8 +256,7 @@ def _watch(look: Callable[[], View]) -> None:
             console.print(tree(view), highlight=False)
             console.file.flush()
         return
-    with Live(tree(view), console=console, auto_refresh=False) as live:
-        while not view.rollout.over:
-            time.sleep(REFRESH)
+    with keys() as quits, Live(tree(view), console=console, auto_refresh=False) as live:
+        while not view.rollout.over and not quits(REFRESH):
             view = look()
             live.update(tree(view), refresh=True)

@@ -36,7 +36,8 @@ def tree(view: View) -> Tree:
         root.add(_seat(view, seat))
     verdict = one.verdict
     if verdict:
-        gate = root.add(f"[bold]gate[/] {verdict.outcome}" + _samples(verdict.samples))
+        said = "waits" if verdict.outcome == "none" else verdict.outcome
+        gate = root.add(f"[bold]gate[/] {said}" + _samples(verdict.samples))
         for finding in verdict.findings:
             gate.add(_finding(finding))
     return root
@@ -105,7 +106,9 @@ def _is_shadow(view: View, seat: Seat) -> bool:
 
 
 def _samples(count: int) -> str:
-    return f" [dim]{count} answer{'' if count == 1 else 's'} of the candidate in this step[/]"
+    return (
+        f" [dim]{count or 'no'} answer{'' if count == 1 else 's'} of the candidate in this step[/]"
+    )
 
 
 def _finding(one: Finding) -> str:
@@ -114,4 +117,4 @@ def _finding(one: Finding) -> str:
 
 def when(seconds: float) -> str:
     """A moment in local time."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -56,15 +56,17 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
 def _watch(engine: Engine, lab: Lab) -> None:
     from rich.live import Live
 
+    from llmlab.cli.watching import keys
+
     console = out()
     if not console.is_terminal:  # one after the other, for a pipe or a file
         while True:
             console.print(tree(look(engine, lab)))
             console.file.flush()
             time.sleep(REFRESH)
-    with Live(tree(look(engine, lab)), console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(REFRESH)
+    first = tree(look(engine, lab))
+    with keys() as quits, Live(first, console=console, auto_refresh=False) as live:
+        while not quits(REFRESH):
             live.update(tree(look(engine, lab)), refresh=True)
 
 

@@ -28,7 +28,8 @@ def top(
     engine: EngineOption = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Watch what the lab does: requests, latencies, errors and shares of each deployment."""
+    """Watch what the lab does: requests, latencies, errors and shares of each deployment. `q`
+    ends it."""
     from llmlab.errors import UsageError
     from llmlab.observe.observer import Observer
 
@@ -54,6 +55,7 @@ def _watch(observer: Observer, interval: float) -> None:
     from rich.live import Live
 
     from llmlab.cli.top_view import frame
+    from llmlab.cli.watching import keys
 
     console = out()
     if not console.is_terminal:  # one after the other, for a pipe or a file
@@ -62,7 +64,6 @@ def _watch(observer: Observer, interval: float) -> None:
             console.file.flush()
             time.sleep(interval)
     first = frame(observer.look(), console.width)
-    with Live(first, console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(interval)
+    with keys() as quits, Live(first, console=console, auto_refresh=False) as live:
+        while not quits(interval):
             live.update(frame(observer.look(), console.width), refresh=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,13 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.delivery.request_logs import Found
     from llmlab.delivery.tracing import History, Traced
+
+LONGEST = 100  # letters of a reason; -o json has all of it
+# What X-Cache said. Of an answer that was computed for its request there is nothing to tell.
+CACHE = {
+    "hit": "hit: the answer to an equal request before",
+    "coalesced": "coalesced: read once, together with an equal request",
+}
 
 
 def trace(
@@ -91,6 +99,7 @@ def _show(one: Traced) -> None:
         "subject": one.subject,
         "trace id": one.trace_id,
         "took": _timings(one),
+        "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
         if text:
@@ -118,7 +127,8 @@ def _entry(one: Traced) -> str:
     if one.entry is None:
         return f"entry {one.revision} of another ledger"
     by = f"rollout {one.rollout}, step {one.step}, " if one.rollout else ""
-    why = f": {one.entry['why']}" if one.entry["why"] else ""
+    reason = shorten(one.entry["why"], LONGEST, placeholder=" …")
+    why = f": {reason}" if reason else ""
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 
@@ -142,6 +152,17 @@ def _tell_missing(missing: list[str], found: Found) -> None:
         )  # fmt: skip
     since = f"back to {found.since}" if found.since else "which tell of no request"
     console.print(
-        f"Searched: {', '.join(found.searched) or 'no log, for there is none'}; {since}",
+        f"Searched: {_searched(found) or 'no log, for there is none'}; {since}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _searched(found: Found) -> str:
+    """The files by their folder."""
+    folders: dict[str, list[str]] = {}
+    for one in found.searched:
+        folder, _, name = one.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    return "; ".join(
+        ", ".join(names) + (f" in {folder}" if folder else "") for folder, names in folders.items()
+    )

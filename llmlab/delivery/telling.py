@@ -10,6 +10,7 @@ from llmlab.models.identity import short_id
 
 TRAFFIC = "traffic"  # a whole document, in every entry that changes it
 LONGEST = 200
+WHOLE = 100.0  # percent
 
 
 def told(entry: Entry) -> str:
@@ -56,6 +57,49 @@ def _flag(document: Mapping[str, Any]) -> str:
     )
 
 
+def _deployment(document: Mapping[str, Any]) -> str:
+    rest = _rest(document, TRAFFIC, "did", "deployment", "model", "replicas")
+    model = f" of {document['model']}" if "model" in document else ""
+    replicas = f" to {document['replicas']}" if "replicas" in document else ""
+    return f"{document['did']} {document['deployment']}{model}{replicas}{rest}"
+
+
+def _rollout(document: Mapping[str, Any]) -> str:
+    number = f"rollout {document['rollout']}"
+    if "of" in document:
+        names = " and ".join(document["candidates"])
+        return f"{number}: {document['of']} of {names}, beside {document['stable']}"
+    return f"{_at_step(document)}: {document['phase']}{_share(document)}"
+
+
+def _share(document: Mapping[str, Any]) -> str:
+    shown = document["phase"] == "progressing" and document["percent"]
+    return f", {document['percent']:g} %" if shown else ""
+
+
+def _verdict(document: Mapping[str, Any]) -> str:
+    return f"{_at_step(document)}: {document['outcome']}"
+
+
+def _at_step(document: Mapping[str, Any]) -> str:
+    step = f", step {document['step']}" if document["step"] else ""
+    return f"rollout {document['rollout']}{step}"
+
+
+def _route(document: Mapping[str, Any]) -> str:
+    traffic = document[TRAFFIC]
+    stable = traffic["stable"] or "the stable deployment"
+    ways = [f"{one['kind']} {one['name']}={one['value']} to {one['deployment']}"
+            for one in traffic["matches"]]  # fmt: skip
+    shares = (traffic["split"] or {}).get("shares", ())
+    ways += [f"{one['percent']:g} % to {one['deployment']}" for one in shares]
+    if sum(one["percent"] for one in shares) < WHOLE:
+        ways.append(f"{'the rest' if ways else 'all'} to {stable}")
+    if shadow := traffic["shadow"]:
+        ways.append(f"copies of {shadow['percent']:g} % to {shadow['deployment']}")
+    return ", ".join(ways)
+
+
 def _rest(document: Mapping[str, Any], *but: str) -> str:
     told = ", ".join(f"{key}={value}" for key, value in document.items() if key not in but)
     return f", {told}" if told else ""
@@ -68,4 +112,5 @@ def _members(document: Mapping[str, Any]) -> str:
 
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
+    "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
 }  # fmt: skip

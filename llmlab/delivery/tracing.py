@@ -53,7 +53,8 @@ class Traced:
     """One request. ``at`` in UTC, ISO 8601, when it was over.
 
     ``route`` is the rule that it went by; "" if nobody was asked. ``upstream_status`` has one
-    status for each try. ``weights`` in percent; ``entry`` is what made them.
+    status for each try. ``weights`` in percent; ``entry`` is what made them. ``cache`` is the
+    answer's X-Cache: miss, coalesced or hit; "" if it had none.
     """
 
     request_id: str
@@ -72,6 +73,7 @@ class Traced:
     flags: Mapping[str, bool]
     trace_id: str
     timings: Timings
+    cache: str = ""
     entry: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -164,6 +166,7 @@ def _traced(line: Line, api: Line, history: History) -> Traced:
         flags=_flags(line.get("flags", "")),
         trace_id=line.get("trace_id", ""),
         timings=_timings(line, api),
+        cache=str(line.get("cache", "")),
         entry={name: getattr(entry, name) for name in ("seq", "at", "who", "kind", "why")}
         if entry else None,
     )  # fmt: skip

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from llmlab.rollout.evidence import Bets, Count, Evidence
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
+ENOUGH = 1e6  # wealth whose digits tell nobody anything
+
 
 @dataclass(frozen=True)
 class _Metric:
@@ -105,7 +107,7 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     # What speaks against it is of the whole rollout, what speaks for it of this step.
     tested, base = ((one.total if failed else one.step) for one in (evidence.tested, evidence.base))
     (rate, n), (other, m) = metric.of(tested), metric.of(base)
-    against = f"{_rate(other)} of {m}"
+    against = _of(other, m)
     if rollout.alone and metric.before:
         other, m = sum(metric.before) / len(metric.before), len(metric.before)
         against = f"{_rate(other)} of the last {m} before this step"
@@ -114,8 +116,12 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
         "margin": bets.worse.bound, "fail_wealth": worse, "fail_at": 1 / level,
         "pass_wealth": as_good, "pass_at": 1 / needed, **_quantiles(evidence, metric),
     }  # fmt: skip
-    compared = f"{metric.name}: {_rate(rate)} of {n}{metric.what} against {against}"
-    reason = f"{compared}{_probes(tested, rollout.kind)}, {told}"
+    probes = _probes(tested, rollout.kind) if metric.name == "errors" else ""
+    reason = (
+        f"{metric.name}: {_of(rate, n)}{probes}{metric.what if n else ''} against {against}, {told}"
+    )
+    if not n + m:
+        reason = f"{metric.name}: no answer yet, {rules.min_samples} are needed"
     return Finding(metric.name, outcome, reason, figures)
 
 
@@ -150,9 +156,15 @@ def _probes(count: Count, kind: Kind) -> str:
     return f" ({count.probes} of them {what})" if count.probes else ""
 
 
+def _of(share: float, answers: int) -> str:
+    return f"{_rate(share)} of {answers}" if answers else "no answer yet"
+
+
 def _rate(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
 def _w(wealth: float) -> str:
-    return f"{wealth:.1f}" if wealth < 10 else f"{min(wealth, 1e6):.0f}"
+    if wealth >= ENOUGH:
+        return "10⁶+"
+    return f"{wealth:.1f}" if wealth < 10 else f"{wealth:.0f}"

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.config import Config
+from llmlab.config.schema import MODEL_NAME
 from llmlab.engines.base import Plan
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM
 from llmlab.registry.catalogue import Catalogue
+from llmlab.registry.catalogue import Known as Model
 from llmlab.rollout.machine import Deployed, step
 from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.steps import checked_steps
@@ -201,7 +203,7 @@ def version_of(known: Known, traffic: Traffic, model: str) -> Version:
         return Version(deployed.name, deployed.model)
     if model in {one.deployment for one in known.plan.deployments}:
         return _of_plan(known, model)
-    found = known.catalogue.get(model)
+    found = _found(known, model)
     if found.record is None or model in known.config.models:
         return Version(found.name, found.name)
     record = found.record
@@ -209,6 +211,18 @@ def version_of(known: Known, traffic: Traffic, model: str) -> Version:
         if record.serves(one.model):
             return Version(one.deployment, record.reference)
     return Version(f"{record.name}-{record.version}", record.reference)
+
+
+def _found(known: Known, model: str) -> Model:
+    try:
+        return known.catalogue.get(model)
+    except UsageError as error:
+        if not MODEL_NAME.fullmatch(model):  # a version, an id: no deployment has such a name
+            raise
+        raise UsageError(
+            f"{model} is no deployment of this lab, and {error.message}",
+            fix=f"llmlab deploy MODEL --name {model}, or name a model (llmlab models list)",
+        ) from None
 
 
 def _refuse_same(wish: Wish, stable: Version, arms: tuple[Version, ...]) -> None:
