@@ -164,7 +164,7 @@ def test_metrics_stand_side_by_side() -> None:
     assert rows["waiting"] == ["3", "of", "32", "3", "of", "32", "-"]
     assert rows["turned away"] == ["7", "7", "-"]
     assert "401 × 3" in text
-    assert "3 at step 2" in text
+    assert "of rollout 3, step 2" in text
 
 
 # --- a real lab ------------------------------------------------------------------------

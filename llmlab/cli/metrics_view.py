@@ -71,9 +71,10 @@ def _gateway(view: View) -> Table:
     table.add_column(style="dim")
     table.add_column()
     table.add_row("refused by the gateway", counts(view.glance.refused) or "none")
-    table.add_row("routes", f"revision {view.wanted.revision}")
-    if view.wanted.rollout:
-        table.add_row("rollout", f"{view.wanted.rollout} at step {view.wanted.step}")
+    wanted = view.wanted
+    step = f", step {wanted.step}" if wanted.step else ""
+    made = f", of rollout {wanted.rollout}{step}" if wanted.rollout else ""
+    table.add_row("routes", f"revision {wanted.revision}{made}")
     for name, share in view.wanted.shadows.items():
         table.add_row("shadow", f"{escaped(name)} {percent(share)}")
     for name, share in view.wanted.flags.items():

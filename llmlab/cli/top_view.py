@@ -64,7 +64,8 @@ def _totals(view: View, width: int) -> Table:
     table.add_row("refused", f"[yellow]{counts(refused)}[/]" if refused else "[dim]none[/]")
     wanted = view.wanted
     if wanted.rollout:
-        table.add_row("rollout", f"[bold]{wanted.rollout}[/] at step [bold]{wanted.step}[/]")
+        step = f", step [bold]{wanted.step}[/]" if wanted.step else ""
+        table.add_row("routes", f"of rollout [bold]{wanted.rollout}[/]{step}")
     if wanted.flags:
         flags = (f"{escaped(name)} {percent(on)}" for name, on in wanted.flags.items())
         table.add_row("flags", "  ".join(flags))
