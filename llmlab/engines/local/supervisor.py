@@ -22,6 +22,7 @@ from llmlab.processes import end, lab_processes
 from llmlab.shell import clean_environment, last_lines, run
 
 START_DEADLINE = 10.0
+STOP_DEADLINE = 900.0  # seconds; supervisord itself kills what does not end in its time
 LOG_BYTES = "10MB"
 LOG_BACKUPS = 3
 # Programs that end by themselves. They may be running while others are applied, and it may be
@@ -193,8 +194,7 @@ class Supervisor:
         rpc = self._rpc().supervisor
         added, changed, removed = rpc.reloadConfig()[0]
         for name in (*changed, *removed):
-            rpc.stopProcessGroup(name)
-            rpc.removeProcessGroup(name)
+            _remove(rpc, name)
         for name in (*added, *changed):
             rpc.addProcessGroup(name)
         for process in self.processes():
@@ -245,6 +245,28 @@ class Supervisor:
 
         transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+
+def _remove(rpc: Any, name: str) -> None:
+    """Stop a program, and forget it.
+
+    Raises:
+        xmlrpc.client.Fault: supervisord cannot.
+    """
+    from supervisor.xmlrpc import Faults
+
+    rpc.stopProcessGroup(name)
+    deadline = time.monotonic() + STOP_DEADLINE
+    while True:
+        try:
+            rpc.removeProcessGroup(name)
+            return
+        except xmlrpc.client.Fault as fault:
+            # Somebody who was killed meanwhile had begun to stop it: then the call above does not
+            # wait, and the program ends what it has in hand.
+            if fault.faultCode != Faults.STILL_RUNNING or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _quoted(command: Sequence[str]) -> str:
