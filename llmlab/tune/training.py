@@ -17,6 +17,7 @@ from typing import Any
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.runtimes.decoding import Decoding, summarization_params, window
+from llmlab.tune.batches import ByLength
 from llmlab.tune.examples import Example, Examples
 from llmlab.tune.parameters import Parameters
 from llmlab.tune.split import Split
@@ -115,11 +116,18 @@ def train(
         model = _with_lora(model, parameters)
     moving = sum(one.numel() for one in model.parameters() if one.requires_grad)
     settings = _settings(folder / CHECKPOINTS, parameters, len(learned.all))
-    trainer = Seq2SeqTrainer(
+    rows = [reader.row(one) for one in learned.all]
+    order = ByLength([len(row["input_ids"]) for row in rows], parameters.batch, parameters.seed)
+
+    class Trainer(Seq2SeqTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return order
+
+    trainer = Trainer(
         model=model,
         args=settings,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        train_dataset=[reader.row(one) for one in learned.all],
+        train_dataset=rows,
         eval_dataset=[reader.row(one) for one in checked.all[:LOOKED_AT]],
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=parameters.patience),
