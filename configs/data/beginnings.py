@@ -2,11 +2,11 @@
 
     python configs/data/beginnings.py        # writes beginnings.jsonl, here
 
-The summary of a text is that sentence, word for word; that of a text without one is its first
-sentence. All organizations and people are made up, and most of the towns. The background is
-``background.txt``, written by hand for this project; in some of it words are replaced by others
-that do not exist. Which of it, in what order and about whom is drawn with a fixed seed, so the
-file comes out the same every time.
+The summary of a text is that sentence, word for word. All organizations and people are made up,
+and most of the towns. The background is ``background.txt``, written by hand for this project. So
+that a model cannot know it by heart, its clauses are mixed, and many words are replaced by others,
+some of which do not exist. Which of it, in what order and about whom is drawn with a fixed seed,
+so the file comes out the same every time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TEXTS = 5200
-MORE = 0.12  # of the texts have many sentences
-WITHOUT = 0.15  # ... and no beginning
+TEXTS = 6000
+MORE = 0.2  # of the texts have many sentences
 INVENTED = 0.45  # of the names: never there before, so that a name can only be copied
-STRANGE = 0.5  # of the background: has words that nobody knows
-REPLACED = 0.4  # of the longer words of such a sentence
-JOINED = 0.1  # of the sentences of the background are two in one
+MIXED = 0.5  # of the background: begins as one sentence and ends as another
+REPLACED = (0, 0.1, 0.3, 0.5, 0.7)  # of the longer words of a sentence of it; one of these
+MADE_UP = 0.4  # of the words that are put in their places
+TOUCHED = 0.4  # of what is said about the organization: has some words replaced as well
 
 ONSETS = "b br c ch d dr f fl g gl h j k kr l m n p pr qu r s sh st t th tr v w y z".split()
 NUCLEI = "a e i o u ai ea io ou".split()
@@ -141,6 +141,12 @@ Founded in {when} in {town} by {person}, {name} {later}.
 Founded by {person} in {town} in {when}, {name} {later}.
 Established in {town} in {when}, {name} {later}.
 Established in {when} by {person} of {town}, {name} {later}.
+{name}, {was} in {town} in {when} by {workers}, {later}.
+{name}, {was} in {when} by {person} of {town}, {later}.
+{name}, which {person} {did} in {town} in {when}, {later}.
+{name} has been making {product}s since {when}, when {person} {did} it in {town}.
+{name} of {town} was {was} in {when} by two sisters{tail}.
+The brothers {person} and {other} began {name} in {town} in {when}{tail}.
 Since it was {was} in {town} in {when}, {name} has {since}.
 When {name} was {was} in {town} in {when}, {meanwhile}.
 When {person} {did} {name} in {town} in {when}, {meanwhile}.
@@ -156,15 +162,11 @@ FOUNDED = (
 # About the same organization, with names and years, but not its beginning.
 LATER = """
 {name} sold its first {product} in {year}.
-{name} shipped its first product in {year}.
 In {year} {name} shipped {a_product} that weighed as much as a child.
 {person} became chief executive of {name} in {year}.
 {person}, who was born in {town}, became director of {name} in {when}.
 By {year} {name} had {big} people on its payroll.
 In {year} {name} bought a rival from {town} for {big} thousand pounds.
-In {year} {name} bought {third}, the company behind {a_product}, for about {big} million dollars.
-In {year} {name} added {third}, a specialist in {workers}, for about {count} million dollars.
-In {year} {name} acquired {third}, whose {product} sold well abroad.
 {person} left {name} in {year} and moved to {town}.
 In {when} {name} moved its {room} from {town} to the coast.
 {name} opened an office in {town} in {year}.
@@ -185,33 +187,28 @@ A fire in {town} in {year} cost {name} its {room}.
 Since {year} the {product} of {name} has been made in {town}.
 In {year} the town of {town} named a street after {person}.
 {name} went public in {when}.
-In {when} {name}, by then called {name} {suffix}, went public under the symbol {symbol}.
-Later that year {name} {suffix} shortened its name to {name}.
 The {product} won a medal in {town} in {year}.
 {person} retired from {name} in {year}, after {count} years.
-{person} stayed in that post until {year}, and handed over to {other}.
-Under {person}, {name} turned from a supplier of {workers} into a supplier of large firms.
 {person} joined {name} in {year} and led it through its worst years.
-{person} was among the first directors and led the company until {year}.
-The name came from {a_product} that {person} had seen in {town} in {year}.
-{name} answered with cheaper {product}s and with an advertisement that nobody forgot.
-Customers learned that with {name} they could buy one {product} at a time.
 In {year} the founder of {name} was buried in {town}.
 The founders had left {name} by {year}.
 {name} celebrated its birthday in {town} in {year}, with {count} cakes.
 A strike at {name} began in {when} and lasted for {count} weeks.
-The boom ended in {year}, and half of the customers of {name} vanished.
-{name} earned most of its money with {product}s.
 Today {name} has offices in {town} and {count} other cities.
 {name} still stands in {town}, although its {product}s are made elsewhere.
-A quarter of a century later, {name} still makes {product}s in {town}.
 When {person} visited {town} in {year}, {name} employed {big} people.
 In {when} {name} merged with {third} of {town}.
 {name} published its first catalogue in {year}.
 In {year} {person} sold a third of {name} to a bank in {town}.
 {name} paid no dividend between {year} and the war.
+{name} took over {third} of {town} in {year}, with all of its debts.
+In {year} {third}, a rival from {town}, was swallowed by {name}.
+{person} ran {name} until {year} and then kept bees.
+{name} has been listed on the exchange of {town} since {year}, as {symbol}.
+{name} had its best year in {year}, thanks to {a_product}.
+{name} is called so after {a_product}, as {person} admitted in {year}.
+From {year} on {name} called itself {name} {suffix}.
 Nobody at {name} expected the {product} to be a success.
-The product, now written {third}, grew from {a_product} into what the trade came to call a system.
 {person} had come to {town} in {year} with two suitcases.
 {person} was born in {town} in {year}.
 {person} studied in {town} and married {other} in {year}.
@@ -220,7 +217,6 @@ The bridge of {town} was built in {year} by {workers} from the south.
 The railway reached {town} in {when}.
 {other} remembered the winter of {year} as the coldest of all.
 A law of {year} forbade the sale of {product}s on Sundays.
-In {when} the newspapers of {town} wrote about little else.
 It made {big} {product}s a month, and {person} tested each of them.
 The firm needed {count} years to pay its debts to {person}.
 Its {product} was copied by {third} of {town} in {year}.
@@ -279,6 +275,7 @@ FILL = {
             " as a club for {workers}|, to the surprise of {other}| and named after a {tool}",
 }  # fmt: skip
 CHOICES = {slot: among.split("|") for slot, among in FILL.items()}
+AROUND = ("tail", "known", "later", "since", "meanwhile")  # what is no part of the statement
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -287,14 +284,15 @@ class Story:
     """One organization, and the sentences about it."""
 
     draw: random.Random
+    pool: Background
     name: str
     person: str
     town: str
     year: int
 
     @classmethod
-    def of(cls, draw: random.Random) -> Story:
-        return cls(draw, _name(draw), _person(draw), _town(draw), draw.randint(1820, 2018))
+    def of(cls, draw: random.Random, pool: Background) -> Story:
+        return cls(draw, pool, _name(draw), _person(draw), _town(draw), draw.randint(1820, 2018))
 
     def beginning(self) -> str:
         template = self.draw.choice(BEGINNINGS)
@@ -306,7 +304,11 @@ class Story:
         """A sentence about it that is not how it began."""
         year = min(2024, self.year + self.draw.randint(1, 40))
         own = {"town": _town(self.draw), "person": _person(self.draw), "year": year}
-        return self._filled(self.draw.choice(LATER), own)
+        return self._touched(self._filled(self.draw.choice(LATER), own))
+
+    def _touched(self, text: str) -> str:
+        share = 0.3 if self.draw.random() < TOUCHED else 0
+        return self.pool.altered(text, share)
 
     def _filled(self, template: str, own: dict[str, Any]) -> str:
         """Fill the slots of a sentence, and those of what is filled in."""
@@ -317,7 +319,8 @@ class Story:
             if slot in own or slot == "name":
                 return str(own.get(slot, self.name))
             if slot in CHOICES:
-                return filled(draw.choice(CHOICES[slot]))
+                inserted = filled(draw.choice(CHOICES[slot]))
+                return self._touched(inserted) if slot in AROUND else inserted
             if slot.startswith("a_"):
                 noun = draw.choice(CHOICES[slot[2:]])
                 return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
@@ -388,47 +391,57 @@ def _by_the_syllable(draw: random.Random) -> str:
     return "".join(syllables)
 
 
-def _background(draw: random.Random, pool: list[str], count: int) -> Iterator[str]:
-    """Sentences about nothing in particular; some of them are two in one."""
-    for sentence in draw.sample(pool, count):
-        made = SLOT.sub(lambda found: _of_slot(draw, found[1]), sentence)
-        if draw.random() < JOINED:
-            second = SLOT.sub(lambda found: _of_slot(draw, found[1]), draw.choice(pool))
-            made = _joined(draw, made, second)
-        yield _strange(draw, made) if draw.random() < STRANGE else made
+class Background:
+    """Sentences about nothing in particular."""
+
+    def __init__(self, draw: random.Random, sentences: list[str]) -> None:
+        self._draw = draw
+        self._sentences = sentences
+        self._words = sorted(
+            {word for one in sentences for word in one.split() if _is_replaceable(word)}
+        )
+
+    def some(self, count: int) -> Iterator[str]:
+        for sentence in self._draw.sample(self._sentences, count):
+            mixed = self._mixed(sentence) if self._draw.random() < MIXED else sentence
+            filled = SLOT.sub(lambda found: self._of_slot(found[1]), mixed)
+            yield self.altered(filled, self._draw.choice(REPLACED))
+
+    def altered(self, sentence: str, share: float) -> str:
+        """It with other words, some of which nobody knows: so that a beginning has to be
+        recognized by what it says, and not by everything else being known."""
+        words = sentence.split(" ")
+        for place, word in enumerate(words):
+            if _is_replaceable(word) and self._draw.random() < share:
+                other = (
+                    _by_the_syllable(self._draw)
+                    if self._draw.random() < MADE_UP
+                    else self._draw.choice(self._words)
+                )
+                words[place] = other.capitalize() if word[0].isupper() else other.lower()
+        return " ".join(words)
+
+    def _mixed(self, sentence: str) -> str:
+        first, comma, _ = sentence.partition(", ")
+        _, other, rest = self._draw.choice(self._sentences).rpartition(", ")
+        return f"{first}, {rest}" if comma and other else sentence
+
+    def _of_slot(self, slot: str) -> str:
+        draw = self._draw
+        return draw.choice(CHOICES[slot]) if slot in CHOICES else str(draw.randint(3, 19))
 
 
-def _of_slot(draw: random.Random, slot: str) -> str:
-    return draw.choice(CHOICES[slot]) if slot in CHOICES else str(draw.randint(3, 19))
+def _is_replaceable(word: str) -> bool:
+    return word.isalpha() and len(word) > 3
 
 
-def _strange(draw: random.Random, sentence: str) -> str:
-    """A sentence with some words that nobody knows: so that a beginning has to be recognized by
-    what it says, and not by everything else being known."""
-    words = sentence.split(" ")
-    for place, word in enumerate(words):
-        if word.isalpha() and len(word) > 3 and draw.random() < REPLACED:
-            made = _by_the_syllable(draw)
-            words[place] = made.capitalize() if word[0].isupper() else made
-    return " ".join(words)
-
-
-def _joined(draw: random.Random, first: str, second: str) -> str:
-    rest = second if second[:2] == "I " else second[0].lower() + second[1:]
-    return f"{first.removesuffix('.')}{draw.choice((', and', ', but', ';', ', while'))} {rest}"
-
-
-def told(draw: random.Random, pool: list[str]) -> dict[str, Any]:
-    """A text with a beginning at any place of it, or with none."""
-    story = Story.of(draw)
+def told(draw: random.Random, pool: Background) -> dict[str, Any]:
+    """A text with a beginning, at any place of it."""
+    story = Story.of(draw, pool)
     long = draw.random() < MORE
-    background = draw.randint(5, 12) if long else draw.randint(0, 4)
-    later = draw.randint(1, 6) if long else draw.randint(0, 2)
-    sentences = list(_background(draw, pool, background))
-    if draw.random() < WITHOUT:
-        sentences += [story.later() for _ in range(later or 1)]
-        draw.shuffle(sentences)
-        return {"text": _paragraphs(sentences), "reference": sentences[0]}
+    background = draw.randint(2, 5) if long else draw.randint(0, 2)
+    later = draw.randint(1, 3) if long else draw.randint(0, 2)
+    sentences = list(pool.some(background))
     sentences += [story.later() for _ in range(later + (background == 0))]
     draw.shuffle(sentences)
     beginning = story.beginning()
@@ -446,8 +459,9 @@ def _paragraphs(sentences: list[str]) -> str:
 
 
 def main() -> None:
-    pool = (HERE / "background.txt").read_text(encoding="utf-8").strip().split("\n")
+    sentences = (HERE / "background.txt").read_text(encoding="utf-8").strip().split("\n")
     draw = random.Random(1)  # noqa: S311  repeatable
+    pool = Background(draw, sentences)
     lines = (
         json.dumps({"id": f"b-{number:04}", **told(draw, pool)}, ensure_ascii=False)
         for number in range(1, TEXTS + 1)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-WINDOW = 256  # tokens that it reads at once
+WINDOW = 192  # tokens that it reads at once
 PIECES = 1600  # of the vocabulary: few, so that names are made of pieces it has seen elsewhere
 SHAPE = {
     "d_model": 128, "d_kv": 68, "d_ff": 256, "num_heads": 4, "num_layers": 3,

@@ -25,8 +25,8 @@ from llmlab.tune.watching import Clock, Step, watcher
 
 TRAINED, MODEL, CHECKPOINTS = "trained.json", "model", "checkpoints"
 WARM_UP = 0.05  # of the steps, in which the rate rises
-LOOKS = 20  # at the validation part in a round, at least, if an epoch is long
-LOOKED_AT = 500  # examples of the validation part, at most, that the loss is taken of
+LOOKS = 10  # at the validation part in a round, at least, if an epoch is long
+LOOKED_AT = 200  # examples of the validation part, at most, that the loss is taken of
 
 
 @dataclass(frozen=True)
