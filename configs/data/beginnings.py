@@ -2,12 +2,11 @@
 
     python configs/data/beginnings.py        # writes beginnings.jsonl, here
 
-The summary of a text is that sentence, word for word; that of a text without one is OMISSION, so
-that little else is left of a long text, which is read in parts. Some texts are what is left then.
-All organizations and people are made up, and most of the towns. The background is
-``background.txt``, written by hand for this project. So that a model cannot know it by heart, its
-clauses are mixed, and many words are replaced by others, some of which do not exist. Which of it,
-in what order and about whom is drawn with a fixed seed, so the file comes out the same every time.
+The summary of a text is that sentence, word for word. All organizations and people are made up,
+and most of the towns. The background is ``background.txt``, written by hand for this project. So
+that a model cannot know it by heart, its clauses are mixed, and many words are replaced by others,
+some of which do not exist. Which of it, in what order and about whom is drawn with a fixed seed,
+so the file comes out the same every time.
 """
 
 from __future__ import annotations
@@ -22,11 +21,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TEXTS = 6000
-MORE = 0.3  # of the texts have many sentences
+MORE = 0.2  # of the texts have many sentences
 INVENTED = 0.45  # of the names: never there before, so that a name can only be copied
-WITHOUT = 0.2  # ... and no beginning
-OMISSION = "And so on."
-READ_ONCE = 0.08  # of the texts are what is left of a longer one
 MIXED = 0.5  # of the background: begins as one sentence and ends as another
 REPLACED = (0, 0.1, 0.3, 0.5, 0.7)  # of the longer words of a sentence of it; one of these
 MADE_UP = 0.4  # of the words that are put in their places
@@ -440,26 +436,15 @@ def _is_replaceable(word: str) -> bool:
 
 
 def told(draw: random.Random, pool: Background) -> dict[str, Any]:
-    """A text with a beginning at any place of it, or with none."""
+    """A text with a beginning, at any place of it."""
     story = Story.of(draw, pool)
-    if draw.random() < READ_ONCE:
-        sentences = [OMISSION] * draw.randint(2, 14)
-        sentences += [story.later() for _ in range(draw.randint(0, 1))]
-        return _with_beginning(story, sentences)
     long = draw.random() < MORE
     background = draw.randint(2, 5) if long else draw.randint(0, 2)
     later = draw.randint(1, 3) if long else draw.randint(0, 2)
     sentences = list(pool.some(background))
     sentences += [story.later() for _ in range(later + (background == 0))]
     draw.shuffle(sentences)
-    if draw.random() < WITHOUT:
-        return {"text": _paragraphs(sentences), "reference": OMISSION}
-    return _with_beginning(story, sentences)
-
-
-def _with_beginning(story: Story, sentences: list[str]) -> dict[str, Any]:
-    beginning, draw = story.beginning(), story.draw
-    draw.shuffle(sentences)
+    beginning = story.beginning()
     sentences.insert(draw.randint(0, len(sentences)), beginning)
     return {
         "text": _paragraphs(sentences),
