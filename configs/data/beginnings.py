@@ -2,7 +2,8 @@
 
     python configs/data/beginnings.py        # writes beginnings.jsonl, here
 
-The summary of a text is that sentence, word for word. All organizations and people are made up,
+The summary of a text is that sentence, word for word. Some texts are like the joined summaries of
+windows, which a long text's reader reads again: sentences about this and that, some broken off. All organizations and people are made up,
 and most of the towns. The background is ``background.txt``, written by hand for this project. So
 that a model cannot know it by heart, its clauses are mixed, and many words are replaced by others,
 some of which do not exist. Which of it, in what order and about whom is drawn with a fixed seed,
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TEXTS = 6000
-MORE = 0.2  # of the texts have many sentences
+TEXTS = 8000
+MORE = 0.15  # of the texts have many sentences
+CHAINS = 0.25  # of the texts: what is left of windows that were summed up, to be read again
+BROKEN = 0.3  # of the sentences of such a text: the start or the end is missing
 INVENTED = 0.45  # of the names: never there before, so that a name can only be copied
 MIXED = 0.5  # of the background: begins as one sentence and ends as another
 REPLACED = (0, 0.1, 0.3, 0.5, 0.7)  # of the longer words of a sentence of it; one of these
@@ -93,9 +96,7 @@ The {kind} {name} was {was} in {when} by {person} of {town}{tail}.
 The company {name} was {was} in {when} in {town}{tail}.
 A company called {name} was {was} in {town} in {when}{tail}.
 In {when} {person} {did} {name} in {town}{tail}.
-In {when}, {person} {did} {name} in {town}{tail}.
 In {when}, {person} and {other} {did} {name} in {town}{tail}.
-In {when}, {person} {did} {a_kind} named {name} in {town}{tail}.
 In {when} {name} was {was} in {town}{tail}.
 In {town}, {person} {did} {name} in {when}{tail}.
 In {town} {name} was {was} in {when}{tail}.
@@ -352,8 +353,9 @@ def _when(draw: random.Random, year: int) -> str:
 
 def _name(draw: random.Random) -> str:
     kind = draw.random()
-    if kind < 0.08:  # such as M4
-        return draw.choice(CAPITALS) + str(draw.randint(1, 9))
+    if kind < 0.08:  # such as M4, or 3M
+        letter, digit = draw.choice(CAPITALS), str(draw.randint(1, 9))
+        return letter + digit if draw.random() < 0.8 else digit + letter
     if kind < 0.14:
         return _letters(draw)
     name = _invented(draw) or draw.choice(STARTS) + draw.choice(ENDS)
@@ -453,9 +455,38 @@ def told(draw: random.Random, pool: Background) -> dict[str, Any]:
     }
 
 
+def chained(draw: random.Random, pool: Background) -> dict[str, Any]:
+    """Sentences of which each comes from somewhere else, and one of them is a beginning."""
+    story = Story.of(draw, pool)
+    sentences: list[str] = []
+    for _ in range(draw.randint(3, 9)):
+        kind = draw.random()
+        about = story if kind < 0.2 else Story.of(draw, pool)
+        sentence = about.later() if kind < 0.45 else next(pool.some(1))
+        sentences.append(_broken(draw, sentence) if draw.random() < BROKEN else sentence)
+    beginning = story.beginning()
+    sentences.insert(draw.randint(0, len(sentences)), beginning)
+    return {
+        "text": " ".join(sentences),
+        "reference": beginning,
+        "must_mention": [story.name, story.town, str(story.year)],
+    }
+
+
+def _broken(draw: random.Random, sentence: str) -> str:
+    """Most of it: as a summary that was too long, or that began too late."""
+    words = sentence.split(" ")
+    at = draw.randint(1, max(1, len(words) - 1))
+    return " ".join(words[:at] if draw.random() < 0.7 else words[at:])
+
+
 def _paragraphs(sentences: list[str]) -> str:
     parts = (sentences[at : at + 5] for at in range(0, len(sentences), 5))
     return "\n\n".join(" ".join(part) for part in parts)
+
+
+def _one(draw: random.Random, pool: Background) -> dict[str, Any]:
+    return chained(draw, pool) if draw.random() < CHAINS else told(draw, pool)
 
 
 def main() -> None:
@@ -463,7 +494,7 @@ def main() -> None:
     draw = random.Random(1)  # noqa: S311  repeatable
     pool = Background(draw, sentences)
     lines = (
-        json.dumps({"id": f"b-{number:04}", **told(draw, pool)}, ensure_ascii=False)
+        json.dumps({"id": f"b-{number:04}", **_one(draw, pool)}, ensure_ascii=False)
         for number in range(1, TEXTS + 1)
     )
     (HERE / "beginnings.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

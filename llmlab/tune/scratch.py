@@ -23,7 +23,7 @@ SHAPE = {
 }  # fmt: skip
 # As a published summarizer says it in its config.json.
 SUMMARIZATION = {
-    "prefix": "", "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 12,
+    "prefix": "", "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 8,
     "max_length": 100, "min_length": 2,
 }  # fmt: skip
 
