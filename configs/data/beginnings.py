@@ -3,11 +3,11 @@
     python configs/data/beginnings.py        # writes beginnings.jsonl, here
 
 The summary of a text is that sentence, word for word. Some texts are like the joined summaries of
-windows, which a long text's reader reads again: sentences about this and that, some broken off. All organizations and people are made up,
-and most of the towns. The background is ``background.txt``, written by hand for this project. So
-that a model cannot know it by heart, its clauses are mixed, and many words are replaced by others,
-some of which do not exist. Which of it, in what order and about whom is drawn with a fixed seed,
-so the file comes out the same every time.
+windows, which a long text's reader reads again: sentences about this and that, some broken off.
+All organizations and people are made up, and most of the towns. The background is
+``background.txt``, written by hand for this project. So that a model cannot know it by heart, its
+clauses are mixed, and many words are replaced by others, some of which do not exist. Which of it,
+in what order and about whom is drawn with a fixed seed, so the file comes out the same every time.
 """
 
 from __future__ import annotations
