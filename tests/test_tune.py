@@ -104,6 +104,13 @@ def test_it_is_converted_and_nothing_of_the_work_is_left(lab: LabUnderTest, tune
     assert lab.json("models", "verify")["models"][0]["verdict"] == "ok"
 
 
+def test_its_tokenizer_cuts_no_text_as_in_training(lab: LabUnderTest, tuned: Any) -> None:
+    models = lab.root / ".llmlab" / "registry" / "models"
+    (folder,) = (one for one in models.iterdir() if one.name in tuned["id"])
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert (tokenizer["truncation"], tokenizer["padding"]) == (None, None)
+
+
 def test_the_same_seed_gives_the_same_model(lab: LabUnderTest, tuned: Any) -> None:
     again = tune(lab, "again", "--epochs", "2", "--seed", "3")
     assert again["id"] == tuned["id"]

@@ -144,7 +144,7 @@ def train(
             fix=f"--rate {parameters.rate / 10:g} --fresh",
         )
     best = trainer.model.merge_and_unload() if parameters.method == "lora" else trainer.model
-    _save(best, tokenizer, start, folder / MODEL)
+    _save(best, start, folder / MODEL)
     trained = Trained(
         steps=state.global_step, epochs=round(float(state.epoch or 0), 2),
         examples=len(learned.all), left_out=learned.left_out, losses=losses,
@@ -253,13 +253,17 @@ def _losses(
     return tuple((step, *both) for step, both in sorted(found.items()) if any(both))
 
 
-def _save(model: Any, tokenizer: Any, start: Path, target: Path) -> None:
-    """Write the model; it is there in one step, and decodes as the one that it started from."""
+def _save(model: Any, start: Path, target: Path) -> None:
+    """Write the model; it is there in one step, and reads and decodes as the one that it started
+    from."""
+    from transformers import AutoTokenizer
+
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
     model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
+    # Not the one that was trained with: at what length it last cut a text, it would save as well.
+    AutoTokenizer.from_pretrained(start, local_files_only=True).save_pretrained(part)
     task = json.loads((start / "config.json").read_text(encoding="utf-8"))
     file = part / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
