@@ -356,7 +356,7 @@ def test_a_tune_that_is_killed_goes_on_and_comes_to_the_same_model(
 def test_a_tune_that_is_interrupted_says_how_to_go_on(lab: LabUnderTest) -> None:
     command = [
         sys.executable, "-m", "llmlab", "tune", "--base", "scratch:tiny", "--data", "pairs.jsonl",
-        "--name", "stopped", "--epochs", "500",
+        "--name", "stopped", "--epochs", "60",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=lab.root, env=lab.env, text=True, stdout=subprocess.PIPE,
