@@ -16,12 +16,13 @@ from typing import Any
 
 import psutil
 import pytest
+from tokenizers import Tokenizer
 
 from llmlab.models.convert import convert
 from llmlab.models.identity import content_id
 from llmlab.runtimes import Generation, Strategy, TextTooLong
 from llmlab.runtimes.base import Encoded
-from llmlab.runtimes.ct2 import CTranslate2
+from llmlab.runtimes.ct2 import TOKENIZER, CTranslate2
 from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.seq2seq import Seq2Seq
 from tests.api import Api
@@ -173,6 +174,20 @@ def test_the_tokens_read_are_those_of_transformers(both: Pair, article: str) -> 
         assert (ours.content, ours.tokens, ours.whole, ours.window) == (
             theirs.content, theirs.tokens, theirs.whole, theirs.window,
         )  # fmt: skip
+
+
+def test_a_length_saved_with_the_tokenizer_cuts_nothing(
+    tiny_t5: Path, pair: Callable[..., Pair], article: str, tmp_path: Path
+) -> None:
+    whole = pair(tiny_t5)
+    folder = shutil.copytree(whole.converted, tmp_path / "saved")
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer.enable_truncation(9)
+    tokenizer.enable_padding(length=99)
+    tokenizer.save(str(folder / TOKENIZER))
+    runtime = CTranslate2(folder, max_length=40, min_length=5, compute_type="float32", replicas=1)
+    for text in (article, "A lamp."):
+        assert runtime.encode(text, Generation()) == whole.ours.encode(text, Generation())
 
 
 def test_summaries_read_as_those_of_transformers(both: Pair, texts: list[str]) -> None:

@@ -105,6 +105,13 @@ def test_it_is_converted_and_nothing_of_the_work_is_left(lab: LabUnderTest, tune
     assert lab.json("models", "verify")["models"][0]["verdict"] == "ok"
 
 
+def test_its_tokenizer_cuts_no_text_as_in_training(lab: LabUnderTest, tuned: Any) -> None:
+    models = lab.root / ".llmlab" / "registry" / "models"
+    (folder,) = (one for one in models.iterdir() if one.name in tuned["id"])
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert (tokenizer["truncation"], tokenizer["padding"]) == (None, None)
+
+
 def test_the_same_seed_gives_the_same_model(lab: LabUnderTest, tuned: Any) -> None:
     again = tune(lab, "again", "--epochs", "2", "--seed", "3")
     assert again["id"] == tuned["id"]
@@ -367,7 +374,7 @@ def test_a_tune_that_is_killed_goes_on_and_comes_to_the_same_model(
 def test_a_tune_that_is_interrupted_says_how_to_go_on(lab: LabUnderTest) -> None:
     command = [
         sys.executable, "-m", "llmlab", "tune", "--base", "scratch:tiny", "--data", "pairs.jsonl",
-        "--name", "stopped", "--epochs", "500",
+        "--name", "stopped", "--epochs", "60",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=lab.root, env=lab.env, text=True, stdout=subprocess.PIPE,

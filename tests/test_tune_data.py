@@ -253,12 +253,10 @@ def test_the_shipped_data_is_what_its_script_writes(
 ) -> None:
     folder = tmp_path / "configs" / "data"
     folder.mkdir(parents=True)
-    (tmp_path / "configs" / "suites").mkdir()
-    script = folder / "beginnings.py"
-    script.write_text((CONFIGS / "data" / "beginnings.py").read_text())
-    runpy.run_path(str(script), run_name="__main__")
-    for path in ("data/beginnings.jsonl", "suites/beginnings.jsonl"):
-        assert (tmp_path / "configs" / path).read_bytes() == (CONFIGS / path).read_bytes()
+    for name in ("beginnings.py", "background.txt"):
+        (folder / name).write_bytes((CONFIGS / "data" / name).read_bytes())
+    runpy.run_path(str(folder / "beginnings.py"), run_name="__main__")
+    assert (folder / "beginnings.jsonl").read_bytes() == DATA.read_bytes()
 
 
 def test_the_references_of_the_shipped_data_mention_what_they_must() -> None:

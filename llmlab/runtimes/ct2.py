@@ -86,6 +86,8 @@ class CTranslate2(Runtime):
             self._recipe.decoding, max_length=max_length, min_length=min_length
         )
         self._tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._tokenizer.no_truncation()  # a state that may have been saved with it
+        self._tokenizer.no_padding()
         self._specials: int = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._tokens: list[str] = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
         self._ids = {token: place for place, token in enumerate(self._tokens)}

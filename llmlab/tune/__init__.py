@@ -2,7 +2,8 @@
 
     data, split, overlap    what is learned from, what is held back, and that the two differ
     bases, scratch          where the weights start
-    examples, training      one round: texts as the service reads them, transformers' trainer
+    examples, batches       texts as the service reads them, and in which order
+    training                one round, with transformers' trainer
     judging, rounds         rounds of tuning and judging until a gate passes
     work                    what is on the disk meanwhile, so that a killed tune goes on
     tune                    all of it in its order, ending in the registry

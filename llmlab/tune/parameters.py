@@ -64,7 +64,7 @@ def _for(start: Start, full: bool) -> Parameters:
     if start.from_scratch:
         # Its matrices are so small that a second thread gains little, and on a busy machine
         # waiting for it costs ten times that. One thread also adds numbers in one order only.
-        return Parameters("full", epochs=10, batch=32, rate=2e-3, patience=5, seed=1, threads=1)
+        return Parameters("full", epochs=3, batch=16, rate=1e-3, patience=5, seed=1, threads=1)
     if full:
         return Parameters("full", epochs=3, batch=8, rate=1e-4, patience=3, seed=1)
     return Parameters("lora", epochs=3, batch=8, rate=1e-3, patience=3, seed=1)

@@ -1,10 +1,10 @@
 """``scratch:tiny``: a T5 of a million weights with a tokenizer of its own, for any machine.
 
 It is trained from nothing, in minutes, on a processor. That is too short to learn to copy, which
-is most of what such a summarizer does; so it starts from weights that copy a little, as an
-*induction head* does (Olsson et al. 2022): after a token, look in the text for places where that
-token stands, and write what follows there. Setting weights so that attention begins with a
-useful pattern is known as mimetic initialization (Trockman and Kolter 2023). What is worth
+is most of what such a summarizer does; so it starts from weights that copy, as an *induction
+head* does (Olsson et al. 2022): find in the text the place before which the last four tokens
+stand that were written, and write what follows there. Setting weights so that attention begins
+with a useful pattern is known as mimetic initialization (Trockman and Kolter 2023). What is worth
 copying, where to begin and where to stop is all learned from the data.
 """
 
@@ -15,21 +15,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-WINDOW = 160  # tokens that it reads at once
+WINDOW = 192  # tokens that it reads at once
 PIECES = 1600  # of the vocabulary: few, so that names are made of pieces it has seen elsewhere
-SHAPE = {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 2, "num_heads": 4}
+SHAPE = {
+    "d_model": 128, "d_kv": 68, "d_ff": 256, "num_heads": 4, "num_layers": 3,
+    "num_decoder_layers": 1,
+}  # fmt: skip
 # As a published summarizer says it in its config.json.
 SUMMARIZATION = {
-    "prefix": "", "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 6,
+    "prefix": "", "num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 8,
     "max_length": 100, "min_length": 2,
 }  # fmt: skip
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"  # the ids 0, 1, 2
 
-FOCUS = 8.0  # of a head that looks at one distance: 96 % of its attention, within a window
-SHARPNESS = 0.4  # of the search for a token: 90 % of the attention for the one that matches
-LOUDNESS = 3.0  # what is copied against the token that was written last
+# Of the d_model dimensions of the stream: first the token itself, then the one before it, and
+# so on to the fourth; together d_model and, without the first, d_kv.
+TOKEN, BEFORE = 60, (20, 16, 16, 16)
+FOCUS = 10.0  # of a head that looks at one distance: nearly all of its attention
+SHARPNESS = 8.0  # of the search: what each of the four tokens adds where it is the right one
+LOUDNESS = 4.0  # what is copied against the token that was written last
 QUIET = 0.1  # all else that adds to the stream, until it has learned something
+LEAN = 2.0  # of one free head to what follows, of another to what went before
 
 
 def make_tiny(folder: Path, texts: Iterable[str], *, seed: int) -> None:
@@ -45,11 +52,12 @@ def make_tiny(folder: Path, texts: Iterable[str], *, seed: int) -> None:
     torch.manual_seed(seed)
     model = T5ForConditionalGeneration(
         T5Config(
-            vocab_size=size, n_positions=WINDOW, dropout_rate=0.1, pad_token_id=0, eos_token_id=1,
-            decoder_start_token_id=0, **SHAPE,
+            vocab_size=size, n_positions=WINDOW, pad_token_id=0, eos_token_id=1,
+            decoder_start_token_id=0, dropout_rate=0.0,  # it sees a text only a few times
+            **SHAPE,
         )
     )  # fmt: skip
-    _lean_to_copying(model)
+    _lay_copying(model)
     model.save_pretrained(folder)
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
@@ -84,24 +92,20 @@ def _save_tokenizer(folder: Path, texts: Iterable[str]) -> int:
     return int(tokenizer.get_vocab_size())
 
 
-def _lean_to_copying(model: Any) -> None:
+def _lay_copying(model: Any) -> None:
     """Lay an induction head into the weights.
 
-    The encoder's heads 0 and 1 write into each token which tokens stand one and two before it,
-    the decoder's head 0 which token it has written before the last. The last cross-attention
-    looks for tokens before which the last one written stands (half of its heads), or two before
-    which the one before that stands (the other half), and passes on what it finds.
+    Encoder and decoder write beside each token the four, or three, that stand before it. The
+    cross-attention's head 0 compares: the token written last with the one before each place of
+    the text, the token before that with the second before the place, and so on. It is one sum
+    under one softmax, so the place with the longest common past wins. It passes on the token
+    that stands there.
+
+    The encoder has two heads for it, of which one looks at the token before and the other at the
+    second before, and two layers: the second layer fetches what the first has put there, which
+    makes the third and the fourth.
     """
     import torch
-
-    size, width, heads = model.config.d_model, model.config.d_kv, model.config.num_heads
-
-    def turned(rows: int) -> Any:
-        """Rows of a random rotation, shape (rows, size)."""
-        return torch.linalg.qr(torch.randn(size, size)).Q[:rows]
-
-    def of(head: int) -> slice:
-        return slice(head * width, (head + 1) * width)
 
     with torch.no_grad():
         for block in [*model.encoder.block, *model.decoder.block]:
@@ -109,30 +113,70 @@ def _lean_to_copying(model: Any) -> None:
             for layer in block.layer[:-1]:
                 attention = getattr(layer, "SelfAttention", None) or layer.EncDecAttention
                 attention.o.weight.mul_(QUIET)
+        size = model.config.d_model
+        token, before = _places(size)
+        embeddings = model.shared.weight
+        embeddings[:, :TOKEN] *= (size / TOKEN) ** 0.5
+        embeddings[:, TOKEN:] *= QUIET
+        # What a place holds of a token: it has fewer dimensions than the token itself.
+        short = torch.linalg.qr(torch.randn(TOKEN, TOKEN)).Q[: BEFORE[0]] @ token
+        as_loud = (TOKEN / size) ** 0.5  # as the token that it is a copy of, after the norm
 
-        read, place = [turned(width) for _ in range(2)], [turned(size) for _ in range(3)]
+        first, second = (model.encoder.block[at].layer[0].SelfAttention for at in (0, 1))
+        bias = first.relative_attention_bias.weight  # of all layers: T5 has one
+        _look_back(bias, 0, 1)
+        _look_back(bias, 1, 2)
+        bias[17:28, 2] += LEAN  # the buckets of what follows, but for the furthest
+        bias[1:12, 3] += LEAN
+        _move(first, 0, [(short, before[0])], as_loud)
+        _move(first, 1, [(short[: BEFORE[1]], before[1])], as_loud)
+        louder = (1 + (BEFORE[0] + BEFORE[1]) / size) ** 0.5
+        moved = [(before[0][: BEFORE[2]], before[2]), (before[1][: BEFORE[3]], before[3])]
+        _move(second, 1, moved, louder)
 
-        def look_back(attention: Any, head: int, distance: int, what: Any, where: Any) -> None:
-            attention.relative_attention_bias.weight[:, head] = 0
-            # For distances below 8, T5's bucket of a token before is the distance.
-            attention.relative_attention_bias.weight[distance, head] = FOCUS
-            attention.q.weight[of(head)] *= QUIET
-            attention.v.weight[of(head)] = what
-            attention.o.weight[:, of(head)] = where @ what.T
+        written = model.decoder.block[0].layer[0].SelfAttention
+        for head in range(3):
+            _look_back(written.relative_attention_bias.weight, head, head + 1)
+            there = before[head + 1]
+            _move(written, head, [(short[: len(there)], there)], as_loud)
 
-        first = model.encoder.block[0].layer[0].SelfAttention
-        look_back(first, 0, 1, read[0], place[0])
-        look_back(first, 1, 2, read[1], place[1])
-        look_back(model.decoder.block[0].layer[0].SelfAttention, 0, 1, read[1], place[2])
+        copying, width = model.decoder.block[-1].layer[1].EncDecAttention, model.config.d_kv
+        wanted = [short, *before[1:]]
+        copying.q.weight[:width] = torch.cat([SHARPNESS / len(one) * one for one in wanted])
+        copying.k.weight[:width] = torch.cat(before)
+        copying.v.weight[:TOKEN] = token
+        copying.v.weight[TOKEN:width] = 0
+        copying.o.weight[:, :TOKEN] = LOUDNESS * token.T
+        copying.o.weight[:, TOKEN:width] = 0
 
-        copying = model.decoder.block[-1].layer[1].EncDecAttention
-        values = turned(size)
-        for head in range(heads):
-            if head < heads // 2:
-                wanted, there = read[0], read[0] @ place[0].T
-            else:
-                wanted, there = read[1] @ place[2].T, read[1] @ place[1].T
-            copying.q.weight[of(head)] = SHARPNESS * wanted
-            copying.k.weight[of(head)] = there
-            copying.v.weight[of(head)] = values[of(head)]
-            copying.o.weight[:, of(head)] = LOUDNESS * values[of(head)].T
+
+def _places(size: int) -> tuple[Any, list[Any]]:
+    """Where in the stream a token is, and those before it: rows of the unit matrix."""
+    import torch
+
+    token, *before = torch.eye(size).split([TOKEN, *BEFORE])
+    return token, before
+
+
+def _look_back(bias: Any, head: int, distance: int) -> None:
+    """For distances below 8, T5's bucket of a token before is the distance."""
+    bias[:, head] = 0
+    bias[distance, head] = FOCUS
+
+
+def _move(attention: Any, head: int, moves: list[tuple[Any, Any]], gain: float) -> None:
+    """Let a head do nothing but read some directions where it looks, and write them to others.
+
+    Args:
+        moves: from where to where, each of shape (directions, size).
+    """
+    import torch
+
+    width = attention.key_value_proj_dim
+    own = slice(head * width, (head + 1) * width)
+    read, there = (torch.cat(parts) for parts in zip(*moves, strict=True))
+    attention.q.weight[own] *= QUIET
+    attention.v.weight[own] *= QUIET
+    attention.v.weight[own][: len(read)] = read
+    attention.o.weight[:, own] = 0
+    attention.o.weight[:, own][:, : len(there)] = gain * there.T

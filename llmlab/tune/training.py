@@ -17,6 +17,7 @@ from typing import Any
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.files import write_atomically
 from llmlab.runtimes.decoding import Decoding, summarization_params, window
+from llmlab.tune.batches import ByLength
 from llmlab.tune.examples import Example, Examples
 from llmlab.tune.parameters import Parameters
 from llmlab.tune.split import Split
@@ -24,8 +25,8 @@ from llmlab.tune.watching import Clock, Step, watcher
 
 TRAINED, MODEL, CHECKPOINTS = "trained.json", "model", "checkpoints"
 WARM_UP = 0.05  # of the steps, in which the rate rises
-LOOKS = 20  # at the validation part in a round, at least, if an epoch is long
-LOOKED_AT = 500  # examples of the validation part, at most, that the loss is taken of
+LOOKS = 10  # at the validation part in a round, at least, if an epoch is long
+LOOKED_AT = 200  # examples of the validation part, at most, that the loss is taken of
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,18 @@ def train(
         model = _with_lora(model, parameters)
     moving = sum(one.numel() for one in model.parameters() if one.requires_grad)
     settings = _settings(folder / CHECKPOINTS, parameters, len(learned.all))
-    trainer = Seq2SeqTrainer(
+    rows = [reader.row(one) for one in learned.all]
+    order = ByLength([len(row["input_ids"]) for row in rows], parameters.batch, parameters.seed)
+
+    class Trainer(Seq2SeqTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return order
+
+    trainer = Trainer(
         model=model,
         args=settings,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        train_dataset=[reader.row(one) for one in learned.all],
+        train_dataset=rows,
         eval_dataset=[reader.row(one) for one in checked.all[:LOOKED_AT]],
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=parameters.patience),
@@ -132,7 +140,7 @@ def train(
             fix=f"--rate {parameters.rate / 10:g} --fresh",
         )
     best = trainer.model.merge_and_unload() if parameters.method == "lora" else trainer.model
-    _save(best, tokenizer, start, folder / MODEL)
+    _save(best, start, folder / MODEL)
     trained = Trained(
         steps=state.global_step, epochs=round(float(state.epoch or 0), 2),
         examples=len(learned.all), left_out=learned.left_out, losses=losses,
@@ -261,13 +269,17 @@ def _losses(
     return tuple((step, *both) for step, both in sorted(found.items()) if any(both))
 
 
-def _save(model: Any, tokenizer: Any, start: Path, target: Path) -> None:
-    """Write the model; it is there in one step, and decodes as the one that it started from."""
+def _save(model: Any, start: Path, target: Path) -> None:
+    """Write the model; it is there in one step, and reads and decodes as the one that it started
+    from."""
+    from transformers import AutoTokenizer
+
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
     model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
+    # Not the one that was trained with: at what length it last cut a text, it would save as well.
+    AutoTokenizer.from_pretrained(start, local_files_only=True).save_pretrained(part)
     task = json.loads((start / "config.json").read_text(encoding="utf-8"))
     file = part / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
