@@ -49,6 +49,8 @@ def make_tiny(folder: Path, texts: Iterable[str], *, seed: int) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
     size = _save_tokenizer(folder, texts)
+    # As in training: more threads add in another order, and the weights come out different.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = T5ForConditionalGeneration(
         T5Config(
