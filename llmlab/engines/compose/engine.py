@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmlab import __version__
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.schema import Gateway
@@ -22,15 +21,14 @@ from llmlab.engines.compose import mounts, observability
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage
-from llmlab.engines.compose.containers import VERSION, Container, DockerEngine
-from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
+from llmlab.engines.compose.containers import Container, DockerEngine
+from llmlab.engines.compose.fitting import check_images, check_models
 from llmlab.engines.compose.gateway import (
     GATEWAY,
     GATEWAY_DEADLINE,
     NGINX,
     ComposeGateway,
 )
-from llmlab.engines.compose.images import BuiltImages, images_to_build
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
@@ -89,14 +87,7 @@ class ComposeEngine:
 
     def _up(self, plan: Plan, say: Say) -> bool:
         compose = self.project.compose(plan)
-        images = images_to_build(self.lab, plan.config)
-        if not self.docker.has_images(images):
-            raise UsageError(
-                f"the images {' and '.join(images)} are not there yet", fix="llmlab build"
-            )
-        for image in images:
-            self._check_version(image)
-        self._check_runtimes(plan)
+        check_images(self.docker, self.lab, plan)
         before = self.project.containers()
         record = self.project.record() if before else None
         if not any(one.published == _address(plan) for one in before):
@@ -115,7 +106,7 @@ class ComposeEngine:
             record = self.project.record()
             if record is None or not self.running():
                 raise UpstreamError("the lab does not run", fix="llmlab up")
-            self._check_runtimes(plan)
+            check_models(self.docker, self.lab, plan)
             return self._replace(plan, record, say, conf=mounts.releases(self.lab).conf)
 
     def _replace(self, plan: Plan, old: Record, say: Say, *, conf: Path) -> bool:
@@ -147,20 +138,6 @@ class ComposeEngine:
                 "or observability.enabled = false",
                 log=last_of(result),
             )
-
-    def _check_version(self, image: str) -> None:
-        """An image of another version would not understand what is laid out for it."""
-        version = self.docker.image_label(image, VERSION)
-        if version != __version__:
-            raise UsageError(
-                f"{image} was built by llmlab {version or '(unknown)'}, and this is {__version__}",
-                fix="llmlab build",
-            )
-
-    def _check_runtimes(self, plan: Plan) -> None:
-        image = BuiltImages.read(self.lab).llmapi
-        wanted = {one.name: one.model.runtime for one in plan.deployments}
-        check_runtimes(image, self.docker.image_label(image, RUNTIMES_LABEL), wanted)
 
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],
