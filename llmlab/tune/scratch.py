@@ -47,7 +47,9 @@ def make_tiny(folder: Path, texts: Iterable[str], *, seed: int) -> None:
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # of the writing of a few MB
     size = _save_tokenizer(folder, texts)
     # As in training: more threads add in another order, and the weights come out different.
     torch.set_num_threads(1)
