@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,20 @@ def with_config(folder: Path, **values: Any) -> Path:
     return folder
 
 
+def _pieces(corpus: str) -> list[tuple[str, float]]:
+    """The characters and the 350 most frequent words of a text, with their log probabilities.
+    They are the same each time, which those that a trainer finds are not."""
+    counts = Counter(f"▁{word}" for word in corpus.split())
+    common = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:350]
+    letters = Counter("".join(f"▁{word}" for word in corpus.split()))
+    found = dict(sorted(letters.items())) | dict(common)
+    total = sum(found.values())
+    return [(piece, math.log(count / total)) for piece, count in found.items()]
+
+
 def _save_tokenizer(folder: Path, corpus: str, window: int, *, pieces: int = 0) -> int:
-    """Train a tokenizer on a text, and fill it up to so many pieces with words of no use.
+    """Train a tokenizer on a text; with ``pieces``, choose the text's own by a rule, and fill them
+    up to so many with words of no use.
 
     Returns:
         The number of its tokens.
@@ -115,9 +129,9 @@ def _save_tokenizer(folder: Path, corpus: str, window: int, *, pieces: int = 0) 
     trainer = trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>")
     tokenizer.train_from_iterator(corpus.splitlines(), trainer)
     if pieces:
-        known = json.loads(tokenizer.to_str())["model"]["vocab"]
+        known = [(piece, 0.0) for piece in special] + _pieces(corpus)
         fill = [(f"▁word{n}", -99.0) for n in range(pieces - len(known))]
-        tokenizer.model = models.Unigram([(piece, p) for piece, p in known] + fill, unk_id=2)
+        tokenizer.model = models.Unigram(known + fill, unk_id=2)
     tokenizer.decoder = Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
