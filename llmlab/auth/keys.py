@@ -81,7 +81,10 @@ class KeySet:
         """
         own = [key for key in self.keys if not key.is_demo]
         if not own and not self.keys:
-            raise AuthError("this lab has no signing key yet", fix="llmlab keys init")
+            raise AuthError(
+                "this lab was never up, so it has no signing key yet",
+                fix="llmlab up (or, for a key alone: llmlab keys init)",
+            )
         return (own or list(self.keys))[-1]
 
     @property

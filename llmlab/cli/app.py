@@ -57,6 +57,17 @@ GROUPS = {
 }
 
 
+# What other tools of this kind call it. Letters alone would suggest something else: `stop`
+# looks most like `top`.
+CALLED_ELSEWHERE = {
+    "start": "llmlab up", "serve": "llmlab up", "run": "llmlab up", "reload": "llmlab up",
+    "stop": "llmlab down", "restart": "llmlab down && llmlab up", "ps": "llmlab status",
+    "rollback": "llmlab rollout undo",
+    "promote": "llmlab rollout promote", "pull": "llmlab models pull NAME",
+    "stats": "llmlab top", "log": "llmlab logs",
+}  # fmt: skip
+
+
 class Root(TyperGroup):
     """The verbs, and the groups of verbs, which are built when they are asked for."""
 
@@ -64,6 +75,11 @@ class Root(TyperGroup):
         super().__init__(**settings)
         for name, (text, panel) in GROUPS.items():
             self.add_command(Later(name, text, panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if (known := CALLED_ELSEWHERE.get(args[0])) and args[0] not in self.commands:
+            ctx.fail(f"No such command {args[0]!r}. Here it is: {known}")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(

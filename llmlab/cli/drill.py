@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.drill_aa import aa
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
@@ -13,7 +14,14 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 DeploymentOption = Annotated[
-    str, typer.Option("--deployment", "-d", metavar="NAME", help="Which; see llmlab status.")
+    str,
+    typer.Option(
+        "--deployment",
+        "-d",
+        metavar="NAME",
+        autocompletion=completing.deployments,
+        help="Which; see llmlab status.",
+    ),
 ]
 ShareOption = Annotated[
     float,

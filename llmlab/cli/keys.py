@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
 from llmlab.cli.session import Session
 
@@ -118,7 +119,14 @@ def rotate(
 @app.command()
 def revoke(
     context: typer.Context,
-    kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id; see llmlab keys list.")],
+    kid: Annotated[
+        str,
+        typer.Argument(
+            metavar="KID",
+            autocompletion=completing.keys,
+            help="The key's id; see llmlab keys list.",
+        ),
+    ],
 ) -> None:
     """End a key: the tokens that it signed are refused from now on."""
     from llmlab.delivery.noting import keys_changed

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmlab.probe.slo import Search, Trial
     from llmlab.probe.target import Target
 
+HIGHEST = ", the highest that is tried"
 LATE = 0.05  # seconds; from there on the load generator is part of what is measured
 
 
@@ -212,7 +213,7 @@ def _print_search(search: Search, interrupted: bool) -> None:
     console.print()
     best, broken = search.best, search.broken
     if best and not interrupted:
-        until = f", not at {broken.rate:.3g}" if broken else ", the highest that is tried"
+        until = f", not at {broken.rate:.3g} ({broken.why})" if broken else HIGHEST
         console.print(
             f"[green]{search.promise.text} holds up to {best.rate:.3g} requests/s[/]{until}.",
             highlight=False,

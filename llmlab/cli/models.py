@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmlab.cli import registered
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
+from llmlab.cli import completing, models_view, registered
+from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ app = typer.Typer(
     help="The lab's models: fetch, register, name and move them.", no_args_is_help=True
 )
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of configs/lab.toml, or a registered one.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completing.models,
+        help="A model of configs/lab.toml, or a registered one.",
+    ),
 ]
 
 
@@ -132,24 +137,7 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
     if output is Format.JSON:
         print_json(facts)
         return
-    record = facts.pop("record") or {}
-    _show(facts)
-    if record:
-        out().print("\n[bold]registered[/]")
-        _show({key: value for key, value in record.items() if value not in ("", None, [], {}, ())
-               and facts.get(key) != value and key != "files"})  # fmt: skip
-
-
-def _show(facts: dict[str, Any]) -> None:
-    console = out()
-    for key, value in facts.items():
-        console.print(f"[bold]{key:<16}[/]", end="")
-        if key == "files":
-            console.print()
-            for file in value:
-                console.print(f"  {file['bytes']:>13,}  {file['name']}", highlight=False)
-        else:
-            console.print(printable(str(value)), markup=False, highlight=False, soft_wrap=True)
+    models_view.show(facts)
 
 
 for verb, function in registered.VERBS.items():

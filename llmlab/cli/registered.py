@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 Reference = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="NAME, NAME:VERSION, an alias, or sha256:DIGITS."),
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=completing.registered,
+        help="NAME, NAME:VERSION, an alias, or sha256:DIGITS.",
+    ),
 ]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the history.")]
 
@@ -178,7 +183,10 @@ def rm(
 def verify(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Default: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", autocompletion=completing.registered, help="Default: all."
+        ),
     ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import rollout_start
+from llmlab.cli import completing, rollout_start
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, view_of, who
 from llmlab.cli.session import Session
@@ -193,7 +193,10 @@ class KindName(StrEnum):
 def lint(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="The candidate; A and B.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", autocompletion=completing.models, help="The candidate; A and B."
+        ),
     ] = None,
     kind: Annotated[KindName, typer.Option(help="What it would be.")] = KindName.CANARY,
     steps: rollout_start.StepsOption = "",

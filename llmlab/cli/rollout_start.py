@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, progress
 from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, who
 from llmlab.cli.session import Session
@@ -18,6 +19,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completing.models,
         help="A model of lab.toml, a registered one as NAME or NAME:VERSION, or a deployment.",
     ),
 ]
@@ -117,8 +119,15 @@ def bluegreen(
 @app.command()
 def ab(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help="A model, as for canary.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", autocompletion=completing.models, help="A model, as for canary."
+        ),
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", autocompletion=completing.models, help="Another one.")
+    ],
     by: Annotated[
         str,
         typer.Option(metavar="WHAT", help="Who keeps together: subject, cookie:NAME, claim:NAME."),

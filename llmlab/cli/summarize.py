@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import (
     Format,
     OutputOption,
@@ -46,7 +47,11 @@ def summarize(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="This deployment; default: the stable one."
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.deployments,
+            help="This deployment; default: the stable one.",
         ),
     ] = None,
     max_length: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -30,7 +31,12 @@ def token(
         list[str] | None, typer.Option(metavar="K=V", help="A claim of your own; repeatable.")
     ] = None,
     kid: Annotated[
-        str, typer.Option(metavar="KID", help="Sign with this key; default: the newest.")
+        str,
+        typer.Option(
+            metavar="KID",
+            autocompletion=completing.keys,
+            help="Sign with this key; default: the newest.",
+        ),
     ] = "",
     decode: Annotated[
         str, typer.Option(metavar="FILE|-", help="Explain the token in a file or on stdin instead.")

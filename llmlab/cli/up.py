@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
 
@@ -17,7 +18,11 @@ def up(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="Deploy this model; repeat for several."
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.models,
+            help="Deploy this model; repeat for several.",
         ),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the gateway.")] = None,

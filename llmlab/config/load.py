@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.schema import Config, Model
 from llmlab.errors import ConfigError, UsageError
+from llmlab.near import hint
 
 PREFIX = "LLMLAB_"
 # Short names for what is set most often, beside LLMLAB_<PATH>.
@@ -81,7 +81,7 @@ def with_named_models(loaded: Loaded, file: Path, elsewhere: FindModel) -> Loade
         if found is None:
             origin = _origin(path, origins) or "default"
             raise ConfigError(
-                f"{path}: no model {name!r} is defined (from {origin})",
+                f"{path}: no model {name!r} is defined (from {origin}){hint(name, config.models)}",
                 fix="llmlab models list, for those that are registered"
                 if ":" in name
                 else f"name one of {', '.join(config.models)}, or add [models.{name}] to "
@@ -266,5 +266,4 @@ def _nearest(path: str) -> str:
     else:
         known = [name for name in _schema_paths(Config) if name.startswith(place)]
         siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]
-    match = difflib.get_close_matches(leaf, siblings, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return hint(leaf, siblings)
