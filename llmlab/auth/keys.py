@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.auth import demo
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import private_folder
 
@@ -148,11 +148,11 @@ class KeyStore:
             return KeySet()
         except OSError as error:
             raise AuthError(
-                f"{self._file} cannot be read: {error.strerror}", fix=f"ls -ld {self._file}"
+                f"{self._file} cannot be read: {unreadable(error)}", fix=f"ls -ld {self._file}"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AuthError(
-                f"{self._file} is not a JWK set: {error!r}",
+                f"{self._file} is not a JWK set: {unreadable(error)}",
                 fix=f"restore it, or move it away and run llmlab keys init: mv {self._file} /tmp/",
             ) from None
 

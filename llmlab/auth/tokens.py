@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from llmlab.auth.keys import Key, KeySet
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError, UsageError, unreadable
 
 DEFAULT_TTL = 3600  # seconds
 LONGEST_TTL = 10 * 366 * 86400
@@ -88,7 +88,7 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
             return jwt.encode(payload, signing, key.algorithm, {"kid": key.kid})
         except (jwt.PyJWTError, AttributeError, TypeError) as error:
             raise AuthError(
-                f"key {key.kid} cannot sign: {error}", fix="llmlab keys rotate"
+                f"key {key.kid} cannot sign: {unreadable(error)}", fix="llmlab keys rotate"
             ) from None
 
 
@@ -179,7 +179,7 @@ def _loaded(key: Key, jwk: dict[str, Any]) -> Any:
         return jwt.PyJWK(jwk, key.algorithm)
     except (jwt.PyJWTError, NotImplementedError, KeyError, ValueError, TypeError) as error:
         raise AuthError(
-            f"key {key.kid} cannot be used: {error!r}", fix="llmlab keys rotate"
+            f"key {key.kid} cannot be used: {unreadable(error)}", fix="llmlab keys rotate"
         ) from None
 
 

@@ -77,7 +77,7 @@ def _claims(given: list[str]) -> dict[str, str]:
 
 def _explain(session: Session, source: str, output: Format) -> None:
     from llmlab.auth import describe
-    from llmlab.errors import AuthError, UsageError
+    from llmlab.errors import AuthError, UsageError, unreadable
 
     if re.search(r"eyJ[\w-]+\.[\w-]+\.", source):
         raise UsageError(
@@ -87,7 +87,7 @@ def _explain(session: Session, source: str, output: Format) -> None:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source} cannot be read: {error}") from None
+        raise UsageError(f"{source} cannot be read: {unreadable(error)}") from None
     told = describe(text.strip(), session.keys().read())
     if output is Format.JSON:
         print_json(asdict(told))
