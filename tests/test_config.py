@@ -82,6 +82,7 @@ VARIABLES = {
     "deploy": ("textrank, falconsai", ["textrank", "falconsai"]),
     "gateway.host": ("0.0.0.0", "0.0.0.0"),
     "gateway.port": ("9001", 9001),
+    "gateway.token_leeway": ("0", 0.0),
     "gateway.max_body": ("64k", "64k"),
     "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
     "gateway.edition": ("plus", "plus"),

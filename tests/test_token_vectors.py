@@ -9,17 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmlab.auth import Claims, Key, KeySet, KeyStore, demo, describe, mint
 from llmlab.auth.tokens import LONGEST_TOKEN
 from llmlab.errors import AuthError, UsageError
+from llmlab.gateway.ended import later
 from tests.conftest import LabUnderTest
 
 LATER = int(time.time()) + 3600
@@ -98,6 +103,7 @@ VECTORS: list[tuple[str, Any, Any, bool]] = [
     ("sub of half a pair", text(r'"sub":"\ud800"'), {}, REFUSED),
     ("sub of half a pair, raw", text('"sub":"\ud800"'), {}, REFUSED),
     # --- times ---
+    ("exp a second ago", claims(exp=LATER - 3601), {}, REFUSED),
     ("exp 2^63", claims(exp=2**63), {}, REFUSED),
     ("exp 2^63 - 1", claims(exp=2**63 - 1), {}, TAKEN),
     ("exp 1e30", '{"sub":"a","exp":1e30}', {}, TAKEN),
@@ -112,7 +118,7 @@ VECTORS: list[tuple[str, Any, Any, bool]] = [
     ("nbf -2^63", claims(nbf=-(2**63)), {}, TAKEN),
     ("nbf -2^63 - 1", claims(nbf=-(2**63) - 1), {}, REFUSED),
     ("nbf null", claims(nbf=None), {}, REFUSED),
-    ("nbf a minute ahead", claims(nbf=LATER - 3540), {}, REFUSED),
+    ("nbf ten minutes ahead", claims(nbf=LATER - 3000), {}, REFUSED),
     ("iat a text", claims(iat="x"), {}, TAKEN),
     ("iat 2^63", claims(iat=2**63), {}, REFUSED),
     # --- names twice ---
@@ -230,6 +236,83 @@ def test_gateway_and_decode_say_of_every_token_what_is_right(guarded: LabUnderTe
             if (status, told) != (200 if taken else refusal, taken):
                 wrong.append((name, status, told))
     assert wrong == []
+
+
+# --- Tokens that are ended ----------------------------------------------------------------
+
+
+@given(st.integers(0, 10**11), st.integers(0, 10**11))
+def test_a_pattern_knows_later_times(than: int, made: int) -> None:
+    assert bool(re.fullmatch(later(than), str(made))) == (made > than)
+
+
+def asking(lab: LabUnderTest, token: str) -> Callable[[], int]:
+    """Asks again and again on one connection, for as long as the gateway keeps it open, and tells
+    the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", lab.port, timeout=20)
+
+    def ask() -> int:
+        for _ in range(2):
+            connection.request("GET", "/", headers={"Authorization": f"Bearer {token}"})
+            try:
+                answer = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionResetError):
+                connection.close()  # it was ended with the command
+                continue
+            break
+        answer.read()
+        return answer.status
+
+    return ask
+
+
+def test_the_tokens_of_a_subject_end_when_the_command_returns(guarded: LabUnderTest) -> None:
+    key = KeyStore(guarded.lab.keys_file).read().signing
+    odd = [
+        signed(key, PLAIN | made, {}) for made in ({}, {"iat": "1"}, {"iat": 9e9}, {"iat": None})
+    ]
+    before = mint(key, Claims(sub="ada"), now=time.time() - 5)
+    ada, eve = asking(guarded, before), asking(guarded, guarded.token("Ada"))
+    assert {ada(), eve(), *(asking(guarded, one)() for one in odd)} == {200}
+    guarded.ok("token", "revoke", "--sub", "ada", "--why", "her laptop is gone")
+    assert ada() == 401, "on the connection that was open"
+    assert eve() == 200, "another subject, though it looks alike"
+    assert {asking(guarded, one)() for one in odd} == {401}, "nobody knows when they were made"
+    after = mint(key, Claims(sub="ada"), now=time.time() + 2)
+    assert asking(guarded, after)() == 200
+    keys = KeyStore(guarded.lab.keys_file).read()
+    assert [describe(one, keys).valid for one in (before, after, *odd)] == [
+        False,
+        True,
+        *[False] * 4,
+    ]
+    assert [one["sub"] for one in guarded.json("token", "revoked")] == ["ada"]
+    guarded.ok("keys", "rotate")  # which keeps them ended
+    assert asking(guarded, before)() == 401
+    guarded.ok("token", "restore", "--sub", "ada")
+    assert asking(guarded, before)() == 200
+    assert guarded.run("token", "restore", "--sub", "ada").returncode == 2
+    told = [one["document"].get("did") for one in guarded.json("ledger", "--kind", "key")]
+    assert told[-3:] == ["ended", "made", "restored"]
+
+
+def test_a_revoked_key_ends_with_the_command_on_connections_that_were_open(
+    guarded: LabUnderTest,
+) -> None:
+    old = KeyStore(guarded.lab.keys_file).read().signing
+    ask = asking(guarded, mint(old, Claims(sub="ada")))
+    guarded.ok("keys", "rotate")
+    assert ask() == 200
+    guarded.ok("keys", "revoke", old.kid)
+    assert ask() == 401
+
+
+def test_a_clock_that_is_a_little_ahead_is_let_in(guarded: LabUnderTest) -> None:
+    keys = KeyStore(guarded.lab.keys_file).read()
+    token = signed(keys.signing, PLAIN | {"nbf": time.time() + 3}, {})
+    assert asking(guarded, token)() == 200
+    assert describe(token, keys).valid
+    assert not describe(token, keys, leeway=0).valid
 
 
 # --- What would be refused is not made -------------------------------------------------

@@ -133,6 +133,8 @@ def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
     if not problem:
         key = _key_of(token, signature, header, keys)
         problem = key if isinstance(key, str) else _problem(header, claims, key, leeway)
+        if not problem and keys.has_ended(claims.get("sub", ""), claims.get("iat")):
+            problem = "the tokens that its subject had when it was made were ended"
     reason = problem or f"signed with key {key.kid}" if isinstance(key, Key) else problem
     return Explained(header, claims, not problem, reason, _expiry(claims))
 
