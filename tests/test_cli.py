@@ -118,7 +118,8 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 
 VERBS = (
-    "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
+    "up", "down", "status", "logs", "summarize", "token revoke", "token restore",
+    "token revoked", "openapi", "init", "doctor", "build",
     "deploy", "undeploy", "scale",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",

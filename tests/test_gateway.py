@@ -273,7 +273,7 @@ BAD_TOKENS: dict[str, Callable[[Forge], str]] = {
         b'{"sub":"tester","exp":1,"exp":%d}' % soon()
     ),
     # exp
-    "expired": lambda forge: forge.token(exp=int(time.time()) - 1),
+    "expired": lambda forge: forge.token(exp=int(time.time()) - 60),
     "expired since 1970": lambda forge: forge.token(exp=0),
     "no exp": lambda forge: forge.carrying({"sub": "tester"}),
     "exp as a string": lambda forge: forge.token(exp=str(soon())),

@@ -78,6 +78,8 @@ PLANS = {
         timeout=30,
         worker_user="nobody nogroup",
         demo_kid="0001",
+        ended={"ada": 1795000000, "a b": 99},
+        leeway=0.5,
         load_modules=("/modules/ngx_http_auth_jwt_module.so", "/modules/ngx_http_js_module.so"),
         metrics="9113",
     ),

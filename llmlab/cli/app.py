@@ -25,7 +25,6 @@ from llmlab.cli import (
     scale,
     status,
     summarize,
-    token,
     top,
     trace,
     tune,
@@ -40,6 +39,7 @@ DELIVER = "Deliver the next version"
 PREPARE = "Prepare and look after it"
 # Their modules are imported when they are asked for.
 GROUPS = {
+    "token": ("Print a token (JWT) for the lab, explain one, or end somebody's tokens.", USE),
     "suite": ("The suites of texts that models are judged by.", JUDGE),
     "rollout": (
         "Let a new model version take traffic step by step, as far as the evidence allows.",
@@ -122,7 +122,6 @@ app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("top", rich_help_panel=RUN)(top.top)
 app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
-app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
 app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)

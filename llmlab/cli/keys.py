@@ -57,7 +57,7 @@ def init(
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
     new = keys_changed(session.store(), "made", before, keys)
-    laid_out = _take_over(session)
+    laid_out = take_over(session)
     err().print(
         f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
         + (f"{new} new" if new else "unchanged"),
@@ -112,7 +112,7 @@ def rotate(
     before = session.keys().read()
     keys = session.keys().rotate(Algorithm(alg.value) if alg else None)
     keys_changed(session.store(), "made", before, keys)
-    _take_over(session)
+    take_over(session)
     err().print(f"[bold green]✓[/] {keys.signing.kid} signs from now on.", highlight=False)
 
 
@@ -135,7 +135,7 @@ def revoke(
     before = session.keys().read()
     keys = session.keys().revoke(kid)
     try:
-        _take_over(session)  # before anything else that may fail
+        take_over(session)  # before anything else that may fail
     finally:
         keys_changed(session.store(), "revoked", before, keys)
     err().print(f"[bold green]✓[/] {kid} is revoked.", highlight=False)
@@ -156,7 +156,7 @@ def show(
         err().print(f"Left out, for they have no public part: {', '.join(hidden)} (HS256)")
 
 
-def _take_over(session: Session) -> Plan | None:
+def take_over(session: Session) -> Plan | None:
     """Have a running lab's gateway use the keys as they are now, and a container's next.
 
     Returns:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
 from llmlab.config import read_config
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.lab import find_lab
 from llmlab.network import is_loopback
 
@@ -98,7 +98,9 @@ class FileTokens:
         try:
             token = _checked(self._file.read_text(encoding="utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise AuthError(f"the token file {self._file} cannot be read: {error}") from None
+            raise AuthError(
+                f"the token file {self._file} cannot be read: {unreadable(error)}"
+            ) from None
         expiry = expires_at(token)
         if expiry is not None and expiry <= time.time():
             raise AuthError(

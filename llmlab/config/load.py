@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.schema import Config, Model
-from llmlab.errors import ConfigError, UsageError
+from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
 PREFIX = "LLMLAB_"
@@ -156,7 +156,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no {file}", fix="llmlab init .") from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", fix=f"ls -l {file}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file} is not valid TOML: {unreadable(error)}", fix=f"save {file} as UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:  # says where, and what kind of thing stands there
         raise ConfigError(f"{file} is not valid TOML: {error}", fix=f"correct {file}") from None
 
 

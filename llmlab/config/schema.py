@@ -62,6 +62,7 @@ class Gateway(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    token_leeway: Annotated[float, Field(ge=0, le=300)] = 5.0  # seconds
     max_body: str = "3m"  # the longest text of `service`, even with every character escaped
     nginx: str = ""
     edition: Literal["open", "plus"] = "open"

@@ -153,6 +153,8 @@ def _parsed(line: str) -> dict[str, Any]:
         raise Wrong(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise Wrong("not a case: nested too deeply") from None
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise Wrong("not JSON: a number with too many digits") from None
     if not isinstance(found, dict):
         raise Wrong(f"should be an object with id and text, not {_kind(found)}")
     return found

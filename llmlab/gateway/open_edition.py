@@ -21,7 +21,9 @@ def main(plan: GatewayPlan) -> list[str]:
 def http(plan: GatewayPlan) -> list[str]:
     return [
         "js_import token from lab/token.js;",
-        "js_set $token_ok token.ok;",
+        "js_set $token_sound token.ok;",
+        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
+        f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
         f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         "# There are claims only once a token was found valid.",
         'map "" $lab_subject { default $jwt_claim_sub; }',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +37,8 @@ class GatewayPlan:
     max_body: str
     timeout: float  # seconds that a generation may take
     worker_user: str = ""  # "user group" of the workers, where the master is root
+    ended: Mapping[str, int] = field(default_factory=dict)  # subject -> until when
+    leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`

@@ -11,6 +11,7 @@ What it does otherwise than the open edition, and why:
 - A ``sub`` that is no string, another claim that is a list, and a ``crit`` that is an empty list
   or string are not told from an ordinary one: that takes njs, which the base image does not
   have. Only the holder of one of the lab's keys can sign such a token.
+- The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 
 https://nginx.org/en/docs/http/ngx_http_auth_jwt_module.html
@@ -38,7 +39,8 @@ def http(plan: GatewayPlan) -> list[str]:
     return [
         "# A token without exp would live for ever: only the published one of the demo mode may.",
         f"map $jwt_header_kid $token_may_last {{ {demo}default 0; }}",
-        'map $jwt_claim_exp $token_ok { "" $token_may_last; default 1; }',
+        'map $jwt_claim_exp $token_sound { "" $token_may_last; default 1; }',
+        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
         "# Claims can be read before the token is judged; a subject is who was found to be one.",
         'map $lab_verified $lab_subject { 1 $jwt_claim_sub; default ""; }',
         "# A challenge that NGINX Plus has set by itself is not set twice.",
@@ -50,7 +52,11 @@ def http(plan: GatewayPlan) -> list[str]:
 
 
 def server(plan: GatewayPlan) -> list[str]:
-    return ['set $lab_verified "";']
+    return [
+        'set $lab_verified "";',
+        "# Of nbf, as in the open edition; Plus grants it to exp as well.",
+        f"auth_jwt_leeway {plan.leeway:g}s;",
+    ]
 
 
 def stable(plan: GatewayPlan) -> list[str]:

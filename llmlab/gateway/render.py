@@ -6,6 +6,7 @@ from typing import Protocol
 
 from llmlab.gateway import metrics, open_edition, plus_edition
 from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.routes import routes
 from llmlab.gateway.shadow import shadow
@@ -13,6 +14,7 @@ from llmlab.gateway.shadow import shadow
 HEADER = "# Rendered by llmlab; edits here are lost.\n"
 # Seconds between the API's own time limit and the gateway's, so that the API answers first.
 GRACE = 10
+LINGER = 5  # seconds that an idle connection of a client outlives a reload
 HEALTH_RATE = "20r/s"
 
 
@@ -36,7 +38,7 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     edition = EDITIONS[plan.edition]
     files = {
         "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
-        "lab/http.conf": joined([*edition.http(plan), *_http(plan)]),
+        "lab/http.conf": joined([*ended(plan.ended), *edition.http(plan), *_http(plan)]),
         "lab/routes.conf": joined(routes(plan, edition.claims)),
         "lab/upstreams.conf": _upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
@@ -62,7 +64,7 @@ def _http(plan: GatewayPlan) -> list[str]:
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
-        "keepalive_min_timeout 5s;",
+        f"keepalive_min_timeout {LINGER}s;",
         "# A text is never written to disk.",
         f"client_body_buffer_size {plan.max_body};",
         "",

@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 
+from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
 from llmlab.engines.local.supervisor import Program
 from llmlab.files import write_atomically
@@ -79,7 +80,7 @@ def _content(settings: Settings) -> str:
 
 
 def gateway_plan(
-    lab: Lab, plan: Plan, *, worker_user: str, demo_kid: str, nginx: Nginx
+    lab: Lab, plan: Plan, *, worker_user: str, keys: KeySet, nginx: Nginx
 ) -> GatewayPlan:
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
@@ -101,7 +102,9 @@ def gateway_plan(
         timeout=plan.config.service.timeout,
         worker_user=worker_user,
         metrics=f"unix:{lab.gateway_socket}",
-        demo_kid=demo_kid,
+        demo_kid=keys.demo_kid,
+        ended=keys.ended,
+        leeway=gateway.token_leeway,
         load_modules=nginx.load_modules,
         edition=gateway.edition,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
