@@ -67,7 +67,7 @@ def claims(names: list[str]) -> list[str]:
 
 def models(plan: GatewayPlan) -> str:
     limit = limit_req("subject", plan.rate_limit)
-    routed = [VERIFIED, *limit, *mirror(plan.traffic), "proxy_pass http://model_$lab_target;"]
+    routed = [VERIFIED, *limit, *mirror(plan.traffic), "proxy_pass http://model_$lab_target$lab_uri;"]
     blocks = [_location("@routed", routed)]
     for name in (one.deployment for one in plan.upstreams):
         here = GO_ON.format(f"model_{name}")

@@ -46,7 +46,7 @@ def shadow_maps(traffic: Traffic) -> list[str]:
     return [
         "# Of the texts to be summarized, so many are copied to the shadow.",
         f'split_clients "shadow:$request_id" $lab_drawn {{ {_share(traffic)} 1; * ""; }}',
-        'map "$request_method $lab_path" $lab_shadowed '
+        'map "$request_method $endpoint" $lab_shadowed '
         '{ "POST /summarize/" $lab_drawn; default ""; }',
     ]
 
