@@ -377,7 +377,7 @@ def test_an_error_of_the_listener_is_its_own(service: Service, ask: Ask) -> None
 
 
 class Dying(socketserver.BaseRequestHandler):
-    """An API that answers a request in part, and hangs up."""
+    """An API that answers a request in part, and ends."""
 
     server: DyingServer
 
@@ -391,6 +391,8 @@ class Dying(socketserver.BaseRequestHandler):
         self.server.asked += 1
         self.request.sendall(self.server.answer)
         self.server.waited.append(self.server.patience(20))
+        self.server.shutdown()
+        self.server.server_close()  # before the connection, as when a process ends
 
 
 class DyingServer(socketserver.ThreadingUnixStreamServer):

@@ -115,6 +115,7 @@ def assert_problem(reply: Reply, status: int) -> dict[str, Any]:
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]
+    assert problem["message"] == problem["detail"]  # where clients of OpenAI's look for a reason
     assert problem["request_id"] == reply.header("X-Request-ID")
     return problem
 
@@ -907,13 +908,60 @@ MALFORMED = {
 
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_request_is_the_clients_mistake(lab: LabUnderTest, what: str) -> None:
-    with socket.create_connection(("127.0.0.1", lab.port), timeout=30) as connection:
-        connection.sendall(MALFORMED[what])
-        connection.shutdown(socket.SHUT_WR)
-        reply = b"".join(iter(lambda: connection.recv(65_536), b""))
-    head, _, body = reply.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 "), reply
-    assert json.loads(body)["status"] == 400
+    assert_problem(sent_raw(lab.port, MALFORMED[what]), 400)
+
+
+def sent_raw(port: int, data: bytes) -> Reply:
+    """The answer to these very bytes, after which the gateway or the client hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(data)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Reply(response.status, response.getheaders(), response.read())
+
+
+# What NGINX answers before it has looked at any address, or where an address is not for clients.
+OWN_ANSWERS = {
+    "TRACE": (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "an unknown transfer coding": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501,
+    ),
+    "an unknown version": (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505),
+    "a version that is spoken otherwise": (b"GET / HTTP/2.5\r\nHost: a\r\n\r\n", 505),
+    "an address that is too long": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * 9000), 414),
+    "a header that is too long": (b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * 9000), 431),
+    "too many headers": (
+        b"GET / HTTP/1.1\r\n%s\r\n" % b"".join(b"X%d: %s\r\n" % (n, b"x" * 5000) for n in range(9)),
+        431,
+    ),
+    "a page of the gateway's own": (b"GET /.problem HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    "a page of earlier ones": (b"GET /.bad_request HTTP/1.1\r\nHost: a\r\n\r\n", 401),
+    "metrics": (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    # There are types that NGINX knows by itself.
+    "what looks like a page": (b"GET /a.html HTTP/1.1\r\nHost: a\r\n\r\n", 401),
+    "what looks like a picture": (b"GET /a.jpg HTTP/1.1\r\nHost: a\r\n\r\n", 401),
+    "a body that is too large": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OWN_ANSWERS)
+def test_what_nginx_answers_by_itself_is_a_problem_document_of_its_status(
+    echo: EchoGateway, what: str
+) -> None:
+    data, status = OWN_ANSWERS[what]
+    reply = sent_raw(echo.port, data)
+    problem = assert_problem(reply, status)
+    assert problem["title"] != "Error"
+    assert reply.all("Allow") == (["GET, HEAD, POST"] if status == 405 else [])
+
+
+def test_a_head_request_is_refused_without_a_body(echo: EchoGateway) -> None:
+    reply = ask(echo.port, method="HEAD")
+    assert (reply.status, reply.body) == (401, b"")
+    assert reply.header("Content-Type") == "application/problem+json"
 
 
 @pytest.mark.parametrize(

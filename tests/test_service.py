@@ -80,7 +80,7 @@ def problem(response: httpx2.Response) -> dict[str, Any]:
     assert document["status"] == response.status_code
     assert document["type"] == "about:blank"
     assert document["title"]
-    assert document["detail"]
+    assert document["message"] == document["detail"] != ""
     assert document["request_id"] == response.headers["x-request-id"]
     assert response.headers["x-model"] in ("textrank", "tiny")
     return document

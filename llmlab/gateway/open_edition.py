@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import resources
 
 from llmlab.gateway.claims import as_sent, claim_variable
-from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.quoting import somewhere
 from llmlab.gateway.shadow import mirror
@@ -80,7 +80,7 @@ def _to(upstream: Upstream) -> str:
         [
             f"    set $deployment {name};",
             "    set $route model;",
-            f"    proxy_pass http://model_{name}/;",
+            *(f"    {line}" for line in to_deployment(name)),
         ]
     )
 

@@ -35,6 +35,7 @@ def shadow(traffic: Traffic) -> list[str]:
         f"    proxy_send_timeout {PATIENCE};",
         f"    proxy_read_timeout {PATIENCE};",
         "    proxy_next_upstream off;",
+        "    error_page 502 504 @problem;        # and nobody else gets it",
         "}",
     ]
 

@@ -122,5 +122,8 @@ class ProblemDocument(BaseModel):
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
+    message: Annotated[
+        str, Field(description="The detail once more, where clients of OpenAI's look for it.")
+    ] = ""
     request_id: str
     errors: list[FieldError] | None = None
