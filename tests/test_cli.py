@@ -909,6 +909,13 @@ def test_no_try_starts_after_the_policys_time() -> None:
     assert tries.pause_after(answer(429, Retry_After="1")) is None
 
 
+def test_what_ended_two_apis_is_not_asked_of_a_third() -> None:
+    tries = attempts(60)
+    broken_off, away = answer(502), answer(502, Retry_After="1")
+    seen = [tries.pause_after(one) for one in (broken_off, away, away, away, broken_off)]
+    assert seen == [0.2, 1.0, 1.0, 1.6, None]
+
+
 def test_a_policy_of_no_time_asks_once() -> None:
     assert attempts(0).pause_after(answer(503)) is None
 
