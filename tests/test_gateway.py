@@ -307,6 +307,7 @@ def forge(lab: LabUnderTest) -> Forge:
     return Forge.of(KeyStore(lab.lab.keys_file).read().signing)
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("what", BAD_TOKENS)
 def test_a_bad_token_is_refused(lab: LabUnderTest, forge: Forge, what: str) -> None:
     assert_unauthorized(ask(lab.port, token=BAD_TOKENS[what](forge)))
@@ -322,12 +323,26 @@ def test_a_token_that_says_it_needs_no_signature_is_refused(
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Basic dGVzdGVyOnNlY3JldA==", "Token abc", "Negotiate abc"],
+    [
+        "",
+        "Bearer",
+        "Basic dGVzdGVyOnNlY3JldA==",
+        "Token abc",
+        "Negotiate abc",
+        "Bearer{}",
+        "Bearer\t{}",
+        "Bearer {},",
+        "Bearer={}",
+        "XBearer {}",
+        "Bearer {} {}",
+        "Bearer Bearer {}",
+    ],
 )
 def test_an_authorization_that_is_not_a_bearer_token_is_refused(
     lab: LabUnderTest, authorization: str
 ) -> None:
-    assert_unauthorized(ask(lab.port, "/", ("Authorization", authorization)))
+    sent = authorization.replace("{}", lab.token())
+    assert_unauthorized(ask(lab.port, "/", ("Authorization", sent)))
 
 
 def test_a_token_without_the_word_bearer_is_refused(lab: LabUnderTest) -> None:
@@ -454,9 +469,22 @@ GOOD_TOKENS: dict[str, Callable[[Forge], str]] = {
 }
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("what", GOOD_TOKENS)
 def test_a_good_token_is_accepted(lab: LabUnderTest, forge: Forge, what: str) -> None:
     assert ask(lab.port, token=GOOD_TOKENS[what](forge)).status == 200
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer ", "bearer   "])
+def test_the_scheme_of_an_authorization_has_no_case_and_spaces_behind_it(
+    echo: EchoGateway, scheme: str
+) -> None:
+    token = echo.forge.token(sub="alice")
+    reply = ask(echo.port, "/", ("Authorization", f"{scheme} {token}"))
+    assert reply.status == 200
+    assert headers_of(reply)["x-subject"] == ["alice"]
+    assert token not in reply.body.decode()
 
 
 @pytest.mark.parametrize("sub", ["x" * 256, "ü" * 256, "東" * 256], ids=["ASCII", "Latin", "CJK"])
@@ -906,6 +934,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_request_is_the_clients_mistake(lab: LabUnderTest, what: str) -> None:
     assert_problem(sent_raw(lab.port, MALFORMED[what]), 400)
@@ -947,6 +976,7 @@ OWN_ANSWERS = {
 }  # fmt: skip
 
 
+@pytest.mark.conformance
 @pytest.mark.parametrize("what", OWN_ANSWERS)
 def test_what_nginx_answers_by_itself_is_a_problem_document_of_its_status(
     echo: EchoGateway, what: str

@@ -27,7 +27,7 @@ def http(plan: GatewayPlan) -> list[str]:
         'map "" $lab_subject { default $jwt_claim_sub; }',
         "# RFC 6750: what is wrong with a token is said only to those who sent one.",
         "map $http_authorization $lab_challenge {",
-        """    "~^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
+        """    "~*^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
         """    default          'Bearer realm="LLM API"';""",
         "}",
     ]
