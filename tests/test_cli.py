@@ -596,7 +596,8 @@ def test_a_model_that_is_not_deployed_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize(
-    ("characters", "says"), [(300_000, "service.max_text_chars"), (20_000_000, "gateway.max_body")]
+    ("characters", "says"),
+    [(300_000, "service.max_text_chars"), (20_000_000, "service.max_text_chars")],
 )
 def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     lab: LabUnderTest, characters: int, says: str
@@ -605,6 +606,7 @@ def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     assert (done.returncode, done.stdout) == (2, "")
     assert "413" in done.stderr
     assert says in done.stderr
+    assert "Fix: a shorter text" in done.stderr
 
 
 def test_a_wrong_token_exits_with_4_and_is_not_shown(lab: LabUnderTest, texts: Path) -> None:

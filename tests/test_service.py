@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import http.client
 import itertools
 import json
@@ -378,6 +379,25 @@ def test_what_is_not_declared_as_json_is_told_what_to_send(
     assert content_type.partition(";")[0] in detail
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "x" * 300])
+def test_a_compressed_body_is_415_and_told_the_encoding(textrank: Api, encoding: str) -> None:
+    body = gzip.compress(json.dumps({"text": SENTENCE}).encode())
+    response = textrank.request(
+        "POST", "/summarize/", content=body, headers={"Content-Encoding": encoding}
+    )
+    assert response.status_code == 415
+    assert encoding[:80] in problem(response)["detail"]
+    assert response.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_whose_encoding_is_none_is_taken(textrank: Api) -> None:
+    body = json.dumps({"text": SENTENCE}).encode()
+    response = textrank.request(
+        "POST", "/summarize/", content=body, headers={"Content-Encoding": "identity"}
+    )
+    assert response.json()["summary"] == SENTENCE
+
+
 def test_a_text_above_the_limit_is_413_and_told_both_numbers(textrank: Api) -> None:
     response = textrank.summarize("漢" * 200_001)
     assert response.status_code == 413
@@ -389,7 +409,7 @@ def test_a_body_above_the_limit_is_413(textrank: Api, chunked: bool) -> None:
     chunks = [b"x" * 65_536] * 48
     response = textrank.post(iter(chunks) if chunked else b"".join(chunks))
     assert response.status_code == 413
-    assert "bytes" in problem(response)["detail"]
+    assert "more than 200000 characters (service.max_text_chars)" in problem(response)["detail"]
 
 
 def test_a_body_announced_above_the_limit_is_refused_before_it_is_sent(textrank: Api) -> None:

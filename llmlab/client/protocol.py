@@ -143,6 +143,10 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
             f"{name[1]} is not deployed: {message}",
             fix="llmlab status shows what is; llmlab models list what could be",
         )
+    if status == 413:
+        return UsageError(
+            message, fix="a shorter text; or a higher limit in configs/lab.toml, then llmlab up"
+        )
     if status < 500:
         return UsageError(message)
     return UpstreamError(message, fix="llmlab status; llmlab logs")

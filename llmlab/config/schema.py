@@ -95,6 +95,10 @@ class Gateway(Section):
         return value
 
     @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body[:-1]) * {"k": 1 << 10, "m": 1 << 20}[self.max_body[-1]]
+
+    @property
     def loopback(self) -> bool:
         return ipaddress.ip_address(self.host).is_loopback
 
@@ -121,6 +125,11 @@ class Service(Section):
     cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     spare: bool = True
     memory: str = "2g"
+
+    @property
+    def max_body(self) -> int:
+        """Bytes: a text of the longest allowed length, every character escaped."""
+        return 12 * self.max_text_chars + 4096
 
     @field_validator("memory")
     @classmethod

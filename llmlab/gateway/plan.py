@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmlab.config import RateLimit
+from llmlab.config import RateLimit, Service
 from llmlab.traffic import Traffic
 
 
@@ -35,6 +35,7 @@ class GatewayPlan:
     rate_limit: RateLimit
     max_body: str
     timeout: float  # seconds that a generation may take
+    max_text_chars: int = Service().max_text_chars
     worker_user: str = ""  # "user group" of the workers, where the master is root
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ PROBLEMS = {
     400: "The body is not JSON.",
     401: "No valid token (from the gateway).",
     413: "The text is longer than `service.max_text_chars`, or the body than `gateway.max_body`.",
-    415: "The body is said to be something else than JSON.",
+    415: "The body is said to be something else than JSON, or compressed.",
     422: "A field or a header is wrong.",
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
     f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",

@@ -99,6 +99,7 @@ def gateway_plan(
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
         timeout=plan.config.service.timeout,
+        max_text_chars=plan.config.service.max_text_chars,
         worker_user=worker_user,
         metrics=f"unix:{lab.gateway_socket}",
         demo_kid=demo_kid,
