@@ -783,6 +783,7 @@ def test_a_client_gives_a_typed_summary(lab: LabUnderTest, ask: Ask) -> None:
     assert str(summary) == summary.text
     assert of_tides(summary.text)
     assert (summary.model.name, summary.model.runtime) == ("textrank", "extractive")
+    assert summary.deployment == "textrank"
     assert 0 < summary.usage.output_tokens <= 30 < summary.usage.input_tokens
     assert summary.usage.truncated is False
     assert re.fullmatch(r"[0-9a-f]{32}", summary.request_id)

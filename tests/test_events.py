@@ -88,6 +88,7 @@ class Streaming(BaseHTTPRequestHandler):
         self.send_header("Content-Type", script.kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("X-Request-ID", "r-1")
+        self.send_header("X-Deployment", "tuned-2")
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             for part in script.parts:
@@ -193,7 +194,7 @@ def test_progress_is_told_as_it_comes_and_the_summary_is_the_answer(
     ]  # fmt: skip
     assert summary.text == "Short."
     assert summary.usage.model_dump() == USAGE
-    assert summary.request_id == "r-1"
+    assert (summary.request_id, summary.deployment) == ("r-1", "tuned-2")
 
 
 STREAMS = {

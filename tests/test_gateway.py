@@ -1071,6 +1071,7 @@ class Echo(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Request-ID", "of the API")
         self.send_header("X-Model", "echo")
+        self.send_header("X-Deployment", "of the API")
         self.end_headers()
         self.wfile.write(body)
 
@@ -1295,6 +1296,16 @@ def test_the_api_hears_the_request_id_that_the_client_is_given(
 
 def test_the_request_id_of_the_gateway_replaces_the_apis(echo: EchoGateway) -> None:
     assert echo.heard(("X-Request-ID", "mine")).header("X-Request-ID") == "mine"
+
+
+def test_a_response_names_the_deployment_that_was_asked_whatever_the_api_says(
+    echo: EchoGateway,
+) -> None:
+    assert echo.heard().header("X-Deployment") == "echo"
+    assert echo.heard(path="/models/echo/").header("X-Deployment") == "echo"
+    assert echo.heard(path="/models/gone/").header("X-Deployment") == "gone"
+    assert echo.heard(path="/metrics").all("X-Deployment") == []
+    assert ask(echo.port).all("X-Deployment") == []  # without a token nobody learns names
 
 
 def test_a_response_names_the_model_that_answered(lab: LabUnderTest) -> None:

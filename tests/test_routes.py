@@ -51,6 +51,7 @@ def test_a_header_chooses_a_deployment_by_its_name(start: Open) -> None:
         assert reply.header("X-Answered-By") == name
         line = gateway.line(reply)
         assert (line["route"], line["deployment"]) == ("header", name)
+        assert reply.header("X-Deployment") == name
 
 
 @both

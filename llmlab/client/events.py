@@ -13,7 +13,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from llmlab.client.retry import Attempts, Outcome
-from llmlab.service.schemas import EVENTS, ProblemDocument, Progress
+from llmlab.service.schemas import DEPLOYMENT, EVENTS, ProblemDocument, Progress
 
 Tell = Callable[[Progress], None]
 M = TypeVar("M", bound=BaseModel)
@@ -73,9 +73,10 @@ class Listening:
         return BrokenOff("the stream ended before the summary")
 
     def _document(self, status: int, data: str) -> httpx2.Response:
-        request_id = {"X-Request-ID": self.head.headers.get("X-Request-ID", "")}
+        names = ("X-Request-ID", DEPLOYMENT)
+        told = {name: self.head.headers[name] for name in names if name in self.head.headers}
         return httpx2.Response(
-            status, headers=request_id, content=data.encode(), request=self.head.request
+            status, headers=told, content=data.encode(), request=self.head.request
         )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from llmlab.service.events import Event
-from llmlab.service.schemas import EVENTS, PROBLEM_TYPE, TIMEOUT, ProblemDocument, Progress
+from llmlab.service.schemas import (
+    DEPLOYMENT,
+    EVENTS,
+    PROBLEM_TYPE,
+    TIMEOUT,
+    ProblemDocument,
+    Progress,
+)
 
 EXAMPLE: dict[str, Any] = {
     "summary": "A short text.",
@@ -49,6 +56,7 @@ def summary_responses() -> dict[int | str, dict[str, Any]]:
             ),
             "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
             "X-Model": _header("The name of the model that answered."),
+            DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
             "X-Request-ID": _header("The request's id, here and in the logs."),
         },
         "content": {

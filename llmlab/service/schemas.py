@@ -11,6 +11,7 @@ from llmlab.runtimes.base import Strategy
 PROBLEM_TYPE = "application/problem+json"
 EVENTS = "text/event-stream"
 TIMEOUT = "X-Request-Timeout"
+DEPLOYMENT = "X-Deployment"  # of an answer; the gateway's
 # In Server-Timing, where a request ended because of that: for whoever judges deployments by
 # the gateway's log, to whom a client's impatience is to tell nothing.
 OWN_LIMIT = "limit;desc=client"
