@@ -38,12 +38,11 @@ def at(done: int, windows: int = 3, reading: int = 1) -> bytes:
     return event("progress", {"done": done, "windows": windows, "reading": reading})
 
 
-def problem(status: int, detail: str = "It went wrong.") -> bytes:
-    return event(
-        "problem",
-        {"type": "about:blank", "title": "T", "status": status, "detail": detail,
-         "request_id": "r-1"},
-    )  # fmt: skip
+PROBLEM = {"type": "about:blank", "title": "T", "detail": "It went wrong.", "request_id": "r-1"}
+
+
+def problem(status: int) -> bytes:
+    return event("problem", {**PROBLEM, "status": status})
 
 
 SUMMARY = event("summary", DOCUMENT)
@@ -372,6 +371,19 @@ def test_an_error_of_the_listener_is_its_own(service: Service, ask: Ask) -> None
     with pytest.raises(LookupError, match="mine"):
         ask(service, tell)
     assert len(service.heard) == 1
+
+
+@both
+def test_a_problem_before_any_news_is_worth_another_try_when_it_says(
+    service: Service, ask: Ask
+) -> None:
+    """As it would have been without a stream."""
+    busy = {**PROBLEM, "status": 429, "retry_after": 1}
+    service.scripts = [Script([b": a comment\n\n", event("problem", busy)])]
+    start = time.monotonic()
+    assert ask(service, lambda _: None).text == "Short."
+    assert time.monotonic() - start >= 1
+    assert len(service.heard) == 2
 
 
 # --- The gateway, when an API dies ----------------------------------------------------

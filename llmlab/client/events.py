@@ -37,7 +37,7 @@ class Listening:
     Args:
         head: the response whose body it is.
         tell: told how far the text is.
-        attempts: after the first event there is no other one.
+        attempts: after the first news of a text there is no other one.
     """
 
     head: httpx2.Response
@@ -49,14 +49,15 @@ class Listening:
         """Raises SSEError: this is none of a lab's events."""
         if self.answer:
             raise httpx2.SSEError(f"an event {event.event!r} after the last one")
-        self.attempts.begun = True
         match event.event:
             case "progress":
+                self.attempts.begun = True
                 self.tell(_read(Progress, event))
             case "summary":
                 self.answer = self._document(200, event.data)
             case "problem":
-                self.answer = self._document(_read(ProblemDocument, event).status, event.data)
+                problem = _read(ProblemDocument, event)
+                self.answer = self._document(problem.status, event.data, problem.retry_after)
             case other:
                 raise httpx2.SSEError(f"an event {other!r}")
 
@@ -72,9 +73,11 @@ class Listening:
             return error
         return BrokenOff("the stream ended before the summary")
 
-    def _document(self, status: int, data: str) -> httpx2.Response:
+    def _document(self, status: int, data: str, retry_after: int | None = None) -> httpx2.Response:
         names = ("X-Request-ID", DEPLOYMENT)
         told = {name: self.head.headers[name] for name in names if name in self.head.headers}
+        if retry_after is not None:
+            told["Retry-After"] = str(retry_after)
         return httpx2.Response(
             status, headers=told, content=data.encode(), request=self.head.request
         )

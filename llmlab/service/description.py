@@ -28,7 +28,7 @@ STREAM = (
 SUMMARY = f"""The summary. To a request with `Accept: {EVENTS}` it comes as events: `progress`
 while the windows of a long text are read (`done` of `windows`; `reading` 2 reads the summaries
 of the first), then `summary` with the document, or `problem` with a problem document. What
-fails before the first event is answered as without them."""
+fails at once is answered as without them. A comment every 15 s says that it goes on."""
 PROBLEMS = {
     400: "The body is not JSON.",
     401: "No valid token (from the gateway).",

@@ -146,7 +146,7 @@ class Observe:
             if not started:
                 await answer(request_id, 500, FAILED)(scope, receive, watched)
         finally:
-            self._record(scope, status, time.perf_counter() - start)
+            self._record(scope, scope["state"].get("status", status), time.perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, not the path: a client must not be able to make new series.

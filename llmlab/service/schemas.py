@@ -128,3 +128,6 @@ class ProblemDocument(BaseModel):
     ] = ""
     request_id: str
     errors: list[FieldError] | None = None
+    retry_after: Annotated[
+        int | None, Field(description="In a stream: seconds, as Retry-After elsewhere.")
+    ] = None
