@@ -83,6 +83,7 @@ VARIABLES = {
     "gateway.host": ("0.0.0.0", "0.0.0.0"),
     "gateway.port": ("9001", 9001),
     "gateway.max_body": ("64k", "64k"),
+    "gateway.connections": ("0", 0),
     "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),

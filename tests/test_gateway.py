@@ -940,9 +940,10 @@ def test_a_malformed_request_is_the_clients_mistake(lab: LabUnderTest, what: str
     assert_problem(sent_raw(lab.port, MALFORMED[what]), 400)
 
 
-def sent_raw(port: int, data: bytes) -> Reply:
-    """The answer to these very bytes, after which the gateway or the client hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+def sent_raw(port: int, data: bytes, source: str = "127.0.0.1") -> Reply:
+    """The answer to these very bytes, from this address of the loopback network."""
+    address = ("127.0.0.1", port)
+    with socket.create_connection(address, timeout=30, source_address=(source, 0)) as connection:
         connection.sendall(data)
         response = http.client.HTTPResponse(connection)
         response.begin()

@@ -63,6 +63,8 @@ class Gateway(Section):
     host: str = "127.0.0.1"
     port: Port = 8000
     max_body: str = "3m"  # the longest text of `service`, even with every character escaped
+    # Above what `llmlab load` has under way at most; half of what one worker has room for.
+    connections: Annotated[int, Field(ge=0, le=65_536)] = 1500
     nginx: str = ""
     edition: Literal["open", "plus"] = "open"
     license: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmlab.config import RateLimit, Service
+from llmlab.config import Gateway, RateLimit, Service
 from llmlab.traffic import Traffic
 
 
@@ -36,6 +36,7 @@ class GatewayPlan:
     max_body: str
     timeout: float  # seconds that a generation may take
     max_text_chars: int = Service().max_text_chars
+    connections: int = Gateway().connections  # requests under way of one address; 0 = no limit
     worker_user: str = ""  # "user group" of the workers, where the master is root
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()

@@ -70,6 +70,8 @@ def _http(plan: GatewayPlan) -> list[str]:
         "",
         f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
     ]
+    if plan.connections:
+        lines.append("limit_conn_zone $binary_remote_addr zone=connections:1m;")
     if limit.enabled:
         lines += [
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
@@ -118,6 +120,8 @@ def _server(plan: GatewayPlan) -> list[str]:
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",
         "limit_req_status 429;",
+        *([f"limit_conn connections {plan.connections};"] if plan.connections else []),
+        "limit_conn_status 429;",
         "",
     ]
 

@@ -96,6 +96,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         ),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
+        connections=gateway.connections,
         timeout=plan.config.service.timeout,
         max_text_chars=plan.config.service.max_text_chars,
         resolver=RESOLVER,

@@ -98,6 +98,7 @@ def gateway_plan(
         ),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
+        connections=gateway.connections,
         timeout=plan.config.service.timeout,
         max_text_chars=plan.config.service.max_text_chars,
         worker_user=worker_user,
