@@ -597,7 +597,8 @@ def test_a_model_that_is_not_deployed_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize(
-    ("characters", "says"), [(300_000, "service.max_text_chars"), (20_000_000, "gateway.max_body")]
+    ("characters", "says"),
+    [(300_000, "service.max_text_chars"), (20_000_000, "service.max_text_chars")],
 )
 def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     lab: LabUnderTest, characters: int, says: str
@@ -606,6 +607,7 @@ def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     assert (done.returncode, done.stdout) == (2, "")
     assert "413" in done.stderr
     assert says in done.stderr
+    assert "Fix: a shorter text" in done.stderr
 
 
 def test_a_wrong_token_exits_with_4_and_is_not_shown(lab: LabUnderTest, texts: Path) -> None:
@@ -782,6 +784,7 @@ def test_a_client_gives_a_typed_summary(lab: LabUnderTest, ask: Ask) -> None:
     assert str(summary) == summary.text
     assert of_tides(summary.text)
     assert (summary.model.name, summary.model.runtime) == ("textrank", "extractive")
+    assert summary.deployment == "textrank"
     assert 0 < summary.usage.output_tokens <= 30 < summary.usage.input_tokens
     assert summary.usage.truncated is False
     assert re.fullmatch(r"[0-9a-f]{32}", summary.request_id)
@@ -908,6 +911,13 @@ def test_no_try_starts_after_the_policys_time() -> None:
     assert tries.pause_after(answer(429, Retry_After="1")) == 1.0
     now += 1
     assert tries.pause_after(answer(429, Retry_After="1")) is None
+
+
+def test_what_ended_two_apis_is_not_asked_of_a_third() -> None:
+    tries = attempts(60)
+    broken_off, away = answer(502), answer(502, Retry_After="1")
+    seen = [tries.pause_after(one) for one in (broken_off, away, away, away, broken_off)]
+    assert seen == [0.2, 1.0, 1.0, 1.6, None]
 
 
 def test_a_policy_of_no_time_asks_once() -> None:

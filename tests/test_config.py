@@ -84,6 +84,7 @@ VARIABLES = {
     "gateway.port": ("9001", 9001),
     "gateway.token_leeway": ("0", 0.0),
     "gateway.max_body": ("64k", "64k"),
+    "gateway.connections": ("0", 0),
     "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),

@@ -148,8 +148,10 @@ def _print_note(one: Outcome) -> None:
     unit = "words" if model.runtime == "extractive" else "tokens"
     if console.is_terminal:
         windows = f" in {usage.windows} windows" if usage.windows > 1 else ""
+        asked = one.summary.deployment
+        by = f" by {escaped(asked)}" if asked not in ("", model.name) else ""
         console.print(
-            f"[dim]{model.name} ({model.runtime}), {usage.input_tokens} {unit}{windows}, "
+            f"[dim]{model.name} ({model.runtime}){by}, {usage.input_tokens} {unit}{windows}, "
             f"{usage.output_tokens} out, {one.seconds:.1f} s[/]",
             highlight=False,
         )

@@ -68,6 +68,7 @@ class Outcome:
             "input": self.name,
             "summary": self.summary.text,
             "model": self.summary.model.model_dump(),
+            "deployment": self.summary.deployment,
             "usage": self.summary.usage.model_dump(),
             "request_id": self.summary.request_id,
             "seconds": self.seconds,

@@ -14,19 +14,23 @@ from llmlab.client.events import BrokenOff, Tell
 from llmlab.client.retry import Outcome
 from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from llmlab.service.schemas import EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
+from llmlab.service.schemas import DEPLOYMENT, EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
 
 NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A summary, the model that wrote it, and what it cost. ``str()`` gives the text."""
+    """A summary, the model that wrote it, and what it cost. ``str()`` gives the text.
+
+    ``deployment`` is the one that the gateway asked; "" without a gateway.
+    """
 
     text: str
     model: ModelInfo
     usage: Usage
     request_id: str
+    deployment: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -98,7 +102,8 @@ def summary_of(outcome: Outcome, url: str) -> Summary:
             f"{url} answered, but not like a lab: {outcome.text[:80]!r}",
             fix="check the URL: llmlab status",
         ) from None
-    return Summary(answer.summary, answer.model, answer.usage, request_id)
+    deployment = outcome.headers.get(DEPLOYMENT, "")
+    return Summary(answer.summary, answer.model, answer.usage, request_id, deployment)
 
 
 def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
@@ -142,6 +147,10 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
         return UsageError(
             f"{name[1]} is not deployed: {message}",
             fix="llmlab status shows what is; llmlab models list what could be",
+        )
+    if status == 413:
+        return UsageError(
+            message, fix="a shorter text; or a higher limit in configs/lab.toml, then llmlab up"
         )
     if status < 500:
         return UsageError(message)

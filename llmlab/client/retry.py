@@ -16,6 +16,8 @@ RETRIED_STATUSES = frozenset({429, 502, 503})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 # Nobody listens: a gateway that was killed is back within 5 s; one that is not was never up.
 LONGEST_REFUSAL = 10.0
+# An API that ended while it had the request may have ended because of it.
+MOST_BROKEN_OFF = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Attempts:
     jitter: Callable[[], float] = random.random
     tries: int = 0
     begun: bool = False
+    broken_off: int = 0
     _start: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +51,8 @@ class Attempts:
     def pause_after(self, outcome: Outcome) -> float | None:
         """Seconds to wait before the next try; None when this outcome is final."""
         self.tries += 1
-        if self.begun or not _worth_another(outcome):
+        self.broken_off += _broke_off(outcome)
+        if self.begun or self.broken_off == MOST_BROKEN_OFF or not _worth_another(outcome):
             return None
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.tries - 1)) * (0.5 + self.jitter())
         pause = max(_retry_after(outcome), backoff)
@@ -62,6 +66,13 @@ def _worth_another(outcome: Outcome) -> bool:
         return outcome.status_code in RETRIED_STATUSES
     # A connection that was refused or broke off; a time-out was long enough already.
     return isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError)
+
+
+def _broke_off(outcome: Outcome) -> bool:
+    """Whether an API had the request: a gateway whose API is only away says when to come back."""
+    if not isinstance(outcome, httpx2.Response) or outcome.status_code != 502:
+        return False
+    return "Retry-After" not in outcome.headers
 
 
 def _retry_after(outcome: Outcome) -> float:

@@ -64,6 +64,8 @@ class Gateway(Section):
     port: Port = 8000
     token_leeway: Annotated[float, Field(ge=0, le=300)] = 5.0  # seconds
     max_body: str = "3m"  # the longest text of `service`, even with every character escaped
+    # Above what `llmlab load` has under way at most; half of what one worker has room for.
+    connections: Annotated[int, Field(ge=0, le=65_536)] = 1500
     nginx: str = ""
     edition: Literal["open", "plus"] = "open"
     license: str = ""
@@ -96,6 +98,10 @@ class Gateway(Section):
         return value
 
     @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body[:-1]) * {"k": 1 << 10, "m": 1 << 20}[self.max_body[-1]]
+
+    @property
     def loopback(self) -> bool:
         return ipaddress.ip_address(self.host).is_loopback
 
@@ -122,6 +128,11 @@ class Service(Section):
     cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     spare: bool = True
     memory: str = "2g"
+
+    @property
+    def max_body(self) -> int:
+        """Bytes: a text of the longest allowed length, every character escaped."""
+        return 12 * self.max_text_chars + 4096
 
     @field_validator("memory")
     @classmethod

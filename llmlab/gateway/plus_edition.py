@@ -21,7 +21,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 from __future__ import annotations
 
 from llmlab.gateway.claims import as_sent, claim_variable
-from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.shadow import mirror
 
@@ -73,7 +73,8 @@ def claims(names: list[str]) -> list[str]:
 
 def models(plan: GatewayPlan) -> str:
     limit = limit_req("subject", plan.rate_limit)
-    routed = [VERIFIED, *limit, *mirror(plan.traffic), "proxy_pass http://model_$lab_target;"]
+    routed = [VERIFIED, *limit, *mirror(plan.traffic),
+              "proxy_pass http://model_$lab_target$lab_uri;"]  # fmt: skip
     blocks = [_location("@routed", routed)]
     for name in (one.deployment for one in plan.upstreams):
         here = GO_ON.format(f"model_{name}")
@@ -81,8 +82,7 @@ def models(plan: GatewayPlan) -> str:
         blocks.append(_location(f"= /models/{name}", [here]))
         blocks.append(_location(f"/models/{name}/", [here]))
         rest = [VERIFIED, *limit, f"set $deployment {name};", "set $route model;",
-                f'rewrite "(?s)^/models/{name}/?(.*)$" /$1 break;',
-                f"proxy_pass http://model_{name};"]  # fmt: skip
+                *to_deployment(name)]  # fmt: skip
         blocks.append(_location(f"@model_{name}", rest))
     return "\n".join(blocks)
 

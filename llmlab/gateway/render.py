@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmlab.config import Gateway, Service
 from llmlab.gateway import metrics, open_edition, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
@@ -62,6 +63,7 @@ def _http(plan: GatewayPlan) -> list[str]:
     lines = [
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
+        f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         f"keepalive_min_timeout {LINGER}s;",
@@ -70,12 +72,27 @@ def _http(plan: GatewayPlan) -> list[str]:
         "",
         f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
     ]
+    if plan.connections:
+        lines.append("limit_conn_zone $binary_remote_addr zone=connections:1m;")
     if limit.enabled:
         lines += [
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
             f"limit_req_zone $binary_remote_addr zone=address:10m rate={limit.rate};",
         ]
     return lines
+
+
+def _too_large(plan: GatewayPlan) -> str:
+    """Which limit is in the way of a body that the gateway does not take."""
+    said = f"The request body is larger than {plan.max_body} (gateway.max_body)"
+    longest = Service(max_text_chars=plan.max_text_chars).max_body
+    text = f"{plan.max_text_chars} characters (service.max_text_chars)"
+    if Gateway(max_body=plan.max_body).max_body_bytes >= longest:
+        return f"{said}, so its text has more than {text}. Send less, or raise both in lab.toml."
+    return (
+        f"{said}. Send less, or raise that in lab.toml: "
+        f"a text of {text} may take {-(-longest // 1024)}k."
+    )
 
 
 def _upstreams(plan: GatewayPlan) -> str:
@@ -105,6 +122,8 @@ def _server(plan: GatewayPlan) -> list[str]:
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",
         "limit_req_status 429;",
+        *([f"limit_conn connections {plan.connections};"] if plan.connections else []),
+        "limit_conn_status 429;",
         "",
     ]
 
