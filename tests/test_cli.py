@@ -38,7 +38,7 @@ from llmlab.client.retry import Attempts
 from llmlab.client.snippets import as_curl, as_python
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from tests.conftest import LabUnderTest, clean_env, free_port
+from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
 TIDES = (
@@ -559,8 +559,8 @@ def test_summaries_as_json_say_who_answered_and_what_failed(lab: LabUnderTest, t
     done = lab.run("summarize", "texts/tides.txt", "texts/latin.txt", "-o", "json")
     assert done.returncode == 2
     told = json.loads(done.stdout)
-    assert told.keys() == {"results", "failed"}
-    assert told["failed"] == 1
+    assert told.keys() == {"results", "failed", "unfinished"}
+    assert (told["failed"], told["unfinished"]) == (1, 0)
     good, bad = told["results"]
     assert good.keys() == {"input", "summary", "model", "usage", "request_id", "seconds"}
     assert good["input"] == "texts/tides.txt"
@@ -665,11 +665,14 @@ def test_more_files_than_the_rate_limit_lets_through_take_longer_and_all_succeed
     lab.ok("up")
     for number in range(8):
         (lab.root / f"{number}.txt").write_text(TIDES)
-    done = lab.run("summarize", *(f"{number}.txt" for number in range(8)), "-o", "json")
+    names = [f"{number}.txt" for number in range(8)]
+    done = lab.run("summarize", *names, "-c", "64", "--retry", "2", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["failed"] == 0
     statuses = [json.loads(line.partition(" | ")[2])["status"] for line in gateway_log(lab)]
-    assert {200, 429} <= set(statuses)
+    assert statuses.count(200) == 8
+    assert 429 in statuses[:8]
+    assert statuses[8:].count(429) <= 3  # the gateway has said its rate
     lab.ok("down")
 
 
@@ -927,7 +930,8 @@ class Upstream:
     """A server that answers as scripted, then well. ``None`` hangs up without an answer."""
 
     script: list[Reply | None] = field(default_factory=list)
-    seconds: float = 0.0  # that every answer takes
+    seconds: float = 0.0  # that every answer takes,
+    quick: int = 0  # but for so many at first
     port: int = 0
     times: list[float] = field(default_factory=list)
     now: int = 0
@@ -954,7 +958,7 @@ class UpstreamHandler(BaseHTTPRequestHandler):
         upstream = self.server.upstream
         self.rfile.read(int(self.headers["Content-Length"]))
         reply = upstream.next()
-        time.sleep(upstream.seconds)
+        time.sleep(upstream.seconds if len(upstream.times) > upstream.quick else 0)
         with upstream.lock:
             upstream.now -= 1
         if reply is None:
@@ -1103,3 +1107,32 @@ def test_ctrl_c_ends_a_summary_without_a_traceback(start: Start, tmp_path: Path)
     shown, said = process.communicate(timeout=15)
     assert (process.returncode, shown) == (130, "")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_ctrl_c_keeps_the_summaries_that_are_there(
+    start: Start, tmp_path: Path, output: str
+) -> None:
+    upstream = start(Upstream(seconds=20, quick=3))
+    for number in range(6):
+        (tmp_path / f"{number}.txt").write_text(TIDES)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmlab", "summarize", ".", "-c", "1", "-o", output], cwd=tmp_path,
+        env=clean_env(LLMLAB_URL=upstream.url, LLMLAB_TOKEN="a.b.c"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: len(upstream.times) == 4, 30)
+    assert process.stdout
+    assert process.stderr
+    if output == "text":
+        assert process.stdout.readline() == "== 0.txt\n"  # printed while others are under way
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 130
+    shown, said = process.stdout.read(), process.stderr.read()
+    assert said == "Interrupted: 3 of 6 texts summarized.\n"
+    if output == "json":
+        told = json.loads(shown)
+        assert [one["input"] for one in told["results"]] == ["0.txt", "1.txt", "2.txt"]
+        assert (told["failed"], told["unfinished"]) == (0, 3)
+    else:
+        assert shown.count("Short.") == 3

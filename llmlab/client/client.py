@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from llmlab import __version__
 from llmlab.client import credentials, protocol
 from llmlab.client.bounds import Bounds
 from llmlab.client.events import Listening, Tell, is_stream
+from llmlab.client.pace import Pace
 from llmlab.client.protocol import Question, Summary
 from llmlab.client.retry import Attempts, Outcome, RetryPolicy
 from llmlab.network import is_loopback
@@ -45,6 +47,7 @@ class _Base:
         self._token = found.token
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
+        self.pace = Pace()
         self._options: dict[str, Any] = {
             "base_url": found.url,
             "timeout": httpx2.Timeout(timeout + GRACE, connect=5.0),
@@ -72,6 +75,7 @@ class Client(_Base):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._http = httpx2.Client(**self._options)
+        self._line = threading.Lock()
 
     def summarize(
         self,
@@ -100,13 +104,22 @@ class Client(_Base):
         """
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         question = Question(protocol.path_for(model), body, progress, fresh)
-        attempts = self._retry.attempts()
+        self._turn()
+        attempts = self._retry.attempts(self.pace)
         while True:
-            outcome = self._try(question, attempts)
+            with attempts.trying():
+                outcome = self._try(question, attempts)
             pause = attempts.pause_after(outcome)
             if pause is None:
                 return protocol.summary_of(outcome, self.url)
             time.sleep(pause)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait until a request may start, one after the other in the order they came."""
+        with self._line:
+            while (seconds := self.pace.claim()) > 0:
+                time.sleep(seconds)
 
     def _try(self, question: Question, attempts: Attempts) -> Outcome:
         bounds = self._bounds
@@ -144,6 +157,7 @@ class AsyncClient(_Base):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._http = httpx2.AsyncClient(**self._options)
+        self._line = asyncio.Lock()
 
     async def summarize(
         self,
@@ -159,13 +173,22 @@ class AsyncClient(_Base):
         """See ``Client.summarize``."""
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         question = Question(protocol.path_for(model), body, progress, fresh)
-        attempts = self._retry.attempts()
+        await self._turn()
+        attempts = self._retry.attempts(self.pace)
         while True:
-            outcome = await self._try(question, attempts)
+            with attempts.trying():
+                outcome = await self._try(question, attempts)
             pause = attempts.pause_after(outcome)
             if pause is None:
                 return protocol.summary_of(outcome, self.url)
             await asyncio.sleep(pause)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Wait until a request may start, one after the other in the order they came."""
+        async with self._line:
+            while (seconds := self.pace.claim()) > 0:
+                await asyncio.sleep(seconds)
 
     async def _try(self, question: Question, attempts: Attempts) -> Outcome:
         bounds = self._bounds

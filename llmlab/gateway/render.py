@@ -60,6 +60,7 @@ def _http(plan: GatewayPlan) -> list[str]:
     lines = [
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
+        f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         "keepalive_min_timeout 5s;",
