@@ -839,7 +839,7 @@ def test_a_client_renews_its_own_token_before_it_expires(
     lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(time=lambda: now))
     minted: list[int] = []
 
     def mint(*_: object) -> str:
@@ -849,8 +849,12 @@ def test_a_client_renews_its_own_token_before_it_expires(
     monkeypatch.setattr(credentials, "mint", mint)
     tokens = credentials.LabTokens(lab.lab.keys_file)
     assert [tokens(), tokens()] == ["token-1", "token-1"]
-    now += credentials.OWN_TTL / 2 + 1
-    assert tokens() == "token-2"
+    now += credentials.OWN_TTL / 2 + 1  # by the wall clock: while the machine sleeps as well
+    assert [tokens(), tokens()] == ["token-2", "token-2"]
+    now -= 3600  # a clock that is put right: the gateway would see a token of the future
+    assert [tokens(), tokens()] == ["token-3", "token-3"]
+    assert tokens.renew()
+    assert tokens() == "token-4"
 
 
 # --- asking again ------------------------------------------------------------
@@ -934,6 +938,7 @@ class Upstream:
     quick: int = 0  # but for so many at first
     port: int = 0
     times: list[float] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     now: int = 0
     most: int = 0  # requests at a time
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -956,6 +961,7 @@ class UpstreamHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         upstream = self.server.upstream
+        upstream.tokens.append(self.headers["Authorization"])
         self.rfile.read(int(self.headers["Content-Length"]))
         reply = upstream.next()
         time.sleep(upstream.seconds if len(upstream.times) > upstream.quick else 0)
@@ -1029,6 +1035,47 @@ def test_what_failed_for_good_is_not_asked_again(ask: Ask, start: Start, status:
     with pytest.raises(UpstreamError, match=rf"{status}: It broke\. \(request r-1\)"):
         ask(TIDES, url=upstream.url, token="t")
     assert len(upstream.times) == 1
+
+
+def test_a_token_that_is_refused_is_minted_anew_once(
+    start: Start, make_lab: Callable[..., LabUnderTest]
+) -> None:
+    lab = make_lab()
+    lab.ok("keys", "init")
+    upstream = start(Upstream())
+    with Client(url=upstream.url, lab=lab.root, retry=NEVER) as client:
+        client.summarize(TIDES)
+        lab.ok("keys", "rotate")
+        upstream.script += [(401, {}, "")]
+        assert client.summarize(TIDES).text == "Short."
+        assert len(upstream.tokens) == 3
+        assert upstream.tokens[0] == upstream.tokens[1] != upstream.tokens[2]
+        upstream.script += [(401, {}, "")] * 9
+        with pytest.raises(AuthError, match="401") as caught:
+            client.summarize(TIDES)
+    assert str(lab.root) in str(caught.value.fix)
+    assert len(upstream.tokens) <= 5
+
+
+@both
+def test_the_advice_fits_where_a_refused_token_came_from(
+    ask: Ask, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = start(Upstream([(401, {}, "")] * 9))
+    file = tmp_path / "a token"
+    file.write_text("a.b.c")
+    for given, environ, advice in (
+        ({}, {"LLMLAB_TOKEN_FILE": str(file)}, f"(umask 077; llmlab token > '{file}')"),
+        ({}, {"LLMLAB_TOKEN": "a.b.c"}, "unset LLMLAB_TOKEN, or set it"),
+        ({"token": "a.b.c"}, {}, "give a token of that lab"),
+    ):
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        before = len(upstream.times)
+        with pytest.raises(AuthError, match="401") as caught:
+            ask(TIDES, url=upstream.url, **given)
+        assert advice in str(caught.value.fix)
+        assert len(upstream.times) == before + 1
 
 
 @both

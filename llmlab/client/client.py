@@ -109,9 +109,9 @@ class Client(_Base):
         while True:
             with attempts.trying():
                 outcome = self._try(question, attempts)
-            pause = attempts.pause_after(outcome)
+            pause = attempts.pause_after(outcome, self._token)
             if pause is None:
-                return protocol.summary_of(outcome, self.url)
+                return protocol.summary_of(outcome, self.url, self._token.advice)
             time.sleep(pause)
             self._turn()
 
@@ -178,9 +178,9 @@ class AsyncClient(_Base):
         while True:
             with attempts.trying():
                 outcome = await self._try(question, attempts)
-            pause = attempts.pause_after(outcome)
+            pause = attempts.pause_after(outcome, self._token)
             if pause is None:
-                return protocol.summary_of(outcome, self.url)
+                return protocol.summary_of(outcome, self.url, self._token.advice)
             await asyncio.sleep(pause)
             await self._turn()
 

@@ -78,8 +78,11 @@ def body(
     return {"text": text} | {name: value for name, value in given.items() if value is not None}
 
 
-def summary_of(outcome: Outcome, url: str) -> Summary:
+def summary_of(outcome: Outcome, url: str, advice: str = "") -> Summary:
     """The summary in an answer.
+
+    Args:
+        advice: what to do if the token was refused.
 
     Raises:
         AuthError: 401 or 403.
@@ -90,7 +93,7 @@ def summary_of(outcome: Outcome, url: str) -> Summary:
         raise _unreachable(outcome, url)
     request_id = outcome.headers.get("X-Request-ID", "")
     if outcome.status_code != 200:
-        raise _refusal(outcome, request_id)
+        raise _refusal(outcome, request_id, advice)
     try:
         answer = SummarizeResponse.model_validate_json(outcome.content)
     except ValidationError:
@@ -117,16 +120,13 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
     return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
 
 
-def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
+def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabError:
     status = response.status_code
     message = f"{status}: {_detail(response)}"
     if request_id:
         message += f" (request {request_id})"
     if status in (401, 403):
-        return AuthError(
-            message,
-            fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)",
-        )
+        return AuthError(message, fix=advice or "a fresh token: llmlab token")
     if status == 429:
         return UpstreamError(message, fix=_of_429(response))
     if status == 504:

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
+from llmlab.client.credentials import TokenSource
 from llmlab.client.pace import Pace
 
 Outcome = httpx2.Response | httpx2.RequestError
@@ -52,6 +53,7 @@ class Attempts:
     jitter: Callable[[], float] = random.random
     tries: int = 0
     begun: bool = False
+    renewed: bool = False
     _start: float = field(init=False)
     _waited: bool = True
 
@@ -67,12 +69,19 @@ class Attempts:
         with self.pace.under_way():
             yield
 
-    def pause_after(self, outcome: Outcome) -> float | None:
-        """Seconds to wait before the next try; None when this outcome is final."""
+    def pause_after(self, outcome: Outcome, tokens: TokenSource | None = None) -> float | None:
+        """Seconds to wait before the next try; None when this outcome is final.
+
+        Args:
+            tokens: a token that is refused is renewed once.
+        """
         self.tries += 1
         answer = None if isinstance(outcome, httpx2.RequestError) else outcome
         if self.pace and answer and answer.status_code != 429:
             self.pace.let_through()
+        if tokens and answer and answer.status_code == 401 and not (self.renewed or self.begun):
+            self.renewed = True
+            return 0.0 if tokens.renew() else None
         if self.begun or not _worth_another(outcome):
             return None
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.tries - 1)) * (0.5 + self.jitter())

@@ -17,7 +17,7 @@ from llmlab import __version__
 from llmlab.auth.tokens import subject_of
 from llmlab.client.bounds import Bounds
 from llmlab.client.credentials import Credentials, LabTokens, TokenSource, resolve
-from llmlab.errors import LlmlabError, UpstreamError, UsageError
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.network import is_loopback
 from llmlab.service.schemas import Flags
 
@@ -150,6 +150,21 @@ class Asker:
 
     def _ask(self, tokens: TokenSource) -> Mapping[str, bool]:
         url = self._credentials().url
+        status, content = self._answer(url, tokens)
+        if status == 401 and tokens.renew():
+            status, content = self._answer(url, tokens)
+        if status == 401:
+            raise AuthError(f"{url}{PATH} refuses the token", fix=tokens.advice)
+        if status != 200:
+            raise UpstreamError(f"{url}{PATH} answers {status}", fix="llmlab status")
+        try:
+            return Flags.model_validate_json(content, strict=True).flags
+        except ValidationError:
+            raise UpstreamError(
+                f"{url}{PATH} answers, but not like a lab", fix="check the URL: llmlab status"
+            ) from None
+
+    def _answer(self, url: str, tokens: TokenSource) -> tuple[int, bytes]:
         try:
             with self._client(url).stream(
                 "GET", PATH, headers={"Authorization": f"Bearer {tokens()}"}
@@ -157,11 +172,4 @@ class Asker:
                 content = Bounds(self._timeout, LARGEST).bounded(response).read()
         except httpx2.HTTPError as error:
             raise UpstreamError(f"{url}{PATH} cannot be asked: {error}", fix="llmlab up") from None
-        if response.status_code != 200:
-            raise UpstreamError(f"{url}{PATH} answers {response.status_code}", fix="llmlab status")
-        try:
-            return Flags.model_validate_json(content, strict=True).flags
-        except ValidationError:
-            raise UpstreamError(
-                f"{url}{PATH} answers, but not like a lab", fix="check the URL: llmlab status"
-            ) from None
+        return response.status_code, content

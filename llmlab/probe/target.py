@@ -63,7 +63,7 @@ class Target:
             except httpx2.RequestError as error:
                 outcome = error
         if isinstance(outcome, httpx2.RequestError) or not _busy(outcome):
-            protocol.summary_of(outcome, self.url)
+            protocol.summary_of(outcome, self.url, self.tokens[0].advice)
 
 
 def _busy(response: httpx2.Response) -> bool:
