@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | Non
         name: value for name, value in options.items() if name != "model" and value is not None
     }
     program = "{text: .}" + (f" + {json.dumps(extras)}" if extras else "")
-    source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
+    source = "" if str(file) == "-" else f" {_quoted(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
         f"  curl -sS -H @<({shlex.join(_llmlab(lab))} token --header) --json @- \\\n"
@@ -50,6 +51,13 @@ response = requests.post(
 )
 response.raise_for_status()
 print(response.json()["summary"])"""
+
+
+def _quoted(name: str) -> str:
+    """A file's name for a shell; one that is not UTF-8 is spelt byte by byte."""
+    if name.isprintable():
+        return shlex.quote(name)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(name)) + "'"
 
 
 def _llmlab(lab: Path | None) -> list[str]:
