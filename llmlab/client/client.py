@@ -10,14 +10,13 @@ from typing import Any, Self
 
 import httpx2
 
-from llmlab import __version__
 from llmlab.client import credentials, protocol
 from llmlab.client.bounds import Bounds
+from llmlab.client.connection import connect
 from llmlab.client.events import Listening, Tell, is_stream
 from llmlab.client.pace import Pace
 from llmlab.client.protocol import Question, Summary
 from llmlab.client.retry import Attempts, Outcome, RetryPolicy
-from llmlab.network import is_loopback
 
 TIMEOUT = 150.0  # seconds; above the gateway's own limit, so that its answer is what one sees
 # Seconds for the way there and back: the service is told of the timeout, and it is its answer
@@ -48,13 +47,7 @@ class _Base:
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self.pace = Pace()
-        self._options: dict[str, Any] = {
-            "base_url": found.url,
-            "timeout": httpx2.Timeout(timeout + GRACE, connect=5.0),
-            "headers": {"User-Agent": f"llmlab/{__version__}"},
-            # A proxy that is set for the internet must not see a lab on this machine.
-            "trust_env": not is_loopback(found.url),
-        }
+        self._patience = httpx2.Timeout(timeout + GRACE, connect=5.0)
 
     def headers(self) -> dict[str, str]:
         """The Authorization header, with a token that is valid now, for a request of one's own."""
@@ -74,7 +67,7 @@ class Client(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = httpx2.Client(**self._options)
+        self._http = connect(httpx2.Client, self.url, timeout=self._patience)
         self._line = threading.Lock()
 
     def summarize(
@@ -156,7 +149,7 @@ class AsyncClient(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = httpx2.AsyncClient(**self._options)
+        self._http = connect(httpx2.AsyncClient, self.url, timeout=self._patience)
         self._line = asyncio.Lock()
 
     async def summarize(

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
+from llmlab.client.connection import checked_url
 from llmlab.config import read_config
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError
 from llmlab.lab import find_lab
 from llmlab.network import is_loopback
 
@@ -64,10 +64,9 @@ def resolve(
     environ = os.environ if environ is None else environ
     url = url or environ.get("LLMLAB_URL")
     tokens = _given(token, environ)
-    if url:
-        _check(url)
+    url = checked_url(url) if url else ""
     if url and tokens:
-        return Credentials(url.rstrip("/"), tokens)
+        return Credentials(url, tokens)
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
@@ -77,18 +76,7 @@ def resolve(
     if not url:
         url = read_config(found.config_file, environ=environ).config.gateway.url
         url = _running_url(found.state) or url
-    return Credentials(url.rstrip("/"), tokens or LabTokens(found.keys_file, lab=found.root))
-
-
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        good = False
-    if not good:
-        raise UsageError(f"{url} is no URL of a lab", fix="give it as http://HOST:PORT")
+    return Credentials(url, tokens or LabTokens(found.keys_file, lab=found.root))
 
 
 def _given(token: str | None, environ: Mapping[str, str]) -> TokenSource | None:

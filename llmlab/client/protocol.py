@@ -10,10 +10,12 @@ import httpx2
 from pydantic import ValidationError
 
 from llmlab.client.bounds import TooMuch
+from llmlab.client.connection import proxy_variable
 from llmlab.client.events import BrokenOff, Tell
 from llmlab.client.retry import Outcome
 from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.network import is_loopback
 from llmlab.service.schemas import EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
 
 NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
@@ -117,7 +119,19 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
         return UpstreamError(
             f"{url} answered, but not like a lab: {error}", fix="check the URL: llmlab status"
         )
-    return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
+    if is_loopback(url) or not url.startswith("http"):  # or a socket
+        return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
+    if variable := proxy_variable(url):
+        return UpstreamError(
+            f"{url} cannot be reached through the proxy of {variable}: {error}",
+            fix=f"check {variable}; NO_PROXY names hosts that need no proxy",
+        )
+    unknown = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return UpstreamError(
+        f"{url} cannot be reached: {error}",
+        fix="SSL_CERT_FILE=FILE with the certificate of its authority" if unknown
+        else "check the URL, and over there: llmlab status",
+    )  # fmt: skip
 
 
 def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabError:

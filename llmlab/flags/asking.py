@@ -13,12 +13,11 @@ from typing import Literal
 import httpx2
 from pydantic import ValidationError
 
-from llmlab import __version__
 from llmlab.auth.tokens import subject_of
 from llmlab.client.bounds import Bounds
+from llmlab.client.connection import connect
 from llmlab.client.credentials import Credentials, LabTokens, TokenSource, resolve
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from llmlab.network import is_loopback
 from llmlab.service.schemas import Flags
 
 PATH = "/flags"
@@ -140,12 +139,7 @@ class Asker:
     def _client(self, url: str) -> httpx2.Client:
         with self._lock:
             if self._http is None:
-                self._http = httpx2.Client(
-                    base_url=url, timeout=self._timeout,
-                    headers={"User-Agent": f"llmlab/{__version__}"},
-                    # A proxy that is set for the internet must not see a lab on this machine.
-                    trust_env=not is_loopback(url),
-                )  # fmt: skip
+                self._http = connect(httpx2.Client, url, timeout=self._timeout)
             return self._http
 
     def _ask(self, tokens: TokenSource) -> Mapping[str, bool]:
