@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from llmlab.cli.output import err, out, print_json, show_warning, take_any_text
+from llmlab.client.batch import collect
 from llmlab.client.snippets import as_curl, as_python
+from llmlab.errors import UsageError
 from tests.test_cli import TIDES, Start, Upstream, run, start
 
 __all__ = ["start"]
@@ -86,6 +88,22 @@ def test_a_file_with_an_odd_name_can_be_read_by_the_printed_requests(tmp_path: P
     done = subprocess.run(["bash", "-c", reading], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == TIDES
     assert r"open('caf\udce9.txt'" in as_python("http://127.0.0.1:8000", Path(ODD), {})
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "fix"),
+    [
+        ("Some text here.", "there is no file 'Some text here.'", "echo 'Some text here.' |"),
+        ("word " * 100, "there is no file 'word word", "echo 'word word"),
+        ("nope.txt", "nope.txt cannot be read: No such file or directory", ""),
+    ],
+)
+def test_a_text_instead_of_a_file_is_told_where_texts_go(given: str, told: str, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        collect([given])[0].read()
+    assert caught.value.message.startswith(told)
+    assert len(caught.value.message) < 70
+    assert fix in (caught.value.fix or "")
 
 
 # --- pipes and terminals ------------------------------------------------------------------

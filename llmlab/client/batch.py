@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +46,7 @@ class Source:
             data = self.path.read_bytes() if self.path else sys.stdin.buffer.read()
             return data.decode("utf-8-sig")
         except OSError as error:
-            raise UsageError(f"{self.name} cannot be read: {error.strerror}") from None
+            raise _unreadable(self.name, error) from None
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{self.name} is not text in UTF-8 (byte {error.start})",
@@ -72,6 +75,17 @@ class Outcome:
             "request_id": self.summary.request_id,
             "seconds": self.seconds,
         }
+
+
+def _unreadable(name: str, error: OSError) -> UsageError:
+    """Who gave a text, and not the name of a file, is told where texts go."""
+    if error.errno in (errno.ENOENT, errno.ENAMETOOLONG) and len(name.split()) > 1:
+        begins = textwrap.shorten(name, 40, placeholder=" ...")
+        return UsageError(
+            f"there is no file {begins!r}",
+            fix=f"if that is the text itself: echo {shlex.quote(begins)} | llmlab summarize -",
+        )
+    return UsageError(f"{name} cannot be read: {error.strerror}")
 
 
 class Listener(Protocol):
@@ -122,7 +136,7 @@ def collect(inputs: Sequence[str]) -> list[Source]:
         path = Path(one)
         if one == "-":
             sources.append(Source("-", None))
-        elif path.is_dir():
+        elif os.path.isdir(one):  # noqa: PTH112  a text is no name at all, and Path would fail
             found = sorted(
                 file
                 for file in path.rglob("*")
