@@ -235,8 +235,8 @@ def _apart(marks: Sequence[tuple[str, float]]) -> Iterable[str]:
 def _svg(height: int, content: Iterable[str]) -> str:
     inner = "\n".join(content)
     return (
-        f'<div class="plot"><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -14 {WIDTH} {height + 42}" '
-        f'role="img">\n{inner}\n</svg></div>'
+        '<div class="plot"><svg xmlns="http://www.w3.org/2000/svg" '
+        f'viewBox="0 -14 {WIDTH} {height + 42}" role="img">\n{inner}\n</svg></div>'
     )
 
 
