@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from llmlab.cli.app import app
 from llmlab.cli.output import err, out, print_json, show_warning, take_any_text
+from llmlab.cli.table import fitted, print_table
 from llmlab.client.batch import collect
 from llmlab.client.snippets import as_curl, as_python
 from llmlab.errors import UsageError
@@ -150,3 +155,48 @@ def test_consoles_are_made_in_one_place() -> None:
     package = Path(__file__).parent.parent / "llmlab"
     made = [file.name for file in package.rglob("*.py") if "Console(" in file.read_text()]
     assert made == ["output.py"]
+
+
+# --- tables and help ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "room", "widths"),
+    [
+        ([3, 5], [3, 5], 80, [3, 5]),
+        ([3, 5], [3, 90], 80, [3, 77]),
+        ([3, 5, 5], [6, 90, 90], 80, [6, 37, 37]),
+        ([3, 5, 5], [6, 10, 90], 80, [6, 10, 64]),
+        ([40, 40], [60, 60], 80, [40, 40]),
+        ([40, 41], [60, 60], 80, None),
+    ],
+)
+def test_the_columns_of_a_table_share_what_their_words_leave(
+    least: list[int], most: list[int], room: int, widths: list[int] | None
+) -> None:
+    assert fitted(least, most, room) == widths
+
+
+@pytest.mark.parametrize("columns", [30, 80, 120])
+def test_no_word_of_a_table_is_cut_or_broken(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    cells = ["falconsai", "hub:Falconsai/text", "a reason of many words, " * 5, ""]
+    written = stream(kind=Terminal)
+    print_table(("model", "source", "why", "alias"), [cells, cells])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue().decode())
+    assert "alias" not in text  # nobody has one
+    for cell in cells:
+        assert all(text.count(word) >= 2 for word in cell.split())
+    assert all(len(line) <= columns for line in text.splitlines())
+
+
+def test_help_breaks_where_a_terminal_ends_and_not_where_the_source_does() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    for verb in (*group.commands.values(), *group.commands["flag"].commands.values()):
+        assert verb.help
+        assert "\n" not in verb.help.replace("\n\n", ""), verb.name
+        assert verb.name == "llmlab" or not any(
+            "--install-completion" in one.opts for one in verb.params
+        )
