@@ -31,7 +31,7 @@ from llmlab.cli import (
     undeploy,
     up,
 )
-from llmlab.cli.later import Later
+from llmlab.cli.later import Later, flow
 from llmlab.cli.session import Session
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
@@ -73,6 +73,7 @@ class Root(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        flow(self)
         for name, (text, panel) in GROUPS.items():
             self.add_command(Later(name, text, panel))
 

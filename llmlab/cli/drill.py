@@ -10,6 +10,7 @@ from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 
 app = typer.Typer(
+    add_completion=False,
     help="Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     no_args_is_help=True,
 )

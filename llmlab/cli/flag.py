@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from llmlab.traffic import Flag
 
 app = typer.Typer(
-    help="Feature flags, which the gateway evaluates for every request.", no_args_is_help=True
+    add_completion=False,
+    help="Feature flags, which the gateway evaluates for every request.",
+    no_args_is_help=True,
 )
 Name = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=completing.flags, help="The flag's name.")
@@ -105,13 +107,12 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if not flags:
         err().print("No flags yet. Fix: llmlab flag set NAME --percent 10")
         return
-    from rich.table import Table
+    from llmlab.cli.table import print_table
 
-    table = Table("flag", "on for", box=None, header_style="bold")
-    table.add_column("then", overflow="fold")
-    for flag in flags:
-        table.add_row(flag.name, _escaped(_told_who(flag)), _told_then(flag))
-    out().print(table)
+    print_table(
+        ("flag", "on for", "then"),
+        [(flag.name, _escaped(_told_who(flag)), _told_then(flag)) for flag in flags],
+    )
 
 
 @app.command()

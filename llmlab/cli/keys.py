@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
+from llmlab.cli.output import Format, OutputOption, err, print_json, show_warning
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.engines.base import Plan
 
 app = typer.Typer(
-    help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True
+    add_completion=False,
+    help="The keys that sign tokens: make, list, rotate, revoke.",
+    no_args_is_help=True,
 )
 
 
@@ -86,14 +88,18 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if output is Format.JSON:
         print_json(rows)
         return
-    from rich.table import Table
+    from llmlab.cli.table import print_table
 
-    table = Table("kid", "alg", "created", "state", box=None, header_style="bold")
-    for row in rows:
-        demo = " (published demo key)" if row["demo"] else ""
-        table.add_row(row["kid"], row["alg"], row["created"], row["state"] + demo)
-    out().print(table)
-    if not rows:
+    if rows:
+        print_table(
+            ("kid", "alg", "created", "state"),
+            [
+                (row["kid"], row["alg"], row["created"],
+                 row["state"] + (" (published demo key)" if row["demo"] else ""))
+                for row in rows
+            ],
+        )  # fmt: skip
+    else:
         err().print("No keys yet. Fix: llmlab keys init")
 
 

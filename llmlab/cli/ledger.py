@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 LAST = 20
 LONGEST = 100  # letters of a reason, in a list; -o json has all of it
 app = typer.Typer(
-    help="The ledger: who changed what of the lab, when and why.", invoke_without_command=True
+    add_completion=False,
+    help="The ledger: who changed what of the lab, when and why.",
+    invoke_without_command=True,
 )
 KindOption = Annotated[Kind | None, typer.Option("--kind", "-k", help="Only entries of this kind.")]
 LastOption = Annotated[
@@ -120,24 +122,17 @@ def _show(session: Session, kind: Kind | None, last: int, output: Format) -> Non
 
 def print_entries(entries: list[Entry]) -> None:
     """A verdict, and what followed from it, have one reason; it is shown once."""
-    from rich.table import Table
-
     from llmlab.cli.moments import here
+    from llmlab.cli.table import print_table
     from llmlab.delivery.telling import told
 
-    console = out()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("no", "when", "who", "kind"):
-        table.add_column(title, no_wrap=True)
-    for title in ("what", "why"):
-        table.add_column(title, overflow="fold")
-    before = ""
+    rows, before = [], ""
     for one in entries:
         why = shorten(one.why, LONGEST, placeholder=" …") if one.why != before else ""
         before = one.why
         cells = (str(one.seq), here(one.at), one.who, one.kind, told(one), why)
-        table.add_row(*(_cell(text) for text in cells))
-    console.print(table)
+        rows.append([_cell(text) for text in cells])
+    print_table(("no", "when", "who", "kind", "what", "why"), rows)
 
 
 def _cell(text: str) -> str:

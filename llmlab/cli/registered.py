@@ -151,13 +151,17 @@ def history(
     if output is Format.JSON:
         print_json([move.as_json() for move in moves])
         return
-    from rich.table import Table
+    from llmlab.cli.output import escaped
+    from llmlab.cli.table import print_table
 
-    table = Table("when", "alias", "from", "to", "who", "why", box=None, header_style="bold")
-    for move in moves:
-        table.add_row(move.at, move.alias, _told(move.was), _told(move.to), move.who,
-                      printable(move.why))  # fmt: skip
-    out().print(table)
+    print_table(
+        ("when", "alias", "from", "to", "who", "why"),
+        [
+            (move.at, move.alias, _told(move.was), _told(move.to), escaped(move.who),
+             escaped(move.why))
+            for move in moves
+        ],
+    )  # fmt: skip
 
 
 def rm(

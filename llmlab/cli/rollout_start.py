@@ -14,7 +14,9 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.rollout.planning import Wish
 
-app = typer.Typer(help="Begin a rollout; there is one at a time.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Begin a rollout; there is one at a time.", no_args_is_help=True
+)
 ModelArgument = Annotated[
     str,
     typer.Argument(

@@ -155,13 +155,15 @@ def _where_to_look(ports: Observability) -> str:
 
 
 def _what_next(status: LabStatus) -> str:
-    stable = max(status.deployments, key=lambda one: one.weight)
+    from llmlab.client.snippets import curl_options
+
+    stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
     return "\n".join((
-        f"[bold]{stable.model}[/] ({stable.runtime}) answers at {status.gateway.url}/summarize/",
+        f"[bold]{stable.model}[/] ({stable.runtime}) answers at {url}/summarize/",
         "",
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
         "  llmlab status                    what runs, and how it is",
-        f"  curl -H @<(llmlab token --header) {status.gateway.url}/",
+        f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
         "  llmlab down                      stop everything",
     ))  # fmt: skip

@@ -53,8 +53,19 @@ class RateLimit(Section):
     @property
     def retry_after(self) -> int:
         """Whole seconds until one more request is let through."""
+        count, window = self._quota
+        return max(1, -(-window // count))
+
+    @property
+    def policy(self) -> str:
+        """The rate as the header RateLimit-Policy says it: a quota for a window of seconds."""
+        count, window = self._quota
+        return f'"rate";q={count};w={window}' if self.enabled else ""
+
+    @property
+    def _quota(self) -> tuple[int, int]:
         count, _, unit = self.rate.partition("r/")
-        return max(1, -(-(1 if unit == "s" else 60) // int(count)))
+        return int(count), 1 if unit == "s" else 60
 
 
 class Gateway(Section):

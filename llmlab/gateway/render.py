@@ -64,6 +64,7 @@ def _http(plan: GatewayPlan) -> list[str]:
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
+        f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         f"keepalive_min_timeout {LINGER}s;",
