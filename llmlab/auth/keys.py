@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from llmlab.auth import demo
+from llmlab.auth import demo, subjects
 from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import private_folder
@@ -195,7 +195,14 @@ class KeyStore:
             return self._write(self.read().without(kid, _now()))
 
     def end_tokens(self, subject: str, *, now: float) -> KeySet:
-        """End the tokens of a subject: those made until now are refused from the next reload on."""
+        """End the tokens of a subject: those made until now are refused from the next reload on.
+
+        Raises:
+            UsageError: no valid token has this subject. The gateway could not be told of it, nor
+                then of anything else.
+        """
+        if problem := subjects.problem(subject):
+            raise UsageError(f"no token can be valid that is named so: {problem}")
         with self._changing():
             keys = self.read()
             return self._write(replace(keys, ended={**keys.ended, subject: int(now)}))

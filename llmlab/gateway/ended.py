@@ -1,7 +1,7 @@
 """Subjects whose tokens were ended: what they were given until then is refused, by its ``iat``.
 
 Two maps, which both editions of NGINX understand. What has no `iat` in plain digits is refused
-with the rest: nobody can say when it was made.
+with the rest: nobody can say when it was made. That it is a number, and no text, token.js checks.
 """
 
 from __future__ import annotations

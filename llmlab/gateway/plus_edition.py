@@ -8,9 +8,10 @@ What it does otherwise than the open edition, and why:
   it after limit_req. A forged token could then use up another subject's limit, and name a
   subject where none is asked for a token. So a request goes on to a location of its own once
   its token was found valid: only there it has a subject, and a limit for it.
-- A ``sub`` that is no string, another claim that is a list, and a ``crit`` that is an empty list
-  or string are not told from an ordinary one: that takes njs, which the base image does not
-  have. Only the holder of one of the lab's keys can sign such a token.
+- A ``sub`` that is no string, an ``iat`` that is no number, another claim that is a list, and a
+  ``crit`` that is an empty list or string are not told from an ordinary one: that takes njs,
+  which the base image does not have. Only the holder of one of the lab's keys can sign such a
+  token; one whose ``iat`` is a text of later digits outlives the end of its subject's tokens.
 - The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 
