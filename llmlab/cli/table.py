@@ -14,7 +14,8 @@ GAP = 2  # columns between two cells
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows on stdout, without the columns in which nobody has anything.
+    """Rows on stdout. In a pipe the columns are always the same; on a terminal those are left out
+    in which nobody has anything.
 
     Where a terminal is too narrow for the words, each row is a paragraph: a name that is cut
     or broken in two is none that one can copy.
@@ -27,7 +28,10 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     console = out()
     cells = [[Text.from_markup(cell) for cell in row] for row in rows]
-    used = [number for number in range(len(titles)) if any(row[number].plain for row in cells)]
+    used = [
+        number for number in range(len(titles))
+        if not console.is_terminal or any(row[number].plain for row in cells)
+    ]  # fmt: skip
     columns = [[Text(titles[number]), *(row[number] for row in cells)] for number in used]
     widths = fitted(
         [max(map(_longest_word, column)) for column in columns],
