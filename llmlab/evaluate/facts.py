@@ -13,6 +13,9 @@ from enum import StrEnum
 from llmlab.evaluate.names import Name, known_words, names
 from llmlab.evaluate.text import Term, fold, locate, terms
 
+# Mostly a pronoun or a turn of phrase ("at first", "a third"): they support a number, and are none
+# that a summary has to keep or could get wrong.
+IDIOMS = frozenset({"one", "first", "second", "third"})
 STEM = 5  # letters that make "Researchers" and "research" the same for a sentence's first word
 
 # The spellings of one fact, any of which will do.
@@ -52,10 +55,11 @@ class Details:
 def details(source: str, summary: str) -> Details:
     """Compare the names and numbers of a summary with those of its source.
 
-    A number is supported if the source has the same value (``text.terms``; a bare "one" is no
-    number). A name is supported if each of its words occurs in the source in any case, alone
-    or in a compound; a summary that pairs the wrong two words of the source passes. A name of
-    the source counts as kept if the summary has it, or its last word (a surname), as words.
+    A number is supported if the source has the same value (``text.terms``); a bare "one" or
+    "first" supports one, and needs no support. A name is supported if each of its words occurs
+    in the source in any case, alone or in a compound; a summary that pairs the wrong two words
+    of the source passes. A name of the source counts as kept if the summary has it, or its last
+    word (a surname), as words.
     """
     of_source, of_summary = _Found(source), _Found(summary)
     kept: list[Mention] = []
@@ -76,11 +80,9 @@ class _Found:
     def __init__(self, text: str) -> None:
         self.text = text
         self.names = names(text)
-        # "F5" is one word, hence no number; "one" is mostly a pronoun.
-        self.numbers = [
-            one for one in terms(text) if one.number and text[one.start : one.end].lower() != "one"
-        ]
-        self.values = {one.key for one in self.numbers}
+        numbers = [one for one in terms(text) if one.number]  # "F5" is one word, hence none
+        self.values = {one.key for one in numbers}
+        self.numbers = [one for one in numbers if text[one.start : one.end].lower() not in IDIOMS]
         self.words = known_words(text)
         self.stems = {word[:STEM] for word in self.words if len(word) >= STEM}
 

@@ -4,66 +4,191 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from fractions import Fraction
 
 _BELOW_TWENTY = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
 sixteen seventeen eighteen nineteen
 """
 _BELOW_HUNDRED = "twenty thirty forty fifty sixty seventy eighty ninety"
+_ORDINALS = """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth
+fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth
+"""
+_ROUND_ORDINALS = "twentieth thirtieth fortieth fiftieth sixtieth seventieth eightieth ninetieth"
 _UNITS, _TENS = _BELOW_TWENTY.split(), _BELOW_HUNDRED.split()
-_VALUES = {word: value for value, word in enumerate(_UNITS)} | {
-    word: 10 * value for value, word in enumerate(_TENS, start=2)
+_NTH, _ROUND_NTH = _ORDINALS.split(), _ROUND_ORDINALS.split()
+_VALUES = {
+    **{word: value for value, word in enumerate(_UNITS)},
+    **{word: 10 * value for value, word in enumerate(_TENS, start=2)},
+    **{word: value for value, word in enumerate(_NTH, start=1)},
+    **{word: 10 * value for value, word in enumerate(_ROUND_NTH, start=2)},
 }
-_POWERS = {
-    "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12,
-    "mn": 6, "bn": 9, "tn": 12, "m": 6, "k": 3,
-}  # fmt: skip
+_GREAT = {"thousand": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9, "trillion": 12}
+_SHORT = {"mn": 6, "mln": 6, "bn": 9, "bln": 9, "tn": 12}
+_LETTERS = {"k": 3, "m": 6, "b": 9, "t": 12}
+_POWERS = _GREAT | _SHORT | _LETTERS | {"hundred": 2}
 
-_DIGITS = r"\d+(?:[.,\u00a0\u202f\u2009]\d+)*"
-_LONG_POWER = r"(?:hundred|thousand|million|billion|trillion)(?![^\W_])"
-_SPELT = (
-    rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_UNITS[1:10])}))?|{'|'.join(_UNITS)})"
-    r"(?![^\W_])"
+_SPACES = " \u00a0\u2009\u202f"
+_CURRENCY = "".join(
+    chr(code) for code in range(0x24, 0x10000) if unicodedata.category(chr(code)) == "Sc"
 )
-# A number that is not the end of a word ("F5"), with its power of ten. "m" and "k" are
-# million and thousand only behind a currency sign: 5m may be metres.
-NUMERAL = (
-    r"(?<![^\W_])(?:"
-    rf"(?<=[$€£¥])(?:{_DIGITS})[mk](?![^\W_])"
-    rf"|(?:{_DIGITS})(?:st|nd|rd|th|s)?(?![^\W\d_])(?:[-\s]{{1,2}}{_LONG_POWER})*"
-    rf"|(?:{_DIGITS})(?:mn|bn|tn)(?![^\W_])"
-    rf"|(?:{_DIGITS})"
-    rf"|{_SPELT}(?:[-\s]{{1,2}}{_LONG_POWER})*"
-    r")"
-)
-_PART = re.compile(rf"(?P<digits>{_DIGITS})|(?P<word>[a-z]+)", re.IGNORECASE)
+_VULGAR = {  # "½" -> (1, 2)
+    one: (int(top), int(bottom))
+    for one in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+    for top, bottom in [unicodedata.normalize("NFKC", one).split("\u2044")]
+}
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_LOWERED = str.maketrans(_RAISED + "⁻⁺−", "0123456789-+-")
 
-_GROUPED = re.compile(r"\d{1,3}(?:[,\u00a0\u202f\u2009]\d{3})+(?:\.\d+)?")  # 1,234,567.8
+
+def numeral(letter: str) -> str:
+    """The pattern of a number as it is written, for ``value`` to read.
+
+    It is to be used without regard to case, and at most once in a pattern: it has groups with
+    names. Its time grows with the text and not faster.
+
+    Args:
+        letter: The pattern of one letter or digit. A number does not begin behind one ("F5"),
+            nor does what may follow its digits ("th", "bn") end before one. Digits are never
+            divided: "100km" is 100 with "km" behind it, as in "100 km".
+    """
+    end = rf"(?!{letter})"
+    return rf"(?<!{letter})(?:{_clock(end)}|{_fraction(end)}|{_in_digits(end)}|{_in_words(end)})"
+
+
+def _clock(end: str) -> str:
+    return (
+        r"(?P<clock>(?<!:)\d{1,2}:\d\d(?::\d\d)?(?![:\d])"
+        rf"|\d{{1,2}}\.\d\d(?=\s?[ap]\.?m{end}))"
+    )
+
+
+def _fraction(end: str) -> str:
+    plain = "|".join(f"{top}[/\u2044]{bottom}" for top, bottom in _VULGAR.values())
+    return (
+        rf"(?:(?P<whole>\d{{1,3}})(?:[{_SPACES}-](?=\d[/\u2044])|[{_SPACES}]?(?=[{''.join(_VULGAR)}])))?"
+        rf"(?<![/\u2044])(?P<part>[{''.join(_VULGAR)}]|(?:{plain})(?![/\u2044]|[.,]?\d){end})"
+        rf"(?P<part_scale>{_scale(end)})"
+    )
+
+
+def _in_digits(end: str) -> str:
+    grouped = "|".join(
+        rf"(?!0)\d{{1,3}}(?:{mark}\d{{3}})+(?!\d)(?:[.,]\d+)?"
+        for mark in (f"[{_SPACES}]", "['’]", "_")
+    )
+    digits = rf"(?>{grouped}|\d+(?:[.,]\d+)*|(?<!\.)\.\d+)"
+    ten = rf"10(?:\^[-+−]?\d{{1,2}}|[⁻⁺]?[{_RAISED}]{{1,2}})(?![\d{_RAISED}])"
+    currency = rf"(?:[{_CURRENCY}]|(?:dollars|euros?|pounds|usd|eur|gbp){end})"
+    return (
+        # "95" of "1990-95", but not the month of a date.
+        r"(?:(?<=(?<!\d)(?P<since>[12]\d\d\d)[-–/])(?P<until>\d\d)(?![-–/.,]?\d)"
+        rf"|(?:(?P<money>(?<=[{_CURRENCY}])|(?<=[{_CURRENCY}]\s)|(?<=(?:usd|eur|gbp)\s))|)"
+        rf"(?:(?P<ten>{ten})|(?P<digits>{digits})"
+        rf"(?:(?P<exponent>e[-+]?\d{{1,2}}{end}|\s?[×x*·⋅]\s?{ten})"
+        rf"|(?:st|nd|rd|th|['’]?s){end}"
+        rf"|(?P<scale>(?(money)[-\s]?[kmbt]{end}|(?!))"
+        rf"|[-\s]?[kmbt]{end}(?=\s?{currency})|(?-i:[kKMB]){end}|{_scale(end)})"
+        # "10-15 million": both are millions.
+        rf"(?=(?P<shared>[-–]\d[\d.,]*{_scale(end)})|)"
+        rf"[{_RAISED}]*"
+        "))"
+        ")"
+    )
+
+
+def _scale(end: str) -> str:
+    """Of a number in digits: "million", "hundred thousand", "bn"; or nothing."""
+    return (
+        rf"(?:[-\s]{{0,2}}(?:{'|'.join(_SHORT)}){end}"
+        rf"|(?:[-\s]{{0,2}}(?:hundred|{'|'.join(_GREAT)})s?{end})*)"
+    )
+
+
+def _in_words(end: str) -> str:
+    gap = r"[-\s]{1,2}"
+    great = rf"(?:{gap}(?:{'|'.join(_GREAT)})s?{end})"
+    digit = "|".join(_UNITS[1:10])
+    small = (
+        rf"(?>(?:{'|'.join(_TENS)})(?:-(?:{'|'.join(_NTH[:9])}){end}|{gap}(?:{digit}){end}|{end})"
+        rf"|(?:{'|'.join((*_UNITS, *_ROUND_NTH, *_NTH[:1], *_NTH[2:]))}){end}"
+        # The time is no number: "a second", "per second", "30-second", "ten seconds".
+        rf"|(?<![-\d])(?<!\d\s)(?<!\ba\s)(?<!\bper\s)(?<!\bone\s)(?<!each\s)(?<!every\s)second{end})"
+    )
+    counted = (
+        rf"(?>(?:{small}|an?(?={gap}hundred{end})){gap}hundred{end}"
+        # "between one hundred and two hundred" are two.
+        rf"(?:{gap}(?:and{gap})?{small}(?!{gap}hundred{end}))?"
+        rf"|{small}(?:{gap}and{gap}a{gap}half{end})?)"
+    )
+    return (
+        rf"(?P<words>(?>half{gap}an?{gap}dozen{end}|(?:{small}|an?){gap}dozen{end}"
+        rf"|half{gap}an?{great}|(?:{counted}|an?(?={great})){great}+"
+        rf"(?:{gap}and{gap}{counted}(?!{great})|{gap}{counted}{great}*)*"
+        rf"|{counted})(?:['’]s{end})?)"
+    )
+
+
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")  # 1,234,567.8
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})*,\d{3}(?:\.\d+)?")  # 12,34,567
 _POINTED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?")  # 1.234.567,8
-_DECIMAL = re.compile(r"\d+(?:[.,]\d+)?")
+_DECIMAL = re.compile(r"\d*(?:[.,]\d+)?")
+_EXPONENT = re.compile(r"(?:e|10\^?)([-+]?)(\d+)$", re.IGNORECASE)
+_WORD = re.compile("[a-z]+")
 
 
-def canonical_number(written: str) -> str:
-    """The value of what ``NUMERAL`` matched, as plain decimal digits.
+def value(found: re.Match[str]) -> str:
+    """The value of what ``numeral`` matched, as plain decimal digits.
 
-    - "1,996", "1996" and "1 996" (narrow space) are "1996": groups of three (or Indian
-      groups) after commas or special spaces, or two and more groups after points.
-    - Any other single comma or point is decimal: "3,5" is "3.5"; "1.200" is "1.2".
-    - "1.5 million", "1,500,000" and "1.5mn" are the same; so are "21st" and "21", "1990s"
-      and "1990", "twenty-three" and "23", "05" and "5".
-    - What is none of these ("1.31.3", "10,20") stays as it is written.
+    What is the same:
+
+    - "1,996", "1996" and "1 996"; "1'500'000", "1_500_000" and "1 500 000": groups of three
+      (or Indian groups) after commas, apostrophes, underscores or spaces, or two and more
+      groups after points. Two numbers side by side that look like groups are one.
+    - Any other single comma or point is decimal: "3,5" is "3.5"; "1.200" is "1.2"; ".5" "0.5".
+    - "1.5 million", "1,500,000", "1.5mn", "1.5M" and "1½ million"; "10-15 million" are 10
+      million and 15 million. "k", "K", "M" and "B" that stand close behind digits are
+      thousand, million and billion ("7B"); "m", "b" and "t" only beside a currency ("$5m",
+      "5m dollars"): 5m, 5 m and 5 M are metres, or something else.
+    - "21st", "21" and "twenty-first"; "1990s", "1990's" and "1990"; "05" and "5"; in "1990-95"
+      the second is 1995 ("2009-12" as well, which may have been a month; "2019-12" is one).
+    - "twenty-three" and "23", "two hundred and five thousand" and "205,000", "a million",
+      "half a million", "a dozen". "second" is 2 where it does not look like the time; "half"
+      and "quarter" alone are no numbers, nor are "hundreds" and "a few thousand".
+    - "½", "1/2" and "0.5"; thirds and the like are "1/3". "9/11" and "24/7" are two numbers.
+    - "10²", "10^2" and "100"; "1e6" and "1 × 10⁶". A raised digit behind anything but 10 is the
+      mark of a note: "1996²" is 1996.
+    - "9:00", "09:00" and "9"; "9:30" and "9.30 pm" are "9:30", whichever half of the day.
+
+    What is none of these ("1.31.3", "10,20") stays as it is written. Signs are left out: who
+    falls by 5 and who is at -5 says 5.
     """
-    plain = "".join(
-        str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in written
-    )
-    parts = list(_PART.finditer(plain.lower()))
-    exponent = sum(_POWERS.get(part[0], 0) for part in parts if part["word"])
-    if not parts[0]["digits"]:
-        return _shifted(str(sum(_VALUES.get(part[0], 0) for part in parts)), "", exponent)
-    digits = parts[0][0]
+    if clock := _plain(found["clock"]):
+        hours, *rest = clock.replace(".", ":").split(":")
+        return ":".join([str(int(hours)), *rest]) if rest != ["00"] else str(int(hours))
+    if found["words"]:
+        return _text(_spelt(found["words"].lower()))
+    if found["part"]:
+        top, bottom = _VULGAR.get(found["part"]) or map(int, re.split("[/\u2044]", found["part"]))
+        number = int(found["whole"] or 0) + Fraction(top, bottom)
+        return _text(number * 10 ** _power(found["part_scale"]))
+    if found["until"]:
+        century, year = found["since"][:2], found["until"]
+        later = int(year) > int(found["since"][2:])
+        return _plain(century + year) if later else str(int(year))
+    if found["ten"]:
+        return _shifted("1", "", _raised(found["ten"]))
+    exponent = _power(found["scale"] or found["shared"])
+    if found["exponent"]:
+        exponent = _raised(found["exponent"])
+    return _of_digits(_plain(found["digits"]), exponent)
+
+
+def _of_digits(digits: str, exponent: int) -> str:
+    digits = re.sub(rf"[{_SPACES}'’_]", "", digits)
     if _GROUPED.fullmatch(digits) or _INDIAN.fullmatch(digits):
-        digits = re.sub(r"[^\d.]", "", digits)
+        digits = digits.replace(",", "")
     elif _POINTED.fullmatch(digits):
         digits = digits.replace(".", "").replace(",", ".")
     elif _DECIMAL.fullmatch(digits):
@@ -74,8 +199,60 @@ def canonical_number(written: str) -> str:
     return _shifted(whole, fraction, exponent)
 
 
+def _plain(written: str | None) -> str:
+    """The digits of any script as 0 to 9."""
+    if not written or written.isascii():
+        return written or ""
+    return "".join(
+        str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in written
+    )
+
+
+def _power(scale: str | None) -> int:
+    words = _WORD.findall((scale or "").lower())
+    return sum(_POWERS.get(word) or _POWERS.get(word.removesuffix("s"), 0) for word in words)
+
+
+def _raised(written: str) -> int:
+    """The exponent of "e6", "10^6", "× 10⁶"."""
+    sign, digits = _EXPONENT.findall(written.translate(_LOWERED))[0]
+    return int(sign + digits)
+
+
+def _spelt(written: str) -> Fraction:
+    whole = part = Fraction(0)
+    if re.match(r"an?\b", written):
+        part = Fraction(1)
+    for word in _WORD.findall(written):
+        great = _GREAT.get(word) or _GREAT.get(word.removesuffix("s"))
+        if great:
+            whole, part = (
+                (whole + part * 10**great, Fraction(0)) if part else (whole * 10**great, part)
+            )
+        elif word == "hundred":
+            part *= 100
+        elif word == "dozen":
+            part *= 12
+        elif word == "half":
+            part += Fraction(1, 2)
+        elif word in _VALUES:
+            part += _VALUES[word]
+    return whole + part
+
+
+def _text(number: Fraction) -> str:
+    for places in range(4):  # eighths have three
+        if 10**places % number.denominator == 0:
+            digits = str(number.numerator * 10**places // number.denominator)
+            return _shifted(digits, "", -places)
+    return f"{number.numerator}/{number.denominator}"
+
+
 def _shifted(whole: str, fraction: str, exponent: int) -> str:
     """Move the point right; text, because a number may have thousands of digits."""
+    if exponent < 0:
+        whole = whole.rjust(1 - exponent, "0")
+        whole, fraction, exponent = whole[:exponent], whole[exponent:] + fraction, 0
     fraction = fraction.ljust(exponent, "0")
     whole, fraction = whole + fraction[:exponent], fraction[exponent:].rstrip("0")
     whole = whole.lstrip("0") or "0"

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmlab.evaluate.numerals import NUMERAL, canonical_number
+from llmlab.evaluate.numerals import numeral, value
 from llmlab.runtimes.extractive import sentences
 
 __all__ = ["Term", "contains", "fold", "locate", "sentences", "terms", "words"]
@@ -34,7 +34,7 @@ _JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,20
 _WORD = re.compile(rf"[{SPACELESS}]|{RUN}(?:{_JOINT}{RUN})*")
 
 _TERM = re.compile(
-    rf"(?P<number>{NUMERAL})"
+    rf"(?P<number>{numeral(LETTER)})"
     r"|(?P<percent>[%％]|\bper[ \u00a0]?cent\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
     rf"|(?P<word>[{SPACELESS}]|{RUN})(?:['’]s(?!{LETTER}))?",
@@ -70,13 +70,13 @@ def terms(text: str) -> Iterator[Term]:
 
     A word loses case, accents, a possessive 's and the points of an abbreviation; hyphens,
     slashes and all other punctuation separate terms. A number is its value
-    (``canonical_number``), with thousand, million, ... and whatever the notation; "%",
+    (``numerals.value``), with thousand, million, ... and whatever the notation; "%",
     "percent" and "per cent" are one term; currency signs are none.
     """
     for found in _TERM.finditer(text):
         kind = found.lastgroup
         if kind == "number":
-            yield Term(canonical_number(found[0]), found.start(), found.end(), number=True)
+            yield Term(value(found), found.start(), found.end(), number=True)
         elif kind == "percent":
             yield Term("%", found.start(), found.end())
         else:
