@@ -74,6 +74,10 @@ NOT_COUNTED = {"am", "pm", "euros", "usd"}
         ("in 1990-95, 1995–98 and 2009/12", ["1990", "1995", "1995", "1998", "2009", "2012"]),
         ("on 2009-12-05 and in 2019-12", ["2009", "12", "5", "2019", "12"]),
         ("10-15 million and $2–3bn", ["10000000", "15000000", "2000000000", "3000000000"]),
+        ("10–20k", ["10000", "20000"]),
+        ("one thousand two million", ["1000", "2000000"]),
+        ("one million one million", ["1000000", "1000000"]),
+        ("two billion five million six thousand and seven", ["2005006007"]),
         ("10k-20k", ["10000", "20000"]),
         ("-5, −5 and minus 5", ["5", "5", "5"]),
         ("one hundred and two hundred", ["100", "200"]),
@@ -167,7 +171,8 @@ def test_digits_are_never_divided(digits: str, behind: str) -> None:
 HOSTILE = [
     "1", "1,", "1 ", "1 000 ", "1'000", "1_000", "1.", "1:00", "1/2 ", "1990-", "1-1,", "1e1",
     "1 x 10", "10^", "one ", "one hundred and ", "one thousand ", "a ", "half a ", "twenty-",
-    "1 million ", "thousand ", "$1", "1½", "10²", "second ", "1m $", " - ",
+    "1 million ", "thousand ", "million million ", "½ million million ", "one million million ",
+    "$1", "1½", "10²", "second ", "1m $", " - ",
 ]  # fmt: skip
 
 

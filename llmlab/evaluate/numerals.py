@@ -24,6 +24,7 @@ _VALUES = {
     **{word: value for value, word in enumerate(_NTH, start=1)},
     **{word: 10 * value for value, word in enumerate(_ROUND_NTH, start=2)},
 }
+_MILLIONS, _BILLIONS = "lakh|million|crore", "billion|trillion"
 _GREAT = {"thousand": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9, "trillion": 12}
 _SHORT = {"mn": 6, "mln": 6, "bn": 9, "bln": 9, "tn": 12}
 _LETTERS = {"k": 3, "m": 6, "b": 9, "t": 12}
@@ -50,83 +51,88 @@ def numeral(letter: str) -> str:
 
     Args:
         letter: The pattern of one letter or digit. A number does not begin behind one ("F5"),
-            nor does what may follow its digits ("th", "bn") end before one. Digits are never
-            divided: "100km" is 100 with "km" behind it, as in "100 km".
+            though one may follow: "100km" is 100 with "km" behind it, as in "100 km".
     """
-    end = rf"(?!{letter})"
-    return rf"(?<!{letter})(?:{_clock(end)}|{_fraction(end)}|{_in_digits(end)}|{_in_words(end)})"
+    return rf"(?<!{letter})(?:{_clock()}|{_fraction()}|{_in_digits()}|{_in_words()})"
 
 
-def _clock(end: str) -> str:
+def _clock() -> str:
     return (
         r"(?P<clock>(?<!:)\d{1,2}:\d\d(?::\d\d)?(?![:\d])"
-        rf"|\d{{1,2}}\.\d\d(?=\s?[ap]\.?m{end}))"
+        r"|\d{1,2}\.\d\d(?=\s?[ap]\.?m\b))"
     )
 
 
-def _fraction(end: str) -> str:
+def _fraction() -> str:
     plain = "|".join(f"{top}[/\u2044]{bottom}" for top, bottom in _VULGAR.values())
     return (
         rf"(?:(?P<whole>\d{{1,3}})(?:[{_SPACES}-](?=\d[/\u2044])|[{_SPACES}]?(?=[{''.join(_VULGAR)}])))?"
-        rf"(?<![/\u2044])(?P<part>[{''.join(_VULGAR)}]|(?:{plain})(?![/\u2044]|[.,]?\d){end})"
-        rf"(?P<part_scale>{_scale(end)})"
+        rf"(?<![/\u2044])(?P<part>[{''.join(_VULGAR)}]|(?:{plain})(?![/\u2044]|[.,]?\d)\b)"
+        rf"(?P<part_scale>{_scale()})"
     )
 
 
-def _in_digits(end: str) -> str:
+def _in_digits() -> str:
     grouped = "|".join(
         rf"(?!0)\d{{1,3}}(?:{mark}\d{{3}})+(?!\d)(?:[.,]\d+)?"
         for mark in (f"[{_SPACES}]", "['’]", "_")
     )
     digits = rf"(?>{grouped}|\d+(?:[.,]\d+)*|(?<!\.)\.\d+)"
     ten = rf"10(?:\^[-+−]?\d{{1,2}}|[⁻⁺]?[{_RAISED}]{{1,2}})(?![\d{_RAISED}])"
-    currency = rf"(?:[{_CURRENCY}]|(?:dollars|euros?|pounds|usd|eur|gbp){end})"
+    currency = rf"(?:[{_CURRENCY}]|(?:dollars|euros?|pounds|usd|eur|gbp)\b)"
     return (
         # "95" of "1990-95", but not the month of a date.
         r"(?:(?<=(?<!\d)(?P<since>[12]\d\d\d)[-–/])(?P<until>\d\d)(?![-–/.,]?\d)"
         rf"|(?:(?P<money>(?<=[{_CURRENCY}])|(?<=[{_CURRENCY}]\s)|(?<=(?:usd|eur|gbp)\s))|)"
         rf"(?:(?P<ten>{ten})|(?P<digits>{digits})"
-        rf"(?:(?P<exponent>e[-+]?\d{{1,2}}{end}|\s?[×x*·⋅]\s?{ten})"
-        rf"|(?:st|nd|rd|th|['’]?s){end}"
-        rf"|(?P<scale>(?(money)[-\s]?[kmbt]{end}|(?!))"
-        rf"|[-\s]?[kmbt]{end}(?=\s?{currency})|(?-i:[kKMB]){end}|{_scale(end)})"
+        rf"(?:(?P<exponent>e[-+]?\d{{1,2}}\b|\s?[×x*·⋅]\s?{ten})"
+        rf"|(?:st|nd|rd|th|['’]?s)\b"
+        rf"|(?P<scale>(?(money)[-\s]?[kmbt]\b|(?!))"
+        rf"|[-\s]?[kmbt]\b(?=\s?{currency})|(?-i:[kKMB])\b|{_scale()})"
         # "10-15 million": both are millions.
-        rf"(?=(?P<shared>[-–]\d[\d.,]*{_scale(end)})|)"
+        rf"(?=(?P<shared>[-–]\d[\d.,]*(?:(?-i:[kKMB])\b|{_scale()}))|)"
         rf"[{_RAISED}]*"
         "))"
         ")"
     )
 
 
-def _scale(end: str) -> str:
+def _scale() -> str:
     """Of a number in digits: "million", "hundred thousand", "bn"; or nothing."""
     return (
-        rf"(?:[-\s]{{0,2}}(?:{'|'.join(_SHORT)}){end}"
-        rf"|(?:[-\s]{{0,2}}(?:hundred|{'|'.join(_GREAT)})s?{end})*)"
+        rf"(?:[-\s]{{0,2}}(?:{'|'.join(_SHORT)})\b"
+        rf"|(?:[-\s]{{0,2}}(?:hundred|{'|'.join(_GREAT)})s?\b){{0,3}})"
     )
 
 
-def _in_words(end: str) -> str:
+def _in_words() -> str:
     gap = r"[-\s]{1,2}"
-    great = rf"(?:{gap}(?:{'|'.join(_GREAT)})s?{end})"
-    digit = "|".join(_UNITS[1:10])
+    hundred, dozen, thousand = (rf"{gap}{word}s?\b" for word in ("hundred", "dozen", "thousand"))
+    million, billion = (rf"{gap}(?:{names})s?\b" for names in (_MILLIONS, _BILLIONS))
+    great = f"(?:{thousand}|{million}|{billion})"
     small = (
-        rf"(?>(?:{'|'.join(_TENS)})(?:-(?:{'|'.join(_NTH[:9])}){end}|{gap}(?:{digit}){end}|{end})"
-        rf"|(?:{'|'.join((*_UNITS, *_ROUND_NTH, *_NTH[:1], *_NTH[2:]))}){end}"
-        # The time is no number: "a second", "per second", "30-second", "ten seconds".
-        rf"|(?<![-\d])(?<!\d\s)(?<!\ba\s)(?<!\bper\s)(?<!\bone\s)(?<!each\s)(?<!every\s)second{end})"
+        rf"(?>(?:{'|'.join(_TENS)})"
+        rf"(?:-(?:{'|'.join(_NTH[:9])})\b|{gap}(?:{'|'.join(_UNITS[1:10])})\b|\b)"
+        rf"|(?:{'|'.join((*_UNITS, *_ROUND_NTH, *_NTH[:1], *_NTH[2:]))})\b"
+        # The time is no number: "a second", "per second", "30-second".
+        r"|(?<![-\d])(?<!\d\s)(?<!\ba\s)(?<!\bper\s)(?<!\bone\s)(?<!each\s)(?<!every\s)"
+        rf"second\b)"
     )
     counted = (
-        rf"(?>(?:{small}|an?(?={gap}hundred{end})){gap}hundred{end}"
+        rf"(?>(?:{small}|an?){hundred}"
         # "between one hundred and two hundred" are two.
-        rf"(?:{gap}(?:and{gap})?{small}(?!{gap}hundred{end}))?"
-        rf"|{small}(?:{gap}and{gap}a{gap}half{end})?)"
+        rf"(?:{gap}(?:and{gap})?{small}(?!{hundred}))?"
+        rf"|{small}(?:{gap}and{gap}a{gap}half\b)?)"
     )
     return (
-        rf"(?P<words>(?>half{gap}an?{gap}dozen{end}|(?:{small}|an?){gap}dozen{end}"
-        rf"|half{gap}an?{great}|(?:{counted}|an?(?={great})){great}+"
-        rf"(?:{gap}and{gap}{counted}(?!{great})|{gap}{counted}{great}*)*"
-        rf"|{counted})(?:['’]s{end})?)"
+        rf"(?P<words>(?=[aefhnostz])(?>(?:half{gap}an?|{small}|an?){dozen}|half{gap}an?{great}"
+        rf"|(?:{counted}|an?(?={great}))"
+        # From great to small, so that two numbers side by side are not one.
+        rf"(?:(?:{thousand}(?:{million}|{billion})?"
+        rf"|{billion}(?:{gap}{counted}{million})?(?:{gap}{counted}{thousand})?"
+        rf"|{million}(?:{gap}{counted}{thousand})?)"
+        rf"(?:{gap}(?:and{gap})?{counted}(?!{hundred}|{great}))?)?"
+        rf")(?:['’]s\b)?)"
     )
 
 
