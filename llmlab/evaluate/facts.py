@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llmlab.evaluate.names import Name, known_words, names
+from llmlab.evaluate.names import Name, initials, known_words, names, parts
 from llmlab.evaluate.text import Term, fold, locate, terms
 
 # Mostly a pronoun or a turn of phrase ("at first", "a third"): they support a number, and are none
@@ -82,8 +82,15 @@ class _Found:
         self.names = names(text)
         numbers = [one for one in terms(text) if one.number]  # "F5" is one word, hence none
         self.values = {one.key for one in numbers}
-        self.numbers = [one for one in numbers if text[one.start : one.end].lower() not in IDIOMS]
+        # The 19 of "COVID-19" is the name's.
+        named = {at for name in self.names if name.sure for at in range(name.start, name.end)}
+        self.numbers = [
+            one
+            for one in numbers
+            if one.start not in named and text[one.start : one.end].lower() not in IDIOMS
+        ]
         self.words = known_words(text)
+        self.initials = initials(text)
         self.stems = {word[:STEM] for word in self.words if len(word) >= STEM}
 
     def occur_in(self, summary: _Found) -> Iterable[tuple[Mention, bool]]:
@@ -105,8 +112,7 @@ class _Found:
         return sorted(found, key=lambda pair: pair[0].start)
 
     def has_name(self, words: tuple[str, ...]) -> bool:
-        last = words[-1]
-        return last in self.words or last.removesuffix("s") in self.words
+        return self.knows(words[-1])
 
     def supported_by(self, source: _Found) -> Iterable[tuple[Mention, bool]]:
         for name in self.names:
@@ -118,10 +124,16 @@ class _Found:
             yield self._mention(Kind.NUMBER, number), number.key in source.values
 
     def knows(self, word: str) -> bool:
-        if word in self.words or word.removesuffix("s") in self.words:
-            return True
-        parts = [part for part in word.replace("-", " ").split() if part]
-        return len(parts) > 1 and all(part in self.words for part in parts)
+        return self._has(word) or all(map(self._has, parts(word)))
+
+    def _has(self, word: str) -> bool:
+        """Whether a word is there: itself, its singular, its initial or its value."""
+        spellings = {word, word.replace(".", ""), word.removesuffix("s")}
+        return bool(
+            spellings & self.words
+            or (len(word) == 1 and word in self.initials)
+            or self.values.intersection(one.key for one in terms(word) if one.number)
+        )
 
     def _mention(self, kind: Kind, one: Name | Term) -> Mention:
         return Mention(kind, self.text[one.start : one.end], one.start, one.end)

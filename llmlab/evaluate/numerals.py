@@ -30,6 +30,8 @@ _SHORT = {"mn": 6, "mln": 6, "bn": 9, "bln": 9, "tn": 12}
 _LETTERS = {"k": 3, "m": 6, "b": 9, "t": 12}
 _POWERS = _GREAT | _SHORT | _LETTERS | {"hundred": 2}
 
+WORDS = frozenset({*_VALUES, *_GREAT, "hundred"})  # what numbers in words are made of
+
 _SPACES = " \u00a0\u2009\u202f"
 _CURRENCY = "".join(
     chr(code) for code in range(0x24, 0x10000) if unicodedata.category(chr(code)) == "Sc"

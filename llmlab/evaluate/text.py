@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from llmlab.evaluate.numerals import numeral, value
 from llmlab.runtimes.extractive import sentences
 
-__all__ = ["Term", "contains", "fold", "locate", "sentences", "terms", "words"]
+__all__ = ["Term", "contains", "fold", "key", "locate", "sentences", "terms", "words"]
 
 # Scripts without spaces between words: each character stands for itself.
 SPACELESS = (
@@ -81,13 +81,15 @@ def terms(text: str) -> Iterator[Term]:
             yield Term("%", found.start(), found.end())
         else:
             word = found["word"] or found[0].replace(".", "")
-            yield Term(_without_accents(fold(word)), found.start(), found.end())
+            yield Term(key(word), found.start(), found.end())
 
 
-def _without_accents(word: str) -> str:
-    if word.isascii():
-        return word
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", word))
+def key(word: str) -> str:
+    """A word as facts compare it: folded, and without accents."""
+    folded = fold(word)
+    if folded.isascii():
+        return folded
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", folded))
     return unicodedata.normalize("NFC", bare)
 
 
