@@ -146,6 +146,8 @@ def test_rouge_l_of_100_000_words_needs_no_table(vocabulary: int) -> None:
         ("3.50", "3.5"),
         ("40 percent", "40% of them"),
         ("40 %", "40 per cent"),
+        ("40%", "40 pct"),
+        ("٤٠٪", "40%"),
         ("three", "3 ships"),
         ("twenty-three", "23 days"),
         ("100 km", "100km away"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal
 from fractions import Fraction
 
 _BELOW_TWENTY = """
@@ -26,7 +27,7 @@ _VALUES = {
 }
 _MILLIONS, _BILLIONS = "lakh|million|crore", "billion|trillion"
 _GREAT = {"thousand": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9, "trillion": 12}
-_SHORT = {"mn": 6, "mln": 6, "bn": 9, "bln": 9, "tn": 12}
+_SHORT = {"mn": 6, "mln": 6, "mio": 6, "bn": 9, "mrd": 9, "bln": 9, "tn": 12}
 _LETTERS = {"k": 3, "m": 6, "b": 9, "t": 12}
 _POWERS = _GREAT | _SHORT | _LETTERS | {"hundred": 2}
 
@@ -82,17 +83,24 @@ def _in_digits() -> str:
     digits = rf"(?>{grouped}|\d+(?:[.,]\d+)*|(?<!\.)\.\d+)"
     ten = rf"10(?:\^[-+−]?\d{{1,2}}|[⁻⁺]?[{_RAISED}]{{1,2}})(?![\d{_RAISED}])"
     currency = rf"(?:[{_CURRENCY}]|(?:dollars|euros?|pounds|usd|eur|gbp)\b)"
+    sign = f"[{_CURRENCY}]"
+    # The m of "$2–3m" is a million, too.
+    paid = [sign, rf"{sign}\s", r"(?:usd|eur|gbp)\s"]
+    paid += [rf"{sign}{lower}[-–]" for lower in (r"\d", r"\d\d", r"\d\d\d", r"\d[.,]\d")]
+    upper = r"(?P<upper>\d{1,4}(?:[.,]\d{1,3})?)"
+    shared = rf"(?P<shared>(?(money)\s?[kmbt]\b|(?!))|(?-i:[kKMB])\b|{_scale()})"
     return (
         # "95" of "1990-95", but not the month of a date.
         r"(?:(?<=(?<!\d)(?P<since>[12]\d\d\d)[-–/])(?P<until>\d\d)(?![-–/.,]?\d)"
-        rf"|(?:(?P<money>(?<=[{_CURRENCY}])|(?<=[{_CURRENCY}]\s)|(?<=(?:usd|eur|gbp)\s))|)"
+        r"|(?<=['’‘])(?P<decade>\d0)s\b"
+        rf"|(?:(?P<money>{'|'.join(f'(?<={one})' for one in paid)})|)"
         rf"(?:(?P<ten>{ten})|(?P<digits>{digits})"
         rf"(?:(?P<exponent>e[-+]?\d{{1,2}}\b|\s?[×x*·⋅]\s?{ten})"
         rf"|(?:st|nd|rd|th|['’]?s)\b"
         rf"|(?P<scale>(?(money)[-\s]?[kmbt]\b|(?!))"
         rf"|[-\s]?[kmbt]\b(?=\s?{currency})|(?-i:[kKMB])\b|{_scale()})"
         # "10-15 million": both are millions.
-        rf"(?=(?P<shared>[-–]\d[\d.,]*(?:(?-i:[kKMB])\b|{_scale()}))|)"
+        rf"(?=(?:[-–]|\sto\s){upper}{shared}|)"
         rf"[{_RAISED}]*"
         "))"
         ")"
@@ -155,12 +163,14 @@ def value(found: re.Match[str]) -> str:
       (or Indian groups) after commas, apostrophes, underscores or spaces, or two and more
       groups after points. Two numbers side by side that look like groups are one.
     - Any other single comma or point is decimal: "3,5" is "3.5"; "1.200" is "1.2"; ".5" "0.5".
-    - "1.5 million", "1,500,000", "1.5mn", "1.5M" and "1½ million"; "10-15 million" are 10
-      million and 15 million. "k", "K", "M" and "B" that stand close behind digits are
-      thousand, million and billion ("7B"); "m", "b" and "t" only beside a currency ("$5m",
-      "5m dollars"): 5m, 5 m and 5 M are metres, or something else.
-    - "21st", "21" and "twenty-first"; "1990s", "1990's" and "1990"; "05" and "5"; in "1990-95"
-      the second is 1995 ("2009-12" as well, which may have been a month; "2019-12" is one).
+    - "1.5 million", "1,500,000", "1.5mn", "1.5M" and "1½ million"; "10-15 million" and "10 to 15
+      million" are 10 million and 15 million, but "from 500 to 2 million" are not. "k", "K", "M"
+      and "B" that stand close behind digits are thousand, million and billion ("7B"); "m", "b"
+      and "t" only beside a currency ("$5m", "5m dollars"): 5m, 5 m and 5 M are metres, or
+      something else.
+    - "21st", "21" and "twenty-first"; "1990s", "1990's", "'90s" and "1990"; "05" and "5". In
+      "1990-95" the second is 1995 ("2009-12" as well, which may have been a month; "2019-12" is
+      one).
     - "twenty-three" and "23", "two hundred and five thousand" and "205,000", "a million",
       "half a million", "a dozen". "second" is 2 where it does not look like the time; "half"
       and "quarter" alone are no numbers, nor are "hundreds" and "a few thousand".
@@ -187,10 +197,21 @@ def value(found: re.Match[str]) -> str:
         return _plain(century + year) if later else str(int(year))
     if found["ten"]:
         return _shifted("1", "", _raised(found["ten"]))
-    exponent = _power(found["scale"] or found["shared"])
+    if found["decade"]:
+        decade = int(found["decade"])
+        return str(decade + (1900 if decade >= 20 else 2000))
+    digits = _plain(found["digits"])
     if found["exponent"]:
-        exponent = _raised(found["exponent"])
-    return _of_digits(_plain(found["digits"]), exponent)
+        return _of_digits(digits, _raised(found["exponent"]))
+    if found["shared"] and not found["scale"] and _below(digits, _plain(found["upper"])):
+        return _of_digits(digits, _power(found["shared"]))
+    return _of_digits(digits, _power(found["scale"]))
+
+
+def _below(lower: str, upper: str) -> bool:
+    """Whether two numbers are those of a range: "10 to 15", not "from 500 to 2"."""
+    ends = [_of_digits(end, 0) for end in (lower, upper)]
+    return all(map(_DECIMAL.fullmatch, ends)) and Decimal(ends[0]) < Decimal(ends[1])
 
 
 def _of_digits(digits: str, exponent: int) -> str:

@@ -35,7 +35,7 @@ _WORD = re.compile(rf"[{SPACELESS}]|{RUN}(?:{_JOINT}{RUN})*")
 
 _TERM = re.compile(
     rf"(?P<number>{numeral(LETTER)})"
-    r"|(?P<percent>[%％]|\bper[ \u00a0]?cent\b)"
+    r"|(?P<percent>[%％٪]|\b(?:per[ \u00a0]?cent|pct)\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
     rf"|(?P<word>[{SPACELESS}]|{RUN})(?:['’]s(?!{LETTER}))?",
     re.IGNORECASE,
