@@ -17,7 +17,11 @@ CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
 LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
 GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n"
-METRICS_SOCKET = Path("own", "metrics.sock")  # below NGINX's prefix
+# Below NGINX's prefix: where it tells its metrics, and where the lab itself asks what everybody
+# asks at the gateway's address.
+METRICS_SOCKET = Path("own", "metrics.sock")
+FRONT_SOCKET = Path("own", "gateway.sock")
+LOGS_LINK = "logs"  # to the lab's own folder
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
 
 
@@ -62,6 +66,11 @@ class Lab:
     def gateway_socket(self) -> Path:
         """Where the gateway tells its own metrics, under the local engine."""
         return self.runtime_dir / "nginx" / METRICS_SOCKET
+
+    @property
+    def front_socket(self) -> Path:
+        """Where the lab itself reaches its gateway, under the local engine."""
+        return self.runtime_dir / "nginx" / FRONT_SOCKET
 
     def make_state(self) -> None:
         """Create the state folder, for its owner only."""

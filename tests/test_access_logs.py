@@ -12,9 +12,9 @@ import pytest
 from llmlab.engines.compose.access_log import LogLines
 from llmlab.engines.compose.access_log import lines_since as docker_lines_since
 from llmlab.engines.local.access_log import lines_since
-from llmlab.engines.local.rotation import LOG_BYTES, copy_and_cut, is_full
-from llmlab.engines.local.rotation import rotate as rename
 from llmlab.errors import UsageError
+from llmlab.rotation import LOG_BYTES, copy_and_cut, is_full
+from llmlab.rotation import rotate as rename
 
 
 def write(log: Path, *lines: str) -> None:

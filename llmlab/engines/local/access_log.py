@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from llmlab.engines.local.rotation import LOG_BACKUPS
 from llmlab.errors import UsageError
+from llmlab.rotation import LOG_BACKUPS
 
 HEAD = 256  # bytes by which a file is known again: its first line has an id and a time
 TRIES = 20  # a rotation takes microseconds

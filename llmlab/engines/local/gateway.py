@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
-import xmlrpc.client
+from pathlib import Path
 
+from llmlab.engines.follow import Appended
 from llmlab.engines.local.programs import GATEWAY
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.waiting import POLL, why
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.gateway import Releases
-from llmlab.processes import nginx_workers, take_requests
+from llmlab.processes import (
+    nginx_workers,
+    orphaned_workers,
+    stop_gracefully,
+    take_requests,
+)
 
 GATEWAY_DEADLINE = 20.0
 
@@ -19,7 +26,8 @@ GATEWAY_DEADLINE = 20.0
 class LocalGateway:
     """NGINX as one of the supervised processes."""
 
-    def __init__(self, supervisor: Supervisor, releases: Releases) -> None:
+    def __init__(self, state: Path, supervisor: Supervisor, releases: Releases) -> None:
+        self._state = state  # the folder in which it works
         self._supervisor = supervisor
         self._releases = releases
 
@@ -54,17 +62,21 @@ class LocalGateway:
         the supervisor starts it again.
         """
         before = nginx_workers(self._pid)
-        with contextlib.suppress(xmlrpc.client.Fault):
-            self._supervisor.signal(GATEWAY, "HUP")
+        errors = Appended(self._supervisor.error_log(GATEWAY))
+        self._supervisor.signal(GATEWAY, signal.SIGHUP)
+        stop_gracefully(orphaned_workers(self._state))  # of a master that was killed just now
         deadline = time.monotonic() + GATEWAY_DEADLINE
         while take_requests(before) or not take_requests(nginx_workers(self._pid)):
-            if time.monotonic() > deadline:
+            said = [line for line in errors.lines() if "[emerg]" in line]
+            if said or time.monotonic() > deadline:
                 raise EnvironmentFailure(
-                    "the gateway did not take over the new configuration",
-                    log=why(self._supervisor, GATEWAY),
+                    "the gateway did not take over the new configuration, and goes on with the "
+                    "one from before",
+                    fix="correct what NGINX says, then llmlab up; or llmlab down && llmlab up",
+                    log="\n".join(said) or why(self._supervisor, GATEWAY),
                 )
             time.sleep(POLL / 4)
 
     @property
     def _pid(self) -> int | None:
-        return self._supervisor.state(GATEWAY).pid
+        return self._supervisor.pid(GATEWAY)
