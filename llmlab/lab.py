@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.failures import as_its_owner, owner_of
 
 CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
@@ -99,11 +100,17 @@ def refuse_foreign(folder: Path) -> None:
         found = folder.lstat()
     except FileNotFoundError:
         return
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    if not ours:
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no folder"
         raise EnvironmentFailure(
-            f"{folder} belongs to another user or is a link, so nothing of this lab can go there",
-            fix=f"ls -ld {folder}, then remove it or run as its owner",
+            f"{folder} is {kind}, so nothing of this lab can go there",
+            fix=f"ls -ld {folder}, and move it out of the way",
+        )
+    if found.st_uid != os.geteuid():
+        owner = owner_of(folder)
+        raise EnvironmentFailure(
+            f"{folder} belongs to {owner}, so nothing of yours can go there",
+            fix=as_its_owner(owner),
         )
 
 

@@ -110,6 +110,7 @@ class LabStatus:
     """The whole lab at one moment. Times in seconds.
 
     ``notebook`` is the address of a running JupyterLab, without its token; "" if none runs.
+    ``controller`` says how the process is that drives a rollout; "" if none is under way.
     """
 
     lab: str
@@ -120,6 +121,7 @@ class LabStatus:
     deployments: tuple[DeploymentStatus, ...] = ()
     warnings: tuple[str, ...] = ()
     notebook: str = ""
+    controller: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `status -o json`."""

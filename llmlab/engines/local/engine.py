@@ -81,8 +81,10 @@ class LocalEngine:
             return self._replace(plan, before, say, conf=self.releases.conf)
 
     def _up(self, plan: Plan, say: Say) -> bool:
-        before = self._record() if self._serves() else None
-        if before is not None:
+        serves = self._serves()
+        before = self._record() if serves else None
+        goes_on = before is not None or (serves and Record.is_damaged(self.lab))
+        if goes_on:
             self._watch_again(say)
         else:
             self.supervisor.shutdown()  # orphans, or what another version started
@@ -91,6 +93,8 @@ class LocalEngine:
             check_address(plan.config, ours=self.lab.state)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
+        if goes_on:  # nobody knows what to go back to
+            return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
         except BaseException:
@@ -108,15 +112,19 @@ class LocalEngine:
 
     def _replace(self, plan: Plan, before: Record, say: Say, *, conf: Path) -> bool:
         """Bring what runs to another plan, or back to what it was."""
+        release = self.releases.active()
         try:
             return self._bring_up(plan, before, say, conf=conf)
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
-                self._bring_up(before.plan(), before, say, conf=conf)
+                was = self.releases.folder / release / conf.name
+                self._bring_up(before.plan(), before, say, conf=was if was.exists() else conf)
             raise
 
-    def _bring_up(self, plan: Plan, before: Record | None, say: Say, *, conf: Path) -> bool:
+    def _bring_up(
+        self, plan: Plan, before: Record | None, say: Say, *, conf: Path, running: bool = False
+    ) -> bool:
         """Start what is new, wait for it, move the gateway over, then stop what is gone.
 
         Spares are started last: they are not to compete with what the lab waits for, and
@@ -128,11 +136,12 @@ class LocalEngine:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
         release = self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
-        if before is None:
+        running = running or before is not None
+        if not running:
             self.releases.activate(release)
         wanted = self._programs(plan, nginx)
         say(
-            ("applying to " if before else "starting ")
+            ("applying to " if running else "starting ")
             + ", ".join(sorted(one.name for one in wanted))
         )
         self.supervisor.apply(wanted, others=True)
@@ -141,7 +150,7 @@ class LocalEngine:
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, before, self._record())
             record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
-            if before is None:
+            if not running:
                 self.releases.mark_taken()  # it starts with it
             else:
                 moved = self.gateway.move(
@@ -154,6 +163,7 @@ class LocalEngine:
         drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
         if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
+        self.supervisor.forget_starts()
         return moved or record != before
 
     def _running(self) -> set[str]:

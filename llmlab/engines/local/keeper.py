@@ -77,7 +77,7 @@ class Keeper:
                 return False
             self._parent = os.getppid()
         now = time.monotonic()
-        if now - self._asked >= ASK:
+        if now - self._asked >= (ASK if self._supervisor.socket.exists() else LOOK):
             self._asked = now
             self._silent = 0 if self._supervisor.running() else self._silent + 1
         return self._silent < STUCK

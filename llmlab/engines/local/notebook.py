@@ -103,7 +103,8 @@ class NotebookServer:
 
     def forget(self) -> None:
         """It is not meant to run any more."""
-        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk: then the lab is not up either
+            self._file.unlink(missing_ok=True)
 
     def url(self) -> str:
         """The address with the token; "" if no server runs."""

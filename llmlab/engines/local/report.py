@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -16,6 +17,7 @@ from llmlab.network import listening
 from llmlab.processes import is_supervisor, lab_processes, memory_of
 
 ENGINE = "local"
+ROOM = 1 << 20  # bytes that the logs need at least
 
 
 def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
@@ -44,7 +46,7 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
         str(lab.root), ENGINE, running=True,
         healthy=bool(watched) and gateway.healthy and all(one.healthy for one in deployments),
         gateway=gateway, deployments=deployments,
-        warnings=(*_unwatched(lab, watched), *moved, *record.warnings),
+        warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.warnings),
     )  # fmt: skip
 
 
@@ -107,7 +109,27 @@ def _unknown(lab: Lab) -> tuple[str, ...]:
     left = lab_processes(lab.state)
     if not left:
         return ()
+    if Record.is_damaged(lab):
+        return (
+            f"{len(left)} processes of this lab run, and what says as what (running.json) is "
+            "damaged\nFix: llmlab up writes it anew, and what runs goes on",
+        )
     return (
         f"{len(left)} processes of this lab run, and nothing says as what\n"
         "Fix: llmlab up starts it anew; llmlab down ends them",
     )
+
+
+def _unrecorded(lab: Lab) -> tuple[str, ...]:
+    """Requests are answered whether or not there is room for their lines."""
+    try:
+        disk = os.statvfs(lab.logs)
+    except OSError as error:
+        return (f"answers are not recorded: {lab.logs}: {error.strerror}\nFix: llmlab up",)
+    if disk.f_flag & os.ST_RDONLY:
+        return (f"answers are not recorded: {lab.logs} is read-only\nFix: findmnt -T {lab.logs}",)
+    if disk.f_bavail * disk.f_frsize < ROOM:
+        return (
+            f"answers are not recorded: no space is left for {lab.logs}\nFix: df -h {lab.logs}",
+        )
+    return ()

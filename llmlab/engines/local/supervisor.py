@@ -19,7 +19,7 @@ from typing import Any
 
 from llmlab.engines.local import launch
 from llmlab.engines.local.rpc import supervisord_at
-from llmlab.engines.local.started import Started, all_started, forget, read_started
+from llmlab.engines.local.started import Started, all_started, forget, forget_starts, read_started
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder, refuse_foreign
@@ -77,7 +77,7 @@ class Supervisor:
         refuse_foreign(lab.runtime_dir)
         self._lab = lab
         self.conf = lab.state / "supervisord.conf"
-        self._socket = lab.runtime_dir / "supervisor.sock"
+        self.socket = lab.runtime_dir / "supervisor.sock"
 
     # --- what it should run ---------------------------------------------------
 
@@ -136,7 +136,7 @@ class Supervisor:
                 "umask": "077", "strip_ansi": "true",
                 **({"user": "root"} if os.geteuid() == 0 else {}),
             }),
-            _section("unix_http_server", {"file": self._socket, "chmod": "0700"}),
+            _section("unix_http_server", {"file": self.socket, "chmod": "0700"}),
             _section("rpcinterface:supervisor", {
                 "supervisor.rpcinterface_factory":
                     "supervisor.rpcinterface:make_main_rpcinterface",
@@ -196,7 +196,7 @@ class Supervisor:
         return [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]
 
     def _start(self) -> None:
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
         result = run(
             self.command(), timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment()
         )
@@ -287,6 +287,18 @@ class Supervisor:
             if one.alive(self._lab.state)
         ]
 
+    def starts(self, seconds: float) -> dict[str, int]:
+        """Program -> how often it was started within the last so many seconds."""
+        since = time.time() - seconds
+        return {
+            name: sum(start >= since for start in one.starts)
+            for name, one in all_started(self._lab.state).items()
+        }
+
+    def forget_starts(self) -> None:
+        """Count them anew: what was wrong was seen to."""
+        forget_starts(self._lab.state)
+
     def state(self, program: str) -> ProcessState:
         """How one program is; STOPPED if the supervisor does not have it."""
         return next((one for one in self.processes() if one.name == program), STOPPED)
@@ -303,7 +315,7 @@ class Supervisor:
                 os.kill(pid, number)
 
     def _rpc(self) -> Any:
-        return supervisord_at(self._socket)
+        return supervisord_at(self.socket)
 
 
 @contextlib.contextmanager
