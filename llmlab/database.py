@@ -19,6 +19,8 @@ from llmlab.errors import EnvironmentFailure, LlmlabError
 BUSY = 30.0  # seconds that a process waits for another one's transaction; those are short
 NEEDED = (3, 37)  # of SQLite, for STRICT
 
+UNDECODABLE = "Could not decode to UTF-8"
+
 Migrations = Sequence[Sequence[str]]
 
 
@@ -137,6 +139,10 @@ class Database:
         except sqlite3.IntegrityError:
             raise  # a mistake of whoever asked
         except sqlite3.OperationalError as error:
+            if str(error).startswith(UNDECODABLE):  # it goes on with all that was read
+                raise LlmlabError(
+                    f"{self.file} is damaged: a text in it is no UTF-8", fix=self._damaged
+                ) from None
             raise EnvironmentFailure(
                 f"{self.file} cannot be used: {error}",
                 fix=f"df -h {self.file.parent} and ls -l {self.file}, for space and permissions; "
