@@ -24,6 +24,21 @@ ASKS_AFTER = 1.0  # seconds of waiting for a lock until one asks who has it
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
     """Replace ``path`` in one step. The file has ``mode`` before it has content."""
     data = content.encode() if isinstance(content, str) else content
+    with _named(path):
+        _replace(path, data, mode)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What fails is said of the file that is meant."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

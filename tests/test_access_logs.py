@@ -148,6 +148,20 @@ def test_a_log_is_full_at_ten_megabytes(log: Path) -> None:
     assert is_full(log)
 
 
+def test_files_from_before_a_time_are_not_read_by_who_asks_for_later_lines(log: Path) -> None:
+    for number in range(3):
+        write(log, f"line {number}")
+        rotate(log)
+        os.utime(f"{log}.1", (1000 + number, 1000 + number))
+    write(log, "last")
+    os.utime(log, (900, 900))  # the newest is always read
+    lines, cursor = lines_since(log, "0", after=1001)
+    assert lines == ["line 1", "line 2", "last"]
+    assert lines_since(log, cursor, after=2000) == ([], cursor)
+    write(log, "more")
+    assert lines_since(log, cursor, after=9e9)[0] == ["more"]
+
+
 def test_after_too_many_rotations_one_goes_on_with_the_oldest_line_there_is(log: Path) -> None:
     write(log, "lost")
     _, cursor = lines_since(log, "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llmlab import doctor
 from llmlab.database import Database
 from llmlab.delivery.database import open_database
 from llmlab.delivery.store import Store
@@ -203,6 +204,15 @@ def test_a_database_is_lost_only_when_its_owner_says_so(tmp_path: Path) -> None:
         pass
     with pytest.raises(LlmlabError), open_database(file).reading():
         raise LlmlabError("reached")
+
+
+def test_a_check_of_the_doctor_that_may_not_look_is_a_finding() -> None:
+    def closed() -> doctor.Check:
+        raise PermissionError(errno.EACCES, "Permission denied", str(Path.cwd()))
+
+    found = doctor._answered("keys", closed)
+    assert (found.name, found.verdict) == ("keys", doctor.Verdict.FAIL)
+    assert found.fix
 
 
 # --- nginx -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -12,8 +13,10 @@ import httpx2
 import psutil
 import pytest
 
+from llmlab.engines import probe
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.started import read_started
+from llmlab.network import listening
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, answers, wait_until
 
@@ -21,7 +24,12 @@ TEXT = {"text": "The lamp is lit. The coast is near."}
 
 
 def processes(lab: LabUnderTest, mark: str = "") -> list[psutil.Process]:
-    return [one for one in lab_processes(lab.lab.state) if mark in " ".join(one.cmdline())]
+    found = []
+    for one in lab_processes(lab.lab.state):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if mark in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 @contextmanager
@@ -110,3 +118,84 @@ def test_what_cannot_be_reached_any_more_is_reached_again(lab: LabUnderTest, pla
     wait_until(lambda: socket.exists() and lab.run("status").returncode == 0, 90)
     with lab.client() as client:
         assert client.post("/summarize/", json=TEXT).status_code == 200
+
+
+def listeners(lab: LabUnderTest) -> set[str]:
+    return {ip for ip, _ in listening(processes(lab, "nginx: master")[0].pid)}
+
+
+def test_the_address_of_a_running_lab_is_changed_and_changed_back_under_load(
+    lab: LabUnderTest,
+) -> None:
+    with asked(lab) as told:
+        for host, there in (("0.0.0.0", {"0.0.0.0"}), ("::", {"0.0.0.0", "::"}),
+                            ("127.0.0.1", {"127.0.0.1"})):  # fmt: skip
+            done = lab.run("up", "--host", host)
+            assert done.returncode == 0, done.stderr
+            assert listeners(lab) == there
+            more(told, 20)
+    assert set(told) == {"200"}
+
+
+def test_status_shows_where_the_gateway_really_listens(lab: LabUnderTest) -> None:
+    file = lab.lab.state / "running.json"
+    record = file.read_text()
+    file.write_text(record.replace('"host": "127.0.0.1"', '"host": "127.0.0.9"'))
+    try:
+        found = lab.json("status")
+    finally:
+        file.write_text(record)
+    assert found["gateway"]["url"] == lab.url
+    assert f"listens on 127.0.0.1:{lab.port}" in found["warnings"][0]
+
+
+def test_the_labs_own_questions_are_not_limited(lab: LabUnderTest) -> None:
+    stop, told = threading.Event(), Counter[int]()
+
+    def flood() -> None:
+        with httpx2.Client(base_url=lab.url, trust_env=False) as client:
+            while not stop.is_set():
+                told[client.get("/health").status_code] += 1
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        wait_until(lambda: told[429] > 50)
+        assert probe.gateway_healthy(lab.url)
+        assert lab.json("status")["gateway"]["healthy"]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_gateway_that_asks_for_no_token_is_not_brought_up(lab: LabUnderTest) -> None:
+    conf = lab.lab.nginx_conf
+    kept = conf.read_text()
+    conf.write_text(kept.replace('auth_jwt           "LLM API";', "auth_jwt off;"))
+    assert conf.read_text() != kept
+    try:
+        refused = lab.run("up")
+    finally:
+        conf.write_text(kept)
+    assert refused.returncode == 2
+    assert "does not ask for a token" in refused.stderr
+    assert "Fix: " in refused.stderr
+    assert httpx2.get(lab.url, trust_env=False).status_code == 401  # as before
+
+
+def test_what_the_running_lab_was_brought_up_with_can_be_seen(lab: LabUnderTest) -> None:
+    another = {"LLMLAB_GATEWAY_RATE_LIMIT_ENABLED": "true"}
+    shown = lab.run("config", "show", "--origin", env=another).stdout
+    line = next(one for one in shown.splitlines() if "gateway.rate_limit.enabled" in one)
+    assert "true" in line
+    assert "the running lab: false" in line
+    assert "the running lab" not in lab.ok("config", "show", "--origin")
+
+
+def test_a_damaged_record_does_not_restart_a_lab_that_is_well(lab: LabUnderTest) -> None:
+    before = {one.pid for one in processes(lab)}
+    (lab.lab.state / "running.json").write_text('{"engine": "lo')
+    assert "running.json) is damaged" in " ".join(lab.run("status").stdout.split())
+    lab.ok("up")
+    assert {one.pid for one in processes(lab)} == before
+    assert lab.json("status")["healthy"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from llmlab.delivery.ledger import Entry
 
 LAST = 20
+KEPT_WHOLE, FOLDED = ("no", "when", "who", "kind"), ("what", "why")  # columns
 LONGEST = 100  # letters of a reason, in a list; -o json has all of it
 app = typer.Typer(
     help="The ledger: who changed what of the lab, when and why.", invoke_without_command=True
@@ -129,24 +132,33 @@ def print_entries(entries: list[Entry]) -> None:
     from rich.table import Table
 
     from llmlab.cli.moments import here
+    from llmlab.cli.output import escaped
     from llmlab.delivery.telling import told
 
-    console = out()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("no", "when", "who", "kind"):
-        table.add_column(title, no_wrap=True)
-    for title in ("what", "why"):
-        table.add_column(title, overflow="fold")
+    rows: list[tuple[str, ...]] = []
     before = ""
     for one in entries:
         why = shorten(one.why, LONGEST, placeholder=" …") if one.why != before else ""
         before = one.why
-        cells = (str(one.seq), here(one.at), one.who, one.kind, told(one), why)
-        table.add_row(*(_cell(text) for text in cells))
+        rows.append((str(one.seq), here(one.at), one.who, one.kind, told(one), why))
+    console = out()
+    if not console.is_terminal:  # nothing is folded there, and there may be very many
+        sys.stdout.writelines(lines((*KEPT_WHOLE, *FOLDED), rows))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in KEPT_WHOLE:
+        table.add_column(title, no_wrap=True)
+    for title in FOLDED:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(escaped(text) for text in row))
     console.print(table)
 
 
-def _cell(text: str) -> str:
-    from llmlab.cli.output import escaped
-
-    return escaped(text)
+def lines(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """A table for a pipe: columns with two spaces between them."""
+    table = [titles, *(tuple(printable(text) for text in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip() + "\n"

@@ -217,7 +217,7 @@ class Engine(Protocol):
         """
         ...
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         """Lines of the gateway's access log (JSON) that came since, and the next cursor.
 
         A line is given out once it is whole, and once only. Lines that were rotated away before
@@ -226,6 +226,7 @@ class Engine(Protocol):
         Args:
             cursor: what the call before returned; "" starts at the end of the log, "0" at the
                 oldest line that is left.
+            after: seconds since 1970; with the cursor "0", lines from before may be left out.
         """
         ...
 

@@ -20,11 +20,12 @@ HEAD = 256  # bytes by which a file is known again: its first line has an id and
 TRIES = 20  # a rotation takes microseconds
 
 
-def lines_since(log: Path, cursor: str) -> tuple[list[str], str]:
+def lines_since(log: Path, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
     """Whole lines that were written since, and the next cursor.
 
     Args:
         cursor: what the call before returned; "" for the end, "0" for the oldest line there is.
+        after: seconds since 1970; with the cursor "0", files from before are left out.
 
     Raises:
         UsageError: it is no cursor.
@@ -34,6 +35,8 @@ def lines_since(log: Path, cursor: str) -> tuple[list[str], str]:
             return [], cursor or "0"
         if cursor == "":
             return [], _cursor((file, _end_of_lines(file)) for file in files)
+        if cursor == "0":  # who appends last has the last word: the newest file is never left out
+            files = [one for one in files[:-1] if _changed(one) >= after] + files[-1:]
         lines: list[str] = []
         ends: list[tuple[IO[bytes], int]] = []
         for file, offset in _places(files, cursor):
@@ -83,6 +86,10 @@ def _cursor(places: Iterable[tuple[IO[bytes], int]]) -> str:
 def _head(file: IO[bytes], offset: int) -> int:
     file.seek(0)
     return zlib.crc32(file.read(min(HEAD, offset)))
+
+
+def _changed(file: IO[bytes]) -> float:
+    return os.fstat(file.fileno()).st_mtime
 
 
 def _size(file: IO[bytes]) -> int:

@@ -314,9 +314,9 @@ class LocalEngine:
             socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
         )
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
-        lines, after = access_log.lines_since(self.supervisor.log(GATEWAY), cursor)
-        return [line for line in lines if line.startswith("{")], after
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
+        lines, new = access_log.lines_since(self.supervisor.log(GATEWAY), cursor, after=after)
+        return [line for line in lines if line.startswith("{")], new
 
     def status(self) -> LabStatus:
         return replace(report(self.lab, self.supervisor), notebook=self.notebooks.address())
