@@ -64,7 +64,6 @@ class LocalGateway:
         before = nginx_workers(self._pid)
         errors = Appended(self._supervisor.error_log(GATEWAY))
         self._supervisor.signal(GATEWAY, signal.SIGHUP)
-        stop_gracefully(orphaned_workers(self._state))  # of a master that was killed just now
         deadline = time.monotonic() + GATEWAY_DEADLINE
         while take_requests(before) or not take_requests(nginx_workers(self._pid)):
             said = [line for line in errors.lines() if "[emerg]" in line]
@@ -75,6 +74,11 @@ class LocalGateway:
                     fix="correct what NGINX says, then llmlab up; or llmlab down && llmlab up",
                     log="\n".join(said) or why(self._supervisor, GATEWAY),
                 )
+            time.sleep(POLL / 4)
+        # Of a master that was killed just now: they go by the configuration from before.
+        orphans = orphaned_workers(self._state)
+        stop_gracefully(orphans)
+        while take_requests(orphans) and time.monotonic() < deadline:
             time.sleep(POLL / 4)
 
     @property

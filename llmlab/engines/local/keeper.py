@@ -31,7 +31,13 @@ from llmlab.engines.turns import gateway_turn
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.network import SHARES_PORTS
-from llmlab.processes import is_supervisor, orphaned_workers, stop_gracefully
+from llmlab.processes import (
+    is_supervisor,
+    nginx_workers,
+    orphaned_workers,
+    stop_gracefully,
+    take_requests,
+)
 from llmlab.rotation import copy_and_cut, is_full, rotate
 
 log = logging.getLogger("llmlab.keeper")
@@ -159,9 +165,9 @@ class Keeper:
         pid, now = self._supervisor.pid(GATEWAY), time.monotonic()
         if pid != self._gateway:
             self._gateway, self._orphaned_until = pid, now + ORPHANED
-        orphans = orphaned_workers(self._lab.state) if now < self._orphaned_until else []
-        if orphans and pid and probe.healthy_behind(self._lab.front_socket):
-            stop_gracefully(orphans)
+        # Not before it has workers: who is asked on a socket may still be one of the orphans.
+        if now < self._orphaned_until and take_requests(nginx_workers(pid)):
+            stop_gracefully(orphaned_workers(self._lab.state))
 
     # --- logs ---------------------------------------------------------------------
 
