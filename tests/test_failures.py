@@ -10,18 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from llmlab import doctor
+from llmlab.cli.app import app
 from llmlab.database import Database
 from llmlab.delivery.database import open_database
 from llmlab.delivery.store import Store
+from llmlab.engines import choice, turns
 from llmlab.engines.attendants import attendance
+from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.record import Record
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.failures import explained
 from llmlab.files import locked
 from llmlab.gateway import binary
 from llmlab.lab import Lab, private_folder
+from tests.conftest import lay_out
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,42 @@ def test_a_lock_says_who_has_it_and_does_not_wait_for_one_who_is_stopped(tmp_pat
         holder.kill()
     with locked(file, patience=1.0):
         pass
+
+
+def test_what_up_and_down_tell_is_of_their_own_turn(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a `down` that waits for its turn could end the lab before `up` has told of it."""
+    lab = lay_out(tmp_path_factory)
+    told: list[tuple[str, bool]] = []
+
+    class Engine:
+        name = "local"
+
+        def status(self) -> LabStatus:
+            told.append(("status", bool(turns._held)))
+            one = DeploymentStatus("textrank", "textrank", "sha256:1", "extractive", True, 100, "")
+            there = (one,) if turns._held else ()
+            gateway = GatewayStatus(lab.url, bool(there), "")
+            return LabStatus(str(lab.root), "local", bool(there), bool(there), gateway, there)
+
+        def up(self, plan: object, say: object) -> bool:
+            return True
+
+        def down(self, *, volumes: bool) -> bool:
+            return True
+
+    def note(self: Store, kind: str, document: dict[str, str], *_: object, **__: object) -> None:
+        if kind == "lab":
+            told.append((document["did"], bool(turns._held)))
+
+    monkeypatch.setattr(choice, "choose_engine", lambda *_: (Engine(), "as configured"))
+    monkeypatch.setattr(choice, "running_engine", lambda _: Engine())
+    monkeypatch.setattr(Store, "note", note)
+    for verb in ("up", "down"):
+        done = CliRunner().invoke(app, ["--lab", str(lab.root), verb], catch_exceptions=False)
+        assert done.exit_code == 0
+    assert told == [("status", False), ("status", True), ("up", True), ("down", True)]
 
 
 # --- the delivery database ---------------------------------------------------------------
