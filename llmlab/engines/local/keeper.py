@@ -171,13 +171,19 @@ class Keeper:
 
     # --- logs ---------------------------------------------------------------------
 
+    def _renamed(self) -> tuple[str, ...]:
+        """The logs that NGINX opens itself: not with an nginx.conf that was written for an older
+        version, and prints them."""
+        conf = self._lab.state / "gateway" / "current" / "nginx.conf"
+        return BY_RENAMING if "lab/access_log.conf" in conf.read_text(encoding="utf-8") else ()
+
     def _logs(self) -> None:
-        folder = self._lab.logs
+        folder, renamed = self._lab.logs, self._renamed()
         for file in folder.glob("*.log"):
             own = file.name.startswith(API_PREFIX) and not file.name.endswith(".error.log")
-            if is_full(file) and not own and file.name not in (*BY_RENAMING, *BY_THEMSELVES):
+            if is_full(file) and not own and file.name not in (*renamed, *BY_THEMSELVES):
                 copy_and_cut(file)
-        full = [file for name in BY_RENAMING if is_full(file := folder / name)]
+        full = [file for name in renamed if is_full(file := folder / name)]
         if full and time.monotonic() - self._rotated >= ROTATES:
             self._rotated = time.monotonic()
             with gateway_turn(self._lab):
