@@ -6,13 +6,15 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx2
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from llmlab.cli.app import app
 from llmlab.engines import probe
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.started import read_started
@@ -135,6 +137,20 @@ def test_the_address_of_a_running_lab_is_changed_and_changed_back_under_load(
             assert listeners(lab) == there
             more(told, 20)
     assert set(told) == {"200"}
+
+
+def test_where_addresses_cannot_be_shared_the_gateway_is_started_anew(
+    make_lab: Callable[..., LabUnderTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    for module in ("programs", "gateway"):
+        monkeypatch.setattr(f"llmlab.engines.local.{module}.SHARES_PORTS", False)
+    one = make_lab()
+    for host in ("127.0.0.1", "0.0.0.0"):
+        done = CliRunner().invoke(app, ["--lab", str(one.root), "up", "--host", host])
+        assert done.exit_code == 0, done.output
+        assert listeners(one) == {host}
+    assert "reuseport" not in one.ok("config", "gateway")
 
 
 def test_status_shows_where_the_gateway_really_listens(lab: LabUnderTest) -> None:

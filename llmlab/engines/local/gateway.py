@@ -13,6 +13,7 @@ from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.waiting import POLL, why
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.gateway import Releases
+from llmlab.network import SHARES_PORTS
 from llmlab.processes import (
     nginx_workers,
     orphaned_workers,
@@ -21,6 +22,8 @@ from llmlab.processes import (
 )
 
 GATEWAY_DEADLINE = 20.0
+QUIT_PATIENCE = 5.0  # seconds for requests that are answered while the gateway is started anew
+EMERGENCY, IN_USE = "[emerg]", ": bind() to "  # what NGINX says of an address that is in use
 
 
 class LocalGateway:
@@ -65,9 +68,15 @@ class LocalGateway:
         errors = Appended(self._supervisor.error_log(GATEWAY))
         self._supervisor.signal(GATEWAY, signal.SIGHUP)
         deadline = time.monotonic() + GATEWAY_DEADLINE
+        restarted = SHARES_PORTS  # then there is no need
         while take_requests(before) or not take_requests(nginx_workers(self._pid)):
-            said = [line for line in errors.lines() if "[emerg]" in line]
-            if said or time.monotonic() > deadline:
+            said = [line for line in errors.lines() if EMERGENCY in line]
+            # It tries several times, and says each time that it is in use.
+            refused = any(IN_USE not in line for line in said)
+            if refused and not restarted and IN_USE in said[0]:
+                restarted, errors = True, Appended(self._supervisor.error_log(GATEWAY))
+                self._start_anew()
+            elif refused or time.monotonic() > deadline:
                 raise EnvironmentFailure(
                     "the gateway did not take over the new configuration, and goes on with the "
                     "one from before",
@@ -80,6 +89,16 @@ class LocalGateway:
         stop_gracefully(orphans)
         while take_requests(orphans) and time.monotonic() < deadline:
             time.sleep(POLL / 4)
+
+    def _start_anew(self) -> None:
+        """Where an address cannot be shared, one that contains the one from before is had only
+        once that is let go of."""
+        pid, patience = self._pid, time.monotonic() + QUIT_PATIENCE
+        self._supervisor.signal(GATEWAY, signal.SIGQUIT)
+        while self._pid == pid and time.monotonic() < patience:
+            time.sleep(POLL)
+        if self._pid == pid:
+            self._supervisor.signal(GATEWAY, signal.SIGTERM)
 
     @property
     def _pid(self) -> int | None:
