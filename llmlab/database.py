@@ -7,9 +7,10 @@ the end of a transaction on the disk as well before it says so.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from llmlab.errors import EnvironmentFailure, LlmlabError
 
 BUSY = 30.0  # seconds that a process waits for another one's transaction; those are short
 NEEDED = (3, 37)  # of SQLite, for STRICT
+
+UNDECODABLE = "Could not decode to UTF-8"
 
 Migrations = Sequence[Sequence[str]]
 
@@ -47,9 +50,15 @@ class Database:
         migrations: the statements for each version of the schema, to get there from the one
             before.
         damaged: what to do about a file that is no database any more.
+        is_lost: of an empty file, whether it was not empty before; one that was made just now
+            is empty as well.
     """
 
-    def __init__(self, file: Path, migrations: Migrations, *, damaged: str) -> None:
+    def __init__(
+        self, file: Path, migrations: Migrations, *, damaged: str,
+        is_lost: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self._is_lost = is_lost
         self.file = file
         self._migrations = migrations
         self._damaged = damaged
@@ -98,6 +107,8 @@ class Database:
                 fix="use a Python with a newer SQLite, such as one from python.org",
             )
         exists = self.file.exists()
+        if exists and not self.file.stat().st_size and self._is_lost():
+            raise LlmlabError(f"{self.file} is empty, and was not before", fix=self._damaged)
         if create and not exists:
             os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
         where = self.file if create or exists else ":memory:"
@@ -128,11 +139,17 @@ class Database:
         except sqlite3.IntegrityError:
             raise  # a mistake of whoever asked
         except sqlite3.OperationalError as error:
+            if str(error).startswith(UNDECODABLE):  # it goes on with all that was read
+                raise LlmlabError(
+                    f"{self.file} is damaged: a text in it is no UTF-8", fix=self._damaged
+                ) from None
             raise EnvironmentFailure(
                 f"{self.file} cannot be used: {error}",
-                fix="llmlab doctor, for disk and permissions; if it is locked, try again",
+                fix=f"df -h {self.file.parent} and ls -l {self.file}, for space and permissions; "
+                "if it is locked, try again",
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            # The latter two say what is wrong and where, never what was read.
             raise LlmlabError(
                 f"{self.file} is damaged: {error}",
                 fix=self._damaged,

@@ -24,7 +24,8 @@ from llmlab.engines.compose.containers import DockerEngine
 from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
 from llmlab.engines.compose.images import images_to_build
 from llmlab.engines.record import Record
-from llmlab.errors import AuthError, EnvironmentFailure, UsageError
+from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
+from llmlab.failures import explained
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
 from llmlab.network import port_holder, port_is_free
@@ -56,20 +57,34 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
     What is needed depends on ``config.engine``: containers bring their own NGINX and torch.
     """
     containers = config.engine == "compose"
-    checks: tuple[Callable[[], Check], ...] = (
-        _python,
-        lambda: _images(lab, config) if containers else _nginx(config),
-        lambda: _port(lab, config),
-        lambda: _disk(lab),
-        _memory,
-        lambda: _keys(lab),
-        lambda: _stable_model(lab, config, runs_here=not containers),
-        lambda: _hub(config, environ),
-        _compose if containers else _docker,
-        lambda: _variables(config, environ),
-    )
-    for check in checks:
-        yield check()
+    checks: dict[str, Callable[[], Check]] = {
+        "python": _python,
+        **({"images": lambda: _images(lab, config)} if containers
+           else {"nginx": lambda: _nginx(config)}),
+        "port": lambda: _port(lab, config),
+        "disk": lambda: _disk(lab),
+        "memory": _memory,
+        "keys": lambda: _keys(lab),
+        "model": lambda: _stable_model(lab, config, runs_here=not containers),
+        "hub": lambda: _hub(config, environ),
+        "docker": _compose if containers else _docker,
+        "environment": lambda: _variables(config, environ),
+    }  # fmt: skip
+    for name, check in checks.items():
+        yield _answered(name, check)
+
+
+def _answered(name: str, check: Callable[[], Check]) -> Check:
+    """What a check says; what it cannot even look at is its finding."""
+    try:
+        return check()
+    except LlmlabError as error:
+        return _fail(name, error.message, error.fix or "")
+    except OSError as error:
+        known = explained(error)
+        if known is None:
+            raise
+        return _fail(name, known.message, known.fix or "")
 
 
 def _python() -> Check:

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.failures import as_its_owner, owner_of
 
 CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
 LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
 GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n"
-METRICS_SOCKET = Path("own", "metrics.sock")  # below NGINX's prefix
+# Below NGINX's prefix: where it tells its metrics, and where the lab itself asks what everybody
+# asks at the gateway's address.
+METRICS_SOCKET = Path("own", "metrics.sock")
+FRONT_SOCKET = Path("own", "gateway.sock")
+LOGS_LINK = "logs"  # to the lab's own folder
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
 
 
@@ -63,6 +68,11 @@ class Lab:
         """Where the gateway tells its own metrics, under the local engine."""
         return self.runtime_dir / "nginx" / METRICS_SOCKET
 
+    @property
+    def front_socket(self) -> Path:
+        """Where the lab itself reaches its gateway, under the local engine."""
+        return self.runtime_dir / "nginx" / FRONT_SOCKET
+
     def make_state(self) -> None:
         """Create the state folder, for its owner only."""
         private_folder(self.state)
@@ -90,11 +100,17 @@ def refuse_foreign(folder: Path) -> None:
         found = folder.lstat()
     except FileNotFoundError:
         return
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    if not ours:
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no folder"
         raise EnvironmentFailure(
-            f"{folder} belongs to another user or is a link, so nothing of this lab can go there",
-            fix=f"ls -ld {folder}, then remove it or run as its owner",
+            f"{folder} is {kind}, so nothing of this lab can go there",
+            fix=f"ls -ld {folder}, and move it out of the way",
+        )
+    if found.st_uid != os.geteuid():
+        owner = owner_of(folder)
+        raise EnvironmentFailure(
+            f"{folder} belongs to {owner}, so nothing of yours can go there",
+            fix=as_its_owner(owner),
         )
 
 

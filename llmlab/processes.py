@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterable
 from itertools import pairwise
@@ -16,6 +15,7 @@ import psutil
 _MODULES = {
     "supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
+    "llmlab.engines.local.launch", "llmlab.engines.local.keeper",
 }  # fmt: skip
 
 
@@ -46,17 +46,17 @@ def _is_nginx(argv: list[str]) -> bool:
     return bool(argv) and argv[0].startswith("nginx:")
 
 
-def orphaned_workers(group: int, folder: Path) -> list[psutil.Process]:
-    """NGINX processes of a process group that work in ``folder``.
-
-    The folder matters: the group's number may be another program's by now.
-    """
+def orphaned_workers(state: Path) -> list[psutil.Process]:
+    """NGINX workers of a lab whose master is gone, and that still take requests."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.cwd() == str(folder):
-                found.append(process)
-    return [process for process in found if _is_nginx(_argv(process))]
+        with contextlib.suppress(psutil.Error):
+            title = " ".join(process.cmdline()[:1])
+            if title.startswith("nginx: worker") and process.cwd() == str(state):
+                parent = process.parent()
+                if parent is None or not _is_nginx(_argv(parent)):
+                    found.append(process)
+    return [one for one in found if take_requests([one])]
 
 
 def _argv(process: psutil.Process) -> list[str]:
@@ -78,11 +78,18 @@ def end(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
+            process.resume()  # a stopped one hears of it only then
     _, alive = psutil.wait_procs(processes, timeout=patience)
-    for process in alive:
+    kill(alive, patience=patience)
+
+
+def kill(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
+    """Kill processes at once, and wait until they are gone."""
+    processes = list(processes)
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=patience)
+    psutil.wait_procs(processes, timeout=patience)
 
 
 def nginx_workers(master: int | None) -> list[psutil.Process]:

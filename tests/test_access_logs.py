@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from llmlab.engines.compose.access_log import LogLines
 from llmlab.engines.compose.access_log import lines_since as docker_lines_since
 from llmlab.engines.local.access_log import lines_since
 from llmlab.errors import UsageError
+from llmlab.rotation import LOG_BYTES, copy_and_cut, is_full
+from llmlab.rotation import rotate as rename
 
 
 def write(log: Path, *lines: str) -> None:
@@ -20,12 +23,8 @@ def write(log: Path, *lines: str) -> None:
 
 
 def rotate(log: Path) -> None:
-    """As supervisord does it, with three backups."""
-    for number in (2, 1):
-        backup = Path(f"{log}.{number}")
-        if backup.exists():
-            backup.replace(f"{log}.{number + 1}")
-    log.replace(f"{log}.1")
+    """Rename it, and have its writer open a new one."""
+    rename(log)
     log.touch()
 
 
@@ -95,6 +94,72 @@ def test_a_rotation_loses_and_repeats_nothing(log: Path) -> None:
             read += lines
     read += lines_since(log, cursor)[0]
     assert read == written
+
+
+def test_what_is_written_to_a_log_after_it_was_renamed_is_read_as_well(log: Path) -> None:
+    """By a worker of NGINX that answers its last requests after a reload."""
+    write(log, "one")
+    late = log.open("a")
+    rotate(log)
+    write(log, "three")
+    lines, cursor = lines_since(log, "0")
+    assert lines == ["one", "three"]
+    late.write("two\n")
+    late.flush()
+    write(log, "four")
+    lines, cursor = lines_since(log, cursor)
+    assert sorted(lines) == ["four", "two"]
+    rotate(log)  # it is .2 by now
+    late.write("late\n")
+    late.close()
+    lines, cursor = lines_since(log, cursor)
+    assert lines == ["late"]
+    assert lines_since(log, cursor) == ([], cursor)
+
+
+def test_a_cursor_of_one_place_from_an_older_version_goes_on_there(log: Path) -> None:
+    write(log, "old")
+    rotate(log)
+    write(log, "one")
+    _, cursor = lines_since(log, "0")
+    write(log, "two")
+    assert lines_since(log, cursor.split(",")[-1])[0] == ["two"]
+
+
+def test_a_log_that_its_writer_holds_open_is_copied_and_cut(log: Path) -> None:
+    with log.open("a") as writer:
+        for number in range(5):
+            writer.write(f"line {number}\n")
+            writer.flush()
+            copy_and_cut(log)
+        writer.write("last\n")
+    names = sorted(file.name for file in log.parent.iterdir())
+    assert names == ["gateway.log", *(f"gateway.log.{number}" for number in (1, 2, 3))]
+    assert log.read_text() == "last\n"
+    assert Path(f"{log}.1").read_text() == "line 4\n"
+
+
+def test_a_log_is_full_at_ten_megabytes(log: Path) -> None:
+    assert not is_full(log)
+    log.touch()
+    os.truncate(log, LOG_BYTES - 1)
+    assert not is_full(log)
+    os.truncate(log, LOG_BYTES)
+    assert is_full(log)
+
+
+def test_files_from_before_a_time_are_not_read_by_who_asks_for_later_lines(log: Path) -> None:
+    for number in range(3):
+        write(log, f"line {number}")
+        rotate(log)
+        os.utime(f"{log}.1", (1000 + number, 1000 + number))
+    write(log, "last")
+    os.utime(log, (900, 900))  # the newest is always read
+    lines, cursor = lines_since(log, "0", after=1001)
+    assert lines == ["line 1", "line 2", "last"]
+    assert lines_since(log, cursor, after=2000) == ([], cursor)
+    write(log, "more")
+    assert lines_since(log, cursor, after=9e9)[0] == ["more"]
 
 
 def test_after_too_many_rotations_one_goes_on_with_the_oldest_line_there_is(log: Path) -> None:

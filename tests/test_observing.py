@@ -345,7 +345,7 @@ class FakeEngine:
             raise UpstreamError(f"{deployment} does not answer")
         return 200, self.pages[deployment].encode()
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         return self.log[int(cursor) :], str(len(self.log))
 
     def gateway_metrics(self) -> str:

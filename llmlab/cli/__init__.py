@@ -23,3 +23,12 @@ def main() -> None:
 
         show_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        from llmlab.cli.output import show_error
+        from llmlab.failures import explained
+
+        known = explained(error)
+        if known is None:
+            raise
+        show_error(known)
+        sys.exit(known.exit_code)

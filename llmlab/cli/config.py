@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,24 +21,50 @@ def show(
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Show every value: flag > environment > lab.toml > default."""
-    leaves = list(Session.of(context).load().leaves())
+    """Show every value: flag > environment > lab.toml > default. Where a lab runs that was brought
+    up with another value, --origin shows that as well."""
+    session = Session.of(context)
+    leaves = list(session.load().leaves())
+    running = _running(session) if origin or output is Format.JSON else {}
     if output is Format.JSON:
         print_json(
-            [{"path": path, "value": value, "origin": where} for path, value, where in leaves]
+            [
+                {"path": path, "value": value, "origin": where}
+                | ({"running": running[path]} if path in running else {})
+                for path, value, where in leaves
+            ]
         )
         return
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for path, value, where in leaves:
-        # JSON's way to write a string, a list and a truth value is TOML's too.
-        shown = escape(json.dumps(value, ensure_ascii=False))
-        table.add_row(path, shown, *([f"[dim]{where}[/]"] if origin else []))
+        said = [f"[dim]{where}[/]"] if origin else []
+        if running.get(path, value) != value:
+            said.append(f"[yellow]the running lab: {_shown(running[path])}[/]")
+        table.add_row(path, _shown(value), *said)
     out().print(table)
+
+
+def _shown(value: Any) -> str:
+    from rich.markup import escape
+
+    # JSON's way to write a string, a list and a truth value is TOML's too.
+    return escape(json.dumps(value, ensure_ascii=False))
+
+
+def _running(session: Session) -> dict[str, Any]:
+    """Path -> value of what the running lab was brought up with; {} if none runs."""
+    from llmlab.config.load import leaves_of
+    from llmlab.engines.choice import running_engine
+    from llmlab.engines.record import Record
+
+    record = Record.read(session.lab())
+    if record is None or running_engine(session.lab()) is None:
+        return {}
+    return dict(leaves_of(record.plan().config))
 
 
 @app.command()

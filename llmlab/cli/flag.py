@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.ledger import LAST, LastOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.registered import Why
 from llmlab.cli.session import Session
@@ -119,15 +120,14 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
 def history(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only of this one.")] = "",
+    last: LastOption = LAST,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Every change of the flags, the oldest first: what, when, who, and why."""
+    """The newest changes of the flags, the oldest of them first: what, when, who, and why."""
     from llmlab.flags.changing import KIND
 
-    entries = [
-        entry for entry in Session.of(context).store().entries(kind=KIND)
-        if name in ("", entry.document.get("flag"))
-    ]  # fmt: skip
+    about = {"flag": name} if name else {}
+    entries = Session.of(context).store().entries(kind=KIND, last=last, about=about)
     if output is Format.JSON:
         print_json([
             {"seq": one.seq, "at": one.at, "who": one.who, "why": one.why,

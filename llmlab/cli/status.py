@@ -42,15 +42,20 @@ def status(
 
 
 def look(engine: Engine, lab: Lab) -> LabStatus:
-    """How the lab is, and what was done to it on purpose."""
+    """How the lab is, who attends to it, and what was done to it on purpose."""
     from llmlab.delivery import drills
+    from llmlab.engines.attendants import attendance
 
     found = engine.status()
     if not found.running:
         return found
     drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
                for name, told in drills.active(lab).items())  # fmt: skip
-    return replace(found, warnings=(*found.warnings, *drilled))
+    there = attendance(lab)
+    return replace(
+        found, healthy=found.healthy and there.healthy, controller=there.controller,
+        warnings=(*found.warnings, *there.warnings, *drilled),
+    )  # fmt: skip
 
 
 def _watch(engine: Engine, lab: Lab) -> None:
@@ -88,6 +93,12 @@ def tree(status: LabStatus) -> Tree:
     )
     for one in status.deployments:
         branch.add(_line(one))
+    if status.controller:
+        well = status.controller in ("RUNNING", "STARTING")
+        root.add(
+            f"{_mark(well)} [bold]controller[/] [dim]{status.controller.lower()}, "
+            "drives a rollout[/]"
+        )
     if status.notebook:
         root.add(f"{_mark(True)} [bold]notebook[/] {status.notebook}")
     return root

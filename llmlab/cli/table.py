@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from llmlab.cli.output import out
@@ -27,6 +28,9 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     console = out()
+    if not console.is_terminal and not console.color_system:
+        sys.stdout.writelines(_lines([titles, *rows]))  # of which there may be very many
+        return
     cells = [[Text.from_markup(cell) for cell in row] for row in rows]
     used = [
         number for number in range(len(titles))
@@ -72,6 +76,21 @@ def fitted(least: Sequence[int], most: Sequence[int], room: int) -> list[int] | 
         widths[number] += more
         spare -= more
     return widths
+
+
+def _lines(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    plain = [
+        [Text.from_markup(cell).plain if "[" in cell else cell for cell in row] for row in table
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        padded = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        yield (" " * GAP).join(padded).rstrip() + "\n"
 
 
 def _longest_word(text: Text) -> int:

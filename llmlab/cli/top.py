@@ -39,8 +39,9 @@ def top(
     if not once:
         _watch(observer, interval)
         return
+    start = time.monotonic()
     observer.look()
-    time.sleep(interval)
+    time.sleep(max(0.0, interval - (time.monotonic() - start)))  # the first look takes longer
     view = observer.look()
     if output is Format.JSON:
         print_json(view.as_json())

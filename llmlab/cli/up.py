@@ -102,9 +102,10 @@ def up(
         plan = merge(lab, plan, traffic, _say, fetch=True, runs_here=runs_here)
         with progress("starting") as say:
             changed = chosen.up(plan, say)
-    status = chosen.status()
-    if changed:
-        lab_is_up(session.store(), status, plan.stable)
+        # Within the turn: as it is now, whatever a `down` that waits for its turn will do.
+        status = chosen.status()
+        if changed:
+            lab_is_up(session.store(), status, plan.stable)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:

@@ -32,8 +32,13 @@ class Loaded:
 
     def leaves(self) -> Iterator[tuple[str, Any, str]]:
         """(path, value, origin) of every leaf, in the schema's order."""
-        for path, value in _flatten(self.config.model_dump()):
+        for path, value in leaves_of(self.config):
             yield path, value, self.origins.get(path, "default")
+
+
+def leaves_of(config: Config) -> Iterator[tuple[str, Any]]:
+    """(path, value) of every leaf, in the schema's order."""
+    yield from _flatten(config.model_dump())
 
 
 # A model that is named but stands in no table: (the name it is deployed under, the model).

@@ -3,10 +3,12 @@ entry that tells of it are one transaction."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from llmlab.database import Database, only_grows
 
+RUNNING = "running.json"  # `llmlab.engines.record` writes it
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # Each entry's hash covers its content and the hash of the one before.
@@ -38,5 +40,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def open_database(file: Path) -> Database:
     return Database(
         file, MIGRATIONS,
-        damaged=f"move {file} away; llmlab up then starts from configs/lab.toml",
+        damaged=f"put a copy from before in its place; without one, move {file} away: "
+        "llmlab up then starts from configs/lab.toml",
+        is_lost=lambda: _revision_that_ran(file.parent / RUNNING) > 0,
     )  # fmt: skip
+
+
+def _revision_that_ran(record: Path) -> int:
+    """By which entry of the ledger the lab ran last, as far as it is known beside the ledger."""
+    try:
+        return int(json.loads(record.read_text(encoding="utf-8"))["traffic"]["revision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

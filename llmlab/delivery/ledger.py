@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 GENESIS = "0" * 64
@@ -129,14 +130,23 @@ def entries(
         )  # fmt: skip
 
 
-def newest(connection: sqlite3.Connection, *, kind: str = "", last: int = 0) -> list[Entry]:
+def newest(
+    connection: sqlite3.Connection, *, kind: str = "", last: int = 0,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> list[Entry]:  # fmt: skip
     """The last entries, the oldest of them first.
 
     Args:
         kind: only of this one.
         last: so many; 0 for all.
+        about: what their documents say at their top.
     """
-    condition, values = ("kind = ?", (kind,)) if kind else ("TRUE", ())
+    conditions = ["kind = ?"] if kind else []
+    values: list[object] = [kind] if kind else []
+    for name, value in about.items():
+        conditions.append("json_extract(document, ?) = ?")
+        values += [f'$."{name}"', value]
+    condition = " AND ".join(conditions) or "TRUE"
     chosen = f"SELECT seq FROM entries WHERE {condition} ORDER BY seq DESC LIMIT ?"  # noqa: S608
     return list(entries(connection, f"seq IN ({chosen})", (*values, last or -1)))
 

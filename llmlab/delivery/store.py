@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from llmlab.delivery import ledger
@@ -17,6 +18,7 @@ from llmlab.traffic import Traffic
 
 FILE = "delivery.db"
 TRAFFIC = "traffic"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Store:
@@ -71,15 +73,18 @@ class Store:
         with self.writing() as connection:
             yield ledger.append(connection, kind, document, why, who=who)
 
-    def entries(self, *, kind: str = "", last: int = 0) -> list[ledger.Entry]:
+    def entries(
+        self, *, kind: str = "", last: int = 0, about: Mapping[str, str] = NOTHING
+    ) -> list[ledger.Entry]:
         """Entries of the ledger, the oldest first.
 
         Args:
             kind: only of this one.
             last: only so many of the newest; 0 for all.
+            about: only those whose document says this at its top.
         """
         with self.database.reading() as connection:
-            return ledger.newest(connection, kind=kind, last=last)
+            return ledger.newest(connection, kind=kind, last=last, about=about)
 
     def entry(self, seq: int) -> ledger.Entry | None:
         """The entry with a number; None if there is none."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from llmlab.auth import KeySet, demo
 from llmlab.config import Config
 from llmlab.errors import EnvironmentFailure, UsageError
-from llmlab.network import port_holder, port_is_free
+from llmlab.network import port_holder, port_is_free, port_is_held_in
 from llmlab.notebook.access import HOST as NOTEBOOK_HOST
 
+UNAUTHORIZED = 401
 
-def check_address(config: Config) -> None:
+
+def check_address(config: Config, *, ours: Path | None = None) -> None:
     """Look whether the gateway's address is this machine's, and its port free.
+
+    Args:
+        ours: the folder in which this lab's processes work; they may have the port, to give it
+            to their successors.
 
     Raises:
         UsageError: the address is another machine's.
@@ -22,7 +30,7 @@ def check_address(config: Config) -> None:
             f"gateway.host: {host} is no address of this machine",
             fix="set gateway.host to 127.0.0.1",
         )
-    _check_port(host, port, verb="up", key="gateway.port")
+    _check_port(host, port, verb="up", key="gateway.port", ours=ours)
 
 
 def check_notebook_port(port: int) -> None:
@@ -30,8 +38,8 @@ def check_notebook_port(port: int) -> None:
     _check_port(NOTEBOOK_HOST, port, verb="notebook", key="jupyter.port")
 
 
-def _check_port(host: str, port: int, *, verb: str, key: str) -> None:
-    if not port_is_free(host, port):
+def _check_port(host: str, port: int, *, verb: str, key: str, ours: Path | None = None) -> None:
+    if not port_is_free(host, port) and not (ours and port_is_held_in(ours, port)):
         raise EnvironmentFailure(
             f"port {port} is taken by {port_holder(port)}",
             fix=f"stop it, or llmlab {verb} --port {port + 1} (for good: {key} in lab.toml)",
@@ -45,4 +53,15 @@ def refuse_demo_beyond_loopback(config: Config, keys: KeySet) -> None:
             f"the published demo key would let anybody in through {config.gateway.host}; "
             "demo mode is for loopback only",
             fix=f"llmlab keys revoke {demo.KID}, or set gateway.host to 127.0.0.1",
+        )
+
+
+def refuse_open(status: int | None) -> None:
+    """Raise UsageError unless a gateway that was asked without a token has said 401."""
+    if status != UNAUTHORIZED:
+        raise UsageError(
+            "the gateway does not ask for a token: without one it answers "
+            f"{status or 'nothing'} at /summarize/ instead of {UNAUTHORIZED}",
+            fix="have auth_jwt, auth_jwt_key_file and auth_jwt_require in the server of "
+            "nginx.conf (llmlab init FOLDER lays out one that has them); then llmlab up",
         )

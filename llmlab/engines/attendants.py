@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 
 from llmlab.delivery.store import Store
 from llmlab.engines.local.supervisor import ATTENDANTS, Program, Supervisor
-from llmlab.errors import UpstreamError
+from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 
 (CONTROLLER,) = ATTENDANTS
+AGAIN, OFTEN = 600.0, 4  # so many starts within so many seconds are worth a word
 ROLLOUT = "rollout"  # name of the row that says whether a rollout is unfinished
 
 
@@ -33,6 +35,38 @@ def attend(lab: Lab) -> None:
         )
     for program in attendants(lab):
         supervisor.put(program)
+
+
+@dataclass(frozen=True)
+class Attendance:
+    """How they are: ``controller`` is its state, "" where there is nothing for it to do.
+    ``healthy`` unless a rollout goes on, or may go on, that nobody watches."""
+
+    controller: str = ""
+    healthy: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+def attendance(lab: Lab) -> Attendance:
+    """Of a lab that is up. A file that is damaged is told, not raised."""
+    supervisor = Supervisor(lab)
+    again = tuple(
+        f"{name} was started {count} times within {AGAIN / 60:.0f} minutes\nFix: llmlab logs {name}"
+        for name, count in supervisor.starts(AGAIN).items()
+        if count >= OFTEN
+    )
+    process = supervisor.state(CONTROLLER)
+    try:
+        unfinished = rollout_is_unfinished(lab)
+    except LlmlabError as error:
+        said = f"nobody can watch a rollout: {error.message}\nFix: {error.fix}"
+        return Attendance(process.state if process.name else "", False, (said, *again))
+    if not unfinished:
+        return Attendance(warnings=again)
+    if process.state in ("RUNNING", "STARTING"):
+        return Attendance(process.state, True, again)
+    said = "a rollout is under way, and nobody watches it\nFix: llmlab up; llmlab logs controller"
+    return Attendance(process.state, False, (said, *again))
 
 
 def rollout_is_unfinished(lab: Lab) -> bool:

@@ -110,6 +110,7 @@ class LabStatus:
     """The whole lab at one moment. Times in seconds.
 
     ``notebook`` is the address of a running JupyterLab, without its token; "" if none runs.
+    ``controller`` says how the process is that drives a rollout; "" if none is under way.
     """
 
     lab: str
@@ -120,6 +121,7 @@ class LabStatus:
     deployments: tuple[DeploymentStatus, ...] = ()
     warnings: tuple[str, ...] = ()
     notebook: str = ""
+    controller: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `status -o json`."""
@@ -216,7 +218,7 @@ class Engine(Protocol):
         """
         ...
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         """Lines of the gateway's access log (JSON) that came since, and the next cursor.
 
         A line is given out once it is whole, and once only. Lines that were rotated away before
@@ -225,6 +227,7 @@ class Engine(Protocol):
         Args:
             cursor: what the call before returned; "" starts at the end of the log, "0" at the
                 oldest line that is left.
+            after: seconds since 1970; with the cursor "0", lines from before may be left out.
         """
         ...
 

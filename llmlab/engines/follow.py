@@ -70,5 +70,22 @@ def _appended(logs: list[Path]) -> Iterator[str]:
             time.sleep(POLL)
 
 
+class Appended:
+    """What is appended to a log from now on."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._seen = log.stat().st_size if log.exists() else 0
+
+    def lines(self) -> list[str]:
+        """All of it, as far as it was written."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(self._seen if os.fstat(file.fileno()).st_size >= self._seen else 0)
+                return file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return []
+
+
 def _inode(file: IO[str]) -> int:
     return os.fstat(file.fileno()).st_ino

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket as socketlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +38,40 @@ def ready(socket: Path) -> bool:
 
 
 def gateway_healthy(url: str) -> bool:
-    """Whether the gateway answers, and the stable model behind it."""
+    """Whether the gateway answers, and the stable model behind it. Others may have used up what
+    it answers in a second: then it is well enough."""
     try:
-        return httpx2.get(f"{url}/health", timeout=PATIENCE, trust_env=False).status_code == 200
+        answer = httpx2.get(f"{url}/health", timeout=PATIENCE, trust_env=False)
     except httpx2.HTTPError:
         return False
+    return answer.status_code in (200, 429)
+
+
+def healthy_behind(front: Path) -> bool:
+    """The same, asked on the gateway's own socket, which has no limit."""
+    return status_at(front, "/health") == 200
+
+
+def status_at(front: Path, path: str) -> int | None:
+    """The status of the gateway's answer on its own socket, without a token; None for none."""
+    try:
+        with _over(front) as client:
+            return client.get(path).status_code
+    except httpx2.HTTPError:
+        return None
+
+
+def can_be_reached(socket: Path) -> bool:
+    """Whether somebody takes connections on a unix socket. One that is busy does, in time."""
+    try:
+        with closing(socketlib.socket(socketlib.AF_UNIX)) as knock:
+            knock.settimeout(PATIENCE)
+            knock.connect(str(socket))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:  # too many wait already
+        return True
+    return True
 
 
 def gateway_metrics(socket: Path) -> str:

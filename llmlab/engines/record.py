@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -58,7 +59,18 @@ class Record:
 
     @staticmethod
     def forget(lab: Lab) -> None:
-        _file(lab).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk keeps nothing from stopping a lab
+            _file(lab).unlink(missing_ok=True)
+
+    @staticmethod
+    def is_damaged(lab: Lab) -> bool:
+        """Whether there is one that nobody can have written: it is no JSON object."""
+        try:
+            return not isinstance(json.loads(_file(lab).read_text(encoding="utf-8")), dict)
+        except OSError:
+            return False
+        except ValueError:
+            return True
 
     def write(self, lab: Lab) -> None:
         write_atomically(_file(lab), json.dumps(asdict(self), indent=1) + "\n")

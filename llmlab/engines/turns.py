@@ -15,6 +15,8 @@ from pathlib import Path
 from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
 
+# Seconds: models are loaded, and last requests are ended, by one who has a turn.
+PATIENCE = 600.0
 _held: set[tuple[int, Path]] = set()
 
 
@@ -40,7 +42,7 @@ def _turn(lab: Lab, name: str) -> Iterator[None]:
         yield
         return
     private_folder(lab.state)
-    with locked(file):
+    with locked(file, patience=PATIENCE):
         _held.add(mine)
         try:
             yield

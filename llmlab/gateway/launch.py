@@ -1,20 +1,20 @@
 """Start NGINX in the foreground: python -m llmlab.gateway.launch NGINX -p PREFIX -c CONF
 
-When a master process is killed hard, its workers live on and hold the port, and
-no new master can start. So the workers of the last master are told to finish
-what they do and leave, before this process becomes NGINX.
+When a master process is killed hard, its workers live on. Where several processes may listen at
+one address (`reuseport`), they answer until the new master does, and are told to leave by who
+keeps the lab; elsewhere no new master can start, so they are told to leave before this process
+becomes NGINX.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 from pathlib import Path
 
-from llmlab.files import write_atomically
-from llmlab.lab import METRICS_SOCKET
+from llmlab.lab import FRONT_SOCKET, METRICS_SOCKET
+from llmlab.network import SHARES_PORTS
 from llmlab.processes import orphaned_workers, stop_gracefully
 
 # Workers that were told to quit close their listening socket at once.
@@ -24,15 +24,12 @@ PORT_FREE_AFTER = 0.2
 def main() -> None:
     command = sys.argv[1:]
     prefix = Path(command[command.index("-p") + 1])
-    record = prefix / "group"
-    with contextlib.suppress(OSError, ValueError):  # no record, or none that says anything
-        if orphans := orphaned_workers(int(record.read_text()), Path.cwd()):
-            stop_gracefully(orphans)
-            time.sleep(PORT_FREE_AFTER)
-    # A master that was killed hard has left it, and a new one could not listen there.
-    (prefix / METRICS_SOCKET).unlink(missing_ok=True)
-    # The supervisor made this process the leader of a group that NGINX's workers will join.
-    write_atomically(record, str(os.getpgrp()))
+    if not SHARES_PORTS and (orphans := orphaned_workers(Path.cwd())):
+        stop_gracefully(orphans)
+        time.sleep(PORT_FREE_AFTER)
+    # A master that was killed hard has left them, and a new one could not listen there.
+    for socket in (METRICS_SOCKET, FRONT_SOCKET):
+        (prefix / socket).unlink(missing_ok=True)
     os.execv(command[0], [*command, "-g", "daemon off;"])
 
 

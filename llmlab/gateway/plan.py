@@ -27,8 +27,13 @@ class Upstream:
 
 @dataclass(frozen=True)
 class GatewayPlan:
-    """Everything that is rendered into lab/. ``listen`` is an address with its port, ``stable``
-    the deployment that has the requests which no route takes."""
+    """Everything that is rendered into lab/. ``listen`` is an address with its port, and what
+    NGINX takes behind it; ``also`` are further ones of the same server, such as the socket where
+    the lab itself asks, without a limit. ``stable`` is the deployment that has the requests which
+    no route takes.
+
+    ``logs`` is a folder, relative to NGINX's prefix: NGINX opens its logs itself. Without one it
+    prints them, for whoever runs its container."""
 
     listen: str
     stable: str
@@ -45,6 +50,8 @@ class GatewayPlan:
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`
     edition: Literal["open", "plus"] = "open"
+    also: tuple[str, ...] = ()
+    logs: str = ""
     metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
     traffic: Traffic = field(default_factory=Traffic)

@@ -39,6 +39,8 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     edition = EDITIONS[plan.edition]
     files = {
         "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
+        "lab/error_log.conf": f"error_log {_log(plan, 'gateway.error.log') or 'stderr'} warn;\n",
+        "lab/access_log.conf": _access_log(plan),
         "lab/http.conf": joined([*ended(plan.ended), *edition.http(plan), *_http(plan)]),
         "lab/routes.conf": joined(routes(plan, edition.claims)),
         "lab/upstreams.conf": _upstreams(plan),
@@ -52,6 +54,19 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
     return {name: HEADER + text for name, text in files.items()} | edition.files() | own
+
+
+def _log(plan: GatewayPlan, name: str) -> str:
+    return f"{plan.logs}/{name}" if plan.logs else ""
+
+
+def _access_log(plan: GatewayPlan) -> str:
+    where = _log(plan, "gateway.log") or "/dev/stdout"
+    return joined([
+        "# The lab's own questions come by a socket of its own.",
+        'map $remote_addr $lab_line { "unix:" 0; default $worth_a_line; }',
+        f"access_log {where} lab if=$lab_line;",
+    ])  # fmt: skip
 
 
 def _user(plan: GatewayPlan) -> list[str]:
@@ -71,14 +86,16 @@ def _http(plan: GatewayPlan) -> list[str]:
         "# A text is never written to disk.",
         f"client_body_buffer_size {plan.max_body};",
         "",
-        f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
+        "# The lab's own questions come by a socket of its own, and count for nobody.",
+        'map $remote_addr $limit_address { "unix:" ""; default $binary_remote_addr; }',
+        f"limit_req_zone $limit_address zone=health:1m rate={HEALTH_RATE};",
     ]
     if plan.connections:
-        lines.append("limit_conn_zone $binary_remote_addr zone=connections:1m;")
+        lines.append("limit_conn_zone $limit_address zone=connections:1m;")
     if limit.enabled:
         lines += [
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
-            f"limit_req_zone $binary_remote_addr zone=address:10m rate={limit.rate};",
+            f"limit_req_zone $limit_address zone=address:10m rate={limit.rate};",
         ]
     return lines
 
@@ -118,7 +135,7 @@ def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
 
 def _server(plan: GatewayPlan) -> list[str]:
     return [
-        f"listen {plan.listen};",
+        *(f"listen {one};" for one in (plan.listen, *plan.also)),
         f"client_max_body_size {plan.max_body};",
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",

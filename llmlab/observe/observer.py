@@ -146,8 +146,8 @@ class Observer:
         return ApiFigures.of(Samples.together(pages)) if pages else None
 
     def _read_log(self) -> None:
-        lines, self._cursor = self._engine.requests_since(self._cursor)
         now = self._clock()
+        lines, self._cursor = self._engine.requests_since(self._cursor, after=now - KEPT)
         for line in reversed(lines):
             if request := read(line):
                 if request.at < now - KEPT - 1:

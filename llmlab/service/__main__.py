@@ -10,10 +10,12 @@ import math
 import signal
 import sys
 import time
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import uvicorn
 
+from llmlab.rotation import LOG_BACKUPS, LOG_BYTES
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
 from llmlab.service.drill import drill_file
@@ -44,9 +46,12 @@ def main() -> None:
     where.add_argument("--uds", help="listen on this unix socket")
     where.add_argument("--port", type=int, help="listen on this TCP port")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--log", type=Path, help="write here, and rotate; default: stdout")
     options = parser.parse_args()
 
-    handler = logging.StreamHandler(sys.stdout)
+    handler: logging.Handler = logging.StreamHandler(sys.stdout)
+    if options.log:
+        handler = RotatingFileHandler(options.log, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx2", "transformers", "uvicorn.error"):

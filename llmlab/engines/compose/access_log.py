@@ -51,7 +51,7 @@ class LogLines:
         return datetime.fromisoformat(f"{self.time[:19]}+00:00").timestamp()
 
 
-def lines_since(container: Any, cursor: str) -> tuple[list[str], str]:
+def lines_since(container: Any, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
     """Of a container of the Docker SDK; see ``Engine.requests_since``."""
     options: dict[str, Any] = {"stdout": True, "stderr": False, "timestamps": True}
     log = LogLines(cursor)
@@ -59,7 +59,7 @@ def lines_since(container: Any, cursor: str) -> tuple[list[str], str]:
         log.read(container.logs(**options, tail=1).decode(errors="replace"))
         # It may not be the only one of its time.
         log = LogLines(f"{log.time}#0" if log.time else "0")
-    if log.since is not None:
-        options["since"] = log.since
+    if log.since is not None or after:
+        options["since"] = log.since if log.since is not None else after
     log.read(container.logs(**options).decode(errors="replace"))
     return ([] if cursor == "" else log.lines), log.cursor

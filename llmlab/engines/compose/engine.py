@@ -304,10 +304,10 @@ class ComposeEngine:
             headers=headers or {},
         )  # fmt: skip
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         gateway = self.project.container(GATEWAY)
         there = self.docker.sdk_container(gateway) if gateway else None
-        return lines_since(there, cursor) if there else ([], cursor or "0")
+        return lines_since(there, cursor, after=after) if there else ([], cursor or "0")
 
     def status(self) -> LabStatus:
         return report(self.lab, self.docker, self.project.incidents)

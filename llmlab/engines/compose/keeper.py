@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import sys
 import threading
@@ -20,10 +21,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from llmlab.engines.compose.containers import DockerEngine, is_of_lab
 from llmlab.engines.compose.incidents import Incidents
-from llmlab.errors import EnvironmentFailure
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.lab import Lab
+from llmlab.processes import is_supervisor
 
 log = logging.getLogger("llmlab.keeper")
 # Docker tells of a stop in earnest right after the death; a restart policy acts within it.
@@ -91,6 +96,12 @@ def main() -> None:
         time.sleep(LOST)
 
 
+def _supervised() -> bool:
+    with contextlib.suppress(psutil.Error):
+        return is_supervisor(psutil.Process(os.getppid()))
+    return False
+
+
 def _watch(lab: Lab) -> None:
     """Until the engine goes away."""
     docker = DockerEngine()
@@ -116,6 +127,11 @@ def _watch(lab: Lab) -> None:
                 return
             keeper.hear(event, time.monotonic())
         keeper.act(time.monotonic())
+        if not _supervised():
+            with contextlib.suppress(LlmlabError, OSError):  # tried again at the next look
+                if Supervisor(lab).revive():
+                    log.warning("the supervisor was gone; another one has taken over")
+                sys.exit(0)  # the next one's keeper takes over
 
 
 if __name__ == "__main__":

@@ -1,26 +1,31 @@
-"""Reading a log that grows and is rotated (NAME, NAME.1, NAME.2 ...), each line once."""
+"""Reading a log that grows and is rotated (NAME, NAME.1, NAME.2 ...), each line once.
+
+A log that was renamed may still grow: an NGINX worker that ends its last requests after a reload
+writes to the file that it has opened. So a cursor holds a place in each of the files.
+"""
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from llmlab.engines.local.supervisor import LOG_BACKUPS
 from llmlab.errors import UsageError
+from llmlab.rotation import LOG_BACKUPS
 
 HEAD = 256  # bytes by which a file is known again: its first line has an id and a time
 TRIES = 20  # a rotation takes microseconds
 
 
-def lines_since(log: Path, cursor: str) -> tuple[list[str], str]:
+def lines_since(log: Path, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
     """Whole lines that were written since, and the next cursor.
 
     Args:
         cursor: what the call before returned; "" for the end, "0" for the oldest line there is.
+        after: seconds since 1970; with the cursor "0", files from before are left out.
 
     Raises:
         UsageError: it is no cursor.
@@ -29,40 +34,62 @@ def lines_since(log: Path, cursor: str) -> tuple[list[str], str]:
         if not files:
             return [], cursor or "0"
         if cursor == "":
-            return [], _cursor(files[-1], _end_of_lines(files[-1]))
-        start, offset = (0, 0) if cursor == "0" else _place(files, cursor)
+            return [], _cursor((file, _end_of_lines(file)) for file in files)
+        if cursor == "0":  # who appends last has the last word: the newest file is never left out
+            files = [one for one in files[:-1] if _changed(one) >= after] + files[-1:]
         lines: list[str] = []
-        for file in files[start:]:
+        ends: list[tuple[IO[bytes], int]] = []
+        for file, offset in _places(files, cursor):
             file.seek(offset)
             whole = file.read()
             whole = whole[: whole.rfind(b"\n") + 1]
             # Not splitlines: a subject may hold U+2028, which ends no line of the log.
             lines += whole.decode(errors="replace").split("\n")[:-1]
-            last, offset = offset + len(whole), 0
-        return lines, _cursor(files[-1], last)
+            ends.append((file, offset + len(whole)))
+        return lines, _cursor(ends)
 
 
-def _place(files: list[IO[bytes]], cursor: str) -> tuple[int, int]:
-    """(which file, where in it) to go on; the oldest, where the cursor's was rotated away."""
+def _places(files: list[IO[bytes]], cursor: str) -> list[tuple[IO[bytes], int]]:
+    """Where to go on in each file; in all of them from the start, where none is known."""
     try:
-        inode, offset, head = (int(part) for part in cursor.split(":"))
+        known = [] if cursor == "0" else [_place(one) for one in cursor.split(",")]
     except ValueError:
         raise UsageError(f"{cursor!r} is no place in the access log") from None
-    for number, file in enumerate(files):
+    found = [(file, _offset(file, known)) for file in files]
+    first = next((number for number, (_, offset) in enumerate(found) if offset is not None), 0)
+    # What is older than all that is known was read before.
+    return [(file, offset or 0) for file, offset in found[first:]]
+
+
+def _place(text: str) -> tuple[int, int, int]:
+    inode, offset, head = (int(part) for part in text.split(":"))
+    return inode, offset, head
+
+
+def _offset(file: IO[bytes], known: list[tuple[int, int, int]]) -> int | None:
+    """How far a file was read; None if it was not there."""
+    for inode, offset, head in known:
         # A new file may have the inode of one that was removed.
-        known = os.fstat(file.fileno()).st_ino == inode and _size(file) >= offset
-        if known and _head(file, offset) == head:
-            return number, offset
-    return 0, 0
+        same = os.fstat(file.fileno()).st_ino == inode and _size(file) >= offset
+        if same and _head(file, offset) == head:
+            return offset
+    return None
 
 
-def _cursor(file: IO[bytes], offset: int) -> str:
-    return f"{os.fstat(file.fileno()).st_ino}:{offset}:{_head(file, offset)}"
+def _cursor(places: Iterable[tuple[IO[bytes], int]]) -> str:
+    return ",".join(
+        f"{os.fstat(file.fileno()).st_ino}:{offset}:{_head(file, offset)}"
+        for file, offset in places
+    )
 
 
 def _head(file: IO[bytes], offset: int) -> int:
     file.seek(0)
     return zlib.crc32(file.read(min(HEAD, offset)))
+
+
+def _changed(file: IO[bytes]) -> float:
+    return os.fstat(file.fileno()).st_mtime
 
 
 def _size(file: IO[bytes]) -> int:

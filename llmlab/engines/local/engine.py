@@ -16,7 +16,7 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
-from llmlab.engines.address import check_address, refuse_demo_beyond_loopback
+from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_open
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local import access_log
@@ -32,6 +32,7 @@ from llmlab.engines.local.programs import (
     api_programs,
     gateway_plan,
     gateway_program,
+    keeper_program,
     suffixes,
     write_settings,
 )
@@ -63,7 +64,7 @@ class LocalEngine:
         self.keys = KeyStore(lab.keys_file)
         self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
-        self.gateway = LocalGateway(self.supervisor, self.releases)
+        self.gateway = LocalGateway(lab.state, self.supervisor, self.releases)
 
     # --- up and down -----------------------------------------------------------
 
@@ -73,37 +74,57 @@ class LocalEngine:
 
     def apply(self, plan: Plan, say: Say) -> bool:
         with processes_turn(self.lab):
-            before = self._record() if self.supervisor.running() else None
+            before = self._record() if self._serves() else None
             if before is None:
                 raise UpstreamError("the lab does not run", fix="llmlab up")
+            self._watch_again(say)
             return self._replace(plan, before, say, conf=self.releases.conf)
 
     def _up(self, plan: Plan, say: Say) -> bool:
-        before = self._record() if self.supervisor.running() else None
-        if before is None:
+        serves = self._serves()
+        before = self._record() if serves else None
+        goes_on = before is not None or (serves and Record.is_damaged(self.lab))
+        if goes_on:
+            self._watch_again(say)
+        else:
             self.supervisor.shutdown()  # orphans, or what another version started
             self.notebooks.forget()
-        if before is None or before.url != plan.config.gateway.url:
-            check_address(plan.config)
+        if before is None or _address(before.plan()) != _address(plan):
+            check_address(plan.config, ours=self.lab.state)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
+        if goes_on:  # nobody knows what to go back to
+            return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
         except BaseException:
             self._down()  # a half-started lab leaves nothing behind
             raise
 
+    def _serves(self) -> bool:
+        """Whether its programs run, be it without anybody who watches them."""
+        return self.supervisor.running() or bool(self.supervisor.left())
+
+    def _watch_again(self, say: Say) -> None:
+        """Have its processes watched, where their supervisor died or is stuck."""
+        if self.supervisor.revive():
+            say("nobody watched the lab's processes; taking them over")
+
     def _replace(self, plan: Plan, before: Record, say: Say, *, conf: Path) -> bool:
         """Bring what runs to another plan, or back to what it was."""
+        release = self.releases.active()
         try:
             return self._bring_up(plan, before, say, conf=conf)
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
-                self._bring_up(before.plan(), before, say, conf=conf)
+                was = self.releases.folder / release / conf.name
+                self._bring_up(before.plan(), before, say, conf=was if was.exists() else conf)
             raise
 
-    def _bring_up(self, plan: Plan, before: Record | None, say: Say, *, conf: Path) -> bool:
+    def _bring_up(
+        self, plan: Plan, before: Record | None, say: Say, *, conf: Path, running: bool = False
+    ) -> bool:
         """Start what is new, wait for it, move the gateway over, then stop what is gone.
 
         Spares are started last: they are not to compete with what the lab waits for, and
@@ -115,11 +136,12 @@ class LocalEngine:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
         release = self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
-        if before is None:
+        running = running or before is not None
+        if not running:
             self.releases.activate(release)
         wanted = self._programs(plan, nginx)
         say(
-            ("applying to " if before else "starting ")
+            ("applying to " if running else "starting ")
             + ", ".join(sorted(one.name for one in wanted))
         )
         self.supervisor.apply(wanted, others=True)
@@ -128,7 +150,7 @@ class LocalEngine:
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, before, self._record())
             record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
-            if before is None:
+            if not running:
                 self.releases.mark_taken()  # it starts with it
             else:
                 moved = self.gateway.move(
@@ -141,6 +163,7 @@ class LocalEngine:
         drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
         if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
+        self.supervisor.forget_starts()
         return moved or record != before
 
     def _running(self) -> set[str]:
@@ -152,6 +175,7 @@ class LocalEngine:
             gateway_program(nginx, self.releases.prefix, self.releases.conf),
             *api_programs(self.lab, plan),
             *self.notebooks.programs(),
+            keeper_program(self.lab),
             *attendants(self.lab),
         ]
 
@@ -161,7 +185,7 @@ class LocalEngine:
     def route(self, traffic: Traffic) -> bool:
         with gateway_turn(self.lab):
             record = self._record()
-            if record is None or not self.supervisor.running():
+            if record is None or not self._serves():
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             plan = replace(record.plan(), traffic=traffic)
             nginx = _nginx(plan.config)
@@ -178,7 +202,7 @@ class LocalEngine:
     def running(self) -> bool:
         if Record.read(self.lab) and not self._record():
             return False  # supervised processes are another engine's keeper
-        return self.supervisor.running() or bool(lab_processes(self.lab.state))
+        return self._serves() or bool(lab_processes(self.lab.state))
 
     def commands(self, plan: Plan) -> list[list[str]]:
         nginx = _nginx(plan.config)
@@ -207,9 +231,9 @@ class LocalEngine:
 
     def _reload_keys(self) -> bool:
         record = self._record()
-        if record is None or not self.supervisor.running():
+        if record is None or not self._serves():
             if lab_processes(self.lab.state):
-                raise EnvironmentFailure("it runs without its supervisor", fix="llmlab up")
+                raise EnvironmentFailure("nobody knows what runs of it", fix="llmlab up")
             return False
         make_folders(self.lab)
         plan = record.plan()
@@ -276,8 +300,9 @@ class LocalEngine:
     def _wait_for_gateway(self, plan: Plan, say: Say) -> None:
         say("waiting for the gateway")
         deadline = time.monotonic() + GATEWAY_DEADLINE
-        while not probe.gateway_healthy(plan.config.gateway.url):
+        while not probe.healthy_behind(self.lab.front_socket):
             pause(self.supervisor, GATEWAY, deadline, fix=_fix(GATEWAY))
+        refuse_open(probe.status_at(self.lab.front_socket, "/summarize/"))
 
     # --- looking ---------------------------------------------------------------
 
@@ -290,15 +315,19 @@ class LocalEngine:
             socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
         )
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
-        lines, after = access_log.lines_since(self.supervisor.log(GATEWAY), cursor)
-        return [line for line in lines if line.startswith("{")], after
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
+        lines, new = access_log.lines_since(self.supervisor.log(GATEWAY), cursor, after=after)
+        return [line for line in lines if line.startswith("{")], new
 
     def status(self) -> LabStatus:
         return replace(report(self.lab, self.supervisor), notebook=self.notebooks.address())
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
+
+
+def _address(plan: Plan) -> tuple[str, int]:
+    return plan.config.gateway.host, plan.config.gateway.port
 
 
 def _nginx(config: Config) -> Nginx:

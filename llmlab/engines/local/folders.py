@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 
-from llmlab.lab import Lab, private_folder
+from llmlab.lab import LOGS_LINK, Lab, private_folder
 
 WORKER = "nobody"  # NGINX's unprivileged workers, where its master is root
 
@@ -22,6 +22,15 @@ def make_folders(lab: Lab) -> None:
     private_folder(runtime, reachable)
     private_folder(runtime / "nginx", reachable)
     private_folder(lab.gateway_socket.parent)
+    _link_logs(lab)
     sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
     if root:
         os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
+
+
+def _link_logs(lab: Lab) -> None:
+    """NGINX finds them under a name without signs that mean something to it, such as `$`."""
+    link = lab.runtime_dir / "nginx" / LOGS_LINK
+    if not link.is_symlink() or link.readlink() != lab.logs:
+        link.unlink(missing_ok=True)
+        link.symlink_to(lab.logs)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import httpx2
-import psutil
 
 from llmlab.engines.address import check_notebook_port
 from llmlab.engines.base import Say
@@ -18,6 +17,7 @@ from llmlab.engines.local.waiting import pause
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
+from llmlab.network import listening
 from llmlab.notebook import access
 from llmlab.notebook.launch import CANNOT_START
 
@@ -103,7 +103,8 @@ class NotebookServer:
 
     def forget(self) -> None:
         """It is not meant to run any more."""
-        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk: then the lab is not up either
+            self._file.unlink(missing_ok=True)
 
     def url(self) -> str:
         """The address with the token; "" if no server runs."""
@@ -116,7 +117,7 @@ class NotebookServer:
         return access.address(port) if port else ""
 
     def _running_on(self) -> int | None:
-        return self._port if self._supervisor.state(NOTEBOOK).state == "RUNNING" else None
+        return self._port if self._port and self._supervisor.pid(NOTEBOOK) else None
 
     def _wait(self, port: int) -> None:
         deadline = time.monotonic() + DEADLINE
@@ -125,7 +126,7 @@ class NotebookServer:
 
     def _answers(self, port: int) -> bool:
         """Whether our own process listens, which alone is shown the token, and takes it."""
-        if not _listens(self._supervisor.state(NOTEBOOK).pid, port):
+        if (access.HOST, port) not in listening(self._supervisor.pid(NOTEBOOK)):
             return False
         headers = {"Authorization": f"token {access.token(self._lab)}"}
         asked = f"http://{access.HOST}:{port}/api/status"
@@ -134,11 +135,3 @@ class NotebookServer:
         except httpx2.HTTPError:
             return False
         return found.status_code == 200
-
-
-def _listens(pid: int | None, port: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        for one in psutil.Process(pid).net_connections("tcp") if pid else ():
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:
-                return True
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import math
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ from llmlab.engines.base import Plan
 from llmlab.engines.local.supervisor import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
-from llmlab.lab import Lab, private_folder
+from llmlab.lab import LOGS_LINK, Lab, private_folder
+from llmlab.network import SHARES_PORTS
 from llmlab.service.settings import Settings
 
 GATEWAY = "gateway"
+KEEPER = "keeper"
 API_PREFIX = "api-"
 SPARE = ".spare"  # no model's name has a dot
 PLUS_LICENSE = "/etc/nginx/license.jwt"  # where NGINX Plus itself looks for it
@@ -28,12 +31,19 @@ def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
     return Program(GATEWAY, tuple(command), stop_signal="QUIT", priority=10)
 
 
+def keeper_program(lab: Lab) -> Program:
+    """What looks after the others, and after who starts them."""
+    command = [sys.executable, "-P", "-m", "llmlab.engines.local.keeper", str(lab.root)]
+    return Program(KEEPER, tuple(command), priority=1000)  # stopped first
+
+
 def api_program(lab: Lab, settings: Settings, suffix: str = "") -> Program:
     """An API process. ``suffix`` tells a replica's and a spare's name and socket from the first
     one's."""
     process = settings.deployment + suffix
     file, socket = settings_file(lab, settings), lab.api_socket(process)
-    command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket)]
+    command = [sys.executable, "-P", "-m", "llmlab.service", str(file), "--uds", str(socket),
+               "--log", str(lab.logs / f"{API_PREFIX}{process}.log")]  # fmt: skip
     # What it was asked before it was stopped it still answers.
     patience = math.ceil(settings.service.timeout) + STOP_GRACE
     return Program(API_PREFIX + process, tuple(command), final_exit=CANNOT_LOAD, stop_wait=patience)
@@ -79,14 +89,25 @@ def _content(settings: Settings) -> str:
     return settings.model_dump_json(indent=1) + "\n"
 
 
+def listens(host: str, port: int) -> list[str]:
+    """The addresses of the gateway, as NGINX takes them. `::` is all of this machine: every
+    address of IPv4 as well."""
+    end = " reuseport" if SHARES_PORTS else ""
+    if ":" not in host:
+        return [f"{host}:{port}{end}"]
+    everywhere = ipaddress.ip_address(host).is_unspecified
+    return [f"[{host}]:{port}{end}", *([f"0.0.0.0:{port}{end}"] if everywhere else [])]
+
+
 def gateway_plan(
     lab: Lab, plan: Plan, *, worker_user: str, keys: KeySet, nginx: Nginx
 ) -> GatewayPlan:
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
-    host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+    listen, *more = listens(gateway.host, gateway.port)
     return GatewayPlan(
-        listen=f"{host}:{gateway.port}",
+        listen=listen,
+        also=(*more, f"unix:{lab.front_socket}"),
         stable=plan.leading,
         upstreams=tuple(
             Upstream(
@@ -103,6 +124,7 @@ def gateway_plan(
         timeout=plan.config.service.timeout,
         max_text_chars=plan.config.service.max_text_chars,
         worker_user=worker_user,
+        logs=LOGS_LINK,
         metrics=f"unix:{lab.gateway_socket}",
         demo_kid=keys.demo_kid,
         ended=keys.ended,

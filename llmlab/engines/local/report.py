@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,9 +13,11 @@ from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
 from llmlab.lab import Lab
-from llmlab.processes import lab_processes, memory_of
+from llmlab.network import listening
+from llmlab.processes import is_supervisor, lab_processes, memory_of
 
 ENGINE = "local"
+ROOM = 1 << 20  # bytes that the logs need at least
 
 
 def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
@@ -21,26 +25,52 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     record = Record.read(lab)
     if record and record.engine != ENGINE:
         record = None
-    processes = {one.name: one for one in supervisor.processes()}
+    watched = {one.name: one for one in supervisor.processes()}
+    processes = watched or {one.name: one for one in supervisor.left()}
     if record is None or not processes:
         url = record.url if record else ""
         return LabStatus(
             str(lab.root), ENGINE, running=False, healthy=False,
             gateway=GatewayStatus(url, False, STOPPED.state),
-            warnings=() if processes else _orphans(lab),
+            warnings=_unknown(lab),
         )  # fmt: skip
     plan = record.plan()
     deployments = tuple(_deployment(lab, name, plan, processes) for name in plan.names)
     process = processes.get(GATEWAY, STOPPED)
+    url, moved = _really(record, process.pid)
     gateway = GatewayStatus(
-        url=record.url, healthy=probe.gateway_healthy(record.url), state=process.state,
+        url=url, healthy=probe.healthy_behind(lab.front_socket), state=process.state,
         nginx=record.nginx, pid=process.pid, uptime=process.uptime,
     )  # fmt: skip
     return LabStatus(
         str(lab.root), ENGINE, running=True,
-        healthy=gateway.healthy and all(one.healthy for one in deployments),
-        gateway=gateway, deployments=deployments, warnings=record.notes,
+        healthy=bool(watched) and gateway.healthy and all(one.healthy for one in deployments),
+        gateway=gateway, deployments=deployments,
+        warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.notes),
     )  # fmt: skip
+
+
+def _unwatched(lab: Lab, watched: Mapping[str, ProcessState]) -> tuple[str, ...]:
+    if watched:
+        return ()
+    there = [one for one in lab_processes(lab.state) if is_supervisor(one)]
+    why = "its supervisor does not answer" if there else "its supervisor is gone"
+    return (f"requests are served, but nobody watches the lab's processes: {why}\nFix: llmlab up",)
+
+
+def _really(record: Record, master: int | None) -> tuple[str, tuple[str, ...]]:
+    """Where the gateway listens, and a warning where that is not what was asked for."""
+    gateway = record.plan().config.gateway
+    there = listening(master)
+    wanted = str(ipaddress.ip_address(gateway.host)), gateway.port
+    if not there or wanted in there:
+        return record.url, ()
+    said = ", ".join(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip, port in there)
+    host, port = there[0]
+    return (
+        gateway.model_copy(update={"host": host, "port": port}).url,
+        (f"the gateway listens on {said}, not on {record.url}\nFix: llmlab up",),
+    )
 
 
 def _deployment(
@@ -74,8 +104,32 @@ def _spare(process: ProcessState, told: probe.Told) -> Literal["ready", "loading
     return "loading" if process.state in ("STARTING", "RUNNING") else "down"
 
 
-def _orphans(lab: Lab) -> tuple[str, ...]:
+def _unknown(lab: Lab) -> tuple[str, ...]:
+    """What runs although nobody knows as what."""
     left = lab_processes(lab.state)
     if not left:
         return ()
-    return (f"{len(left)} processes run without their supervisor; llmlab down ends them",)
+    if Record.is_damaged(lab):
+        return (
+            f"{len(left)} processes of this lab run, and what says as what (running.json) is "
+            "damaged\nFix: llmlab up writes it anew, and what runs goes on",
+        )
+    return (
+        f"{len(left)} processes of this lab run, and nothing says as what\n"
+        "Fix: llmlab up starts it anew; llmlab down ends them",
+    )
+
+
+def _unrecorded(lab: Lab) -> tuple[str, ...]:
+    """Requests are answered whether or not there is room for their lines."""
+    try:
+        disk = os.statvfs(lab.logs)
+    except OSError as error:
+        return (f"answers are not recorded: {lab.logs}: {error.strerror}\nFix: llmlab up",)
+    if disk.f_flag & os.ST_RDONLY:
+        return (f"answers are not recorded: {lab.logs} is read-only\nFix: findmnt -T {lab.logs}",)
+    if disk.f_bavail * disk.f_frsize < ROOM:
+        return (
+            f"answers are not recorded: no space is left for {lab.logs}\nFix: df -h {lab.logs}",
+        )
+    return ()

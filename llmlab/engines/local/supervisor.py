@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmlab.engines.local import launch
+from llmlab.engines.local.rpc import supervisord_at
+from llmlab.engines.local.started import Started, all_started, forget, forget_starts, read_started
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder, refuse_foreign
-from llmlab.processes import end, lab_processes
+from llmlab.processes import end, is_supervisor, kill, lab_processes
+from llmlab.rotation import LOG_BACKUPS, LOG_BYTES
 from llmlab.shell import clean_environment, last_lines, run
 
 START_DEADLINE = 10.0
+SHUTDOWN_DEADLINE = 20.0
+END_ROUNDS = 2  # what is ended may just have started another one
+LOCK_DEADLINE = 300.0  # seconds; who has it may wait for a program to end its last requests
 STOP_DEADLINE = 900.0  # seconds; supervisord itself kills what does not end in its time
-LOG_BYTES = "10MB"
-LOG_BACKUPS = 3
 # Programs that end by themselves. They may be running while others are applied, and it may be
 # one of them that asks for it: so they are left as they are, unless they are asked for.
 ATTENDANTS = ("controller",)
@@ -70,7 +77,7 @@ class Supervisor:
         refuse_foreign(lab.runtime_dir)
         self._lab = lab
         self.conf = lab.state / "supervisord.conf"
-        self._socket = lab.runtime_dir / "supervisor.sock"
+        self.socket = lab.runtime_dir / "supervisor.sock"
 
     # --- what it should run ---------------------------------------------------
 
@@ -110,7 +117,8 @@ class Supervisor:
 
     def _alone(self) -> AbstractContextManager[None]:
         """Configuration and process are changed together."""
-        return locked(private_folder(self._lab.state) / "supervisor.lock")
+        folder = private_folder(self._lab.state)
+        return locked(folder / "supervisor.lock", patience=LOCK_DEADLINE)
 
     def _sections(self) -> dict[str, str]:
         """Program -> its section, as it was written last."""
@@ -128,7 +136,7 @@ class Supervisor:
                 "umask": "077", "strip_ansi": "true",
                 **({"user": "root"} if os.geteuid() == 0 else {}),
             }),
-            _section("unix_http_server", {"file": self._socket, "chmod": "0700"}),
+            _section("unix_http_server", {"file": self.socket, "chmod": "0700"}),
             _section("rpcinterface:supervisor", {
                 "supervisor.rpcinterface_factory":
                     "supervisor.rpcinterface:make_main_rpcinterface",
@@ -139,16 +147,15 @@ class Supervisor:
 
     def _program(self, program: Program) -> str:
         return _section(f"program:{program.name}", {
-            "command": _quoted(program.command), "priority": program.priority,
+            "command": _quoted(launch.command(program.name, program.stop_wait, program.command)),
+            "priority": program.priority,
             "startsecs": 1, "startretries": 5,
             "autorestart": "unexpected" if program.final_exit is not None else "true",
             **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
             "stopsignal": program.stop_signal, "stopwaitsecs": program.stop_wait,
             "killasgroup": "true",
-            "stdout_logfile": f"logs/{program.name}.log", "stdout_logfile_maxbytes": LOG_BYTES,
-            "stdout_logfile_backups": LOG_BACKUPS,
-            "stderr_logfile": f"logs/{program.name}.error.log",
-            "stderr_logfile_maxbytes": LOG_BYTES, "stderr_logfile_backups": LOG_BACKUPS,
+            # No request may wait for somebody to read a pipe: see `launch`.
+            "stdout_logfile": "NONE", "stderr_logfile": "NONE",
         })  # fmt: skip
 
     def log(self, program: str) -> Path:
@@ -160,18 +167,36 @@ class Supervisor:
     # --- starting and stopping -------------------------------------------------
 
     def running(self) -> bool:
+        """Whether it answers. One that is stopped, or stuck, does not."""
         try:
-            self._rpc().supervisor.getState()
-        except (OSError, xmlrpc.client.Error):
+            self._rpc().getState()
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return False
         return True
+
+    def revive(self) -> bool:
+        """Have one that answers, where the one before died or is stuck. It takes over the
+        programs that it finds, and starts those that are gone.
+
+        Returns:
+            Whether it had to be started.
+
+        Raises:
+            EnvironmentFailure: it does not start.
+        """
+        with self._alone():
+            if self.running():
+                return False
+            kill(one for one in lab_processes(self._lab.state) if is_supervisor(one))
+            self._start()
+            return True
 
     def command(self) -> list[str]:
         """The argument list that starts it, in the lab's state folder."""
         return [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", self.conf.name]
 
     def _start(self) -> None:
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
         result = run(
             self.command(), timeout=START_DEADLINE, cwd=self._lab.state, env=clean_environment()
         )
@@ -191,10 +216,18 @@ class Supervisor:
             asked: the programs that it is about; an attendant that has ended stays so unless
                 it is among them.
         """
-        rpc = self._rpc().supervisor
+        with _told():
+            self._change(asked)
+
+    def _change(self, asked: Collection[str]) -> None:
+        rpc = self._rpc()
         added, changed, removed = rpc.reloadConfig()[0]
         for name in (*changed, *removed):
+            with contextlib.suppress(xmlrpc.client.Fault):  # it has none: `_remove` says so
+                rpc.stopProcessGroup(name, False)
+        for name in (*changed, *removed):
             _remove(rpc, name)
+            forget(self._lab.state, name)
         for name in (*added, *changed):
             rpc.addProcessGroup(name)
         for process in self.processes():
@@ -205,65 +238,116 @@ class Supervisor:
 
     def shutdown(self) -> bool:
         """Stop everything, whatever state it is in. Returns whether anything was running."""
-        found = lab_processes(self._lab.state)
-        if self.running():
-            with contextlib.suppress(OSError, xmlrpc.client.Error):
-                self._rpc().supervisor.shutdown()
-            deadline = time.monotonic() + 20
-            while self.running() and time.monotonic() < deadline:
-                time.sleep(0.05)
-        end(lab_processes(self._lab.state))
-        return bool(found)
+        with self._alone():  # or somebody who keeps it would start it again
+            found = lab_processes(self._lab.state)
+            if self.running():
+                with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+                    self._rpc().shutdown()
+                deadline = time.monotonic() + SHUTDOWN_DEADLINE
+                while self.running() and time.monotonic() < deadline:
+                    time.sleep(0.05)
+            for _ in range(END_ROUNDS):
+                end(lab_processes(self._lab.state))
+            for name in all_started(self._lab.state):
+                forget(self._lab.state, name)
+            return bool(found)
 
     # --- looking ---------------------------------------------------------------
 
     def processes(self) -> list[ProcessState]:
-        """All programs; an empty list when supervisord is not running."""
+        """All programs; an empty list when no supervisord answers."""
         try:
-            told: Any = self._rpc().supervisor.getAllProcessInfo()
-        except (OSError, xmlrpc.client.Error):
+            told: Any = self._rpc().getAllProcessInfo()
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return []
         return [
-            ProcessState(
-                name=one["name"],
-                state=one["statename"],
-                pid=one["pid"] or None,
-                uptime=float(one["now"] - one["start"]) if one["pid"] else 0.0,
+            self._real(
+                ProcessState(
+                    name=one["name"],
+                    state=one["statename"],
+                    pid=one["pid"] or None,
+                    uptime=float(one["now"] - one["start"]) if one["pid"] else 0.0,
+                )
             )
             for one in told
         ]
+
+    def _real(self, told: ProcessState) -> ProcessState:
+        """Of a program that was taken over, supervisord knows only who watches it."""
+        started = read_started(self._lab.state, told.name) if told.pid else None
+        if started and started.pid != told.pid and started.alive(self._lab.state):
+            return replace(told, pid=started.pid, uptime=_since(started))
+        return told
+
+    def left(self) -> list[ProcessState]:
+        """The programs that run, whether or not anybody watches them."""
+        return [
+            ProcessState(name, "RUNNING", one.pid, _since(one))
+            for name, one in all_started(self._lab.state).items()
+            if one.alive(self._lab.state)
+        ]
+
+    def starts(self, seconds: float) -> dict[str, int]:
+        """Program -> how often it was started within the last so many seconds."""
+        since = time.time() - seconds
+        return {
+            name: sum(start >= since for start in one.starts)
+            for name, one in all_started(self._lab.state).items()
+        }
+
+    def forget_starts(self) -> None:
+        """Count them anew: what was wrong was seen to."""
+        forget_starts(self._lab.state)
 
     def state(self, program: str) -> ProcessState:
         """How one program is; STOPPED if the supervisor does not have it."""
         return next((one for one in self.processes() if one.name == program), STOPPED)
 
-    def signal(self, program: str, signal: str) -> None:
-        self._rpc().supervisor.signalProcess(program, signal)
+    def pid(self, program: str) -> int | None:
+        """Of a program that runs, whether or not anybody watches it."""
+        started = read_started(self._lab.state, program)
+        return started.pid if started and started.alive(self._lab.state) else None
+
+    def signal(self, program: str, number: signal.Signals) -> None:
+        """Send a signal to a program, if it runs."""
+        if pid := self.pid(program):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _rpc(self) -> Any:
-        from supervisor.xmlrpc import SupervisorTransport
+        return supervisord_at(self.socket)
 
-        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise EnvironmentFailure(
+            f"the lab's supervisor does not answer: {error or type(error).__name__}",
+            fix="llmlab up",
+        ) from error
+
+
+def _since(started: Started) -> float:
+    return max(0.0, time.time() - started.starts[-1]) if started.starts else 0.0
 
 
 def _remove(rpc: Any, name: str) -> None:
-    """Stop a program, and forget it.
+    """Forget a program that was told to stop, once it has.
 
     Raises:
         xmlrpc.client.Fault: supervisord cannot.
     """
     from supervisor.xmlrpc import Faults
 
-    rpc.stopProcessGroup(name)
     deadline = time.monotonic() + STOP_DEADLINE
     while True:
         try:
             rpc.removeProcessGroup(name)
             return
         except xmlrpc.client.Fault as fault:
-            # Somebody who was killed meanwhile had begun to stop it: then the call above does not
-            # wait, and the program ends what it has in hand.
+            # It ends what it has in hand.
             if fault.faultCode != Faults.STILL_RUNNING or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
