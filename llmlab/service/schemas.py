@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from llmlab.runtimes.base import Strategy
 
@@ -85,8 +86,25 @@ class SummarizeResponse(BaseModel):
     usage: Usage
 
 
+class Hello(BaseModel):
+    message: Literal["Hello World"] = "Hello World"
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    status: Literal["ready"] = "ready"
+    model: ModelInfo
+
+
 class Flags(BaseModel):
     """The lab's feature flags, and whether each is on for whoever asks."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"flags": {"short-summaries": True}}]}
+    )
 
     flags: dict[str, bool]
 
@@ -123,4 +141,7 @@ class ProblemDocument(BaseModel):
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
     request_id: str
-    errors: list[FieldError] | None = None
+    errors: Annotated[
+        list[FieldError] | SkipJsonSchema[None],
+        Field(json_schema_extra=lambda schema: schema.pop("default", None)),
+    ] = None
