@@ -47,7 +47,7 @@ log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
     # Not | None in the document: no header can say null.
     Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
-    Header(alias=TIMEOUT,
+    Header(alias=TIMEOUT, examples=[30.0],
            description="Seconds that the client waits: a text that is not read by then is "
            "dropped. The service may wait less (`service.timeout`)."),
 ]  # fmt: skip

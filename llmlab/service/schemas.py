@@ -24,7 +24,11 @@ class SummarizeRequest(BaseModel):
         json_schema_extra={"examples": [{"text": "A long text.", "max_length": 60}]},
     )
 
-    text: Annotated[str, Field(strict=True, description="The text to summarize.")]
+    text: Annotated[
+        str,
+        Field(strict=True, description="The text to summarize: not blank.",
+              json_schema_extra={"pattern": r"\S"}),
+    ]  # fmt: skip
     max_length: Annotated[
         int | None,
         Field(strict=True, ge=1, le=LONGEST_SUMMARY,
