@@ -195,7 +195,7 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     async def shadow_answers(
         connection: Request, after: Annotated[int, Query(ge=0)] = 0
     ) -> JSONResponse:
-        # They are what clients have sent. In a container this port is open to its network.
+        # They are what clients have sent. A port of a container is open to its network.
         if connection.client and connection.client.host not in ("", "127.0.0.1", "::1"):
             raise Problem(404, "There is nothing at this address.")
         shadow = _loaded(serving.shadow)
