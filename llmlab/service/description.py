@@ -92,14 +92,14 @@ def parameters() -> dict[str, Any]:
         "X-Request-ID": _parameter(
             "An id of your own for this request, of up to 128 of `A-Za-z0-9._:-`. Another one, or "
             "none, gets a new one.",
-            example="order-4711",
+            like="order-4711",
         ),
         "X-Model": _parameter(
             "The name of the deployment that is to answer. Without it, the lab chooses.",
-            example="textrank",
+            like="textrank",
         ),
         "Cache-Control": _parameter(
-            "`no-cache`: an answer that is made anew, not one from before.", example="no-cache"
+            "`no-cache`: an answer that is made anew, not one from before.", like="no-cache"
         ),
     }
 
@@ -163,5 +163,7 @@ def _header(
     return {"description": description, **there, "schema": {"type": kind, **schema}}
 
 
-def _parameter(description: str, **said: Any) -> dict[str, Any]:
-    return {"in": "header", "description": description, "schema": {"type": "string"}, **said}
+def _parameter(description: str, *, like: str) -> dict[str, Any]:
+    # An `example` of the parameter itself would be filled in by /docs, and sent.
+    schema = {"type": "string", "examples": [like]}
+    return {"in": "header", "description": description, "schema": schema}

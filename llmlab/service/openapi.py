@@ -94,8 +94,11 @@ def _by_deployment(item: dict[str, Any]) -> dict[str, Any]:
         "in": "path",
         "required": True,
         "description": "Its name, as in `X-Model`.",
-        "schema": {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"},
-        "example": "textrank",
+        "schema": {
+            "type": "string",
+            "pattern": f"^{MODEL_NAME.pattern}$",
+            "examples": ["textrank"],
+        },
     }
     for operation in there.values():
         operation["parameters"] = [which, *operation.get("parameters", [])]
