@@ -22,7 +22,7 @@ from tests.conformance.explained import EXPLAINED, Failure
 from tests.conftest import LabUnderTest, clean_env
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-DEADLINE = 150  # seconds; it takes some 20
+DEADLINE = 150  # seconds; it takes some 10
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def test_every_operation_is_asked_and_links_are_followed(run: Run) -> None:
     assert (operations["tested"], operations["errored"]) == (operations["total"], 0)
     assert run.report["complete"]
     assert not run.report["errors"]
-    assert run.report["test_cases"]["generated"] > 1000
+    assert run.report["test_cases"]["generated"] > 600
     cases = [case for one in run.scenarios for case in one.get("cases", {}).values()]
     followed = {case["value"]["path"] for case in cases if case["is_transition_applied"]}
     assert followed == {"/summarize/", "/models/{deployment}/summarize/"}
