@@ -1,6 +1,7 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
 # make test-containers  the lab in containers, with a real Docker engine
+# make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
@@ -13,7 +14,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-prometheus test-delivery test-browser bench bench-overload lint clean
+.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-overload lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -27,6 +28,9 @@ test: $(VENV)/.dev
 
 test-containers: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 -m 'containers and not browser and not delivery'
+
+test-conformance: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 0 -m conformance
 
 test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'

@@ -41,6 +41,24 @@ class Page:
         """Click on the first element that a CSS selector finds."""
         self._driver.find_element(By.CSS_SELECTOR, selector).click()
 
+    def type(self, selector: str, text: str) -> None:
+        """Write into the first field that a CSS selector finds."""
+        self._driver.find_element(By.CSS_SELECTOR, selector).send_keys(text)
+
+    def wait(self, script: str) -> Any:
+        """What a script returns once that is something."""
+        return self._wait.until(lambda _: self.run(script), script)
+
+    def paint(self, scheme: str) -> None:
+        """Have the browser prefer a colour scheme: light or dark."""
+        preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
+
+    def resize(self, width: int) -> None:
+        """As a screen of that width, which a window may be too wide for."""
+        screen = {"width": width, "height": 3000, "deviceScaleFactor": 1, "mobile": False}
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
     def problems(self) -> list[str]:
         """What the browser complains of: errors, and what a policy has blocked."""
         return [entry["message"] for entry in self._driver.get_log("browser")]

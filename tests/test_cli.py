@@ -432,42 +432,19 @@ def document(idle: LabUnderTest) -> dict[str, Any]:
     return json.loads(idle.ok("openapi"))
 
 
-def test_openapi_prints_a_valid_document_of_this_lab(
-    document: dict[str, Any], idle: LabUnderTest
-) -> None:
+def test_openapi_prints_a_valid_document(document: dict[str, Any]) -> None:
     validate(document)
     assert document["openapi"].startswith("3.1")
-    assert document["servers"] == [{"url": idle.url}]
+    assert document["servers"][0]["url"] == "/"
     assert {"/", "/summarize/", "/health/live", "/health/ready"} <= document["paths"].keys()
     assert "/metrics" not in document["paths"]
 
 
-def test_openapi_tells_the_problems_that_a_summary_can_end_in(document: dict[str, Any]) -> None:
-    responses = document["paths"]["/summarize/"]["post"]["responses"]
-    assert responses.keys() >= {
-        "200",
-        "400",
-        "401",
-        "413",
-        "415",
-        "422",
-        "429",
-        "502",
-        "503",
-        "504",
-    }
-    for status in responses.keys() - {"200"}:
-        assert list(responses[status]["content"]) == ["application/problem+json"]
-
-
-def test_openapi_wants_a_token_everywhere_but_at_the_health_checks(
-    document: dict[str, Any],
+def test_what_is_printed_is_what_the_gateway_serves(
+    document: dict[str, Any], lab: LabUnderTest
 ) -> None:
-    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    assert document["security"] == [{"token": []}]
-    for path, item in document["paths"].items():
-        for operation in item.values():
-            assert (operation.get("security") == []) == path.startswith("/health")
+    with lab.client() as client:
+        assert client.get("/openapi.json").json() == document
 
 
 # --- summarize ---------------------------------------------------------------

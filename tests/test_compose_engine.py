@@ -8,19 +8,26 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 
 from llmlab.auth import KeyStore
-from llmlab.engines.compose.command import Compose, default_project
+from llmlab.config import Config
+from llmlab.engines.compose.command import OVERRIDE, Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
-from llmlab.engines.compose.mounts import write_notebook_tokens
-from llmlab.lab import Lab
+from llmlab.engines.compose.mounts import gateway_files, lay_out, socket_of, write_notebook_tokens
+from llmlab.engines.planning import make_plan
+from llmlab.lab import Lab, init_lab
 from llmlab.processes import lab_processes
+from llmlab.service.settings import SOCKET
+from llmlab.traffic import Deployed, Traffic
 from tests.conftest import LabUnderTest, free_port, wait_until
 
+ROOT = Path(__file__).parent.parent
 MakeLab = Callable[..., LabUnderTest]
 containers = pytest.mark.containers
 
@@ -78,6 +85,40 @@ def test_a_command_names_its_files_and_what_they_are_filled_in_with() -> None:
         "--file", "/lab/docker-compose.yml", "--file", "/lab/.llmlab/compose/engine.json",
         "up", "--detach",
     ]  # fmt: skip
+
+
+def test_only_the_gateway_has_the_apis_sockets_and_it_may_not_write_there() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    mounted = {
+        name: volume
+        for name, service in services.items()
+        for volume in service["volumes"]
+        if volume.startswith("sockets:")
+    }
+    assert mounted == {"llmapi": "sockets:/run/llmapi", "nginx": "sockets:/run/llmapi:ro"}
+    api = services["llmapi"]
+    assert api["network_mode"] == "none"
+    assert not api.keys() & {"networks", "ports", "expose"}
+    assert api["environment"][SOCKET] == str(socket_of("llmapi"))
+
+
+def test_every_process_has_a_socket_of_its_own_and_the_gateway_asks_there(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    lab, config = Lab(tmp_path), Config(stable="textrank")
+    keys = KeyStore(lab.keys_file).ensure()
+    only = [config.stable]
+    plan = make_plan(config, tmp_path, lambda _: None, only=only, fetch=False, runs_here=False)
+    twice = Deployed(name="textrank", model="textrank", replicas=2)
+    plan = replace(plan, traffic=Traffic(deployments=(twice,)))
+    lay_out(lab, plan)
+    services = json.loads((lab.state / OVERRIDE).read_text())["services"]
+    sockets = {name: one["environment"][SOCKET] for name, one in services.items()}
+    assert sockets == {
+        "llmapi": "/run/llmapi/llmapi.sock", "llmapi.2": "/run/llmapi/llmapi.2.sock",
+    }  # fmt: skip
+    upstreams = gateway_files(lab, plan, keys)["lab/upstreams.conf"]
+    for one in sockets.values():
+        assert f"server unix:{one} max_fails=0;" in upstreams
 
 
 def test_without_images_of_its_own_a_lab_runs_as_processes(make_lab: MakeLab) -> None:

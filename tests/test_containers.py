@@ -12,6 +12,7 @@ import pytest
 
 from llmlab import Client
 from llmlab.client import RetryPolicy
+from llmlab.engines.compose.images import BuiltImages
 from tests.conftest import LabUnderTest, free_port
 
 pytestmark = pytest.mark.containers
@@ -86,14 +87,56 @@ def test_only_gateway_and_notebook_are_published_and_only_on_loopback(up: LabUnd
     }  # fmt: skip
 
 
+def test_the_api_has_no_address_and_listens_on_none(up: LabUnderTest) -> None:
+    api = compose(up, "ps", "-q", "llmapi").stdout.strip()
+    told = subprocess.run(["docker", "inspect", api], capture_output=True, check=True)
+    networks = json.loads(told.stdout)[0]["NetworkSettings"]["Networks"]
+    assert list(networks) == ["none"]
+    assert networks["none"]["IPAddress"] == ""
+    table = compose(up, "exec", "-T", "llmapi", "cat", "/proc/net/tcp").stdout.splitlines()
+    assert len(table) == 1, "its head"
+
+
+def test_who_is_beside_the_gateway_gets_no_connection_to_the_api(up: LabUnderTest) -> None:
+    image = BuiltImages.read(up.lab).llmapi
+    ask = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).status)"
+    for network in ("api", "default"):
+        inside = ["docker", "run", "--rm", "--network", f"plain-{up.port}_{network}",
+                  "--entrypoint", "python", image, "-c", ask]  # fmt: skip
+        reached = subprocess.run([*inside, "http://nginx/health"], capture_output=True, text=True)
+        assert reached.stdout == "200\n", reached.stderr
+        refused = subprocess.run([*inside, "http://llmapi/health"], capture_output=True, text=True)
+        assert "name resolution" in refused.stderr or "not known" in refused.stderr
+
+
+def test_the_socket_is_for_the_gateway_alone(up: LabUnderTest) -> None:
+    folder = compose(up, "exec", "-T", "nginx", "stat", "-c", "%a %u %g", "/run/llmapi").stdout
+    assert folder == "2750 10001 10101\n"
+    asked = ["curl", "-sS", "--unix-socket", "/run/llmapi/llmapi.sock", "http://api/health/ready"]
+    assert "ready" in compose(up, "exec", "-T", "nginx", *asked).stdout
+    removed = compose(up, "exec", "-T", "nginx", "rm", "/run/llmapi/llmapi.sock")
+    assert "Read-only file system" in removed.stderr
+    stranger = compose(up, "exec", "-T", "--user", "65534:65534", "nginx", *asked)
+    assert stranger.returncode != 0
+    assert compose(up, "exec", "-T", "jupyter", "ls", "/run/llmapi").returncode != 0
+
+
 def test_the_apis_own_port_is_published_on_request(up: LabUnderTest) -> None:
     port = free_port()
     files = ["-f", "docker-compose.yml", "-f", "configs/docker/api-port.yml"]
-    done = compose(up, *files, "config", "--format", "json", LLMAPI_PORT=str(port))
-    assert done.returncode == 0, done.stderr
-    (published,) = json.loads(done.stdout)["services"]["llmapi"]["ports"]
+    variables = {"LLMAPI_PORT": str(port)}
+    told = compose(up, *files, "config", "--format", "json", **variables)
+    assert told.returncode == 0, told.stderr
+    (published,) = json.loads(told.stdout)["services"]["llmapi"]["ports"]
     assert published["host_ip"] == "127.0.0.1"
-    assert published["published"] == str(port)
+    try:
+        done = compose(up, *files, "up", "-d", "--wait", "llmapi", **variables)
+        assert done.returncode == 0, done.stderr
+        api = httpx2.get(f"http://127.0.0.1:{port}/", trust_env=False)
+        assert api.json() == {"message": "Hello World"}
+        assert httpx2.get(f"{up.url}/health", trust_env=False).status_code == 200, "as well"
+    finally:
+        assert compose(up, "up", "-d", "--wait", "llmapi").returncode == 0
 
 
 @pytest.mark.parametrize("service", ["llmapi", "nginx", "jupyter"])

@@ -39,6 +39,7 @@ from llmlab.config import RateLimit
 from llmlab.engines.local.engine import LocalEngine
 from llmlab.gateway import GatewayPlan, Releases, Upstream, find_nginx, render
 from llmlab.processes import lab_processes
+from llmlab.service.documentation import PAGES
 from tests.conftest import LabUnderTest, free_port
 
 MakeLab = Callable[..., LabUnderTest]
@@ -815,7 +816,7 @@ def test_a_new_token_of_the_same_subject_shares_its_limit(limited: LabUnderTest)
 
 def test_the_limit_counts_across_all_paths_and_models(limited: LabUnderTest) -> None:
     token = limited.token("wanderer")
-    paths = ["/", "/nowhere", "/models/textrank/", "/docs"]
+    paths = ["/", "/nowhere", "/models/textrank/", "/openapi.json"]
     assert all(ask(limited.port, path, token=token).status != 429 for path in paths)
     assert summarize(limited.port, token).status == 429
     assert summarize(limited.port, token, "/models/textrank/summarize/").status == 429
@@ -1356,14 +1357,23 @@ def test_health_is_told_without_a_token(lab: LabUnderTest, path: str) -> None:
     assert ask(lab.port, path, token="x.y.z").status == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "says"), [("/docs", b"openapi.json"), ("/openapi.json", b"/summarize/")]
-)
-def test_the_documentation_needs_a_token(lab: LabUnderTest, path: str, says: bytes) -> None:
-    assert_unauthorized(ask(lab.port, path))
-    reply = ask(lab.port, path, token=lab.token())
+def test_the_api_is_described_to_whoever_has_a_token(lab: LabUnderTest) -> None:
+    assert_unauthorized(ask(lab.port, "/openapi.json"))
+    reply = ask(lab.port, "/openapi.json", token=lab.token())
     assert reply.status == 200
-    assert says in reply.body
+    assert b"/summarize/" in reply.body
+
+
+def test_the_page_that_shows_it_needs_no_token_and_nothing_else_opens_with_it(
+    lab: LabUnderTest,
+) -> None:
+    for path in PAGES:
+        assert ask(lab.port, path).status == 200, path
+    for path in ("/docs/", "/docs/x.js", "/docs/page.js/", "/docs/../openapi.json", "/docsx",
+                 "/docs/%2e%2e/summarize/", "/docs/page.js%2f..%2f..%2fopenapi.json"):  # fmt: skip
+        assert_unauthorized(ask(lab.port, path))
+    for path in ("/openapi.json/../docs", "//docs"):
+        assert ask(lab.port, path).body == ask(lab.port, "/docs").body, "and nothing of its own"
 
 
 def test_without_a_token_nobody_learns_which_models_there_are(lab: LabUnderTest) -> None:

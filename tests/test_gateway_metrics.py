@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -32,6 +33,27 @@ TWO = replace(
 
 def told(traffic: Traffic) -> Samples:
     return Samples.parse(metrics.wanted(replace(TWO, traffic=traffic)))
+
+
+# --- what Prometheus finds ---------------------------------------------------------------
+
+
+def test_it_finds_the_metrics_of_every_process_at_the_gateway() -> None:
+    twins = Upstream("tuned", ("unix:/run/tuned.sock", "unix:/run/tuned.2.sock"), replicas=2)
+    plan = replace(TWO, upstreams=(TWO.upstreams[0], twins), scraped_at="nginx:9113")
+    text = metrics.files(plan)["lab/metrics.conf"]
+    found = re.search(r"set \$lab_apis '(.*)';", text)
+    assert found
+    listed = json.loads(found[1])
+    assert [one["labels"]["instance"] for one in listed] == ["a", "tuned", "tuned.2"]
+    for one in listed:
+        assert one["targets"] == ["nginx:9113"]
+        assert f"location = {one['labels']['__metrics_path__']} {{" in text
+    assert "proxy_pass http://unix:/run/tuned.2.sock:/metrics;" in text
+
+
+def test_where_it_reaches_the_sockets_itself_the_gateway_passes_nothing_on() -> None:
+    assert "/apis" not in metrics.files(TWO)["lab/metrics.conf"]
 
 
 # --- what is wanted ----------------------------------------------------------------------

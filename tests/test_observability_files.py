@@ -60,13 +60,12 @@ def test_grafana_cannot_reach_the_apis() -> None:
     assert COMPOSE["networks"]["api"]["internal"] is True
 
 
-def test_prometheus_finds_the_apis_by_a_name_that_all_of_them_have() -> None:
+def test_prometheus_reads_from_the_gateway_which_apis_there_are() -> None:
     scraped = yaml.safe_load((CONFIGS / "prometheus" / "prometheus.yml").read_text())
     jobs = {one["job_name"]: one for one in scraped["scrape_configs"]}
-    (found,) = jobs["llmapi"]["dns_sd_configs"]
-    aliases = COMPOSE["services"]["llmapi"]["networks"]["api"]["aliases"]
-    assert found["names"] == aliases
-    assert found["port"] == 80
+    (found,) = jobs["llmapi"]["http_sd_configs"]
+    (gateway,) = jobs["gateway"]["static_configs"][0]["targets"]
+    assert found["url"] == f"http://{gateway}/apis"
 
 
 # --- Grafana -----------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pytest
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.rollout.state import Phase
 from tests.conftest import LabUnderTest, wait_until
-from tests.test_compose_engine import container, docker
 from tests.test_rollout_lab import QUICK, STEPS, TWIN, consistent, last, load, status, taken
 
 pytestmark = pytest.mark.containers
@@ -57,12 +56,9 @@ def test_a_shadow_is_judged_by_copies_which_nobody_else_can_read(contained: LabU
     with load(contained, rate=30) as told:
         contained.ok("rollout", "start", "shadow", "twin", "--percent", "50", "--interval", "1s")
         wait_until(lambda: taken(contained).shadow is not None, 120)
-        ask = (
-            "exec 3<>/dev/tcp/llmapi-twin/80; "
-            "printf 'GET /shadow/answers HTTP/1.0\\r\\nHost: a\\r\\n\\r\\n' >&3; cat <&3"
-        )
-        answer = docker("exec", container(contained, "nginx"), "bash", "-c", ask)
-        assert answer.split()[1] == "404"
+        with contained.client() as client:
+            for path in ("/shadow/answers", "/models/twin/shadow/answers"):
+                assert client.get(path).status_code == 404
         code, said = status(contained, "300s")
     assert code == 0 and "copies of requests" in said, said
     assert set(told.statuses) == {200} and set(told.served) == {"textrank"}

@@ -1,13 +1,16 @@
 """The gateway's own metrics, in Prometheus's exposition format: who is to get which requests,
 which is rendered with each configuration, and who got them, which NGINX counts.
 
-They are for the operator: on a socket, or a port, of their own.
+They are for the operator: on a socket, or a port, of their own. There a Prometheus that cannot
+reach the APIs' sockets finds a list of them, and their metrics as well.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from importlib import resources
+from pathlib import Path
 
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -62,11 +65,36 @@ def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
         "deny all;",
         f"set $lab_wanted '{_quoted(wanted(plan))}';",
         *where,
+        *_apis(plan),
         "location / {",
         "    return 404;",
         "}",
     ]
     return ["server {", *(f"    {line}" for line in inside), "}"]
+
+
+def _apis(plan: GatewayPlan) -> list[str]:
+    """The APIs' own metrics, one location each, and /apis, which Prometheus reads the list from:
+    https://prometheus.io/docs/prometheus/latest/http_sd/"""
+    if not plan.scraped_at:
+        return []
+    addresses = [address for one in plan.upstreams for address in one.servers]
+    named = {Path(address).stem: address for address in addresses}
+    listed = [
+        {
+            "targets": [plan.scraped_at],
+            "labels": {"__metrics_path__": f"/apis/{name}/metrics", "instance": name},
+        }
+        for name in named
+    ]
+    lines = [f"set $lab_apis '{_quoted(json.dumps(listed))}';",
+             "location = /apis {", "    try_files /nonexistent @apis;", "}",
+             "location @apis {", "    default_type application/json;",
+             "    return 200 $lab_apis;", "}"]  # fmt: skip
+    for name, address in named.items():
+        lines += [f"location = /apis/{name}/metrics {{",
+                  f"    proxy_pass http://{address}:/metrics;", "}"]  # fmt: skip
+    return lines
 
 
 def _quoted(text: str) -> str:

@@ -48,11 +48,11 @@ class GatewayPlan:
     leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
-    resolver: str = ""  # name server for upstreams that say `resolve`
     edition: Literal["open", "plus"] = "open"
     also: tuple[str, ...] = ()
     logs: str = ""
     metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
+    scraped_at: str = ""  # HOST:PORT of it, for Prometheus, which finds the APIs' metrics there
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
     traffic: Traffic = field(default_factory=Traffic)
 

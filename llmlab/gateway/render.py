@@ -116,16 +116,13 @@ def _too_large(plan: GatewayPlan) -> str:
 def _upstreams(plan: GatewayPlan) -> str:
     named = [("llmapi", plan.upstream(plan.stable))]
     named += [(f"model_{one.deployment}", one) for one in plan.upstreams]
-    resolver = [f"resolver {plan.resolver} valid=2s;\n"] if plan.resolver else []
-    return "\n".join([*resolver, *(_upstream(name, one, plan) for name, one in named)])
+    return "\n".join(_upstream(name, one) for name, one in named)
 
 
-def _upstream(name: str, upstream: Upstream, plan: GatewayPlan) -> str:
-    # Addresses that are looked up again are kept where all workers see them.
-    # So is how busy each of several processes is.
+def _upstream(name: str, upstream: Upstream) -> str:
     several = upstream.replicas > 1
-    zone = f"    zone {name} 64k;\n" if plan.resolver or several else ""
-    zone += "    least_conn;\n" if several else ""
+    # How busy each of several processes is has to be known to all workers.
+    zone = f"    zone {name} 64k;\n    least_conn;\n" if several else ""
     # max_fails=0: a restarted server is asked again at once, not after fail_timeout.
     fails = " max_fails=0" if upstream.spares or several else ""
     servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)

@@ -1,13 +1,20 @@
-"""Run one API process: python -m llmlab.service SETTINGS.json --uds PATH | --port N"""
+"""Run one API process: python -m llmlab.service SETTINGS.json [--uds PATH] [--port N]
+
+It listens where it is told to. In a container, the environment variable LLMAPI_SOCKET says the
+same as ``--uds``: there whoever looks after it has to know the path as well.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import math
+import os
 import signal
+import socket
 import sys
 import time
 from logging.handlers import RotatingFileHandler
@@ -19,7 +26,7 @@ from llmlab.rotation import LOG_BACKUPS, LOG_BYTES
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
 from llmlab.service.drill import drill_file
-from llmlab.service.settings import Settings
+from llmlab.service.settings import SOCKET, Settings
 
 # sysexits.h EX_CONFIG: a supervisor must not try this again until something changed.
 CANNOT_LOAD = 78
@@ -39,15 +46,26 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+def both(uds: str, host: str, port: int) -> list[socket.socket]:
+    """A socket and a port for one API, which uvicorn by itself would not take."""
+    with contextlib.suppress(FileNotFoundError):
+        Path(uds).unlink()  # of one that was killed
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(uds)
+    Path(uds).chmod(0o666)  # as uvicorn does: who may come in is a matter of the folder
+    return [unix, socket.create_server((host, port))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m llmlab.service")
     parser.add_argument("settings", type=Path)
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--uds", help="listen on this unix socket")
-    where.add_argument("--port", type=int, help="listen on this TCP port")
+    parser.add_argument("--uds", default=os.environ.get(SOCKET), help="listen on this unix socket")
+    parser.add_argument("--port", type=int, help="listen on this TCP port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--log", type=Path, help="write here, and rotate; default: stdout")
     options = parser.parse_args()
+    if not options.uds and options.port is None:
+        parser.error(f"nowhere to listen: give --uds or --port, or set {SOCKET}")
 
     handler: logging.Handler = logging.StreamHandler(sys.stdout)
     if options.log:
@@ -81,7 +99,10 @@ def main() -> None:
             timeout_keep_alive=75, timeout_graceful_shutdown=math.ceil(settings.service.timeout),
         )
     )  # fmt: skip
-    asyncio.run(server.serve())
+    sockets = None
+    if options.uds and options.port is not None:
+        sockets = both(options.uds, options.host, options.port)
+    asyncio.run(server.serve(sockets))
     if failed:
         sys.exit(CANNOT_LOAD)
 

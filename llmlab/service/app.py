@@ -12,24 +12,30 @@ from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from llmlab import runtimes
 from llmlab.models.identity import short_id
 from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
 from llmlab.service.batcher import Batcher
-from llmlab.service.description import flags_responses, problem_responses, summary_responses
+from llmlab.service.documentation import add_documentation
 from llmlab.service.drill import Drill, Drills
 from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import DRILLS, Metrics
 from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
+from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
 from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
     TIMEOUT,
+    Alive,
     Flags,
+    Hello,
     ModelInfo,
+    Ready,
     SummarizeRequest,
     SummarizeResponse,
 )
@@ -39,8 +45,9 @@ from llmlab.service.summarizer import Summarizer
 
 log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
-    float | None,
-    Header(alias=TIMEOUT, gt=0, allow_inf_nan=False,
+    # Not | None in the document: no header can say null.
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
+    Header(alias=TIMEOUT, examples=[30.0],
            description="Seconds that the client waits: a text that is not read by then is "
            "dropped. The service may wait less (`service.timeout`)."),
 ]  # fmt: skip
@@ -104,11 +111,16 @@ def build_app(
         if serving.batcher:
             await serving.batcher.close()
 
-    app = FastAPI(
+    app = DescribedApi(
         title="LLM API",
         version=settings.version,
         summary="Summaries of texts, behind a gateway that wants a token.",
+        description=INTRODUCTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        docs_url=None,
+        redoc_url=None,
         # The reference lab's notebook posts JSON without a Content-Type.
         strict_content_type=False,
         redirect_slashes=False,
@@ -116,6 +128,7 @@ def build_app(
     problems.install(app)
     _add_routes(app, parts, serving)
     _add_operators_routes(app, parts, serving)
+    add_documentation(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, service=settings.service)
     app.add_middleware(PlainBody)
@@ -126,42 +139,46 @@ def build_app(
 
 def _add_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     @app.head("/", include_in_schema=False)
-    @app.get("/", summary="Say hello")
-    async def hello() -> dict[str, str]:
-        return {"message": "Hello World"}
+    @app.get("/", summary="Say hello", tags=["lab"])
+    async def hello() -> Hello:
+        """The least that a token opens."""
+        return Hello()
 
     @app.post(
         "/summarize/",
         summary="Summarize a text",
+        tags=["texts"],
         response_model=SummarizeResponse,
-        responses=summary_responses(),
     )
     @app.post("/summarize", include_in_schema=False)
     async def summarize(
         request: SummarizeRequest, connection: Request, timeout: Timeout = None
     ) -> Response:
+        """The body is JSON, whether or not its `Content-Type` says so."""
         return await _loaded(serving.endpoint)(request, connection, timeout)
 
     @app.get(
         "/flags",
         summary="Which feature flags are on for me?",
+        tags=["lab"],
         response_model=Flags,
-        responses=flags_responses(),
     )
     async def flags(connection: Request) -> Response:
+        """For the subject of the token, as the gateway knows it."""
         found = Flags(flags=parts.told.flags(connection.headers))
         return JSONResponse(found.model_dump(), headers={"Cache-Control": "no-store"})
 
     @app.head("/health/live", include_in_schema=False)
-    @app.get("/health/live", summary="Is the process alive?")
-    async def live() -> dict[str, str]:
-        return {"status": "alive"}
+    @app.get("/health/live", summary="Is the process alive?", tags=["health"])
+    async def live() -> Alive:
+        """It may still be loading its model."""
+        return Alive()
 
     @app.head("/health/ready", include_in_schema=False)
-    @app.get("/health/ready", summary="Has the model answered?", responses=problem_responses(503))
-    async def ready() -> Response:
-        info = _loaded(serving.endpoint).info
-        return JSONResponse({"status": "ready", "model": info.model_dump()})
+    @app.get("/health/ready", summary="Has the model answered?", tags=["health"])
+    async def ready() -> Ready:
+        """Of the stable deployment; 503 until its model has answered once."""
+        return Ready(model=_loaded(serving.endpoint).info)
 
 
 def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
@@ -179,7 +196,7 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     async def shadow_answers(
         connection: Request, after: Annotated[int, Query(ge=0)] = 0
     ) -> JSONResponse:
-        # They are what clients have sent. In a container this port is open to its network.
+        # They are what clients have sent. A port of a container is open to its network.
         if connection.client and connection.client.host not in ("", "127.0.0.1", "::1"):
             raise Problem(404, "There is nothing at this address.")
         shadow = _loaded(serving.shadow)

@@ -1,4 +1,8 @@
-"""What /docs and the OpenAPI document say of answers: headers, events and problems."""
+"""What the OpenAPI document says of answers: headers, events and problems.
+
+The document describes the lab as its clients meet it, so the gateway's own answers are in it,
+too: whoever reads a 401 does not care who wrote it.
+"""
 
 from __future__ import annotations
 
@@ -28,67 +32,148 @@ STREAM = (
 SUMMARY = f"""The summary. To a request with `Accept: {EVENTS}` it comes as events: `progress`
 while the windows of a long text are read (`done` of `windows`; `reading` 2 reads the summaries
 of the first), then `summary` with the document, or `problem` with a problem document. What
-fails at once is answered as without them. A comment every 15 s says that it goes on."""
+fails before the first event is answered as without them. A comment every 15 s says that it goes
+on."""
+FLAGS = """Evaluated at the gateway, for the token's subject and claims. A name that is missing is
+no flag of this lab."""
 PROBLEMS = {
-    400: "The body is not JSON.",
+    400: "The request line or a header is malformed, or the body is not JSON.",
     401: "No valid token (from the gateway).",
+    404: "`X-Model` or the path names no deployment of this lab.",
     413: "The text is longer than `service.max_text_chars`, or the body than `gateway.max_body`.",
+    414: "The address is longer than the gateway reads.",
     415: "The body is said to be something else than JSON, or compressed.",
     422: "A field or a header is wrong.",
+    431: "A header, or all of them together, are longer than the gateway reads.",
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
     f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",
+    500: "The API failed on this request; its log says why.",
     502: "The API is away (from the gateway).",
     503: "The model is being loaded, or its API is away.",
     504: f"No summary within `{TIMEOUT}` or `service.timeout`; the model has dropped the text.",
 }
 WAIT = (429, 502, 503)
+BY_THE_API = (422, 500)  # the others may come from the gateway, which is no model
 
 
-def summary_responses() -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of everything that a summarize request can be answered with."""
-    ok = {
-        "description": SUMMARY,
-        "headers": {
-            "X-Cache": _header(
-                "Made for this request (miss), together with an equal one (coalesced), or for one "
-                "before (hit), of the same subject. Not on a stream that begins with progress.",
-                enum=["miss", "coalesced", "hit"],
-            ),
-            "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
-            "X-Model": _header("The name of the model that answered."),
-            DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
-            "X-Request-ID": _header("The request's id, here and in the logs."),
-        },
-        "content": {
-            EVENTS: {"schema": {"type": "string"}, "example": "".join(str(one) for one in STREAM)}
-        },
-    }
-    return {200: ok, **problem_responses(*PROBLEMS)}
+def responses() -> dict[str, Any]:
+    """{component's name: response} of every problem."""
+    return {problem(status): _problem(status) for status in PROBLEMS}
 
 
-def flags_responses() -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the answers to a question for flags."""
-    ok = {
-        "description": "Evaluated at the gateway, for the token's subject and claims. A name "
-        "that is missing is no flag of this lab.",
-        "content": {"application/json": {"example": {"flags": {"short-summaries": True}}}},
-    }
-    return {200: ok, **problem_responses(401, 429)}
+def problem(status: int) -> str:
+    """The name of a problem's component."""
+    return f"Problem{status}"
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the problems that an operation can answer with."""
-    # Inlined: a "#/$defs/..." of its own would point nowhere in the OpenAPI document.
-    schema = ProblemDocument.model_json_schema(mode="serialization")
-    schema["properties"]["errors"] = {"type": "array", "items": schema.pop("$defs")["FieldError"]}
-    content = {PROBLEM_TYPE: {"schema": schema}}
-    after = {"Retry-After": _header("Seconds after which to ask again.", kind="integer")}
+def problem_schemas() -> dict[str, Any]:
+    """{component's name: schema} of a problem document."""
+    schema = ProblemDocument.model_json_schema(
+        mode="serialization", ref_template="#/components/schemas/{model}"
+    )
+    return {**schema.pop("$defs"), ProblemDocument.__name__: schema}
+
+
+def headers() -> dict[str, Any]:
+    """{component's name: header} of every answer's headers."""
     return {
-        status: {"description": PROBLEMS[status], "content": content}
-        | ({"headers": after} if status in WAIT else {})
-        for status in statuses
+        "X-Request-ID": _header("The request's id, here and in the logs.", required=True),
+        "X-Model": _header("The name of the model that answered.", required=True),
+        DEPLOYMENT: _header("The deployment that was asked (from the gateway).", required=True),
+        "X-Cache": _header(
+            "Made for this request (miss), together with an equal one (coalesced), or for one "
+            "before (hit), of the same subject. Not on a stream that begins with progress.",
+            enum=["miss", "coalesced", "hit"],
+        ),
+        "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
+        "Cache-Control": _header("These answers are somebody's own.", enum=["no-store"]),
+        "Retry-After": _header(
+            "Seconds after which to ask again.", kind="integer", required=True, minimum=1
+        ),
+        "WWW-Authenticate": _header(
+            'RFC 6750: `Bearer`, and `error="invalid_token"` where one was sent.', required=True
+        ),
     }
 
 
-def _header(description: str, *, kind: str = "string", **schema: Any) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": kind, **schema}}
+def parameters() -> dict[str, Any]:
+    """{component's name: parameter} of the request headers that no operation declares itself."""
+    return {
+        "X-Request-ID": _parameter(
+            "An id of your own for this request, of up to 128 of `A-Za-z0-9._:-`. Another one, or "
+            "none, gets a new one.",
+            like="order-4711",
+        ),
+        "X-Model": _parameter(
+            "The name of the deployment that is to answer. Without it, the lab chooses.",
+            like="textrank",
+        ),
+        "Cache-Control": _parameter(
+            "`no-cache`: an answer that is made anew, not one from before.", like="no-cache"
+        ),
+    }
+
+
+def named(*names: str) -> dict[str, Any]:
+    """An answer's headers, by their components."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def answered() -> dict[str, dict[str, Any]]:
+    """{operation: what else there is to say of its answer 200}."""
+    events = {"schema": {"type": "string"}, "example": "".join(str(one) for one in STREAM)}
+    summary = {
+        "description": SUMMARY,
+        "headers": named("X-Cache", "Server-Timing"),
+        "content": {EVENTS: events},
+        "links": {
+            "SummarizeTheSummary": {
+                "operationId": "summarize",
+                "requestBody": {"text": "$response.body#/summary"},
+                "description": "A summary is a text like any other.",
+            },
+            "SummarizeByTheSameModel": _by_the_same("$response.body#/model/name"),
+        },
+    }
+    ready = {"links": {"SummarizeByThisModel": _by_the_same("$response.body#/model/name")}}
+    return {
+        "summarize": summary,
+        "summarize_by": summary,
+        "flags": {"description": FLAGS, "headers": named("Cache-Control")},
+        "ready": ready,
+        "health": ready,
+    }
+
+
+def _by_the_same(name: str) -> dict[str, Any]:
+    return {
+        "operationId": "summarize_by",
+        "parameters": {"deployment": name},
+        "description": "A deployment is called like its model unless it was given another name.",
+    }
+
+
+def _problem(status: int) -> dict[str, Any]:
+    after = ["Retry-After"] if status in WAIT else []
+    challenge = ["WWW-Authenticate"] if status == 401 else []
+    model = ["X-Model"] if status in BY_THE_API else []
+    return {
+        "description": PROBLEMS[status],
+        "headers": named("X-Request-ID", *model, *after, *challenge),
+        "content": {
+            PROBLEM_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
+        },
+    }
+
+
+def _header(
+    description: str, *, kind: str = "string", required: bool = False, **schema: Any
+) -> dict[str, Any]:
+    there = {"required": True} if required else {}
+    return {"description": description, **there, "schema": {"type": kind, **schema}}
+
+
+def _parameter(description: str, *, like: str) -> dict[str, Any]:
+    # An `example` of the parameter itself would be filled in by /docs, and sent.
+    schema = {"type": "string", "examples": [like]}
+    return {"in": "header", "description": description, "schema": schema}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from llmlab.runtimes.base import Strategy
 
@@ -24,7 +25,11 @@ class SummarizeRequest(BaseModel):
         json_schema_extra={"examples": [{"text": "A long text.", "max_length": 60}]},
     )
 
-    text: Annotated[str, Field(strict=True, description="The text to summarize.")]
+    text: Annotated[
+        str,
+        Field(strict=True, description="The text to summarize: not blank.",
+              json_schema_extra={"pattern": r"\S"}),
+    ]  # fmt: skip
     max_length: Annotated[
         int | None,
         Field(strict=True, ge=1, le=LONGEST_SUMMARY,
@@ -86,8 +91,25 @@ class SummarizeResponse(BaseModel):
     usage: Usage
 
 
+class Hello(BaseModel):
+    message: Literal["Hello World"] = "Hello World"
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    status: Literal["ready"] = "ready"
+    model: ModelInfo
+
+
 class Flags(BaseModel):
     """The lab's feature flags, and whether each is on for whoever asks."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"flags": {"short-summaries": True}}]}
+    )
 
     flags: dict[str, bool]
 
@@ -127,7 +149,14 @@ class ProblemDocument(BaseModel):
         str, Field(description="The detail once more, where clients of OpenAI's look for it.")
     ] = ""
     request_id: str
-    errors: list[FieldError] | None = None
+    errors: Annotated[
+        list[FieldError] | SkipJsonSchema[None],
+        Field(json_schema_extra=lambda schema: schema.pop("default", None)),
+    ] = None
     retry_after: Annotated[
-        int | None, Field(description="In a stream: seconds, as Retry-After elsewhere.")
+        int | SkipJsonSchema[None],
+        Field(
+            description="In a stream: seconds, as Retry-After elsewhere.",
+            json_schema_extra=lambda schema: schema.pop("default", None),
+        ),
     ] = None

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from llmlab import __version__
 from llmlab.config import Model, Service
 
+# The environment variable of a container that says on which socket its API listens.
+SOCKET = "LLMAPI_SOCKET"
+
 
 class Settings(BaseModel):
     """One deployment's settings. ``folder`` is None for an embedded model."""

@@ -33,7 +33,7 @@ from llmlab.engines.compose.gateway import (
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
-from llmlab.engines.compose.project import READY_DEADLINE, UP, Project, last_of
+from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Program, Supervisor
@@ -205,6 +205,7 @@ class ComposeEngine:
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
             self.project.run(compose.command(*_down_arguments(volumes)))
+            run(_forget_sockets(project), timeout=COMMAND_DEADLINE)
         Record.forget(self.lab)
         return bool(there)
 
@@ -226,7 +227,8 @@ class ComposeEngine:
 
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
-        return [self.project.compose().command(*_down_arguments(volumes))]
+        compose = self.project.compose()
+        return [compose.command(*_down_arguments(volumes)), _forget_sockets(compose.project)]
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
@@ -329,6 +331,11 @@ def _runs(one: Container, process: str) -> bool:
 def _down_arguments(volumes: bool) -> tuple[str, ...]:
     soon = ("--timeout", STOP_SOON, "--remove-orphans")
     return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
+
+
+def _forget_sockets(project: str) -> list[str]:
+    """There is nothing in that volume any more, and Compose would remove Prometheus's with it."""
+    return ["docker", "volume", "rm", "--force", f"{project}_sockets"]
 
 
 def _address(plan: Plan) -> tuple[str, int]:

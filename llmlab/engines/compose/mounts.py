@@ -24,14 +24,13 @@ from llmlab.errors import UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
-from llmlab.service.settings import Settings
+from llmlab.service.settings import SOCKET, Settings
 
-# Docker's own name server; an API's address may change when its container is replaced.
-RESOLVER = "127.0.0.11"
 STABLE_SERVICE = "llmapi"
 DEPLOYMENT, MADE_OF = "llmlab.deployment", "llmlab.settings"  # labels of an API's container
 GATEWAY_MOUNT = "/etc/nginx/lab"
 MODEL_MOUNT = Path("/model")
+SOCKETS = Path("/run/llmapi")  # of the APIs, in a volume that their containers and the gateway have
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
 
 
@@ -44,6 +43,11 @@ def services_of(name: str, plan: Plan) -> list[str]:
     """The services of all its replicas: each is one of its own, so that the gateway can let go
     of one before it is stopped."""
     return [service_of(name, plan) + suffix for suffix in suffixes(plan.replicas(name))]
+
+
+def socket_of(service: str) -> Path:
+    """Where an API listens, as its container and the gateway see it."""
+    return SOCKETS / f"{service}.sock"
 
 
 def api_services(plan: Plan) -> list[str]:
@@ -89,7 +93,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         upstreams=tuple(
             Upstream(
                 name,
-                tuple(f"{service}:80 resolve" for service in services_of(name, plan)),
+                tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
                 replicas=plan.replicas(name),
             )
             for name in plan.names
@@ -99,8 +103,8 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         connections=gateway.connections,
         timeout=plan.config.service.timeout,
         max_text_chars=plan.config.service.max_text_chars,
-        resolver=RESOLVER,
         metrics=str(metrics.PORT),
+        scraped_at=f"nginx:{metrics.PORT}",
         demo_kid=keys.demo_kid,
         ended=keys.ended,
         leeway=gateway.token_leeway,
@@ -165,7 +169,8 @@ def lay_out(lab: Lab, plan: Plan) -> None:
         }
         for replica in services_of(settings.deployment, plan):
             own = {} if replica == STABLE_SERVICE else _as_the_stable_one(lab, folder, service)
-            services[replica] = entry | own
+            where = {"environment": {SOCKET: str(socket_of(replica))}}
+            services[replica] = entry | where | own
     override = {"services": services}
     write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from llmlab.config import Gateway
 from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
+from llmlab.engines.compose.asking import METRICS, python
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.incidents import FIX, Incidents
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
@@ -16,8 +17,6 @@ from llmlab.notebook import access
 
 ENGINE = "compose"
 ABSENT = "STOPPED"
-# The API publishes no port; its image has Python, but no curl.
-ASK = "import urllib.request as r; print(r.urlopen('http://127.0.0.1/metrics').read().decode())"
 
 
 def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
@@ -69,7 +68,7 @@ def told_by(one: Container, docker: DockerEngine) -> probe.Told:
     """What the API in a container says of itself."""
     if one.state != "running":
         return probe.Told()
-    return probe.read_metrics(docker.output_of(one, ["python", "-I", "-S", "-c", ASK]))
+    return probe.read_metrics(docker.output_of(one, python(METRICS)))
 
 
 def _deployments(
