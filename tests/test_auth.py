@@ -99,7 +99,7 @@ def test_a_new_store_is_empty_and_has_nothing_to_sign_with(store: KeyStore) -> N
     assert store.read() == KeySet()
     with pytest.raises(AuthError, match="no signing key") as caught:
         _ = store.read().signing
-    assert caught.value.fix == "llmlab keys init"
+    assert caught.value.fix == "llmlab up (or, for a key alone: llmlab keys init)"
 
 
 def test_the_first_key_is_made_once(store: KeyStore) -> None:
@@ -475,7 +475,7 @@ def test_token_refuses_what_it_cannot_sign(
 def test_token_without_a_key_says_how_to_make_one(make_lab: Callable[..., LabUnderTest]) -> None:
     done = make_lab().run("token")
     assert done.returncode == 4
-    assert "Fix: llmlab keys init" in done.stderr
+    assert "Fix: llmlab up (or, for a key alone: llmlab keys init)" in done.stderr
 
 
 def test_a_token_is_explained_from_stdin_and_from_a_file(
