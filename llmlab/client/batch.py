@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shlex
 import sys
+import textwrap
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +46,7 @@ class Source:
             data = self.path.read_bytes() if self.path else sys.stdin.buffer.read()
             return data.decode("utf-8-sig")
         except OSError as error:
-            raise UsageError(f"{self.name} cannot be read: {error.strerror}") from None
+            raise _unreadable(self.name, error) from None
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{self.name} is not text in UTF-8 (byte {error.start})",
@@ -68,10 +71,22 @@ class Outcome:
             "input": self.name,
             "summary": self.summary.text,
             "model": self.summary.model.model_dump(),
+            "deployment": self.summary.deployment,
             "usage": self.summary.usage.model_dump(),
             "request_id": self.summary.request_id,
             "seconds": self.seconds,
         }
+
+
+def _unreadable(name: str, error: OSError) -> UsageError:
+    """Who gave a text, and not the name of a file, is told where texts go."""
+    if error.errno in (errno.ENOENT, errno.ENAMETOOLONG) and len(name.split()) > 1:
+        begins = textwrap.shorten(name, 40, placeholder=" ...")
+        return UsageError(
+            f"there is no file {begins!r}",
+            fix=f"if that is the text itself: echo {shlex.quote(begins)} | llmlab summarize -",
+        )
+    return UsageError(f"{name} cannot be read: {error.strerror}")
 
 
 class Listener(Protocol):
@@ -85,6 +100,31 @@ class Listener(Protocol):
         """One has its outcome."""
         ...
 
+    def limited(self, interval: float) -> None:
+        """The lab takes one request in so many seconds, and some have to wait for that."""
+        ...
+
+
+@dataclass
+class InOrder:
+    """Passes outcomes on in the order of their sources, as soon as those before are there."""
+
+    tell: Callable[[Outcome], None]
+    _kept: dict[int, Outcome] = field(default_factory=dict)
+    _next: int = 0
+
+    def put(self, number: int, outcome: Outcome) -> None:
+        self._kept[number] = outcome
+        while self._next in self._kept:
+            outcome = self._kept.pop(self._next)
+            self._next += 1
+            self.tell(outcome)
+
+    def rest(self) -> None:
+        """Those that were still waiting for one before them, which is not to come."""
+        for number in sorted(self._kept):
+            self.tell(self._kept.pop(number))
+
 
 def collect(inputs: Sequence[str]) -> list[Source]:
     """The sources that arguments name: files, folders (their text files), ``-``.
@@ -97,7 +137,7 @@ def collect(inputs: Sequence[str]) -> list[Source]:
         path = Path(one)
         if one == "-":
             sources.append(Source("-", None))
-        elif path.is_dir():
+        elif os.path.isdir(one):  # noqa: PTH112  a text is no name at all, and Path would fail
             found = sorted(
                 file
                 for file in path.rglob("*")
@@ -111,40 +151,46 @@ def collect(inputs: Sequence[str]) -> list[Source]:
     return sources
 
 
-def summarize_all(
+async def summarize_all(
     client: AsyncClient,
     sources: Sequence[Source],
     *,
     options: Mapping[str, Any],
     concurrency: int,
-    listener: Listener | None,
-) -> list[Outcome]:
-    """Summarize every source; outcomes in the order of the sources."""
+    listener: Listener,
+    tell: Callable[[Outcome], None],
+) -> None:
+    """Summarize every source.
 
-    async def run() -> list[Outcome]:
-        places = asyncio.Semaphore(concurrency)
+    Args:
+        tell: gets the outcomes as they come, in the order of the sources. If this is cancelled,
+            it still gets what was finished by then.
+    """
+    places = asyncio.Semaphore(concurrency)
+    ordered = InOrder(tell)
 
-        async def one(source: Source) -> Outcome:
-            async with places:
-                outcome = await _summarize(client, source, options, listener)
-                if listener:
-                    listener.done(source.name)
-                return outcome
+    async def one(number: int, source: Source) -> None:
+        async with places:
+            outcome = await _summarize(client, source, options, listener)
+        listener.done(source.name)
+        ordered.put(number, outcome)
 
+    client.pace.tell = listener.limited
+    try:
         async with client:
-            return list(await asyncio.gather(*(one(source) for source in sources)))
-
-    return asyncio.run(run())
+            await asyncio.gather(*(one(*numbered) for numbered in enumerate(sources)))
+    finally:
+        ordered.rest()
 
 
 async def _summarize(
-    client: AsyncClient, source: Source, options: Mapping[str, Any], listener: Listener | None
+    client: AsyncClient, source: Source, options: Mapping[str, Any], listener: Listener
 ) -> Outcome:
     start = time.monotonic()
     summary, failure = None, None
     try:
         text = await asyncio.to_thread(source.read)
-        progress = partial(listener.read, source.name) if listener else None
+        progress = partial(listener.read, source.name)
         summary = await client.summarize(text, progress=progress, **options)
     except LlmlabError as error:
         failure = error

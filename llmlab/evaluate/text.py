@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmlab.evaluate.numerals import NUMERAL, canonical_number
+from llmlab.evaluate.numerals import numeral, value
 from llmlab.runtimes.extractive import sentences
 
-__all__ = ["Term", "contains", "fold", "locate", "sentences", "terms", "words"]
+__all__ = ["Term", "contains", "fold", "key", "locate", "sentences", "terms", "words"]
 
 # Scripts without spaces between words: each character stands for itself.
 SPACELESS = (
@@ -34,8 +34,8 @@ _JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,20
 _WORD = re.compile(rf"[{SPACELESS}]|{RUN}(?:{_JOINT}{RUN})*")
 
 _TERM = re.compile(
-    rf"(?P<number>{NUMERAL})"
-    r"|(?P<percent>[%％]|\bper[ \u00a0]?cent\b)"
+    rf"(?P<number>{numeral(LETTER)})"
+    r"|(?P<percent>[%％٪]|\b(?:per[ \u00a0]?cent|pct)\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
     rf"|(?P<word>[{SPACELESS}]|{RUN})(?:['’]s(?!{LETTER}))?",
     re.IGNORECASE,
@@ -70,24 +70,26 @@ def terms(text: str) -> Iterator[Term]:
 
     A word loses case, accents, a possessive 's and the points of an abbreviation; hyphens,
     slashes and all other punctuation separate terms. A number is its value
-    (``canonical_number``), with thousand, million, ... and whatever the notation; "%",
+    (``numerals.value``), with thousand, million, ... and whatever the notation; "%",
     "percent" and "per cent" are one term; currency signs are none.
     """
     for found in _TERM.finditer(text):
         kind = found.lastgroup
         if kind == "number":
-            yield Term(canonical_number(found[0]), found.start(), found.end(), number=True)
+            yield Term(value(found), found.start(), found.end(), number=True)
         elif kind == "percent":
             yield Term("%", found.start(), found.end())
         else:
             word = found["word"] or found[0].replace(".", "")
-            yield Term(_without_accents(fold(word)), found.start(), found.end())
+            yield Term(key(word), found.start(), found.end())
 
 
-def _without_accents(word: str) -> str:
-    if word.isascii():
-        return word
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", word))
+def key(word: str) -> str:
+    """A word as facts compare it: folded, and without accents."""
+    folded = fold(word)
+    if folded.isascii():
+        return folded
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", folded))
     return unicodedata.normalize("NFC", bare)
 
 

@@ -24,7 +24,7 @@ from llmlab.service.documentation import add_documentation
 from llmlab.service.drill import Drill, Drills
 from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import DRILLS, Metrics
-from llmlab.service.middleware import BodyLimit, Observe, RequestId
+from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
 from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
@@ -130,7 +130,8 @@ def build_app(
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(BodyLimit, service=settings.service)
+    app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
     app.add_middleware(RequestId, model=settings.name)
     return app

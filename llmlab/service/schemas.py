@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -12,6 +12,7 @@ from llmlab.runtimes.base import Strategy
 PROBLEM_TYPE = "application/problem+json"
 EVENTS = "text/event-stream"
 TIMEOUT = "X-Request-Timeout"
+DEPLOYMENT = "X-Deployment"  # of an answer; the gateway's
 # In Server-Timing, where a request ended because of that: for whoever judges deployments by
 # the gateway's log, to whom a client's impatience is to tell nothing.
 OWN_LIMIT = "limit;desc=client"
@@ -137,6 +138,11 @@ class FieldError(BaseModel):
     message: str
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """What is None is left out of the document."""
+    schema.pop("default", None)
+
+
 class ProblemDocument(BaseModel):
     """RFC 9457: what went wrong, for machines and for people."""
 
@@ -144,8 +150,17 @@ class ProblemDocument(BaseModel):
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
+    message: Annotated[
+        str, Field(description="The detail once more, where clients of OpenAI's look for it.")
+    ] = ""
     request_id: str
     errors: Annotated[
-        list[FieldError] | SkipJsonSchema[None],
-        Field(json_schema_extra=lambda schema: schema.pop("default", None)),
+        list[FieldError] | SkipJsonSchema[None], Field(json_schema_extra=_never_null)
+    ] = None
+    retry_after: Annotated[
+        int | SkipJsonSchema[None],
+        Field(
+            description="In a stream: seconds, as Retry-After elsewhere.",
+            json_schema_extra=_never_null,
+        ),
     ] = None
