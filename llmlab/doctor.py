@@ -28,7 +28,7 @@ from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
 from llmlab.failures import explained
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
-from llmlab.network import port_holder, port_is_free
+from llmlab.network import port_holder, port_is_free, without_login
 from llmlab.processes import lab_processes
 from llmlab.shell import run
 
@@ -181,8 +181,8 @@ def _hub(config: Config, environ: Mapping[str, str]) -> Check:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         fix = "nothing to do: models on disk and the embedded one work without it"
-        return _warn("hub", f"{endpoint} cannot be reached: {why}", fix)
-    return _ok("hub", f"{endpoint} answers")
+        return _warn("hub", f"{without_login(endpoint)} cannot be reached: {why}", fix)
+    return _ok("hub", f"{without_login(endpoint)} answers")
 
 
 def _docker() -> Check:

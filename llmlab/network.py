@@ -28,6 +28,13 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def without_login(url: str) -> str:
+    """A URL as it may be shown: user and password may stand in it."""
+    scheme, mark, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}" if mark else url
+
+
 def _described(process: psutil.Process) -> str:
     said = f"{process.name()} (pid {process.pid})"
     with contextlib.suppress(psutil.Error):

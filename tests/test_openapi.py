@@ -156,7 +156,7 @@ def test_every_answer_has_an_id_and_those_of_a_model_its_name(document: dict[str
     for path, operation in operations(document):
         for status, answer in operation["responses"].items():
             headers = resolve(document, answer)["headers"]
-            assert "X-Request-ID" in headers, f"{path} {status}"
+            assert {"X-Request-ID", "X-Deployment"} <= set(headers), f"{path} {status}"
             assert ("X-Model" in headers) == (status in ("200", "422", "500")), f"{path} {status}"
     shared = document["components"]["headers"]
     assert shared["X-Request-ID"]["required"] is True
@@ -165,7 +165,7 @@ def test_every_answer_has_an_id_and_those_of_a_model_its_name(document: dict[str
 def test_whatever_can_go_wrong_is_a_problem_document_of_one_schema(
     document: dict[str, Any],
 ) -> None:
-    everywhere = {"200", "400", "413", "414", "429", "500", "502", "503", "504"}
+    everywhere = {"200", "400", "413", "414", "429", "431", "500", "502", "503", "504"}
     for path, operation in operations(document):
         wanted = set(everywhere)
         wanted |= set() if path.startswith("/health") else {"401", "404"}
@@ -198,7 +198,9 @@ def test_it_describes_a_summary_and_its_events(document: dict[str, Any]) -> None
     ok = document["paths"]["/summarize/"]["post"]["responses"]["200"]
     answer = resolve(document, ok["content"][JSON]["schema"])
     assert set(answer["properties"]) == {"summary", "model", "usage"}
-    assert set(ok["headers"]) == {"X-Cache", "Server-Timing", "X-Model", "X-Request-ID"}
+    assert set(ok["headers"]) == {
+        "X-Cache", "Server-Timing", "X-Model", "X-Deployment", "X-Request-ID",
+    }  # fmt: skip
     stream = ok["content"][EVENTS]["example"]
     names = [line for line in stream.splitlines() if line.startswith("event: ")]
     assert names == ["event: progress"] * 3 + ["event: summary"]

@@ -25,6 +25,7 @@ from llmlab.delivery.store import Store
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.evaluate.suite import load_suite
 from llmlab.lab import Lab
+from llmlab.network import without_login
 from llmlab.tune.data import load_pairs
 
 SECRET = "ZmFudGFzdGljand0c2VjcmV0"
@@ -159,6 +160,20 @@ def test_a_key_that_cannot_sign_is_told_by_its_id() -> None:
             mint(Key({"kid": "0002", "alg": "ES256", **jwk}), Claims(sub="a"))
         assert "0002" in caught.value.message
         assert SECRET not in all_told(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"https://me:{SECRET}@hub.example/api", "https://hub.example/api"),
+        (f"https://{SECRET}@hub.example", "https://hub.example"),
+        (f"https://a:{SECRET}@b@hub.example:99/x@y", "https://hub.example:99/x@y"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/"),
+        ("hub.example", "hub.example"),
+    ],
+)
+def test_the_address_of_a_hub_is_shown_without_a_password(url: str, shown: str) -> None:
+    assert without_login(url) == shown
 
 
 # --- The rule, in the source ----------------------------------------------------------

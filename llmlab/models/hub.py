@@ -17,7 +17,7 @@ from typing import Any
 from llmlab.errors import ModelUnavailable
 from llmlab.models.download import fetch_large_files
 from llmlab.models.identity import MODEL_FILES, damaged_files
-from llmlab.network import is_loopback
+from llmlab.network import is_loopback, without_login
 
 REACH_DEADLINE = 10.0  # seconds
 # The hub's patterns match across folders: a copy of the weights in another format would come too.
@@ -94,7 +94,7 @@ def _complete(name: str, repository: str, revision: str, say: Callable[[str], No
             fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
         )
     _reach(name, repository, revision)
-    say(f"{name}: {repository} at {revision[:12]} from {constants.ENDPOINT}")
+    say(f"{name}: {repository} at {revision[:12]} from {without_login(constants.ENDPOINT)}")
     token = _hub_token()
     try:
         fetch_large_files(repository, revision, patterns=MODEL_FILES, token=token)
@@ -132,7 +132,8 @@ def _reach(name: str, repository: str, revision: str) -> None:
         return
     why, fix = _explained(problem, name)
     raise ModelUnavailable(
-        f"{repository} is not on disk and {constants.ENDPOINT} cannot give it: {why}", fix=fix
+        f"{repository} is not on disk and {without_login(constants.ENDPOINT)} cannot give it: {why}",
+        fix=fix,
     )
 
 

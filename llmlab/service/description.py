@@ -32,8 +32,7 @@ STREAM = (
 SUMMARY = f"""The summary. To a request with `Accept: {EVENTS}` it comes as events: `progress`
 while the windows of a long text are read (`done` of `windows`; `reading` 2 reads the summaries
 of the first), then `summary` with the document, or `problem` with a problem document. What
-fails before the first event is answered as without them. A comment every 15 s says that it goes
-on."""
+fails at once is answered as without them. A comment every 15 s says that it goes on."""
 FLAGS = """Evaluated at the gateway, for the token's subject and claims. A name that is missing is
 no flag of this lab."""
 PROBLEMS = {
@@ -44,13 +43,18 @@ PROBLEMS = {
     414: "The address is longer than the gateway reads.",
     415: "The body is said to be something else than JSON, or compressed.",
     422: "A field or a header is wrong.",
-    431: "A header, or all of them together, are longer than the gateway reads.",
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
     f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",
+    431: "A header is longer than the gateway reads.",
     500: "The API failed on this request; its log says why.",
     502: "The API is away (from the gateway).",
     503: "The model is being loaded, or its API is away.",
     504: f"No summary within `{TIMEOUT}` or `service.timeout`; the model has dropped the text.",
+}
+BY_THE_SAME = {
+    "operationId": "summarize_by",
+    "parameters": {"deployment": f"$response.header.{DEPLOYMENT}"},
+    "description": "A text of your own, for the deployment that answered this.",
 }
 WAIT = (429, 502, 503)
 BY_THE_API = (422, 500)  # the others may come from the gateway, which is no model
@@ -79,7 +83,7 @@ def headers() -> dict[str, Any]:
     return {
         "X-Request-ID": _header("The request's id, here and in the logs.", required=True),
         "X-Model": _header("The name of the model that answered.", required=True),
-        DEPLOYMENT: _header("The deployment that was asked (from the gateway).", required=True),
+        DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
         "X-Cache": _header(
             "Made for this request (miss), together with an equal one (coalesced), or for one "
             "before (hit), of the same subject. Not on a stream that begins with progress.",
@@ -89,6 +93,10 @@ def headers() -> dict[str, Any]:
         "Cache-Control": _header("These answers are somebody's own.", enum=["no-store"]),
         "Retry-After": _header(
             "Seconds after which to ask again.", kind="integer", required=True, minimum=1
+        ),
+        "RateLimit-Policy": _header(
+            "The limit of this subject, where it was that one: `q` requests in `w` seconds "
+            "(draft-ietf-httpapi-ratelimit-headers)."
         ),
         "WWW-Authenticate": _header(
             'RFC 6750: `Bearer`, and `error="invalid_token"` where one was sent.', required=True
@@ -132,10 +140,10 @@ def answered() -> dict[str, dict[str, Any]]:
                 "requestBody": {"text": "$response.body#/summary"},
                 "description": "A summary is a text like any other.",
             },
-            "SummarizeByTheSameModel": _by_the_same("$response.body#/model/name"),
+            "SummarizeByTheSame": BY_THE_SAME,
         },
     }
-    ready = {"links": {"SummarizeByThisModel": _by_the_same("$response.body#/model/name")}}
+    ready = {"links": {"SummarizeByTheSame": BY_THE_SAME}}
     return {
         "summarize": summary,
         "summarize_by": summary,
@@ -145,21 +153,14 @@ def answered() -> dict[str, dict[str, Any]]:
     }
 
 
-def _by_the_same(name: str) -> dict[str, Any]:
-    return {
-        "operationId": "summarize_by",
-        "parameters": {"deployment": name},
-        "description": "A deployment is called like its model unless it was given another name.",
-    }
-
-
 def _problem(status: int) -> dict[str, Any]:
     after = ["Retry-After"] if status in WAIT else []
     challenge = ["WWW-Authenticate"] if status == 401 else []
     model = ["X-Model"] if status in BY_THE_API else []
+    limit = ["RateLimit-Policy"] if status == 429 else []
     return {
         "description": PROBLEMS[status],
-        "headers": named("X-Request-ID", *model, *after, *challenge),
+        "headers": named("X-Request-ID", *model, DEPLOYMENT, *after, *limit, *challenge),
         "content": {
             PROBLEM_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
         },

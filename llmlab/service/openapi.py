@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from llmlab.config.schema import MODEL_NAME
 from llmlab.service import description
+from llmlab.service.schemas import DEPLOYMENT
 
 INTRODUCTION = """Every answer but 200 is a problem document (RFC 9457). Where one has a
 `Retry-After`, the same request may go well after that many seconds."""
@@ -127,8 +128,6 @@ def _complete(operation: dict[str, Any], answered: dict[str, Any]) -> None:
 
 
 def _ok(found: dict[str, Any], answered: dict[str, Any]) -> dict[str, Any]:
-    headers = description.named("X-Request-ID", "X-Model", "X-Deployment") | answered.get(
-        "headers", {}
-    )
+    headers = description.named("X-Request-ID", "X-Model", DEPLOYMENT) | answered.get("headers", {})
     content = found["content"] | answered.get("content", {})
     return found | answered | {"headers": headers, "content": content}

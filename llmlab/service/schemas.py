@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -138,6 +138,11 @@ class FieldError(BaseModel):
     message: str
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """What is None is left out of the document."""
+    schema.pop("default", None)
+
+
 class ProblemDocument(BaseModel):
     """RFC 9457: what went wrong, for machines and for people."""
 
@@ -150,13 +155,12 @@ class ProblemDocument(BaseModel):
     ] = ""
     request_id: str
     errors: Annotated[
-        list[FieldError] | SkipJsonSchema[None],
-        Field(json_schema_extra=lambda schema: schema.pop("default", None)),
+        list[FieldError] | SkipJsonSchema[None], Field(json_schema_extra=_never_null)
     ] = None
     retry_after: Annotated[
         int | SkipJsonSchema[None],
         Field(
             description="In a stream: seconds, as Retry-After elsewhere.",
-            json_schema_extra=lambda schema: schema.pop("default", None),
+            json_schema_extra=_never_null,
         ),
     ] = None

@@ -22,14 +22,13 @@ class Failure:
 @dataclass(frozen=True)
 class Explained:
     """``operation`` and ``says`` are regular expressions; ``says`` is found in the answer or in
-    the message. ``passing``: it is about to be mended, and may be gone already."""
+    the message."""
 
     check: str
     operation: str
     status: int
     says: str
     why: str
-    passing: bool = False
 
     def fits(self, failure: Failure) -> bool:
         return (
@@ -58,10 +57,5 @@ EXPLAINED = (
     Explained(
         "negative_data_rejection", SUMMARIZE, 200, r"in header - object with unexpected properties",
         "A header that nobody knows is ignored, as HTTP wants it (RFC 9110, 5.1).",
-    ),
-    Explained(
-        "unsupported_method", r"TRACE .*", 405, r"without required `Allow` header",
-        "NGINX answers TRACE by itself, without an Allow.",
-        passing=True,
     ),
 )  # fmt: skip
