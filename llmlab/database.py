@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmlab.errors import EnvironmentFailure, LlmlabError
+from llmlab.errors import EnvironmentFailure, LlmlabError, unreadable
 
 BUSY = 30.0  # seconds that a process waits for another one's transaction; those are short
 NEEDED = (3, 37)  # of SQLite, for STRICT
@@ -148,12 +148,12 @@ class Database:
                 fix=f"df -h {self.file.parent} and ls -l {self.file}, for space and permissions; "
                 "if it is locked, try again",
             ) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            # The latter two say what is wrong and where, never what was read.
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise LlmlabError(
-                f"{self.file} is damaged: {error}",
-                fix=self._damaged,
+                f"{self.file} is damaged: {unreadable(error)}", fix=self._damaged
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise LlmlabError(f"{self.file} is damaged: {error}", fix=self._damaged) from error
 
 
 def _version(connection: sqlite3.Connection) -> int:

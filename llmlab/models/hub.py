@@ -131,9 +131,9 @@ def _reach(name: str, repository: str, revision: str) -> None:
     if problem is None:
         return
     why, fix = _explained(problem, name)
+    endpoint = without_login(constants.ENDPOINT)
     raise ModelUnavailable(
-        f"{repository} is not on disk and {without_login(constants.ENDPOINT)} cannot give it: {why}",
-        fix=fix,
+        f"{repository} is not on disk and {endpoint} cannot give it: {why}", fix=fix
     )
 
 
