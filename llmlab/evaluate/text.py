@@ -7,52 +7,35 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmlab.evaluate.numerals import NUMERAL, canonical_number
 from llmlab.runtimes.extractive import sentences
+from llmlab.words import ALONE, INVISIBLE, LETTER, RUN, WORD, normalized
 
-__all__ = ["Term", "contains", "fold", "locate", "sentences", "terms", "words"]
-
-# Scripts without spaces between words: each character stands for itself.
-SPACELESS = (
-    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # Chinese, Japanese, Korean
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-)
-# Vowel signs and accents are not \w, yet they do not end a word; nor do joiners or soft hyphens.
-_MARKS = "".join(
-    chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc")
-)
-_INVISIBLE = "\u00ad\u200c\u200d"
-LETTER = rf"[^\W_{SPACELESS}]"
-RUN = rf"{LETTER}(?:{LETTER}|[{_MARKS}{_INVISIBLE}])*"  # letters, digits and their marks
-
-_JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
-_WORD = re.compile(rf"[{SPACELESS}]|{RUN}(?:{_JOINT}{RUN})*")
+__all__ = ["RUN", "Term", "contains", "fold", "locate", "sentences", "terms", "words"]
 
 _TERM = re.compile(
     rf"(?P<number>{NUMERAL})"
     r"|(?P<percent>[%％]|\bper[ \u00a0]?cent\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
-    rf"|(?P<word>[{SPACELESS}]|{RUN})(?:['’]s(?!{LETTER}))?",
+    rf"|(?P<word>{ALONE}|{RUN})(?:['’]s(?!{LETTER}))?",
     re.IGNORECASE,
 )
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_UNSEEN = re.compile(f"[{_INVISIBLE}]")
+_UNSEEN = re.compile(f"[{INVISIBLE}]")
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order, without regard to case, width and kind of apostrophe."""
-    return [fold(found[0]) for found in _WORD.finditer(text)]
+    return [fold(found[0]) for found in WORD.finditer(normalized("NFC", text))]
 
 
 def fold(word: str) -> str:
     """A word as it is compared: Unicode NFKC, case folded, straight apostrophes."""
     word = _UNSEEN.sub("", word).replace("’", "'")
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", word).casefold())
+    return normalized("NFKC", normalized("NFKC", word).casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +70,8 @@ def terms(text: str) -> Iterator[Term]:
 def _without_accents(word: str) -> str:
     if word.isascii():
         return word
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", word))
-    return unicodedata.normalize("NFC", bare)
+    bare = _ACCENTS.sub("", normalized("NFD", word))
+    return normalized("NFC", bare)
 
 
 def locate(needle: list[str], haystack: list[Term]) -> tuple[int, int] | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
 from llmlab.runtimes.sentences import split_sentences
+from llmlab.words import WORD, normalized
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
@@ -45,29 +45,25 @@ their then therefore these they this those thus yet
 """
 OPENERS = frozenset(_REFERRING_WORDS.split())  # of a sentence that leans on the one before
 
-_CJK = (
-    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
-)
-_LETTER = rf"[^\W_{_CJK}]"
-_JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
-_WORD = re.compile(rf"(?=\w)[{_CJK}]|{_LETTER}+(?:{_JOINT}{_LETTER}+)*")
-
 Floats = NDArray[np.float64]
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order: the unit in which this runtime counts lengths.
 
-    A word may hold apostrophes, hyphens and points ("keeper's", "U.S", "3.5"); each Chinese,
-    Japanese or Korean character is a word of its own.
+    A word may hold apostrophes, hyphens and points ("keeper's", "U.S", "3.5"); each letter of
+    a script without spaces (Chinese, Thai) is a word of its own.
     """
-    return _WORD.findall(text)
+    return WORD.findall(normalized("NFC", text))
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text that hold a word, in order, white space collapsed."""
-    return [sentence for sentence in split_sentences(text) if _WORD.search(sentence)]
+    """The sentences of a text that hold a word, in order, white space collapsed.
+
+    In Unicode's composed form: texts that differ in that alone get the same summary.
+    """
+    split = split_sentences(normalized("NFC", text))
+    return [sentence for sentence in split if WORD.search(sentence)]
 
 
 def stands_alone(sentence: str) -> bool:
@@ -183,7 +179,7 @@ def select(
 
 def cut(sentence: str, length: int) -> str:
     """The first ``length`` words of a sentence, with an ellipsis if that is not all."""
-    ends = [word.end() for word in _WORD.finditer(sentence)]
+    ends = [word.end() for word in WORD.finditer(sentence)]
     return sentence if length >= len(ends) else f"{sentence[: ends[length - 1]]} …"
 
 
@@ -199,7 +195,7 @@ class TextRank(Runtime):
 
     max_length: int = 100
     min_length: int = 5
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def encode(self, text: str, generation: Generation) -> Encoded:
         """It is read whole, whatever the strategy, and goes with any other text."""
