@@ -42,9 +42,16 @@ ALONE = rf"(?=\w)[{SPACELESS}](?:{_TAIL}|(?<=[\u1039\u17d2])[{SPACELESS}])*+"
 _JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
 WORD = re.compile(rf"{ALONE}|{RUN}(?:{_JOINT}{RUN})*")
 
+_IS_TAIL = re.compile(_TAIL)
+
 _MOST_MARKS = 30  # on one letter, as in Unicode's Stream-Safe Text Format (UAX 15)
 _HEAPED = re.compile(rf"[{MARKS}]{{{_MOST_MARKS + 1}}}")
 _SHORT = re.compile(rf"[^{MARKS}]*[{MARKS}]{{0,{_MOST_MARKS}}}")
+
+
+def is_tail(letter: str) -> bool:
+    """Whether a character belongs to the one before it."""
+    return bool(_IS_TAIL.match(letter))
 
 
 def normalized(form: Literal["NFC", "NFD", "NFKC"], text: str) -> str:

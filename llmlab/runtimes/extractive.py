@@ -19,14 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
-from llmlab.runtimes.sentences import split_sentences
-from llmlab.words import WORD, normalized
+from llmlab.runtimes.sentences import LEAD, split_sentences
+from llmlab.runtimes.terminals import is_ended
+from llmlab.words import WORD, is_tail, normalized
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
 MAX_ROUNDS = 100  # 0.85 ** 100 < 1e-7: the tolerance is met before
 DECIMALS = 5  # of a score: equal sentences tie, whatever the order of summation
 DUPLICATE = 0.7  # the cosine above which a sentence repeats one that is chosen
+CHARACTERS = 20  # of a summary for each word it may have, and 100 more: "words" may be blobs
 DEPENDENT = 0.1  # the weight of a sentence that does not stand on its own
 
 _FUNCTION_WORDS = """
@@ -68,8 +70,8 @@ def sentences(text: str) -> list[str]:
 
 def stands_alone(sentence: str) -> bool:
     """Whether a sentence is one (not a heading or an item) and makes sense without another."""
-    ended = sentence.rstrip("\"'”’」』）)]*").endswith(tuple(".!?…。！？｡"))
-    return ended and words(sentence)[0].casefold() not in OPENERS
+    said = words(LEAD.sub("", sentence, count=1)) or words(sentence)
+    return is_ended(sentence) and said[0].casefold() not in OPENERS
 
 
 def _terms(sentence: list[str]) -> list[str]:
@@ -183,6 +185,17 @@ def cut(sentence: str, length: int) -> str:
     return sentence if length >= len(ends) else f"{sentence[: ends[length - 1]]} …"
 
 
+def bounded(summary: str, max_words: int) -> str:
+    """A summary that is no longer in characters than so many words can be in any language."""
+    limit = 100 + CHARACTERS * max_words
+    if len(summary) <= limit:
+        return summary
+    end = limit - 2
+    while end and is_tail(summary[end]):
+        end -= 1
+    return f"{summary[:end].rstrip()} …"
+
+
 @dataclass(frozen=True, slots=True)
 class TextRank(Runtime):
     """The runtime of the embedded model. It keeps no state, so any thread may call it; more
@@ -227,7 +240,8 @@ class TextRank(Runtime):
         scores = rank(vectors) * np.array(weights)
         kept = select(scores, vectors, lengths, shortest, longest)
         summary = " ".join(cut(found[i], length) for i, length in kept.items())
-        return Summary(summary, sum(lengths), sum(kept.values()), truncated=False)
+        summary = bounded(summary, longest)
+        return Summary(summary, sum(lengths), len(words(summary)), truncated=False)
 
 
 def identity() -> str:
