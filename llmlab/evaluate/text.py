@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmlab.evaluate.numerals import NUMERAL, canonical_number
+from llmlab.hyphens import Mended, mended
 from llmlab.runtimes.extractive import sentences
 from llmlab.words import ALONE, INVISIBLE, LETTER, RUN, WORD, normalized
 
-__all__ = ["RUN", "Term", "contains", "fold", "locate", "sentences", "terms", "words"]
+__all__ = ["RUN", "Term", "contains", "fold", "locate", "readings", "sentences", "terms", "words"]
 
 _TERM = re.compile(
     rf"(?P<number>{NUMERAL})"
@@ -29,7 +30,7 @@ _UNSEEN = re.compile(f"[{INVISIBLE}]")
 
 def words(text: str) -> list[str]:
     """The words of a text in order, without regard to case, width and kind of apostrophe."""
-    return [fold(found[0]) for found in WORD.finditer(normalized("NFC", text))]
+    return [fold(found[0]) for found in WORD.finditer(normalized("NFC", mended(text).text))]
 
 
 def fold(word: str) -> str:
@@ -56,15 +57,27 @@ def terms(text: str) -> Iterator[Term]:
     (``canonical_number``), with thousand, million, ... and whatever the notation; "%",
     "percent" and "per cent" are one term; currency signs are none.
     """
-    for found in _TERM.finditer(text):
+    return _terms(Mended(text))
+
+
+def readings(text: str) -> list[list[Term]]:
+    """A text's terms as it is written and, where ends of lines broke words, as it reads: "a
+    load-", "balancer" is two words or "Seat-", "tle" is one."""
+    joined = mended(text)
+    return [list(_terms(one)) for one in ([Mended(text), joined] if joined.starts else [joined])]
+
+
+def _terms(reading: Mended) -> Iterator[Term]:
+    for found in _TERM.finditer(reading.text):
         kind = found.lastgroup
+        start, end = reading.origin(found.start()), reading.origin_of_end(found.end())
         if kind == "number":
-            yield Term(canonical_number(found[0]), found.start(), found.end(), number=True)
+            yield Term(canonical_number(found[0]), start, end, number=True)
         elif kind == "percent":
-            yield Term("%", found.start(), found.end())
+            yield Term("%", start, end)
         else:
             word = found["word"] or found[0].replace(".", "")
-            yield Term(_without_accents(fold(word)), found.start(), found.end())
+            yield Term(_without_accents(fold(word)), start, end)
 
 
 def _without_accents(word: str) -> str:
@@ -87,4 +100,5 @@ def locate(needle: list[str], haystack: list[Term]) -> tuple[int, int] | None:
 
 def contains(text: str, phrase: str) -> bool:
     """Whether a phrase occurs in a text, term by term."""
-    return locate([term.key for term in terms(phrase)], list(terms(text))) is not None
+    keys = [term.key for term in terms(phrase)]
+    return any(locate(keys, held) for held in readings(text))
