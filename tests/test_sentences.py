@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmlab.runtimes.base import Generation
 from llmlab.runtimes.extractive import TextRank, sentences, stands_alone
 from llmlab.runtimes.sentences import split_sentences
-from llmlab.runtimes.terminals import TERMINALS, is_ended
+from llmlab.terminals import TERMINALS, is_ended
 
 LIGHTHOUSES = (Path(__file__).parent / "texts" / "lighthouses.txt").read_text(encoding="utf-8")
 

@@ -80,8 +80,9 @@ def summarize(
 ) -> None:
     """Summarize texts through the lab's gateway."""  # fmt: skip
     from llmlab.client import RetryPolicy
-    from llmlab.client.batch import collect, summarize_all
+    from llmlab.client.batch import summarize_all
     from llmlab.client.client import AsyncClient
+    from llmlab.client.sources import collect
 
     session = Session.of(context)
     sources = collect(inputs)

@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.client.sources import Source
+from llmlab.errors import LlmlabError
 from llmlab.service.schemas import Progress
-
-TEXT_SUFFIXES = (".txt", ".md", ".text")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a text comes from; read only when its turn comes."""
-
-    name: str
-    path: Path | None  # None: standard input
-
-    def read(self) -> str:
-        """The text.
-
-        Raises:
-            UsageError: it cannot be read, is not text in UTF-8, or is blank.
-        """
-        text = self._read()
-        if not text.strip():
-            raise UsageError(f"{'stdin' if self.path is None else self.name} is empty")
-        return text
-
-    def _read(self) -> str:
-        try:
-            data = self.path.read_bytes() if self.path else sys.stdin.buffer.read()
-            return data.decode("utf-8-sig")
-        except OSError as error:
-            raise UsageError(f"{self.name} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{self.name} is not text in UTF-8 (byte {error.start})",
-                fix=f"iconv -f latin1 -t utf-8 {shlex.quote(self.name)}",
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -84,31 +49,6 @@ class Listener(Protocol):
     def done(self, name: str) -> None:
         """One has its outcome."""
         ...
-
-
-def collect(inputs: Sequence[str]) -> list[Source]:
-    """The sources that arguments name: files, folders (their text files), ``-``.
-
-    Raises:
-        UsageError: nothing there, or a folder without text files.
-    """
-    sources: list[Source] = []
-    for one in inputs:
-        path = Path(one)
-        if one == "-":
-            sources.append(Source("-", None))
-        elif path.is_dir():
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()
-            )
-            if not found:
-                raise UsageError(f"{one} holds no text files ({', '.join(TEXT_SUFFIXES)})")
-            sources += [Source(str(file), file) for file in found]
-        else:
-            sources.append(Source(one, path))
-    return sources
 
 
 def summarize_all(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
 from llmlab.runtimes.sentences import LEAD, split_sentences
-from llmlab.runtimes.terminals import is_ended
+from llmlab.terminals import is_ended
 from llmlab.words import WORD, is_tail, normalized
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from nupunkt.models import load_default_model
 
-from llmlab.runtimes.terminals import STOP, is_ended
+from llmlab.terminals import STOP, is_ended
 
 LONGEST = 1000  # characters of a sentence; what is longer and stands on lines is no prose
 
