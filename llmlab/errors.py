@@ -7,6 +7,12 @@ shown only for what is not in this tree.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+SHOWN = 3  # of what is wrong with a document
+NAME = 40  # letters; a missing member with a longer name is not named
+
 
 class LlmlabError(Exception):
     """Base of all expected failures.
@@ -62,3 +68,37 @@ class GateFailure(LlmlabError):
     """What was measured does not meet the threshold that was asked for."""
 
     exit_code = 8
+
+
+def unreadable(error: BaseException) -> str:
+    """Why something that was read is not what it should be: what and where, never its content.
+
+    An exception may carry all of it: ``repr`` of a UnicodeDecodeError has every byte of the file,
+    the message of a ValueError or of a ValidationError the value. What is read may be a key, a
+    token or a client's text, and messages go to terminals and logs.
+    """
+    match error:
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not {error.encoding.upper()}"
+        case json.JSONDecodeError():
+            return f"no JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case KeyError() if error.args and str(error.args[0]).isidentifier():
+            return f"it has no {str(error.args[0])[:NAME]}"
+        case RecursionError():
+            return "it is nested too deeply"
+    wrong: Any = getattr(error, "errors", None)  # of pydantic, which is not imported for this
+    if callable(wrong):
+        problems = wrong(include_input=False, include_context=False, include_url=False)
+        told = [_problem(one) for one in problems[:SHOWN]]
+        more = len(problems) - len(told)
+        return "; ".join(told) + (f"; and {more} more" if more else "")
+    return f"it is not built as it should be ({type(error).__name__})"
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    """``path: what it should be``. Of a rule of our own the message may quote the value."""
+    path = ".".join(str(part)[:NAME] for part in problem["loc"]) or "it"
+    own = problem["type"] in ("value_error", "assertion_error")
+    return f"{path}: {'is not allowed' if own else problem['msg']}"

@@ -106,6 +106,14 @@ def browsing(width: int = 1300) -> Iterator[Page]:
 
 
 @contextmanager
+def on_a_phone() -> Iterator[Page]:
+    """A browser of a phone: 390 pixels, which no window on a desk is as narrow as."""
+    phone = {"deviceMetrics": {"width": 390, "height": 844, "pixelRatio": 1}}
+    with _driver(390, mobileEmulation=phone) as driver, _looked_at(Page(driver)) as page:
+        yield page
+
+
+@contextmanager
 def _looked_at(page: Page) -> Iterator[Page]:
     """If anything goes wrong, a picture says what was to be seen."""
     try:
@@ -116,7 +124,7 @@ def _looked_at(page: Page) -> Iterator[Page]:
 
 
 @contextmanager
-def _driver(width: int) -> Iterator[webdriver.Chrome]:
+def _driver(width: int, **emulated: Any) -> Iterator[webdriver.Chrome]:
     """Debian's Chromium, with the driver that is built from the same sources."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert browser and driver, "apt-get install chromium chromium-driver"
@@ -127,6 +135,8 @@ def _driver(width: int) -> Iterator[webdriver.Chrome]:
     for argument in ("--headless=new", "--disable-dev-shm-usage", f"--window-size={width},3000",
                      "--no-proxy-server", *sandbox):  # fmt: skip
         options.add_argument(argument)
+    for name, value in emulated.items():
+        options.add_experimental_option(name, value)
     # Both are named, so that Selenium looks for neither in the network.
     started = webdriver.Chrome(options=options, service=Service(driver))
     try:

@@ -38,7 +38,7 @@ from llmlab.client.retry import Attempts
 from llmlab.client.snippets import as_curl, as_python
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from tests.conftest import LabUnderTest, clean_env, free_port
+from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
 TIDES = (
@@ -118,7 +118,8 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 
 VERBS = (
-    "up", "down", "status", "logs", "summarize", "token", "openapi", "init", "doctor", "build",
+    "up", "down", "status", "logs", "summarize", "token revoke", "token restore",
+    "token revoked", "openapi", "init", "doctor", "build",
     "deploy", "undeploy", "scale",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
@@ -559,8 +560,8 @@ def test_summaries_as_json_say_who_answered_and_what_failed(lab: LabUnderTest, t
     done = lab.run("summarize", "texts/tides.txt", "texts/latin.txt", "-o", "json")
     assert done.returncode == 2
     told = json.loads(done.stdout)
-    assert told.keys() == {"results", "failed"}
-    assert told["failed"] == 1
+    assert told.keys() == {"results", "failed", "unfinished"}
+    assert (told["failed"], told["unfinished"]) == (1, 0)
     good, bad = told["results"]
     assert good.keys() == {"input", "summary", "model", "usage", "request_id", "seconds"}
     assert good["input"] == "texts/tides.txt"
@@ -596,7 +597,8 @@ def test_a_model_that_is_not_deployed_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize(
-    ("characters", "says"), [(300_000, "service.max_text_chars"), (20_000_000, "gateway.max_body")]
+    ("characters", "says"),
+    [(300_000, "service.max_text_chars"), (20_000_000, "service.max_text_chars")],
 )
 def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     lab: LabUnderTest, characters: int, says: str
@@ -605,6 +607,7 @@ def test_a_text_that_is_too_long_is_refused_at_once_with_the_limits_name(
     assert (done.returncode, done.stdout) == (2, "")
     assert "413" in done.stderr
     assert says in done.stderr
+    assert "Fix: a shorter text" in done.stderr
 
 
 def test_a_wrong_token_exits_with_4_and_is_not_shown(lab: LabUnderTest, texts: Path) -> None:
@@ -665,11 +668,14 @@ def test_more_files_than_the_rate_limit_lets_through_take_longer_and_all_succeed
     lab.ok("up")
     for number in range(8):
         (lab.root / f"{number}.txt").write_text(TIDES)
-    done = lab.run("summarize", *(f"{number}.txt" for number in range(8)), "-o", "json")
+    names = [f"{number}.txt" for number in range(8)]
+    done = lab.run("summarize", *names, "-c", "64", "--retry", "2", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["failed"] == 0
     statuses = [json.loads(line.partition(" | ")[2])["status"] for line in gateway_log(lab)]
-    assert {200, 429} <= set(statuses)
+    assert statuses.count(200) == 8
+    assert 429 in statuses[:8]
+    assert statuses[8:].count(429) <= 3  # the gateway has said its rate
     lab.ok("down")
 
 
@@ -781,6 +787,7 @@ def test_a_client_gives_a_typed_summary(lab: LabUnderTest, ask: Ask) -> None:
     assert str(summary) == summary.text
     assert of_tides(summary.text)
     assert (summary.model.name, summary.model.runtime) == ("textrank", "extractive")
+    assert summary.deployment == "textrank"
     assert 0 < summary.usage.output_tokens <= 30 < summary.usage.input_tokens
     assert summary.usage.truncated is False
     assert re.fullmatch(r"[0-9a-f]{32}", summary.request_id)
@@ -836,7 +843,7 @@ def test_a_client_renews_its_own_token_before_it_expires(
     lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(credentials, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(credentials, "time", SimpleNamespace(time=lambda: now))
     minted: list[int] = []
 
     def mint(*_: object) -> str:
@@ -846,8 +853,12 @@ def test_a_client_renews_its_own_token_before_it_expires(
     monkeypatch.setattr(credentials, "mint", mint)
     tokens = credentials.LabTokens(lab.lab.keys_file)
     assert [tokens(), tokens()] == ["token-1", "token-1"]
-    now += credentials.OWN_TTL / 2 + 1
-    assert tokens() == "token-2"
+    now += credentials.OWN_TTL / 2 + 1  # by the wall clock: while the machine sleeps as well
+    assert [tokens(), tokens()] == ["token-2", "token-2"]
+    now -= 3600  # a clock that is put right: the gateway would see a token of the future
+    assert [tokens(), tokens()] == ["token-3", "token-3"]
+    assert tokens.renew()
+    assert tokens() == "token-4"
 
 
 # --- asking again ------------------------------------------------------------
@@ -909,6 +920,13 @@ def test_no_try_starts_after_the_policys_time() -> None:
     assert tries.pause_after(answer(429, Retry_After="1")) is None
 
 
+def test_what_ended_two_apis_is_not_asked_of_a_third() -> None:
+    tries = attempts(60)
+    broken_off, away = answer(502), answer(502, Retry_After="1")
+    seen = [tries.pause_after(one) for one in (broken_off, away, away, away, broken_off)]
+    assert seen == [0.2, 1.0, 1.0, 1.6, None]
+
+
 def test_a_policy_of_no_time_asks_once() -> None:
     assert attempts(0).pause_after(answer(503)) is None
 
@@ -927,9 +945,11 @@ class Upstream:
     """A server that answers as scripted, then well. ``None`` hangs up without an answer."""
 
     script: list[Reply | None] = field(default_factory=list)
-    seconds: float = 0.0  # that every answer takes
+    seconds: float = 0.0  # that every answer takes,
+    quick: int = 0  # but for so many at first
     port: int = 0
     times: list[float] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     now: int = 0
     most: int = 0  # requests at a time
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -952,9 +972,10 @@ class UpstreamHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         upstream = self.server.upstream
+        upstream.tokens.append(self.headers["Authorization"])
         self.rfile.read(int(self.headers["Content-Length"]))
         reply = upstream.next()
-        time.sleep(upstream.seconds)
+        time.sleep(upstream.seconds if len(upstream.times) > upstream.quick else 0)
         with upstream.lock:
             upstream.now -= 1
         if reply is None:
@@ -1025,6 +1046,47 @@ def test_what_failed_for_good_is_not_asked_again(ask: Ask, start: Start, status:
     with pytest.raises(UpstreamError, match=rf"{status}: It broke\. \(request r-1\)"):
         ask(TIDES, url=upstream.url, token="t")
     assert len(upstream.times) == 1
+
+
+def test_a_token_that_is_refused_is_minted_anew_once(
+    start: Start, make_lab: Callable[..., LabUnderTest]
+) -> None:
+    lab = make_lab()
+    lab.ok("keys", "init")
+    upstream = start(Upstream())
+    with Client(url=upstream.url, lab=lab.root, retry=NEVER) as client:
+        client.summarize(TIDES)
+        lab.ok("keys", "rotate")
+        upstream.script += [(401, {}, "")]
+        assert client.summarize(TIDES).text == "Short."
+        assert len(upstream.tokens) == 3
+        assert upstream.tokens[0] == upstream.tokens[1] != upstream.tokens[2]
+        upstream.script += [(401, {}, "")] * 9
+        with pytest.raises(AuthError, match="401") as caught:
+            client.summarize(TIDES)
+    assert str(lab.root) in str(caught.value.fix)
+    assert len(upstream.tokens) <= 5
+
+
+@both
+def test_the_advice_fits_where_a_refused_token_came_from(
+    ask: Ask, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = start(Upstream([(401, {}, "")] * 9))
+    file = tmp_path / "a token"
+    file.write_text("a.b.c")
+    for given, environ, advice in (
+        ({}, {"LLMLAB_TOKEN_FILE": str(file)}, f"(umask 077; llmlab token > '{file}')"),
+        ({}, {"LLMLAB_TOKEN": "a.b.c"}, "unset LLMLAB_TOKEN, or set it"),
+        ({"token": "a.b.c"}, {}, "give a token of that lab"),
+    ):
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        before = len(upstream.times)
+        with pytest.raises(AuthError, match="401") as caught:
+            ask(TIDES, url=upstream.url, **given)
+        assert advice in str(caught.value.fix)
+        assert len(upstream.times) == before + 1
 
 
 @both
@@ -1103,3 +1165,32 @@ def test_ctrl_c_ends_a_summary_without_a_traceback(start: Start, tmp_path: Path)
     shown, said = process.communicate(timeout=15)
     assert (process.returncode, shown) == (130, "")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_ctrl_c_keeps_the_summaries_that_are_there(
+    start: Start, tmp_path: Path, output: str
+) -> None:
+    upstream = start(Upstream(seconds=20, quick=3))
+    for number in range(6):
+        (tmp_path / f"{number}.txt").write_text(TIDES)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmlab", "summarize", ".", "-c", "1", "-o", output], cwd=tmp_path,
+        env=clean_env(LLMLAB_URL=upstream.url, LLMLAB_TOKEN="a.b.c"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: len(upstream.times) == 4, 30)
+    assert process.stdout
+    assert process.stderr
+    if output == "text":
+        assert process.stdout.readline() == "== 0.txt\n"  # printed while others are under way
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 130
+    shown, said = process.stdout.read(), process.stderr.read()
+    assert said == "Interrupted: 3 of 6 texts summarized.\n"
+    if output == "json":
+        told = json.loads(shown)
+        assert [one["input"] for one in told["results"]] == ["0.txt", "1.txt", "2.txt"]
+        assert (told["failed"], told["unfinished"]) == (0, 3)
+    else:
+        assert shown.count("Short.") == 3

@@ -82,7 +82,9 @@ VARIABLES = {
     "deploy": ("textrank, falconsai", ["textrank", "falconsai"]),
     "gateway.host": ("0.0.0.0", "0.0.0.0"),
     "gateway.port": ("9001", 9001),
+    "gateway.token_leeway": ("0", 0.0),
     "gateway.max_body": ("64k", "64k"),
+    "gateway.connections": ("0", 0),
     "gateway.nginx": ("/opt/nginx", "/opt/nginx"),
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),
@@ -293,7 +295,7 @@ def test_a_syntax_error_is_located_in_its_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
     file = tmp_path / "lab.toml"
     file.write_bytes('stable = "caf\xe9"\n'.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"lab\.toml .*utf-8"):
+    with pytest.raises(ConfigError, match=r"lab\.toml .*byte 13 is not UTF-8"):
         load_config(file)
 
 

@@ -131,7 +131,8 @@ def test_compose_by_hand_serves_a_model_once_it_is_converted_and_says_so_before(
     done = lab.run("keys", "init")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.replace("│", " ").split())
-    assert "tiny cannot serve: it is not converted to int8 yet. textrank answers" in said
+    assert "tiny cannot serve, so textrank answers in its place." in said
+    assert "it is not converted to int8 yet" in said
     assert "Fix: llmlab models pull tiny, then llmlab keys init" in said
 
     lab.ok("models", "pull", "tiny")

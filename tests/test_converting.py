@@ -577,7 +577,8 @@ def test_a_model_that_ctranslate2_cannot_run_is_replaced_by_the_fallback_and_tol
     lab = add(make_lab(stable='"patient"'), table("patient", f"path:{source}"), empty_home)
     done = lab.run("up")
     told = " ".join(done.stderr.translate(dict.fromkeys(map(ord, "│╭╮╰╯─"), " ")).split())
-    assert "patient cannot serve: patient cannot be run by ctranslate2" in told
+    assert "patient cannot serve, so textrank answers in its place." in told
+    assert "patient cannot be run by ctranslate2" in told
     assert "4 beams with early_stopping=False" in told
     assert 'Fix: runtime = "transformers" in [models.patient]' in told
     assert "textrank (extractive) answers" in done.stdout

@@ -38,12 +38,11 @@ def at(done: int, windows: int = 3, reading: int = 1) -> bytes:
     return event("progress", {"done": done, "windows": windows, "reading": reading})
 
 
-def problem(status: int, detail: str = "It went wrong.") -> bytes:
-    return event(
-        "problem",
-        {"type": "about:blank", "title": "T", "status": status, "detail": detail,
-         "request_id": "r-1"},
-    )  # fmt: skip
+PROBLEM = {"type": "about:blank", "title": "T", "detail": "It went wrong.", "request_id": "r-1"}
+
+
+def problem(status: int) -> bytes:
+    return event("problem", {**PROBLEM, "status": status})
 
 
 SUMMARY = event("summary", DOCUMENT)
@@ -88,6 +87,7 @@ class Streaming(BaseHTTPRequestHandler):
         self.send_header("Content-Type", script.kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("X-Request-ID", "r-1")
+        self.send_header("X-Deployment", "tuned-2")
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             for part in script.parts:
@@ -193,7 +193,7 @@ def test_progress_is_told_as_it_comes_and_the_summary_is_the_answer(
     ]  # fmt: skip
     assert summary.text == "Short."
     assert summary.usage.model_dump() == USAGE
-    assert summary.request_id == "r-1"
+    assert (summary.request_id, summary.deployment) == ("r-1", "tuned-2")
 
 
 STREAMS = {
@@ -373,11 +373,24 @@ def test_an_error_of_the_listener_is_its_own(service: Service, ask: Ask) -> None
     assert len(service.heard) == 1
 
 
+@both
+def test_a_problem_before_any_news_is_worth_another_try_when_it_says(
+    service: Service, ask: Ask
+) -> None:
+    """As it would have been without a stream."""
+    busy = {**PROBLEM, "status": 429, "retry_after": 1}
+    service.scripts = [Script([b": a comment\n\n", event("problem", busy)])]
+    start = time.monotonic()
+    assert ask(service, lambda _: None).text == "Short."
+    assert time.monotonic() - start >= 1
+    assert len(service.heard) == 2
+
+
 # --- The gateway, when an API dies ----------------------------------------------------
 
 
 class Dying(socketserver.BaseRequestHandler):
-    """An API that answers a request in part, and hangs up."""
+    """An API that answers a request in part, and ends."""
 
     server: DyingServer
 
@@ -391,6 +404,8 @@ class Dying(socketserver.BaseRequestHandler):
         self.server.asked += 1
         self.request.sendall(self.server.answer)
         self.server.waited.append(self.server.patience(20))
+        self.server.shutdown()
+        self.server.server_close()  # before the connection, as when a process ends
 
 
 class DyingServer(socketserver.ThreadingUnixStreamServer):

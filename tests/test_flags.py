@@ -263,6 +263,29 @@ def test_a_flag_by_which_requests_are_routed_is_not_removed(store: Store) -> Non
         changing.remove(store, "b")
 
 
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        ((10, ("a",)), {"percent": 80.0}, (80, ("a",))),
+        ((10, ("a",)), {"audience": ("b",)}, (10, ("b",))),
+        ((10, ("a",)), {"audience": ()}, (10, ())),
+        ((100, ()), {"audience": ("a",)}, (0, ("a",))),
+        ((100, ()), {"audience": ("a",), "percent": 100.0}, (100, ("a",))),
+        ((10, ("a",)), {"percent": 0.0, "audience": ()}, (0, ())),
+    ],
+)
+def test_what_is_not_said_of_for_whom_a_flag_is_on_stays(
+    before: tuple[float, tuple[str, ...]], said: dict[str, Any], after: tuple[float, Any]
+) -> None:
+    def audience(subjects: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple(("sub", one) for one in subjects)
+
+    flag = Flag("new", percent=before[0], audience=audience(before[1]))
+    if "audience" in said:
+        said = said | {"audience": audience(said["audience"])}
+    assert defined(flag, **said) == Flag("new", percent=after[0], audience=audience(after[1]))
+
+
 # --- The verb ------------------------------------------------------------------
 
 
@@ -285,6 +308,7 @@ def test_flags_are_set_listed_explained_and_removed(quiet: LabUnderTest) -> None
     )
     assert quiet.json("flag", "explain", "short", "--sub", "quotes")["rule"] == "audience"
     assert "of 10 %" in quiet.ok("flag", "explain", "short", "--sub", "alice")
+    assert quiet.json("flag", "set", "short", "--percent", "80")["audience"] == [["sub", "quotes"]]
     done = quiet.json("flag", "set", "short", "--off", "--max-length", "0")
     assert (done["changed"], done["routed"]) == (True, False)
     assert done["decoding"] == {"strategy": "truncate"}
@@ -292,7 +316,7 @@ def test_flags_are_set_listed_explained_and_removed(quiet: LabUnderTest) -> None
     quiet.ok("flag", "rm", "short", "--why", "done")
     assert quiet.json("flag", "list") == []
     history = quiet.json("flag", "history", "short")
-    assert [one["why"] for one in history] == ["try it", "", "done"]
+    assert [one["why"] for one in history] == ["try it", "", "", "done"]
     assert history[-1]["definition"] is None
     assert quiet.json("flag", "history", "other") == []
     quiet.ok("ledger", "verify")

@@ -78,6 +78,8 @@ PLANS = {
         timeout=30,
         worker_user="nobody nogroup",
         demo_kid="0001",
+        ended={"ada": 1795000000, "a b": 99},
+        leeway=0.5,
         load_modules=("/modules/ngx_http_auth_jwt_module.so", "/modules/ngx_http_js_module.so"),
         metrics="9113",
     ),
@@ -153,6 +155,25 @@ def test_retry_after_is_the_time_until_one_more_request_is_let_through(
 ) -> None:
     plan = replace(ONE_MODEL, rate_limit=RateLimit(rate=rate))
     assert f'map "" $retry_after {{ default {seconds}; }}' in render(plan)["lab/http.conf"]
+
+
+@pytest.mark.parametrize(
+    ("max_body", "characters", "said"),
+    [
+        # No text that is short enough is as large as that.
+        ("3m", 200_000, "its text has more than 200000 characters (service.max_text_chars)"),
+        ("3m", 261_000, "raise both"),
+        ("64k", 200_000, "raise that in lab.toml: a text of 200000 characters"),
+        ("3m", 1_000_000, "may take 11723k"),
+    ],
+)
+def test_what_is_too_large_is_told_the_limit_that_is_in_its_way(
+    max_body: str, characters: int, said: str
+) -> None:
+    plan = replace(ONE_MODEL, max_body=max_body, max_text_chars=characters)
+    (line,) = (one for one in render(plan)["lab/http.conf"].splitlines() if "$lab_too_large" in one)
+    assert f"larger than {max_body} (gateway.max_body)" in line
+    assert said in line
 
 
 # --- Releases ------------------------------------------------------------------------

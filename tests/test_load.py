@@ -19,10 +19,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlab.cli.load_report import _print_figures
 from llmlab.errors import EnvironmentFailure, GateFailure, LlmlabError, UsageError
 from llmlab.probe import load as load_module
 from llmlab.probe import page, picture
@@ -30,7 +32,7 @@ from llmlab.probe.figures import Figures, percentile, span
 from llmlab.probe.load import MOST_RATE, MOST_SECONDS, Generator, Profile, Run, arrivals
 from llmlab.probe.plot import check_plot, draw
 from llmlab.probe.setup import Wishes, parse_duration
-from llmlab.probe.shots import NO_ANSWER, Shot
+from llmlab.probe.shots import NO_ANSWER, Shot, shot_of
 from llmlab.probe.slo import Promise, Search
 from llmlab.probe.texts import built_in, own, repeated
 from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
@@ -82,6 +84,30 @@ def test_figures_tell_summaries_from_refusals_and_from_silence() -> None:
     assert (figures.latency.max, figures.refusal.max) == (0.4, 0.002)
     assert figures.queue.max == 0.1
     assert figures.compute.max == pytest.approx(0.2)  # of the last try, without the first one
+
+
+def test_figures_are_split_by_the_deployments_that_were_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = run_of(
+        Shot(0, 0.1, 200, deployment="base"), Shot(1, 0.3, 200, deployment="base"),
+        Shot(2, 0.9, 200, deployment="tuned-2"), Shot(3, 0.1, 500, deployment="tuned-2"),
+        Shot(4, 0.1, 429),
+    )  # fmt: skip
+    figures = Figures.of(run)
+    seen = {name: (one.requests, one.failed) for name, one in figures.deployments.items()}
+    assert seen == {"base": (2, 0.0), "tuned-2": (2, 0.5)}
+    assert figures.deployments["tuned-2"].latency.max == 0.9
+    _print_figures(figures, run)
+    shown = capsys.readouterr().out
+    assert re.search(r"tuned-2 +2 +40\.0% +50\.0% +900 ms", shown)
+
+
+def test_what_an_answer_says_of_its_deployment_is_kept_whatever_became_of_it() -> None:
+    for status in (200, 500):
+        answer = httpx2.Response(status, headers={"X-Deployment": "tuned-2"}, content=b"{}")
+        shot = shot_of(answer, start=0, latency=1, took=1, late=0, tries=1)
+        assert shot.deployment == "tuned-2"
 
 
 def test_what_was_not_measured_is_null_and_not_nan() -> None:
@@ -567,7 +593,8 @@ def test_what_is_out_of_bounds_is_refused(tmp_path: Path, options: str) -> None:
 LATENCY = {"mean", "p50", "p90", "p95", "p99", "max"}
 FIGURES = {
     "requests", "seconds", "requests_per_second", "texts_per_second", "tokens_in_per_second",
-    "tokens_out_per_second", "statuses", "models", "failed", "cached", "retried", "missed",
+    "tokens_out_per_second", "statuses", "models", "deployments", "failed", "cached",
+    "retried", "missed",
     "refusals", "latency", "refusal", "queue", "compute", "late",
 }  # fmt: skip
 SETUP = {
@@ -591,6 +618,7 @@ def test_an_unlimited_run_is_told_to_programs(lab: LabUnderTest) -> None:
     assert (told["requests"], told["statuses"], told["failed"]) == (30, {"200": 30}, 0)
     assert (told["models"], told["cached"], told["interrupted"]) == ({"textrank": 30}, 0, False)
     assert told["tokens_in_per_second"] > told["tokens_out_per_second"] > 0
+    assert told["deployments"]["textrank"]["requests"] == 30
     # The gateway lets the API's word on the queue through.
     for name in ("latency", "queue", "compute"):
         assert set(told[name]) == LATENCY

@@ -19,7 +19,6 @@ from llmlab.evaluate.fragments import Fragment, fragments
 from llmlab.evaluate.lead import lead
 from llmlab.evaluate.measures import METRICS, Better, Measures, Scores, measure
 from llmlab.evaluate.names import names
-from llmlab.evaluate.numerals import canonical_number
 from llmlab.evaluate.rouge import (
     Score,
     lcs_length,
@@ -147,8 +146,17 @@ def test_rouge_l_of_100_000_words_needs_no_table(vocabulary: int) -> None:
         ("3.50", "3.5"),
         ("40 percent", "40% of them"),
         ("40 %", "40 per cent"),
+        ("40%", "40 pct"),
+        ("٤٠٪", "40%"),
         ("three", "3 ships"),
         ("twenty-three", "23 days"),
+        ("100 km", "100km away"),
+        ("100km", "100 km away"),
+        ("1st", "came first"),
+        ("21st", "the twenty-first century"),
+        ("€1.5 million", "1,5m €"),
+        ("1995", "in 1990-95"),
+        ("1996", "在1996年"),
         ("ﬁnal", "the final"),
         ("東京", "私は東京にいる"),
         ("नमस्ते", "नमस्ते दुनिया"),
@@ -171,6 +179,9 @@ def test_a_fact_is_found_however_it_is_written(fact: str, summary: str) -> None:
         ("40", "140"),
         ("load balancer", "a load and a balancer"),
         ("1.5", "15"),
+        ("1", "10km, $1.5bn and 10k"),
+        ("2", "a second"),
+        ("12", "at 12:30"),
         ("क", "का"),
     ],
 )
@@ -188,20 +199,6 @@ def test_any_spelling_will_do_and_its_place_is_told() -> None:
     assert "They built BIG-IP in Seattle."[start:end] == "BIG-IP"
     assert found.forbidden[0][1:] == (21, 28)
     assert mentions("anything").coverage is None
-
-
-@pytest.mark.parametrize(
-    ("written", "value"),
-    [
-        ("1996", "1996"), ("1,996", "1996"), ("1\u202f996", "1996"), ("12,34,567", "1234567"),
-        ("1.234.567,8", "1234567.8"), ("3,5", "3.5"), ("1.200", "1.2"), ("05", "5"), ("0", "0"),
-        ("21st", "21"), ("1990s", "1990"), ("1.5 million", "1500000"), ("5bn", "5000000000"),
-        ("twenty-three", "23"), ("two hundred million", "200000000"), ("1.31.3", "1.31.3"),
-        ("١٢٣", "123"), ("0.50", "0.5"), ("10,20,30", "10,20,30"),
-    ],
-)  # fmt: skip
-def test_a_number_is_its_value(written: str, value: str) -> None:
-    assert canonical_number(written) == value
 
 
 # Names and numbers, kept, missing, unsupported
@@ -241,11 +238,56 @@ def test_what_the_source_says_in_another_form_is_supported(summary: str) -> None
     assert details(SOURCE, summary).unsupported == ()
 
 
+@pytest.mark.parametrize(
+    ("source", "summary"),
+    [
+        ("Jeffrey S. Hussey led it.", "It was led by S. Hussey, J. Hussey or J.S. Hussey."),
+        ("Hussey led it.", "It was led by Mr. Hussey."),
+        ("It sold the BIG/ip.", "We know the BIG-IP, the BIG IP and the BIG."),
+        ("In Apr. 2017 it rained.", "All of April it rained."),
+        ("In April 2017 it rained.", "In Apr. it rained."),
+        ("There were 10 of them.", "They are the Ten."),
+        ("There were ten of them.", "They are the 10."),
+        ("He won the Formula 1.", "We saw the Formula One."),
+        ("He lived on 5th Avenue.", "A man on Fifth Avenue."),
+        ("He sat in the US Senate.", "He left the U.S. Senate."),
+        ("He knew U.S. law.", "A lawyer from the US."),
+        ("F5 bought it.", "It was bought by F5, Inc., or F5 Inc."),
+        ("So said François Locoh-Donou.", "A word of Francois Locoh-Donou."),
+        ("There is one ship.", "There is 1 ship."),
+        ("It costs $1.5bn.", "It costs 1.5 billion dollars, or 1,500 million."),
+        ("It is 100km away.", "It is 100 km away."),
+        ("He came 1st.", "He was the first, the one."),
+        ("It held from 1990-95.", "It held until 1995."),
+        ("It knew COVID-19.", "It knew COVID-19."),
+    ],
+)
+def test_a_name_or_number_in_another_form_is_the_same_both_ways(source: str, summary: str) -> None:
+    assert [one.text for one in details(source, summary).unsupported] == []
+    assert [one.text for one in details(summary, source).missing] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "summary", "told"),
+    [
+        ("It is 100km away.", "It is 10 km away.", "10"),
+        ("It costs $1.5bn.", "It costs 1 dollar.", "1"),
+        ("It costs $5bn.", "It costs 5M.", "5M"),
+        ("Jeffrey Hussey led it.", "It was led by X. Hussey.", "X. Hussey"),
+        ("In February it rained.", "In March it rained.", "March"),
+        ("It knew COVID-19.", "It knew COVID-20.", "COVID-20"),
+        ("He sat in the US.", "He sat in the UK.", "UK"),
+    ],
+)
+def test_another_name_or_number_is_told(source: str, summary: str, told: str) -> None:
+    assert [one.text for one in details(source, summary).unsupported] == [told]
+
+
 def test_names_and_numbers_of_the_source_are_kept_or_missing() -> None:
     found = details(SOURCE, "Hussey founded F5 in 1996.")
-    assert {one.text for one in found.kept} == {"F5", "1996", "S. Hussey"}
+    assert {one.text for one in found.kept} == {"F5", "1996", "Jeffrey S. Hussey"}
     assert {one.text for one in found.missing} == {
-        "1990s", "Seattle", "February", "2019", "NGINX", "Igor Sysoev", "670 million",
+        "1990s", "Seattle", "2019", "NGINX", "Igor Sysoev", "670 million",
     }  # fmt: skip
     assert texts(SOURCE, found.missing) == [one.text for one in found.missing]
 
@@ -262,6 +304,12 @@ def test_names_and_numbers_of_the_source_are_kept_or_missing() -> None:
         ("We saw Dr. Brown and J. Smith.", ["Dr. Brown", "J. Smith"]),
         ("ALL OF THIS IS LOUD", []),
         ("東京は大きい", []),
+        ("Jeffrey S. Hussey led. S. Hussey left.", ["Jeffrey S. Hussey", "S. Hussey"]),
+        ("It sold the BIG/ip and BIG-IP.", ["BIG/ip", "BIG-IP"]),
+        ("It was BIG, as big as the US, for us.", ["US"]),
+        ("In April, on a Monday, April Jones left.", ["April Jones"]),
+        ("The Ten and the Twenty-One met at Ten Downing Street.", ["Ten Downing Street"]),
+        ("They bought Apple Inc. and F5, Inc.", ["Apple", "F5"]),
     ],
 )
 def test_names_are_runs_of_capitalised_words(text: str, expected: list[str]) -> None:

@@ -177,6 +177,15 @@ def test_a_bad_token_is_refused_but_for_what_is_plus_own_part(plus: EchoGateway,
         assert_unauthorized(reply)
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER  "])
+def test_the_scheme_of_an_authorization_has_no_case_and_spaces_behind_it(
+    plus: EchoGateway, scheme: str
+) -> None:
+    token = plus.forge.token(sub="alice")
+    reply = ask(plus.port, "/", ("Authorization", f"{scheme} {token}"))
+    assert headers_of(reply)["x-subject"] == ["alice"]
+
+
 def test_a_request_without_a_token_is_challenged_once(plus: EchoGateway) -> None:
     for path in ("/", "/models/echo", "/models/echo/", "/docs", "/.stable", "/@stable"):
         assert_unauthorized(ask(plus.port, path))

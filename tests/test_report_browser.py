@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Page, browsing
+from llmlab.compare.page import page as page_of
+from tests.browser import Page, browsing, on_a_phone
 from tests.conftest import LabUnderTest
+from tests.test_compare import GOOD, model, of
 
 pytestmark = pytest.mark.browser
 
@@ -65,12 +67,7 @@ def test_the_report_asks_nothing_of_the_network_and_has_no_error(page: Page) -> 
 
 
 def test_the_plots_have_their_labels_inside_the_window(page: Page) -> None:
-    outside = page.run(
-        "return [...document.querySelectorAll('svg text, svg circle')].filter(n => {"
-        "  const r = n.getBoundingClientRect();"
-        "  return r.left < 0 || r.right > innerWidth || r.width === 0; }).length"
-    )
-    assert outside == 0
+    assert _outside(page) == 0
     overlapping = page.run(
         "let found = 0;"
         "for (const svg of document.querySelectorAll('svg')) {"
@@ -94,7 +91,7 @@ def test_a_click_opens_the_text_with_what_was_kept_of_it(page: Page) -> None:
 
 
 def test_on_a_telephone_the_summaries_stand_below_each_other(report: Path) -> None:
-    with browsing(width=420) as page:
+    with on_a_phone() as page:
         page.open(report.as_uri())
         assert _too_wide(page) == 0
         tops = page.run(
@@ -105,10 +102,43 @@ def test_on_a_telephone_the_summaries_stand_below_each_other(report: Path) -> No
         page.screenshot("report-narrow")
 
 
+def test_on_a_telephone_many_models_with_long_names_can_be_read(tmp_path: Path) -> None:
+    names = ["textrank", "lead-3", "a-model-that-was-tuned-on-articles-about-harbours", "b", "c"]
+    report = tmp_path / "report.html"
+    report.write_text(page_of(of(*(model(name, a=GOOD) for name in names))))
+    with on_a_phone() as page:
+        page.open(report.as_uri())
+        page.screenshot("report-many")
+        assert _too_wide(page) == 0
+        narrowest = page.run(
+            "return Math.min(...[...document.querySelectorAll('td, p, h3')]"
+            ".filter(n => n.checkVisibility() && n.textContent.trim().length > 40)"
+            ".map(n => n.getBoundingClientRect().width))"
+        )
+        assert narrowest > 200
+        heights = page.run(
+            "return [...document.querySelectorAll('svg text')]"
+            ".map(n => n.getBoundingClientRect().height)"
+        )
+        assert min(heights) > 9
+        assert _outside(page) == 0
+
+
 def _too_wide(page: Page) -> int:
     """Pixels that one would have to scroll to the side."""
     return int(
         page.run(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+    )
+
+
+def _outside(page: Page) -> int:
+    """Parts of plots that one cannot see."""
+    return int(
+        page.run(
+            "return [...document.querySelectorAll('svg text, svg circle')].filter(n => {"
+            "  const r = n.getBoundingClientRect();"
+            "  return r.left < 0 || r.right > innerWidth || r.width === 0; }).length"
         )
     )

@@ -62,6 +62,7 @@ def test_an_answer_that_was_kept_from_before_says_nothing_of_the_models_speed() 
     [
         {"path": "/models/base/summarize/"},
         {"path": "/"},
+        {"endpoint": ""},
         {"method": "GET"},
         {"route": "header"},
         {"route": "flag"},
@@ -72,6 +73,11 @@ def test_an_answer_that_was_kept_from_before_says_nothing_of_the_models_speed() 
 )
 def test_only_who_came_by_the_split_is_counted(values: dict[str, Any]) -> None:
     assert seen_in(line(**{"deployment": "base", **values})) is None
+
+
+@pytest.mark.parametrize("path", ["/summarize", "//summarize/", "/%73ummarize/", "/./summarize/"])
+def test_what_the_gateway_took_it_for_counts_and_not_how_a_client_spelled_it(path: str) -> None:
+    assert seen_in(line("base", path=path, endpoint="/summarize/")) == Seen("base", False, 0.2)
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", '{"deployment":"base"}'])

@@ -51,6 +51,7 @@ def test_a_header_chooses_a_deployment_by_its_name(start: Open) -> None:
         assert reply.header("X-Answered-By") == name
         line = gateway.line(reply)
         assert (line["route"], line["deployment"]) == ("header", name)
+        assert reply.header("X-Deployment") == name
 
 
 @both
@@ -409,6 +410,34 @@ def test_only_texts_to_be_summarized_are_copied_and_only_of_those_who_may(start:
     with contextlib.closing(gateway.connection()) as connection:
         assert gateway.on(connection, token="a.b.c").status == 401
     gateway.ask(path="/summarize/?a=1")
+    eventually_seen(gateway, 1)
+    time.sleep(0.2)
+    assert len(gateway.deployments[CANARY].shadows) == 1
+
+
+SPELLINGS = ["/summarize", "/summarize?a=1", "//summarize/", "/%73ummarize/", "/./summarize/",
+             "/x/../summarize/", "/summarize/?x", "/summarize%2f"]  # fmt: skip
+
+
+@both
+def test_however_its_address_is_spelled_a_text_is_copied_and_logged_as_one(start: Open) -> None:
+    gateway = start(shadowed(100))
+    for number, path in enumerate(SPELLINGS, 1):
+        reply = gateway.ask(path=path)
+        query = path.partition("?")[1:]
+        assert reply.json()["path"] == "".join(("/summarize/", *query)), path
+        assert gateway.line(reply)["endpoint"] == "/summarize/", path
+        eventually_seen(gateway, number)
+
+
+@both
+def test_what_only_looks_like_it_is_another_address(start: Open) -> None:
+    gateway = start(shadowed(100))
+    for path in ("/summarize/x", "/SUMMARIZE/", "/summarize/%0a", "/summarizer", "/%2573ummarize/"):
+        reply = gateway.ask(path=path)
+        assert reply.json()["path"] == path
+        assert gateway.line(reply)["endpoint"] == ""
+    gateway.ask()
     eventually_seen(gateway, 1)
     time.sleep(0.2)
     assert len(gateway.deployments[CANARY].shadows) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import gzip
 import http.client
 import itertools
 import json
@@ -25,6 +27,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import llmlab
 from llmlab.models import content_id
 from llmlab.runtimes.extractive import identity
+from llmlab.service.endpoint import within
+from llmlab.service.events import COMMENT
 from tests.api import JSON, PROBLEM, SENTENCE, T5, TEXTRANK, Api, as_http, wait_until
 
 CANNOT_LOAD = 78
@@ -80,7 +84,7 @@ def problem(response: httpx2.Response) -> dict[str, Any]:
     assert document["status"] == response.status_code
     assert document["type"] == "about:blank"
     assert document["title"]
-    assert document["detail"]
+    assert document["message"] == document["detail"] != ""
     assert document["request_id"] == response.headers["x-request-id"]
     assert response.headers["x-model"] in ("textrank", "tiny")
     return document
@@ -378,6 +382,25 @@ def test_what_is_not_declared_as_json_is_told_what_to_send(
     assert content_type.partition(";")[0] in detail
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "x" * 300])
+def test_a_compressed_body_is_415_and_told_the_encoding(textrank: Api, encoding: str) -> None:
+    body = gzip.compress(json.dumps({"text": SENTENCE}).encode())
+    response = textrank.request(
+        "POST", "/summarize/", content=body, headers={"Content-Encoding": encoding}
+    )
+    assert response.status_code == 415
+    assert encoding[:80] in problem(response)["detail"]
+    assert response.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_whose_encoding_is_none_is_taken(textrank: Api) -> None:
+    body = json.dumps({"text": SENTENCE}).encode()
+    response = textrank.request(
+        "POST", "/summarize/", content=body, headers={"Content-Encoding": "identity"}
+    )
+    assert response.json()["summary"] == SENTENCE
+
+
 def test_a_text_above_the_limit_is_413_and_told_both_numbers(textrank: Api) -> None:
     response = textrank.summarize("漢" * 200_001)
     assert response.status_code == 413
@@ -389,7 +412,7 @@ def test_a_body_above_the_limit_is_413(textrank: Api, chunked: bool) -> None:
     chunks = [b"x" * 65_536] * 48
     response = textrank.post(iter(chunks) if chunked else b"".join(chunks))
     assert response.status_code == 413
-    assert "bytes" in problem(response)["detail"]
+    assert "more than 200000 characters (service.max_text_chars)" in problem(response)["detail"]
 
 
 def test_a_body_announced_above_the_limit_is_refused_before_it_is_sent(textrank: Api) -> None:
@@ -848,6 +871,44 @@ def test_the_socket_of_a_killed_process_does_not_hinder_the_next_one(
 # --- Events --------------------------------------------------------------------
 
 
+def test_the_head_of_a_stream_does_not_wait_for_the_model(tiny: Api) -> None:
+    body, headers = slow(40), {"Accept": "text/event-stream", "X-Request-Timeout": "3"}
+    with (
+        tiny.held(),  # the model does nothing for anybody else
+        tiny.client() as client,
+        client.stream("POST", "/summarize/", json=body, headers=headers) as stream,
+    ):
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        assert next(lines).startswith(":")
+        rest = list(lines)
+    assert "event: problem" in rest
+    told = json.loads(rest[-2].removeprefix("data: "))
+    assert told["status"] == 504
+    # The head said 200, but whoever looks after the API hears what became of the request.
+    assert tiny.metric("llmlab_requests_total", route="/summarize/", status="504") >= 1
+
+
+def test_a_stream_that_cannot_be_answered_has_its_status(textrank: Api) -> None:
+    headers = {"Accept": "text/event-stream"}
+    for body, status in (({"text": ""}, 422), ({"text": "a" * 200_001}, 413)):
+        assert textrank.request("POST", "/summarize/", json=body, headers=headers).status_code == (
+            status
+        )
+
+
+def test_silence_in_a_stream_is_broken_by_comments() -> None:
+    async def heard() -> list[Any]:
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        first = [await within(0.01, queue) for _ in range(2)]
+        queue.put_nowait(None)
+        return [*first, await within(60, queue)]
+
+    assert asyncio.run(heard()) == [COMMENT, COMMENT, None]
+    assert COMMENT.startswith(":")
+    assert COMMENT.endswith("\n\n")
+
+
 def test_a_stream_asks_whoever_passes_it_on_not_to_hold_or_keep_it(textrank: Api) -> None:
     headers = {"Accept": "text/event-stream"}
     stream = textrank.request("POST", "/summarize/", json={"text": SENTENCE}, headers=headers)
@@ -914,8 +975,9 @@ def test_the_document_describes_headers_events_and_what_each_problem_means(
 
     ok = operation["responses"]["200"]
     answer = textrank.summarize(SENTENCE)
-    assert set(ok["headers"]) == {"X-Cache", "Server-Timing", "X-Model", "X-Request-ID"}
-    assert all(name in answer.headers for name in ok["headers"])
+    own = {"X-Cache", "Server-Timing", "X-Model", "X-Request-ID"}
+    assert set(ok["headers"]) == own | {"X-Deployment"}  # which is the gateway's
+    assert all(name in answer.headers for name in own)
     assert answer.headers["x-cache"] in ok["headers"]["X-Cache"]["schema"]["enum"]
     stream = ok["content"]["text/event-stream"]["example"]
     names = [line for line in stream.splitlines() if line.startswith("event: ")]

@@ -2,7 +2,8 @@
 
 The file is a JWK set that other tools can read. Members of our own that the RFC
 tells others to ignore: ``created`` on a key, and ``revoked`` beside ``keys``,
-which keeps the ids of revoked keys (without their secrets) and when they ended.
+which keeps the ids of revoked keys (without their secrets) and when they ended, and ``ended``,
+which says of subjects until when their tokens were ended.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from llmlab.auth import demo
-from llmlab.errors import AuthError, UsageError
+from llmlab.auth import demo, subjects
+from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import private_folder
 
@@ -67,10 +68,16 @@ class Key:
 
 @dataclass(frozen=True)
 class KeySet:
-    """The keys that are valid now, oldest first, and what was revoked."""
+    """The keys that are valid now, oldest first, and what was revoked.
+
+    Args:
+        revoked: {id of a key: when, ISO 8601}.
+        ended: {subject: seconds since 1970}: of its tokens, those made until then are refused.
+    """
 
     keys: tuple[Key, ...] = ()
     revoked: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def signing(self) -> Key:
@@ -81,7 +88,10 @@ class KeySet:
         """
         own = [key for key in self.keys if not key.is_demo]
         if not own and not self.keys:
-            raise AuthError("this lab has no signing key yet", fix="llmlab keys init")
+            raise AuthError(
+                "this lab was never up, so it has no signing key yet",
+                fix="llmlab up (or, for a key alone: llmlab keys init)",
+            )
         return (own or list(self.keys))[-1]
 
     @property
@@ -107,7 +117,7 @@ class KeySet:
 
     def with_key(self, key: Key) -> KeySet:
         revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}
-        return KeySet((*self.keys, key), revoked)
+        return replace(self, keys=(*self.keys, key), revoked=revoked)
 
     def without(self, kid: str, when: str) -> KeySet:
         if kid in self.revoked:
@@ -119,7 +129,13 @@ class KeySet:
                 f"{kid} is the only key of this lab: without it nobody could be let in",
                 fix=f"llmlab keys rotate && llmlab keys revoke {kid}",
             )
-        return KeySet(rest, {**self.revoked, kid: when})
+        return replace(self, keys=rest, revoked={**self.revoked, kid: when})
+
+    def has_ended(self, subject: str, issued: object) -> bool:
+        """Whether a token of this subject, made at ``issued``, was ended since. One that does not
+        say when it was made, in whole seconds, was."""
+        until = self.ended.get(subject)
+        return until is not None and not (type(issued) is int and issued > until)
 
 
 class KeyStore:
@@ -143,16 +159,17 @@ class KeyStore:
             )  # fmt: skip
             for key in keys:
                 _ = key.kid, key.jwk["kty"]
-            return KeySet(keys, dict(document.get("revoked", {})))
+            ended = {str(sub): int(at) for sub, at in document.get("ended", {}).items()}
+            return KeySet(keys, dict(document.get("revoked", {})), ended)
         except FileNotFoundError:
             return KeySet()
         except OSError as error:
             raise AuthError(
-                f"{self._file} cannot be read: {error.strerror}", fix=f"ls -ld {self._file}"
+                f"{self._file} cannot be read: {unreadable(error)}", fix=f"ls -ld {self._file}"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AuthError(
-                f"{self._file} is not a JWK set: {error!r}",
+                f"{self._file} is not a JWK set: {unreadable(error)}",
                 fix=f"restore it, or move it away and run llmlab keys init: mv {self._file} /tmp/",
             ) from None
 
@@ -177,6 +194,34 @@ class KeyStore:
         with self._changing():
             return self._write(self.read().without(kid, _now()))
 
+    def end_tokens(self, subject: str, *, now: float) -> KeySet:
+        """End the tokens of a subject: those made until now are refused from the next reload on.
+
+        Raises:
+            UsageError: no valid token has this subject. The gateway could not be told of it, nor
+                then of anything else.
+        """
+        if problem := subjects.problem(subject):
+            raise UsageError(f"no token can be valid that is named so: {problem}")
+        with self._changing():
+            keys = self.read()
+            return self._write(replace(keys, ended={**keys.ended, subject: int(now)}))
+
+    def restore_tokens(self, subject: str) -> KeySet:
+        """Let the tokens of a subject in again, whenever they were made.
+
+        Raises:
+            UsageError: they were not ended.
+        """
+        with self._changing():
+            keys = self.read()
+            if subject not in keys.ended:
+                raise UsageError(
+                    f"the tokens of {subject!r} were not ended", fix="llmlab token revoked"
+                )
+            rest = {sub: at for sub, at in keys.ended.items() if sub != subject}
+            return self._write(replace(keys, ended=rest))
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         private_folder(self._file.parent)
@@ -187,6 +232,7 @@ class KeyStore:
         document = {
             "keys": [{**key.jwk, "created": key.created} for key in keys.keys],
             "revoked": dict(keys.revoked),
+            "ended": dict(keys.ended),
         }
         write_atomically(self._file, json.dumps(document, indent=1) + "\n", mode=0o600)
         return keys

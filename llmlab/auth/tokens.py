@@ -12,12 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from llmlab.auth import reading, subjects
 from llmlab.auth.keys import Key, KeySet
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError, UsageError, unreadable
 
 DEFAULT_TTL = 3600  # seconds
 LONGEST_TTL = 10 * 366 * 86400
-LONGEST_SUBJECT = 256  # bytes, as in nginx.conf
+# With "Authorization: Bearer " before it, a line of NGINX's large_client_header_buffers (8 kB).
+LONGEST_TOKEN = 8167  # characters
+LEEWAY = 5.0  # seconds
+# What taking apart a text that is no token, or none that means well, may end in.
+NOT_A_TOKEN = (ValueError, IndexError, RecursionError, OverflowError)
 RESERVED_CLAIMS = frozenset({"sub", "name", "iss", "aud", "iat", "exp", "nbf"})
 _TTL = re.compile(r"(\d+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -64,8 +69,6 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
     """
     import jwt
 
-    if problem := _subject_problem(claims.sub):
-        raise UsageError(f"this token would be refused: {problem}")
     clash = RESERVED_CLAIMS & claims.extra.keys()
     if clash:
         raise UsageError(
@@ -80,37 +83,95 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
         "exp": issued + claims.ttl,
         **claims.extra,
     }
+    if problem := subjects.problem(claims.sub) or _content_problem(payload):
+        raise UsageError(f"this token would be refused: {problem}")
     with warnings.catch_warnings():
         # The published demo key is short; whoever asks for it was told so.
         warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
         signing = _loaded(key, dict(key.jwk))
         try:
-            return jwt.encode(payload, signing, key.algorithm, {"kid": key.kid})
+            made = jwt.encode(payload, signing, key.algorithm, {"kid": key.kid})
         except (jwt.PyJWTError, AttributeError, TypeError) as error:
             raise AuthError(
-                f"key {key.kid} cannot sign: {error}", fix="llmlab keys rotate"
+                f"key {key.kid} cannot sign: {unreadable(error)}", fix="llmlab keys rotate"
             ) from None
+    if len(made) > LONGEST_TOKEN:
+        raise UsageError(
+            f"this token would be refused: it has {len(made):,} characters, and NGINX takes "
+            f"{LONGEST_TOKEN:,}",
+            fix="leave claims out, or say less in them",
+        )
+    return made
 
 
-def describe(token: str, keys: KeySet) -> Explained:
+def _content_problem(payload: dict[str, Any]) -> str:
+    try:
+        reading.check(payload)
+    except reading.Refused as refused:
+        return f"its claims: {refused}"
+    return ""
+
+
+def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
     """Take a token apart and judge it as this lab's gateway would.
+
+    Args:
+        leeway: seconds by which other clocks may be ahead: ``gateway.token_leeway``.
 
     Raises:
         AuthError: the text is not a JWS at all.
     """
+    parts = token.split(".")
     try:
-        header, claims = (_json_part(part) for part in token.split(".")[:2])
-        signature = _bytes_part(token.split(".")[2])
-    except (ValueError, IndexError):
+        token.encode("ascii")
+        header, claims = (_shown(part) for part in parts[:2])
+        signature = _bytes_part(parts[2])
+    except NOT_A_TOKEN:
         raise AuthError(
             "this is not a JWT: three parts in base64url, the first two of them JSON objects",
             fix="llmlab token | llmlab token --decode -",
         ) from None
-    problem = _problem(header, claims, keys)
-    if not problem and not _verifies(token, signature, keys.find(str(header["kid"]))):
-        problem = "the signature is wrong"
-    reason = problem or f"signed with key {header['kid']}"
+    problem, key = _unread(token), None
+    if not problem:
+        key = _key_of(token, signature, header, keys)
+        problem = key if isinstance(key, str) else _problem(header, claims, key, leeway)
+        if not problem and keys.has_ended(claims.get("sub", ""), claims.get("iat")):
+            problem = "the tokens that its subject had when it was made were ended"
+    reason = problem or f"signed with key {key.kid}" if isinstance(key, Key) else problem
     return Explained(header, claims, not problem, reason, _expiry(claims))
+
+
+def _unread(token: str) -> str:
+    """What keeps the gateway from reading a token at all; "" if nothing does."""
+    if len(token) > LONGEST_TOKEN:
+        return f"it is longer than {LONGEST_TOKEN:,} characters"
+    for part, name in zip(token.split(".")[:2], ("header", "claims"), strict=True):
+        try:
+            reading.read(_bytes_part(part))
+        except reading.Refused as refused:
+            return f"its {name}: {refused}"
+        except ValueError:
+            return f"its {name}: not JSON in UTF-8"
+    return ""
+
+
+def _key_of(token: str, signature: bytes, header: Mapping[str, Any], keys: KeySet) -> Key | str:
+    """The key that a token was signed with, or what is wrong. One that names no key by a text may
+    have been signed with any of its algorithm."""
+    kid, algorithm = header.get("kid"), header.get("alg")
+    if isinstance(kid, str) and kid:
+        try:
+            candidates = [keys.find(kid)]
+        except AuthError as error:
+            return error.message
+        if candidates[0].algorithm != algorithm:
+            return f"the algorithm is {algorithm!r}, not the key's {candidates[0].algorithm}"
+    else:
+        candidates = [one for one in keys.keys if one.algorithm == algorithm]
+        if not candidates:
+            return f"it names no key, and none is for the algorithm {algorithm!r}"
+    found = (one for one in candidates if _verifies(token, signature, one))
+    return next(found, "the signature is wrong")
 
 
 def expires_at(token: str) -> float | None:
@@ -119,51 +180,40 @@ def expires_at(token: str) -> float | None:
     Nothing is verified: this is for those who cannot, and only want to know when to ask anew.
     """
     try:
-        exp: Any = _json_part(token.split(".")[1]).get("exp")
-    except (ValueError, IndexError):
+        exp: Any = _shown(token.split(".")[1]).get("exp")
+        return float(exp) if _is_date(exp) else None
+    except NOT_A_TOKEN:
         return None
-    return float(exp) if _is_date(exp) else None
 
 
 def subject_of(token: str) -> str:
     """Whose token it is by its own word; "" if it does not say. Nothing is verified."""
     try:
-        sub: Any = _json_part(token.split(".")[1]).get("sub")
-    except (ValueError, IndexError):
+        sub: Any = _shown(token.split(".")[1]).get("sub")
+    except NOT_A_TOKEN:
         return ""
     return sub if isinstance(sub, str) else ""
 
 
-def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], keys: KeySet) -> str:
-    """What the gateway has against a token, its signature aside; "" if nothing."""
-    try:
-        key = keys.find(str(header.get("kid", "")))
-    except AuthError as error:
-        return error.message
-    if header.get("alg") != key.algorithm:
-        return f"the algorithm is {header.get('alg')!r}, not the key's {key.algorithm}"
+def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], key: Key, leeway: float) -> str:
+    """What the gateway has against a token whose signature is right; "" if nothing."""
     if "crit" in header:
         return "it has a crit header, and the gateway knows no extensions"
     now = time.time()
     exp: Any = claims.get("exp")
     nbf: Any = claims.get("nbf")
-    if "exp" not in claims and not key.is_demo:
+    # Which one lives for ever is asked by its kid.
+    if "exp" not in claims and not (key.is_demo and header.get("kid") == key.kid):
         return "it has no exp"
     if "exp" in claims and not (_is_date(exp) and exp > now):
         return "it is expired" if _is_date(exp) else "its exp is not a number"
-    if "nbf" in claims and not (_is_date(nbf) and nbf <= now):
+    if "nbf" in claims and not (_is_date(nbf) and nbf <= now + leeway):
         return "it is not valid yet" if _is_date(nbf) else "its nbf is not a number"
-    return _subject_problem(str(claims.get("sub", "")))
-
-
-def _subject_problem(sub: str) -> str:
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in sub):
-        return "its subject holds a control character"
-    if sub != sub.strip(" "):
-        return "its subject begins or ends with a space"
-    if len(sub.encode()) > LONGEST_SUBJECT:
-        return f"its subject is longer than {LONGEST_SUBJECT} bytes"
-    return ""
+    if "iat" in claims and not _is_date(claims["iat"]):
+        return "its iat is not a number"
+    if not isinstance(claims.get("sub", ""), str):
+        return "its sub is no text"
+    return subjects.problem(claims.get("sub", ""))
 
 
 def _verifies(token: str, signature: bytes, key: Key) -> bool:
@@ -179,15 +229,19 @@ def _loaded(key: Key, jwk: dict[str, Any]) -> Any:
         return jwt.PyJWK(jwk, key.algorithm)
     except (jwt.PyJWTError, NotImplementedError, KeyError, ValueError, TypeError) as error:
         raise AuthError(
-            f"key {key.kid} cannot be used: {error!r}", fix="llmlab keys rotate"
+            f"key {key.kid} cannot be used: {unreadable(error)}", fix="llmlab keys rotate"
         ) from None
 
 
 def _bytes_part(part: str) -> bytes:
+    """base64url, which has neither + nor /; Python's decoder would take them."""
+    if "+" in part or "/" in part:
+        raise ValueError("no base64url")
     return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 
-def _json_part(part: str) -> dict[str, Any]:
+def _shown(part: str) -> dict[str, Any]:
+    """A part of a token for people, even if it breaks a rule of the gateway's."""
     value = json.loads(_bytes_part(part))
     if not isinstance(value, dict):
         raise ValueError("not an object")

@@ -12,8 +12,10 @@ import sys
 def main() -> None:
     """Entry point of the ``llmlab`` command."""
     from llmlab.cli.app import app
+    from llmlab.cli.output import take_any_text
     from llmlab.errors import LlmlabError
 
+    take_any_text()
     try:
         app(prog_name="llmlab")
     except LlmlabError as error:

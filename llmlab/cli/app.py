@@ -25,14 +25,13 @@ from llmlab.cli import (
     scale,
     status,
     summarize,
-    token,
     top,
     trace,
     tune,
     undeploy,
     up,
 )
-from llmlab.cli.later import Later
+from llmlab.cli.later import Later, flow
 from llmlab.cli.session import Session
 
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
@@ -40,6 +39,7 @@ DELIVER = "Deliver the next version"
 PREPARE = "Prepare and look after it"
 # Their modules are imported when they are asked for.
 GROUPS = {
+    "token": ("Print a token (JWT) for the lab, explain one, or end somebody's tokens.", USE),
     "suite": ("The suites of texts that models are judged by.", JUDGE),
     "rollout": (
         "Let a new model version take traffic step by step, as far as the evidence allows.",
@@ -57,13 +57,30 @@ GROUPS = {
 }
 
 
+# What other tools of this kind call it. Letters alone would suggest something else: `stop`
+# looks most like `top`.
+CALLED_ELSEWHERE = {
+    "start": "llmlab up", "serve": "llmlab up", "run": "llmlab up", "reload": "llmlab up",
+    "stop": "llmlab down", "restart": "llmlab down && llmlab up", "ps": "llmlab status",
+    "rollback": "llmlab rollout undo",
+    "promote": "llmlab rollout promote", "pull": "llmlab models pull NAME",
+    "stats": "llmlab top", "log": "llmlab logs",
+}  # fmt: skip
+
+
 class Root(TyperGroup):
     """The verbs, and the groups of verbs, which are built when they are asked for."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        flow(self)
         for name, (text, panel) in GROUPS.items():
             self.add_command(Later(name, text, panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if (known := CALLED_ELSEWHERE.get(args[0])) and args[0] not in self.commands:
+            ctx.fail(f"No such command {args[0]!r}. Here it is: {known}")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -106,7 +123,6 @@ app.command("logs", rich_help_panel=RUN)(logs.logs)
 app.command("top", rich_help_panel=RUN)(top.top)
 app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
 app.command("summarize", rich_help_panel=USE)(summarize.summarize)
-app.command("token", rich_help_panel=USE)(token.token)
 app.command("notebook", rich_help_panel=USE)(notebook.notebook)
 app.command("openapi", rich_help_panel=USE)(openapi.openapi)
 app.command("load", rich_help_panel=JUDGE)(load.load)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import err
 from llmlab.cli.session import Session
 
@@ -31,7 +32,7 @@ class StrategyName(StrEnum):
 ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--model", "-m", metavar="NAME",
+        "--model", "-m", metavar="NAME", autocompletion=completing.models,
         help="A model, or lead-3; again for another one. Default: all that the lab runs.",
     ),
 ]  # fmt: skip
@@ -138,10 +139,7 @@ async def answers(
     called = {name: _deployment(session, name, running) for name in names if name != LEAD}
     alone = {name: one for name, one in called.items() if one not in running}
     if not offline and (missing := [name for name in alone if not (beside and name == EMBEDDED)]):
-        named = " ".join(f"--model {name}" for name in called if name != EMBEDDED)
-        raise UsageError(
-            f"{missing[0]} does not run in this lab", fix=f"llmlab up {named}; or --offline"
-        )
+        raise UsageError(f"{missing[0]} does not run in this lab", fix=_way_to(session, called))
     settings = [_settings(session, name, progress.say) for name in alone]
     async with AsyncExitStack() as stack:
         by_name = {LEAD: by_rule()}
@@ -154,6 +152,25 @@ async def answers(
             by_name |= dict(zip(there, found, strict=True))
         asked = [replace(by_name[name], name=name) for name in names]
         return await ask_all(asked, texts, concurrency=concurrency, done=progress.step)
+
+
+def _way_to(session: Session, wanted: Mapping[str, str]) -> str:
+    """How these models come to run. Of one that is not on disk, `up` would have the fallback
+    answer in its place, which is what the lab does now.
+
+    Args:
+        wanted: {as a person called it: name of its deployment}.
+    """
+    from llmlab.models import availability
+
+    catalogue = session.catalogue()
+    for name in wanted:
+        if known := catalogue.find(name):
+            found = availability(known.name, known.model, catalogue.registry.root)
+            if not found.ready:
+                return f"{found.fix} (for {found.reason}), then llmlab up --model {name}"
+    named = " ".join(f"--model {name}" for name in wanted if name != EMBEDDED)
+    return f"llmlab up {named}; or --offline"
 
 
 def _deployment(session: Session, name: str, running: Sequence[str]) -> str:

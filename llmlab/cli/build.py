@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
@@ -44,7 +45,10 @@ def build(
     with_model: Annotated[
         str,
         typer.Option(
-            "--with-model", metavar="NAME", help="Bake this model's weights into the API image."
+            "--with-model",
+            metavar="NAME",
+            autocompletion=completing.models,
+            help="Bake this model's weights into the API image.",
         ),
     ] = "",
     push: Annotated[

@@ -16,7 +16,7 @@ from llmlab.cli.asking import (
     bar,
     chosen_options,
 )
-from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
+from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_error
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def compare(
         from llmlab.compare.page import page
         from llmlab.files import write_atomically
 
-        write_atomically(report, page(comparison), 0o644)
+        # A file name need not be UTF-8.
+        write_atomically(report, page(comparison).encode(errors="backslashreplace"), 0o644)
     if output is Format.JSON:
         print_json(comparison.as_json())
     else:
@@ -92,13 +93,9 @@ def _check_place(report: Path) -> None:
 
 
 def _show(comparison: Comparison) -> None:
-    from rich.console import Console
-
     from llmlab.cli.side_by_side import PAGE, print_means, print_row
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PAGE)
+    console = out(PAGE)
     for row in comparison.rows:
         print_row(console, row, named=len(comparison.rows) > 1)
     if len(comparison.rows) > 1:

@@ -8,7 +8,9 @@ import typer
 from llmlab.cli.output import Format, OutputOption, out, print_json
 from llmlab.cli.session import Session
 
-app = typer.Typer(help="The configuration as it is in force.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="The configuration as it is in force.", no_args_is_help=True
+)
 
 
 @app.command()

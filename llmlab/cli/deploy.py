@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import (
     DryRunOption,
     Format,
@@ -23,7 +24,9 @@ def deploy(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="Of lab.toml, or registered: NAME, NAME:VERSION, an alias, ..."
+            metavar="MODEL",
+            autocompletion=completing.models,
+            help="Of lab.toml, or registered: NAME, NAME:VERSION, an alias, ...",
         ),
     ],
     name: Annotated[

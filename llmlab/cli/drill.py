@@ -4,16 +4,25 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.drill_aa import aa
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 
 app = typer.Typer(
+    add_completion=False,
     help="Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     no_args_is_help=True,
 )
 DeploymentOption = Annotated[
-    str, typer.Option("--deployment", "-d", metavar="NAME", help="Which; see llmlab status.")
+    str,
+    typer.Option(
+        "--deployment",
+        "-d",
+        metavar="NAME",
+        autocompletion=completing.deployments,
+        help="Which; see llmlab status.",
+    ),
 ]
 ShareOption = Annotated[
     float,

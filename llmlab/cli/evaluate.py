@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.asking import (
     ConcurrencyOption,
     MaxLengthOption,
@@ -30,11 +31,24 @@ def evaluate(
         ),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="The model to judge.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.models,
+            help="The model to judge.",
+        ),
     ],
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", "-b", metavar="NAME", help="The model it is compared with."),
+        typer.Option(
+            "--baseline",
+            "-b",
+            metavar="NAME",
+            autocompletion=completing.models,
+            help="The model it is compared with.",
+        ),
     ] = None,
     gate: Annotated[
         str | None,

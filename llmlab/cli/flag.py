@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.registered import Why
 from llmlab.cli.session import Session
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
     from llmlab.traffic import Flag
 
 app = typer.Typer(
-    help="Feature flags, which the gateway evaluates for every request.", no_args_is_help=True
+    add_completion=False,
+    help="Feature flags, which the gateway evaluates for every request.",
+    no_args_is_help=True,
 )
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The flag's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=completing.flags, help="The flag's name.")
+]
 
 
 @app.command("set")
@@ -31,13 +36,15 @@ def set_(
     audience: Annotated[
         list[str] | None,
         typer.Option(
-            "--for", metavar="CLAIM=VALUE", help="On for whose token says so; repeatable."
+            "--for", metavar="CLAIM=VALUE",
+            help='On for whose token says so; repeatable. These replace those from before; "": '
+            "nobody's.",
         ),
     ] = None,
     deployment: Annotated[
         str | None,
         typer.Option(
-            "--deployment", "-d", metavar="NAME",
+            "--deployment", "-d", metavar="NAME", autocompletion=completing.deployments,
             help='Where requests go for which it is on; "" for where they would go anyway.',
         ),
     ] = None,
@@ -57,8 +64,8 @@ def set_(
 ) -> None:  # fmt: skip
     """Define a flag, or change it: for whom it is on, and what it does then.
 
-    For whom it is on (--on, --off, --percent, --for) is said anew as a whole; what is not
-    mentioned of the rest stays.
+    What is not mentioned stays as it is: --percent keeps the audience of --for, and the other
+    way round. --on and --off are about everybody.
     """
     from llmlab.delivery.deployments import check_deployment
     from llmlab.flags.changing import set_flag, take_over
@@ -73,7 +80,7 @@ def set_(
         check_deployment(lab, deployment)
 
     def change(before: Flag | None) -> Flag:
-        if before is None and parts["percent"] is None:
+        if before is None and parts["percent"] is None and not parts["audience"]:
             _refuse_without_audience(name)
         return defined(before or Flag(name), **parts)
 
@@ -100,13 +107,12 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if not flags:
         err().print("No flags yet. Fix: llmlab flag set NAME --percent 10")
         return
-    from rich.table import Table
+    from llmlab.cli.table import print_table
 
-    table = Table("flag", "on for", box=None, header_style="bold")
-    table.add_column("then", overflow="fold")
-    for flag in flags:
-        table.add_row(flag.name, _escaped(_told_who(flag)), _told_then(flag))
-    out().print(table)
+    print_table(
+        ("flag", "on for", "then"),
+        [(flag.name, _escaped(_told_who(flag)), _told_then(flag)) for flag in flags],
+    )
 
 
 @app.command()
@@ -180,7 +186,7 @@ def explain(
 
 
 def _who(on: bool, off: bool, percent: float | None, audience: list[str] | None) -> dict[str, Any]:
-    """For whom a flag is on; Nones if nothing is said of it."""
+    """For whom a flag is on; None for what is not said of it."""
     from llmlab.errors import UsageError
     from llmlab.flags.defining import parse_audience
 
@@ -188,9 +194,8 @@ def _who(on: bool, off: bool, percent: float | None, audience: list[str] | None)
         raise UsageError("--on, --off, and --percent with --for exclude each other")
     if on or off:
         return {"percent": 100.0 if on else 0.0, "audience": ()}
-    if percent is None and not audience:
-        return {"percent": None, "audience": None}
-    return {"percent": percent or 0.0, "audience": parse_audience(audience or ())}
+    given = None if audience is None else parse_audience([one for one in audience if one])
+    return {"percent": percent, "audience": given}
 
 
 def _decoding(

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, show_warning
+from llmlab.cli import completing
+from llmlab.cli.output import Format, OutputOption, err, print_json, show_warning
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.engines.base import Plan
 
 app = typer.Typer(
-    help="The keys that sign tokens: make, list, rotate, revoke.", no_args_is_help=True
+    add_completion=False,
+    help="The keys that sign tokens: make, list, rotate, revoke.",
+    no_args_is_help=True,
 )
 
 
@@ -56,7 +59,7 @@ def init(
     before = session.keys().read()
     keys = session.keys().ensure(Algorithm(alg.value), demo_key=demo)
     new = keys_changed(session.store(), "made", before, keys)
-    laid_out = _take_over(session)
+    laid_out = take_over(session)
     err().print(
         f"[bold green]✓[/] {session.lab().keys_file}: {len(keys.keys)} valid, "
         + (f"{new} new" if new else "unchanged"),
@@ -85,14 +88,18 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if output is Format.JSON:
         print_json(rows)
         return
-    from rich.table import Table
+    from llmlab.cli.table import print_table
 
-    table = Table("kid", "alg", "created", "state", box=None, header_style="bold")
-    for row in rows:
-        demo = " (published demo key)" if row["demo"] else ""
-        table.add_row(row["kid"], row["alg"], row["created"], row["state"] + demo)
-    out().print(table)
-    if not rows:
+    if rows:
+        print_table(
+            ("kid", "alg", "created", "state"),
+            [
+                (row["kid"], row["alg"], row["created"],
+                 row["state"] + (" (published demo key)" if row["demo"] else ""))
+                for row in rows
+            ],
+        )  # fmt: skip
+    else:
         err().print("No keys yet. Fix: llmlab keys init")
 
 
@@ -111,14 +118,21 @@ def rotate(
     before = session.keys().read()
     keys = session.keys().rotate(Algorithm(alg.value) if alg else None)
     keys_changed(session.store(), "made", before, keys)
-    _take_over(session)
+    take_over(session)
     err().print(f"[bold green]✓[/] {keys.signing.kid} signs from now on.", highlight=False)
 
 
 @app.command()
 def revoke(
     context: typer.Context,
-    kid: Annotated[str, typer.Argument(metavar="KID", help="The key's id; see llmlab keys list.")],
+    kid: Annotated[
+        str,
+        typer.Argument(
+            metavar="KID",
+            autocompletion=completing.keys,
+            help="The key's id; see llmlab keys list.",
+        ),
+    ],
 ) -> None:
     """End a key: the tokens that it signed are refused from now on."""
     from llmlab.delivery.noting import keys_changed
@@ -127,7 +141,7 @@ def revoke(
     before = session.keys().read()
     keys = session.keys().revoke(kid)
     try:
-        _take_over(session)  # before anything else that may fail
+        take_over(session)  # before anything else that may fail
     finally:
         keys_changed(session.store(), "revoked", before, keys)
     err().print(f"[bold green]✓[/] {kid} is revoked.", highlight=False)
@@ -148,7 +162,7 @@ def show(
         err().print(f"Left out, for they have no public part: {', '.join(hidden)} (HS256)")
 
 
-def _take_over(session: Session) -> Plan | None:
+def take_over(session: Session) -> Plan | None:
     """Have a running lab's gateway use the keys as they are now, and a container's next.
 
     Returns:

@@ -6,6 +6,8 @@ Typer builds every verb on every start, its parameters included, and that is mos
 
 from __future__ import annotations
 
+import inspect
+import re
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -26,6 +28,7 @@ class Later(TyperGroup):
         group = get_command(import_module(f"llmlab.cli.{self.name}").app)
         assert isinstance(group, TyperGroup)
         group.name = self.name
+        flow(group)
         return group
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
@@ -39,3 +42,10 @@ class Later(TyperGroup):
     @commands.setter
     def commands(self, _: object) -> None:
         """Of its own it has none."""
+
+
+def flow(group: TyperGroup) -> None:
+    """Have the help of its verbs break where a terminal ends, and not where our source does."""
+    for one in (group, *group.commands.values()):
+        paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(one.help or ""))
+        one.help = "\n\n".join(re.sub(r"\n(?=\S)", " ", text) for text in paragraphs)

@@ -8,6 +8,7 @@ import typer
 
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
+from llmlab.delivery.ledger import Kind
 
 if TYPE_CHECKING:
     from llmlab.delivery.ledger import Entry
@@ -15,16 +16,11 @@ if TYPE_CHECKING:
 LAST = 20
 LONGEST = 100  # letters of a reason, in a list; -o json has all of it
 app = typer.Typer(
-    help="The ledger: who changed what of the lab, when and why.", invoke_without_command=True
+    add_completion=False,
+    help="The ledger: who changed what of the lab, when and why.",
+    invoke_without_command=True,
 )
-KindOption = Annotated[
-    str,
-    typer.Option(
-        "--kind", "-k", metavar="KIND",
-        help="Only entries of this kind: deployment, route, flag, key, rollout, verdict, drill, "
-        "lab.",
-    ),
-]  # fmt: skip
+KindOption = Annotated[Kind | None, typer.Option("--kind", "-k", help="Only entries of this kind.")]
 LastOption = Annotated[
     int, typer.Option("--last", "-n", metavar="N", min=0, help="So many; 0 for all.")
 ]
@@ -33,7 +29,7 @@ LastOption = Annotated[
 @app.callback()
 def ledger(
     context: typer.Context,
-    kind: KindOption = "",
+    kind: KindOption = None,
     last: LastOption = LAST,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -45,7 +41,7 @@ def ledger(
 @app.command()
 def show(
     context: typer.Context,
-    kind: KindOption = "",
+    kind: KindOption = None,
     last: LastOption = LAST,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -113,8 +109,8 @@ def export(
     err().print(f"[bold green]✓[/] {len(entries)} entries in {file}", highlight=False)
 
 
-def _show(session: Session, kind: str, last: int, output: Format) -> None:
-    entries = session.store().entries(kind=kind, last=last)
+def _show(session: Session, kind: Kind | None, last: int, output: Format) -> None:
+    entries = session.store().entries(kind=kind or "", last=last)
     if output is Format.JSON:
         print_json([entry.as_json() for entry in entries])
         return
@@ -126,24 +122,17 @@ def _show(session: Session, kind: str, last: int, output: Format) -> None:
 
 def print_entries(entries: list[Entry]) -> None:
     """A verdict, and what followed from it, have one reason; it is shown once."""
-    from rich.table import Table
-
     from llmlab.cli.moments import here
+    from llmlab.cli.table import print_table
     from llmlab.delivery.telling import told
 
-    console = out()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("no", "when", "who", "kind"):
-        table.add_column(title, no_wrap=True)
-    for title in ("what", "why"):
-        table.add_column(title, overflow="fold")
-    before = ""
+    rows, before = [], ""
     for one in entries:
         why = shorten(one.why, LONGEST, placeholder=" …") if one.why != before else ""
         before = one.why
         cells = (str(one.seq), here(one.at), one.who, one.kind, told(one), why)
-        table.add_row(*(_cell(text) for text in cells))
-    console.print(table)
+        rows.append([_cell(text) for text in cells])
+    print_table(("no", "when", "who", "kind", "what", "why"), rows)
 
 
 def _cell(text: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption
 from llmlab.cli.session import Session
 
@@ -53,13 +54,18 @@ def load(
         str | None,
         typer.Option(
             metavar="PROMISE",
-            help="Find the highest rate that keeps 'p95<2s', 'failed<1%' or the like.",
+            help="Find the highest rate that keeps 'p95<2s', 'failed<1%' or the like; for the "
+            "former at most 1 % of the requests may fail.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="This deployment; default: the stable one."
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.deployments,
+            help="This deployment; default: the stable one.",
         ),
     ] = None,
     subjects: Annotated[

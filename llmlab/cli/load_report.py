@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmlab.probe.slo import Search, Trial
     from llmlab.probe.target import Target
 
+HIGHEST = ", the highest that is tried"
 LATE = 0.05  # seconds; from there on the load generator is part of what is measured
 
 
@@ -111,7 +112,8 @@ def _print_figures(figures: Figures, run: Run) -> None:
     rates.add_row("texts/s", f"{figures.texts_per_second:.1f}", _by(figures))
     rates.add_row("tokens/s", f"{figures.tokens_in_per_second:,.0f}",
                   f"in, {figures.tokens_out_per_second:,.0f} out")  # fmt: skip
-    for table in (rates, _statuses(figures), _latencies(figures)):
+    split = [_deployments(figures)] if len(figures.deployments) > 1 else []
+    for table in (rates, _statuses(figures), *split, _latencies(figures)):
         console.print()
         console.print(table)
     notes = [*_notes(figures, run)]
@@ -145,6 +147,22 @@ def _statuses(figures: Figures) -> Table:
         style = "green" if status == "200" else "yellow" if status in ("429", "503") else "red"
         name = f"{status} {HTTPStatus(int(status)).phrase}" if status.isdigit() else status
         table.add_row(f"[{style}]{name}[/]", f"{count}", f"{count / figures.requests:.1%}")
+    return table
+
+
+def _deployments(figures: Figures) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("deployment")
+    for name in ("requests", "share", "failed", "p50", "p95", "p99"):
+        table.add_column(name, justify="right")
+    for name, asked in figures.deployments.items():
+        times = (span(getattr(asked.latency, one)) for one in ("p50", "p95", "p99"))
+        share = asked.requests / figures.requests
+        table.add_row(escape(printable(name)), f"{asked.requests}", f"{share:.1%}",
+                      f"{asked.failed:.1%}", *times)  # fmt: skip
     return table
 
 
@@ -212,7 +230,7 @@ def _print_search(search: Search, interrupted: bool) -> None:
     console.print()
     best, broken = search.best, search.broken
     if best and not interrupted:
-        until = f", not at {broken.rate:.3g}" if broken else ", the highest that is tried"
+        until = f", not at {broken.rate:.3g} ({broken.why})" if broken else HIGHEST
         console.print(
             f"[green]{search.promise.text} holds up to {best.rate:.3g} requests/s[/]{until}.",
             highlight=False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import printable
 from llmlab.cli.session import EngineOption, Session
 
@@ -12,7 +13,11 @@ from llmlab.cli.session import EngineOption, Session
 def logs(
     context: typer.Context,
     process: Annotated[
-        str, typer.Argument(help="Only logs whose name holds this: gateway, api-textrank, ...")
+        str,
+        typer.Argument(
+            autocompletion=completing.logs,
+            help="Only logs whose name holds this: gateway, api-textrank, ...",
+        ),
     ] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", metavar="", help="Go on as lines come.")

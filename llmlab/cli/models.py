@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmlab.cli import registered
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
+from llmlab.cli import completing, models_view, registered
+from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from llmlab.registry.catalogue import Catalogue
 
 app = typer.Typer(
-    help="The lab's models: fetch, register, name and move them.", no_args_is_help=True
+    add_completion=False,
+    help="The lab's models: fetch, register, name and move them.",
+    no_args_is_help=True,
 )
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A model of configs/lab.toml, or a registered one.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completing.models,
+        help="A model of configs/lab.toml, or a registered one.",
+    ),
 ]
 
 
@@ -40,16 +47,23 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if output is Format.JSON:
         print_json(rows)
         return
-    from rich.table import Table
+    from llmlab.cli.output import escaped
+    from llmlab.cli.table import print_table
 
-    table = Table("model", "role", "aliases", "runtime", box=None, header_style="bold")
-    for title in ("source", "ready"):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        ready = "[green]yes[/]" if row["ready"] else f"[yellow]no[/]: {row['reason']}"
-        table.add_row(row["name"], row["role"], " ".join(row["aliases"]),
-                      row["runtime"], _told_source(row), ready)  # fmt: skip
-    out().print(table)
+    print_table(
+        ("model", "role", "aliases", "runtime", "source", "ready"),
+        [
+            (escaped(row["name"]), row["role"], " ".join(row["aliases"]), row["runtime"],
+             escaped(_told_source(row)), "[green]yes[/]" if row["ready"] else "[yellow]no[/]")
+            for row in rows
+        ],
+    )  # fmt: skip
+    for row in rows:  # a sentence has no place in a column
+        if not row["ready"]:
+            err().print(
+                f"[yellow]{escaped(row['name'])}[/]: {escaped(row['reason'])}. "
+                f"[bold green]Fix:[/] {escaped(row['fix'] or '')}", highlight=False,
+            )  # fmt: skip
 
 
 def _roles(catalogue: Catalogue) -> dict[str, str]:
@@ -132,24 +146,7 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
     if output is Format.JSON:
         print_json(facts)
         return
-    record = facts.pop("record") or {}
-    _show(facts)
-    if record:
-        out().print("\n[bold]registered[/]")
-        _show({key: value for key, value in record.items() if value not in ("", None, [], {}, ())
-               and facts.get(key) != value and key != "files"})  # fmt: skip
-
-
-def _show(facts: dict[str, Any]) -> None:
-    console = out()
-    for key, value in facts.items():
-        console.print(f"[bold]{key:<16}[/]", end="")
-        if key == "files":
-            console.print()
-            for file in value:
-                console.print(f"  {file['bytes']:>13,}  {file['name']}", highlight=False)
-        else:
-            console.print(printable(str(value)), markup=False, highlight=False, soft_wrap=True)
+    models_view.show(facts)
 
 
 for verb, function in registered.VERBS.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from io import TextIOWrapper
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -32,19 +34,45 @@ DryRunOption = Annotated[
 WIDE = 1000  # columns; what is piped is for grep, so a line stays a line
 
 
-def out() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
+def take_any_text() -> None:
+    """From here on, what a stream's encoding lacks is written as its code, and loses no work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def out(piped: int = WIDE) -> Console:
+    """Args:
+    piped: columns where there is no terminal.
+    """
+    return _console(sys.stdout, piped)
 
 
 def err() -> Console:
-    return Console(stderr=True)
+    return _console(sys.stderr, WIDE)
+
+
+def _console(stream: TextIO, piped: int) -> Console:
+    """The one place where consoles are made. Layout, bars and notes are for a person who
+    watches; FORCE_COLOR and TTY_COMPATIBLE can bring colours into a pipe, and nothing else."""
+    compatible = os.environ.get("TTY_COMPATIBLE")
+    if stream.isatty() and compatible != "0":
+        return Console(file=stream, force_terminal=True)
+    coloured = os.environ.get("FORCE_COLOR") or compatible == "1"
+    return Console(
+        file=stream, force_terminal=False, width=piped,
+        color_system="standard" if coloured else None,
+    )  # fmt: skip
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout, plain, whatever the terminal is."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
+    """One JSON document on stdout, plain, whatever the terminal is, and valid in any encoding."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, default=str)
+    sys.stdout.write(f"{text}\n")
 
 
 def print_commands(commands: Iterable[Sequence[str]]) -> None:
@@ -70,7 +98,12 @@ def show_warning(text: str) -> None:
     """Something a person should know, on stderr, that does not stop the work."""
     from rich.panel import Panel
 
-    err().print(Panel(escaped(text), border_style="yellow", title="Note", title_align="left"))
+    console = err()
+    if console.is_terminal:
+        note = Panel(escaped(text), border_style="yellow", title="Note", title_align="left")
+        console.print(note)
+    else:
+        console.print(f"[yellow]Note:[/] {escaped(text)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 Reference = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="NAME, NAME:VERSION, an alias, or sha256:DIGITS."),
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=completing.registered,
+        help="NAME, NAME:VERSION, an alias, or sha256:DIGITS.",
+    ),
 ]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the history.")]
 
@@ -146,13 +151,17 @@ def history(
     if output is Format.JSON:
         print_json([move.as_json() for move in moves])
         return
-    from rich.table import Table
+    from llmlab.cli.output import escaped
+    from llmlab.cli.table import print_table
 
-    table = Table("when", "alias", "from", "to", "who", "why", box=None, header_style="bold")
-    for move in moves:
-        table.add_row(move.at, move.alias, _told(move.was), _told(move.to), move.who,
-                      printable(move.why))  # fmt: skip
-    out().print(table)
+    print_table(
+        ("when", "alias", "from", "to", "who", "why"),
+        [
+            (move.at, move.alias, _told(move.was), _told(move.to), escaped(move.who),
+             escaped(move.why))
+            for move in moves
+        ],
+    )  # fmt: skip
 
 
 def rm(
@@ -178,7 +187,10 @@ def rm(
 def verify(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Default: all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", autocompletion=completing.registered, help="Default: all."
+        ),
     ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import rollout_start
+from llmlab.cli import completing, rollout_start
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, view_of, who
 from llmlab.cli.session import Session
@@ -25,6 +25,7 @@ PAUSED, FAILED, TOO_LATE = 1, 8, 5  # exit codes of `status`
 WIDEST = 100  # letters of a reason, in a list
 
 app = typer.Typer(
+    add_completion=False,
     help="Let a new model version take traffic step by step, as far as the evidence allows.",
     no_args_is_help=True,
 )
@@ -159,22 +160,18 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if output is Format.JSON:
         print_json([one.as_json() for one in found])
         return
-    from rich.table import Table
-
     from llmlab.cli.output import escaped
     from llmlab.cli.rollout_view import when
+    from llmlab.cli.table import print_table
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("id", "began", "kind", "of", "result", "who"):
-        table.add_column(title, no_wrap=title != "of")
-    table.add_column("why", overflow="fold")
-    for one in found:
-        table.add_row(
-            str(one.number), when(one.created), one.kind, escaped(one.target),
-            one.phase, escaped(one.who),
-            escaped(shorten(_why(one), WIDEST, placeholder=" …")),
-        )  # fmt: skip
-    out().print(table)
+    print_table(
+        ("id", "began", "kind", "of", "result", "who", "why"),
+        [
+            (str(one.number), when(one.created), one.kind, escaped(one.target), one.phase,
+             escaped(one.who), escaped(shorten(_why(one), WIDEST, placeholder=" …")))
+            for one in found
+        ],
+    )  # fmt: skip
 
 
 def _why(one: Rollout) -> str:
@@ -193,7 +190,10 @@ class KindName(StrEnum):
 def lint(
     context: typer.Context,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="The candidate; A and B.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", autocompletion=completing.models, help="The candidate; A and B."
+        ),
     ] = None,
     kind: Annotated[KindName, typer.Option(help="What it would be.")] = KindName.CANARY,
     steps: rollout_start.StepsOption = "",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, progress
 from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, who
 from llmlab.cli.session import Session
@@ -13,11 +14,14 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.rollout.planning import Wish
 
-app = typer.Typer(help="Begin a rollout; there is one at a time.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Begin a rollout; there is one at a time.", no_args_is_help=True
+)
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=completing.models,
         help="A model of lab.toml, a registered one as NAME or NAME:VERSION, or a deployment.",
     ),
 ]
@@ -117,8 +121,15 @@ def bluegreen(
 @app.command()
 def ab(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help="A model, as for canary.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", autocompletion=completing.models, help="A model, as for canary."
+        ),
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", autocompletion=completing.models, help="Another one.")
+    ],
     by: Annotated[
         str,
         typer.Option(metavar="WHAT", help="Who keeps together: subject, cookie:NAME, claim:NAME."),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.deploy import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, print_json, progress
 from llmlab.cli.session import Session
@@ -11,7 +12,12 @@ from llmlab.cli.session import Session
 
 def scale(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the deployment.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", autocompletion=completing.deployments, help="Of the deployment."
+        ),
+    ],
     replicas: Annotated[int, typer.Argument(metavar="K", help="Processes to run.")],
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,

@@ -9,7 +9,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from llmlab.cli.output import printable
+from llmlab.cli.output import out, printable
 from llmlab.cli.side_by_side import PAGE
 from llmlab.evaluate.comparison import Comparison, Level
 from llmlab.evaluate.evaluation import Evaluation
@@ -27,9 +27,7 @@ SHARE_OF = 0.05  # p values from which a difference is called clear
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """The scores, the differences, the worst texts, the verdict."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PAGE)
+    console = out(PAGE)
     suite = evaluation.suite
     console.print(
         f"[bold]{escape(suite.name)}[/], {len(suite.cases)} texts, "

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
+from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.evaluate.lint import Spread
     from llmlab.evaluate.suite import Suite
 
-app = typer.Typer(help="The suites of texts that models are judged by.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    help="The suites of texts that models are judged by.",
+    no_args_is_help=True,
+)
 Name = Annotated[
     str, typer.Argument(metavar="SUITE", help="A name in configs/suites, or a .jsonl file.")
 ]
@@ -30,19 +34,19 @@ def lint_(context: typer.Context, suite: Name, output: OutputOption = Format.TEX
     if output is Format.JSON:
         print_json([asdict(one) for one in findings])
     else:
-        from rich.markup import escape
-        from rich.table import Table
+        from llmlab.cli.output import escaped
+        from llmlab.cli.table import print_table
 
-        table = Table("line", "id", "", box=None, header_style="bold")
-        table.add_column("finding", overflow="fold")
-        for one in findings:
-            color = "red" if one.severity is Severity.ERROR else "yellow"
-            table.add_row(
-                str(one.line or ""), escape(one.id or read.name),
-                f"[{color}]{one.severity}[/]", escape(printable(one.message)),
-            )  # fmt: skip
+        colours = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
         if findings:
-            out().print(table)
+            print_table(
+                ("line", "id", "", "finding"),
+                [
+                    (str(one.line or ""), escaped(one.id or read.name),
+                     f"[{colours[one.severity]}]{one.severity}[/]", escaped(one.message))
+                    for one in findings
+                ],
+            )  # fmt: skip
         warnings = len(findings) - errors
         mark = "[bold red]✗[/]" if errors else "[bold green]✓[/]"
         err().print(

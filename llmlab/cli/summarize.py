@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import (
     Format,
     OutputOption,
@@ -22,6 +24,9 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.client.batch import Outcome
     from llmlab.service.schemas import Usage
+
+
+INTERRUPTED = 130
 
 
 class Language(StrEnum):
@@ -46,7 +51,11 @@ def summarize(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="This deployment; default: the stable one."
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.deployments,
+            help="This deployment; default: the stable one.",
         ),
     ] = None,
     max_length: Annotated[
@@ -79,6 +88,8 @@ def summarize(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Summarize texts through the lab's gateway."""  # fmt: skip
+    import asyncio
+
     from llmlab.client import RetryPolicy
     from llmlab.client.batch import summarize_all
     from llmlab.client.client import AsyncClient
@@ -96,35 +107,59 @@ def summarize(
             _print_request(session, as_, source.name, options)
         return
     client = AsyncClient(lab=session.folder, timeout=timeout, retry=RetryPolicy(retry))
-    with bars(len(sources)) as listener:
-        outcomes = summarize_all(
-            client, sources, options=options, concurrency=concurrency, listener=listener
-        )
-    _print(outcomes, output)
-    failed = [one.error for one in outcomes if one.error]
+    told: list[Outcome] = []
+    interrupted = False
+    with bars(len(sources)) as reading:
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome)
+            if output is Format.TEXT or outcome.error:
+                with reading.aside():
+                    _print(outcome, output, several=len(sources) > 1)
+
+        try:
+            asyncio.run(
+                summarize_all(
+                    client, sources, options=options, concurrency=concurrency,
+                    listener=reading, tell=tell,
+                )
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            interrupted = True
+    failed = [one.error for one in told if one.error]
+    unfinished = len(sources) - len(told)
+    if output is Format.JSON:
+        print_json({
+            "results": [one.as_json() for one in told],
+            "failed": len(failed), "unfinished": unfinished,
+        })  # fmt: skip
+    if interrupted:
+        if len(sources) > 1:
+            err().print(_so_far(len(told) - len(failed), len(failed), unfinished), highlight=False)
+        raise typer.Exit(INTERRUPTED)
     if failed:
         raise typer.Exit(failed[0].exit_code)
 
 
-def _print(outcomes: list[Outcome], output: Format) -> None:
-    if output is Format.JSON:
-        print_json({
-            "results": [one.as_json() for one in outcomes],
-            "failed": sum(1 for one in outcomes if one.error),
-        })  # fmt: skip
-    several = len(outcomes) > 1
-    for one in outcomes:
-        if one.error and several:
-            err().print(one.name, style="bold", markup=False, highlight=False)
-        if one.error:
-            show_error(one.error)
-        elif one.summary and output is Format.TEXT:
-            if several:
-                print(f"== {one.name}")
-            _print_text(one.summary.text)
-            _print_note(one)
-            if several:
-                print()
+def _so_far(done: int, failed: int, unfinished: int) -> str:
+    also = f", {failed} failed" if failed else ""
+    return f"[yellow]Interrupted:[/] {done} of {done + failed + unfinished} texts summarized{also}."
+
+
+def _print(one: Outcome, output: Format, *, several: bool) -> None:
+    """An outcome for people; of one that is told as JSON, only the error."""
+    if one.error and several:
+        err().print(one.name, style="bold", markup=False, highlight=False)
+    if one.error:
+        show_error(one.error)
+    elif one.summary and output is Format.TEXT:
+        if several:
+            print(f"== {one.name}")
+        _print_text(one.summary.text)
+        _print_note(one)
+        if several:
+            print()
+    sys.stdout.flush()
 
 
 def _print_text(text: str) -> None:
@@ -144,8 +179,10 @@ def _print_note(one: Outcome) -> None:
     unit = "words" if model.runtime == "extractive" else "tokens"
     if console.is_terminal:
         windows = f" in {usage.windows} windows" if usage.windows > 1 else ""
+        asked = one.summary.deployment
+        by = f" by {escaped(asked)}" if asked not in ("", model.name) else ""
         console.print(
-            f"[dim]{model.name} ({model.runtime}), {usage.input_tokens} {unit}{windows}, "
+            f"[dim]{model.name} ({model.runtime}){by}, {usage.input_tokens} {unit}{windows}, "
             f"{usage.output_tokens} out, {one.seconds:.1f} s[/]",
             highlight=False,
         )

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli.output import Format, OutputOption, out, print_json, printable
+from llmlab.cli import completing
+from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json, printable
+from llmlab.cli.registered import Why
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.auth.tokens import Explained
 
 
+app = typer.Typer(
+    help="Print a token (JWT) for the lab, explain one, or end somebody's tokens.",
+    invoke_without_command=True,
+)
+SubOption = Annotated[str, typer.Option("--sub", metavar="NAME", help="The tokens' subject.")]
+
+
+@app.callback()
 def token(
     context: typer.Context,
     sub: Annotated[
@@ -30,7 +40,12 @@ def token(
         list[str] | None, typer.Option(metavar="K=V", help="A claim of your own; repeatable.")
     ] = None,
     kid: Annotated[
-        str, typer.Option(metavar="KID", help="Sign with this key; default: the newest.")
+        str,
+        typer.Option(
+            metavar="KID",
+            autocompletion=completing.keys,
+            help="Sign with this key; default: the newest.",
+        ),
     ] = "",
     decode: Annotated[
         str, typer.Option(metavar="FILE|-", help="Explain the token in a file or on stdin instead.")
@@ -44,6 +59,8 @@ def token(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Print a token (JWT) for the lab, and nothing else."""
+    if context.invoked_subcommand is not None:
+        return
     session = Session.of(context)
     if decode:
         _explain(session, decode, output)
@@ -65,6 +82,76 @@ def token(
         print(f"Authorization: Bearer {made}" if header else made)
 
 
+@app.command()
+def revoke(
+    context: typer.Context, sub: SubOption, why: Why = "", output: OutputOption = Format.TEXT
+) -> None:
+    """End all tokens that a subject has now. Those that are made from now on are valid, so whoever
+    can make tokens has to be told, too."""
+    import time
+
+    from llmlab.cli.keys import take_over
+    from llmlab.delivery.noting import tokens_ended
+
+    session = Session.of(context)
+    keys = session.keys().end_tokens(sub, now=time.time())
+    try:
+        take_over(session)  # before anything else that may fail
+    finally:
+        tokens_ended(session.store(), sub, keys.ended[sub], why)
+    if output is Format.JSON:
+        print_json({"sub": sub, "until": keys.ended[sub]})
+        return
+    err().print(
+        f"[bold green]✓[/] The tokens that {escaped(sub)} had are refused.", highlight=False
+    )
+
+
+@app.command()
+def restore(
+    context: typer.Context, sub: SubOption, why: Why = "", output: OutputOption = Format.TEXT
+) -> None:
+    """Undo `revoke`: let in again what has not expired meanwhile."""
+    from llmlab.cli.keys import take_over
+    from llmlab.delivery.noting import tokens_ended
+
+    session = Session.of(context)
+    session.keys().restore_tokens(sub)
+    tokens_ended(session.store(), sub, None, why)
+    take_over(session)
+    if output is Format.JSON:
+        print_json({"sub": sub, "until": None})
+        return
+    err().print(f"[bold green]✓[/] The tokens of {escaped(sub)} are valid again.", highlight=False)
+
+
+@app.command()
+def revoked(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
+    """List the subjects whose tokens were ended, and until when those were made."""
+    from llmlab.cli.moments import here
+
+    keys = Session.of(context).keys().read()
+    rows = [{"sub": sub, "until": _iso(until)} for sub, until in keys.ended.items()]
+    if output is Format.JSON:
+        print_json(rows)
+        return
+    if not rows:
+        err().print("Nobody's tokens were ended.")
+        return
+    from rich.table import Table
+
+    table = Table("subject", "tokens made until", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(escaped(row["sub"]), here(row["until"]))
+    out().print(table)
+
+
+def _iso(seconds: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
 def _claims(given: list[str]) -> dict[str, str]:
     from llmlab.errors import UsageError
 
@@ -77,7 +164,7 @@ def _claims(given: list[str]) -> dict[str, str]:
 
 def _explain(session: Session, source: str, output: Format) -> None:
     from llmlab.auth import describe
-    from llmlab.errors import AuthError, UsageError
+    from llmlab.errors import AuthError, UsageError, unreadable
 
     if re.search(r"eyJ[\w-]+\.[\w-]+\.", source):
         raise UsageError(
@@ -87,8 +174,9 @@ def _explain(session: Session, source: str, output: Format) -> None:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source} cannot be read: {error}") from None
-    told = describe(text.strip(), session.keys().read())
+        raise UsageError(f"{source} cannot be read: {unreadable(error)}") from None
+    leeway = session.load().config.gateway.token_leeway
+    told = describe(text.strip(), session.keys().read(), leeway=leeway)
     if output is Format.JSON:
         print_json(asdict(told))
     else:

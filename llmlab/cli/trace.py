@@ -34,6 +34,7 @@ def trace(
     Also of a lab that is down, from its logs. Exit code 1 if a request is in none of them.
     """
     from llmlab.delivery.tracing import trace as traced
+    from llmlab.engines.follow import no_logs
 
     session = Session.of(context)
     given = sys.stdin.read().split() if request_id == ["-"] else request_id
@@ -47,6 +48,8 @@ def trace(
             _show(one)
     known = {one.request_id for one in traces}
     if missing := [one for one in ids if one not in known]:
+        if not found.searched:
+            raise no_logs("", [])
         _tell_missing(missing, found)
         raise typer.Exit(1)
 
@@ -152,7 +155,7 @@ def _tell_missing(missing: list[str], found: Found) -> None:
         )  # fmt: skip
     since = f"back to {found.since}" if found.since else "which tell of no request"
     console.print(
-        f"Searched: {_searched(found) or 'no log, for there is none'}; {since}",
+        f"Searched: {_searched(found)}; {since}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.registered import ComputeType
 from llmlab.cli.session import Session
@@ -20,6 +21,7 @@ def tune(
             "--base",
             "-b",
             metavar="MODEL",
+            autocompletion=completing.models,
             help="scratch:tiny, a model of the lab, or a folder like a hub snapshot.",
         ),
     ],

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
 
@@ -17,7 +18,11 @@ def up(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="Deploy this model; repeat for several."
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=completing.models,
+            help="Deploy this model; repeat for several.",
         ),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port of the gateway.")] = None,
@@ -150,13 +155,15 @@ def _where_to_look(ports: Observability) -> str:
 
 
 def _what_next(status: LabStatus) -> str:
-    stable = max(status.deployments, key=lambda one: one.weight)
+    from llmlab.client.snippets import curl_options
+
+    stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
     return "\n".join((
-        f"[bold]{stable.model}[/] ({stable.runtime}) answers at {status.gateway.url}/summarize/",
+        f"[bold]{stable.model}[/] ({stable.runtime}) answers at {url}/summarize/",
         "",
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
         "  llmlab status                    what runs, and how it is",
-        f"  curl -H @<(llmlab token --header) {status.gateway.url}/",
+        f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
         "  llmlab down                      stop everything",
     ))  # fmt: skip

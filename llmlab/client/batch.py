@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ class Outcome:
             "input": self.name,
             "summary": self.summary.text,
             "model": self.summary.model.model_dump(),
+            "deployment": self.summary.deployment,
             "usage": self.summary.usage.model_dump(),
             "request_id": self.summary.request_id,
             "seconds": self.seconds,
@@ -50,41 +51,72 @@ class Listener(Protocol):
         """One has its outcome."""
         ...
 
+    def limited(self, interval: float) -> None:
+        """The lab takes one request in so many seconds, and some have to wait for that."""
+        ...
 
-def summarize_all(
+
+@dataclass
+class InOrder:
+    """Passes outcomes on in the order of their sources, as soon as those before are there."""
+
+    tell: Callable[[Outcome], None]
+    _kept: dict[int, Outcome] = field(default_factory=dict)
+    _next: int = 0
+
+    def put(self, number: int, outcome: Outcome) -> None:
+        self._kept[number] = outcome
+        while self._next in self._kept:
+            outcome = self._kept.pop(self._next)
+            self._next += 1
+            self.tell(outcome)
+
+    def rest(self) -> None:
+        """Those that were still waiting for one before them, which is not to come."""
+        for number in sorted(self._kept):
+            self.tell(self._kept.pop(number))
+
+
+async def summarize_all(
     client: AsyncClient,
     sources: Sequence[Source],
     *,
     options: Mapping[str, Any],
     concurrency: int,
-    listener: Listener | None,
-) -> list[Outcome]:
-    """Summarize every source; outcomes in the order of the sources."""
+    listener: Listener,
+    tell: Callable[[Outcome], None],
+) -> None:
+    """Summarize every source.
 
-    async def run() -> list[Outcome]:
-        places = asyncio.Semaphore(concurrency)
+    Args:
+        tell: gets the outcomes as they come, in the order of the sources. If this is cancelled,
+            it still gets what was finished by then.
+    """
+    places = asyncio.Semaphore(concurrency)
+    ordered = InOrder(tell)
 
-        async def one(source: Source) -> Outcome:
-            async with places:
-                outcome = await _summarize(client, source, options, listener)
-                if listener:
-                    listener.done(source.name)
-                return outcome
+    async def one(number: int, source: Source) -> None:
+        async with places:
+            outcome = await _summarize(client, source, options, listener)
+        listener.done(source.name)
+        ordered.put(number, outcome)
 
+    client.pace.tell = listener.limited
+    try:
         async with client:
-            return list(await asyncio.gather(*(one(source) for source in sources)))
-
-    return asyncio.run(run())
+            await asyncio.gather(*(one(*numbered) for numbered in enumerate(sources)))
+    finally:
+        ordered.rest()
 
 
 async def _summarize(
-    client: AsyncClient, source: Source, options: Mapping[str, Any], listener: Listener | None
+    client: AsyncClient, source: Source, options: Mapping[str, Any], listener: Listener
 ) -> Outcome:
     start = time.monotonic()
     summary, failure = None, None
     try:
         text = await asyncio.to_thread(source.read)
-        progress = partial(listener.read, source.name) if listener else None
+        progress = partial(listener.read, source.name)
         summary = await client.summarize(text, progress=progress, **options)
     except LlmlabError as error:
         failure = error

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any, Self
 
 import httpx2
 
-from llmlab import __version__
 from llmlab.client import credentials, protocol
 from llmlab.client.bounds import Bounds
+from llmlab.client.connection import connect
 from llmlab.client.events import Listening, Tell, is_stream
+from llmlab.client.pace import Pace
 from llmlab.client.protocol import Question, Summary
 from llmlab.client.retry import Attempts, Outcome, RetryPolicy
-from llmlab.network import is_loopback
 
 TIMEOUT = 150.0  # seconds; above the gateway's own limit, so that its answer is what one sees
 # Seconds for the way there and back: the service is told of the timeout, and it is its answer
@@ -45,13 +46,8 @@ class _Base:
         self._token = found.token
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
-        self._options: dict[str, Any] = {
-            "base_url": found.url,
-            "timeout": httpx2.Timeout(timeout + GRACE, connect=5.0),
-            "headers": {"User-Agent": f"llmlab/{__version__}"},
-            # A proxy that is set for the internet must not see a lab on this machine.
-            "trust_env": not is_loopback(found.url),
-        }
+        self.pace = Pace()
+        self._patience = httpx2.Timeout(timeout + GRACE, connect=5.0)
 
     def headers(self) -> dict[str, str]:
         """The Authorization header, with a token that is valid now, for a request of one's own."""
@@ -71,7 +67,8 @@ class Client(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = httpx2.Client(**self._options)
+        self._http = connect(httpx2.Client, self.url, timeout=self._patience)
+        self._line = threading.Lock()
 
     def summarize(
         self,
@@ -100,13 +97,22 @@ class Client(_Base):
         """
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         question = Question(protocol.path_for(model), body, progress, fresh)
-        attempts = self._retry.attempts()
+        self._turn()
+        attempts = self._retry.attempts(self.pace)
         while True:
-            outcome = self._try(question, attempts)
-            pause = attempts.pause_after(outcome)
+            with attempts.trying():
+                outcome = self._try(question, attempts)
+            pause = attempts.pause_after(outcome, self._token)
             if pause is None:
-                return protocol.summary_of(outcome, self.url)
+                return protocol.summary_of(outcome, self.url, self._token.advice)
             time.sleep(pause)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait until a request may start, one after the other in the order they came."""
+        with self._line:
+            while (seconds := self.pace.claim()) > 0:
+                time.sleep(seconds)
 
     def _try(self, question: Question, attempts: Attempts) -> Outcome:
         bounds = self._bounds
@@ -143,7 +149,8 @@ class AsyncClient(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = httpx2.AsyncClient(**self._options)
+        self._http = connect(httpx2.AsyncClient, self.url, timeout=self._patience)
+        self._line = asyncio.Lock()
 
     async def summarize(
         self,
@@ -159,13 +166,22 @@ class AsyncClient(_Base):
         """See ``Client.summarize``."""
         body = protocol.body(text, max_length=max_length, min_length=min_length, strategy=strategy)
         question = Question(protocol.path_for(model), body, progress, fresh)
-        attempts = self._retry.attempts()
+        await self._turn()
+        attempts = self._retry.attempts(self.pace)
         while True:
-            outcome = await self._try(question, attempts)
-            pause = attempts.pause_after(outcome)
+            with attempts.trying():
+                outcome = await self._try(question, attempts)
+            pause = attempts.pause_after(outcome, self._token)
             if pause is None:
-                return protocol.summary_of(outcome, self.url)
+                return protocol.summary_of(outcome, self.url, self._token.advice)
             await asyncio.sleep(pause)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Wait until a request may start, one after the other in the order they came."""
+        async with self._line:
+            while (seconds := self.pace.claim()) > 0:
+                await asyncio.sleep(seconds)
 
     async def _try(self, question: Question, attempts: Attempts) -> Outcome:
         bounds = self._bounds

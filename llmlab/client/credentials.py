@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Protocol
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
+from llmlab.client.connection import checked_url
 from llmlab.config import read_config
-from llmlab.errors import AuthError, UsageError
+from llmlab.errors import AuthError, unreadable
 from llmlab.lab import find_lab
 from llmlab.network import is_loopback
 
 OWN_TTL = 600  # seconds; a client's own token is renewed when half of that is gone
 
-TokenSource = Callable[[], str]
+
+class TokenSource(Protocol):
+    """Where a token comes from."""
+
+    def __call__(self) -> str:
+        """A token that is valid now, as far as this side can see."""
+        ...
+
+    def renew(self) -> bool:
+        """The last one was refused. Whether the next is another one."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What to do about tokens from here that are refused."""
+        ...
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A base URL, and a function that gives a token that is valid now."""
+    """A base URL, and the tokens for it."""
 
     url: str
     token: TokenSource
@@ -46,11 +63,10 @@ def resolve(
     """
     environ = os.environ if environ is None else environ
     url = url or environ.get("LLMLAB_URL")
-    tokens = _given(token or environ.get("LLMLAB_TOKEN"), environ.get("LLMLAB_TOKEN_FILE"))
-    if url:
-        _check(url)
+    tokens = _given(token, environ)
+    url = checked_url(url) if url else ""
     if url and tokens:
-        return Credentials(url.rstrip("/"), tokens)
+        return Credentials(url, tokens)
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
@@ -60,25 +76,19 @@ def resolve(
     if not url:
         url = read_config(found.config_file, environ=environ).config.gateway.url
         url = _running_url(found.state) or url
-    return Credentials(url.rstrip("/"), tokens or LabTokens(found.keys_file))
+    return Credentials(url, tokens or LabTokens(found.keys_file, lab=found.root))
 
 
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        good = False
-    if not good:
-        raise UsageError(f"{url} is no URL of a lab", fix="give it as http://HOST:PORT")
-
-
-def _given(token: str | None, file: str | None) -> TokenSource | None:
+def _given(token: str | None, environ: Mapping[str, str]) -> TokenSource | None:
     """The tokens that a person named; None if they named none."""
     if token:
-        checked = _checked(token)
-        return lambda: checked
+        return OneToken(_checked(token), "give a token of that lab; llmlab token makes one")
+    if token := environ.get("LLMLAB_TOKEN"):
+        return OneToken(
+            _checked(token),
+            "unset LLMLAB_TOKEN, or set it to a fresh one: export LLMLAB_TOKEN=$(llmlab token)",
+        )
+    file = environ.get("LLMLAB_TOKEN_FILE")
     return FileTokens(Path(file).expanduser()) if file else None
 
 
@@ -88,17 +98,38 @@ def _checked(token: str) -> str:
     return token
 
 
+@dataclass(frozen=True)
+class OneToken:
+    """A token that was given as it is."""
+
+    token: str
+    advice: str
+
+    def __call__(self) -> str:
+        return self.token
+
+    def renew(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "OneToken(...)"
+
+
 class FileTokens:
     """The token in a file, read anew for every request: whoever renews it writes that file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._last = ""
 
     def __call__(self) -> str:
         try:
-            token = _checked(self._file.read_text(encoding="utf-8").strip())
+            self._last = token = _checked(self._file.read_text(encoding="utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise AuthError(f"the token file {self._file} cannot be read: {error}") from None
+            raise AuthError(
+                f"the token file {self._file} cannot be read: {unreadable(error)}",
+                fix=self.advice,
+            ) from None
         expiry = expires_at(token)
         if expiry is not None and expiry <= time.time():
             raise AuthError(
@@ -108,30 +139,60 @@ class FileTokens:
             )
         return token
 
+    def renew(self) -> bool:
+        """Whether somebody has written another one meanwhile."""
+        last = self._last
+        return self() != last
+
+    @property
+    def advice(self) -> str:
+        return (
+            "put a fresh token into the file that LLMLAB_TOKEN_FILE names: "
+            f"(umask 077; llmlab token > {shlex.quote(str(self._file))})"
+        )
+
 
 class LabTokens:
     """Mints tokens with the lab's own key, and renews them before they expire.
 
     Args:
         sub: their subject; default: the user's name.
+        lab: its folder.
     """
 
-    def __init__(self, keys_file: Path, sub: str = "") -> None:
+    def __init__(self, keys_file: Path, sub: str = "", *, lab: Path | None = None) -> None:
         self._keys_file = keys_file
         self._store = KeyStore(keys_file)
         self._sub = sub
-        self._token, self._renew_at = "", 0.0
+        self._lab = lab
+        self._token = ""
+        # By the clock that the token's own times are of: a machine that slept has not counted.
+        self._from = self._until = 0.0
 
     def of(self, sub: str) -> LabTokens:
         """Tokens of another subject."""
-        return LabTokens(self._keys_file, sub)
+        return LabTokens(self._keys_file, sub, lab=self._lab)
 
     def __call__(self) -> str:
-        if time.monotonic() >= self._renew_at:
+        now = time.time()
+        if not (self._token and self._from <= now < self._until):
             claims = Claims(sub=self._sub or user_name(), ttl=OWN_TTL)
             self._token = mint(self._store.read().signing, claims)
-            self._renew_at = time.monotonic() + OWN_TTL / 2
+            self._from, self._until = now, now + OWN_TTL / 2
         return self._token
+
+    def renew(self) -> bool:
+        """The keys may be others by now, or the clock was put right."""
+        last, self._token = self._token, ""
+        return self() != last
+
+    @property
+    def advice(self) -> str:
+        where = f" of {self._lab}" if self._lab else ""
+        return (
+            f"the token was made with the keys{where}: if that is the lab at this address, "
+            "llmlab up; if it is another one, --lab DIR or LLMLAB_TOKEN"
+        )
 
 
 def user_name() -> str:

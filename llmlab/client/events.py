@@ -13,7 +13,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from llmlab.client.retry import Attempts, Outcome
-from llmlab.service.schemas import EVENTS, ProblemDocument, Progress
+from llmlab.service.schemas import DEPLOYMENT, EVENTS, ProblemDocument, Progress
 
 Tell = Callable[[Progress], None]
 M = TypeVar("M", bound=BaseModel)
@@ -37,7 +37,7 @@ class Listening:
     Args:
         head: the response whose body it is.
         tell: told how far the text is.
-        attempts: after the first event there is no other one.
+        attempts: after the first news of a text there is no other one.
     """
 
     head: httpx2.Response
@@ -49,14 +49,15 @@ class Listening:
         """Raises SSEError: this is none of a lab's events."""
         if self.answer:
             raise httpx2.SSEError(f"an event {event.event!r} after the last one")
-        self.attempts.begun = True
         match event.event:
             case "progress":
+                self.attempts.begun = True
                 self.tell(_read(Progress, event))
             case "summary":
                 self.answer = self._document(200, event.data)
             case "problem":
-                self.answer = self._document(_read(ProblemDocument, event).status, event.data)
+                problem = _read(ProblemDocument, event)
+                self.answer = self._document(problem.status, event.data, problem.retry_after)
             case other:
                 raise httpx2.SSEError(f"an event {other!r}")
 
@@ -72,10 +73,13 @@ class Listening:
             return error
         return BrokenOff("the stream ended before the summary")
 
-    def _document(self, status: int, data: str) -> httpx2.Response:
-        request_id = {"X-Request-ID": self.head.headers.get("X-Request-ID", "")}
+    def _document(self, status: int, data: str, retry_after: int | None = None) -> httpx2.Response:
+        names = ("X-Request-ID", DEPLOYMENT)
+        told = {name: self.head.headers[name] for name in names if name in self.head.headers}
+        if retry_after is not None:
+            told["Retry-After"] = str(retry_after)
         return httpx2.Response(
-            status, headers=request_id, content=data.encode(), request=self.head.request
+            status, headers=told, content=data.encode(), request=self.head.request
         )
 
 

@@ -10,23 +10,29 @@ import httpx2
 from pydantic import ValidationError
 
 from llmlab.client.bounds import TooMuch
+from llmlab.client.connection import proxy_variable
 from llmlab.client.events import BrokenOff, Tell
 from llmlab.client.retry import Outcome
 from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
-from llmlab.service.schemas import EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
+from llmlab.network import is_loopback
+from llmlab.service.schemas import DEPLOYMENT, EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
 
 NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A summary, the model that wrote it, and what it cost. ``str()`` gives the text."""
+    """A summary, the model that wrote it, and what it cost. ``str()`` gives the text.
+
+    ``deployment`` is the one that the gateway asked; "" without a gateway.
+    """
 
     text: str
     model: ModelInfo
     usage: Usage
     request_id: str
+    deployment: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -78,8 +84,11 @@ def body(
     return {"text": text} | {name: value for name, value in given.items() if value is not None}
 
 
-def summary_of(outcome: Outcome, url: str) -> Summary:
+def summary_of(outcome: Outcome, url: str, advice: str = "") -> Summary:
     """The summary in an answer.
+
+    Args:
+        advice: what to do if the token was refused.
 
     Raises:
         AuthError: 401 or 403.
@@ -90,7 +99,7 @@ def summary_of(outcome: Outcome, url: str) -> Summary:
         raise _unreachable(outcome, url)
     request_id = outcome.headers.get("X-Request-ID", "")
     if outcome.status_code != 200:
-        raise _refusal(outcome, request_id)
+        raise _refusal(outcome, request_id, advice)
     try:
         answer = SummarizeResponse.model_validate_json(outcome.content)
     except ValidationError:
@@ -98,7 +107,8 @@ def summary_of(outcome: Outcome, url: str) -> Summary:
             f"{url} answered, but not like a lab: {outcome.text[:80]!r}",
             fix="check the URL: llmlab status",
         ) from None
-    return Summary(answer.summary, answer.model, answer.usage, request_id)
+    deployment = outcome.headers.get(DEPLOYMENT, "")
+    return Summary(answer.summary, answer.model, answer.usage, request_id, deployment)
 
 
 def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
@@ -114,19 +124,28 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
         return UpstreamError(
             f"{url} answered, but not like a lab: {error}", fix="check the URL: llmlab status"
         )
-    return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
+    if is_loopback(url) or not url.startswith("http"):  # or a socket
+        return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
+    if variable := proxy_variable(url):
+        return UpstreamError(
+            f"{url} cannot be reached through the proxy of {variable}: {error}",
+            fix=f"check {variable}; NO_PROXY names hosts that need no proxy",
+        )
+    unknown = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return UpstreamError(
+        f"{url} cannot be reached: {error}",
+        fix="SSL_CERT_FILE=FILE with the certificate of its authority" if unknown
+        else "check the URL, and over there: llmlab status",
+    )  # fmt: skip
 
 
-def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
+def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabError:
     status = response.status_code
     message = f"{status}: {_detail(response)}"
     if request_id:
         message += f" (request {request_id})"
     if status in (401, 403):
-        return AuthError(
-            message,
-            fix="unset LLMLAB_TOKEN, or set it to a fresh one: LLMLAB_TOKEN=$(llmlab token)",
-        )
+        return AuthError(message, fix=advice or "a fresh token: llmlab token")
     if status == 429:
         return UpstreamError(message, fix=_of_429(response))
     if status == 504:
@@ -142,6 +161,10 @@ def _refusal(response: httpx2.Response, request_id: str) -> LlmlabError:
         return UsageError(
             f"{name[1]} is not deployed: {message}",
             fix="llmlab status shows what is; llmlab models list what could be",
+        )
+    if status == 413:
+        return UsageError(
+            message, fix="a shorter text; or a higher limit in configs/lab.toml, then llmlab up"
         )
     if status < 500:
         return UsageError(message)

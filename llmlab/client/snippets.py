@@ -1,14 +1,20 @@
-"""The equivalent of a call in other languages. A token never appears in them."""
+"""The equivalent of a call in other languages. A token never appears in them.
+
+Neither does it go astray: a proxy that is set for the internet must not see a request to this
+machine, and no .netrc replaces the token.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llmlab.client.protocol import path_for
+from llmlab.network import is_loopback
 
 
 def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
@@ -17,12 +23,18 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | Non
         name: value for name, value in options.items() if name != "model" and value is not None
     }
     program = "{text: .}" + (f" + {json.dumps(extras)}" if extras else "")
-    source = "" if str(file) == "-" else f" {shlex.quote(str(file))}"
+    source = "" if str(file) == "-" else f" {_quoted(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
-        f"  curl -sS -H @<({shlex.join(_llmlab(lab))} token --header) --json @- \\\n"
+        f"  curl {curl_options(url)}-sS -H @<({shlex.join(_llmlab(lab))} token --header) "
+        "--json @- \\\n"
         f"  {shlex.quote(url + path_for(options.get('model')))}"
     )
+
+
+def curl_options(url: str) -> str:
+    """What curl has to be told of an address before all else."""
+    return "--noproxy '*' " if is_loopback(url) else ""
 
 
 def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
@@ -35,6 +47,7 @@ def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | N
     )
     fields = "".join(f", {name!r}: {value!r}" for name, value in extras.items())
     imports = "import subprocess, sys" if str(file) == "-" else "import subprocess"
+    address, here = url + path_for(options.get("model")), is_loopback(url)
     return f"""\
 {imports}
 
@@ -42,14 +55,35 @@ import requests  # pip install requests
 
 token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
 text = {read}
-response = requests.post(
-    {url + path_for(options.get("model"))!r},
+{HERE if here else ELSEWHERE}
+response = {"session" if here else "requests"}.post(
+    {address!r},
     json={{"text": text{fields}}},
-    headers={{"Authorization": f"Bearer {{token}}"}},
+    {'headers={"Authorization": f"Bearer {token}"}' if here else "auth=with_token"},
     timeout=150,
 )
 response.raise_for_status()
 print(response.json()["summary"])"""
+
+
+HERE = """\
+session = requests.Session()
+session.trust_env = False  # this machine: no proxy sees the token, and no .netrc replaces it"""
+ELSEWHERE = """\
+
+
+def with_token(request):  # as headers=, it would be replaced by a .netrc
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request
+
+"""
+
+
+def _quoted(name: str) -> str:
+    """A file's name for a shell; one that is not UTF-8 is spelt byte by byte."""
+    if name.isprintable():
+        return shlex.quote(name)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(name)) + "'"
 
 
 def _llmlab(lab: Path | None) -> list[str]:

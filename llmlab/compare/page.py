@@ -19,7 +19,8 @@ from llmlab.evaluate.facts import Kind
 from llmlab.evaluate.text import words
 from llmlab.models.identity import short_id
 
-WIDTH, ROW, LEFT, RIGHT = 640, 22, 150, 78  # of a plot, in pixels
+WIDTH, ROW, RIGHT = 640, 22, 96  # of a plot, in pixels
+LETTER, LABEL = 9.5, 30  # the width of a letter on a phone, and the most letters of a label
 RADIUS = 4
 # Told apart by people with any colour vision (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
@@ -39,6 +40,7 @@ class Line:
     """One model in a plot."""
 
     model: str
+    label: str
     y: float
     colour: str
     dots: tuple[Dot, ...]
@@ -73,18 +75,19 @@ def page(comparison: Comparison, *, now: datetime | None = None) -> str:
         loader=PackageLoader("llmlab.compare", "templates"), autoescape=True,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    left = 12 + LETTER * max(len(_label(one.name)) for one in comparison.models)
     environment.filters |= {"short": short_id, "shown": shown}
     return environment.get_template("comparison.html.j2").render(
         comparison=comparison,
         colours={one.name: colour for one, colour in zip(comparison.models, _colours())},  # noqa: B905
-        plots=list(_plots(comparison)),
+        plots=list(_plots(comparison, left)),
         metrics=[(name, means(name)) for name in SHOWN],
         words=words,
         failed=Failure,
         kinds=((Kind.NAME, "names"), (Kind.NUMBER, "numbers")),
         date=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=__version__,
-        plot_size={"width": WIDTH, "left": LEFT, "right": WIDTH - RIGHT, "radius": RADIUS},
+        plot_size={"width": WIDTH, "left": left, "right": WIDTH - RIGHT, "radius": RADIUS},
     )
 
 
@@ -93,7 +96,11 @@ def _colours() -> Iterator[str]:
         yield from COLOURS
 
 
-def _plots(comparison: Comparison) -> Iterator[Plot]:
+def _label(name: str) -> str:
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+
+
+def _plots(comparison: Comparison, left: float) -> Iterator[Plot]:
     for metric in SHOWN:
         values = {one.name: comparison.values(one.name, metric) for one in comparison.models}
         every = [value for of_model in values.values() for value in of_model]
@@ -103,7 +110,7 @@ def _plots(comparison: Comparison) -> Iterator[Plot]:
         span = high or 1.0
 
         def at(value: float, span: float = span) -> float:
-            return round(LEFT + (WIDTH - LEFT - RIGHT) * value / span, 1)
+            return round(left + (WIDTH - left - RIGHT) * value / span, 1)
 
         lines = []
         for number, (model, colour) in enumerate(zip(values, _colours())):  # noqa: B905
@@ -113,5 +120,5 @@ def _plots(comparison: Comparison) -> Iterator[Plot]:
             y = ROW * (number + 0.5)
             mean = sum(found) / len(found)
             dots = tuple(Dot(at(value), y, shown(metric, value)) for value in found)
-            lines.append(Line(model, y, colour, dots, at(mean), shown(metric, mean)))
+            lines.append(Line(model, _label(model), y, colour, dots, at(mean), shown(metric, mean)))
         yield Plot(metric, means(metric), shown(metric, 0.0), shown(metric, high), tuple(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.schema import Config, Model
-from llmlab.errors import ConfigError, UsageError
+from llmlab.errors import ConfigError, UsageError, unreadable
+from llmlab.near import hint
 
 PREFIX = "LLMLAB_"
 # Short names for what is set most often, beside LLMLAB_<PATH>.
@@ -81,7 +81,7 @@ def with_named_models(loaded: Loaded, file: Path, elsewhere: FindModel) -> Loade
         if found is None:
             origin = _origin(path, origins) or "default"
             raise ConfigError(
-                f"{path}: no model {name!r} is defined (from {origin})",
+                f"{path}: no model {name!r} is defined (from {origin}){hint(name, config.models)}",
                 fix="llmlab models list, for those that are registered"
                 if ":" in name
                 else f"name one of {', '.join(config.models)}, or add [models.{name}] to "
@@ -156,7 +156,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no {file}", fix="llmlab init .") from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", fix=f"ls -l {file}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file} is not valid TOML: {unreadable(error)}", fix=f"save {file} as UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:  # says where, and what kind of thing stands there
         raise ConfigError(f"{file} is not valid TOML: {error}", fix=f"correct {file}") from None
 
 
@@ -266,5 +270,4 @@ def _nearest(path: str) -> str:
     else:
         known = [name for name in _schema_paths(Config) if name.startswith(place)]
         siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]
-    match = difflib.get_close_matches(leaf, siblings, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return hint(leaf, siblings)

@@ -53,8 +53,19 @@ class RateLimit(Section):
     @property
     def retry_after(self) -> int:
         """Whole seconds until one more request is let through."""
+        count, window = self._quota
+        return max(1, -(-window // count))
+
+    @property
+    def policy(self) -> str:
+        """The rate as the header RateLimit-Policy says it: a quota for a window of seconds."""
+        count, window = self._quota
+        return f'"rate";q={count};w={window}' if self.enabled else ""
+
+    @property
+    def _quota(self) -> tuple[int, int]:
         count, _, unit = self.rate.partition("r/")
-        return max(1, -(-(1 if unit == "s" else 60) // int(count)))
+        return int(count), 1 if unit == "s" else 60
 
 
 class Gateway(Section):
@@ -62,7 +73,10 @@ class Gateway(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    token_leeway: Annotated[float, Field(ge=0, le=300)] = 5.0  # seconds
     max_body: str = "3m"  # the longest text of `service`, even with every character escaped
+    # Above what `llmlab load` has under way at most; half of what one worker has room for.
+    connections: Annotated[int, Field(ge=0, le=65_536)] = 1500
     nginx: str = ""
     edition: Literal["open", "plus"] = "open"
     license: str = ""
@@ -95,6 +109,10 @@ class Gateway(Section):
         return value
 
     @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body[:-1]) * {"k": 1 << 10, "m": 1 << 20}[self.max_body[-1]]
+
+    @property
     def loopback(self) -> bool:
         return ipaddress.ip_address(self.host).is_loopback
 
@@ -121,6 +139,11 @@ class Service(Section):
     cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     spare: bool = True
     memory: str = "2g"
+
+    @property
+    def max_body(self) -> int:
+        """Bytes: a text of the longest allowed length, every character escaped."""
+        return 12 * self.max_text_chars + 4096
 
     @field_validator("memory")
     @classmethod

@@ -9,6 +9,7 @@ from llmlab.engines.attendants import rollout_is_unfinished
 from llmlab.engines.base import Plan
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
 from llmlab.traffic import Deployed, Split, Traffic
 
@@ -83,10 +84,7 @@ def undeployed(lab: Lab, plan: Plan, traffic: Traffic, name: str, *, force: bool
         UsageError: it is lab.toml's, or a route or a rollout leads to it.
     """
     if plan.is_configured(name):
-        raise UsageError(
-            f"{name} is a deployment of lab.toml, or of up --model",
-            fix="take it out of `deploy` in configs/lab.toml, then llmlab up",
-        )
+        raise _configured(plan, name)
     there = traffic.deployed(name)
     if there is None:
         raise _unknown(plan, name)
@@ -135,8 +133,34 @@ def _without_routes(traffic: Traffic, name: str) -> Traffic:
     )
 
 
+def _configured(plan: Plan, name: str) -> UsageError:
+    """What `undeploy` cannot stop, for lab.toml (or `up --model`) wants it; by why it does."""
+    config = plan.config
+    if name in config.deploy:
+        return UsageError(
+            f"{name} is a deployment of lab.toml",
+            fix="take it out of `deploy` in configs/lab.toml, then llmlab up",
+        )
+    if name == config.stable:
+        return UsageError(
+            f"{name} is the stable deployment of lab.toml, which always runs",
+            fix="name another one as `stable` in configs/lab.toml, then llmlab up",
+        )
+    if name == plan.stable and name == config.fallback:
+        return UsageError(
+            f"{name} is the fallback, and answers because {config.stable} cannot be served",
+            fix=f"llmlab models pull {config.stable}, or name another model as `stable` in "
+            "configs/lab.toml, then llmlab up",
+        )
+    return UsageError(
+        f"{name} was started by llmlab up --model {name}",
+        fix="llmlab up, with --model for each of those that are to run",
+    )
+
+
 def _unknown(plan: Plan, name: str) -> UsageError:
     return UsageError(
-        f"there is no deployment {name!r}; there are {', '.join(plan.names)}",
+        f"there is no deployment {name!r}; there are {', '.join(plan.names)}"
+        f"{hint(name, plan.names)}",
         fix="llmlab status shows them",
     )

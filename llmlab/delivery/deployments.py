@@ -9,6 +9,7 @@ from llmlab.delivery.store import Store
 from llmlab.engines.record import Record
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.near import hint
 
 
 def deployments(lab: Lab) -> tuple[str, ...]:
@@ -27,6 +28,6 @@ def check_deployment(lab: Lab, name: str) -> None:
     known = deployments(lab)
     if name not in known:
         raise UsageError(
-            f"{name!r} is no deployment of this lab; it has {', '.join(known)}",
+            f"{name!r} is no deployment of this lab; it has {', '.join(known)}{hint(name, known)}",
             fix="llmlab status shows them; llmlab deploy MODEL starts another",
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.delivery.ledger import Entry, Link, canonical
-from llmlab.errors import UsageError
+from llmlab.errors import UsageError, unreadable
 
 TEXTS = ("at", "who", "kind", "why", "previous", "hash")
 MEMBERS = {"seq", "document", *TEXTS}
@@ -31,20 +31,28 @@ def read(file: Path) -> Iterator[Link]:
             for number, line in enumerate(opened, 1):
                 yield _link(line, f"{file}, line {number}")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from None
+        raise UsageError(f"{file} cannot be read: {unreadable(error)}") from None
 
 
 def _link(line: str, where: str) -> Link:
     try:
-        found: dict[str, Any] = json.loads(line)
-        if set(found) != MEMBERS or type(found["seq"]) is not int:
-            raise ValueError("its members are not those of an entry")
-        if not all(isinstance(found[name], str) for name in TEXTS):
-            raise ValueError("a member is no text")
-        text = canonical(found["document"])
+        found: Any = json.loads(line)
+        problem = _problem(found)
+        text = "" if problem else canonical(found["document"])
     except (ValueError, TypeError, RecursionError) as error:
+        problem = unreadable(error)
+    if problem:
         raise UsageError(
-            f"{where}: that is no entry of a ledger: {error}", fix="llmlab ledger export FILE"
-        ) from None
+            f"{where}: that is no entry of a ledger: {problem}", fix="llmlab ledger export FILE"
+        )
     texts = {name: found[name] for name in TEXTS}
     return Link(seq=found["seq"], text=text, **texts)
+
+
+def _problem(found: Any) -> str:
+    """What speaks against a line being an entry; "" if nothing does."""
+    if not isinstance(found, dict) or set(found) != MEMBERS:
+        return "its members are not those of an entry"
+    if type(found["seq"]) is not int or not all(isinstance(found[name], str) for name in TEXTS):
+        return "a member is of another type"
+    return ""

@@ -15,9 +15,23 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 GENESIS = "0" * 64
+
+
+class Kind(StrEnum):
+    """What an entry tells of."""
+
+    DEPLOYMENT = "deployment"
+    ROUTE = "route"
+    FLAG = "flag"
+    KEY = "key"
+    ROLLOUT = "rollout"
+    VERDICT = "verdict"
+    DRILL = "drill"
+    LAB = "lab"
 
 
 @dataclass(frozen=True)
@@ -86,8 +100,7 @@ def append(
     """Add an entry, within the transaction that makes the change it tells of.
 
     Args:
-        kind: what happened: ``deployment``, ``route``, ``flag``, ``key``, ``rollout``,
-            ``verdict``, ``drill``, or ``lab`` that went up or down.
+        kind: what happened: a ``Kind``.
         document: JSON without NaN.
         who: default: the user of this process.
     """

@@ -65,8 +65,7 @@ def merge(
                         "; "
                     ),
                 ) from error
-            warnings.append(f"{why}. {WITHOUT}\n"
-                            f"Fix: {error.fix or way_out}")  # fmt: skip
+            warnings.append(f"{why}. {WITHOUT} Fix: {error.fix or way_out}")
     merged = replace(
         plan, deployments=(*own, *added), warnings=tuple(warnings), traffic=traffic,
         configured=tuple(names),

@@ -28,6 +28,16 @@ def keys_changed(store: Store, did: Literal["made", "revoked"], before: KeySet, 
     return len(changed)
 
 
+def tokens_ended(store: Store, subject: str, until: int | None, why: str = "") -> None:
+    """Take note that the tokens of a subject were ended, or let in again.
+
+    Args:
+        until: seconds since 1970; None: again.
+    """
+    did = "restored" if until is None else "ended"
+    store.note(KEY, {"did": did, "tokens_of": subject, "until": until}, why)
+
+
 def lab_is_up(store: Store, status: LabStatus, stable: str) -> None:
     """Take note of what runs now.
 

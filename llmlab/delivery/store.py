@@ -10,7 +10,7 @@ from typing import Any
 
 from llmlab.delivery import ledger
 from llmlab.delivery.database import open_database
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import sync_folder
 from llmlab.lab import Lab, private_folder
 from llmlab.traffic import Traffic
@@ -106,7 +106,7 @@ def traffic_in(connection: sqlite3.Connection) -> Traffic:
         return Traffic.parse(row["document"])
     except ValueError as error:
         raise LlmlabError(
-            f"what is written down of the lab's routes cannot be read: {error}",
+            f"what is written down of the lab's routes cannot be read: {unreadable(error)}",
             fix=f"move .llmlab/{FILE} away; llmlab up then starts from configs/lab.toml",
         ) from error
 

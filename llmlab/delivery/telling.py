@@ -23,6 +23,8 @@ def told(entry: Entry) -> str:
 
 
 def _key(document: Mapping[str, Any]) -> str:
+    if "tokens_of" in document:
+        return f"tokens of {document['tokens_of']} {document['did']}"
     demo = ", published" if document.get("demo") else ""
     return f"{document['kid']} ({document['alg']}{demo}) {document['did']}"
 

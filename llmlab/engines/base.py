@@ -174,7 +174,8 @@ class Engine(Protocol):
         ...
 
     def reload_keys(self) -> bool:
-        """Have a running gateway use the keys as they are now; the deployments go on.
+        """Have a running gateway use the keys as they are now; the deployments go on. When it
+        returns, nobody is let in by the keys from before, on whatever connection.
 
         Nothing but the keys changes: an nginx.conf that was edited meanwhile waits
         for the next ``up``.

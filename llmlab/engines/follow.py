@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from llmlab.errors import UsageError
+from llmlab.near import hint
 from llmlab.shell import last_lines
 
 POLL = 0.25
@@ -21,14 +22,23 @@ def lines_of(folder: Path, *, follow: bool, count: int, only: str) -> Iterator[s
     there = sorted(folder.glob("*.log"))
     # What the supervisor says matters only when one asks for it.
     logs = [file for file in there if only in file.stem and (only or file.stem != SUPERVISOR)]
-    if only and not logs:
-        names = ", ".join(file.stem for file in there) or "none yet"
-        raise UsageError(f"no log has {only!r} in its name; logs: {names}")
+    if not logs:
+        raise no_logs(only, [file.stem for file in there])
     for log in logs:
         for line in last_lines(log, count).splitlines():
             yield f"{log.stem} | {line}"
     if follow:
         yield from _appended(logs)
+
+
+def no_logs(only: str, names: Sequence[str]) -> UsageError:
+    """That there is no log of what was asked for; ``names`` are those that there are."""
+    if not names:
+        return UsageError("there are no logs: nothing of this lab was started yet", fix="llmlab up")
+    return UsageError(
+        f"no log has {only!r} in its name; logs: {', '.join(names)}{hint(only, names)}",
+        fix=f"llmlab logs {names[0]}",
+    )
 
 
 def readable(line: str) -> str:

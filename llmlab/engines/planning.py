@@ -56,7 +56,7 @@ def make_plan(
             fallback = config.fallback
             why = error.message.removeprefix(f"{stable}: ")
             warnings.append(
-                f"{stable} cannot serve: {why}. {fallback} answers in its place."
+                f"{stable} cannot serve, so {fallback} answers in its place.\n{why}."
                 + (f"\nFix: {error.fix}" if error.fix else "")
             )
             deployments[fallback] = settings(fallback)

@@ -71,6 +71,11 @@ class Record:
         )  # fmt: skip
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Its warnings in a line each. All that they say, `up` has said once."""
+        return tuple(one.partition("\n")[0] for one in self.warnings)
+
+    @property
     def deployments(self) -> list[str]:
         return [str(one["deployment"]) for one in self.settings]
 

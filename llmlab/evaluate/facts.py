@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from llmlab.evaluate.names import Name, known_words, names
+from llmlab.evaluate.names import Name, initials, known_words, names, parts
 from llmlab.evaluate.text import Term, fold, locate, readings, terms
 from llmlab.hyphens import mended
 
+# Mostly a pronoun or a turn of phrase ("at first", "a third"): they support a number, and are none
+# that a summary has to keep or could get wrong.
+IDIOMS = frozenset({"one", "first", "second", "third"})
 STEM = 5  # letters that make "Researchers" and "research" the same for a sentence's first word
 
 # The spellings of one fact, any of which will do.
@@ -56,10 +59,11 @@ class Details:
 def details(source: str, summary: str) -> Details:
     """Compare the names and numbers of a summary with those of its source.
 
-    A number is supported if the source has the same value (``text.terms``; a bare "one" is no
-    number). A name is supported if each of its words occurs in the source in any case, alone
-    or in a compound; a summary that pairs the wrong two words of the source passes. A name of
-    the source counts as kept if the summary has it, or its last word (a surname), as words.
+    A number is supported if the source has the same value (``text.terms``); a bare "one" or
+    "first" supports one, and needs no support. A name is supported if each of its words occurs
+    in the source in any case, alone or in a compound; a summary that pairs the wrong two words
+    of the source passes. A name of the source counts as kept if the summary has it, or its last
+    word (a surname), as words.
     """
     of_source, of_summary = _Found(source), _Found(summary)
     kept: list[Mention] = []
@@ -84,12 +88,17 @@ class _Found:
             replace(one, start=reading.origin(one.start), end=reading.origin_of_end(one.end))
             for one in names(reading.text)
         ]
-        # "F5" is one word, hence no number; "one" is mostly a pronoun.
+        numbers = [one for one in terms(text) if one.number]  # "F5" is one word, hence none
+        self.values = {one.key for one in numbers}
+        # The 19 of "COVID-19" is the name's.
+        named = {at for name in self.names if name.sure for at in range(name.start, name.end)}
         self.numbers = [
-            one for one in terms(text) if one.number and text[one.start : one.end].lower() != "one"
+            one
+            for one in numbers
+            if one.start not in named and text[one.start : one.end].lower() not in IDIOMS
         ]
-        self.values = {one.key for one in self.numbers}
         self.words = known_words(text) | known_words(reading.text)
+        self.initials = initials(reading.text)
         self.stems = {word[:STEM] for word in self.words if len(word) >= STEM}
 
     def occur_in(self, summary: _Found) -> Iterable[tuple[Mention, bool]]:
@@ -111,8 +120,7 @@ class _Found:
         return sorted(found, key=lambda pair: pair[0].start)
 
     def has_name(self, words: tuple[str, ...]) -> bool:
-        last = words[-1]
-        return last in self.words or last.removesuffix("s") in self.words
+        return self.knows(words[-1])
 
     def supported_by(self, source: _Found) -> Iterable[tuple[Mention, bool]]:
         for name in self.names:
@@ -124,10 +132,16 @@ class _Found:
             yield self._mention(Kind.NUMBER, number), number.key in source.values
 
     def knows(self, word: str) -> bool:
-        if word in self.words or word.removesuffix("s") in self.words:
-            return True
-        parts = [part for part in word.replace("-", " ").split() if part]
-        return len(parts) > 1 and all(part in self.words for part in parts)
+        return self._has(word) or all(map(self._has, parts(word)))
+
+    def _has(self, word: str) -> bool:
+        """Whether a word is there: itself, its singular, its initial or its value."""
+        spellings = {word, word.replace(".", ""), word.removesuffix("s")}
+        return bool(
+            spellings & self.words
+            or (len(word) == 1 and word in self.initials)
+            or self.values.intersection(one.key for one in terms(word) if one.number)
+        )
 
     def _mention(self, kind: Kind, one: Name | Term) -> Mention:
         said = mended(self.text[one.start : one.end]).text

@@ -12,13 +12,13 @@ All conditions have to hold. ``verdict.judge`` decides.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from llmlab.errors import UsageError
 from llmlab.evaluate.measures import METRICS, Better, Metric
+from llmlab.near import hint
 
 EXAMPLE = "rougeLsum>=-0.01 coverage>=+0.05 unsupported<=+0.00 p95<=1.2x"
 _CONDITION = re.compile(r"([A-Za-z_]\w*)(>=|<=)([+-]?)(\d+(?:\.\d+)?|\.\d+)(x?)", re.ASCII)
@@ -115,10 +115,10 @@ def _condition(part: str) -> Condition:
 def _metric(name: str) -> Metric:
     if name in METRICS:
         return METRICS[name]
-    lower = {known.lower(): known for known in METRICS}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
-    raise GateError(f"there is no metric {name!r}{hint}", fix=f"name one of {', '.join(METRICS)}")
+    raise GateError(
+        f"there is no metric {name!r}{hint(name, METRICS)}",
+        fix=f"name one of {', '.join(METRICS)}",
+    )
 
 
 def _unreadable(part: str) -> GateError:

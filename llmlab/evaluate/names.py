@@ -13,15 +13,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import dropwhile
 
-from llmlab.evaluate.text import RUN, fold
+from llmlab.evaluate import numerals
+from llmlab.evaluate.text import RUN, key
 from llmlab.runtimes.extractive import STOP_WORDS
 
-_WORD = re.compile(rf"{RUN}(?:[-'’&.]{RUN})*")
+_WORD = re.compile(rf"{RUN}(?:[-'’&./]{RUN})*")
+_JOINT = re.compile(r"[-'’&./]")
 _POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
 _PARTICLES = "de la del der den di da du van von bin ibn al"
 _INSIDE = frozenset(_PARTICLES.split())
 _SHORTENED = "mr mrs ms dr prof st mt sen gov rep gen lt col capt sgt rev hon"
 _TITLES = frozenset(_SHORTENED.split())
+_COMPANY = "inc ltd llc plc corp gmbh"
+_LEGAL_FORMS = frozenset(_COMPANY.split())
+
+_MONTHS = """
+january february march april may june july august september october november december
+"""
+_DAYS = "monday tuesday wednesday thursday friday saturday sunday"
+_DATES = frozenset([*_MONTHS.split(), *_DAYS.split()])
+_SHORT_DATES = {"sept": "september"} | {word[:3]: word for word in _DATES}
 _SENTENCE_END = re.compile(r"[.!?:;…\n•\"“”«»‘(\[]")
 
 _COMMON_WORDS = """
@@ -44,9 +55,10 @@ class Name:
     """A name and where it stands: ``text[start:end]``.
 
     Args:
-        words: Its words, folded, without a possessive 's; what names are compared by.
-        sure: Whether its capitals mean something. If not, it is a single word that opens a
-            sentence and seems to be no common one.
+        words: What names are compared by: its words (``text.key``) without a possessive 's,
+            with a hyphen for a slash ("BIG/ip" is "BIG-IP") and without titles ("Dr.").
+        sure: Whether its capitals mean that it is a name. If not, it is a month or a day, or a
+            single word that opens a sentence and seems to be no common one.
     """
 
     words: tuple[str, ...]
@@ -67,6 +79,15 @@ class _Token:
         return _POSSESSIVE.sub("", self.raw)
 
     @property
+    def initial(self) -> bool:
+        """One letter, or some with points: "S.", "J.S."."""
+        return self.capital and all(len(part) == 1 for part in self.raw.split("."))
+
+    @property
+    def numeral(self) -> bool:
+        return all(part in numerals.WORDS for part in self.bare.casefold().split("-"))
+
+    @property
     def capital(self) -> bool:
         return not self.raw[0].isdecimal() and any(letter.isupper() for letter in self.bare)
 
@@ -78,12 +99,17 @@ class _Token:
 
 
 def names(text: str) -> list[Name]:
-    """The names in a text, in order. A text without a lower-case letter has none."""
+    """The names in a text, in order. A text without a lower-case letter has none.
+
+    "Jeffrey S. Hussey" is one, "Apple Inc." is "Apple". "Ten" is a number, and "BIG" a word
+    that is stressed where the text has "big" as well ("US" is not "us", though).
+    """
     if text == text.upper():
         return []
     tokens = list(_tokens(text))
     proven = {token.bare for token in tokens if token.capital and not token.opens}
-    found = (_trimmed(run, proven) for run in _runs(tokens, text))
+    plain = {token.bare for token in tokens if not token.capital} - STOP_WORDS
+    found = (_trimmed(run, proven, plain) for run in _runs(tokens, text))
     return [name for name in found if name]
 
 
@@ -126,11 +152,13 @@ def _is_plain(gap: str) -> bool:
     return gap in (" ", ". ", "\u00a0", "\n")
 
 
-def _trimmed(run: list[_Token], proven: set[str]) -> Name | None:
-    """A run without the words in front whose capital means nothing."""
+def _trimmed(run: list[_Token], proven: set[str], plain: set[str]) -> Name | None:
+    """A run without the words whose capital means nothing."""
     while run and _is_function_word(run[0]):
         run = _from_capital(run[1:])
-    if not run:
+    while run and run[-1].bare.casefold() in _LEGAL_FORMS:
+        run = run[:-1]
+    if all(token.numeral or _is_stressed(token, plain) for token in run):
         return None
     first, sure = run[0], True
     if first.opens and not first.marked and first.bare not in proven:
@@ -139,10 +167,17 @@ def _trimmed(run: list[_Token], proven: set[str]) -> Name | None:
             if common:
                 return None
             sure = False
-        elif common or run[1].capital:  # "Yesterday Microsoft"; but "Ludwig van Dyck" is whole
+        elif not first.initial and (common or (run[1].capital and not run[1].initial)):
+            # "Yesterday Microsoft"; but "Ludwig van Dyck" and "Jeffrey S. Hussey" are whole
             run = _from_capital(run[1:])
-    folded = tuple(fold(token.bare) for token in run)
-    return Name(folded, run[0].start, run[-1].start + len(run[-1].bare), sure)
+    words = [key(token.bare).replace("/", "-") for token in run]
+    untitled = tuple(word for word in words if word not in _TITLES) or tuple(words)
+    sure = sure and not all(word in _DATES for word in words)
+    return Name(untitled, run[0].start, run[-1].start + len(run[-1].bare), sure)
+
+
+def _is_stressed(token: _Token, plain: set[str]) -> bool:
+    return token.bare.isupper() and token.bare.lower() in plain
 
 
 def _from_capital(run: list[_Token]) -> list[_Token]:
@@ -158,15 +193,25 @@ def _is_common(word: str) -> bool:
 
 
 def known_words(text: str) -> set[str]:
-    """Every word of a text, folded, with and without its joints and its plural s.
+    """Every word of a text by its key, with and without its joints and its plural s.
 
-    What a name's word is looked up in: a source that speaks of "Germans" or of a "BIG-IP"
-    supports "German" and "IP".
+    What a name's word is looked up in: a source that speaks of "Germans", of a "BIG-IP", of
+    "U.S. law" and of "Apr. 1" supports "German", "IP", "US" and "April".
     """
     found = set()
     for match in _WORD.finditer(text):
-        word = fold(_POSSESSIVE.sub("", match[0]))
-        found |= {word, word.removesuffix("s")}
-        for part in re.split(r"[-'&.]", word):
+        word = key(_POSSESSIVE.sub("", match[0]))
+        for part in (word, word.replace("/", "-"), word.replace(".", ""), *parts(word)):
             found |= {part, part.removesuffix("s")}
-    return found
+    shorts = {word for word in _SHORT_DATES if word in found or _SHORT_DATES[word] in found}
+    return found | shorts | {_SHORT_DATES[word] for word in shorts}
+
+
+def initials(text: str) -> set[str]:
+    """What a text's capitalised words begin with, by their keys."""
+    return {key(token.raw)[0] for token in _tokens(text) if token.capital}
+
+
+def parts(word: str) -> list[str]:
+    """What a word is joined of."""
+    return [part for part in _JOINT.split(word) if part]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from llmlab.errors import UsageError
 from llmlab.evaluate.facts import Fact, is_sayable
+from llmlab.near import hint
 
 FOLDER = Path("configs", "suites")  # in a lab; where a suite's name is looked up
 FIELDS = ("id", "text", "reference", "must_mention", "must_not_mention")
@@ -86,10 +86,8 @@ def find_suite(name: str, root: Path) -> Path:
     if path.name == name and inside.is_file():
         return inside
     known = sorted(file.stem for file in folder.glob("*.jsonl"))
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise SuiteError(
-        f"there is no file {name}, and no suite of that name in {folder}{hint}",
+        f"there is no file {name}, and no suite of that name in {folder}{hint(name, known)}",
         fix=f"name one of {', '.join(known)}, or a .jsonl file" if known else "name a .jsonl file",
     )
 
@@ -155,6 +153,8 @@ def _parsed(line: str) -> dict[str, Any]:
         raise Wrong(f"not JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise Wrong("not a case: nested too deeply") from None
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise Wrong("not JSON: a number with too many digits") from None
     if not isinstance(found, dict):
         raise Wrong(f"should be an object with id and text, not {_kind(found)}")
     return found
@@ -189,8 +189,7 @@ def _facts(found: list[str | list[str]] | None) -> tuple[Fact, ...]:
 def _problems(found: Mapping[str, Any]) -> Iterator[str]:
     for name in found:
         if name not in FIELDS:
-            near = difflib.get_close_matches(name, FIELDS, n=1)
-            yield f"{name}: unknown field" + (f"; did you mean {near[0]!r}?" if near else "")
+            yield f"{name}: unknown field{hint(name, FIELDS)}"
     yield from _id_problems(found.get("id"))
     for name in ("text", "reference"):
         if name in found or name == "text":

@@ -10,16 +10,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmlab.evaluate.numerals import NUMERAL, canonical_number
+from llmlab.evaluate.numerals import numeral, value
 from llmlab.hyphens import Mended, mended
 from llmlab.runtimes.extractive import sentences
 from llmlab.words import ALONE, INVISIBLE, LETTER, RUN, WORD, normalized
 
-__all__ = ["RUN", "Term", "contains", "fold", "locate", "readings", "sentences", "terms", "words"]
+__all__ = [
+    "RUN", "Term", "contains", "fold", "key", "locate", "readings", "sentences", "terms", "words",
+]  # fmt: skip
 
 _TERM = re.compile(
-    rf"(?P<number>{NUMERAL})"
-    r"|(?P<percent>[%％]|\bper[ \u00a0]?cent\b)"
+    rf"(?P<number>{numeral(LETTER)})"
+    r"|(?P<percent>[%％٪]|\b(?:per[ \u00a0]?cent|pct)\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
     rf"|(?P<word>{ALONE}|{RUN})(?:['’]s(?!{LETTER}))?",
     re.IGNORECASE,
@@ -54,7 +56,7 @@ def terms(text: str) -> Iterator[Term]:
 
     A word loses case, accents, a possessive 's and the points of an abbreviation; hyphens,
     slashes and all other punctuation separate terms. A number is its value
-    (``canonical_number``), with thousand, million, ... and whatever the notation; "%",
+    (``numerals.value``), with thousand, million, ... and whatever the notation; "%",
     "percent" and "per cent" are one term; currency signs are none.
     """
     return _terms(Mended(text))
@@ -72,19 +74,20 @@ def _terms(reading: Mended) -> Iterator[Term]:
         kind = found.lastgroup
         start, end = reading.origin(found.start()), reading.origin_of_end(found.end())
         if kind == "number":
-            yield Term(canonical_number(found[0]), start, end, number=True)
+            yield Term(value(found), start, end, number=True)
         elif kind == "percent":
             yield Term("%", start, end)
         else:
             word = found["word"] or found[0].replace(".", "")
-            yield Term(_without_accents(fold(word)), start, end)
+            yield Term(key(word), start, end)
 
 
-def _without_accents(word: str) -> str:
-    if word.isascii():
-        return word
-    bare = _ACCENTS.sub("", normalized("NFD", word))
-    return normalized("NFC", bare)
+def key(word: str) -> str:
+    """A word as facts compare it: folded, and without accents."""
+    folded = fold(word)
+    if folded.isascii():
+        return folded
+    return normalized("NFC", _ACCENTS.sub("", normalized("NFD", folded)))
 
 
 def locate(needle: list[str], haystack: list[Term]) -> tuple[int, int] | None:

@@ -13,12 +13,11 @@ from typing import Literal
 import httpx2
 from pydantic import ValidationError
 
-from llmlab import __version__
 from llmlab.auth.tokens import subject_of
 from llmlab.client.bounds import Bounds
+from llmlab.client.connection import connect
 from llmlab.client.credentials import Credentials, LabTokens, TokenSource, resolve
-from llmlab.errors import LlmlabError, UpstreamError, UsageError
-from llmlab.network import is_loopback
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.service.schemas import Flags
 
 PATH = "/flags"
@@ -140,16 +139,26 @@ class Asker:
     def _client(self, url: str) -> httpx2.Client:
         with self._lock:
             if self._http is None:
-                self._http = httpx2.Client(
-                    base_url=url, timeout=self._timeout,
-                    headers={"User-Agent": f"llmlab/{__version__}"},
-                    # A proxy that is set for the internet must not see a lab on this machine.
-                    trust_env=not is_loopback(url),
-                )  # fmt: skip
+                self._http = connect(httpx2.Client, url, timeout=self._timeout)
             return self._http
 
     def _ask(self, tokens: TokenSource) -> Mapping[str, bool]:
         url = self._credentials().url
+        status, content = self._answer(url, tokens)
+        if status == 401 and tokens.renew():
+            status, content = self._answer(url, tokens)
+        if status == 401:
+            raise AuthError(f"{url}{PATH} refuses the token", fix=tokens.advice)
+        if status != 200:
+            raise UpstreamError(f"{url}{PATH} answers {status}", fix="llmlab status")
+        try:
+            return Flags.model_validate_json(content, strict=True).flags
+        except ValidationError:
+            raise UpstreamError(
+                f"{url}{PATH} answers, but not like a lab", fix="check the URL: llmlab status"
+            ) from None
+
+    def _answer(self, url: str, tokens: TokenSource) -> tuple[int, bytes]:
         try:
             with self._client(url).stream(
                 "GET", PATH, headers={"Authorization": f"Bearer {tokens()}"}
@@ -157,11 +166,4 @@ class Asker:
                 content = Bounds(self._timeout, LARGEST).bounded(response).read()
         except httpx2.HTTPError as error:
             raise UpstreamError(f"{url}{PATH} cannot be asked: {error}", fix="llmlab up") from None
-        if response.status_code != 200:
-            raise UpstreamError(f"{url}{PATH} answers {response.status_code}", fix="llmlab status")
-        try:
-            return Flags.model_validate_json(content, strict=True).flags
-        except ValidationError:
-            raise UpstreamError(
-                f"{url}{PATH} answers, but not like a lab", fix="check the URL: llmlab status"
-            ) from None
+        return response.status_code, content

@@ -9,6 +9,7 @@ from llmlab.delivery.store import Store
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.flags.defining import MOST, checked_name
 from llmlab.lab import Lab
+from llmlab.near import hint
 from llmlab.traffic import Flag, Traffic
 
 KIND = "flag"
@@ -22,8 +23,11 @@ def get(traffic: Traffic, name: str) -> Flag:
     """Raises UsageError: there is none of that name."""
     found = find(traffic, checked_name(name))
     if found is None:
-        known = ", ".join(one.name for one in traffic.flags) or "none"
-        raise UsageError(f"there is no flag {name}; flags: {known}", fix="llmlab flag list")
+        known = [one.name for one in traffic.flags]
+        raise UsageError(
+            f"there is no flag {name}; flags: {', '.join(known) or 'none'}{hint(name, known)}",
+            fix="llmlab flag list",
+        )
     return found
 
 

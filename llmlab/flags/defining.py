@@ -19,6 +19,7 @@ MOST_IN_AUDIENCE = 100
 LONGEST_VALUE = 256  # characters; of a subject, the gateway takes as many
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 CLAIM = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}")
+EVERYBODY = 100  # percent
 LEAST = {"max_length": 1, "min_length": 0}
 
 
@@ -83,7 +84,9 @@ def defined(
     if percent is not None:
         flag = replace(flag, percent=_percent(percent))
     if audience is not None:
-        flag = replace(flag, audience=audience)
+        # Beside everybody nobody can be named: this narrows it down to those.
+        everybody = percent is None and flag.percent == EVERYBODY
+        flag = replace(flag, audience=audience, percent=0.0 if everybody else flag.percent)
     if deployment is not None:
         flag = replace(flag, deployment=deployment)
     if decoding is not None:

@@ -27,7 +27,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, unreadable
 from llmlab.flags.asking import Asker, Known, OtherSubject
 
 NAME = "llmlab"
@@ -139,7 +139,7 @@ class LabProvider(AbstractProvider):
         except LlmlabError as error:
             return _failed(default, ErrorCode.GENERAL, error.message)
         except Exception as error:  # whatever it is, the program that asks goes on
-            return _failed(default, ErrorCode.GENERAL, f"{type(error).__name__}: {error}")
+            return _failed(default, ErrorCode.GENERAL, unreadable(error))
         if flag not in known.flags:
             return _failed(default, ErrorCode.FLAG_NOT_FOUND, f"the lab has no flag {flag}")
         return known

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import resources
 
 from llmlab.gateway.claims import as_sent, claim_variable
-from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.quoting import somewhere
 from llmlab.gateway.shadow import mirror
@@ -21,13 +21,15 @@ def main(plan: GatewayPlan) -> list[str]:
 def http(plan: GatewayPlan) -> list[str]:
     return [
         "js_import token from lab/token.js;",
-        "js_set $token_ok token.ok;",
+        "js_set $token_sound token.ok;",
+        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
+        f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
         f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         "# There are claims only once a token was found valid.",
         'map "" $lab_subject { default $jwt_claim_sub; }',
         "# RFC 6750: what is wrong with a token is said only to those who sent one.",
         "map $http_authorization $lab_challenge {",
-        """    "~^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
+        """    "~*^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
         """    default          'Bearer realm="LLM API"';""",
         "}",
     ]
@@ -80,7 +82,7 @@ def _to(upstream: Upstream) -> str:
         [
             f"    set $deployment {name};",
             "    set $route model;",
-            f"    proxy_pass http://model_{name}/;",
+            *(f"    {line}" for line in to_deployment(name)),
         ]
     )
 

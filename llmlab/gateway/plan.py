@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmlab.config import RateLimit
+from llmlab.config import Gateway, RateLimit, Service
 from llmlab.traffic import Traffic
 
 
@@ -35,7 +36,11 @@ class GatewayPlan:
     rate_limit: RateLimit
     max_body: str
     timeout: float  # seconds that a generation may take
+    max_text_chars: int = Service().max_text_chars
+    connections: int = Gateway().connections  # requests under way of one address; 0 = no limit
     worker_user: str = ""  # "user group" of the workers, where the master is root
+    ended: Mapping[str, int] = field(default_factory=dict)  # subject -> until when
+    leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
     resolver: str = ""  # name server for upstreams that say `resolve`

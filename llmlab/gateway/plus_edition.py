@@ -8,9 +8,11 @@ What it does otherwise than the open edition, and why:
   it after limit_req. A forged token could then use up another subject's limit, and name a
   subject where none is asked for a token. So a request goes on to a location of its own once
   its token was found valid: only there it has a subject, and a limit for it.
-- A ``sub`` that is no string, another claim that is a list, and a ``crit`` that is an empty list
-  or string are not told from an ordinary one: that takes njs, which the base image does not
-  have. Only the holder of one of the lab's keys can sign such a token.
+- A ``sub`` that is no string, an ``iat`` that is no number, another claim that is a list, and a
+  ``crit`` that is an empty list or string are not told from an ordinary one: that takes njs,
+  which the base image does not have. Only the holder of one of the lab's keys can sign such a
+  token; one whose ``iat`` is a text of later digits outlives the end of its subject's tokens.
+- The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 
 https://nginx.org/en/docs/http/ngx_http_auth_jwt_module.html
@@ -20,7 +22,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 from __future__ import annotations
 
 from llmlab.gateway.claims import as_sent, claim_variable
-from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.shadow import mirror
 
@@ -38,7 +40,8 @@ def http(plan: GatewayPlan) -> list[str]:
     return [
         "# A token without exp would live for ever: only the published one of the demo mode may.",
         f"map $jwt_header_kid $token_may_last {{ {demo}default 0; }}",
-        'map $jwt_claim_exp $token_ok { "" $token_may_last; default 1; }',
+        'map $jwt_claim_exp $token_sound { "" $token_may_last; default 1; }',
+        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
         "# Claims can be read before the token is judged; a subject is who was found to be one.",
         'map $lab_verified $lab_subject { 1 $jwt_claim_sub; default ""; }',
         "# A challenge that NGINX Plus has set by itself is not set twice.",
@@ -50,7 +53,11 @@ def http(plan: GatewayPlan) -> list[str]:
 
 
 def server(plan: GatewayPlan) -> list[str]:
-    return ['set $lab_verified "";']
+    return [
+        'set $lab_verified "";',
+        "# Of nbf, as in the open edition; Plus grants it to exp as well.",
+        f"auth_jwt_leeway {plan.leeway:g}s;",
+    ]
 
 
 def stable(plan: GatewayPlan) -> list[str]:
@@ -67,7 +74,8 @@ def claims(names: list[str]) -> list[str]:
 
 def models(plan: GatewayPlan) -> str:
     limit = limit_req("subject", plan.rate_limit)
-    routed = [VERIFIED, *limit, *mirror(plan.traffic), "proxy_pass http://model_$lab_target;"]
+    routed = [VERIFIED, *limit, *mirror(plan.traffic),
+              "proxy_pass http://model_$lab_target$lab_uri;"]  # fmt: skip
     blocks = [_location("@routed", routed)]
     for name in (one.deployment for one in plan.upstreams):
         here = GO_ON.format(f"model_{name}")
@@ -75,8 +83,7 @@ def models(plan: GatewayPlan) -> str:
         blocks.append(_location(f"= /models/{name}", [here]))
         blocks.append(_location(f"/models/{name}/", [here]))
         rest = [VERIFIED, *limit, f"set $deployment {name};", "set $route model;",
-                f'rewrite "(?s)^/models/{name}/?(.*)$" /$1 break;',
-                f"proxy_pass http://model_{name};"]  # fmt: skip
+                *to_deployment(name)]  # fmt: skip
         blocks.append(_location(f"@model_{name}", rest))
     return "\n".join(blocks)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmlab.config import Gateway, Service
 from llmlab.gateway import metrics, open_edition, plus_edition
 from llmlab.gateway.directives import joined, limit_req
+from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.routes import routes
 from llmlab.gateway.shadow import shadow
@@ -13,6 +15,7 @@ from llmlab.gateway.shadow import shadow
 HEADER = "# Rendered by llmlab; edits here are lost.\n"
 # Seconds between the API's own time limit and the gateway's, so that the API answers first.
 GRACE = 10
+LINGER = 5  # seconds that an idle connection of a client outlives a reload
 HEALTH_RATE = "20r/s"
 
 
@@ -36,7 +39,7 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     edition = EDITIONS[plan.edition]
     files = {
         "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
-        "lab/http.conf": joined([*edition.http(plan), *_http(plan)]),
+        "lab/http.conf": joined([*ended(plan.ended), *edition.http(plan), *_http(plan)]),
         "lab/routes.conf": joined(routes(plan, edition.claims)),
         "lab/upstreams.conf": _upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
@@ -60,20 +63,37 @@ def _http(plan: GatewayPlan) -> list[str]:
     lines = [
         f'map "" $stable_deployment {{ default {plan.stable}; }}',
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
+        f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
+        f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
-        "keepalive_min_timeout 5s;",
+        f"keepalive_min_timeout {LINGER}s;",
         "# A text is never written to disk.",
         f"client_body_buffer_size {plan.max_body};",
         "",
         f"limit_req_zone $binary_remote_addr zone=health:1m rate={HEALTH_RATE};",
     ]
+    if plan.connections:
+        lines.append("limit_conn_zone $binary_remote_addr zone=connections:1m;")
     if limit.enabled:
         lines += [
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
             f"limit_req_zone $binary_remote_addr zone=address:10m rate={limit.rate};",
         ]
     return lines
+
+
+def _too_large(plan: GatewayPlan) -> str:
+    """Which limit is in the way of a body that the gateway does not take."""
+    said = f"The request body is larger than {plan.max_body} (gateway.max_body)"
+    longest = Service(max_text_chars=plan.max_text_chars).max_body
+    text = f"{plan.max_text_chars} characters (service.max_text_chars)"
+    if Gateway(max_body=plan.max_body).max_body_bytes >= longest:
+        return f"{said}, so its text has more than {text}. Send less, or raise both in lab.toml."
+    return (
+        f"{said}. Send less, or raise that in lab.toml: "
+        f"a text of {text} may take {-(-longest // 1024)}k."
+    )
 
 
 def _upstreams(plan: GatewayPlan) -> str:
@@ -103,6 +123,8 @@ def _server(plan: GatewayPlan) -> list[str]:
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",
         "limit_req_status 429;",
+        *([f"limit_conn connections {plan.connections};"] if plan.connections else []),
+        "limit_conn_status 429;",
         "",
     ]
 

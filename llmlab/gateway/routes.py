@@ -60,6 +60,7 @@ def routable(conf: str, traffic: Traffic) -> str:
                             or any(flag.deployment for flag in traffic.flags)),
         "$lab_flags": bool(traffic.flags),
         "lab/shadow.conf": traffic.shadow is not None,
+        "$endpoint": traffic.shadow is not None,
     }  # fmt: skip
     for word, needed in needs.items():
         if needed and word not in conf:

@@ -35,6 +35,7 @@ def shadow(traffic: Traffic) -> list[str]:
         f"    proxy_send_timeout {PATIENCE};",
         f"    proxy_read_timeout {PATIENCE};",
         "    proxy_next_upstream off;",
+        "    error_page 502 504 @problem;        # and nobody else gets it",
         "}",
     ]
 
@@ -46,7 +47,7 @@ def shadow_maps(traffic: Traffic) -> list[str]:
     return [
         "# Of the texts to be summarized, so many are copied to the shadow.",
         f'split_clients "shadow:$request_id" $lab_drawn {{ {_share(traffic)} 1; * ""; }}',
-        'map "$request_method $lab_path" $lab_shadowed '
+        'map "$request_method $endpoint" $lab_shadowed '
         '{ "POST /summarize/" $lab_drawn; default ""; }',
     ]
 

@@ -6,10 +6,16 @@ function ok(r) {
     return timeOk(claims, r) && subjectOk(claims) && headerOk(r) ? '1' : '0';
 }
 
-// `nbf` must not lie in the future, and `exp` must be there.
+// `nbf` must not lie in the future, but for the difference of two clocks, and `exp` must be there.
+// `iat` must be a number.
 function timeOk(claims, r) {
     const now = Date.now() / 1000;
-    if (claims.nbf !== undefined && !(typeof claims.nbf === 'number' && claims.nbf <= now)) {
+    const latest = now + Number(r.variables.lab_leeway);
+    if (claims.nbf !== undefined && !(typeof claims.nbf === 'number' && claims.nbf <= latest)) {
+        return false;
+    }
+    // A list or a text would read as its digits where tokens that were ended are told apart.
+    if (claims.iat !== undefined && typeof claims.iat !== 'number') {
         return false;
     }
     if (claims.exp === undefined) {

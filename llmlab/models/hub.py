@@ -152,8 +152,8 @@ def _explained(problem: Exception, name: str) -> tuple[str, str]:
         case errors.RevisionNotFoundError():
             return "it has no such revision", f"correct models.{name}.revision"
     return _one_line(problem), (
-        f"llmlab models pull {name}, when the network allows it; "
-        'or source = "path:FOLDER" in configs/lab.toml'
+        "try again where the hub can be reached, or give its files: llmlab models add FOLDER "
+        f"--name NAME; without {name}: llmlab up --model textrank"
     )
 
 

@@ -15,6 +15,7 @@ from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.models import hub, store
 from llmlab.models.convert import convert
 from llmlab.models.identity import content_id, short_id
+from llmlab.near import hint
 
 PACKAGES = ("torch", "transformers")  # to run a model as it is published, and to convert it
 SERVING_PACKAGES = ("ctranslate2", "tokenizers")  # to run a converted model
@@ -193,7 +194,7 @@ def checked_name(name: str, models: dict[str, Model]) -> Model:
     """
     if name not in models:
         raise UsageError(
-            f"no model {name!r} is defined; defined: {', '.join(models)}",
+            f"no model {name!r} is defined; defined: {', '.join(models)}{hint(name, models)}",
             fix=f"add [models.{name}] to configs/lab.toml",
         )
     return models[name]

@@ -12,7 +12,7 @@ from typing import Any
 
 from llmlab.engines.base import DeploymentStatus, Engine
 from llmlab.engines.local.programs import suffixes
-from llmlab.errors import UpstreamError
+from llmlab.errors import UpstreamError, unreadable
 from llmlab.observe.access import read
 from llmlab.observe.apis import ApiFigures, ApiRates, Progress
 from llmlab.observe.samples import Samples
@@ -188,7 +188,7 @@ def gateway_page(engine: Engine) -> Samples:
         return Samples.parse(engine.gateway_metrics())
     except ValueError as error:
         raise UpstreamError(
-            f"what the gateway tells of itself cannot be read: {error}", fix="llmlab up"
+            f"what the gateway tells of itself cannot be read: {unreadable(error)}", fix="llmlab up"
         ) from error
 
 

@@ -49,13 +49,29 @@ class Refusals:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What one deployment made of its requests. ``failed`` is a share; see ``Figures``."""
+
+    requests: int
+    failed: float
+    latency: Latency
+
+    @classmethod
+    def of(cls, shots: Sequence[Shot]) -> Asked:
+        ok = [shot for shot in shots if shot.ok]
+        latency = Latency.of([shot.latency for shot in ok])
+        return cls(len(shots), _share(len(shots) - len(ok), shots), latency)
+
+
+@dataclass(frozen=True)
 class Figures:
     """A run in numbers. Rates per second; times in seconds; shares from 0 to 1.
 
     ``latency`` is of the requests that were answered with a summary, ``refusal`` of those
     that were turned away (429, 503) in the end. ``queue`` and ``compute`` divide the last try
     of those whose summary was made for them, and not taken from a cache; the way through the
-    gateway counts as ``compute``. ``late`` is how long requests were sent after their time.
+    gateway counts as ``compute``. ``deployments`` has those that were asked, by their names; what
+    the gateway answered itself is none's. ``late`` is how long requests were sent after their time.
     """
 
     requests: int
@@ -66,6 +82,7 @@ class Figures:
     tokens_out_per_second: float
     statuses: dict[str, int]
     models: dict[str, int]
+    deployments: dict[str, Asked]
     failed: float
     cached: float
     retried: int
@@ -92,6 +109,10 @@ class Figures:
             tokens_out_per_second=sum(shot.tokens_out for shot in ok) / seconds,
             statuses=_statuses(shots),
             models=dict(Counter(shot.model for shot in ok).most_common()),
+            deployments={
+                name: Asked.of([shot for shot in shots if shot.deployment == name])
+                for name in sorted({shot.deployment for shot in shots} - {""})
+            },
             failed=_share(len(shots) - len(ok), shots),
             cached=_share(sum(shot.cached for shot in ok), ok),
             retried=sum(shot.tries > 1 for shot in shots),

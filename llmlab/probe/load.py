@@ -19,11 +19,10 @@ from itertools import takewhile
 
 import httpx2
 
-from llmlab import __version__
 from llmlab.client import protocol
+from llmlab.client.connection import connect
 from llmlab.client.retry import RetryPolicy
 from llmlab.errors import UpstreamError
-from llmlab.network import is_loopback
 from llmlab.probe.shots import Outcome, Shot, refusal_of, shot_of
 from llmlab.probe.texts import Texts
 
@@ -134,12 +133,11 @@ class Generator:
             listener(run)
 
     def _connections(self, profile: Profile) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            base_url=self._url,
-            headers={"User-Agent": f"llmlab/{__version__}"},
+        return connect(
+            httpx2.AsyncClient,
+            self._url,
             timeout=httpx2.Timeout(profile.timeout, connect=min(5.0, profile.timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_OPEN),
-            trust_env=not is_loopback(self._url),
         )
 
     # --- the two loops -----------------------------------------------------------

@@ -35,6 +35,8 @@ h2 { font-size: 15px; margin: 26px 0 6px; }
 p { margin: 0; color: var(--dim); }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--dim); }
+.plot { overflow-x: auto; }
+@media (max-width: 34rem) { body { margin: 16px auto; } svg { min-width: 50rem; } }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .mark { stroke: var(--fg); stroke-width: 1; stroke-dasharray: 5 4; opacity: .55; }
 .mark-name { fill: var(--fg); }
@@ -233,8 +235,8 @@ def _apart(marks: Sequence[tuple[str, float]]) -> Iterable[str]:
 def _svg(height: int, content: Iterable[str]) -> str:
     inner = "\n".join(content)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -14 {WIDTH} {height + 42}" '
-        f'role="img">\n{inner}\n</svg>'
+        '<div class="plot"><svg xmlns="http://www.w3.org/2000/svg" '
+        f'viewBox="0 -14 {WIDTH} {height + 42}" role="img">\n{inner}\n</svg></div>'
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 from pydantic import ValidationError
 
-from llmlab.service.schemas import SummarizeResponse
+from llmlab.service.schemas import DEPLOYMENT, SummarizeResponse
 
 QUEUE_TIME = re.compile(r"\bqueue;dur=(\d+(?:\.\d+)?)")
 REFUSED = (429, 503)
@@ -38,6 +38,7 @@ class Shot:
     tokens_out: int = 0
     cached: bool = False
     model: str = ""
+    deployment: str = ""
 
     @property
     def ok(self) -> bool:
@@ -63,15 +64,17 @@ def shot_of(
     """What an outcome says of its request."""
     if isinstance(outcome, httpx2.RequestError):
         return Shot(start, latency, NO_ANSWER, took, late, tries)
+    shot = Shot(start, latency, outcome.status_code, took, late, tries,
+                deployment=outcome.headers.get(DEPLOYMENT, ""))  # fmt: skip
     if outcome.status_code != 200:
-        return Shot(start, latency, outcome.status_code, took, late, tries)
+        return shot
     try:
         answer = SummarizeResponse.model_validate_json(outcome.content)
     except ValidationError:
-        return Shot(start, latency, NO_SUMMARY, took, late, tries)
+        return replace(shot, status=NO_SUMMARY)
     queue = QUEUE_TIME.search(outcome.headers.get("Server-Timing", ""))
-    return Shot(
-        start, latency, 200, took, late, tries,
+    return replace(
+        shot,
         queue=float(queue[1]) / 1000 if queue else None,
         tokens_in=answer.usage.input_tokens, tokens_out=answer.usage.output_tokens,
         cached=outcome.headers.get("X-Cache", "miss") != "miss",

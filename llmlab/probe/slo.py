@@ -48,12 +48,20 @@ class Promise:
 
     def kept(self, figures: Figures) -> bool:
         """Whether a run kept it. One that measured nothing, or in which many failed, did not."""
-        if figures.missed or not figures.requests:
-            return False
+        return not self.broken_by(figures)
+
+    def broken_by(self, figures: Figures) -> str:
+        """What a run broke it with, in words; "" if it kept it."""
+        if not figures.requests:
+            return "nothing was answered"
+        if figures.missed:
+            return "this machine could not send so fast"
         if self.measure == "failed":
-            return figures.failed < self.limit
+            return "" if figures.failed < self.limit else f"{figures.failed:.1%} failed"
+        if figures.failed > MOST_FAILED:
+            return f"{figures.failed:.1%} failed, and at most {MOST_FAILED:.0%} may"
         value: float = getattr(figures.latency, self.measure)
-        return figures.failed <= MOST_FAILED and value < self.limit
+        return "" if value < self.limit else f"{self.measure} was {value:.3g} s"
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,17 @@ class Trial:
     """A run at one rate, in requests/s."""
 
     rate: float
-    kept: bool
+    why: str  # it was broken; "" if it was kept
     figures: Figures
     run: Run
 
+    @property
+    def kept(self) -> bool:
+        return not self.why
+
     def as_json(self) -> dict[str, Any]:
-        return {"rate": self.rate, "kept": self.kept} | self.figures.as_json()
+        told = {"rate": self.rate, "kept": self.kept, "broken_by": self.why}
+        return told | self.figures.as_json()
 
 
 @dataclass
@@ -127,7 +140,7 @@ class Search:
     def add(self, rate: float, run: Run) -> None:
         """What a trial at that rate measured."""
         figures = Figures.of(run)
-        self.trials.append(Trial(rate, self.promise.kept(figures), figures, run))
+        self.trials.append(Trial(rate, self.promise.broken_by(figures), figures, run))
 
     def insist(self) -> None:
         """Raises GateFailure if no rate kept the promise."""
@@ -135,7 +148,8 @@ class Search:
             return
         refused = self.broken.figures.refusals.by_gateway
         raise GateFailure(
-            f"{self.promise.text} is not kept even at {self.broken.rate:.3g} requests/s",
+            f"{self.promise.text} is not kept even at {self.broken.rate:.3g} requests/s: "
+            f"{self.promise.broken_by(self.broken.figures)}",
             fix="the gateway's rate limit turned requests away: ask as more --subjects, or raise "
             "gateway.rate_limit" if refused else None,
         )  # fmt: skip

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx2
 
 from llmlab.client import credentials, protocol
+from llmlab.client.connection import connect
 from llmlab.client.credentials import LabTokens, TokenSource
 from llmlab.errors import UsageError
-from llmlab.network import is_loopback
 
 MOST_SUBJECTS = 1000
 HELLO = "A lab that is asked for a summary of this answers, or says why it does not."
@@ -54,16 +54,14 @@ class Target:
             LlmlabError: it cannot be reached, refuses the token, or is no lab.
         """
         outcome: httpx2.Response | httpx2.RequestError
-        with httpx2.Client(
-            base_url=self.url, timeout=httpx2.Timeout(timeout, connect=5.0),
-            trust_env=not is_loopback(self.url),
-        ) as http:  # fmt: skip
+        patience = httpx2.Timeout(timeout, connect=5.0)
+        with connect(httpx2.Client, self.url, timeout=patience) as http:
             try:
                 outcome = http.post(path, json={"text": HELLO}, headers=self.headers(0))
             except httpx2.RequestError as error:
                 outcome = error
         if isinstance(outcome, httpx2.RequestError) or not _busy(outcome):
-            protocol.summary_of(outcome, self.url)
+            protocol.summary_of(outcome, self.url, self.tokens[0].advice)
 
 
 def _busy(response: httpx2.Response) -> bool:

@@ -15,6 +15,7 @@ from llmlab.config import Config, Loaded, Model, load_config
 from llmlab.config.load import with_model
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.near import hint
 from llmlab.registry.record import Record
 from llmlab.registry.registry import Registry
 
@@ -58,7 +59,8 @@ class Catalogue:
         registered = [*self.registry.aliases(), *(one.reference for one in self._records())]
         raise UsageError(
             f"no model {reference!r} is defined; defined: {', '.join(self.config.models)}"
-            + (f"; registered: {', '.join(registered)}" if registered else ""),
+            + (f"; registered: {', '.join(registered)}" if registered else "")
+            + hint(reference, [*self.config.models, *registered]),
             fix=f"add [models.{reference}] to configs/lab.toml, or llmlab models add FOLDER "
             f"--name {reference}",
         )

@@ -238,7 +238,7 @@ def _say(document: dict[str, Any]) -> None:
     told = {"time": utc(), "level": "info"} | {
         name: value for name, value in document.items() if value is not None
     }
-    print(json.dumps(told, ensure_ascii=False), flush=True)
+    print(json.dumps(told), flush=True)  # ASCII: the log has the encoding of any machine
 
 
 if __name__ == "__main__":

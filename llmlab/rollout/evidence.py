@@ -47,7 +47,9 @@ def seen_in(line: str) -> Seen | None:
     try:
         told: Mapping[str, Any] = json.loads(line)
         name, status = str(told["deployment"]), int(told["status"])
-        if told["path"] != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
+        # A line of an earlier nginx.conf says no more than the path, as the client spelled it.
+        endpoint = told.get("endpoint", told["path"])
+        if endpoint != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
             return None
         overloaded = status == TOO_MANY and str(told["upstream_status"]).endswith(str(TOO_MANY))
         seconds = _upstream_seconds(told)

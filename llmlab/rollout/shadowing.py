@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llmlab.errors import UpstreamError
+from llmlab.errors import UpstreamError, unreadable
 from llmlab.rollout import texts
 from llmlab.rollout.asking import Pair, ask_both
 from llmlab.rollout.background import Background
@@ -81,4 +81,6 @@ def _copies(running: Running, candidate: str, after: int) -> list[_Copy]:
             for one in json.loads(body)["answers"]
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise UpstreamError(f"{candidate} does not tell of copies as it should: {error}") from None
+        raise UpstreamError(
+            f"{candidate} does not tell of copies as it should: {unreadable(error)}"
+        ) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 from llmlab.delivery import ledger
 from llmlab.delivery.store import FILE, Store, change_in, traffic_in
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.errors import LlmlabError, UsageError, unreadable
 from llmlab.lab import Lab
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
@@ -177,9 +177,9 @@ def _parsed(number: int, document: str) -> Kept:
     try:
         found = json.loads(document)
         return Kept(Rollout.parse(found["rollout"]), Evidence.parse(found["evidence"]))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise LlmlabError(
-            f"what is written down of rollout {number} cannot be read: {error}",
+            f"what is written down of rollout {number} cannot be read: {unreadable(error)}",
             fix=f"move .llmlab/{FILE} away; llmlab up then starts from configs/lab.toml",
         ) from error
 

@@ -22,7 +22,7 @@ from llmlab.service.description import flags_responses, problem_responses, summa
 from llmlab.service.drill import Drill, Drills
 from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import DRILLS, Metrics
-from llmlab.service.middleware import BodyLimit, Observe, RequestId
+from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
 from llmlab.service.reader import Reader
@@ -117,7 +117,8 @@ def build_app(
     _add_routes(app, parts, serving)
     _add_operators_routes(app, parts, serving)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(BodyLimit, service=settings.service)
+    app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
     app.add_middleware(RequestId, model=settings.name)
     return app

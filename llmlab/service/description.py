@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from llmlab.service.events import Event
-from llmlab.service.schemas import EVENTS, PROBLEM_TYPE, TIMEOUT, ProblemDocument, Progress
+from llmlab.service.schemas import (
+    DEPLOYMENT,
+    EVENTS,
+    PROBLEM_TYPE,
+    TIMEOUT,
+    ProblemDocument,
+    Progress,
+)
 
 EXAMPLE: dict[str, Any] = {
     "summary": "A short text.",
@@ -21,12 +28,12 @@ STREAM = (
 SUMMARY = f"""The summary. To a request with `Accept: {EVENTS}` it comes as events: `progress`
 while the windows of a long text are read (`done` of `windows`; `reading` 2 reads the summaries
 of the first), then `summary` with the document, or `problem` with a problem document. What
-fails before the first event is answered as without them."""
+fails at once is answered as without them. A comment every 15 s says that it goes on."""
 PROBLEMS = {
     400: "The body is not JSON.",
     401: "No valid token (from the gateway).",
     413: "The text is longer than `service.max_text_chars`, or the body than `gateway.max_body`.",
-    415: "The body is said to be something else than JSON.",
+    415: "The body is said to be something else than JSON, or compressed.",
     422: "A field or a header is wrong.",
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
     f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",
@@ -49,6 +56,7 @@ def summary_responses() -> dict[int | str, dict[str, Any]]:
             ),
             "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
             "X-Model": _header("The name of the model that answered."),
+            DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
             "X-Request-ID": _header("The request's id, here and in the logs."),
         },
         "content": {

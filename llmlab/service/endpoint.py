@@ -2,7 +2,9 @@
 
 A client that sends ``Accept: text/event-stream`` gets events ``progress`` while the windows
 of a long text are read, then ``summary`` with the document that it would have got otherwise,
-or ``problem``. What fails before the first event is answered as always.
+or ``problem``. What fails at once is answered as always; otherwise the head of the response does
+not wait for the model, and a comment now and then tells whoever passes the stream on, and may
+count the seconds of silence, that it goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from llmlab.runtimes import TextTooLong
 from llmlab.service.batcher import QueueFull, TooLate
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
-from llmlab.service.events import Event, EventStream
+from llmlab.service.events import COMMENT, Event, EventStream
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
 from llmlab.service.problems import FAILED, Problem, document
@@ -39,6 +41,10 @@ from llmlab.service.schemas import (
 from llmlab.service.summarizer import Answer, Summarizer, TooSlow
 
 log = logging.getLogger("llmlab.service")
+
+AT_ONCE = 0.2  # seconds in which a stream that cannot be answered still gets its status
+HEARTBEAT = 15.0  # seconds of silence in a stream; proxies give up after 30 or 60
+Heard = Progress | str | None  # a comment, where nothing was heard; None at the end
 
 
 @dataclass(frozen=True)
@@ -147,34 +153,48 @@ class Endpoint:
     async def _stream(
         self, request: SummarizeRequest, connection: Request, seconds: float
     ) -> Response:
-        heard: asyncio.Queue[Progress | None] = asyncio.Queue()
+        heard: asyncio.Queue[Heard] = asyncio.Queue()
         working = asyncio.create_task(self._answer(request, connection, seconds, heard.put_nowait))
         working.add_done_callback(lambda _: heard.put_nowait(None))
         try:
-            first = await while_connected(connection.receive, heard.get())
-            headers = {} if first else _headers(working.result())
+            first = await while_connected(connection.receive, within(AT_ONCE, heard))
+            headers = _headers(working.result()) if first is None else {}
         except BaseException:
             working.cancel()
             raise
 
-        async def events() -> AsyncIterator[Event]:
-            progress = first
-            while progress is not None:
-                yield Event("progress", progress.model_dump())
-                progress = await heard.get()
-            yield self._last(working, str(connection.scope["state"]["request_id"]))
+        async def events() -> AsyncIterator[Event | str]:
+            one = first
+            while one is not None:
+                yield one if isinstance(one, str) else Event("progress", one.model_dump())
+                one = await within(HEARTBEAT, heard)
+            yield self._last(working, connection.scope["state"])
 
         return EventStream(events(), headers=headers, after=working.cancel)
 
-    def _last(self, working: asyncio.Task[Answer], request_id: str) -> Event:
+    def _last(self, working: asyncio.Task[Answer], state: dict[str, Any]) -> Event:
+        request_id = str(state["request_id"])
         try:
             return Event("summary", self._document(working.result()))
         except Problem as problem:
-            return Event("problem", document(request_id, problem.status, problem.detail))
+            state["status"] = problem.status  # for log and metrics: the head has said 200
+            told = document(request_id, problem.status, problem.detail)
+            after = problem.headers.get("Retry-After")
+            return Event("problem", told | ({"retry_after": int(after)} if after else {}))
         except Exception:
             # The response has begun: this is the only place left to say so.
             log.exception("request %s failed", request_id)
+            state["status"] = 500
             return Event("problem", document(request_id, 500, FAILED))
+
+
+async def within(seconds: float, heard: asyncio.Queue[Heard]) -> Heard:
+    """What is heard next, or a comment if that takes too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await heard.get()
+    except TimeoutError:
+        return COMMENT
 
 
 def _after(drill: Drill | None, answer: Answer) -> Answer:

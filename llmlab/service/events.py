@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from llmlab.service.connection import while_connected
 from llmlab.service.schemas import EVENTS
 
+COMMENT = ": it goes on\n\n"  # which is no event, and which readers pass over
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -35,7 +37,7 @@ class EventStream(StreamingResponse):
 
     def __init__(
         self,
-        events: AsyncIterator[Event],
+        events: AsyncIterator[Event | str],
         *,
         headers: Mapping[str, str],
         after: Callable[[], object],

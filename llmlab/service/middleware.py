@@ -12,6 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmlab.config import Service
 from llmlab.service.connection import ClientGone
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED, answer
@@ -20,6 +21,7 @@ log = logging.getLogger("llmlab.access")
 errors = logging.getLogger("llmlab.service")
 CLIENT_CLOSED_REQUEST = 499  # NGINX's word for it
 POLLED = ("/health", "/metrics", "/shadow/answers")  # no line each time that it goes well
+LONGEST_TOLD = 80  # characters of a header that is told again
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # https://www.w3.org/TR/trace-context/: later versions may add to it; ids are never all zeros.
 _TRACEPARENT = re.compile(
@@ -51,11 +53,35 @@ class RequestId:
         await self.app(scope, receive, named)
 
 
+class PlainBody:
+    """Refuses a compressed body and says so, instead of reading it as broken text.
+
+    What little time a compressed text saves on its way is nothing beside that of its model, and
+    a small body could unfold into any size.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = ", ".join(Headers(scope=scope).getlist("content-encoding"))
+        if given.strip().lower() in ("", "identity"):
+            return await self.app(scope, receive, send)
+        detail = f"Send the body as it is, without Content-Encoding: {given[:LONGEST_TOLD]}."
+        # RFC 9110, 15.5.16: which ones would do.
+        refused = answer(scope["state"]["request_id"], 415, detail,
+                         headers={"Accept-Encoding": "identity"})  # fmt: skip
+        await refused(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses a body above the limit, announced or not, before it fills the memory."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app, self.limit = app, limit
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app, self.limit = app, service.max_body
+        self.longest = service.max_text_chars
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,7 +110,10 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"The body is larger than {self.limit} bytes."
+        detail = (
+            f"The body is larger than {self.limit} bytes, so its text has more than "
+            f"{self.longest} characters (service.max_text_chars)."
+        )
         await answer(scope["state"]["request_id"], 413, detail)(scope, receive, send)
 
 
@@ -117,7 +146,7 @@ class Observe:
             if not started:
                 await answer(request_id, 500, FAILED)(scope, receive, watched)
         finally:
-            self._record(scope, status, time.perf_counter() - start)
+            self._record(scope, scope["state"].get("status", status), time.perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, not the path: a client must not be able to make new series.

@@ -46,6 +46,7 @@ def document(request_id: str, status: int, detail: str) -> dict[str, Any]:
         "title": TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        "message": detail,
         "request_id": request_id,
     }
 

@@ -11,6 +11,7 @@ from llmlab.runtimes.base import Strategy
 PROBLEM_TYPE = "application/problem+json"
 EVENTS = "text/event-stream"
 TIMEOUT = "X-Request-Timeout"
+DEPLOYMENT = "X-Deployment"  # of an answer; the gateway's
 # In Server-Timing, where a request ended because of that: for whoever judges deployments by
 # the gateway's log, to whom a client's impatience is to tell nothing.
 OWN_LIMIT = "limit;desc=client"
@@ -122,5 +123,11 @@ class ProblemDocument(BaseModel):
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str
+    message: Annotated[
+        str, Field(description="The detail once more, where clients of OpenAI's look for it.")
+    ] = ""
     request_id: str
     errors: list[FieldError] | None = None
+    retry_after: Annotated[
+        int | None, Field(description="In a stream: seconds, as Retry-After elsewhere.")
+    ] = None

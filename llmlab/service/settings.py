@@ -25,8 +25,3 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, file: Path) -> Settings:
         return cls.model_validate_json(file.read_bytes(), strict=False)
-
-    @property
-    def max_body(self) -> int:
-        """Bytes: a text of the longest allowed length, every character escaped."""
-        return 12 * self.service.max_text_chars + 4096

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
+from llmlab.gateway.render import LINGER
 from llmlab.lab import Lab
 from llmlab.shell import run
 from llmlab.traffic import Traffic
@@ -240,6 +242,8 @@ class ComposeEngine:
                 files = self._gateway_files(plan, releases.conf)
                 release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
                 moved = self.gateway.move(compose, release)
+            if moved:
+                time.sleep(LINGER)  # a connection from before goes by the keys from before
             releases.keep_only_current()  # the others hold keys that were revoked since
             mounts.write_notebook_tokens(self.lab, self.keys.read())
             self.notebooks.follow_token(compose)

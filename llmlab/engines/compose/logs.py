@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from llmlab.engines.compose.command import Compose
 from llmlab.engines.compose.containers import Container
 from llmlab.engines.compose.mounts import DEPLOYMENT
-from llmlab.engines.follow import readable
-from llmlab.errors import UsageError
+from llmlab.engines.follow import no_logs, readable
 from llmlab.shell import run
 
 PATIENCE = 30.0
@@ -39,11 +38,8 @@ def lines_of(
         only: a part of the name, or of the service's.
     """
     wanted = [service for service, name in names.items() if only in name or only in service]
-    if only and not wanted:
-        known = ", ".join(names.values()) or "none yet"
-        raise UsageError(f"no log has {only!r} in its name; logs: {known}")
     if not wanted:
-        return
+        raise no_logs(only, sorted(names.values()))
     options = ["--no-color", "--tail", str(count), *(["--follow"] if follow else [])]
     with subprocess.Popen(
         compose.command("logs", *options, *wanted), cwd=compose.lab.root, text=True,

@@ -29,7 +29,7 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     gateway = _gateway(next((one for one in containers if one.service == "nginx"), None), ours)
     deployments = _deployments(containers, docker, ours.plan() if ours else None)
     running = any(one.state == "running" for one in containers)
-    warnings = [*(ours.warnings if ours else ()), *_out_of_memory(incidents)]
+    warnings = [*(ours.notes if ours else ()), *_out_of_memory(incidents)]
     return LabStatus(
         str(lab.root), ENGINE, running=running,
         healthy=gateway.healthy and bool(deployments) and all(one.healthy for one in deployments),

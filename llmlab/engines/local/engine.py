@@ -218,6 +218,7 @@ class LocalEngine:
             plan = (self._record() or record).plan()  # its routes may be later ones
             files = self._gateway_files(plan, nginx, self.releases.conf)
             moved = self.gateway.move(self.releases.stage(files, nginx))
+        self.gateway.settle()  # a connection from before goes by the keys from before
         self.releases.keep_only_current()  # the others hold keys that were revoked since
         self.notebooks.follow_keys()
         return moved
@@ -252,7 +253,7 @@ class LocalEngine:
         refuse_demo_beyond_loopback(plan.config, keys)
         wanted = gateway_plan(
             self.lab, plan, nginx=nginx,
-            worker_user=_worker_user(), demo_kid=keys.demo_kid,
+            worker_user=_worker_user(), keys=keys,
         )  # fmt: skip
         return {
             "nginx.conf": routable(_read(conf), plan.traffic),

@@ -11,7 +11,8 @@ from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.waiting import POLL, why
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.gateway import Releases
-from llmlab.processes import nginx_workers, take_requests
+from llmlab.gateway.render import LINGER
+from llmlab.processes import leaving_workers, nginx_workers, take_requests
 
 GATEWAY_DEADLINE = 20.0
 
@@ -46,6 +47,13 @@ class LocalGateway:
             raise
         self._releases.mark_taken()
         return moved
+
+    def settle(self) -> None:
+        """Wait until no connection of a client goes by a configuration from before any more,
+        but for a request that is being answered: it has been let in."""
+        deadline = time.monotonic() + LINGER
+        while leaving_workers(self._pid) and time.monotonic() < deadline:
+            time.sleep(POLL)
 
     def _reload(self) -> None:
         """Have it read the configuration, and wait until it goes by it.

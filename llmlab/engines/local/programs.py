@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 
+from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
 from llmlab.engines.local.supervisor import Program
 from llmlab.files import write_atomically
@@ -79,7 +80,7 @@ def _content(settings: Settings) -> str:
 
 
 def gateway_plan(
-    lab: Lab, plan: Plan, *, worker_user: str, demo_kid: str, nginx: Nginx
+    lab: Lab, plan: Plan, *, worker_user: str, keys: KeySet, nginx: Nginx
 ) -> GatewayPlan:
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
@@ -98,10 +99,14 @@ def gateway_plan(
         ),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
+        connections=gateway.connections,
         timeout=plan.config.service.timeout,
+        max_text_chars=plan.config.service.max_text_chars,
         worker_user=worker_user,
         metrics=f"unix:{lab.gateway_socket}",
-        demo_kid=demo_kid,
+        demo_kid=keys.demo_kid,
+        ended=keys.ended,
+        leeway=gateway.token_leeway,
         load_modules=nginx.load_modules,
         edition=gateway.edition,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,

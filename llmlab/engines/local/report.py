@@ -39,7 +39,7 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     return LabStatus(
         str(lab.root), ENGINE, running=True,
         healthy=gateway.healthy and all(one.healthy for one in deployments),
-        gateway=gateway, deployments=deployments, warnings=tuple(record.warnings),
+        gateway=gateway, deployments=deployments, warnings=record.notes,
     )  # fmt: skip
 
 

@@ -1,0 +1,168 @@
+"""What the gateway does with a request whose API ended, is not there, or is loading: real NGINX of
+both editions, in front of processes that are played here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.gateway import Upstream
+from llmlab.traffic import Shadow, Traffic
+from tests.test_gateway import (
+    Echo,
+    EchoGateway,
+    EchoServer,
+    Reply,
+    ask,
+    assert_problem,
+    echo_gateway,
+)
+from tests.test_plus import PLUS, without_licence
+
+EDITIONS: dict[str, dict[str, Any]] = {"open": {}, "plus": {**PLUS, "change": without_licence}}
+both = pytest.mark.parametrize("edition", EDITIONS)
+POISON, MEDICINE = "poison", "medicine"
+
+
+class Process:
+    """An API process: a text of POISON ends it, and all connections with it."""
+
+    def __init__(self, path: Path, status: int = 200) -> None:
+        self.path, self.status = path, status
+        self.texts: list[str] = []
+        self.dead = False
+        self._open: list[socket.socket] = []
+        process = self
+
+        class Handler(Echo):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                process.texts.append(json.loads(body)["text"])
+                if process.texts[-1] == POISON:
+                    process.end()
+                    self.close_connection = True
+                    return
+                self.send_response(process.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        class Server(EchoServer):
+            def process_request(self, request: Any, client_address: Any) -> None:
+                process._open.append(request)
+                super().process_request(request, client_address)
+
+        self._server = Server(str(path), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def end(self) -> None:
+        """It is gone; its socket's file stays, as after ``kill -9``."""
+        if self.dead:
+            return
+        self.dead = True
+        self._server.shutdown()
+        self._server.server_close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class Replicas:
+    """Processes of one deployment behind a gateway."""
+
+    def __init__(self, gateway: EchoGateway, processes: list[Process]) -> None:
+        self.gateway, self.processes = gateway, processes
+
+    def ask(self, text: str, path: str = "/summarize/") -> Reply:
+        body = json.dumps({"text": text}).encode()
+        token = self.gateway.forge.token()
+        return ask(self.gateway.port, path, method="POST", body=body, token=token)
+
+    def heard(self, text: str) -> int:
+        return sum(one.texts.count(text) for one in self.processes)
+
+    @property
+    def dead(self) -> int:
+        return sum(one.dead for one in self.processes)
+
+
+Start = Callable[..., Replicas]
+
+
+@pytest.fixture
+def start(tmp_path: Path, edition: str) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def one(*statuses: int, spares: int = 0, **plan: Any) -> Replicas:
+            """Processes that answer with these statuses; so many of the last ones are spares."""
+            processes = [Process(tmp_path / f"{n}.sock", one) for n, one in enumerate(statuses)]
+            for process in processes:
+                stack.callback(process.end)
+            addresses = tuple(f"unix:{process.path}" for process in processes)
+            first = len(addresses) - spares
+            upstream = Upstream("echo", addresses[:first], addresses[first:], replicas=first)
+            changes = {"upstreams": (upstream,), **EDITIONS[edition], **plan}
+            gateway = stack.enter_context(echo_gateway(tmp_path, **changes))
+            return Replicas(gateway, processes)
+
+        yield one
+
+
+@both
+@pytest.mark.parametrize("path", ["/summarize/", "/models/echo/summarize/"])
+def test_a_request_that_ends_processes_ends_two_and_the_third_goes_on(
+    start: Start, path: str
+) -> None:
+    replicas = start(200, 200, 200)
+    assert [replicas.ask(MEDICINE, path).status for _ in range(6)] == [200] * 6
+    reply = replicas.ask(POISON, path)
+    assert "broke off" in assert_problem(reply, 502)["detail"]
+    assert reply.all("Retry-After") == []  # nobody knows when it would be better
+    assert (replicas.heard(POISON), replicas.dead) == (2, 2)
+    assert [replicas.ask(MEDICINE, path).status for _ in range(6)] == [200] * 6
+    assert replicas.heard(MEDICINE) == 12
+
+
+@both
+def test_a_spare_takes_such_a_request_once_and_all_others_whenever_need_be(start: Start) -> None:
+    replicas = start(200, 200, spares=1)
+    replicas.processes[0].end()
+    assert [replicas.ask(MEDICINE).status for _ in range(4)] == [200] * 4
+    assert replicas.ask(POISON).status == 502
+    assert (replicas.heard(MEDICINE), replicas.heard(POISON)) == (4, 1)
+
+
+@both
+def test_what_no_process_has_received_goes_on_until_one_takes_it(start: Start) -> None:
+    replicas = start(200, 200, 200, 200, 200)
+    for process in replicas.processes[:4]:
+        process.end()
+    assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
+    replicas.processes[4].end()
+    reply = replicas.ask(MEDICINE)
+    assert "not answering" in assert_problem(reply, 502)["detail"]
+    assert reply.header("Retry-After") == "1"
+    assert replicas.heard(MEDICINE) == 6
+
+
+@both
+def test_what_loading_processes_turn_away_goes_on_until_one_takes_it(start: Start) -> None:
+    replicas = start(503, 503, 503, 200)
+    assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
+    assert len(replicas.processes[3].texts) == 6
+
+
+@both
+def test_a_copy_for_a_shadow_that_is_away_is_nobodys(start: Start, tmp_path: Path) -> None:
+    away = Upstream("shadow", (f"unix:{tmp_path / 'shadow.sock'}",))
+    here = Upstream("echo", (f"unix:{tmp_path / '0.sock'}",))
+    traffic = Traffic(shadow=Shadow("shadow", 100))
+    replicas = start(200, upstreams=(here, away), traffic=traffic)
+    assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
+    assert replicas.heard(MEDICINE) == 6
