@@ -154,7 +154,7 @@ def _print(one: Outcome, output: Format, *, several: bool) -> None:
         show_error(one.error)
     elif one.summary and output is Format.TEXT:
         if several:
-            print(f"== {one.name}")
+            _print_text(f"== {one.name}")
         _print_text(one.summary.text)
         _print_note(one)
         if several:
