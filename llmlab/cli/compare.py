@@ -49,7 +49,7 @@ def compare(
     """
     import asyncio
 
-    from llmlab.client.batch import collect
+    from llmlab.client.sources import collect
     from llmlab.compare.comparison import compare as compare_answers
 
     session = Session.of(context)

@@ -115,7 +115,7 @@ def load(
     """Put the lab under load, and tell how it bears it."""  # fmt: skip
     from llmlab.cli.load_report import Report
     from llmlab.cli.load_view import live
-    from llmlab.client.batch import collect
+    from llmlab.client.sources import collect
     from llmlab.probe.load import Generator, Run
     from llmlab.probe.plot import check_plot
     from llmlab.probe.setup import Wishes, supply

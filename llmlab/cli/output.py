@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,7 +15,8 @@ from io import TextIOWrapper
 from typing import Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from llmlab.errors import LlmlabError
 
@@ -31,6 +34,7 @@ OutputOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", metavar="", help="Print the commands instead of running them.")
 ]
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WIDE = 1000  # columns; what is piped is for grep, so a line stays a line
 
 
@@ -57,12 +61,23 @@ def _console(stream: TextIO, piped: int) -> Console:
     watches; FORCE_COLOR and TTY_COMPATIBLE can bring colours into a pipe, and nothing else."""
     compatible = os.environ.get("TTY_COMPATIBLE")
     if stream.isatty() and compatible != "0":
-        return Console(file=stream, force_terminal=True)
+        return SafeConsole(file=stream, force_terminal=True)
     coloured = os.environ.get("FORCE_COLOR") or compatible == "1"
     return Console(
         file=stream, force_terminal=False, width=piped,
         color_system="standard" if coloured else None,
     )  # fmt: skip
+
+
+class SafeConsole(Console):
+    """The one place where text from outside (names of files, texts, answers, logs) meets a
+    terminal: characters that would steer it are shown. Pipes and JSON get them as they are."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def print_json(document: Any) -> None:
@@ -72,6 +87,8 @@ def print_json(document: Any) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(document, indent=2, default=str)
+    # JSON itself asks for codes below U+0020 only; what is above steers terminals as well.
+    text = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     sys.stdout.write(f"{text}\n")
 
 
@@ -117,12 +134,20 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escaped(text))
 
 
+_IN_WORDS = "\u00ad\u200c\u200d"  # soft hyphen, joiners
+
+
 def printable(text: str) -> str:
-    """Text without the characters that steer a terminal; line breaks and tabs stay."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
-        for letter in text
-    )
+    """Text without the characters that steer a terminal or turn its lines around. Line breaks,
+    tabs and what is part of words stay."""
+    if text.isprintable():
+        return text
+    return "".join(repr(letter)[1:-1] if _steers(letter) else letter for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    kept = letter in "\n\t" or letter in _IN_WORDS
+    return not kept and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def duration(seconds: float) -> str:

@@ -91,8 +91,9 @@ def summarize(
     import asyncio
 
     from llmlab.client import RetryPolicy
-    from llmlab.client.batch import collect, summarize_all
+    from llmlab.client.batch import summarize_all
     from llmlab.client.client import AsyncClient
+    from llmlab.client.sources import collect
 
     session = Session.of(context)
     sources = collect(inputs)
@@ -153,7 +154,7 @@ def _print(one: Outcome, output: Format, *, several: bool) -> None:
         show_error(one.error)
     elif one.summary and output is Format.TEXT:
         if several:
-            print(f"== {one.name}")
+            _print_text(f"== {one.name}")
         _print_text(one.summary.text)
         _print_note(one)
         if several:

@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import shlex
-import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.client.sources import Source
+from llmlab.errors import LlmlabError
 from llmlab.service.schemas import Progress
-
-TEXT_SUFFIXES = (".txt", ".md", ".text")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a text comes from; read only when its turn comes."""
-
-    name: str
-    path: Path | None  # None: standard input
-
-    def read(self) -> str:
-        """The text.
-
-        Raises:
-            UsageError: it cannot be read, is not text in UTF-8, or is blank.
-        """
-        text = self._read()
-        if not text.strip():
-            raise UsageError(f"{'stdin' if self.path is None else self.name} is empty")
-        return text
-
-    def _read(self) -> str:
-        try:
-            data = self.path.read_bytes() if self.path else sys.stdin.buffer.read()
-            return data.decode("utf-8-sig")
-        except OSError as error:
-            raise _unreadable(self.name, error) from None
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{self.name} is not text in UTF-8 (byte {error.start})",
-                fix=f"iconv -f latin1 -t utf-8 {shlex.quote(self.name)}",
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -76,17 +38,6 @@ class Outcome:
             "request_id": self.summary.request_id,
             "seconds": self.seconds,
         }
-
-
-def _unreadable(name: str, error: OSError) -> UsageError:
-    """Who gave a text, and not the name of a file, is told where texts go."""
-    if error.errno in (errno.ENOENT, errno.ENAMETOOLONG) and len(name.split()) > 1:
-        begins = textwrap.shorten(name, 40, placeholder=" ...")
-        return UsageError(
-            f"there is no file {begins!r}",
-            fix=f"if that is the text itself: echo {shlex.quote(begins)} | llmlab summarize -",
-        )
-    return UsageError(f"{name} cannot be read: {error.strerror}")
 
 
 class Listener(Protocol):
@@ -124,31 +75,6 @@ class InOrder:
         """Those that were still waiting for one before them, which is not to come."""
         for number in sorted(self._kept):
             self.tell(self._kept.pop(number))
-
-
-def collect(inputs: Sequence[str]) -> list[Source]:
-    """The sources that arguments name: files, folders (their text files), ``-``.
-
-    Raises:
-        UsageError: nothing there, or a folder without text files.
-    """
-    sources: list[Source] = []
-    for one in inputs:
-        path = Path(one)
-        if one == "-":
-            sources.append(Source("-", None))
-        elif os.path.isdir(one):  # noqa: PTH112  a text is no name at all, and Path would fail
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()
-            )
-            if not found:
-                raise UsageError(f"{one} holds no text files ({', '.join(TEXT_SUFFIXES)})")
-            sources += [Source(str(file), file) for file in found]
-        else:
-            sources.append(Source(one, path))
-    return sources
 
 
 async def summarize_all(

@@ -7,11 +7,12 @@ that is missing may be said in other words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from llmlab.evaluate.names import Name, initials, known_words, names, parts
-from llmlab.evaluate.text import Term, fold, locate, terms
+from llmlab.evaluate.text import Term, fold, locate, readings, terms
+from llmlab.hyphens import mended
 
 # Mostly a pronoun or a turn of phrase ("at first", "a third"): they support a number, and are none
 # that a summary has to keep or could get wrong.
@@ -29,7 +30,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name or number where it stands in its text: ``text[start:end]``, in characters."""
+    """A name or number where it stands in its text: ``text[start:end]``, in characters.
+
+    ``text`` is what it reads: without the hyphen of a word that the end of a line broke.
+    """
 
     kind: Kind
     text: str
@@ -79,7 +83,11 @@ class _Found:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.names = names(text)
+        reading = mended(text)
+        self.names = [
+            replace(one, start=reading.origin(one.start), end=reading.origin_of_end(one.end))
+            for one in names(reading.text)
+        ]
         numbers = [one for one in terms(text) if one.number]  # "F5" is one word, hence none
         self.values = {one.key for one in numbers}
         # The 19 of "COVID-19" is the name's.
@@ -89,8 +97,8 @@ class _Found:
             for one in numbers
             if one.start not in named and text[one.start : one.end].lower() not in IDIOMS
         ]
-        self.words = known_words(text)
-        self.initials = initials(text)
+        self.words = known_words(text) | known_words(reading.text)
+        self.initials = initials(reading.text)
         self.stems = {word[:STEM] for word in self.words if len(word) >= STEM}
 
     def occur_in(self, summary: _Found) -> Iterable[tuple[Mention, bool]]:
@@ -136,7 +144,8 @@ class _Found:
         )
 
     def _mention(self, kind: Kind, one: Name | Term) -> Mention:
-        return Mention(kind, self.text[one.start : one.end], one.start, one.end)
+        said = mended(self.text[one.start : one.end]).text
+        return Mention(kind, said, one.start, one.end)
 
 
 def _without_short_forms(found: dict[tuple[str, ...], Name]) -> dict[tuple[str, ...], Name]:
@@ -169,7 +178,7 @@ def mentions(summary: str, must: Sequence[Fact] = (), must_not: Sequence[Fact] =
     "BIG-IP" is found in "big/ip", "1.5 million" in "1,500,000", "F5" in "F5's", but "F5" not
     in "F50" and "5" not in "5 million" (``text.terms`` says what is the same).
     """
-    held = list(terms(summary))
+    held = readings(summary)
     kept, missing, forbidden = [], [], []
     for fact in must:
         place = find_fact(fact, held)
@@ -183,9 +192,10 @@ def mentions(summary: str, must: Sequence[Fact] = (), must_not: Sequence[Fact] =
     return Mentions(tuple(kept), tuple(missing), tuple(forbidden))
 
 
-def find_fact(fact: Fact, held: list[Term]) -> tuple[int, int] | None:
-    """The first place of any spelling of a fact in a text's terms."""
-    places = (locate([term.key for term in terms(spelling)], held) for spelling in fact)
+def find_fact(fact: Fact, held: Sequence[list[Term]]) -> tuple[int, int] | None:
+    """The first place of any spelling of a fact in a text's terms (``text.readings``)."""
+    wanted = [[term.key for term in terms(spelling)] for spelling in fact]
+    places = (locate(keys, reading) for keys in wanted for reading in held)
     return min((place for place in places if place), default=None)
 
 

@@ -12,7 +12,7 @@ from llmlab.evaluate.lead import lead
 from llmlab.evaluate.rouge import rouge
 from llmlab.evaluate.style import style
 from llmlab.evaluate.suite import Case, Suite
-from llmlab.evaluate.text import terms, words
+from llmlab.evaluate.text import readings, terms, words
 
 FEW_CASES = 10  # below, no gate with its defaults decides anything
 SHORT_TEXT = 50  # words, below which there is little to leave out
@@ -62,7 +62,7 @@ def _of_case(case: Case) -> Iterator[Finding]:
 
 
 def _of_facts(case: Case) -> Iterator[tuple[Severity, str]]:
-    held = list(terms(case.text))
+    held = readings(case.text)
     for fact in case.must_mention:
         if not find_fact(fact, held):
             yield Severity.ERROR, f"must_mention {_said(fact)} is not in the text"
@@ -180,7 +180,7 @@ def suite_stats(suite: Suite) -> SuiteStats:
 
 
 def _positions(case: Case) -> Iterator[float]:
-    held = list(terms(case.text))
+    held = readings(case.text)
     for fact in case.must_mention:
         if place := find_fact(fact, held):
             yield place[0] / len(case.text)

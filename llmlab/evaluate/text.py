@@ -7,52 +7,38 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmlab.evaluate.numerals import numeral, value
+from llmlab.hyphens import Mended, mended
 from llmlab.runtimes.extractive import sentences
+from llmlab.words import ALONE, INVISIBLE, LETTER, RUN, WORD, normalized
 
-__all__ = ["Term", "contains", "fold", "key", "locate", "sentences", "terms", "words"]
-
-# Scripts without spaces between words: each character stands for itself.
-SPACELESS = (
-    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # Chinese, Japanese, Korean
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-)
-# Vowel signs and accents are not \w, yet they do not end a word; nor do joiners or soft hyphens.
-_MARKS = "".join(
-    chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc")
-)
-_INVISIBLE = "\u00ad\u200c\u200d"
-LETTER = rf"[^\W_{SPACELESS}]"
-RUN = rf"{LETTER}(?:{LETTER}|[{_MARKS}{_INVISIBLE}])*"  # letters, digits and their marks
-
-_JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
-_WORD = re.compile(rf"[{SPACELESS}]|{RUN}(?:{_JOINT}{RUN})*")
+__all__ = [
+    "RUN", "Term", "contains", "fold", "key", "locate", "readings", "sentences", "terms", "words",
+]  # fmt: skip
 
 _TERM = re.compile(
     rf"(?P<number>{numeral(LETTER)})"
     r"|(?P<percent>[%％٪]|\b(?:per[ \u00a0]?cent|pct)\b)"
     rf"|(?P<letters>{LETTER}(?:\.{LETTER})+(?!{LETTER})\.?)"  # U.S., e.g.
-    rf"|(?P<word>[{SPACELESS}]|{RUN})(?:['’]s(?!{LETTER}))?",
+    rf"|(?P<word>{ALONE}|{RUN})(?:['’]s(?!{LETTER}))?",
     re.IGNORECASE,
 )
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_UNSEEN = re.compile(f"[{_INVISIBLE}]")
+_UNSEEN = re.compile(f"[{INVISIBLE}]")
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order, without regard to case, width and kind of apostrophe."""
-    return [fold(found[0]) for found in _WORD.finditer(text)]
+    return [fold(found[0]) for found in WORD.finditer(normalized("NFC", mended(text).text))]
 
 
 def fold(word: str) -> str:
     """A word as it is compared: Unicode NFKC, case folded, straight apostrophes."""
     word = _UNSEEN.sub("", word).replace("’", "'")
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", word).casefold())
+    return normalized("NFKC", normalized("NFKC", word).casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +59,27 @@ def terms(text: str) -> Iterator[Term]:
     (``numerals.value``), with thousand, million, ... and whatever the notation; "%",
     "percent" and "per cent" are one term; currency signs are none.
     """
-    for found in _TERM.finditer(text):
+    return _terms(Mended(text))
+
+
+def readings(text: str) -> list[list[Term]]:
+    """A text's terms as it is written and, where ends of lines broke words, as it reads: "a
+    load-", "balancer" is two words or "Seat-", "tle" is one."""
+    joined = mended(text)
+    return [list(_terms(one)) for one in ([Mended(text), joined] if joined.starts else [joined])]
+
+
+def _terms(reading: Mended) -> Iterator[Term]:
+    for found in _TERM.finditer(reading.text):
         kind = found.lastgroup
+        start, end = reading.origin(found.start()), reading.origin_of_end(found.end())
         if kind == "number":
-            yield Term(value(found), found.start(), found.end(), number=True)
+            yield Term(value(found), start, end, number=True)
         elif kind == "percent":
-            yield Term("%", found.start(), found.end())
+            yield Term("%", start, end)
         else:
             word = found["word"] or found[0].replace(".", "")
-            yield Term(key(word), found.start(), found.end())
+            yield Term(key(word), start, end)
 
 
 def key(word: str) -> str:
@@ -89,8 +87,7 @@ def key(word: str) -> str:
     folded = fold(word)
     if folded.isascii():
         return folded
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", folded))
-    return unicodedata.normalize("NFC", bare)
+    return normalized("NFC", _ACCENTS.sub("", normalized("NFD", folded)))
 
 
 def locate(needle: list[str], haystack: list[Term]) -> tuple[int, int] | None:
@@ -106,4 +103,5 @@ def locate(needle: list[str], haystack: list[Term]) -> tuple[int, int] | None:
 
 def contains(text: str, phrase: str) -> bool:
     """Whether a phrase occurs in a text, term by term."""
-    return locate([term.key for term in terms(phrase)], list(terms(text))) is not None
+    keys = [term.key for term in terms(phrase)]
+    return any(locate(keys, held) for held in readings(text))

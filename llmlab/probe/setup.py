@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmlab.client.batch import Source
 from llmlab.client.protocol import path_for
+from llmlab.client.sources import Source
 from llmlab.errors import UsageError
 from llmlab.probe.load import MOST_REQUESTS, MOST_SECONDS, Profile
 from llmlab.probe.slo import Promise

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmlab.runtimes.base import AbandonedAt, Encoded, Generation, Runtime, Summary, none_of_them
-from llmlab.runtimes.sentences import split_sentences
+from llmlab.runtimes.sentences import LEAD, split_sentences
+from llmlab.terminals import is_ended
+from llmlab.words import WORD, is_tail, normalized
 
 DAMPING = 0.85  # Brin & Page 1998, kept by Mihalcea & Tarau
 TOLERANCE = 1e-6  # the largest change of a score in a round that ends the ranking
 MAX_ROUNDS = 100  # 0.85 ** 100 < 1e-7: the tolerance is met before
 DECIMALS = 5  # of a score: equal sentences tie, whatever the order of summation
 DUPLICATE = 0.7  # the cosine above which a sentence repeats one that is chosen
+CHARACTERS = 20  # of a summary for each word it may have, and 100 more: "words" may be blobs
 DEPENDENT = 0.1  # the weight of a sentence that does not stand on its own
 
 _FUNCTION_WORDS = """
@@ -45,35 +47,31 @@ their then therefore these they this those thus yet
 """
 OPENERS = frozenset(_REFERRING_WORDS.split())  # of a sentence that leans on the one before
 
-_CJK = (
-    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
-)
-_LETTER = rf"[^\W_{_CJK}]"
-_JOINT = r"(?:[-'’._]|(?<=\d),(?=\d))"  # well-known, keeper's, U.S, 3.5, 1,200
-_WORD = re.compile(rf"(?=\w)[{_CJK}]|{_LETTER}+(?:{_JOINT}{_LETTER}+)*")
-
 Floats = NDArray[np.float64]
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order: the unit in which this runtime counts lengths.
 
-    A word may hold apostrophes, hyphens and points ("keeper's", "U.S", "3.5"); each Chinese,
-    Japanese or Korean character is a word of its own.
+    A word may hold apostrophes, hyphens and points ("keeper's", "U.S", "3.5"); each letter of
+    a script without spaces (Chinese, Thai) is a word of its own.
     """
-    return _WORD.findall(text)
+    return WORD.findall(normalized("NFC", text))
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text that hold a word, in order, white space collapsed."""
-    return [sentence for sentence in split_sentences(text) if _WORD.search(sentence)]
+    """The sentences of a text that hold a word, in order, white space collapsed.
+
+    In Unicode's composed form: texts that differ in that alone get the same summary.
+    """
+    split = split_sentences(normalized("NFC", text))
+    return [sentence for sentence in split if WORD.search(sentence)]
 
 
 def stands_alone(sentence: str) -> bool:
     """Whether a sentence is one (not a heading or an item) and makes sense without another."""
-    ended = sentence.rstrip("\"'”’」』）)]*").endswith(tuple(".!?…。！？｡"))
-    return ended and words(sentence)[0].casefold() not in OPENERS
+    said = words(LEAD.sub("", sentence, count=1)) or words(sentence)
+    return is_ended(sentence) and said[0].casefold() not in OPENERS
 
 
 def _terms(sentence: list[str]) -> list[str]:
@@ -183,8 +181,19 @@ def select(
 
 def cut(sentence: str, length: int) -> str:
     """The first ``length`` words of a sentence, with an ellipsis if that is not all."""
-    ends = [word.end() for word in _WORD.finditer(sentence)]
+    ends = [word.end() for word in WORD.finditer(sentence)]
     return sentence if length >= len(ends) else f"{sentence[: ends[length - 1]]} …"
+
+
+def bounded(summary: str, max_words: int) -> str:
+    """A summary that is no longer in characters than so many words can be in any language."""
+    limit = 100 + CHARACTERS * max_words
+    if len(summary) <= limit:
+        return summary
+    end = limit - 2
+    while end and is_tail(summary[end]):
+        end -= 1
+    return f"{summary[:end].rstrip()} …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +208,7 @@ class TextRank(Runtime):
 
     max_length: int = 100
     min_length: int = 5
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def encode(self, text: str, generation: Generation) -> Encoded:
         """It is read whole, whatever the strategy, and goes with any other text."""
@@ -231,7 +240,8 @@ class TextRank(Runtime):
         scores = rank(vectors) * np.array(weights)
         kept = select(scores, vectors, lengths, shortest, longest)
         summary = " ".join(cut(found[i], length) for i, length in kept.items())
-        return Summary(summary, sum(lengths), sum(kept.values()), truncated=False)
+        summary = bounded(summary, longest)
+        return Summary(summary, sum(lengths), len(words(summary)), truncated=False)
 
 
 def identity() -> str:
