@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmlab.evaluate.names import names
 from llmlab.evaluate.text import terms
 
 
@@ -187,3 +188,14 @@ def test_a_long_text_takes_time_in_proportion(piece: str) -> None:
     began = time.process_time()
     list(terms(piece * (100_000 // len(piece))))
     assert time.process_time() - began < 20  # 0.3 s; were it quadratic, minutes
+
+
+@pytest.mark.parametrize(
+    "text", ["It holds 10 GB.", "It holds 10GB.", "At 3.2\u00a0GHz it took 5 MW."]
+)
+def test_a_unit_behind_a_number_is_no_name(text: str) -> None:
+    assert names(text) == []
+
+
+def test_the_same_letters_elsewhere_are_a_name() -> None:
+    assert [one.words for one in names("The team of GB won 10 medals.")] == [("gb",)]

@@ -33,6 +33,12 @@ january february march april may june july august september october november dec
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday"
 _DATES = frozenset([*_MONTHS.split(), *_DAYS.split()])
 _SHORT_DATES = {"sept": "september"} | {word[:3]: word for word in _DATES}
+# Behind a number they are what is measured in, in "10 GB" as in "10GB".
+_MEASURED = """
+B kB KB MB GB TB PB KiB MiB GiB TiB Mb Gb Mbit Gbit Mbps Gbps Hz kHz MHz GHz THz W kW MW GW TW Wh
+kWh MWh GWh TWh V kV Ah mAh N kN Pa hPa kPa MPa J kJ MJ dB dBm USD EUR GBP JPY CHF CNY
+"""
+_UNITS = frozenset(_MEASURED.split())
 _SENTENCE_END = re.compile(r"[.!?:;…\n•\"“”«»‘(\[]")
 
 _COMMON_WORDS = """
@@ -117,6 +123,9 @@ def _tokens(text: str) -> Iterator[_Token]:
     before, end = "", 0
     for match in _WORD.finditer(text):
         gap = text[end : match.start()]
+        if before[-1:].isdecimal() and not gap.strip(" \u00a0") and match[0] in _UNITS:
+            before, end = match[0], match.end()
+            continue
         shortened = len(before) == 1 or "." in before or before.casefold() in _TITLES
         opens = not before or bool(_SENTENCE_END.search(gap.lstrip(".") if shortened else gap))
         yield _Token(match[0], match.start(), match.end(), opens)
