@@ -13,9 +13,10 @@ import psutil
 # How the processes that a lab starts can be told from a person's own (a shell, a pager)
 # that happen to work in the same folder.
 _MODULES = {
-    "supervisor.supervisord", "llmlab.service", "llmlab.gateway.launch", "llmlab.notebook.launch",
+    "supervisor.supervisord", "llmlab.service", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
-    "llmlab.engines.local.launch", "llmlab.engines.local.keeper",
+    "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
+    "llmlab.engines.local.keeper",
 }  # fmt: skip
 
 

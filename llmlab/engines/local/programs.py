@@ -27,7 +27,13 @@ CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 
 
 def gateway_program(nginx: Nginx, prefix: Path, conf: Path) -> Program:
-    command = [sys.executable, "-P", "-m", "llmlab.gateway.launch", *nginx.command(prefix, conf)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "llmlab.engines.local.start_nginx",
+        *nginx.command(prefix, conf),
+    ]
     return Program(GATEWAY, tuple(command), stop_signal="QUIT", priority=10)
 
 

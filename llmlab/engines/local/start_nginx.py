@@ -1,4 +1,4 @@
-"""Start NGINX in the foreground: python -m llmlab.gateway.launch NGINX -p PREFIX -c CONF
+"""Start NGINX in the foreground: python -m llmlab.engines.local.start_nginx NGINX -p PREFIX -c CONF
 
 When a master process is killed hard, its workers live on. Where several processes may listen at
 one address (`reuseport`), they answer until the new master does, and are told to leave by who
