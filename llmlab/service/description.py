@@ -51,7 +51,7 @@ def summary_responses() -> dict[int | str, dict[str, Any]]:
         "headers": {
             "X-Cache": _header(
                 "Made for this request (miss), together with an equal one (coalesced), or for one "
-                "before (hit), of the same subject. Not on a stream that begins with progress.",
+                "before (hit), of the same subject. Not on a stream that had to wait for it.",
                 enum=["miss", "coalesced", "hit"],
             ),
             "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
