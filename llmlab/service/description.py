@@ -86,7 +86,7 @@ def headers() -> dict[str, Any]:
         DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
         "X-Cache": _header(
             "Made for this request (miss), together with an equal one (coalesced), or for one "
-            "before (hit), of the same subject. Not on a stream that begins with progress.",
+            "before (hit), of the same subject. Not on a stream that had to wait for it.",
             enum=["miss", "coalesced", "hit"],
         ),
         "Server-Timing": _header("`queue;dur=`: milliseconds until the text had its turn."),
