@@ -221,13 +221,14 @@ def test_an_answer_can_be_asked_for_that_was_not_kept(lab: LabUnderTest) -> None
     assert fresh.headers["X-Cache"] == "miss"
 
 
-def test_a_model_that_the_lab_does_not_run_is_an_error_with_two_ways_on(
+def test_a_model_that_the_lab_does_not_run_is_an_error_with_the_way_on(
     lab: LabUnderTest, texts: Path
 ) -> None:
     done = lab.run("compare", str(texts), "--model", "falconsai", "--model", "textrank")
     assert done.returncode == 2
     assert "falconsai does not run in this lab" in done.stderr
-    assert "Fix: llmlab up --model falconsai; or --offline" in done.stderr
+    assert "Fix: llmlab models pull falconsai (" in done.stderr, "which no `up` would run before"
+    assert "then llmlab up --model falconsai" in done.stderr
 
 
 def test_offline_needs_no_running_lab(

@@ -586,7 +586,7 @@ def test_the_private_part_of_a_key_stays_in_the_key_file(
 def test_the_printed_configuration_of_the_gateway_holds_no_secret(lab: LabUnderTest) -> None:
     printed = lab.ok("config", "gateway")
     assert "auth_jwt_key_file" in printed
-    assert f"listen 127.0.0.1:{lab.port};" in printed
+    assert f"listen 127.0.0.1:{lab.port} " in printed
     assert str(KeyStore(lab.lab.keys_file).read().signing.jwk["k"]) not in printed
 
 
