@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import hypothesis
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tests.api import Api
 
 TEXTS = Path(__file__).parent / "texts"
+# The machine may be busy: how long an example takes says nothing.
+hypothesis.settings.register_profile("lab", deadline=None)
+hypothesis.settings.load_profile("lab")
 
 
 def free_port() -> int:
