@@ -116,10 +116,16 @@ def _too_large(plan: GatewayPlan) -> str:
 def _upstreams(plan: GatewayPlan) -> str:
     named = [("llmapi", plan.upstream(plan.stable))]
     named += [(f"model_{one.deployment}", one) for one in plan.upstreams]
-    return "\n".join(_upstream(name, one) for name, one in named)
+    # The same without connections from before: one to a process that has just ended fails only
+    # once the request was written to it, and then nobody knows whether that was received.
+    again = [(f"again_{one.deployment}", one) for one in plan.upstreams]
+    return "\n".join(
+        [*(_upstream(name, one, "    keepalive 32;\n") for name, one in named),
+         *(_upstream(name, one) for name, one in again)]
+    )  # fmt: skip
 
 
-def _upstream(name: str, upstream: Upstream) -> str:
+def _upstream(name: str, upstream: Upstream, keepalive: str = "") -> str:
     several = upstream.replicas > 1
     # How busy each of several processes is has to be known to all workers.
     zone = f"    zone {name} 64k;\n    least_conn;\n" if several else ""
@@ -127,7 +133,7 @@ def _upstream(name: str, upstream: Upstream) -> str:
     fails = " max_fails=0" if upstream.spares or several else ""
     servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)
     servers += "".join(f"    server {address}{fails} backup;\n" for address in upstream.spares)
-    return f"upstream {name} {{\n{zone}{servers}    keepalive 32;\n}}\n"
+    return f"upstream {name} {{\n{zone}{servers}{keepalive}}}\n"
 
 
 def _server(plan: GatewayPlan) -> list[str]:
