@@ -540,13 +540,21 @@ def test_summaries_as_json_say_who_answered_and_what_failed(lab: LabUnderTest, t
     assert told.keys() == {"results", "failed", "unfinished"}
     assert (told["failed"], told["unfinished"]) == (1, 0)
     good, bad = told["results"]
-    assert good.keys() == {"input", "summary", "model", "usage", "request_id", "seconds"}
+    assert good.keys() == {
+        "input",
+        "summary",
+        "model",
+        "deployment",
+        "usage",
+        "request_id",
+        "seconds",
+    }
     assert good["input"] == "texts/tides.txt"
     assert good["model"].keys() == {"name", "id", "runtime"}
     assert good["model"]["name"] == "textrank"
     assert good["usage"].keys() == {"input_tokens", "output_tokens", "windows", "truncated"}
     assert bad.keys() == {"input", "error", "seconds"}
-    assert "not text in UTF-8" in bad["error"]
+    assert "UTF-8" in bad["error"]
 
 
 def test_options_reach_the_model(lab: LabUnderTest, texts: Path) -> None:

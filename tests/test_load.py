@@ -696,7 +696,7 @@ def test_the_highest_rate_that_keeps_a_promise_is_found(limited: LabUnderTest) -
     told = limited.json("load", *options)
     assert told["promise"] == "failed<30%"
     assert told["rate"] < told["broken_at"]
-    assert all(set(trial) == FIGURES | {"rate", "kept"} for trial in told["trials"])
+    assert all(set(trial) == FIGURES | {"rate", "kept", "broken_by"} for trial in told["trials"])
     kept = {trial["rate"] for trial in told["trials"] if trial["kept"]}
     assert max(kept) == told["rate"]
 

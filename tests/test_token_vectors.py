@@ -240,7 +240,7 @@ def test_gateway_and_decode_say_of_every_token_what_is_right(guarded: LabUnderTe
                 told = describe(token, keys).valid
             except AuthError:
                 told = False
-            refusal = 400 if name == "too long" else 401
+            refusal = 431 if name == "too long" else 401
             if (status, told) != (200 if taken else refusal, taken):
                 wrong.append((name, status, told))
     assert wrong == []

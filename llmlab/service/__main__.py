@@ -46,17 +46,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def both(uds: str, host: str, port: int) -> list[socket.socket]:
-    """A socket and a port for one API, which uvicorn by itself would not take."""
+def listening(unix: socket.socket, uds: str, host: str, port: int | None) -> list[socket.socket]:
+    """Bind what was asked for: a socket, or that and a port, which uvicorn would not take."""
     with contextlib.suppress(FileNotFoundError):
         Path(uds).unlink()  # of one that was killed
-    unix = socket.socket(socket.AF_UNIX)
     unix.bind(uds)
     Path(uds).chmod(0o666)  # as uvicorn does: who may come in is a matter of the folder
-    return [unix, socket.create_server((host, port))]
+    return [unix] if port is None else [unix, socket.create_server((host, port))]
 
 
 def main() -> None:
+    # The first of all, for the lowest number: when a process is killed its files are closed in
+    # their order, and this way no connection ends while the next one would still be taken.
+    unix = socket.socket(socket.AF_UNIX)
     parser = argparse.ArgumentParser(prog="python -m llmlab.service")
     parser.add_argument("settings", type=Path)
     parser.add_argument("--uds", default=os.environ.get(SOCKET), help="listen on this unix socket")
@@ -100,8 +102,8 @@ def main() -> None:
         )
     )  # fmt: skip
     sockets = None
-    if options.uds and options.port is not None:
-        sockets = both(options.uds, options.host, options.port)
+    if options.uds:
+        sockets = listening(unix, options.uds, options.host, options.port)
     asyncio.run(server.serve(sockets))
     if failed:
         sys.exit(CANNOT_LOAD)
