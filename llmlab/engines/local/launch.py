@@ -51,7 +51,7 @@ def main() -> None:
         print(f"{name} cannot be taken over if the supervisor dies: {error}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(command[0], command)
+    os.execvp(command[0], command)
 
 
 class _Other:
