@@ -706,5 +706,5 @@ def test_without_a_fallback_a_model_that_cannot_be_had_is_an_error_and_nothing_r
     done = lab.run("up")
     assert done.returncode == 5
     assert "tiny/t5 is not on disk" in flat(done.stderr)
-    assert "Fix: llmlab models pull tiny" in flat(done.stderr)
+    assert "Fix: try again where the hub can be reached" in flat(done.stderr)
     assert lab.run("status").returncode == 1
