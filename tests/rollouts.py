@@ -30,7 +30,7 @@ from llmlab.rollout.store import Rollouts
 STABLE = Version("base", "base")
 CANDIDATE = Version("tuned-2", "tuned:2")
 OTHER = Version("other", "other")
-RULES = Rules(probe_suite="founding", interval=60.0, progress_deadline=600.0)
+RULES = Rules(probe_suite="founding", interval=60.0, progress_deadline=600.0, bake=600.0)
 
 
 def rollout(kind: Kind = Kind.CANARY, **values: Any) -> Rollout:
@@ -120,8 +120,8 @@ class Played:
         before, self.revision = self.revision, self.rollouts.traffic().revision
         return before != self.revision
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
-        begin = int(cursor or len(self.lines))
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
+        begin = int(cursor or len(self.lines))  # "0" is the oldest
         return self.lines[begin:], str(len(self.lines))
 
     def ask(
@@ -163,7 +163,7 @@ def drive(root: Path, log: Path) -> None:
             taken.write_text(str(now))
             return before != now
 
-        def requests_since(self, cursor: str) -> tuple[list[str], str]:
+        def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
             begin = int(cursor or 0)
             return lines[begin : begin + AT_A_TICK], str(min(len(lines), begin + AT_A_TICK))
 

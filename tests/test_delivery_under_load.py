@@ -102,7 +102,7 @@ def steady_load(running: Running) -> Iterator[Load]:
 def test_no_request_fails_while_versions_come_and_go(make: Make) -> None:  # noqa: F811
     running = make(
         rollout__interval="3", rollout__progress_deadline="120", rollout__text_gate='""',
-        rollout__probe_rate="4.0",
+        rollout__probe_rate="4.0", rollout__error_margin="0.05", rollout__bake="5",
     )  # fmt: skip
     lab = running.lab
     with (lab.root / "configs" / "lab.toml").open("a") as config:
@@ -153,7 +153,10 @@ def test_the_split_is_what_was_asked_for_and_nobody_moves_back(make: Make) -> No
 
 
 def test_kill_9_at_thirty_moments_ends_in_a_consistent_state_each_time(make: Make) -> None:  # noqa: F811
-    running = make(rollout__text_gate='""', rollout__min_samples="10", rollout__interval="4")
+    running = make(
+        rollout__text_gate='""', rollout__min_samples="10", rollout__interval="4",
+        rollout__error_margin="0.05", rollout__bake="2",
+    )  # fmt: skip
     lab = running.lab
     with (lab.root / "configs" / "lab.toml").open("a") as config:
         config.write(SECOND)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import pytest
 from llmlab.lab import Lab, init_lab
 from llmlab.rollout.background import Background
 from llmlab.rollout.controller import RETRY, Controller
+from llmlab.rollout.evidence import SLICE
 from llmlab.rollout.machine import Abort, Pause, Promote, step
 from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Rules
 from llmlab.rollout.store import Rollouts
 from tests.rollouts import Played, line, rollout
 
-RULES = Rules(steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0, probe_suite="founding")
+RULES = Rules(
+    steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0, probe_suite="founding",
+    error_margin=0.05, bake=5.0,
+)  # fmt: skip
+WHO = count()
 GATE = "unsupported<=+0.10 empty<=+0.02"
 
 
@@ -74,9 +80,11 @@ class Stage:
     def traffic(self, requests: int, *, errors: int = 0) -> None:
         """So many answers of each; of the candidate's the last ones are errors."""
         for number in range(requests):
-            self.gateway.lines.append(line("base", route="stable"))
             status = 500 if number >= requests - errors else 200
-            self.gateway.lines.append(line("tuned-2", status=status))
+            for name, told in (("base", {"route": "stable"}), ("tuned-2", {"status": status})):
+                who = f"subject-{next(WHO)}"
+                # Of a slice that is over: it is heard of at the next tick.
+                self.gateway.lines.append(line(name, subject=who, at=self.now - 2 * SLICE, **told))
 
     def until(self, *phases: Phase, ticks: int = 300, requests: int = 0) -> Rollout:
         for _ in range(ticks):
@@ -106,11 +114,28 @@ def test_it_ends_when_nothing_is_unfinished(stage: Stage) -> None:
     assert stage.tick() is False
 
 
+def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None:
+    for number in range(40):
+        status = 500 if number % 4 == 0 else 200
+        old = line("base", route="stable", subject="eve", status=status, at=stage.now - 60)
+        stage.gateway.lines += [old, line("other", subject="eve", at=stage.now - 60)]
+        stage.gateway.lines.append(line("base", subject="bob", at=stage.now - 1e6))
+    stage.begin()
+    stage.gateway.lines.append(line("base", route="stable", subject="ada", at=stage.now))
+    for _ in range(3):
+        stage.tick()
+    evidence = stage.rollouts.last().evidence  # type: ignore[union-attr]
+    eve = evidence.subjects.known("eve")
+    assert eve and (eve.answers, eve.errors) == (40, 10)
+    assert "bob" not in evidence.subjects.own, "that was too long ago"
+    assert evidence.base.total.requests == 1, "and is no evidence"
+
+
 def test_a_good_candidate_goes_all_the_way(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.COMPLETED, requests=10)
     assert one.promoted == "tuned-2" and stage.rollouts.traffic().stable == "tuned-2"
-    assert [kept.step for kept in one.judged] == [1, 2]
+    assert [kept.step for kept in one.judged] == [1, 2, 2], "the last time after the watch"
     stage.consistent()
     assert stage.tick() is False
 
@@ -181,7 +206,7 @@ def test_a_verb_is_seen_at_the_next_tick(stage: Stage) -> None:
     stage.tick()
     stage.do(Promote())
     stage.tick()
-    assert stage.rollouts.traffic().weights("base")["tuned-2"] == 100
+    assert stage.rollouts.traffic().weights("base")["tuned-2"] == 95
     stage.consistent()
     stage.do(Abort())
     stage.tick()
@@ -274,7 +299,7 @@ def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
     one = stage.until(Phase.COMPLETED, requests=10)
     texts = [kept.verdict.findings[2] for kept in one.judged]
-    assert [found.outcome for found in texts] == [Outcome.PASS] * 2
+    assert [found.outcome for found in texts] == [Outcome.PASS] * 3
     assert texts[0].figures["n"] == 10
     asked = [name for name, path, _ in stage.gateway.asked if path == "/summarize/"]
     assert asked.count("base") == asked.count("tuned-2") >= 20

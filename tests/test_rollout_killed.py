@@ -22,8 +22,8 @@ from tests.test_registry_killed import Killer
 
 KILLS = 30
 INSIDE = ["llmlab/rollout", "llmlab/delivery", "llmlab/database"]
-RULES = Rules(steps=(50.0, 100.0), interval=0.0, min_samples=5)
-PAIRS = 120
+RULES = Rules(steps=(50.0, 100.0), interval=0.0, min_samples=5, error_margin=0.05, bake=0.0)
+PAIRS = 160
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def begin(folder: Path) -> tuple[Rollouts, Path]:
     rollouts = Rollouts(Lab(folder))
     rollouts.create(lambda number, traffic, history: rollout(number=number, rules=RULES))
     log = folder / "access.log"
-    pairs = [line(name, request_id=f"{name}-{n}") for n in range(PAIRS)
+    pairs = [line(name, request_id=f"{name}-{n}", subject=f"{name}-{n}") for n in range(PAIRS)
              for name in ("base", "tuned-2")]  # fmt: skip
     log.write_text("\n".join(pairs) + "\n")
     return rollouts, log

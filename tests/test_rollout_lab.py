@@ -37,7 +37,10 @@ KILLS = 6
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
-    one = make_lab(gateway__rate_limit__enabled="false")
+    one = make_lab(
+        gateway__rate_limit__enabled="false", rollout__error_margin="0.05", rollout__bake="2",
+        rollout__progress_deadline="600",
+    )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
         config.write(TWIN)
     one.ok("up")
@@ -198,7 +201,7 @@ def test_the_split_is_as_asked_for_and_everybody_stays_on_their_side(lab: LabUnd
     ("drill", "said"),
     [
         (("errors", "--share", "50"), "errors: "),
-        (("slow", "--seconds", "0.5"), "latency: "),
+        (("slow", "--seconds", "0.5"), "latency p"),
         (("worse-text",), "text: "),
         (("crash", "--share", "50"), "errors: "),
     ],

@@ -144,9 +144,60 @@ def test_a_canary_goes_through_its_steps_and_then_is_stable() -> None:
         now += 60
         one = step(one, Tick(verdict(PASS)), now)
         seen.append(one.percent)
-    assert seen == [5, 25, 50, 100, 100]
+    assert seen[:5] == [5, 25, 50, 95, 95], "5 % stay where they were, to compare with"
+    assert set(seen[5:]) == {95} and len(seen[5:]) == 10, "ten minutes in which it is watched"
     assert (one.phase, one.promoted) == (Phase.COMPLETING, "tuned-2")
-    assert [kept.step for kept in one.judged] == [1, 2, 3, 4]
+    assert [kept.step for kept in one.judged] == [1, 2, 3, 4, 4]
+
+
+def baking(**rules: Any) -> Rollout:
+    """One that has passed all of its steps."""
+    last = at(Phase.PROGRESSING, rules=replace(RULES, **rules), step=4, percent=95.0)
+    return step(last, Tick(verdict(PASS)), LATER)
+
+
+def test_what_fails_after_its_last_step_is_still_taken_back() -> None:
+    one = baking()
+    assert one.baking and one.phase is Phase.PROGRESSING and not one.promoted
+    failed = step(one, Tick(verdict(FAIL)), LATER + 1)
+    assert failed.phase is Phase.ABORTING and not failed.promoted
+
+
+def test_a_watch_of_no_time_ends_with_the_last_step() -> None:
+    assert baking(bake=0.0).promoted == "tuned-2"
+
+
+def test_what_is_not_decided_when_the_watch_is_over_waits_as_at_a_step() -> None:
+    one, over = baking(), LATER + 600
+    assert step(one, Tick(verdict(OPEN)), over).phase is Phase.PROGRESSING
+    assert step(one, Tick(verdict(PASS)), over).promoted == "tuned-2"
+    assert step(one, Tick(verdict(OPEN)), over + 600).paused is Paused.DEADLINE
+
+
+def test_a_person_may_end_the_watch() -> None:
+    assert step(baking(), Promote(), LATER + 1).promoted == "tuned-2"
+    held = step(step(baking(), Pause(), LATER + 1), Resume(), LATER + 2)
+    assert held.baking and held.percent == 95, "a pause does not end it"
+
+
+def test_what_looks_broken_gives_traffic_back_at_once_and_is_tried_again() -> None:
+    broke = Tick(replace(verdict(OPEN), broke="10 % errors within the last minute"))
+    one = step(baking(), broke, LATER + 1)
+    assert (one.phase, one.step, one.percent, one.baking) == (Phase.PROGRESSING, 3, 50, False)
+    one = step(one, broke, LATER + 2)
+    assert (one.phase, one.step, one.percent) == (Phase.PROGRESSING, 2, 25)
+    one = step(one, broke, LATER + 3)
+    assert (one.phase, one.step, one.paused) == (Phase.PAUSED, 1, Paused.BROKE)
+    assert step(one, broke, LATER + 4).step == 1
+
+
+def test_a_pause_with_errors_above_what_is_allowed_gives_the_traffic_back() -> None:
+    above = Tick(replace(verdict(OPEN), above=True))
+    one = step(at(Phase.PROGRESSING), above, LATE)
+    assert (one.paused, one.step, one.percent) == (Paused.DEADLINE, 2, 5)
+    assert step(one, Resume(), LATE + 1).percent == 25
+    first = replace(at(Phase.PROGRESSING), step=1, percent=5.0)
+    assert step(first, above, LATE).percent == 0, "nothing was good before"
 
 
 def test_a_step_takes_its_interval_even_if_the_gate_passes_at_once() -> None:
@@ -230,6 +281,7 @@ def test_undo_is_done_once_what_had_the_traffic_runs_again() -> None:
 # --- whatever happens -------------------------------------------------------------------------
 
 TICKS = [Tick(verdict(one, samples=n)) for one in Outcome for n in (0, 40)]
+TICKS += [Tick(replace(verdict(OPEN), broke="it broke")), Tick(replace(verdict(OPEN), above=True))]
 ANY_EVENT = st.sampled_from([*EVENTS.values(), Promote(arm="base"), *TICKS])
 ANY_RULES = st.builds(
     replace, st.just(RULES), on_deadline=st.sampled_from(["pause", "abort"]),

@@ -15,8 +15,8 @@ from llmlab.delivery import ledger
 from llmlab.delivery.store import Store
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
-from llmlab.rollout.evidence import seen_in
 from llmlab.rollout.machine import Abort, Deployed, Pause, Promote, Settled, Tick, step
+from llmlab.rollout.seen import seen_in
 from llmlab.rollout.state import Outcome, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Rollouts
 from tests.rollouts import line, rollout, verdict
@@ -126,7 +126,7 @@ def test_evidence_is_kept_beside_and_verbs_leave_it_alone(rollouts: Rollouts) ->
     seen = seen_in(line("tuned-2"))
     assert seen
     evidence.cursor = "17"
-    evidence.add(seen, alone=False, ratio=1.5)
+    evidence.add(seen)
     rollouts.change(1, "judged", lambda one: one, evidence=evidence)
     go(rollouts, Pause())
     assert rollouts.get(1).evidence == evidence

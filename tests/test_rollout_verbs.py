@@ -191,7 +191,7 @@ def test_where_there_is_no_traffic_or_a_suite_is_named_there_are_probes() -> Non
 
 def test_a_step_that_would_not_end_is_refused() -> None:
     with pytest.raises(UsageError, match="does not end before its deadline"):
-        rules_of(config(), Wish(Kind.CANARY, (), rules={"interval": 700.0}))
+        rules_of(config(), Wish(Kind.CANARY, (), rules={"interval": 2000.0}))
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_a_rollout_under_way_as_it_is_shown() -> None:
         "rollout 1: canary of tuned-2 on /summarize/, progressing for 42 s, "
         "the next step in 18 s if the gate passes\n"
         "├── ada: a better one\n"
-        "├── steps 5 % → [25 %] → 50 % → 100 %\n"
+        "├── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min\n"
         "├── ● base stable 75 % running\n"
         "├── ● tuned-2 candidate 25 % (the gateway still has 5 %) tuned:2, running\n"
         "└── gate inconclusive 60 answers of the candidate in this step\n"
@@ -474,7 +474,7 @@ def test_a_paused_rollout_says_why_and_how_to_go_on() -> None:
         "rollout 1: canary of tuned-2 on /summarize/, paused for 1 min\n"
         "├── ! the lab does not run; llmlab up starts it\n"
         "├── ! no traffic reached the candidate: llmlab rollout promote, resume or abort\n"
-        "└── steps 5 % → [25 %] → 50 % → 100 %"
+        "└── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min"
     )
 
 
@@ -483,7 +483,7 @@ def test_a_rollout_that_is_over_says_how_it_ended() -> None:
     assert shown(View(one, (), True, 9999.0)) == (
         "rollout 1: canary of tuned-2 on /summarize/, aborted after 1 min\n"
         "├── errors: too many\n"
-        "└── steps 5 % → [25 %] → 50 % → 100 %"
+        "└── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min"
     )
 
 

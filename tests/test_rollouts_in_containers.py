@@ -16,7 +16,10 @@ pytestmark = pytest.mark.containers
 
 @pytest.fixture(scope="module")
 def contained(make_lab: Callable[..., LabUnderTest], images: BuiltImages) -> LabUnderTest:
-    lab = make_lab(gateway__rate_limit__enabled="false", engine='"compose"')
+    lab = make_lab(
+        gateway__rate_limit__enabled="false", engine='"compose"', rollout__error_margin="0.05",
+        rollout__bake="2", rollout__progress_deadline="600",
+    )  # fmt: skip
     with (lab.root / "configs" / "lab.toml").open("a") as config:
         config.write(TWIN)
     lab.lab.make_state()

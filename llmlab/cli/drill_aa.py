@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,8 @@ from llmlab.cli.rollout_desk import desk_of, known_of, view_of, who
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llmlab.rollout.simulating import Drill
     from llmlab.rollout.state import Rollout, Rules
 
@@ -25,8 +27,16 @@ DECIDED = ("paused", "aborting", "completing")
 
 def aa(
     context: typer.Context,
-    runs: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Rollouts.")] = 100,
+    runs: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10_000, help="Rollouts in each world.")
+    ] = 20,
     seed: Annotated[int, typer.Option(metavar="N", help="Of what is made up.")] = 0,
+    worse: Annotated[
+        bool,
+        typer.Option(
+            "--worse", metavar="", help="Candidates that are worse as well: how far they get."
+        ),
+    ] = False,
     recorded: Annotated[
         bool,
         typer.Option(
@@ -43,41 +53,56 @@ def aa(
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
-    """Roll the stable version out against itself, and count false alarms. Exit code 8 if there
-    are more than alpha allows."""
+    """Roll the stable version out against itself, in worlds that make that hard, by the rules of
+    lab.toml. Exit code 8 if in one of them more are aborted than alpha allows."""
     session = Session.of(context)
     if live:
         _live(session, output)
         return
     from llmlab.config import read_config
     from llmlab.rollout.planning import Wish, rules_of
-    from llmlab.rollout.simulating import World, drill, made_up, played
+    from llmlab.rollout.simulating import drill, in_worlds
     from llmlab.rollout.state import Kind
+    from llmlab.rollout.worlds import EQUAL, WORSE, Played
 
     rules = rules_of(read_config(session.lab().config_file).config, Wish(Kind.CANARY, ()))
-    record = _record(session) if recorded else []
-    with bar(runs) as shown:
-        shown.of(1)
-        found = drill(
-            rules,
-            lambda chance: played(record, chance) if record else made_up(World(), chance),
-            runs=runs, seed=seed, done=shown.step,
-        )  # fmt: skip
+    if recorded:
+        record = _record(session)
+        with bar(runs) as shown:
+            shown.of(1)
+            found = drill(
+                rules, lambda chance: Played(record, chance), runs=runs, seed=seed, done=shown.step
+            )
+        equal, others = {f"{len(record)} recorded requests": found}, {}
+    else:
+        worlds = EQUAL | (WORSE if worse else {})
+        with bar(runs * len(worlds)) as shown:
+            shown.of(1)
+            drilled = dict(in_worlds(rules, worlds, runs=runs, seed=seed, done=shown.step))
+        equal = {name: drilled[name] for name in EQUAL}
+        others = {name: drilled[name] for name in WORSE if worse}
     if output is Format.JSON:
         print_json({
-            **asdict(found), "rate": found.rate, "interval": found.interval, "above": found.above,
-            "recorded": len(record), "seed": seed,
+            "seed": seed, "alpha": rules.alpha,
+            "equal": [_row(*one) for one in equal.items()],
+            "worse": [_row(*one) for one in others.items()],
         })  # fmt: skip
     else:
-        _show(found, rules, len(record))
-    if found.above:
+        _show(equal, others, rules)
+    if any(one.above for one in equal.values()):
         raise typer.Exit(8)
+
+
+def _row(name: str, found: Drill) -> dict[str, Any]:
+    told = {"world": name, **asdict(found), "rate": found.rate, "interval": found.interval}
+    return told | {"above": found.above}
 
 
 def _record(session: Session) -> list[Any]:
     from llmlab.errors import UsageError
     from llmlab.rollout.running import RunningLab
-    from llmlab.rollout.simulating import FEWEST_RECORDED, recorded
+    from llmlab.rollout.simulating import FEWEST_RECORDED
+    from llmlab.rollout.worlds import recorded
 
     lines, _ = RunningLab(session.lab()).requests_since("0")
     found = recorded(lines, known_of(session).plan.stable)
@@ -90,21 +115,37 @@ def _record(session: Session) -> list[Any]:
     return found
 
 
-def _show(found: Drill, rules: Rules, recorded: int) -> None:
-    low, high = found.interval
-    traffic = f"{recorded} recorded requests" if recorded else "made-up traffic"
+def _show(equal: Mapping[str, Drill], worse: Mapping[str, Drill], rules: Rules) -> None:
     steps = "-".join(f"{one:g}" for one in rules.steps)
-    out().print(
-        f"[bold]{found.runs} A/A rollouts[/] ({steps} %, {traffic}): {found.promoted} promoted, "
-        f"{found.paused} paused, [bold]{found.aborted} aborted[/]\n"
-        f"false alarms {100 * found.rate:.1f} % (95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f} %), nominal at most {100 * found.alpha:g} %",
-        highlight=False,
+    out().print(_table(f"Equal versions, {steps} %", equal))
+    if worse:
+        out().print(_table("Worse versions", worse, caught=True))
+    alarms = [name for name, one in equal.items() if one.above]
+    said = (
+        f"[bold red]✗[/] more than alpha = {100 * rules.alpha:g} % aborted: {'; '.join(alarms)}"
+        if alarms
+        else f"[bold green]✓[/] nowhere more equal versions aborted than alpha = "
+        f"{100 * rules.alpha:g} % allows"
     )
-    for reason in found.reasons:
-        out().print(f"  {reason}", style="dim", markup=False, highlight=False)
-    mark = "[bold red]✗[/] more than" if found.above else "[bold green]✓[/] no more than"
-    err().print(f"{mark} alpha allows", highlight=False)
+    err().print(said, highlight=False)
+
+
+def _table(title: str, found: Mapping[str, Drill], *, caught: bool = False) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("world")
+    for name in ("aborted", "paused", "promoted", "answers" if caught else "minutes"):
+        table.add_column(name, justify="right")
+    for world, one in found.items():
+        shares = (f"{100 * n / one.runs:.0f} %" for n in (one.aborted, one.paused, one.promoted))
+        answers = "" if one.answers is None else f"{one.answers:.0f}"
+        last = answers if caught else f"{one.minutes:.0f}"
+        table.add_row(world, *shares, last, style="red" if one.above and not caught else "")
+    if caught:
+        table.caption = "answers: of the candidate, until traffic was given back; the median"
+        table.caption_justify = "left"
+    return table
 
 
 def _live(session: Session, output: Format) -> None:

@@ -34,7 +34,13 @@ IntervalOption = Annotated[
 DeadlineOption = Annotated[
     str,
     typer.Option(
-        "--progress-deadline", metavar="TIME", help="When a step without a decision pauses: 10m."
+        "--progress-deadline", metavar="TIME", help="When a step without a decision pauses: 30m."
+    ),
+]
+BakeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="What it is watched for after its last step, and still taken back."
     ),
 ]
 TextGateOption = Annotated[
@@ -64,6 +70,7 @@ def canary(
     model: ModelArgument,
     steps: StepsOption = "",
     interval: IntervalOption = "",
+    bake: BakeOption = "",
     progress_deadline: DeadlineOption = "",
     text_gate: TextGateOption = None,
     probe_suite: SuiteOption = None,
@@ -77,8 +84,9 @@ def canary(
     from llmlab.rollout.state import Kind
 
     wanted = rules(
-        steps=steps, interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
-        probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
+        steps=steps, interval=interval, bake=bake, progress_deadline=progress_deadline,
+        text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
+        min_samples=min_samples,
     )  # fmt: skip
     _start(context, Wish(Kind.CANARY, (model,), rules=wanted, who=who(), why=why), output)
 
@@ -182,6 +190,7 @@ def rules(
     *,
     steps: str = "",
     interval: str = "",
+    bake: str = "",
     progress_deadline: str = "",
     text_gate: str | None = None,
     probe_suite: str | None = None,
@@ -199,6 +208,8 @@ def rules(
         given["steps"] = parse_steps(steps)
     if interval:
         given["interval"] = parse_seconds(interval)
+    if bake:
+        given["bake"] = parse_seconds(bake)
     if progress_deadline:
         given["progress_deadline"] = parse_seconds(progress_deadline)
     return {name: value for name, value in given.items() if value is not None}

@@ -50,7 +50,10 @@ def _for(view: View) -> str:
     shown = f" [dim]for {duration(view.elapsed)}[/]"
     if view.next_in is None:
         return shown
-    what = "the next step" if one.step < one.last_step else "the end"
+    if one.baking:
+        return f"{shown}, watched for {duration(view.next_in)} more, then the end"
+    last = one.step == one.last_step and (one.kind != "canary" or not one.rules.bake)
+    what = "the end" if last else "the next step" if one.step < one.last_step else "a last watch"
     soon = "as soon as the gate passes" if view.next_in == 0 else (
         f"in {duration(view.next_in)} if the gate passes"
     )  # fmt: skip
@@ -81,13 +84,17 @@ def _ways_on(one: Rollout) -> str:
 
 def _steps(one: Rollout) -> str:
     shown = []
-    for number, percent in enumerate(one.rules.steps, start=1):
-        text = f"{percent:g} %"
-        if one.promoted or number < one.step:
+    for number in range(1, one.last_step + 1):
+        text = f"{one.share_at(number):g} %"
+        if one.promoted or one.baking or number < one.step:
             text = f"[green]{text}[/]"
         elif number == one.step:
             text = rf"[bold]\[{text}][/]"
         shown.append(text)
+    if one.rules.bake:
+        last = f"watched for {duration(one.rules.bake)}"
+        last = rf"[bold]\[{last}][/]" if one.baking else last
+        shown.append(f"[green]{last}[/]" if one.promoted else last)
     return "[bold]steps[/] " + " → ".join(shown)
 
 

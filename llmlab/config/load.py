@@ -22,6 +22,10 @@ OTHER_VARIABLES = {
     "LLMLAB_LAB", "LLMLAB_HOME", "LLMLAB_URL", "LLMLAB_TOKEN", "LLMLAB_TOKEN_FILE",
 }  # fmt: skip
 
+# Keys that there were once, and what says the same now.
+_GATE = 'is gone; rollout.latency_gate says it now, as "p50<=1.25x p95<=1.5x"'
+GONE = {"rollout.latency_ratio": _GATE, "rollout.latency_margin": _GATE}
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -242,7 +246,7 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
         path = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown key" + _nearest(path)
+            message = GONE.get(path) or "unknown key" + _nearest(path)
         elif problem["type"] == "missing":
             message = "is missing"
         elif not isinstance(problem["input"], dict):

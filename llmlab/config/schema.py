@@ -206,20 +206,24 @@ class Rollout(Section):
 
     ``interval`` and ``progress_deadline`` in seconds, of each step: the least that it takes,
     and after what without a decision ``on_deadline`` happens. ``alpha``: at most this share of
-    candidates that are no worse than allowed is aborted. The margins are shares of requests.
-    ``text_gate`` and ``probe_suite`` are read when a rollout starts (`llmlab rollout lint`).
+    candidates that are no worse than allowed is aborted. ``error_margin``: a share of requests.
+    ``holdback``: percent of the requests that stay with the stable version until a canary is
+    over; ``bake``: seconds after its last step in which it is watched and still taken back.
+    ``latency_gate``, ``text_gate`` and ``probe_suite`` are read when a rollout starts
+    (`llmlab rollout lint`).
     """
 
     steps: Annotated[list[Percent], Field(min_length=1, max_length=100)] = [5.0, 25.0, 50.0, 100.0]
     interval: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-    progress_deadline: Annotated[float, Field(gt=0, le=604_800)] = 600.0
+    progress_deadline: Annotated[float, Field(gt=0, le=604_800)] = 1800.0
     on_deadline: Literal["pause", "abort"] = "pause"
     on_inconclusive: Literal["pause", "wait"] = "wait"
     alpha: Annotated[float, Field(ge=0.0001, le=0.5)] = 0.05
     min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    error_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    latency_ratio: Annotated[float, Field(ge=1, le=100)] = 1.5
-    latency_margin: Annotated[float, Field(gt=0, lt=1)] = 0.10
+    error_margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    latency_gate: str = "p50<=1.25x p95<=1.5x"
+    holdback: Annotated[float, Field(ge=1, le=50)] = 5.0
+    bake: Annotated[float, Field(ge=0, le=604_800)] = 600.0
     text_gate: str = "coverage>=-0.05 unsupported<=+0.10 empty<=+0.02"
     probe_suite: Annotated[str, Field(min_length=1)] = "news"
     probe_rate: Annotated[float, Field(ge=0, le=50)] = 0.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from llmlab.errors import UpstreamError
 from llmlab.evaluate.suite import Case
-from llmlab.rollout.evidence import Seen
 from llmlab.rollout.running import FRESH, Running
+from llmlab.rollout.seen import Seen
 from llmlab.rollout.state import ROUTE
 
 ANSWERS_WITHIN = 130.0  # seconds; the API itself gives up before

@@ -24,12 +24,13 @@ from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
-from llmlab.rollout.evidence import Evidence, seen_in
+from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Tick, step
 from llmlab.rollout.process import only_driver
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running, RunningLab
+from llmlab.rollout.seen import seen_in
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Finding, Kind, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
@@ -37,6 +38,9 @@ from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
 TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until what failed is tried again
 LIVES = 1.5  # seconds at least: the supervisor takes less for a failed start
+BEFORE = 1800.0  # seconds before a rollout, whose answers say what is usual ...
+LINES = 20_000  # ... as far as they are among so many lines of the gateway's log
+LATE = 1.0  # seconds that a line of the log may come after its time
 LOOKS_AGAIN = 30.0  # seconds at least between two looks at the texts of one step
 
 
@@ -90,7 +94,7 @@ class Controller:
         self.background.only(rollout)
         with self._complaining("the gateway does not take the routes"):
             route(self.rollouts, self.running)
-        evidence.begin(rollout.step)
+        evidence.begin(rollout.step, rollout.percent)
         heard = self._hear(rollout, evidence)
         heard |= self._collect(rollout, evidence)
         self._begin_work(rollout, evidence)
@@ -119,12 +123,24 @@ class Controller:
     def _hear(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Take in what the gateway has logged since. Returns whether that was anything."""
         with self._complaining("the gateway's log cannot be read"):
+            if not evidence.cursor:
+                self._look_back(rollout, evidence)
             lines, cursor = self.running.requests_since(evidence.cursor)
             for seen in filter(None, map(seen_in, lines)):
-                evidence.add(seen, alone=rollout.alone, ratio=rollout.rules.latency_ratio)
+                evidence.add(seen)
+            evidence.until(self.clock() - LATE)
             moved, evidence.cursor = cursor != evidence.cursor, cursor
             return moved
         return False
+
+    def _look_back(self, rollout: Rollout, evidence: Evidence) -> None:
+        """Learn what is usual from what the gateway has logged before this step began."""
+        lines, evidence.cursor = self.running.requests_since("0", after=rollout.created - BEFORE)
+        for seen in filter(None, map(seen_in, lines[-LINES:])):
+            if seen.at >= rollout.since:
+                evidence.add(seen)
+            elif seen.at >= rollout.created - BEFORE:
+                evidence.learn(seen)
 
     def _collect(self, rollout: Rollout, evidence: Evidence) -> bool:
         done = self.background.collect(lambda text: self._complain(text))
@@ -135,9 +151,7 @@ class Controller:
             return True
         if rollout.rules.probe_rate > 0:
             for pair in done.pairs:
-                evidence.add_probe(
-                    pair.tested.seen, pair.base.seen, ratio=rollout.rules.latency_ratio
-                )
+                evidence.add_probe(pair.tested.seen, pair.base.seen)
         if done.look:
             self._look(rollout, evidence, done)
         return bool(done.pairs)

@@ -1,86 +1,53 @@
-"""What is known of a candidate and of what it is held against, from the gateway's access log.
+"""What is known of a candidate and of what it is held against.
 
-Answers of the two are compared with those of the other one that came at about the same time:
-so whatever slows the whole machine down for a while tells against neither. They are taken in
-as they come and not kept; what stays are counts, and the wealth of the bets (``sequential``).
+The unit is what a subject got within two seconds (``SLICE``), not an answer: answers to the same
+subject at the same time are no independent samples. Units of the two are compared if they are of
+about the same time, so whatever slows the whole machine down for a while tells against neither;
+and each subject with what is usual for it (``subjects``), so nor does who happens to be on which
+side. A subject that the stable version never answered speaks against the candidate with its
+first three units only, for nobody knows whether it is the model or the subject.
+
+Answers are taken in as they come and not kept; what stays are counts, what is usual, and the
+wealth of the bets (``sequential``).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from llmlab.rollout.sequential import Wealth, upper_bound
-from llmlab.rollout.state import ROUTE, Finding, Kind, Rollout
-from llmlab.service.schemas import OWN_LIMIT
+from llmlab.rollout.seen import Seen
+from llmlab.rollout.sequential import Wealth, lower_bound, upper_bound
+from llmlab.rollout.speed import Condition, parse_speed
+from llmlab.rollout.state import Finding, Kind, Rollout
+from llmlab.rollout.subjects import SUBJECTS, Subjects
 
-RECENT = 200  # answers that a quantile, or a reference from before, is made of
+SLICE = 2.0  # seconds
+STRANGER = 3  # units of a subject that the base never answered which speak against a candidate
+RECENT = 200  # answers that a quantile is made of
 FEWEST = 20  # answers of the base, below which it has no quantile yet
-PENDING = 200  # answers that wait for one of the other deployment; older ones are dropped
-NOT_SLOW = 0.05  # seconds; what answers within them is slow for nobody, whatever the ratio
-ROUTED = ("stable", "split")  # not those who asked for a deployment by name or flag
-CLIENT_LEFT, TOO_MANY = 499, 429
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An answer of a deployment. ``seconds`` is None where it says nothing of the model."""
-
-    deployment: str
-    error: bool
-    seconds: float | None = None
-
-
-def seen_in(line: str) -> Seen | None:
-    """What a line of the gateway's access log tells of a deployment; None for nothing.
-
-    Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
-    for the request. Nobody blames a deployment for a client that left (499), for the gateway's
-    rate limit, for a request that was wrong, or for a client that gave it too little time: whoever
-    has a token could else decide a rollout. Nor do seconds have in them how slowly a client sends.
-    """
-    try:
-        told: Mapping[str, Any] = json.loads(line)
-        name, status = str(told["deployment"]), int(told["status"])
-        # A line of an earlier nginx.conf says no more than the path, as the client spelled it.
-        endpoint = told.get("endpoint", told["path"])
-        if endpoint != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
-            return None
-        overloaded = status == TOO_MANY and str(told["upstream_status"]).endswith(str(TOO_MANY))
-        seconds = _upstream_seconds(told)
-        impatient = OWN_LIMIT in str(told["timing"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    if not name or impatient or (400 <= status < 500 and not overloaded):
-        return None
-    if status >= 400:
-        return Seen(name, True)
-    # An answer that was kept from before says nothing of the model, and the candidate, being
-    # new, has none.
-    return Seen(name, False, None if told.get("cache") == "hit" else seconds)
-
-
-def _upstream_seconds(told: Mapping[str, Any]) -> float:
-    """Of all tries; a list like "0.003, 0.120", with a dash for one that was never sent."""
-    tries = re.split(r", | : ", str(told["upstream_seconds"]))
-    return sum(float(one) for one in tries if one != "-")
+PENDING = 200  # units that wait for one of the other deployment; older ones are dropped
+EQUAL = 50.0  # percent; above it the candidate has more load than what it is held against
+LATELY = 30  # slices: a minute, in which something may have broken
+WATCHES = 30  # slices, after which money is put on a change from now on
 
 
 @dataclass
 class Count:
-    """Answers, and what they were like; probes are counted apart from what clients asked."""
+    """Answers, and what they were like; probes are counted apart from what clients asked.
+    ``slow``: one number for each condition on the latency."""
 
     requests: int = 0
     errors: int = 0
     probes: int = 0
     probe_errors: int = 0
     timed: int = 0
-    slow: int = 0
+    slow: list[int] = field(default_factory=list)
 
     @property
     def answers(self) -> int:
@@ -90,40 +57,39 @@ class Count:
     def error_rate(self) -> float:
         return (self.errors + self.probe_errors) / self.answers if self.answers else 0.0
 
-    @property
-    def slow_rate(self) -> float:
-        return self.slow / self.timed if self.timed else 0.0
+    def slow_rate(self, condition: int) -> float:
+        return self.slow[condition] / self.timed if self.timed else 0.0
 
-    def add(self, seen: Seen, probe: bool) -> None:
+    def add(self, error: bool, probe: bool) -> None:
         if probe:
             self.probes += 1
-            self.probe_errors += seen.error
+            self.probe_errors += error
         else:
             self.requests += 1
-            self.errors += seen.error
+            self.errors += error
+
+    def time(self, slow: Sequence[bool]) -> None:
+        self.timed += 1
+        self.slow = [a + b for a, b in zip(self.slow or [0] * len(slow), slow, strict=True)]
 
 
 @dataclass
 class Arm:
-    """One deployment's answers: of the whole rollout, of this step, and the newest ones."""
+    """One deployment's answers: of the whole rollout, of this step, and the newest ones.
+    ``subjects``: how many answers of this step each has got."""
 
     total: Count = field(default_factory=Count)
     step: Count = field(default_factory=Count)
     latencies: list[float] = field(default_factory=list)
     probe_latencies: list[float] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
-    slow: list[float] = field(default_factory=list)
+    subjects: dict[str, int] = field(default_factory=dict)
 
-    def count(self, seen: Seen, probe: bool) -> None:
-        self.total.add(seen, probe)
-        self.step.add(seen, probe)
+    def begin(self) -> None:
+        self.step, self.subjects = Count(), {}
 
-    def time(self, seconds: float, slow: bool | None, probe: bool) -> None:
-        if slow is not None:
-            for count in (self.total, self.step):
-                count.timed += 1
-                count.slow += slow
-        _push(self.probe_latencies if probe else self.latencies, seconds, RECENT)
+    def add(self, subject: str) -> None:
+        if subject in self.subjects or len(self.subjects) < SUBJECTS:
+            self.subjects[subject] = self.subjects.get(subject, 0) + 1
 
     def quantile(self, share: float) -> float | None:
         """Of the newest answers' seconds, clients' before probes; None if there are none."""
@@ -131,40 +97,57 @@ class Arm:
 
 
 @dataclass
-class Bets:
-    """One metric: 0 or 1 for each answer, compared in pairs of about the same time.
+class Unit:
+    """What a subject got from a deployment within a slice."""
+
+    answers: int = 0
+    errors: int = 0
+    timed: int = 0
+    slow: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Value:
+    """A unit in one respect.
 
     Args:
-        worse: for whoever bets that the candidate is worse by more than the margin.
-        as_good: for whoever bets that it is not.
-        tested, base: outcomes that wait for one of the other deployment.
+        share: of its answers, that failed or were slow.
+        usual: the share that is usual for its subject.
+        most: the share that may well be usual for it.
+        tells: it may speak against the candidate.
     """
 
-    worse: Wealth
-    as_good: Wealth
-    tested: list[float] = field(default_factory=list)
-    base: list[float] = field(default_factory=list)
+    share: float
+    usual: float = 0.0
+    most: float = 0.0
+    tells: bool = True
 
-    @classmethod
-    def against(cls, margin: float) -> Bets:
-        return cls(Wealth("above", margin), Wealth("below", margin))
 
-    def see(self, tested: bool, value: float) -> None:
-        """Pair an outcome with those of the other one that came since the last pair."""
-        _push(self.tested if tested else self.base, value, PENDING)
-        if self.tested and self.base:
-            self.pair(_mean(self.tested), _mean(self.base))
-            self.tested, self.base = [], []
+@dataclass
+class Bets:
+    """One respect.
 
-    def pair(self, tested: float, base: float) -> None:
-        self.worse.bet(tested - base)
-        self.as_good.bet(tested - base)
+    Args:
+        worse: of whoever bets that the candidate is worse than allowed; of the whole rollout.
+        as_good: of whoever bets that it is not; of this step.
+        tested, base: units that wait for one of the other deployment.
+    """
 
-    def alone(self, value: float, before: Sequence[float]) -> None:
-        """An outcome of the candidate where nothing else takes traffic any more: against the
-        base's from before. What is not sure about them speaks for the candidate."""
-        self.worse.bet(value - upper_bound(sum(before), len(before)))
-        self.as_good.bet(value - _mean(before))
+    worse: Wealth = field(default_factory=Wealth.watching)
+    as_good: Wealth = field(default_factory=Wealth)
+    tested: list[Value] = field(default_factory=list)
+    base: list[Value] = field(default_factory=list)
+
+    def groups(self) -> Iterator[tuple[list[Value], list[Value]]]:
+        """Units of both that wait: as many groups as the fewer of the two make, with at least
+        one of each."""
+        count = min(len(self.tested), len(self.base))
+        if not count:
+            del self.tested[:-PENDING], self.base[:-PENDING]
+            return
+        tested, base, self.tested, self.base = self.tested, self.base, [], []
+        for number in range(count):
+            yield tested[number::count], base[number::count]
 
 
 @dataclass
@@ -190,97 +173,283 @@ class Texts:
 
 
 @dataclass
+class Slice:
+    """Units of a slice, and the sums of their shares of errors."""
+
+    number: int
+    tested: int
+    tested_errors: float
+    base: int
+    base_errors: float
+
+
+@dataclass
 class Evidence:
-    """All that is known, and how far the gateway's log has been read (``cursor``)."""
+    """All that is known, and how far the gateway's log has been read (``cursor``).
+
+    Args:
+        margin: that the candidate's share of errors may be above the other's.
+        speed: one for each of the conditions on the latency.
+        compares: for ab nothing is allowed for: the question is whether there is a difference.
+        equal: the candidate has no more load than what it is held against.
+        slice: that is open, as a number since 1970; ``tested_units`` and ``base_units`` are its.
+        limits: how many times as long as usual an answer may take in it, as a logarithm and for
+            each quantile; none while the base has none.
+    """
 
     tested_name: str
     base_name: str
-    errors: Bets
-    latency: Bets
+    margin: float = 0.0
+    speed_gate: str = ""
+    errors: Bets = field(default_factory=Bets)
+    speed: list[Bets] = field(default_factory=list)
     compares: bool = False
     cursor: str = ""
     step: int = 0
+    equal: bool = True
     tested: Arm = field(default_factory=Arm)
     base: Arm = field(default_factory=Arm)
+    subjects: Subjects = field(default_factory=Subjects)
+    strangers: dict[str, int] = field(default_factory=dict)
+    slice: int = 0
+    watched: int = 0
+    tested_units: dict[str, Unit] = field(default_factory=dict)
+    base_units: dict[str, Unit] = field(default_factory=dict)
+    beside_usual: list[float] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    lately: list[Slice] = field(default_factory=list)
     texts: Texts = field(default_factory=Texts)
 
     @classmethod
     def of(cls, rollout: Rollout) -> Evidence:
-        """None yet. For ab nothing is allowed for: the question is whether there is a
-        difference."""
-        ab = rollout.kind is Kind.AB
-        rules = rollout.rules
+        """None yet."""
+        ab, rules = rollout.kind is Kind.AB, rollout.rules
         return cls(
             rollout.candidate.deployment, rollout.base.deployment,
-            Bets.against(0.0 if ab else rules.error_margin),
-            Bets.against(0.0 if ab else rules.latency_margin),
-            compares=ab,
+            0.0 if ab else rules.error_margin, rules.latency_gate,
+            speed=[Bets() for _ in parse_speed(rules.latency_gate)], compares=ab,
         )  # fmt: skip
 
-    def begin(self, step: int) -> None:
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return _conditions(self.speed_gate)
+
+    def learn(self, seen: Seen) -> None:
+        """Take in an answer of the base from before the rollout: what is usual."""
+        if seen.deployment == self.base_name and not seen.gave_up:
+            self._usual(seen)
+
+    def begin(self, step: int, percent: float) -> None:
         """Ask anew at each step whether the candidate is as good; nothing that speaks against
         it is forgotten."""
+        self.equal = percent <= EQUAL
         if step == self.step:
             return
+        self.close()
         self.step = step
-        self.tested.step, self.base.step = Count(), Count()
+        self.tested.begin()
+        self.base.begin()
+        self.lately = []
         if not self.compares:
-            for bets in (self.errors, self.latency):
-                bets.as_good = Wealth("below", bets.as_good.bound)
+            for bets in (self.errors, *self.speed):
+                bets.as_good = Wealth()
 
-    def add(self, seen: Seen, *, alone: bool, ratio: float) -> None:
-        """Take in a client's answer.
-
-        Args:
-            alone: the base takes no traffic at this step.
-            ratio: to the base's p95, above which an answer is slow.
-        """
+    def add(self, seen: Seen) -> None:
+        """Take in what a client got."""
         if seen.deployment not in (self.tested_name, self.base_name):
             return
+        if seen.at >= (self.slice + 1) * SLICE:
+            self.close()
+            self.slice = int(seen.at // SLICE)
         tested = seen.deployment == self.tested_name
-        arm = self.tested if tested else self.base
-        arm.count(seen, probe=False)
-        self._outcome(self.errors, tested, float(seen.error), self.base.errors, alone)
+        arm, units = (
+            (self.tested, self.tested_units) if tested else (self.base, self.base_units)
+        )  # fmt: skip
+        unit = units.setdefault(seen.subject, Unit())
+        if not seen.gave_up:
+            for count in (arm.total, arm.step):
+                count.add(seen.error, probe=False)
+            arm.add(seen.subject)
+            unit.answers += 1
+            unit.errors += seen.error
+        self._time(seen, arm, unit)
+        if not tested and not seen.gave_up:
+            self._usual(seen)
+
+    def _time(self, seen: Seen, arm: Arm, unit: Unit) -> None:
         if seen.seconds is None:
             return
-        slow = self._slow(seen.seconds, self.base.latencies, ratio)
-        arm.time(seen.seconds, slow, probe=False)
-        if slow is not None:
-            self._outcome(self.latency, tested, float(slow), self.base.slow, alone)
+        slow = self._slow(seen)
+        # Who gave up has waited for that long at least; how long it would have been, nobody knows.
+        if seen.gave_up and not any(slow):
+            return
+        if not seen.gave_up:
+            _push(arm.latencies, seen.seconds, RECENT)
+        if slow:
+            for count in (arm.total, arm.step):
+                count.time(slow)
+            unit.timed += 1
+            unit.slow = [a + b for a, b in zip(unit.slow or [0] * len(slow), slow, strict=True)]
 
-    def add_probe(self, tested: Seen, base: Seen, *, ratio: float) -> None:
+    def _slow(self, seen: Seen) -> list[bool]:
+        """By answers of the base before this slice, which therefore have no say in it; for each
+        of the conditions, or none while that cannot be said."""
+        if not self.limits:
+            return []
+        assert seen.seconds is not None
+        beside = self.subjects.beside_usual(seen.subject, seen.seconds)
+        usual = seen.seconds / _exp(beside)
+        return [
+            seen.seconds > one.limit(usual * _exp(limit))
+            for one, limit in zip(self.conditions, self.limits, strict=True)
+        ]
+
+    def _usual(self, seen: Seen) -> None:
+        if seen.seconds is not None and self.subjects.level is not None:
+            _push(self.beside_usual, self.subjects.beside_usual(seen.subject, seen.seconds), RECENT)
+        self.subjects.learn(seen.subject, seen.error, seen.seconds)
+
+    def until(self, now: float) -> None:
+        """No answer from before ``now`` will be told any more."""
+        if now >= (self.slice + 1) * SLICE:
+            self.close()
+
+    def close(self) -> None:
+        """Bet on the units of the slice that is open, and open another one."""
+        if self.tested_units or self.base_units:
+            tells = {one for one in self.tested_units if self._tells(one)}
+            self._note()
+            self._bet_on_errors(tells)
+            for number, condition in enumerate(self.conditions):
+                self._bet_on_speed(number, condition, tells)
+            self.tested_units, self.base_units = {}, {}
+        if len(self.beside_usual) >= FEWEST:
+            ordered = sorted(self.beside_usual)
+            self.limits = [_quantile(ordered, one.quantile) for one in self.conditions]
+        if self.slice - self.watched >= WATCHES:
+            self.watched = self.slice
+            for bets in (self.errors, *self.speed):
+                bets.worse.watch_from_now()
+
+    def _note(self) -> None:
+        """What there was lately, by slices."""
+        tested = [one.errors / one.answers for one in self.tested_units.values() if one.answers]
+        base = [one.errors / one.answers for one in self.base_units.values() if one.answers]
+        self.lately.append(Slice(self.slice, len(tested), sum(tested), len(base), sum(base)))
+        self.lately = [one for one in self.lately if one.number > self.slice - LATELY]
+
+    def _bet_on_errors(self, tells: set[str]) -> None:
+        bets, everybody = self.errors, self.subjects.everybody.error_rate
+        for subject, unit in self.tested_units.items():
+            if not unit.answers:
+                continue
+            own = self.subjects.known(subject)
+            usual, most = (own.error_rate, own.most_errors) if own else (everybody, 0.0)
+            bets.tested.append(Value(unit.errors / unit.answers, usual, most, subject in tells))
+        for subject, unit in self.base_units.items():
+            if unit.answers:
+                own = self.subjects.known(subject)
+                usual = own.error_rate if own else everybody
+                bets.base.append(Value(unit.errors / unit.answers, usual))
+        for tested, base in bets.groups():
+            theirs, usual = _mean([one.share for one in base]), _mean([one.usual for one in base])
+            if told := [one for one in tested if one.tells]:
+                mine, most = _mean([one.share for one in told]), _mean([one.most for one in told])
+                self._against(bets, mine, max(theirs, most), self.margin)
+            mine, moved = _mean([one.share for one in tested]), usual
+            moved -= _mean([one.usual for one in tested])
+            # The other's share of errors, if it had had these subjects.
+            self._for(bets, mine, theirs - moved, max(0.0, moved))
+
+    def _against(self, bets: Bets, mine: float, theirs: float, margin: float) -> None:
+        bets.worse.bet(mine - theirs - margin, 1.0 + margin)
+
+    def _for(self, bets: Bets, mine: float, theirs: float, moved: float) -> None:
+        at_worst = max(1.0 - self.margin + moved, 0.5)
+        bets.as_good.bet(self.margin + theirs - mine, at_worst)
+
+    def _bet_on_speed(self, number: int, condition: Condition, tells: set[str]) -> None:
+        if condition.ratio and not self.equal:
+            return  # more load is no fault of a version
+        bets = self.speed[number]
+        for units, waiting in ((self.tested_units, bets.tested), (self.base_units, bets.base)):
+            for subject, unit in units.items():
+                if unit.timed:
+                    share = unit.slow[number] / unit.timed
+                    waiting.append(Value(share, tells=subject in tells))
+        for tested, base in bets.groups():
+            theirs = _mean([one.share for one in base])
+            if told := [one.share for one in tested if one.tells]:
+                bets.worse.bet(_mean(told) - max(theirs, condition.allowed), 1.0)
+            mine = _mean([one.share for one in tested])
+            if self.compares:
+                bets.as_good.bet(theirs - mine, 1.0)
+            else:
+                bets.as_good.bet(condition.allowed - mine, condition.quantile)
+
+    def _tells(self, subject: str) -> bool:
+        """Whether a unit of that subject may speak against the candidate. Asked once for each."""
+        if self.subjects.known(subject):
+            return True
+        seen = self.strangers.pop(subject, 0) + 1
+        self.strangers[subject] = seen
+        if len(self.strangers) > SUBJECTS:
+            del self.strangers[next(iter(self.strangers))]
+        return seen <= STRANGER
+
+    def add_probe(self, tested: Seen, base: Seen) -> None:
         """Take in what both made of the same text, asked directly."""
         for arm, seen in ((self.tested, tested), (self.base, base)):
-            arm.count(seen, probe=True)
-        self.errors.pair(float(tested.error), float(base.error))
+            for count in (arm.total, arm.step):
+                count.add(seen.error, probe=True)
+        mine, theirs = float(tested.error), float(base.error)
+        self._against(self.errors, mine, theirs, self.margin)
+        self._for(self.errors, mine, theirs, 0.0)
         if tested.seconds is None or base.seconds is None:
             return
         before = self.base.probe_latencies
-        slow = [self._slow(one.seconds, before, ratio) for one in (tested, base) if one.seconds]
-        self.tested.time(tested.seconds, slow[0], probe=True)
-        self.base.time(base.seconds, slow[1], probe=True)
-        if slow[0] is not None and slow[1] is not None:
-            self.latency.pair(float(slow[0]), float(slow[1]))
+        if len(before) >= FEWEST:
+            ordered, slow = sorted(before), []
+            for number, one in enumerate(self.conditions):
+                limit = one.limit(_quantile(ordered, one.quantile))
+                both = tested.seconds > limit, base.seconds > limit
+                slow.append(both)
+                bets = self.speed[number]
+                bets.worse.bet(both[0] - max(both[1], one.allowed), 1.0)
+                bets.as_good.bet(one.allowed - both[0], one.quantile)
+            for arm, place in ((self.tested, 0), (self.base, 1)):
+                for count in (arm.total, arm.step):
+                    count.time([one[place] for one in slow])
+        _push(self.tested.probe_latencies, tested.seconds, RECENT)
+        _push(self.base.probe_latencies, base.seconds, RECENT)
 
-    def limit(self, ratio: float) -> float | None:
-        """Seconds above which an answer is slow now; None as long as the base has no p95."""
-        return _limit(self.base.latencies, ratio) or _limit(self.base.probe_latencies, ratio)
+    def limit(self, number: int) -> float | None:
+        """Seconds above which an answer to a usual subject is slow now, by one of the conditions;
+        None as long as nobody knows."""
+        one = self.conditions[number]
+        if self.limits and self.subjects.level is not None:
+            return one.limit(_exp(self.subjects.level + self.limits[number]))
+        if len(self.base.probe_latencies) >= FEWEST:
+            return one.limit(_quantile(sorted(self.base.probe_latencies), one.quantile))
+        return None
 
-    def _outcome(
-        self, bets: Bets, tested: bool, value: float, before: list[float], alone: bool
-    ) -> None:
-        if not tested:
-            _push(before, value, RECENT)
-        if tested and alone:
-            if len(before) >= FEWEST:
-                bets.alone(value, before)
-        else:
-            bets.see(tested, value)
+    @property
+    def broke(self) -> str:
+        """What looks as if something broke within the last minute, in words; "" for nothing.
 
-    def _slow(self, seconds: float, before: list[float], ratio: float) -> bool | None:
-        """By the base's answers before this one, which therefore has no say in it."""
-        limit = _limit(before, ratio)
-        return None if limit is None else seconds > limit
+        It is no proof at any level, and ends no rollout: it is why one takes traffic back while
+        it looks on.
+        """
+        n, m = sum(one.tested for one in self.lately), sum(one.base for one in self.lately)
+        if not n or not m:
+            return ""
+        mine = sum(one.tested_errors for one in self.lately)
+        theirs = sum(one.base_errors for one in self.lately)
+        usual = max(theirs, m * self.subjects.everybody.error_rate)
+        if lower_bound(mine, n) <= upper_bound(usual, m, z=1.0) + self.margin:
+            return ""
+        mine, theirs = 100 * mine / n, 100 * theirs / m
+        return f"{mine:.1f} % errors within the last minute, against {theirs:.1f} %"
 
     def dump(self) -> dict[str, Any]:
         document: dict[str, Any] = _EVIDENCE.dump_python(self, mode="json")
@@ -293,16 +462,11 @@ class Evidence:
 
 def quantile(values: Sequence[float], share: float) -> float | None:
     """The smallest value that so large a share of all is not above."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+    return _quantile(sorted(values), share) if values else None
 
 
-def _limit(before: list[float], ratio: float) -> float | None:
-    if len(before) < FEWEST:
-        return None
-    p95 = quantile(before, 0.95)
-    assert p95 is not None
-    return max(ratio * p95, NOT_SLOW)
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def _push(values: list[float], value: float, most: int) -> None:
@@ -314,4 +478,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _exp(value: float) -> float:
+    return math.exp(min(value, 300.0))
+
+
+_conditions = lru_cache(maxsize=16)(parse_speed)
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)

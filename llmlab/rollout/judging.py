@@ -1,24 +1,25 @@
 """From evidence to a verdict, and to the sentence that explains it.
 
 The candidate *fails* as soon as one metric is worse than allowed; the chance that this ever
-happens to one that is not worse is at most ``alpha``, split over the metrics: half of it is
-for the text, and the other half is shared by errors and latency. It *passes* a step if all
-metrics are shown to be no worse than allowed, by evidence of this step alone.
+happens to one that is not worse is at most ``alpha``, split over the metrics: two
+fifths each for errors and texts, and one for latency. It *passes* a step if all metrics are shown
+to be no worse than allowed, by evidence of this step alone.
 
-For that each step asks for the level sqrt(alpha): a candidate that is worse than allowed passes
-two steps with a probability of at most alpha, so it does not get beyond the second one. A
-rollout of one step asks for alpha.
+For that each of n steps asks for the level alpha^(1/n): a candidate that is worse than allowed
+passes all of them with a probability of at most alpha.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlab.rollout.evidence import Bets, Count, Evidence
+from llmlab.rollout.evidence import EQUAL, FEWEST, Bets, Count, Evidence
+from llmlab.rollout.speed import Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
 ENOUGH = 1e6  # wealth whose digits tell nobody anything
+HEAVY = 3  # subjects, which one wants to know about if they bring more than half
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,38 @@ class _Metric:
 
     Args:
         of: the share of answers that are so, and the number of answers that were looked at.
-        before: 1 or 0 for the newest answers of the base.
+        level: at which it fails.
+        bound: what the candidate's share may be at most, in words.
+        condition: on the latency.
         what: which answers those are, after their number.
+        judged: whether this step can say anything about it.
     """
 
     name: str
     bets: Bets
     of: Callable[[Count], tuple[float, int]]
-    before: Sequence[float]
+    level: float
+    bound: str
+    condition: Condition | None = None
     what: str = ""
+    judged: bool = True
 
 
-def fail_levels(rules: Rules) -> tuple[float, float]:
-    """The level for each of errors and latency, and that for the text."""
-    if not rules.text_gate:
-        return rules.alpha / 2, 0.0
-    return rules.alpha / 4, rules.alpha / 2
+@dataclass(frozen=True)
+class Levels:
+    """At which level each metric fails; together ``alpha``."""
+
+    errors: float
+    latency: float
+    text: float
+
+
+def fail_levels(rules: Rules) -> Levels:
+    return Levels(2 * rules.alpha / 5, rules.alpha / 5, 2 * rules.alpha / 5)
 
 
 def pass_level(rollout: Rollout) -> float:
-    return float(rollout.rules.alpha ** (1 / min(2, rollout.last_step)))
+    return float(rollout.rules.alpha ** (1 / rollout.last_step))
 
 
 def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict:
@@ -60,19 +73,26 @@ def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict
     found += [text] if text else []
     samples = evidence.tested.step.answers
     outcome, reason = _summed_up(found, samples, evidence.tested_name)
-    return Verdict(outcome, reason, tuple(found), samples)
+    mine, theirs = evidence.tested.step, evidence.base.step
+    above = bool(mine.answers) and mine.error_rate > theirs.error_rate + evidence.margin
+    return Verdict(outcome, reason, tuple(found), samples, evidence.broke, above)
 
 
 def _metrics(rollout: Rollout, evidence: Evidence) -> Iterator[_Metric]:
-    base = evidence.base
+    levels = fail_levels(rollout.rules)
     yield _Metric(
-        "errors", evidence.errors, lambda count: (count.error_rate, count.answers), base.errors
-    )
-    limit = evidence.limit(rollout.rules.latency_ratio)
-    what = "" if limit is None else f" slower than {limit:.2f} s"
-    yield _Metric(
-        "latency", evidence.latency, lambda count: (count.slow_rate, count.timed), base.slow, what
-    )
+        "errors", evidence.errors, lambda count: (count.error_rate, count.answers),
+        levels.errors, f"{_points(evidence.margin)} above",
+    )  # fmt: skip
+    for number, one in enumerate(evidence.conditions):
+        limit = evidence.limit(number)
+        yield _Metric(
+            f"latency p{100 * one.quantile:g}", evidence.speed[number],
+            lambda count, number=number: (count.slow_rate(number), count.timed),  # type: ignore[misc]
+            levels.latency / len(evidence.conditions), f"{100 * one.allowed:g} %",
+            one, "" if limit is None else f" slower than {_seconds(limit)}",
+            evidence.equal or not one.ratio,
+        )  # fmt: skip
 
 
 def _summed_up(found: Sequence[Finding], samples: int, name: str) -> tuple[Outcome, str]:
@@ -87,13 +107,15 @@ def _summed_up(found: Sequence[Finding], samples: int, name: str) -> tuple[Outco
 
 def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     """Whether the candidate is worse than allowed, or shown not to be."""
-    bets, rules = metric.bets, rollout.rules
-    level, needed = fail_levels(rules)[0], pass_level(rollout)
+    bets, rules, level = metric.bets, rollout.rules, metric.level
+    needed = pass_level(rollout)
     worse, as_good = bets.worse.value, bets.as_good.value
-    answers, by = evidence.tested.step.answers, f"{100 * bets.worse.bound:g} points above"
+    answers, by = evidence.tested.step.answers, metric.bound
     failed = bets.worse.reached(level)
     if failed:
         outcome, told = Outcome.FAIL, f"more than {by}: wealth {_w(worse)} > {_w(1 / level)}"
+    elif not metric.judged:
+        outcome, told = Outcome.PASS, f"not judged above {EQUAL:g} %, where it has more load"
     elif answers < rules.min_samples:
         outcome, told = Outcome.INCONCLUSIVE, f"fewer than {rules.min_samples} answers"
     elif bets.as_good.reached(needed):
@@ -102,27 +124,40 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
         outcome = Outcome.INCONCLUSIVE
         told = (
             f"not decided: wealth {_w(as_good)} of {_w(1 / needed)} to pass, "
-            f"{_w(worse)} of {_w(1 / level)} to fail"
+            f"{_w(worse)} of {_w(1 / level)} to fail{_few(evidence.tested.subjects)}"
         )
     # What speaks against it is of the whole rollout, what speaks for it of this step.
     tested, base = ((one.total if failed else one.step) for one in (evidence.tested, evidence.base))
     (rate, n), (other, m) = metric.of(tested), metric.of(base)
-    against = _of(other, m)
-    if rollout.alone and metric.before:
-        other, m = sum(metric.before) / len(metric.before), len(metric.before)
-        against = f"{_rate(other)} of the last {m} before this step"
     figures = {
         "candidate": rate, "candidate_n": n, "stable": other, "stable_n": m,
-        "margin": bets.worse.bound, "fail_wealth": worse, "fail_at": 1 / level,
+        "margin": metric.condition.allowed if metric.condition else evidence.margin,
+        "fail_wealth": worse, "fail_at": 1 / level,
         "pass_wealth": as_good, "pass_at": 1 / needed, **_quantiles(evidence, metric),
     }  # fmt: skip
-    probes = _probes(tested, rollout.kind) if metric.name == "errors" else ""
+    probes = "" if metric.condition else _probes(tested, rollout.kind)
     reason = (
-        f"{metric.name}: {_of(rate, n)}{probes}{metric.what if n else ''} against {against}, {told}"
+        f"{metric.name}: {_of(rate, n)}{probes}{metric.what if n else ''} against {_of(other, m)}, "
+        f"{told}"
     )
     if not n + m:
-        reason = f"{metric.name}: no answer yet, {rules.min_samples} are needed"
+        reason = f"{metric.name}: no answer yet, {_needed(rules, metric)} are needed"
     return Finding(metric.name, outcome, reason, figures)
+
+
+def _needed(rules: Rules, metric: _Metric) -> int:
+    return max(rules.min_samples, FEWEST if metric.condition else 0)
+
+
+def _few(subjects: Mapping[str, int]) -> str:
+    """That few bring most of the answers, so that there is little evidence in them."""
+    answers, most = sum(subjects.values()), sorted(subjects.values())[-HEAVY:]
+    if not answers or sum(most) <= answers / 2:
+        return ""
+    return (
+        f"; {len(subjects)} subject{'s' * (len(subjects) != 1)}, {len(most)} of them bring "
+        f"{100 * sum(most) / answers:.0f} %"
+    )
 
 
 def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
@@ -141,7 +176,7 @@ def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Findin
 
 
 def _quantiles(evidence: Evidence, metric: _Metric) -> dict[str, float]:
-    if metric.name != "latency":
+    if metric.condition is None:
         return {}
     found = {
         f"{who}_p{round(100 * share)}": arm.quantile(share)
@@ -164,7 +199,15 @@ def _rate(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+
+
 def _w(wealth: float) -> str:
     if wealth >= ENOUGH:
         return "10⁶+"
     return f"{wealth:.1f}" if wealth < 10 else f"{wealth:.0f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} point{'s' * (share != 0.01)}"

@@ -12,6 +12,7 @@ from llmlab.errors import UsageError
 from llmlab.rollout.state import Judged, Kind, Outcome, Paused, Phase, Rollout, Verdict
 
 KEPT_VERDICTS = 50  # of a rollout, that something followed from
+SETBACKS = 3  # after which a person has to look
 
 
 # --- what the controller tells ----------------------------------------------------
@@ -114,10 +115,10 @@ def _deployed(rollout: Rollout, now: float) -> Rollout:
 
 def _at_step(rollout: Rollout, number: int, now: float) -> Rollout:
     canary = rollout.kind is Kind.CANARY
-    percent = rollout.rules.steps[number - 1] if canary else rollout.percent
+    percent = rollout.share_at(number) if canary else rollout.percent
     return replace(
         rollout, phase=Phase.PROGRESSING, step=number, percent=percent, since=now, paused=None,
-        verdict=None,
+        verdict=None, baking=False,
     )  # fmt: skip
 
 
@@ -129,7 +130,11 @@ def _ticked(rollout: Rollout, verdict: Verdict, now: float) -> Rollout:
         return rollout  # a person decides
     if verdict.outcome is Outcome.FAIL:
         return _aborting(_noted(rollout, now), now, verdict.reason)
-    if rollout.phase is Phase.PAUSED or now - rollout.since < rollout.rules.interval:
+    if rollout.phase is Phase.PAUSED:
+        return rollout
+    if verdict.broke and rollout.kind is Kind.CANARY and rollout.step > 1:
+        return _set_back(_noted(rollout, now), now)
+    if now - rollout.since < (rollout.rules.bake if rollout.baking else rollout.rules.interval):
         return rollout
     if verdict.outcome is Outcome.PASS and verdict.samples:
         return _passed(_noted(rollout, now), verdict, now)
@@ -144,9 +149,17 @@ def _passed(rollout: Rollout, verdict: Verdict, now: float) -> Rollout:
     return _one_step_on(rollout, now, verdict.reason)
 
 
+def _set_back(rollout: Rollout, now: float) -> Rollout:
+    """Back to the step before, where the candidate has been good; again and again, and a person
+    has to look."""
+    back = replace(_at_step(rollout, rollout.step - 1, now), setbacks=rollout.setbacks + 1)
+    return _paused(back, Paused.BROKE, now) if back.setbacks >= SETBACKS else back
+
+
 def _undecided(rollout: Rollout, verdict: Verdict, now: float) -> Rollout:
     rules = rollout.rules
-    late = now - rollout.since >= rules.progress_deadline
+    deadline = rules.progress_deadline + (rules.bake if rollout.baking else 0.0)
+    late = now - rollout.since >= deadline
     if verdict.waiting and rules.on_inconclusive == "wait" and not late:
         return rollout
     why = Paused.DEADLINE if verdict.waiting and late else Paused.INCONCLUSIVE
@@ -154,8 +167,12 @@ def _undecided(rollout: Rollout, verdict: Verdict, now: float) -> Rollout:
         why = Paused.NO_TRAFFIC
     rollout = _noted(rollout, now)
     if late and rules.on_deadline == "abort":
-        return _aborting(rollout, now, f"{why} ({rules.progress_deadline:g} s): {verdict.reason}")
-    return _paused(rollout, why, now)
+        return _aborting(rollout, now, f"{why} ({deadline:g} s): {verdict.reason}")
+    paused = _paused(rollout, why, now)
+    if verdict.above and rollout.kind is Kind.CANARY:
+        # Nobody knows whether it is chance; until somebody does, nobody is to suffer from it.
+        return replace(paused, percent=rollout.share_at(rollout.step - 1))
+    return paused
 
 
 def _settled(rollout: Rollout, now: float) -> Rollout:
@@ -210,6 +227,10 @@ def _arm(rollout: Rollout, named: str) -> str:
 def _one_step_on(rollout: Rollout, now: float, why: str) -> Rollout:
     if rollout.step < rollout.last_step:
         return _at_step(rollout, rollout.step + 1, now)
+    if rollout.kind is Kind.CANARY and rollout.rules.bake and not rollout.baking:
+        return replace(
+            rollout, phase=Phase.PROGRESSING, baking=True, since=now, paused=None
+        )  # fmt: skip
     return _completing(rollout, rollout.candidate.deployment, now, why)
 
 
@@ -236,7 +257,9 @@ def _resumed(rollout: Rollout, now: float) -> Rollout:
             f"rollout {rollout.number} is not paused, it is {rollout.phase}",
             fix="llmlab rollout get",
         )
-    return replace(rollout, phase=Phase.PROGRESSING, since=now, paused=None)
+    canary = rollout.kind is Kind.CANARY
+    percent = rollout.share_at(rollout.step) if canary else rollout.percent
+    return replace(rollout, phase=Phase.PROGRESSING, percent=percent, since=now, paused=None)
 
 
 def _aborted_by_person(rollout: Rollout, why: str, now: float) -> Rollout:

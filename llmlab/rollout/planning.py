@@ -16,7 +16,9 @@ from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM
 from llmlab.registry.catalogue import Catalogue
 from llmlab.registry.catalogue import Known as Model
+from llmlab.rollout.evidence import EQUAL
 from llmlab.rollout.machine import Deployed, step
+from llmlab.rollout.speed import parse_speed
 from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.steps import checked_steps
 from llmlab.traffic import Traffic
@@ -276,6 +278,17 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
         yield Problem(
             "warning", f"{rules.probe_suite} has {cases} texts, and so few {shows}",
             "name a larger suite with probe_suite",
+        )  # fmt: skip
+    try:
+        speed = parse_speed(rules.latency_gate)
+    except UsageError as error:
+        yield Problem("error", f"rollout.latency_gate: {error.message}", error.fix or "")
+        speed = ()
+    if any(one.ratio for one in speed) and rules.steps[0] > EQUAL:
+        yield Problem(
+            "warning", f"no step gives the candidate {EQUAL:g} % or less, and above it has more "
+            "load than the stable deployment: how its latency compares is not judged",
+            "--steps 50,100",
         )  # fmt: skip
     if not gate:
         yield Problem(

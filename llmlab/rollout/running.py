@@ -46,7 +46,7 @@ class Running(Protocol):
         """Move the gateway alone; the deployments go on as they are."""
         ...
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         """See ``Engine.requests_since``."""
         ...
 
@@ -87,8 +87,8 @@ class RunningLab:
     def route(self) -> bool:
         return route(self._lab)
 
-    def requests_since(self, cursor: str) -> tuple[list[str], str]:
-        return self._running().requests_since(cursor)
+    def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
+        return self._running().requests_since(cursor, after=after)
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",

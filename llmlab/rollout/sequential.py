@@ -9,14 +9,17 @@ betting", section 4). It takes no independence: what is known of an observation 
 has to leave its mean within the bound.
 
 How much to bet is not known, so the wealth is spread over several stakes, and each part goes
-on for itself; the average of supermartingales is one.
+on for itself; the average of supermartingales is one. Nor is it known when something changes: who
+has bet against a hundred good observations has lost what would tell of the next hundred bad ones.
+So some of the wealth is kept back, and a part of it is put on a change from each of several
+moments on (a mixture over the time of the change, as in Shin, Ramdas & Rinaldo 2023,
+"E-detectors"; with weights that sum to 1 it stays a supermartingale).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 # Shares of the largest stake that cannot lose everything in one observation. The small ones
 # find small differences in many observations, the large ones large ones in few.
@@ -25,36 +28,55 @@ STAKES = (0.01, 0.03, 0.06, 0.12, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 0.97)
 
 @dataclass
 class Wealth:
-    """The wealth of one who bets that the mean of values in [-1, 1] is beyond a bound.
+    """The wealth of one who bets that gains are, on average, above 0.
 
     Args:
-        side: ``above``: refutes "the mean is at most the bound"; ``below``: "at least".
-        bound: above -1 and below 1.
-        logs: the logarithm of the wealth with each stake.
+        starts: how often some of it was put on a change. 0: all of it is in the game from the
+            first observation on, and nothing is kept back.
+        kept: the part that is not in the game.
+        logs: the logarithm of the rest, for each stake as if it were all on that one.
         n: observations so far.
     """
 
-    side: Literal["above", "below"]
-    bound: float
+    starts: int = 0
+    kept: float = 0.0
     logs: list[float] = field(default_factory=lambda: [0.0] * len(STAKES))
     n: int = 0
 
-    def bet(self, value: float) -> None:
-        """Take one more observation."""
-        sign = 1.0 if self.side == "above" else -1.0
-        gain = sign * (value - self.bound)  # at least -(1 + sign * bound)
-        most = 1.0 / (1.0 + sign * self.bound)
+    @classmethod
+    def watching(cls) -> Wealth:
+        """One that keeps half of itself for changes to come."""
+        return cls(1, 0.5, [math.log(0.5)] * len(STAKES))
+
+    def bet(self, gain: float, at_worst: float) -> None:
+        """Take one more observation.
+
+        Args:
+            gain: what is above 0 on average if, and only if, the bet is right.
+            at_worst: above 0; what a gain can be below 0 at most. Known before the observation.
+        """
+        share = gain / at_worst
         self.logs = [
-            log + math.log1p(stake * most * gain)
-            for log, stake in zip(self.logs, STAKES, strict=True)
+            log + math.log1p(stake * share) for log, stake in zip(self.logs, STAKES, strict=True)
         ]
         self.n += 1
+
+    def watch_from_now(self) -> None:
+        """Put a part of what is kept back on a change that begins now: of the whole wealth that
+        there was at first 1/6, 1/12, 1/20 and so on, so that it lasts for ever."""
+        if not self.starts:
+            return
+        part = 1 / ((self.starts + 1) * (self.starts + 2))
+        self.starts += 1
+        self.kept -= part
+        self.logs = [_plus(log, math.log(part)) for log in self.logs]
 
     @property
     def log(self) -> float:
         """The logarithm of the wealth; it begins with 0."""
         most = max(self.logs)
-        return most + math.log(sum(math.exp(one - most) for one in self.logs) / len(self.logs))
+        game = most + math.log(sum(math.exp(one - most) for one in self.logs) / len(self.logs))
+        return _plus(game, math.log(self.kept)) if self.kept > 0 else game
 
     @property
     def value(self) -> float:
@@ -62,14 +84,24 @@ class Wealth:
         return math.exp(min(self.log, 690.0))
 
     def reached(self, alpha: float) -> bool:
-        """Whether the claim is refuted at level ``alpha``."""
+        """Whether that gains are 0 on average, or below, is refuted at level ``alpha``."""
         return self.log >= -math.log(alpha)
 
 
-def upper_bound(successes: float, n: int, z: float = 1.96) -> float:
+def _plus(a: float, b: float) -> float:
+    """log(exp(a) + exp(b))."""
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
+
+
+def upper_bound(successes: float, n: float, z: float = 1.96) -> float:
     """Wilson's upper confidence bound of a share; 1 without observations."""
     if n == 0:
         return 1.0
     p, square = successes / n, z * z / n
     center, spread = p + square / 2, z * math.sqrt(p * (1 - p) / n + square / (4 * n))
     return min(1.0, (center + spread) / (1 + square))
+
+
+def lower_bound(successes: float, n: float, z: float = 1.96) -> float:
+    """Wilson's lower confidence bound of a share; 0 without observations."""
+    return 1 - upper_bound(n - successes, n, z)

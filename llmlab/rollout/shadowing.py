@@ -62,7 +62,7 @@ def take_in(rollout: Rollout, evidence: Evidence, pairs: Sequence[Pair]) -> None
     """Count copies that both have answered, and judge the texts once there are enough."""
     for pair in pairs:
         evidence.texts.copies = max(evidence.texts.copies, texts.number_of(pair.case))
-        evidence.add_probe(pair.tested.seen, pair.base.seen, ratio=rollout.rules.latency_ratio)
+        evidence.add_probe(pair.tested.seen, pair.base.seen)
     gate = rollout.rules.text_gate
     if gate:
         answered = [pair for pair in pairs if pair.base.summary is not None]

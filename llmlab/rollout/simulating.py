@@ -9,100 +9,107 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from statistics import median
 
 from llmlab.evaluate.statistics import binomial_tail
-from llmlab.rollout.evidence import Evidence, Seen, seen_in
+from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Deployed, Tick, step
-from llmlab.rollout.sequential import upper_bound
-from llmlab.rollout.state import Kind, Phase, Rollout, Rules, Version
+from llmlab.rollout.sequential import lower_bound, upper_bound
+from llmlab.rollout.state import Kind, Phase, Rollout, Rules
+from llmlab.rollout.worlds import CANDIDATE, STABLE, Made, MadeUp, Traffic, World
 
-STABLE, CANDIDATE = Version("stable", "stable"), Version("candidate", "candidate")
 LONGEST = 50_000  # ticks
 FEWEST_RECORDED = 200  # requests, below which a log says little
+BEFORE = 600.0  # seconds that the stable version has served when the rollout begins
 
 
 @dataclass(frozen=True)
-class World:
-    """Traffic as it comes in.
+class Run:
+    """How a simulated rollout went.
 
     Args:
-        rate: requests a second.
-        error_rate: of the stable version.
-        median, spread: of its seconds, log-normal.
-        memory: how much of the load at one moment is left a request later, 0 to 1: with more,
-            latencies come in waves.
-        wave: how high those waves are, as the spread of the logarithm.
-        more_errors, slower: what is different about the candidate: a share, and a factor.
+        seconds: that it took.
+        answers, failed: of the candidate.
+        given_back: the number of those at which it got less traffic than before, or none, for the
+            first time; None for never.
+        reacted: seconds from when something broke to then.
     """
 
-    rate: float = 10.0
-    error_rate: float = 0.01
-    median: float = 0.2
-    spread: float = 0.5
-    memory: float = 0.0
-    wave: float = 0.0
-    more_errors: float = 0.0
-    slower: float = 1.0
+    rollout: Rollout
+    seconds: float
+    answers: int
+    failed: int
+    given_back: int | None = None
+    reacted: float | None = None
 
+    @property
+    def aborted(self) -> bool:
+        return self.rollout.phase is Phase.ABORTING
 
-Answers = Callable[[bool], Seen]  # whether it is the candidate's
-
-
-def made_up(world: World, chance: random.Random) -> Answers:
-    """Answers of a world, one after the other."""
-    load = 0.0
-
-    def answer(candidate: bool) -> Seen:
-        nonlocal load
-        load = world.memory * load + math.sqrt(1 - world.memory**2) * chance.gauss(0, world.wave)
-        name = (CANDIDATE if candidate else STABLE).deployment
-        if chance.random() < world.error_rate + (world.more_errors if candidate else 0):
-            return Seen(name, True)
-        seconds = world.median * math.exp(load + chance.gauss(0, world.spread))
-        return Seen(name, False, seconds * (world.slower if candidate else 1))
-
-    return answer
-
-
-def recorded(lines: Iterable[str], deployment: str = "") -> list[Seen]:
-    """What clients got, from a gateway's access log, in its order."""
-    seen = filter(None, map(seen_in, lines))
-    return [one for one in seen if not deployment or one.deployment == deployment]
-
-
-def played(record: Sequence[Seen], chance: random.Random) -> Answers:
-    """A record, from a random place on, round and round. Who got what of it is made up."""
-    place = chance.randrange(len(record))
-
-    def answer(candidate: bool) -> Seen:
-        nonlocal place
-        place = (place + 1) % len(record)
-        return replace(record[place], deployment=(CANDIDATE if candidate else STABLE).deployment)
-
-    return answer
+    @property
+    def promoted(self) -> bool:
+        return self.rollout.phase is Phase.COMPLETING
 
 
 def simulate(
-    rules: Rules, answers: Answers, chance: random.Random, *, rate: float = 10.0
-) -> Rollout:
-    """A canary rollout from its first step until it is over, or waits for a person."""
+    rules: Rules, traffic: Traffic, chance: random.Random, *, rate: float = 10.0,
+    before: float = BEFORE, breaks_after: float | None = None,
+) -> Run:  # fmt: skip
+    """A canary rollout from its first step until it is over, or waits for a person.
+
+    Args:
+        before: seconds that the stable version served before, and that the gateway's log has.
+        breaks_after: seconds from the beginning of the last step, for ``Run.reacted``.
+    """
     rollout = step(
         Rollout(1, Kind.CANARY, STABLE, "", (CANDIDATE,), STABLE.deployment, rules),
         Deployed(), 0.0,
     )  # fmt: skip
     evidence = Evidence.of(rollout)
+    places: dict[str, float] = {}
+    for second in range(-int(before), 0):
+        for at in _arrivals(second, rate, chance):
+            evidence.learn(traffic.answer(traffic.subject(), False, at, None))
+    last_since: float | None = None
+    answers = failed = 0
+    given_back: int | None = None
+    reacted: float | None = None
+    now = 0
     for now in range(1, LONGEST):
-        evidence.begin(rollout.step)
-        for _ in range(_poisson(chance, rate)):
-            candidate = chance.random() * 100 < rollout.percent
-            evidence.add(answers(candidate), alone=rollout.alone, ratio=rules.latency_ratio)
+        evidence.begin(rollout.step, rollout.percent)
+        if rollout.step == rollout.last_step and last_since is None:
+            last_since = float(now - 1)
+        for at in _arrivals(now - 1, rate, chance):
+            subject = traffic.subject()
+            place = places.setdefault(subject, chance.random())
+            seen = traffic.answer(
+                subject, 100 * place < rollout.percent, at,
+                None if last_since is None else at - last_since,
+            )  # fmt: skip
+            if seen.deployment == CANDIDATE.deployment:
+                answers += 1
+                failed += seen.error
+            evidence.add(seen)
+        evidence.until(float(now))
+        was = rollout.percent
         rollout = step(rollout, Tick(judge(rollout, evidence, None)), float(now))
+        less = rollout.percent < was or rollout.phase is Phase.ABORTING
+        if less and given_back is None:
+            given_back = answers
+            if last_since is not None and breaks_after is not None:
+                reacted = now - last_since - breaks_after
         if rollout.phase is not Phase.PROGRESSING:
             break
-    return rollout
+    return Run(rollout, float(now), answers, failed, given_back, reacted)
+
+
+def _arrivals(second: int, rate: float, chance: random.Random) -> list[float]:
+    return sorted(second + chance.random() for _ in range(_poisson(chance, rate)))
 
 
 def _poisson(chance: random.Random, mean: float) -> int:
@@ -116,10 +123,14 @@ def _poisson(chance: random.Random, mean: float) -> int:
 
 @dataclass(frozen=True)
 class Drill:
-    """Many A/A rollouts: how many of them were aborted, which is a false alarm.
+    """Many rollouts in one world; of equal versions, those that were aborted are false alarms.
 
     Args:
-        alpha: the nominal level: at most this share should be.
+        alpha: the nominal level: at most this share of equal versions should be aborted.
+        answers: of the candidate, until it got less traffic than before: the median over those
+            runs in which that happened; None if it never did.
+        reacted: seconds from when it broke to then; likewise.
+        minutes: that a rollout took, likewise.
     """
 
     runs: int
@@ -128,6 +139,9 @@ class Drill:
     paused: int
     alpha: float
     reasons: tuple[str, ...] = ()
+    answers: float | None = None
+    reacted: float | None = None
+    minutes: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -136,8 +150,7 @@ class Drill:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the rate."""
-        low = 1 - upper_bound(self.runs - self.aborted, self.runs)
-        return low, upper_bound(self.aborted, self.runs)
+        return lower_bound(self.aborted, self.runs), upper_bound(self.aborted, self.runs)
 
     @property
     def above(self) -> bool:
@@ -146,24 +159,72 @@ class Drill:
 
 
 def drill(
-    rules: Rules, answers: Callable[[random.Random], Answers], *, runs: int, seed: int,
-    rate: float = 10.0, done: Callable[[], None] = lambda: None,
+    rules: Rules, made: Made, *, runs: int, seed: int, rate: float = 10.0, before: float = BEFORE,
+    breaks_after: float | None = None, done: Callable[[], None] = lambda: None,
 ) -> Drill:  # fmt: skip
-    """Roll a version out against itself, so many times.
+    """So many rollouts with the traffic of one world.
 
     Args:
         rules: the texts of the two would be the same, so these are not judged.
-        answers: the traffic of one run.
+        made: the traffic of one run.
         done: called after each.
     """
-    ends = []
+    found = []
     for number in range(runs):
-        chance = random.Random(f"{seed}-{number}")  # noqa: S311  it is to be repeatable
-        ends.append(simulate(replace(rules, text_gate=""), answers(chance), chance, rate=rate))
+        chance = _chance(seed, number)
+        found.append(
+            simulate(
+                replace(rules, text_gate=""), made(chance), chance, rate=rate, before=before,
+                breaks_after=breaks_after,
+            )
+        )  # fmt: skip
         done()
-    aborted = [one for one in ends if one.phase is Phase.ABORTING]
-    return Drill(
-        runs, len(aborted), sum(one.phase is Phase.COMPLETING for one in ends),
-        sum(one.phase is Phase.PAUSED for one in ends), rules.alpha,
-        tuple(one.ending for one in aborted[:3]),
+    return summed_up(found, rules.alpha)
+
+
+def in_worlds(
+    rules: Rules, worlds: Mapping[str, World], *, runs: int, seed: int,
+    done: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[str, Drill]]:  # fmt: skip
+    """So many rollouts in each of several worlds, on all cores; world by world, in their order."""
+    # Forked, a child would have the locks of a progress bar's thread.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        waiting = {
+            name: [pool.submit(run_in, world, rules, seed, number) for number in range(runs)]
+            for name, world in worlds.items()
+        }
+        for name, futures in waiting.items():
+            found = []
+            for future in futures:
+                found.append(future.result())
+                done()
+            yield name, summed_up(found, rules.alpha)
+
+
+def run_in(world: World, rules: Rules, seed: int, number: int) -> Run:
+    """One of the rollouts in a world; the same again for the same numbers."""
+    chance = _chance(seed, number)
+    return simulate(
+        replace(rules, text_gate=""), MadeUp(world, chance), chance, rate=world.rate,
+        breaks_after=world.broken_after if world.broken else None,
     )  # fmt: skip
+
+
+def _chance(seed: int, number: int) -> random.Random:
+    return random.Random(f"{seed}-{number}")  # noqa: S311  it is to be repeatable
+
+
+def summed_up(found: list[Run], alpha: float) -> Drill:
+    aborted = [one for one in found if one.aborted]
+    return Drill(
+        len(found), len(aborted), sum(one.promoted for one in found),
+        sum(one.rollout.phase is Phase.PAUSED for one in found), alpha,
+        tuple(one.rollout.ending for one in aborted[:3]),
+        _median(one.given_back for one in found), _median(one.reacted for one in found),
+        median(one.seconds for one in found) / 60,
+    )  # fmt: skip
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
+    return median(known) if known else None

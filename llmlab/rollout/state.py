@@ -46,6 +46,7 @@ class Paused(StrEnum):
     NO_TRAFFIC = "no traffic reached the candidate"
     DEADLINE = "the gate did not decide in time"
     PREVIEW = "the gate passed; the switch is a person's"
+    BROKE = "something broke again and again"
 
 
 class Outcome(StrEnum):
@@ -79,12 +80,16 @@ class Verdict:
 
     Args:
         samples: answers of the candidate in this step that it rests on, probes included.
+        broke: what looks as if something broke just now; "" for nothing.
+        above: its errors in this step are above what is allowed, be it by chance.
     """
 
     outcome: Outcome
     reason: str
     findings: tuple[Finding, ...] = ()
     samples: int = 0
+    broke: str = ""
+    above: bool = False
 
     @property
     def waiting(self) -> bool:
@@ -119,14 +124,15 @@ class Rules:
 
     steps: tuple[float, ...] = (5.0, 25.0, 50.0, 100.0)
     interval: float = 60.0
-    progress_deadline: float = 600.0
+    progress_deadline: float = 1800.0
     on_deadline: Literal["pause", "abort"] = "pause"
     on_inconclusive: Literal["pause", "wait"] = "wait"
     alpha: float = 0.05
     min_samples: int = 20
-    error_margin: float = 0.05
-    latency_ratio: float = 1.5
-    latency_margin: float = 0.10
+    error_margin: float = 0.01
+    latency_gate: str = "p50<=1.25x p95<=1.5x"
+    holdback: float = 5.0
+    bake: float = 600.0
     text_gate: str = ""
     probe_suite: str = "news"
     probe_rate: float = 0.0
@@ -149,6 +155,8 @@ class Rollout:
         auto_promote: a blue-green rollout switches by itself once its gate passed.
         step: from 1; 0 before the first.
         since: when its step, or its phase, began.
+        baking: it has passed all steps, and is watched for a while before it is promoted.
+        setbacks: how often it gave traffic back because something looked broken.
         promoted: the deployment that got the traffic for good; "" for none (yet).
         ending: why it ended, in one sentence.
         verdict: the newest.
@@ -170,6 +178,8 @@ class Rollout:
     phase: Phase = Phase.STARTING
     step: int = 0
     since: float = 0.0
+    baking: bool = False
+    setbacks: int = 0
     paused: Paused | None = None
     promoted: str = ""
     who: str = ""
@@ -192,18 +202,18 @@ class Rollout:
         return self.arms[0] if self.kind is Kind.AB else self.stable
 
     @property
-    def alone(self) -> bool:
-        """Whether the candidate has all the traffic, so that nothing comes beside it to hold it
-        against."""
-        return self.kind is Kind.CANARY and self.percent >= 100
-
-    @property
     def over(self) -> bool:
         return self.phase in OVER
 
     @property
     def last_step(self) -> int:
         return len(self.rules.steps) if self.kind is Kind.CANARY else 1
+
+    def share_at(self, number: int) -> float:
+        """Percent of the requests at a step of a canary; 0 for none yet. What is held back stays
+        with the stable version until the rollout is over: the two are compared to the end."""
+        most = 100 - self.rules.holdback
+        return min(self.rules.steps[number - 1], most) if number else 0.0
 
     @property
     def target(self) -> str:

@@ -84,7 +84,7 @@ def look_at_copies(rollout: Rollout, texts: Texts) -> Texts:
 
 def _judged(rollout: Rollout, texts: Texts, rows: Sequence[Row], digest: str) -> Texts:
     number = texts.looks + 1
-    finding = _finding(rollout, rows, fail_levels(rollout.rules)[1] / 2**number)
+    finding = _finding(rollout, rows, fail_levels(rollout.rules).text / 2**number)
     return replace(texts, looks=number, digest=digest, step=rollout.step, finding=finding)
 
 

@@ -56,7 +56,7 @@ class View:
         one = self.rollout
         if one.phase is not Phase.PROGRESSING or one.kind is Kind.AB:
             return None
-        return max(0.0, one.rules.interval - self.elapsed)
+        return max(0.0, (one.rules.bake if one.baking else one.rules.interval) - self.elapsed)
 
     def as_json(self) -> dict[str, Any]:
         """The document of `rollout get -o json`."""

@@ -1,0 +1,141 @@
+"""How much evidence a step needs, told before it begins.
+
+A candidate that is as good as the stable version passes once the wealth of the bet on it is
+large enough. How fast that grows follows from what is known before: how often the stable version
+fails, or is slower than the limit, and how the requests are shared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from llmlab.rollout.evidence import EQUAL, FEWEST, quantile
+from llmlab.rollout.judging import pass_level
+from llmlab.rollout.seen import Seen
+from llmlab.rollout.sequential import STAKES
+from llmlab.rollout.speed import Condition, parse_speed
+from llmlab.rollout.state import Rollout
+
+USUAL_ERRORS = 0.01  # of a deployment that nobody has asked yet
+NEVER = 1e9  # answers
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the stable deployment's answers were like of late.
+
+    Args:
+        rate: requests a second; 0 where nobody knows.
+        errors: the share that failed.
+        seconds: of the newest answers.
+    """
+
+    rate: float = 0.0
+    errors: float = USUAL_ERRORS
+    seconds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, seen: Sequence[Seen], deployment: str, now: float) -> Usual:
+        """From answers in the order of their time."""
+        mine = [one for one in seen if one.deployment == deployment and not one.gave_up]
+        if not mine:
+            return cls()
+        within = max(now - mine[0].at, 1.0)
+        failed = sum(one.error for one in mine)
+        seconds = tuple(one.seconds for one in mine[-1000:] if one.seconds is not None)
+        # Without any error so far, there may still be some: one in so many, say.
+        return cls(len(mine) / within, max(failed, 0.5) / len(mine), seconds)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one test of a step takes, for a candidate that is as good.
+
+    Args:
+        step: from 1.
+        percent: of the requests, for the candidate.
+        metric: as the finding's.
+        answers: of the candidate; at least ``NEVER`` for more than there will ever be.
+        seconds: until there are so many; None where nobody knows how many requests come.
+    """
+
+    step: int
+    percent: float
+    metric: str
+    answers: float
+    seconds: float | None
+
+    @property
+    def minutes(self) -> float | None:
+        return None if self.seconds is None else self.seconds / 60
+
+
+def needs(rollout: Rollout, usual: Usual) -> Iterator[Need]:
+    """All tests of all steps of a canary."""
+    rules = rollout.rules
+    for step in range(1, rollout.last_step + 1):
+        percent = rollout.share_at(step)
+        level = pass_level(rollout)
+        bets = _errors(percent, usual.errors, rules.error_margin, level)
+        yield _need(step, percent, "errors", bets, usual.rate, rules.min_samples)
+        for one in parse_speed(rules.latency_gate):
+            if percent <= EQUAL or not one.ratio:
+                answers = _speed(one, usual.seconds, level)
+                name = f"latency p{100 * one.quantile:g}"
+                yield _need(step, percent, name, answers, usual.rate, rules.min_samples)
+
+
+def _need(step: int, percent: float, metric: str, bets: float, rate: float, fewest: int) -> Need:
+    """``bets``: pairs of the two, of which there are as many as the fewer answers."""
+    share = percent / 100
+    answers = max(float(fewest), bets * share / min(share, 1 - share))
+    return Need(step, percent, metric, answers, answers / (rate * share) if rate else None)
+
+
+def _errors(percent: float, errors: float, margin: float, level: float) -> float:
+    """Pairs until errors are known to be no more than ``margin`` above. One side's answers are
+    single ones, and so many of the other's come to each that their mean is as good as known."""
+    worst = 1 - margin
+    if percent <= 50:
+        outcomes = ((errors, margin + errors - 1), (1 - errors, margin + errors))
+    else:
+        outcomes = ((errors, margin + 1 - errors), (1 - errors, margin - errors))
+    return pairs([(share, gain / worst) for share, gain in outcomes], level)
+
+
+def _speed(condition: Condition, seconds: Sequence[float], level: float) -> float:
+    """Answers until it is known that no more than allowed are slow."""
+    if len(seconds) < FEWEST:
+        return NEVER
+    usual = quantile(seconds, condition.quantile)
+    assert usual is not None
+    slow = sum(one > condition.limit(usual) for one in seconds) / len(seconds)
+    allowed, worst = condition.allowed, condition.quantile
+    outcomes = ((slow, (allowed - 1) / worst), (1 - slow, allowed / worst))
+    return pairs(list(outcomes), level)
+
+
+def pairs(outcomes: Sequence[tuple[float, float]], level: float) -> float:
+    """How many bets it takes until the wealth is 1/level, if each goes as it does on average.
+
+    Args:
+        outcomes: the probability of each, and its gain as a share of the largest loss.
+    """
+    growth = [sum(share * math.log1p(stake * gain) for share, gain in outcomes) for stake in STAKES]
+    if max(growth) <= 0:
+        return NEVER
+
+    def wealth(bets: float) -> float:
+        return sum(math.exp(min(bets * one, 690.0)) for one in growth) / len(growth)
+
+    low, high = 0.0, 1.0
+    while wealth(high) < 1 / level:
+        high *= 2
+        if high > NEVER:
+            return NEVER
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if wealth(middle) < 1 / level else (low, middle)
+    return high

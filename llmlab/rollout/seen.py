@@ -1,0 +1,82 @@
+"""What a line of the gateway's access log tells of a deployment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmlab.rollout.state import ROUTE
+from llmlab.service.schemas import OWN_LIMIT
+
+ROUTED = ("stable", "split")  # not those who asked for a deployment by name or flag
+CLIENT_LEFT, TOO_MANY = 499, 429
+QUEUE = re.compile(r"\bqueue;dur=(\d+(?:\.\d+)?)")  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer of a deployment, or what a client got instead of one.
+
+    Args:
+        seconds: that it took once it had its turn; None where it says nothing of the model.
+        gave_up: the client waited no longer. ``seconds`` is then how long it had waited.
+        subject: who asked.
+        at: seconds since 1970.
+    """
+
+    deployment: str
+    error: bool
+    seconds: float | None = None
+    gave_up: bool = False
+    subject: str = ""
+    at: float = 0.0
+
+
+def seen_in(line: str) -> Seen | None:
+    """What a line of the gateway's access log tells of a deployment; None for nothing.
+
+    Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
+    for the request. Nobody blames a deployment for the gateway's rate limit or for a request
+    that was wrong: whoever has a token could else decide a rollout. One whose client left (499),
+    or gave it too little time, is no error either; but the time that it had is known.
+
+    Seconds are those after the queue, where the API tells it: how many requests wait is a matter
+    of the load. Nor do they have in them how slowly a client sends.
+    """
+    try:
+        told: Mapping[str, Any] = json.loads(line)
+        name, status = str(told["deployment"]), int(told["status"])
+        # A line of an earlier nginx.conf says no more than the path, as the client spelled it.
+        endpoint = told.get("endpoint", told["path"])
+        if endpoint != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
+            return None
+        overloaded = status == TOO_MANY and str(told["upstream_status"]).endswith(str(TOO_MANY))
+        timing = str(told["timing"])
+        seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))
+        subject, at = str(told.get("subject", "")), float(told.get("at", 0.0))
+    except (ValueError, KeyError, TypeError):
+        return None
+    gave_up = status == CLIENT_LEFT or OWN_LIMIT in timing
+    if not name or (400 <= status < 500 and not overloaded and not gave_up):
+        return None
+    if gave_up:
+        return Seen(name, False, seconds, True, subject, at)
+    if status >= 400:
+        return Seen(name, True, None, False, subject, at)
+    # An answer that was kept from before says nothing of the model, and the candidate, being
+    # new, has none.
+    kept = told.get("cache") == "hit"
+    return Seen(name, False, None if kept else seconds, False, subject, at)
+
+
+def _upstream_seconds(told: Mapping[str, Any]) -> float:
+    """Of all tries; a list like "0.003, 0.120", with a dash for one that was never sent."""
+    tries = re.split(r", | : ", str(told["upstream_seconds"]))
+    return sum(float(one) for one in tries if one != "-")
+
+
+def _queue_seconds(timing: str) -> float:
+    return sum(float(one) / 1000 for one in QUEUE.findall(timing))
