@@ -121,7 +121,7 @@ def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None
         stage.gateway.lines += [old, line("other", subject="eve", at=stage.now - 60)]
         stage.gateway.lines.append(line("base", subject="bob", at=stage.now - 1e6))
     stage.begin()
-    stage.gateway.lines.append(line("base", route="stable", subject="ada", at=stage.now))
+    stage.gateway.lines.append(line("base", route="stable", subject="ada", at=stage.now + 2))
     for _ in range(3):
         stage.tick()
     evidence = stage.rollouts.last().evidence  # type: ignore[union-attr]
@@ -298,7 +298,7 @@ def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
     one = stage.until(Phase.COMPLETED, requests=10)
-    texts = [kept.verdict.findings[2] for kept in one.judged]
+    texts = [kept.verdict.findings[-1] for kept in one.judged]
     assert [found.outcome for found in texts] == [Outcome.PASS] * 3
     assert texts[0].figures["n"] == 10
     asked = [name for name, path, _ in stage.gateway.asked if path == "/summarize/"]

@@ -34,20 +34,33 @@ Row = tuple[dict[str, float | None], dict[str, float | None]]
 
 
 def rows_of(pairs: Iterable[Pair]) -> list[Row]:
-    """What is measured of both answers to each text; nothing of one that failed."""
+    """What is measured of both answers to each text. One that failed, also when it was asked for
+    again, is an empty one: whoever asks has nothing in either case."""
     found = []
     for pair in pairs:
         mine, theirs = (
-            {} if one.summary is None
-            else dict(
+            dict(
                 measure(
-                    pair.case, one.summary, seconds=one.seconds, truncated=one.truncated
+                    pair.case, one.summary or "", seconds=one.seconds, truncated=one.truncated
                 ).values
             )
             for one in (pair.tested, pair.base)
-        )  # fmt: skip
+        )
         found.append((mine, theirs))
     return found
+
+
+def beside_empty(gate: Gate, rows: Sequence[Row]) -> list[Row]:
+    """Rows in which an empty answer of the candidate counts once, as empty, where the gate looks
+    at that: in what cannot be measured of it, it is taken to be like the other's."""
+    if not any(one.metric.name == "empty" for one in gate.conditions):
+        return list(rows)
+    return [
+        (theirs | {name: value for name, value in mine.items() if value is not None}, theirs)
+        if mine.get("empty")
+        else (mine, theirs)
+        for mine, theirs in rows
+    ]
 
 
 def applicable(gate: Gate, rows: Sequence[Row]) -> tuple[Gate | None, tuple[str, ...]]:
@@ -95,6 +108,7 @@ def _finding(rollout: Rollout, rows: Sequence[Row], alpha: float) -> Finding:
             METRIC, Outcome.INCONCLUSIVE,
             f"text: none of {' '.join(left_out)} can be measured on these texts", waiting=False,
         )  # fmt: skip
+    rows = beside_empty(gate, rows)
     mine, theirs = (_scores([row[side] for row in rows]) for side in (0, 1))
     strict = judge(gate, mine, theirs, seed=rollout.number, alpha=alpha)
     if strict.outcome is Judged.FAIL:
