@@ -21,6 +21,7 @@ from llmlab.registry.catalogue import Catalogue
 from llmlab.rollout.linting import lint
 from llmlab.rollout.machine import Abort, Pause, Promote, Resume, Settled, step
 from llmlab.rollout.planning import PROBES, Known, Wish, rules_of
+from llmlab.rollout.power import Usual
 from llmlab.rollout.settling import settle
 from llmlab.rollout.state import (
     Finding,
@@ -387,10 +388,20 @@ def test_undo_to_an_aborted_rollout_is_refused(office: Office) -> None:
 # --- lint ----------------------------------------------------------------------------------------
 
 
-def linted(office: Office, wish: Wish, known: Callable[[], Known] | None = None) -> list[str]:
+def linted(
+    office: Office,
+    wish: Wish,
+    known: Callable[[], Known] | None = None,
+    *,
+    notes: bool = False,
+    usual: Usual | None = None,
+) -> list[str]:
     catalogue = Catalogue(office.config, Registry(office.lab))
-    found = lint(wish, office.lab, catalogue, known or (lambda: office.known))
-    return [f"{one.severity}: {one.message}" for one in found]
+    found = lint(
+        wish, office.lab, catalogue, known or (lambda: office.known), lambda _: usual or Usual()
+    )
+    kept = [one for one in found if notes or one.severity != "note"]
+    return [f"{one.severity}: {one.message}" for one in kept]
 
 
 def test_lint_of_a_sound_plan_finds_that_no_text_is_judged(office: Office) -> None:
@@ -406,6 +417,28 @@ def test_lint_finds_all_that_is_wrong_and_starts_nothing(office: Office) -> None
                                                         "error"]  # fmt: skip
     assert "did you mean 'coverage'" in found[0] and "has all the traffic" in found[-1]
     assert office.rollouts.history() == []
+
+
+def test_lint_tells_what_each_step_takes_and_which_one_is_not_decided_in_time(
+    office: Office,
+) -> None:
+    wish = Wish(Kind.CANARY, (), rules={"steps": (5.0, 100.0)})
+    slow = Usual(2.0, 0.01, tuple(0.2 for _ in range(100)))
+    notes = linted(office, wish, notes=True, usual=slow)
+    assert notes[-4].startswith(
+        "note: step 1, 5 %, takes answers of the candidate: errors 862 (2 h), latency p50 "
+    )
+    assert notes[-3] == (
+        "warning: step 1, 5 %, is not decided by its deadline: errors 862 (2 h), and it has 30 min"
+    )
+    assert notes[-2].startswith("note: step 2, 95 %, takes answers of the candidate: errors ")
+    quick = linted(office, wish, usual=Usual(100.0, 0.001, (0.2,) * 100))
+    assert not [one for one in quick if "deadline" in one]
+
+
+def test_without_any_traffic_lint_names_answers_and_no_time(office: Office) -> None:
+    (note,) = linted(office, Wish(Kind.CANARY, (), rules={"steps": (100.0,)}), notes=True)[-1:]
+    assert note.startswith("note: step 1, 95 %") and "(" not in note
 
 
 def test_lint_works_without_a_running_lab(office: Office) -> None:

@@ -209,6 +209,8 @@ def lint(
 
     from llmlab.rollout.linting import lint as linted
     from llmlab.rollout.planning import Wish
+    from llmlab.rollout.power import usual_of
+    from llmlab.rollout.running import RunningLab
     from llmlab.rollout.state import Kind
 
     session = Session.of(context)
@@ -217,19 +219,23 @@ def lint(
         probe_suite=probe_suite,
     )  # fmt: skip
     wish = Wish(Kind(kind.value), tuple(models or ()), rules=rules)
-    found = linted(wish, session.lab(), session.catalogue(), lambda: known_of(session))
-    errors = sum(one.severity == "error" for one in found)
+    running = RunningLab(session.lab())
+    found = linted(
+        wish, session.lab(), session.catalogue(), lambda: known_of(session),
+        lambda deployment: usual_of(running, deployment),
+    )  # fmt: skip
+    errors, warnings = (sum(one.severity == kind for one in found) for kind in ("error", "warning"))
     if output is Format.JSON:
         print_json([asdict(one) for one in found])
     else:
         from llmlab.cli.output import escaped
 
         for one in found:
-            color = "red" if one.severity == "error" else "yellow"
+            color = {"error": "red", "warning": "yellow"}.get(one.severity, "cyan")
             fix = f"\n  [bold green]Fix:[/] {escaped(one.fix)}" if one.fix else ""
             out().print(f"[{color}]{one.severity}[/] {escaped(one.message)}{fix}", highlight=False)
         mark = "[bold red]✗[/]" if errors else "[bold green]✓[/]"
-        err().print(f"{mark} errors {errors}, warnings {len(found) - errors}", highlight=False)
+        err().print(f"{mark} errors {errors}, warnings {warnings}", highlight=False)
     if errors:
         raise typer.Exit(1)
 

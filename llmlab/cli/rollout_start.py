@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.output import Format, OutputOption, progress
+from llmlab.cli.output import Format, OutputOption, err, progress
 from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, who
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Rollout
 
 app = typer.Typer(
     add_completion=False, help="Begin a rollout; there is one at a time.", no_args_is_help=True
@@ -220,3 +221,17 @@ def _start(context: typer.Context, wish: Wish, output: Format) -> None:
     with progress("starting") as say:
         rollout = desk_of(session, say).start(wish, known_of(session))
     tell(session, rollout, output)
+    _warn(session, rollout)
+
+
+def _warn(session: Session, rollout: Rollout) -> None:
+    """Of steps that will not decide in time, by the traffic of the last hour."""
+    from llmlab.cli.output import escaped
+    from llmlab.rollout.power import told, usual_of
+    from llmlab.rollout.running import RunningLab
+
+    usual = usual_of(RunningLab(session.lab()), rollout.stable.deployment)
+    for one in told(rollout, usual):
+        if one.severity == "warning":
+            err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
+            err().print(f"  [bold green]Fix:[/] {escaped(one.fix)}", highlight=False)

@@ -16,17 +16,26 @@ from llmlab.rollout.planning import (
     problems,
     rollout_of,
     rules_of,
+    stable_of,
 )
-from llmlab.rollout.state import Kind
+from llmlab.rollout.power import Usual, told
+from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.store import Rollouts
 
 
-def lint(wish: Wish, lab: Lab, catalogue: Catalogue, known: Callable[[], Known]) -> list[Problem]:
-    """All that is wrong.
+def lint(
+    wish: Wish,
+    lab: Lab,
+    catalogue: Catalogue,
+    known: Callable[[], Known],
+    usual: Callable[[str], Usual] = lambda _: Usual(),
+) -> list[Problem]:
+    """All that is wrong, and what each step takes.
 
     Args:
         wish: without models, only the rules are looked at.
         known: what the running lab has. Raises UpstreamError if it does not run.
+        usual: what a deployment's answers were like of late. Raises the same.
     """
     found: list[Problem] = []
     try:
@@ -37,7 +46,20 @@ def lint(wish: Wish, lab: Lab, catalogue: Catalogue, known: Callable[[], Known])
     found += problems(rules, lab.root)
     if wish.models:
         found += _of_start(wish, lab, catalogue, known)
-    return found
+    return found + list(told(_planned(wish.kind, rules), _usual(lab, known, usual)))
+
+
+def _planned(kind: Kind, rules: Rules) -> Rollout:
+    """One by these rules, of whatever."""
+    nobody = Version("", "")
+    return Rollout(0, kind, nobody, "", (nobody, nobody), "", rules)
+
+
+def _usual(lab: Lab, known: Callable[[], Known], usual: Callable[[str], Usual]) -> Usual:
+    try:
+        return usual(stable_of(known(), Rollouts(lab).traffic()).deployment)
+    except LlmlabError:
+        return Usual()  # it does not run, which is said where it matters
 
 
 def _of_start(

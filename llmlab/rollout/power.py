@@ -8,18 +8,24 @@ fails, or is slower than the limit, and how the requests are shared.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llmlab.rollout.evidence import EQUAL, FEWEST, quantile
 from llmlab.rollout.judging import pass_level
-from llmlab.rollout.seen import Seen
+from llmlab.rollout.planning import Problem
+from llmlab.rollout.running import Running
+from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.sequential import STAKES
 from llmlab.rollout.speed import Condition, parse_speed
-from llmlab.rollout.state import Rollout
+from llmlab.rollout.state import Kind, Rollout
 
 USUAL_ERRORS = 0.01  # of a deployment that nobody has asked yet
 NEVER = 1e9  # answers
+LATELY = 3600.0  # seconds, whose traffic is what is usual
+LINES = 100_000  # of the gateway's log; the newest
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,51 @@ class Need:
     answers: float
     seconds: float | None
 
-    @property
-    def minutes(self) -> float | None:
-        return None if self.seconds is None else self.seconds / 60
+
+def usual_of(running: Running, deployment: str) -> Usual:
+    """What the gateway's log says of the last hour.
+
+    Raises:
+        UpstreamError: the lab does not run.
+    """
+    now = time.time()
+    lines, _ = running.requests_since("0", after=now - LATELY)
+    seen = [one for one in map(seen_in, lines[-LINES:]) if one and one.at >= now - LATELY]
+    return Usual.of(seen, deployment, now)
+
+
+def told(rollout: Rollout, usual: Usual) -> Iterator[Problem]:
+    """What each step takes, as notes, and a warning for each that cannot decide in time."""
+    if rollout.kind is not Kind.CANARY:
+        return
+    deadline = rollout.rules.progress_deadline
+    for (step, percent), group in groupby(
+        needs(rollout, usual), key=lambda one: (one.step, one.percent)
+    ):
+        tests = list(group)
+        said = ", ".join(f"{one.metric} {_so_many(one)}" for one in tests)
+        yield Problem("note", f"step {step}, {percent:g} %, takes answers of the candidate: {said}")
+        slowest = max(tests, key=lambda one: one.answers)
+        if slowest.seconds is not None and slowest.seconds > deadline:
+            yield Problem(
+                "warning", f"step {step}, {percent:g} %, is not decided by its deadline: "
+                f"{slowest.metric} {_so_many(slowest)}, and it has {_time(deadline)}",
+                "a later deadline (--progress-deadline), more of the requests (--steps), more of "
+                "them held back at the last step (rollout.holdback), or a wider rollout."
+                + ("error_margin" if slowest.metric == "errors" else "latency_gate"),
+            )  # fmt: skip
+
+
+def _so_many(one: Need) -> str:
+    if one.answers >= NEVER:
+        return "more than there will ever be"
+    return f"{one.answers:,.0f}" + ("" if one.seconds is None else f" ({_time(one.seconds)})")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def needs(rollout: Rollout, usual: Usual) -> Iterator[Need]:
@@ -81,7 +129,8 @@ def needs(rollout: Rollout, usual: Usual) -> Iterator[Need]:
         bets = _errors(percent, usual.errors, rules.error_margin, level)
         yield _need(step, percent, "errors", bets, usual.rate, rules.min_samples)
         for one in parse_speed(rules.latency_gate):
-            if percent <= EQUAL or not one.ratio:
+            judged = percent <= EQUAL or not one.ratio
+            if judged and len(usual.seconds) >= FEWEST:
                 answers = _speed(one, usual.seconds, level)
                 name = f"latency p{100 * one.quantile:g}"
                 yield _need(step, percent, name, answers, usual.rate, rules.min_samples)
@@ -107,8 +156,6 @@ def _errors(percent: float, errors: float, margin: float, level: float) -> float
 
 def _speed(condition: Condition, seconds: Sequence[float], level: float) -> float:
     """Answers until it is known that no more than allowed are slow."""
-    if len(seconds) < FEWEST:
-        return NEVER
     usual = quantile(seconds, condition.quantile)
     assert usual is not None
     slow = sum(one > condition.limit(usual) for one in seconds) / len(seconds)
