@@ -15,6 +15,7 @@ from llmlab.delivery import ledger
 from llmlab.delivery.store import Store
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
+from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.machine import Abort, Deployed, Pause, Promote, Settled, Tick, step
 from llmlab.rollout.seen import seen_in
 from llmlab.rollout.state import Outcome, Phase, Rollout
@@ -145,6 +146,33 @@ def test_a_document_that_nobody_can_read_is_said_so(rollouts: Rollouts, lab: Lab
     connection.close()
     with pytest.raises(LlmlabError, match="rollout 1 cannot be read"):
         rollouts.unfinished()
+
+
+def test_a_rollout_of_an_earlier_version_is_still_shown(rollouts: Rollouts, lab: Lab) -> None:
+    begun = begin(rollouts)
+    old = begun.as_json()
+    for name in ("latency_gate", "holdback", "bake"):
+        del old["rules"][name]
+    for name in ("baking", "setbacks"):
+        del old[name]
+    old["rules"] |= {"latency_ratio": 1.5, "latency_margin": 0.1, "error_margin": 0.05}
+    wealth = {"side": "above", "bound": 0.05, "logs": [0.1, 0.2], "n": 3}
+    bets = {"worse": wealth, "as_good": wealth, "tested": [], "base": []}
+    count = {"requests": 3, "errors": 0, "probes": 0, "probe_errors": 0, "timed": 3, "slow": 1}
+    arm = {"total": count, "step": count, "latencies": [0.2], "probe_latencies": [],
+           "errors": [0.0], "slow": [1.0]}  # fmt: skip
+    known = {
+        "tested_name": "tuned-2", "base_name": "base", "errors": bets, "latency": bets,
+        "compares": False, "cursor": "1:2:3", "step": 1, "tested": arm, "base": arm, "texts": {},
+    }  # fmt: skip
+    with Store(lab).writing() as connection:
+        connection.execute(
+            "UPDATE rollouts SET document = ?", (json.dumps({"rollout": old, "evidence": known}),)
+        )
+    kept = rollouts.get(1)
+    assert kept.rollout.rules.error_margin == 0.05 and kept.rollout.rules.latency_gate
+    assert kept.evidence == Evidence.of(kept.rollout)
+    assert [one.number for one in rollouts.history()] == [1]
 
 
 def test_whatever_is_done_in_whatever_order_the_chain_holds(rollouts: Rollouts, lab: Lab) -> None:

@@ -176,7 +176,10 @@ def _kept(connection: sqlite3.Connection, number: int) -> Kept:
 def _parsed(number: int, document: str) -> Kept:
     try:
         found = json.loads(document)
-        return Kept(Rollout.parse(found["rollout"]), Evidence.parse(found["evidence"]))
+        rollout, known = Rollout.parse(found["rollout"]), found["evidence"]
+        # Before callers were told apart it was of another kind: what comes from now on counts.
+        of_today = "subjects" in known
+        return Kept(rollout, Evidence.parse(known) if of_today else Evidence.of(rollout))
     except (ValueError, KeyError, TypeError) as error:
         raise LlmlabError(
             f"what is written down of rollout {number} cannot be read: {unreadable(error)}",
