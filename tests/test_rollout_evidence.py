@@ -192,6 +192,28 @@ def test_errors_that_a_subject_has_on_either_side_are_no_difference() -> None:
     assert "1 subject, 1 of them bring 100 %" in found.findings[0].reason
 
 
+def test_a_few_subjects_that_get_nothing_but_errors_are_seen_among_many() -> None:
+    evidence = Evidence.of(ONE)
+    known(evidence, eve=0.2)
+    evidence.begin(2, 25.0)
+    for number in range(400):
+        feed(evidence, ("s", False), ("c", False), ("c", False), ("s", False))
+        if number % 100 == 0:
+            feed(evidence, ("s", False), ("c", True), subject="eve")
+    found = judge(ONE, evidence, None)
+    assert found.outcome is Outcome.INCONCLUSIVE and found.above
+    assert "but 1 subject got errors which they did not get before: 4 of 4" in found.reason
+
+
+def test_who_fails_most_of_the_time_on_either_side_holds_nobody_up() -> None:
+    evidence = Evidence.of(ONE)
+    known(evidence, errors=90, bob=0.2)
+    for _ in range(5):
+        feed(evidence, ("c", True), subject="bob")
+        feed(evidence, ("c", True), subject="a stranger, of whom there may be others like bob")
+    assert not evidence.broken_for
+
+
 def test_somebody_whose_texts_take_long_takes_long_on_either_side() -> None:
     evidence = Evidence.of(ONE)
     known(evidence, ada=0.2, eve=2.0)

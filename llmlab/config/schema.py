@@ -224,7 +224,10 @@ class Rollout(Section):
     latency_gate: str = "p50<=1.25x p95<=1.5x"
     holdback: Annotated[float, Field(ge=1, le=50)] = 5.0
     bake: Annotated[float, Field(ge=0, le=604_800)] = 600.0
-    text_gate: str = "coverage>=-0.05 unsupported<=+0.10 empty<=+0.02"
+    text_gate: str = (
+        "coverage>=-0.05 unsupported<=+0.10 empty<=+0.10 length<=2x repetition<=+0.10 "
+        "novelty<=+0.20"
+    )
     probe_suite: Annotated[str, Field(min_length=1)] = "news"
     probe_rate: Annotated[float, Field(ge=0, le=50)] = 0.0
 

@@ -77,6 +77,11 @@ def _metrics() -> Iterable[Metric]:
         yield Metric(f"p{percent}", down, means, "latency", percent / 100, proxy=False)
 
 
+# Columns of what happens or not, or so many times, in each text.
+COUNTED = frozenset({
+    "empty", "truncated", "repetitive", "unfinished", "forbidden", "unsupported",
+    "unsupported_names", "unsupported_numbers",
+})  # fmt: skip
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _metrics()}
 
 

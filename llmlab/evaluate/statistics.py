@@ -176,6 +176,19 @@ def binomial_tail(hits: int, n: int, p: float) -> float:
     return min(1.0, math.fsum(math.exp(log) for log in logs))
 
 
+def most_likely_share(hits: int, n: int, tail: float) -> float:
+    """The exact upper bound of a share (Clopper & Pearson 1934): for a larger one, ``hits`` or
+    fewer among ``n`` have a probability below ``tail``."""
+    if hits >= n:
+        return 1.0
+    low, high = hits / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        fewer = 1 - binomial_tail(hits + 1, n, middle)
+        low, high = (middle, high) if fewer > tail else (low, middle)
+    return high
+
+
 def effect_size(differences: Floats) -> float | None:
     """Cohen's d_z: the mean difference in standard deviations of the differences.
 

@@ -12,6 +12,11 @@ lies wholly beyond; in between, the texts do not decide. That is the test for no
   approximation has to agree: the permutation test (against a baseline), with the bound
   allowed for, or the binomial test (a quantile against a plain bound).
 
+What is counted and should be rare, such as empty summaries, is often not seen at all in a few
+texts, and a bootstrap of nothing is sure that there is nothing. Who asks about more than these
+texts (``rare``) gets the exact upper end for the share of texts in which the candidate is worse,
+times the most that it is worse by.
+
 Fewer than ``MINIMUM`` texts, or none, never pass and never fail. Nor does a condition pass if
 the candidate has no value for a text: a failed or empty answer, or one that the baseline has.
 """
@@ -19,7 +24,7 @@ the candidate has no value for a text: a failed or empty answer, or one that the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -27,7 +32,7 @@ import numpy as np
 
 from llmlab.evaluate.comparison import aggregate_of, pairs
 from llmlab.evaluate.gate import Against, Condition, Gate, GateError
-from llmlab.evaluate.measures import Scores
+from llmlab.evaluate.measures import COUNTED, Scores
 from llmlab.evaluate.statistics import (
     RESAMPLES,
     Bootstrap,
@@ -35,6 +40,7 @@ from llmlab.evaluate.statistics import (
     Interval,
     binomial_tail,
     exchange_p,
+    most_likely_share,
     of_pairs,
     of_sample,
 )
@@ -114,6 +120,7 @@ class _Settings:
     minimum: int
     seed: int
     resamples: int
+    rare: bool
 
 
 def judge(
@@ -125,6 +132,7 @@ def judge(
     alpha: float = ALPHA,
     minimum: int = MINIMUM,
     resamples: int = RESAMPLES,
+    rare: bool = False,
 ) -> Verdict:
     """Judge a candidate.
 
@@ -136,6 +144,7 @@ def judge(
         alpha: At most this share of candidates that are no worse than allowed fail.
         minimum: Fewer texts than these decide nothing; at least 2.
         resamples: How many to draw.
+        rare: To pass, allow for events that so few texts may not have shown.
 
     Raises:
         GateError: a condition compares with a baseline, and there is none.
@@ -146,7 +155,9 @@ def judge(
             f"{' '.join(relative)} compares with a baseline, and none is named",
             fix="name a baseline, or write plain bounds such as coverage>=0.8",
         )
-    settings = _Settings(alpha, len(gate.conditions), max(2, minimum), seed, resamples)
+    settings = _Settings(
+        alpha, len(gate.conditions), max(2, minimum), seed, resamples, rare
+    )  # fmt: skip
     findings = tuple(
         _judge_one(one, _sample(one, candidate, baseline), settings) for one in gate.conditions
     )
@@ -185,6 +196,8 @@ def _judge_one(condition: Condition, sample: _Sample, settings: _Settings) -> Fi
         return Finding(condition.text, Outcome.INCONCLUSIVE, text, n, mine, theirs)
     interval_at = found.bca if condition.metric.quantile is None else found.percentile
     interval = interval_at(1 - settings.alpha)
+    if settings.rare and is_counted(condition):
+        interval = _with_rare(sample, interval)
     strict = interval_at(1 - settings.alpha / settings.family)
     p = _confirming_p(condition, sample, settings)
     within, beyond = _decided(condition, interval)[0], _decided(condition, strict)[1]
@@ -200,6 +213,25 @@ def _judge_one(condition: Condition, sample: _Sample, settings: _Settings) -> Fi
     return Finding(
         condition.text, outcome, reason, n, mine, theirs, found.estimate, interval, strict, p
     )
+
+
+def is_counted(condition: Condition) -> bool:
+    """Whether it is about how often something happens that should not."""
+    metric = condition.metric
+    return (
+        metric.column in COUNTED and not condition.at_least
+        and condition.against is not Against.RATIO
+    )  # fmt: skip
+
+
+def _with_rare(sample: _Sample, interval: Interval) -> Interval:
+    """An interval that allows for events which so few texts may not have shown."""
+    worse = sample.candidate - (0.0 if sample.baseline is None else sample.baseline)
+    worse = worse[worse > 0]
+    n = len(sample.candidate)
+    share = most_likely_share(len(worse), n, (1 - interval.level) / 2)
+    most = share * max(1.0, float(worse.max(initial=0.0)))
+    return replace(interval, high=max(interval.high, most))
 
 
 def _bootstrap(condition: Condition, sample: _Sample, settings: _Settings) -> Bootstrap | None:

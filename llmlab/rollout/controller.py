@@ -157,9 +157,11 @@ class Controller:
         return bool(done.pairs)
 
     def _look(self, rollout: Rollout, evidence: Evidence, done: Done) -> None:
-        if any(pair.base.summary is None for pair in done.pairs):
+        # Too long for this lab: whoever sends it is told so by either.
+        pairs = [pair for pair in done.pairs if not 400 <= pair.base.status < 500]
+        if any(pair.base.summary is None for pair in pairs):
             return  # nothing to hold it against; later again
-        evidence.texts = texts.look(rollout, evidence.texts, done.pairs)
+        evidence.texts = texts.look(rollout, evidence.texts, pairs)
 
     def _begin_work(self, rollout: Rollout, evidence: Evidence) -> None:
         now, rules = self.clock(), rollout.rules
@@ -185,7 +187,9 @@ class Controller:
 
     def _cases(self, rollout: Rollout) -> tuple[Case, ...]:
         with self._complaining("the texts cannot be read"):
-            return load_suite(find_suite(rollout.rules.probe_suite, self.root)).cases
+            return texts.with_long(
+                load_suite(find_suite(rollout.rules.probe_suite, self.root)).cases
+            )
         return ()
 
     def _text(self, rollout: Rollout, evidence: Evidence) -> Finding | None:

@@ -33,6 +33,8 @@ RECENT = 200  # answers that a quantile is made of
 FEWEST = 20  # answers of the base, below which it has no quantile yet
 PENDING = 200  # units that wait for one of the other deployment; older ones are dropped
 EQUAL = 50.0  # percent; above it the candidate has more load than what it is held against
+NEW_ERRORS = 3  # answers of a subject, from which on it may be that it gets nothing but errors
+MOSTLY = 0.25  # the share of them that is at least likely then
 LATELY = 30  # slices: a minute, in which something may have broken
 WATCHES = 30  # slices, after which money is put on a change from now on
 
@@ -173,6 +175,14 @@ class Texts:
 
 
 @dataclass
+class Moved:
+    """What a subject got from the candidate, in the whole rollout."""
+
+    answers: int = 0
+    errors: int = 0
+
+
+@dataclass
 class Slice:
     """Units of a slice, and the sums of their shares of errors."""
 
@@ -210,6 +220,7 @@ class Evidence:
     tested: Arm = field(default_factory=Arm)
     base: Arm = field(default_factory=Arm)
     subjects: Subjects = field(default_factory=Subjects)
+    moved: dict[str, Moved] = field(default_factory=dict)
     strangers: dict[str, int] = field(default_factory=dict)
     slice: int = 0
     watched: int = 0
@@ -318,6 +329,7 @@ class Evidence:
         """Bet on the units of the slice that is open, and open another one."""
         if self.tested_units or self.base_units:
             tells = {one for one in self.tested_units if self._tells(one)}
+            self._remember()
             self._note()
             self._bet_on_errors(tells)
             for number, condition in enumerate(self.conditions):
@@ -330,6 +342,27 @@ class Evidence:
             self.watched = self.slice
             for bets in (self.errors, *self.speed):
                 bets.worse.watch_from_now()
+
+    def _remember(self) -> None:
+        for subject, unit in self.tested_units.items():
+            if subject in self.moved or len(self.moved) < SUBJECTS:
+                moved = self.moved.setdefault(subject, Moved())
+                moved.answers += unit.answers
+                moved.errors += unit.errors
+
+    @property
+    def broken_for(self) -> list[Moved]:
+        """Subjects that get errors from the candidate most of the time and did not before, however
+        few they are among all."""
+        found = []
+        for subject, one in self.moved.items():
+            if one.answers < NEW_ERRORS or lower_bound(one.errors, one.answers) <= MOSTLY:
+                continue
+            own = self.subjects.own.get(subject)
+            usual = own.error_rate if own else self.subjects.worst
+            if usual < MOSTLY:
+                found.append(one)
+        return found
 
     def _note(self) -> None:
         """What there was lately, by slices."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlab.rollout.evidence import EQUAL, FEWEST, Bets, Count, Evidence
+from llmlab.rollout.evidence import EQUAL, FEWEST, Bets, Count, Evidence, Moved
 from llmlab.rollout.speed import Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
@@ -74,7 +74,8 @@ def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict
     samples = evidence.tested.step.answers
     outcome, reason = _summed_up(found, samples, evidence.tested_name)
     mine, theirs = evidence.tested.step, evidence.base.step
-    above = bool(mine.answers) and mine.error_rate > theirs.error_rate + evidence.margin
+    worse = bool(mine.answers) and mine.error_rate > theirs.error_rate + evidence.margin
+    above = worse or bool(evidence.broken_for)
     return Verdict(outcome, reason, tuple(found), samples, evidence.broke, above)
 
 
@@ -118,6 +119,8 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
         outcome, told = Outcome.PASS, f"not judged above {EQUAL:g} %, where it has more load"
     elif answers < rules.min_samples:
         outcome, told = Outcome.INCONCLUSIVE, f"fewer than {rules.min_samples} answers"
+    elif metric.condition is None and (few := evidence.broken_for):
+        outcome, told = Outcome.INCONCLUSIVE, _of_few(few)
     elif bets.as_good.reached(needed):
         outcome, told = Outcome.PASS, f"less than {by}: wealth {_w(as_good)} > {_w(1 / needed)}"
     else:
@@ -147,6 +150,15 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
 
 def _needed(rules: Rules, metric: _Metric) -> int:
     return max(rules.min_samples, FEWEST if metric.condition else 0)
+
+
+def _of_few(broken_for: Sequence[Moved]) -> str:
+    """Without a name: verdicts are kept for good."""
+    shown = ", ".join(f"{one.errors} of {one.answers}" for one in broken_for[:HEAVY])
+    return (
+        f"but {len(broken_for)} subject{'s' * (len(broken_for) != 1)} "
+        f"got errors which they did not get before: {shown}"
+    )
 
 
 def _few(subjects: Mapping[str, int]) -> str:

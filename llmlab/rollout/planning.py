@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from llmlab.config.schema import MODEL_NAME
 from llmlab.engines.base import Plan
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.evaluate.gate import parse_gate
+from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import find_suite, load_suite
-from llmlab.evaluate.verdict import MINIMUM
+from llmlab.evaluate.verdict import MINIMUM, is_counted
 from llmlab.registry.catalogue import Catalogue
 from llmlab.registry.catalogue import Known as Model
 from llmlab.rollout.evidence import EQUAL
@@ -24,6 +26,7 @@ from llmlab.rollout.steps import checked_steps
 from llmlab.traffic import Traffic
 
 TELLING = 20  # texts, below which the permutation test rarely reaches the level of a fail
+PASS_ALPHA = 0.10  # to pass, the 90 % interval lies within the bounds: a test at the level 5 %
 PROBES = 1.0  # a second, where there is no other way to get samples
 
 
@@ -279,6 +282,16 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
             "warning", f"{rules.probe_suite} has {cases} texts, and so few {shows}",
             "name a larger suite with probe_suite",
         )  # fmt: skip
+    for one in gate.conditions if gate and cases >= TELLING else ():
+        seen = 1 - PASS_ALPHA / 2
+        if is_counted(one) and one.bound < (least := most_likely_share(0, cases, 1 - seen)):
+            takes = math.ceil(math.log(1 - seen) / math.log(1 - one.bound)) if one.bound > 0 else 0
+            yield Problem(
+                "warning", f"{one.text} cannot pass: of {cases} texts none may show what happens "
+                f"in {100 * least:.0f} % of all",
+                f"a suite of {takes} texts with probe_suite, or a wider bound" if takes
+                else "a bound above 0",
+            )  # fmt: skip
     try:
         speed = parse_speed(rules.latency_gate)
     except UsageError as error:

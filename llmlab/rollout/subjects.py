@@ -18,6 +18,7 @@ from llmlab.rollout.sequential import upper_bound
 
 SUBJECTS = 1000  # that are remembered; the one that was silent the longest is forgotten
 KNOWN = 20  # answers of the base, from which on a subject's own errors are known
+FEW = 3  # answers, from which on one may say of a subject that it gets errors only
 SHRINKS = 5  # answers that it takes to believe half of what a subject's own seconds say
 LEVEL = 50  # answers that the level is the mean of, so to speak
 FAR = 1.0  # logarithm; an answer that is further off moves the level no more than this
@@ -55,6 +56,11 @@ class Subjects:
         """What is usual for it; None if too little is known."""
         found = self.own.get(subject)
         return found if found and found.answers >= KNOWN else None
+
+    @property
+    def worst(self) -> float:
+        """The share of errors of whoever has the most of them: there are such subjects."""
+        return max((one.error_rate for one in self.own.values() if one.answers >= FEW), default=0.0)
 
     def beside_usual(self, subject: str, seconds: float) -> float:
         """The logarithm of how many times as long it took as is usual for that subject now."""

@@ -22,11 +22,11 @@ from llmlab.evaluate.verdict import Verdict, judge
 from llmlab.rollout.asking import Pair
 from llmlab.rollout.evidence import Texts
 from llmlab.rollout.judging import fail_levels
+from llmlab.rollout.planning import PASS_ALPHA
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout
 
 METRIC = "text"
-# To pass, the 90 % interval has to lie within the bounds: non-inferiority at the level 5 %.
-PASS_ALPHA = 0.10
+LONG, LONGS = 1600, 8  # words of a long text at least, and how many are asked for beside a suite
 COPIES = 320  # of a shadow rollout's requests; so many texts decide, or nothing does
 FIRST_COPIES = 10  # texts; then looked at again when there are twice as many
 
@@ -48,6 +48,19 @@ def rows_of(pairs: Iterable[Pair]) -> list[Row]:
         )
         found.append((mine, theirs))
     return found
+
+
+def with_long(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """A suite's texts, and long ones made of them, one after the other: a version may do well
+    with each and fail at what is longer. Of these nothing is expected but a summary."""
+    found: list[Case] = []
+    texts: list[str] = []
+    for case in cases:
+        texts.append(case.text)
+        if sum(len(text.split()) for text in texts) >= LONG and len(found) < LONGS:
+            found.append(Case(f"long-{len(found) + 1}", "\n\n".join(texts)))
+            texts = []
+    return (*cases, *found)
 
 
 def beside_empty(gate: Gate, rows: Sequence[Row]) -> list[Row]:
@@ -113,7 +126,7 @@ def _finding(rollout: Rollout, rows: Sequence[Row], alpha: float) -> Finding:
     strict = judge(gate, mine, theirs, seed=rollout.number, alpha=alpha)
     if strict.outcome is Judged.FAIL:
         return _told(Outcome.FAIL, strict, alpha, left_out)
-    usual = judge(gate, mine, theirs, seed=rollout.number, alpha=PASS_ALPHA)
+    usual = judge(gate, mine, theirs, seed=rollout.number, alpha=PASS_ALPHA, rare=True)
     if usual.outcome is Judged.PASS:
         return _told(Outcome.PASS, usual, alpha, left_out)
     more = rollout.kind is Kind.SHADOW and len(rows) < COPIES

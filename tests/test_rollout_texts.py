@@ -1,0 +1,147 @@
+"""What the texts of a candidate tell, by the gate that lab.toml is shipped with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llmlab.evaluate.statistics import most_likely_share
+from llmlab.evaluate.suite import Case, find_suite, load_suite
+from llmlab.rollout import texts
+from llmlab.rollout.asking import Answered, Pair, ask
+from llmlab.rollout.evidence import Texts
+from llmlab.rollout.planning import problems
+from llmlab.rollout.state import Kind, Outcome, Phase, Rules
+from llmlab.runtimes.sentences import split_sentences
+from tests.rollouts import at
+from tests.rollouts import rollout as begun
+
+GATE = "unsupported<=+0.10 empty<=+0.10 length<=2x repetition<=+0.10 novelty<=+0.20"
+LONG = 1500  # words
+
+
+@pytest.fixture(scope="module")
+def cases() -> tuple[Case, ...]:
+    return texts.with_long(load_suite(find_suite("news", Path())).cases)
+
+
+def lead(text: str) -> str:
+    return " ".join(list(split_sentences(text))[:3])
+
+
+SPOILT: dict[str, Callable[[str], str | None]] = {
+    "five times over": lambda text: " ".join([lead(text)] * 5),
+    "the whole source": lambda text: text,
+    "nothing for long texts": lambda text: "" if len(text.split()) > LONG else lead(text),
+    "an error for long texts": lambda text: None if len(text.split()) > LONG else lead(text),
+    "words of its own": lambda text: "Whatever it may be, nobody should ever read such a thing.",
+}
+
+
+def judged(cases: tuple[Case, ...], say: Callable[[str], str | None]) -> Outcome:
+    one = at(Phase.PROGRESSING, rules=Rules(text_gate=GATE))
+    pairs = []
+    for case in cases:
+        said = say(case.text)
+        mine = Answered("tuned-2", 500 if said is None else 200, 0.1, said)
+        pairs.append(Pair(case, mine, Answered("base", 200, 0.1, lead(case.text))))
+    found = texts.look(one, Texts(), pairs).finding
+    assert found
+    return found.outcome
+
+
+def test_the_same_answers_pass(cases: tuple[Case, ...]) -> None:
+    assert judged(cases, lead) is Outcome.PASS
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_nobody_wants_to_read_does_not_pass(cases: tuple[Case, ...], how: str) -> None:
+    assert judged(cases, SPOILT[how]) is not Outcome.PASS
+
+
+def test_one_text_of_many_that_fails_stops_nobody(cases: tuple[Case, ...]) -> None:
+    failed = {cases[3].text}
+    wide = GATE.replace("empty<=+0.10", "empty<=+0.15")
+    one = at(Phase.PROGRESSING, rules=Rules(text_gate=wide))
+    pairs = [
+        Pair(
+            case,
+            Answered("tuned-2", 500, 0.1, None if case.text in failed else lead(case.text)),
+            Answered("base", 200, 0.1, lead(case.text)),
+        )
+        for case in cases
+    ]
+    found = texts.look(one, Texts(), pairs).finding
+    assert found and found.outcome is Outcome.PASS, found
+
+
+def test_long_texts_are_made_of_those_that_there_are(cases: tuple[Case, ...]) -> None:
+    longs = [one for one in cases if one.id.startswith("long-")]
+    assert len(longs) == texts.LONGS
+    assert all(len(one.text.split()) >= texts.LONG for one in longs)
+    assert len({one.id for one in cases}) == len(cases)
+
+
+# --- what fails is asked for again ---------------------------------------------------------------
+
+
+class Running:
+    """Answers with these statuses, one after the other."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses: Iterator[int] = iter(statuses)
+        self.asked = 0
+
+    def ask(self, *_: object, **__: object) -> tuple[int, bytes]:
+        self.asked += 1
+        said = b'{"summary": "It was lit.", "usage": {"truncated": false}}'
+        return next(self.statuses), said
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked", "summary"),
+    [
+        ((200,), 1, "It was lit."),
+        ((500, 200), 2, "It was lit."),
+        ((503, 500), 2, None),
+        ((422,), 1, None),
+    ],
+)
+def test_a_text_that_fails_is_asked_for_once_more(
+    statuses: tuple[int, ...], asked: int, summary: str | None
+) -> None:
+    running = Running(*statuses)
+    found = ask(running, "base", "The keeper lit the lamp.")  # type: ignore[arg-type]
+    assert (running.asked, found.summary) == (asked, summary)
+
+
+# --- what so few texts can show ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "tail", "share"),
+    [(0, 41, 0.05, 0.0705), (0, 149, 0.05, 0.0199), (1, 41, 0.05, 0.1107), (41, 41, 0.05, 1.0),
+     (0, 10, 0.025, 0.3085), (5, 100, 0.025, 0.1128)],
+)  # fmt: skip
+def test_the_largest_share_that_so_few_hits_allow_is_the_exact_one(
+    hits: int, n: int, tail: float, share: float
+) -> None:
+    assert most_likely_share(hits, n, tail) == pytest.approx(share, abs=2e-4)
+
+
+def test_a_bound_that_the_suite_is_too_small_for_is_told_beforehand() -> None:
+    tight = Rules(text_gate="empty<=+0.02 unsupported<=+0.10")
+    (found,) = [one for one in problems(tight, Path()) if "cannot pass" in one.message]
+    assert found.message == (
+        "empty<=+0.02 cannot pass: of 41 texts none may show what happens in 7 % of all"
+    )
+    assert "149 texts" in found.fix
+
+
+def test_a_shadow_passes_by_copies_too() -> None:
+    one = begun(Kind.SHADOW, rules=Rules(text_gate="empty<=+0.30"))
+    rows = [({"empty": 0.0}, {"empty": 0.0})] * 10
+    found = texts.look_at_copies(one, Texts(rows=list(rows))).finding
+    assert found and found.outcome is Outcome.PASS
