@@ -171,6 +171,14 @@ def test_who_the_base_never_answered_speaks_against_a_candidate_a_few_times_only
     assert judge(ONE, evidence, None).outcome is Outcome.INCONCLUSIVE
 
 
+def test_many_who_the_base_never_answered_speak_as_often_as_they_ask() -> None:
+    evidence = Evidence.of(ONE)
+    for number in range(400):
+        feed(evidence, ("s", False))
+        feed(evidence, ("c", number % 20 == 0), subject=f"somebody-{number % 40}")
+    assert evidence.errors.worse.n == 400
+
+
 def test_who_had_no_errors_before_speaks_against_it_each_time() -> None:
     evidence = Evidence.of(ONE)
     known(evidence, eve=0.2)

@@ -5,7 +5,8 @@ subject at the same time are no independent samples. Units of the two are compar
 about the same time, so whatever slows the whole machine down for a while tells against neither;
 and each subject with what is usual for it (``subjects``), so nor does who happens to be on which
 side. A subject that the stable version never answered speaks against the candidate with its
-first three units only, for nobody knows whether it is the model or the subject.
+first units only, for nobody knows whether it is the model or the subject; with the more of them,
+the more such subjects there are.
 
 Answers are taken in as they come and not kept; what stays are counts, what is usual, and the
 wealth of the bets (``sequential``).
@@ -28,7 +29,9 @@ from llmlab.rollout.state import Finding, Kind, Rollout
 from llmlab.rollout.subjects import SUBJECTS, Subjects
 
 SLICE = 2.0  # seconds
-STRANGER = 3  # units of a subject that the base never answered which speak against a candidate
+# Units of a subject that the base never answered which speak against a candidate, and how many
+# more there are for each other such subject: of many, no single one decides.
+STRANGER, AMONG = 3, 0.25
 RECENT = 200  # answers that a quantile is made of
 FEWEST = 20  # answers of the base, below which it has no quantile yet
 PENDING = 200  # units that wait for one of the other deployment; older ones are dropped
@@ -428,7 +431,7 @@ class Evidence:
         self.strangers[subject] = seen
         if len(self.strangers) > SUBJECTS:
             del self.strangers[next(iter(self.strangers))]
-        return seen <= STRANGER
+        return seen <= STRANGER + AMONG * (len(self.strangers) - 1)
 
     def add_probe(self, tested: Seen, base: Seen) -> None:
         """Take in what both made of the same text, asked directly."""
