@@ -7,6 +7,7 @@
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
+# make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
 # make bench-overload   llmlab under three times the load that it can answer: 5 minutes
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-overload lint clean
+.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -43,6 +44,9 @@ test-browser: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-gate: $(VENV)/.models
+	$(BIN)/python -m benchmarks.gate $(BENCH)
 
 bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)

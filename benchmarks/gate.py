@@ -2,7 +2,7 @@
 
 Five hundred rollouts in each of the worlds of ``llmlab.rollout.worlds``, by the rules that
 configs/lab.toml is shipped with. Writes GATE.md and gate.json; ends with 1 if a promise is broken.
-Nothing is timed, so a busy machine does no harm: it takes 25 minutes on two cores.
+Nothing is timed, so a busy machine does no harm: it takes 90 minutes on two cores.
 """
 
 from __future__ import annotations

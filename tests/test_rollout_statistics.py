@@ -10,6 +10,7 @@ import random
 
 import pytest
 
+from benchmarks.gate import promises, report
 from llmlab.rollout.power import NEVER, Usual, needs, pairs
 from llmlab.rollout.sequential import STAKES, Wealth, lower_bound, upper_bound
 from llmlab.rollout.simulating import Drill, Run, drill, simulate
@@ -240,6 +241,38 @@ def test_a_step_needs_as_many_answers_as_a_simulated_one_takes() -> None:
 
 def test_nobody_knows_how_long_it_takes_without_any_traffic() -> None:
     assert all(one.seconds is None for one in needs(CANARY, Usual()))
+
+
+# --- the promises ----------------------------------------------------------------------------------
+
+
+def kept() -> dict[str, Drill]:
+    """Figures of 100 rollouts in each world that keep all that is promised."""
+    good = Drill(100, 0, 100, 0, 0.05)
+    bad = Drill(100, 100, 0, 0, 0.05, (), 100.0, 30.0)
+    return dict.fromkeys(EQUAL, good) | dict.fromkeys(WORSE, bad)
+
+
+def test_figures_that_keep_all_promises_are_said_to() -> None:
+    assert all(one for one, _ in promises(kept(), 0.05))
+    told = report(kept(), Rules(), 100, 1)
+    assert "broken" not in told and all(f"| {name} |" in told for name in EQUAL | WORSE)
+
+
+@pytest.mark.parametrize(
+    ("world", "figures", "said"),
+    [
+        ("a queue at load 0.8", Drill(100, 10, 90, 0, 0.05), "10.0 % aborted, at most 9.4 %"),
+        ("latency x 1.5", Drill(100, 94, 6, 0, 0.05), "6.0 % promoted"),
+        ("+10 points of errors", Drill(100, 100, 0, 0, 0.05, (), 121.0), "after 121 answers"),
+        ("+10 points of errors", Drill(100, 0, 0, 100, 0.05), "after - answers"),
+        ("+20 points from the middle of the last step", Drill(100, 100, 0, 0, 0.05, (), 9.0, 61.0),
+         "after 61 s"),
+    ],
+)  # fmt: skip
+def test_one_that_is_broken_is_named(world: str, figures: Drill, said: str) -> None:
+    broken = [what for one, what in promises(kept() | {world: figures}, 0.05) if not one]
+    assert len(broken) == 1 and world in broken[0] and said in broken[0]
 
 
 # --- the report of the drill --------------------------------------------------------------------
