@@ -243,7 +243,7 @@ def test_nobody_knows_how_long_it_takes_without_any_traffic() -> None:
     assert all(one.seconds is None for one in needs(CANARY, Usual()))
 
 
-# --- the promises ----------------------------------------------------------------------------------
+# --- the promises ---------------------------------------------------------------------------------
 
 
 def kept() -> dict[str, Drill]:
