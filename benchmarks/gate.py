@@ -35,7 +35,7 @@ BREAK_WITHIN = 60.0  # seconds, at the median
 
 def promises(found: Mapping[str, Drill], alpha: float) -> Iterator[tuple[bool, str]]:
     """Whether each is kept, and what it is."""
-    for name in EQUAL.keys() & found.keys():
+    for name in (one for one in EQUAL if one in found):
         one = found[name]
         most = alpha + 2 * math.sqrt(alpha * (1 - alpha) / one.runs)
         yield (
