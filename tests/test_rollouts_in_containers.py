@@ -19,6 +19,7 @@ def contained(make_lab: Callable[..., LabUnderTest], images: BuiltImages) -> Lab
     lab = make_lab(
         gateway__rate_limit__enabled="false", engine='"compose"', rollout__error_margin="0.05",
         rollout__bake="2", rollout__progress_deadline="600",
+        rollout__latency_gate='"p50<=2x p95<=3x"',  # machines that run tests are shared
     )  # fmt: skip
     with (lab.root / "configs" / "lab.toml").open("a") as config:
         config.write(TWIN)
