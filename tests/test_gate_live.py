@@ -11,7 +11,7 @@ import pytest
 from llmlab.delivery.store import Store
 from tests.conftest import wait_until
 from tests.test_delivery_under_load import SECOND
-from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
+from tests.test_engines import Make, engine, make  # noqa: F401  fixtures
 from tests.test_rollout_lab import last, load, status
 
 pytestmark = pytest.mark.delivery

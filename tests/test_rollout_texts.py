@@ -11,7 +11,7 @@ from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.rollout import texts
 from llmlab.rollout.asking import Answered, Pair, ask
-from llmlab.rollout.evidence import Texts
+from llmlab.rollout.observed import Texts
 from llmlab.rollout.planning import problems
 from llmlab.rollout.state import Kind, Outcome, Phase, Rules
 from llmlab.runtimes.sentences import split_sentences

@@ -15,185 +15,40 @@ wealth of the bets (``sequential``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from llmlab.rollout.observed import (
+    RECENT,
+    Arm,
+    Bets,
+    Lately,
+    Moved,
+    Texts,
+    Unit,
+    Value,
+    mean,
+    push,
+    quantile_of,
+)
 from llmlab.rollout.seen import Seen
-from llmlab.rollout.sequential import Wealth, lower_bound, upper_bound
+from llmlab.rollout.sequential import Wealth, lower_bound
 from llmlab.rollout.speed import Condition, parse_speed
-from llmlab.rollout.state import Finding, Kind, Rollout
+from llmlab.rollout.state import Kind, Rollout
 from llmlab.rollout.subjects import SUBJECTS, Subjects
 
 SLICE = 2.0  # seconds
 # Units of a subject that the base never answered which speak against a candidate, and how many
 # more there are for each other such subject: of many, no single one decides.
 STRANGER, AMONG = 3, 0.25
-RECENT = 200  # answers that a quantile is made of
 FEWEST = 20  # answers of the base, below which it has no quantile yet
-PENDING = 200  # units that wait for one of the other deployment; older ones are dropped
 EQUAL = 50.0  # percent; above it the candidate has more load than what it is held against
 NEW_ERRORS = 3  # answers of a subject, from which on it may be that it gets nothing but errors
 MOSTLY = 0.25  # the share of them that is at least likely then
-LATELY = 30  # slices: a minute, in which something may have broken
 WATCHES = 30  # slices, after which money is put on a change from now on
-
-
-@dataclass
-class Count:
-    """Answers, and what they were like; probes are counted apart from what clients asked.
-    ``slow``: one number for each condition on the latency."""
-
-    requests: int = 0
-    errors: int = 0
-    probes: int = 0
-    probe_errors: int = 0
-    timed: int = 0
-    slow: list[int] = field(default_factory=list)
-
-    @property
-    def answers(self) -> int:
-        return self.requests + self.probes
-
-    @property
-    def error_rate(self) -> float:
-        return (self.errors + self.probe_errors) / self.answers if self.answers else 0.0
-
-    def slow_rate(self, condition: int) -> float:
-        return self.slow[condition] / self.timed if self.timed else 0.0
-
-    def add(self, error: bool, probe: bool) -> None:
-        if probe:
-            self.probes += 1
-            self.probe_errors += error
-        else:
-            self.requests += 1
-            self.errors += error
-
-    def time(self, slow: Sequence[bool]) -> None:
-        self.timed += 1
-        self.slow = [a + b for a, b in zip(self.slow or [0] * len(slow), slow, strict=True)]
-
-
-@dataclass
-class Arm:
-    """One deployment's answers: of the whole rollout, of this step, and the newest ones.
-    ``subjects``: how many answers of this step each has got."""
-
-    total: Count = field(default_factory=Count)
-    step: Count = field(default_factory=Count)
-    latencies: list[float] = field(default_factory=list)
-    probe_latencies: list[float] = field(default_factory=list)
-    subjects: dict[str, int] = field(default_factory=dict)
-
-    def begin(self) -> None:
-        self.step, self.subjects = Count(), {}
-
-    def add(self, subject: str) -> None:
-        if subject in self.subjects or len(self.subjects) < SUBJECTS:
-            self.subjects[subject] = self.subjects.get(subject, 0) + 1
-
-    def quantile(self, share: float) -> float | None:
-        """Of the newest answers' seconds, clients' before probes; None if there are none."""
-        return quantile(self.latencies or self.probe_latencies, share)
-
-
-@dataclass
-class Unit:
-    """What a subject got from a deployment within a slice."""
-
-    answers: int = 0
-    errors: int = 0
-    timed: int = 0
-    slow: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Value:
-    """A unit in one respect.
-
-    Args:
-        share: of its answers, that failed or were slow.
-        usual: the share that is usual for its subject.
-        most: the share that may well be usual for it.
-        tells: it may speak against the candidate.
-    """
-
-    share: float
-    usual: float = 0.0
-    most: float = 0.0
-    tells: bool = True
-
-
-@dataclass
-class Bets:
-    """One respect.
-
-    Args:
-        worse: of whoever bets that the candidate is worse than allowed; of the whole rollout.
-        as_good: of whoever bets that it is not; of this step.
-        tested, base: units that wait for one of the other deployment.
-    """
-
-    worse: Wealth = field(default_factory=Wealth.watching)
-    as_good: Wealth = field(default_factory=Wealth)
-    tested: list[Value] = field(default_factory=list)
-    base: list[Value] = field(default_factory=list)
-
-    def groups(self) -> Iterator[tuple[list[Value], list[Value]]]:
-        """Units of both that wait: as many groups as the fewer of the two make, with at least
-        one of each."""
-        count = min(len(self.tested), len(self.base))
-        if not count:
-            del self.tested[:-PENDING], self.base[:-PENDING]
-            return
-        tested, base, self.tested, self.base = self.tested, self.base, [], []
-        for number in range(count):
-            yield tested[number::count], base[number::count]
-
-
-@dataclass
-class Texts:
-    """How the texts of the two were judged.
-
-    Args:
-        looks: judgements so far whose answers were not those of the one before.
-        digest: of the answers that were judged last.
-        step: that they were judged at.
-        copies: shadow only: the number of the newest answer that was read.
-        rows: shadow only: what was measured of either's answer to the same text.
-    """
-
-    looks: int = 0
-    digest: str = ""
-    step: int = 0
-    finding: Finding | None = None
-    copies: int = 0
-    rows: list[tuple[dict[str, float | None], dict[str, float | None]]] = field(
-        default_factory=list
-    )
-
-
-@dataclass
-class Moved:
-    """What a subject got from the candidate, in the whole rollout."""
-
-    answers: int = 0
-    errors: int = 0
-
-
-@dataclass
-class Slice:
-    """Units of a slice, and the sums of their shares of errors."""
-
-    number: int
-    tested: int
-    tested_errors: float
-    base: int
-    base_errors: float
 
 
 @dataclass
@@ -231,7 +86,7 @@ class Evidence:
     base_units: dict[str, Unit] = field(default_factory=dict)
     beside_usual: list[float] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
-    lately: list[Slice] = field(default_factory=list)
+    lately: Lately = field(default_factory=Lately)
     texts: Texts = field(default_factory=Texts)
 
     @classmethod
@@ -263,7 +118,7 @@ class Evidence:
         self.step = step
         self.tested.begin()
         self.base.begin()
-        self.lately = []
+        self.lately = Lately()
         if not self.compares:
             for bets in (self.errors, *self.speed):
                 bets.as_good = Wealth()
@@ -298,7 +153,7 @@ class Evidence:
         if seen.gave_up and not any(slow):
             return
         if not seen.gave_up:
-            _push(arm.latencies, seen.seconds, RECENT)
+            push(arm.latencies, seen.seconds, RECENT)
         if slow:
             for count in (arm.total, arm.step):
                 count.time(slow)
@@ -320,7 +175,7 @@ class Evidence:
 
     def _usual(self, seen: Seen) -> None:
         if seen.seconds is not None and self.subjects.level is not None:
-            _push(self.beside_usual, self.subjects.beside_usual(seen.subject, seen.seconds), RECENT)
+            push(self.beside_usual, self.subjects.beside_usual(seen.subject, seen.seconds), RECENT)
         self.subjects.learn(seen.subject, seen.error, seen.seconds)
 
     def until(self, now: float) -> None:
@@ -333,14 +188,14 @@ class Evidence:
         if self.tested_units or self.base_units:
             tells = {one for one in self.tested_units if self._tells(one)}
             self._remember()
-            self._note()
+            self.lately.note(self.slice, self.tested_units, self.base_units)
             self._bet_on_errors(tells)
             for number, condition in enumerate(self.conditions):
                 self._bet_on_speed(number, condition, tells)
             self.tested_units, self.base_units = {}, {}
         if len(self.beside_usual) >= FEWEST:
             ordered = sorted(self.beside_usual)
-            self.limits = [_quantile(ordered, one.quantile) for one in self.conditions]
+            self.limits = [quantile_of(ordered, one.quantile) for one in self.conditions]
         if self.slice - self.watched >= WATCHES:
             self.watched = self.slice
             for bets in (self.errors, *self.speed):
@@ -367,13 +222,6 @@ class Evidence:
                 found.append(one)
         return found
 
-    def _note(self) -> None:
-        """What there was lately, by slices."""
-        tested = [one.errors / one.answers for one in self.tested_units.values() if one.answers]
-        base = [one.errors / one.answers for one in self.base_units.values() if one.answers]
-        self.lately.append(Slice(self.slice, len(tested), sum(tested), len(base), sum(base)))
-        self.lately = [one for one in self.lately if one.number > self.slice - LATELY]
-
     def _bet_on_errors(self, tells: set[str]) -> None:
         bets, everybody = self.errors, self.subjects.everybody.error_rate
         for subject, unit in self.tested_units.items():
@@ -388,12 +236,12 @@ class Evidence:
                 usual = own.error_rate if own else everybody
                 bets.base.append(Value(unit.errors / unit.answers, usual))
         for tested, base in bets.groups():
-            theirs, usual = _mean([one.share for one in base]), _mean([one.usual for one in base])
+            theirs, usual = mean([one.share for one in base]), mean([one.usual for one in base])
             if told := [one for one in tested if one.tells]:
-                mine, most = _mean([one.share for one in told]), _mean([one.most for one in told])
+                mine, most = mean([one.share for one in told]), mean([one.most for one in told])
                 self._against(bets, mine, max(theirs, most), self.margin)
-            mine, moved = _mean([one.share for one in tested]), usual
-            moved -= _mean([one.usual for one in tested])
+            mine, moved = mean([one.share for one in tested]), usual
+            moved -= mean([one.usual for one in tested])
             # The other's share of errors, if it had had these subjects.
             self._for(bets, mine, theirs - moved, max(0.0, moved))
 
@@ -414,10 +262,10 @@ class Evidence:
                     share = unit.slow[number] / unit.timed
                     waiting.append(Value(share, tells=subject in tells))
         for tested, base in bets.groups():
-            theirs = _mean([one.share for one in base])
+            theirs = mean([one.share for one in base])
             if told := [one.share for one in tested if one.tells]:
-                bets.worse.bet(_mean(told) - max(theirs, condition.allowed), 1.0)
-            mine = _mean([one.share for one in tested])
+                bets.worse.bet(mean(told) - max(theirs, condition.allowed), 1.0)
+            mine = mean([one.share for one in tested])
             if self.compares:
                 bets.as_good.bet(theirs - mine, 1.0)
             else:
@@ -447,7 +295,7 @@ class Evidence:
         if len(before) >= FEWEST:
             ordered, slow = sorted(before), []
             for number, one in enumerate(self.conditions):
-                limit = one.limit(_quantile(ordered, one.quantile))
+                limit = one.limit(quantile_of(ordered, one.quantile))
                 both = tested.seconds > limit, base.seconds > limit
                 slow.append(both)
                 bets = self.speed[number]
@@ -456,8 +304,8 @@ class Evidence:
             for arm, place in ((self.tested, 0), (self.base, 1)):
                 for count in (arm.total, arm.step):
                     count.time([one[place] for one in slow])
-        _push(self.tested.probe_latencies, tested.seconds, RECENT)
-        _push(self.base.probe_latencies, base.seconds, RECENT)
+        push(self.tested.probe_latencies, tested.seconds, RECENT)
+        push(self.base.probe_latencies, base.seconds, RECENT)
 
     def limit(self, number: int) -> float | None:
         """Seconds above which an answer to a usual subject is slow now, by one of the conditions;
@@ -466,26 +314,13 @@ class Evidence:
         if self.limits and self.subjects.level is not None:
             return one.limit(_exp(self.subjects.level + self.limits[number]))
         if len(self.base.probe_latencies) >= FEWEST:
-            return one.limit(_quantile(sorted(self.base.probe_latencies), one.quantile))
+            return one.limit(quantile_of(sorted(self.base.probe_latencies), one.quantile))
         return None
 
     @property
     def broke(self) -> str:
-        """What looks as if something broke within the last minute, in words; "" for nothing.
-
-        It is no proof at any level, and ends no rollout: it is why one takes traffic back while
-        it looks on.
-        """
-        n, m = sum(one.tested for one in self.lately), sum(one.base for one in self.lately)
-        if not n or not m:
-            return ""
-        mine = sum(one.tested_errors for one in self.lately)
-        theirs = sum(one.base_errors for one in self.lately)
-        usual = max(theirs, m * self.subjects.everybody.error_rate)
-        if lower_bound(mine, n) <= upper_bound(usual, m, z=1.0) + self.margin:
-            return ""
-        mine, theirs = 100 * mine / n, 100 * theirs / m
-        return f"{mine:.1f} % errors within the last minute, against {theirs:.1f} %"
+        """What looks as if something broke just now, in words; "" for nothing."""
+        return self.lately.broke(self.margin, self.subjects.everybody.error_rate)
 
     def dump(self) -> dict[str, Any]:
         document: dict[str, Any] = _EVIDENCE.dump_python(self, mode="json")
@@ -494,24 +329,6 @@ class Evidence:
     @classmethod
     def parse(cls, document: object) -> Evidence:
         return _EVIDENCE.validate_python(document)
-
-
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that so large a share of all is not above."""
-    return _quantile(sorted(values), share) if values else None
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _push(values: list[float], value: float, most: int) -> None:
-    values.append(value)
-    del values[:-most]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _exp(value: float) -> float:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlab.rollout.evidence import EQUAL, FEWEST, Bets, Count, Evidence, Moved
+from llmlab.rollout.evidence import EQUAL, FEWEST, Evidence
+from llmlab.rollout.observed import Bets, Count, Moved
 from llmlab.rollout.speed import Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 

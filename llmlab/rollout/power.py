@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llmlab.rollout.evidence import EQUAL, FEWEST, quantile
+from llmlab.rollout.evidence import EQUAL, FEWEST
 from llmlab.rollout.judging import pass_level
+from llmlab.rollout.observed import quantile
 from llmlab.rollout.planning import Problem
 from llmlab.rollout.running import Running
 from llmlab.rollout.seen import Seen, seen_in

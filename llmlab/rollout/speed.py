@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmlab.errors import UsageError
@@ -68,8 +67,3 @@ def _condition(text: str) -> Condition:
 
 def _wrong(message: str) -> UsageError:
     return UsageError(message, fix='write it as "p50<=1.25x p95<=800ms"')
-
-
-def slowest(conditions: Sequence[Condition]) -> Condition | None:
-    """The one about the slowest answers."""
-    return max(conditions, key=lambda one: one.quantile, default=None)

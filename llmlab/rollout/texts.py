@@ -20,8 +20,8 @@ from llmlab.evaluate.verdict import Finding as Judgement
 from llmlab.evaluate.verdict import Outcome as Judged
 from llmlab.evaluate.verdict import Verdict, judge
 from llmlab.rollout.asking import Pair
-from llmlab.rollout.evidence import Texts
 from llmlab.rollout.judging import fail_levels
+from llmlab.rollout.observed import Texts
 from llmlab.rollout.planning import PASS_ALPHA
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout
 
