@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.gate import promises, report
 from llmlab.rollout.power import NEVER, Usual, needs, pairs
+from llmlab.rollout.seen import Seen
 from llmlab.rollout.sequential import STAKES, Wealth, lower_bound, upper_bound
 from llmlab.rollout.simulating import Drill, Run, drill, simulate
 from llmlab.rollout.state import Kind, Phase, Rollout, Rules
@@ -237,6 +238,17 @@ def test_a_step_needs_as_many_answers_as_a_simulated_one_takes() -> None:
     of_two = next(needs(Rollout(1, Kind.CANARY, STABLE, "", (CANDIDATE,), "stable", waits), usual))
     assert of_two.seconds is not None and sorted(took)[3] < 2 * of_two.seconds
     assert sorted(took)[3] > of_two.seconds / 3
+
+
+def test_of_a_few_answers_nobody_knows_what_is_usual() -> None:
+    def seen(n: int, errors: int = 0) -> Usual:
+        answers = [Seen("base", one < errors, 0.2, at=1000.0 + one) for one in range(n)]
+        return Usual.of(answers, "base", 1000.0 + n)
+
+    assert seen(3, errors=1) == seen(0) == Usual()
+    assert seen(100).errors == pytest.approx(0.0033, abs=1e-4)
+    assert seen(10_000, errors=500).errors == pytest.approx(0.05, abs=1e-3)
+    assert seen(100).rate == pytest.approx(1.0)
 
 
 def test_nobody_knows_how_long_it_takes_without_any_traffic() -> None:

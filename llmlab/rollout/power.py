@@ -24,6 +24,7 @@ from llmlab.rollout.speed import Condition, parse_speed
 from llmlab.rollout.state import Kind, Rollout
 
 USUAL_ERRORS = 0.01  # of a deployment that nobody has asked yet
+PRIOR = 50  # answers that it takes to believe half of what they say of that
 NEVER = 1e9  # answers
 LATELY = 3600.0  # seconds, whose traffic is what is usual
 LINES = 100_000  # of the gateway's log; the newest
@@ -47,13 +48,14 @@ class Usual:
     def of(cls, seen: Sequence[Seen], deployment: str, now: float) -> Usual:
         """From answers in the order of their time."""
         mine = [one for one in seen if one.deployment == deployment and not one.gave_up]
-        if not mine:
+        if len(mine) < FEWEST:
             return cls()
         within = max(now - mine[0].at, 1.0)
         failed = sum(one.error for one in mine)
         seconds = tuple(one.seconds for one in mine[-1000:] if one.seconds is not None)
-        # Without any error so far, there may still be some: one in so many, say.
-        return cls(len(mine) / within, max(failed, 0.5) / len(mine), seconds)
+        # Of few answers it is not known, and without any error so far there may still be some.
+        errors = (failed + USUAL_ERRORS * PRIOR) / (len(mine) + PRIOR)
+        return cls(len(mine) / within, errors, seconds)
 
 
 @dataclass(frozen=True)
