@@ -198,6 +198,33 @@ def test_clients_that_ask_again_once_they_are_answered_stay_together(
     ]  # fmt: skip
 
 
+def test_a_client_that_is_back_before_the_thread_looks_is_not_waited_for_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llmlab.service.batcher.MOMENT", 1e6)
+    monkeypatch.setattr("llmlab.service.batcher.LONGEST_MOMENT", 2 * PATIENCE)
+    words = Words()
+    look = Batcher._next_batch
+
+    def look_late(batcher: Batcher, expected: int, moment: float) -> Any:
+        if len(words.batches) == 1:
+            wait_until(lambda: batcher.texts[0] == 2, "both ask")
+        return look(batcher, expected, moment)
+
+    monkeypatch.setattr(Batcher, "_next_batch", look_late)
+
+    async def scene() -> None:
+        async with batcher_of(words) as batcher:
+            first = await at_work(batcher, words, "a0")
+            (other,) = await started(ask(batcher, "b0"))
+            words.release()
+            await first
+            await asyncio.gather(ask(batcher, "a1"), other)
+
+    run(scene())
+    assert [sorted(batch) for batch in words.batches] == [["a0"], ["a1", "b0"]]
+
+
 def test_a_text_that_the_model_fails_on_does_not_fail_the_others_of_its_batch() -> None:
     words = Words()
 

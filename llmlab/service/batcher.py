@@ -165,8 +165,8 @@ class Batcher:
     # --- the threads of the model ------------------------------------------------
 
     def _work(self) -> None:
-        answered, moment = 0, 0.0
-        while (batch := self._next_batch(answered, moment)) is not None:
+        expected, moment = 0, 0.0
+        while (batch := self._next_batch(expected, moment)) is not None:
             start = self._clock()
             for job in batch:
                 waited = start - job.since
@@ -176,23 +176,22 @@ class Batcher:
             outcomes = self._outcomes(batch)
             end = self._clock()
             seconds = end - start
-            self._took(batch, outcomes, start, end)
+            waiting = self._took(batch, outcomes, start, end)
             for job, outcome in zip(batch, outcomes, strict=True):
                 job.done(outcome)
-            answered = 0 if batch[0].place.aside else len(batch)
+            expected = 0 if batch[0].place.aside else min(waiting + len(batch), self._most)
             moment = min(MOMENT * seconds, LONGEST_MOMENT)
 
-    def _next_batch(self, answered: int, moment: float) -> list[Job] | None:
+    def _next_batch(self, expected: int, moment: float) -> list[Job] | None:
         """Wait for texts; None when there will be no more.
 
         Args:
-            answered: texts that this thread has just answered, whose clients have a moment,
-                in seconds, to ask again.
+            expected: texts that will wait once the clients that this thread has just answered
+                have asked again, for which they have a moment, in seconds.
         """
         with self._changed:
-            all_back = min(len(self._queue) + answered, self._most)
-            if all_back > 1:
-                self._changed.wait_for(lambda: self._closed or len(self._queue) >= all_back, moment)
+            if expected > 1:
+                self._changed.wait_for(lambda: self._closed or len(self._queue) >= expected, moment)
             self._idle += 1
             quiet = self._wait_for_texts()
             share = 0 if quiet else self._share()
@@ -248,9 +247,12 @@ class Batcher:
 
     def _took(
         self, batch: Sequence[Job], outcomes: Sequence[Outcome], start: float, end: float
-    ) -> None:
+    ) -> int:
+        """Count a batch that was read. Returns the texts that wait before anybody is answered:
+        counted later, clients that are back already would be waited for once more."""
         wanted, seconds = sum(not job.place.given_up for job in batch), end - start
         with self._changed:
+            waiting = len(self._queue)
             self._running -= len(batch)
             if batch[0].place.aside:  # alone, it says nothing of the pace in batches
                 self._aside = False
@@ -263,6 +265,7 @@ class Batcher:
         read = sum(job.encoded.tokens for job in batch)
         written = sum(one.output_tokens for one in outcomes if isinstance(one, Summary))
         self._metrics.batch(len(batch), read, written, seconds)
+        return waiting
 
 
 def _settler(
