@@ -105,6 +105,35 @@ def test_worse_texts_are_shorter_also_when_they_were_kept_from_before(
     assert during.json()["summary"] == worse(before) != before
 
 
+@pytest.mark.parametrize(("kind", "times"), [("empty", 0), ("repeat", 5)])
+def test_a_summary_is_empty_or_said_five_times_over(
+    drilled: Callable[..., Api], article: str, kind: str, times: int
+) -> None:
+    api = drilled(kind, longer_than=100)
+    summary = api.summarize(article).json()["summary"]
+    assert len(article.split()) > 100
+    half = len(summary) // times if times else 0
+    assert summary == " ".join([summary[:half].strip()] * times)
+    assert api.summarize(SENTENCE).json()["summary"] == SENTENCE  # not longer than that
+
+
+def test_only_some_callers_are_struck(drilled: Callable[..., Api]) -> None:
+    api = drilled("errors", subjects=["a", "b"])
+    for subject, expected in (("a", 500), ("b", 500), ("c", 200)):
+        response = api.request(
+            "POST", "/summarize/", json={"text": SENTENCE}, headers={"X-Subject": subject}
+        )
+        assert response.status_code == expected, subject
+
+
+def test_a_share_is_of_those_that_it_strikes() -> None:
+    drills = Drills()
+    drills.current = Drill(kind=Kind.ERRORS, percent=50, subjects=("a",), longer_than=2)
+    asked = [("a", "1 2 3"), ("b", "1 2 3"), ("a", "1 2"), ("a", "1 2 3")] * 2
+    struck = [drills.strikes(*one) is not None for one in asked]
+    assert struck == [False, False, False, True] * 2
+
+
 def test_a_crash_ends_the_process_with_a_code_after_which_it_is_started_again(
     make_api: Callable[..., Api],
 ) -> None:
@@ -173,7 +202,8 @@ def test_it_is_on_from_the_first_request_after_a_restart(make_api: Callable[...,
     ["", "no", "[]", "{}", '{"kind": "slow"}', '{"kind": "errors", "seconds": 1}',
      '{"kind": "fast"}', '{"kind": "errors", "percent": 0}', '{"kind": "errors", "percent": "9"}',
      '{"kind": "errors", "share": 5}', '{"kind": "slow", "seconds": 601}',
-     '{"kind": "slow", "seconds": NaN}'],
+     '{"kind": "slow", "seconds": NaN}', '{"kind": "empty", "longer_than": -1}',
+     '{"kind": "errors", "subjects": [""]}', '{"kind": "errors", "subjects": "abc"}'],
 )  # fmt: skip
 def test_a_file_that_is_no_drill_is_none(content: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
@@ -203,6 +233,8 @@ def test_it_stands_beside_the_settings() -> None:
 def test_it_says_in_words_what_it_does() -> None:
     assert str(Drill(kind=Kind.SLOW, seconds=2)) == "slow, 2 s more for all texts"
     assert str(Drill(kind=Kind.ERRORS, percent=12.5)) == "errors for 12.5 % of the texts"
+    some = Drill(kind=Kind.EMPTY, longer_than=1500, subjects=("alice", "bob"))
+    assert str(some) == "empty for all texts of more than 1500 words by alice, bob"
 
 
 # --- Worse texts ---------------------------------------------------------------

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
+from rich.markup import escape
 
 from llmlab.cli import completing
 from llmlab.cli.drill_aa import aa
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
+from llmlab.errors import UsageError
+from llmlab.service.drill import LONGEST_SUBJECT, LONGEST_TEXT, MOST_SUBJECTS, Drill, Kind
 
 app = typer.Typer(
     add_completion=False,
@@ -31,6 +36,26 @@ ShareOption = Annotated[
 WhyOption = Annotated[str, typer.Option(metavar="TEXT", help="A reason, for the ledger.")]
 
 
+SubjectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject", metavar="NAME", help="Only texts of this caller; as often as needed."
+    ),
+]
+LongerOption = Annotated[
+    int,
+    typer.Option(
+        "--longer-than", metavar="WORDS", min=0, max=LONGEST_TEXT, help="Only texts of more words."
+    ),
+]
+STRIKES = {
+    Kind.ERRORS: "Have it answer with 500.",
+    Kind.WORSE_TEXT: "Have its summaries stop early, lose their names and tell wrong numbers.",
+    Kind.EMPTY: "Have its summaries be empty.",
+    Kind.REPEAT: "Have its summaries said five times over.",
+    Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
+}
+
 app.command("aa")(aa)
 
 
@@ -42,47 +67,34 @@ def slow(
         float, typer.Option(metavar="S", min=0.001, max=600, help="That a text takes longer.")
     ] = 2.0,
     share: ShareOption = 100,
+    subject: SubjectOption = None,
+    longer_than: LongerOption = 0,
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Have its texts take longer."""
-    _start(context, deployment, "slow", share, why, output, seconds=seconds)
+    drill = _drill(Kind.SLOW, share, subject, longer_than, seconds=seconds)
+    _start(context, deployment, drill, why, output)
 
 
-@app.command()
-def errors(
-    context: typer.Context,
-    deployment: DeploymentOption,
-    share: ShareOption = 100,
-    why: WhyOption = "",
-    output: OutputOption = Format.TEXT,
-) -> None:
-    """Have it answer with 500."""
-    _start(context, deployment, "errors", share, why, output)
+def _verb(kind: Kind) -> Callable[..., None]:
+    def verb(
+        context: typer.Context,
+        deployment: DeploymentOption,
+        share: ShareOption = 100,
+        subject: SubjectOption = None,
+        longer_than: LongerOption = 0,
+        why: WhyOption = "",
+        output: OutputOption = Format.TEXT,
+    ) -> None:
+        drill = _drill(kind, share, subject, longer_than)
+        _start(context, deployment, drill, why, output)
+
+    return verb
 
 
-@app.command("worse-text")
-def worse_text(
-    context: typer.Context,
-    deployment: DeploymentOption,
-    share: ShareOption = 100,
-    why: WhyOption = "",
-    output: OutputOption = Format.TEXT,
-) -> None:
-    """Have its summaries stop early, lose their names and tell wrong numbers."""
-    _start(context, deployment, "worse-text", share, why, output)
-
-
-@app.command()
-def crash(
-    context: typer.Context,
-    deployment: DeploymentOption,
-    share: ShareOption = 100,
-    why: WhyOption = "",
-    output: OutputOption = Format.TEXT,
-) -> None:
-    """Have its process end in the middle of a request; it is started again each time."""
-    _start(context, deployment, "crash", share, why, output)
+for _kind, _help in STRIKES.items():
+    app.command(_kind.value, help=_help)(_verb(_kind))
 
 
 @app.command()
@@ -103,27 +115,32 @@ def off(
     err().print(f"[bold green]✓[/] The drill of {deployment} {said}.", highlight=False)
 
 
-def _start(
-    context: typer.Context,
-    deployment: str,
-    kind: str,
-    share: float,
-    why: str,
-    output: Format,
-    *,
-    seconds: float = 0.0,
-) -> None:
-    from llmlab.delivery import drills
-    from llmlab.service.drill import Drill, Kind
+def _drill(
+    kind: Kind, share: float, subject: list[str] | None, longer_than: int, *, seconds: float = 0.0
+) -> Drill:
+    try:
+        return Drill(
+            kind=kind, seconds=seconds, percent=share, subjects=tuple(subject or ()),
+            longer_than=longer_than,
+        )  # fmt: skip
+    except ValidationError as error:
+        told = "; ".join(str(one["msg"]) for one in error.errors())
+        raise UsageError(
+            f"--subject: {told}",
+            fix=f"name at most {MOST_SUBJECTS} callers, of at most {LONGEST_SUBJECT} characters",
+        ) from None
 
-    drill = Drill(kind=Kind(kind), seconds=seconds, percent=share)
+
+def _start(context: typer.Context, deployment: str, drill: Drill, why: str, output: Format) -> None:
+    from llmlab.delivery import drills
+
     drills.start(Session.of(context).lab(), deployment, drill, why)
     if output is Format.JSON:
         print_json({"deployment": deployment, "drill": drill.model_dump(mode="json"),
                     "changed": True})  # fmt: skip
         return
     err().print(
-        f"[bold green]✓[/] {deployment}: {drill}, within {drills.TAKES_EFFECT:g} s, until "
-        f"llmlab drill off --deployment {deployment}",
+        f"[bold green]✓[/] {deployment}: {escape(str(drill))}, within {drills.TAKES_EFFECT:g} s, "
+        f"until llmlab drill off --deployment {deployment}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

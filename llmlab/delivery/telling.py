@@ -103,8 +103,12 @@ def _route(document: Mapping[str, Any]) -> str:
 
 
 def _rest(document: Mapping[str, Any], *but: str) -> str:
-    told = ", ".join(f"{key}={value}" for key, value in document.items() if key not in but)
+    told = ", ".join(f"{key}={_plain(value)}" for key, value in document.items() if key not in but)
     return f", {told}" if told else ""
+
+
+def _plain(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _members(document: Mapping[str, Any]) -> str:

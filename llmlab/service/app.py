@@ -21,9 +21,9 @@ from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
 from llmlab.service.batcher import Batcher
 from llmlab.service.documentation import add_documentation
-from llmlab.service.drill import Drill, Drills
+from llmlab.service.drill import Drill, Drills, Kind
 from llmlab.service.endpoint import Endpoint
-from llmlab.service.metrics import DRILLS, Metrics
+from llmlab.service.metrics import Metrics
 from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
 from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
@@ -92,7 +92,7 @@ def build_app(
     serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
     def drilled(now: Drill | None) -> None:
-        for kind in DRILLS:
+        for kind in Kind:
             metrics.drill.labels(kind).set(now is not None and now.kind == kind)
 
     drills = Drills(drill, changed=drilled)

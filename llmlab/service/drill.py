@@ -22,10 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 log = logging.getLogger("llmlab.service")
 
 LOOK = 0.5  # seconds between two looks at the file
-LARGEST = 4096  # bytes of the file
+LARGEST = 16_384  # bytes of the file
 LONGEST_DELAY = 600.0
 CRASHED = 70  # sysexits.h EX_SOFTWARE; a supervisor starts the process again
+LONGEST_TEXT = 1_000_000  # words that a drill may be above
+MOST_SUBJECTS, LONGEST_SUBJECT = 20, 256  # and its characters
 WORDS_LEFT = 12  # of a text that is made worse
+TIMES = 5  # that a repeated one is said
 
 MARK = re.compile(r"[.!?…][\"'”’)\]]*$")
 DIGIT = re.compile(r"\d")
@@ -37,6 +40,8 @@ class Kind(StrEnum):
     SLOW = "slow"  # each text takes ``seconds`` more
     ERRORS = "errors"  # texts are answered with 500
     WORSE_TEXT = "worse-text"  # summaries lose their end and their names, and numbers change
+    EMPTY = "empty"  # summaries are empty
+    REPEAT = "repeat"  # summaries are said five times over
     CRASH = "crash"  # the process ends
 
 
@@ -46,6 +51,8 @@ class Drill(BaseModel):
     Args:
         seconds: that ``slow`` adds.
         percent: of the texts that are struck.
+        subjects: whose texts are struck; everybody's if there is none.
+        longer_than: words that a text has more of if it is struck.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -53,6 +60,11 @@ class Drill(BaseModel):
     kind: Annotated[Kind, Field(strict=False)]
     seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY, allow_inf_nan=False)] = 0.0
     percent: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 100.0
+    subjects: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_SUBJECT)], ...],
+        Field(max_length=MOST_SUBJECTS, strict=False),
+    ] = ()
+    longer_than: Annotated[int, Field(ge=0, le=LONGEST_TEXT)] = 0
 
     @model_validator(mode="after")
     def _seconds_where_they_mean_something(self) -> Self:
@@ -60,10 +72,19 @@ class Drill(BaseModel):
             raise ValueError("slow, and nothing else, has seconds, and more than none")
         return self
 
+    def strikes(self, subject: str, text: str) -> bool:
+        """Whether this text is one of those of which it strikes a share."""
+        if self.subjects and subject not in self.subjects:
+            return False
+        return not self.longer_than or len(text.split()) > self.longer_than
+
     def __str__(self) -> str:
-        """``slow, 2 s more for 20 % of the texts``"""
+        """``slow, 2 s more for 20 % of the texts of more than 900 words by alice``"""
         what = f"{self.kind}, {self.seconds:g} s more for" if self.seconds else f"{self.kind} for"
-        return f"{what} {'all' if self.percent == 100 else f'{self.percent:g} % of the'} texts"
+        which = f"{'all' if self.percent == 100 else f'{self.percent:g} % of the'} texts"
+        if self.longer_than:
+            which += f" of more than {self.longer_than} words"
+        return f"{what} {which}" + (f" by {', '.join(self.subjects)}" if self.subjects else "")
 
 
 class Struck(Exception):
@@ -133,10 +154,10 @@ class Drills:
             log.error("%s is no drill, so there is none: %s", self._file, said)
         return None
 
-    def strikes(self) -> Drill | None:
+    def strikes(self, subject: str, text: str) -> Drill | None:
         """The drill, if this text is one of those that it strikes. Asked once for each."""
         drill = self.current
-        if drill is None:
+        if drill is None or not drill.strikes(subject, text):
             return None
         self._due += drill.percent
         if self._due < 100:
@@ -167,13 +188,20 @@ async def strike(drill: Drill | None, patience: float) -> float:
             raise Struck
         case Kind.CRASH:
             _crash()
-        case Kind.WORSE_TEXT:
+        case Kind.WORSE_TEXT | Kind.EMPTY | Kind.REPEAT:
             return patience
 
 
 def spoiled(drill: Drill | None, summary: str) -> str:
     """A summary after what a drill does to it: always the same of the same one."""
-    return worse(summary) if drill and drill.kind is Kind.WORSE_TEXT else summary
+    match drill and drill.kind:
+        case Kind.WORSE_TEXT:
+            return worse(summary)
+        case Kind.EMPTY:
+            return ""
+        case Kind.REPEAT:
+            return " ".join([summary] * TIMES)
+    return summary
 
 
 def worse(summary: str) -> str:

@@ -95,7 +95,7 @@ class Endpoint:
         generation = self.told.preset(connection.headers).applied_to(request)
         subject = connection.headers.get("x-subject", "")
         fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
-        drill = self.drills.strikes()
+        drill = self.drills.strikes(subject, request.text)
         try:
             left = await strike(drill, seconds)
             if not left:

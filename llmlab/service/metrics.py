@@ -11,6 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from llmlab.service.drill import Kind
 from llmlab.service.labels import Labelled
 
 STAGES = ("encode", "queue", "generate")
@@ -18,7 +19,6 @@ SOURCES = ("miss", "coalesced", "hit")
 REASONS = ("queue_full", "deadline", "timeout")
 SHADOWS = ("answered", "failed", "dropped")
 IGNORED = ("X-Decoding", "X-Flags")
-DRILLS = ("slow", "errors", "worse-text", "crash")
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
@@ -108,7 +108,7 @@ class Metrics:
         self.drill = Gauge(
             "llmlab_drill", "1 for the kind of fault drill that is on.", ["kind"], registry=registry
         )
-        for kind in DRILLS:
+        for kind in Kind:
             self.drill.labels(kind)
         # A rate is only seen from a counter that was there before it rose.
         for counter, values in (

@@ -138,7 +138,7 @@ class Shadow:
             self._keep(mirrored, round(self._clock() - start, 4), told)
 
     async def _read(self, mirrored: Mirrored) -> dict[str, Any]:
-        drill = self._drills.strikes()
+        drill = self._drills.strikes(SUBJECT, mirrored.text)
         place = self._batcher.enter_aside(SUBJECT)
         try:
             async with asyncio.timeout(self._patience):
