@@ -89,23 +89,35 @@ class Load:
 
 
 @contextmanager
-def load(lab: LabUnderTest, clients: int = 6, rate: float = 60.0) -> Iterator[Load]:
-    """Steady requests of many subjects while the body runs."""
+def load(
+    lab: LabUnderTest, clients: int = 6, rate: float = 60.0, *,
+    subjects: int = 300, zipf: bool = False, named: str = "subject", **headers: str,
+) -> Iterator[Load]:  # fmt: skip
+    """Requests of many subjects while the body runs. No client asks before it is answered, so it
+    is the clients alone who set the pace if the rate is above what the lab can do.
+
+    Args:
+        named: subjects are named so, with a number.
+        zipf: the n-th subject asks 1/n times as often as the first; else all ask as often.
+        headers: that clients send, with ``_`` for ``-``.
+    """
     told, over = Load(), threading.Event()
     key = KeyStore(lab.lab.keys_file).read().signing
-    tokens = [mint(key, Claims(sub=f"subject-{n}")) for n in range(300)]
+    tokens = [mint(key, Claims(sub=f"{named}-{n}")) for n in range(subjects)]
+    weights = [1 / (n + 1) if zipf else 1.0 for n in range(subjects)]
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def ask(place: int) -> None:
         chance = random.Random(place)
         transport = httpx2.HTTPTransport(verify=False)
         with httpx2.Client(base_url=lab.url, timeout=60, transport=transport) as client:
             while not over.wait(clients / rate):
-                token = chance.choice(tokens)
+                (token,) = chance.choices(tokens, weights)
                 text = f"The keeper lit the lamp at dusk. A ship read it, {chance.random()}."
                 try:
                     answer = client.post(
                         "/summarize/", json={"text": text},
-                        headers={"Authorization": f"Bearer {token}"},
+                        headers={"Authorization": f"Bearer {token}"} | more,
                     )  # fmt: skip
                     told.statuses[answer.status_code] += 1
                     told.served[answer.headers.get("X-Model", "?").partition("@")[0]] += 1
