@@ -79,6 +79,7 @@ def test_whatever_is_broken_is_given_back_by_itself(make: Make) -> None:  # noqa
     assert told.statuses[504] > 0
 
 
+@pytest.mark.parametrize("engine", ["local"])
 def test_equal_versions_are_promoted_under_clients_that_set_the_pace(make: Make) -> None:  # noqa: F811
     """Three labs at once. Few callers, of whom some ask for much, are few units of evidence: each
     canary takes its minutes, and what is held back needs some of the callers."""
