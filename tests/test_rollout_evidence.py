@@ -34,9 +34,15 @@ def test_answers_from_500_on_are_errors_and_no_fast_answers(status: int) -> None
     assert seen_in(line("base", status=status)) == Seen("base", True, **ASKED)
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_the_api_refused_is_no_answer_and_no_error(status: int) -> None:
+    seen = seen_in(line("base", status=status, upstream_status=str(status)))
+    assert seen == Seen("base", False, refused=True, **ASKED)
+
+
 @pytest.mark.parametrize("status", [400, 401, 413, 422])
-def test_what_a_client_did_is_held_against_nobody(status: int) -> None:
-    assert seen_in(line("base", status=status)) is None
+def test_what_the_gateway_refused_is_nobodys(status: int) -> None:
+    assert seen_in(line("base", status=status, upstream_status="")) is None
 
 
 def test_the_rate_limit_of_the_gateway_does_not_count_but_a_deployment_without_room_does() -> None:
@@ -413,6 +419,22 @@ def test_the_text_has_a_say() -> None:
     unsure = replace(bad, outcome=Outcome.INCONCLUSIVE)
     found = verdict_after(0.0, n=200, text=unsure)
     assert found.outcome is Outcome.INCONCLUSIVE and not found.waiting
+
+
+def test_what_either_refused_is_told_beside_the_other_and_decides_nothing() -> None:
+    evidence = Evidence.of(ONE)
+    feed(evidence, *[("c", False)] * 40, *[("s", False)] * 40)
+    before = judge(ONE, evidence, None)
+    assert all(one.metric != "refused" for one in before.findings)
+    for name, number in (("tuned-2", 10), ("base", 1)):
+        for _ in range(number):
+            evidence.add(Seen(name, False, None, False, "ada", float(next(WHEN)), refused=True))
+    after = judge(ONE, evidence, None)
+    (found,) = [one for one in after.findings if one.metric == "refused"]
+    assert found.outcome is Outcome.PASS
+    assert found.reason.startswith("refused: 20.0 % of 50 against 2.4 % of 41, not judged")
+    assert after.outcome is before.outcome and after.samples == before.samples
+    assert [one for one in after.findings if one is not found] == list(before.findings)
 
 
 def test_probes_count_and_are_told_apart() -> None:

@@ -105,7 +105,7 @@ class Evidence:
 
     def learn(self, seen: Seen) -> None:
         """Take in an answer of the base from before the rollout: what is usual."""
-        if seen.deployment == self.base_name and not seen.gave_up:
+        if seen.deployment == self.base_name and not (seen.gave_up or seen.refused):
             self._usual(seen)
 
     def begin(self, step: int, percent: float) -> None:
@@ -134,6 +134,10 @@ class Evidence:
         arm, units = (
             (self.tested, self.tested_units) if tested else (self.base, self.base_units)
         )  # fmt: skip
+        if seen.refused:
+            for count in (arm.total, arm.step):
+                count.refused += 1
+            return
         unit = units.setdefault(seen.subject, Unit())
         if not seen.gave_up:
             for count in (arm.total, arm.step):

@@ -72,12 +72,30 @@ def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict
     shown = _difference if evidence.compares else _finding
     found = [shown(rollout, evidence, metric) for metric in _metrics(rollout, evidence)]
     found += [text] if text else []
+    found += _refused(evidence)
     samples = evidence.tested.step.answers
     outcome, reason = _summed_up(found, samples, evidence.tested_name)
     mine, theirs = evidence.tested.step, evidence.base.step
     worse = bool(mine.answers) and mine.error_rate > theirs.error_rate + evidence.margin
     above = worse or bool(evidence.broken_for)
     return Verdict(outcome, reason, tuple(found), samples, evidence.broke, above)
+
+
+def _refused(evidence: Evidence) -> list[Finding]:
+    """Told beside the other's, and not judged: whoever has a token can send what is wrong."""
+    mine, theirs = evidence.tested.step, evidence.base.step
+    if not mine.refused and not theirs.refused:
+        return []
+    asked = mine.requests + mine.refused, theirs.requests + theirs.refused
+    reason = (
+        f"refused: {_of(mine.refused_rate, asked[0])} against {_of(theirs.refused_rate, asked[1])}"
+        ", not judged: the requests were found wrong"
+    )
+    figures = {
+        "candidate": mine.refused_rate, "candidate_n": asked[0],
+        "stable": theirs.refused_rate, "stable_n": asked[1],
+    }  # fmt: skip
+    return [Finding("refused", Outcome.PASS, reason, figures)]
 
 
 def _metrics(rollout: Rollout, evidence: Evidence) -> Iterator[_Metric]:

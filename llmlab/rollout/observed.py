@@ -20,7 +20,8 @@ PENDING = 200  # units that wait for one of the other deployment; older ones are
 @dataclass
 class Count:
     """Answers, and what they were like; probes are counted apart from what clients asked.
-    ``slow``: one number for each condition on the latency."""
+    ``slow``: one number for each condition on the latency. ``refused``: requests that the API found
+    wrong; they are no answers."""
 
     requests: int = 0
     errors: int = 0
@@ -28,6 +29,7 @@ class Count:
     probe_errors: int = 0
     timed: int = 0
     slow: list[int] = field(default_factory=list)
+    refused: int = 0
 
     @property
     def answers(self) -> int:
@@ -36,6 +38,11 @@ class Count:
     @property
     def error_rate(self) -> float:
         return (self.errors + self.probe_errors) / self.answers if self.answers else 0.0
+
+    @property
+    def refused_rate(self) -> float:
+        asked = self.requests + self.refused
+        return self.refused / asked if asked else 0.0
 
     def slow_rate(self, condition: int) -> float:
         return self.slow[condition] / self.timed if self.timed else 0.0

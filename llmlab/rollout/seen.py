@@ -23,6 +23,7 @@ class Seen:
     Args:
         seconds: that it took once it had its turn; None where it says nothing of the model.
         gave_up: the client waited no longer. ``seconds`` is then how long it had waited.
+        refused: the API found the request wrong.
         subject: who asked.
         at: seconds since 1970.
     """
@@ -33,6 +34,7 @@ class Seen:
     gave_up: bool = False
     subject: str = ""
     at: float = 0.0
+    refused: bool = False
 
 
 def seen_in(line: str) -> Seen | None:
@@ -40,8 +42,9 @@ def seen_in(line: str) -> Seen | None:
 
     Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
     for the request. Nobody blames a deployment for the gateway's rate limit or for a request
-    that was wrong: whoever has a token could else decide a rollout. One whose client left (499),
-    or gave it too little time, is no error either; but the time that it had is known.
+    that was wrong: whoever has a token could else decide a rollout; how many its API refused is
+    counted all the same. One whose client left (499), or gave it too little time, is no error
+    either; but the time that it had is known.
 
     Seconds are those after the queue, where the API tells it: how many requests wait is a matter
     of the load. Nor do they have in them how slowly a client sends.
@@ -53,17 +56,21 @@ def seen_in(line: str) -> Seen | None:
         endpoint = told.get("endpoint", told["path"])
         if endpoint != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
             return None
-        overloaded = status == TOO_MANY and str(told["upstream_status"]).endswith(str(TOO_MANY))
+        by_api = str(told["upstream_status"]).endswith(str(status))
         timing = str(told["timing"])
         seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))
         subject, at = str(told.get("subject", "")), float(told.get("at", 0.0))
     except (ValueError, KeyError, TypeError):
         return None
     gave_up = status == CLIENT_LEFT or OWN_LIMIT in timing
-    if not name or (400 <= status < 500 and not overloaded and not gave_up):
+    if not name:
         return None
     if gave_up:
         return Seen(name, False, seconds, True, subject, at)
+    if 400 <= status < 500 and not by_api:
+        return None
+    if 400 <= status < 500 and status != TOO_MANY:
+        return Seen(name, False, None, False, subject, at, refused=True)
     if status >= 400:
         return Seen(name, True, None, False, subject, at)
     # An answer that was kept from before says nothing of the model, and the candidate, being
