@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
+from tests import command
 
 if TYPE_CHECKING:
     from tests.api import Api
@@ -68,11 +68,9 @@ class LabUnderTest:
         self, *arguments: str, stdin: str | None = None, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the command in the lab's folder; the caller looks at code and output."""
-        return subprocess.run(
-            [sys.executable, "-m", "llmlab", *arguments],
-            cwd=self.root, env=self.env | (env or {}), input=stdin, text=True,
-            capture_output=True, timeout=240,
-        )  # fmt: skip
+        return command.run(
+            *arguments, cwd=self.root, env=self.env | (env or {}), stdin=stdin, timeout=240
+        )
 
     def ok(self, *arguments: str, stdin: str | None = None) -> str:
         """Run the command, insist on exit code 0, and give its stdout."""
