@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
 
+_PACKAGE = Path(__file__).parents[1]
 PRELOADED = [
-    f"llmlab.cli.{file.stem}"
-    for file in sorted((Path(__file__).parents[1] / "llmlab" / "cli").glob("[a-z]*.py"))
+    ".".join(file.relative_to(_PACKAGE).with_suffix("").parts)
+    for file in sorted(_PACKAGE.glob("llmlab/cli/**/[a-z]*.py"))
 ]
 OF_INTERPRETER = ("PYTHON", "LANG", "LC_")  # variables that it reads as it starts
 

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 from llmlab import AsyncClient, Client, __version__
 from llmlab.cli.app import GROUPS, app
-from llmlab.cli.status import tree
+from llmlab.cli.run.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
 from llmlab.client.snippets import as_curl, as_python
@@ -159,8 +159,8 @@ def test_the_list_of_verbs_above_leaves_out_none() -> None:
 
 
 def test_a_group_has_one_help_wherever_it_is_shown() -> None:
-    for name, (text, _) in GROUPS.items():
-        assert import_module(f"llmlab.cli.{name}").app.info.help == text
+    for name, (room, text) in GROUPS.items():
+        assert import_module(f"llmlab.cli.{room}.{name}").app.info.help == text
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

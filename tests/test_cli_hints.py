@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llmlab.cli.app import CALLED_ELSEWHERE, app
-from llmlab.cli.models_view import Row, rows
+from llmlab.cli.prepare.models_view import Row, rows
 from llmlab.config import Config
 from llmlab.delivery.deploying import undeployed
 from llmlab.delivery.ledger import Kind

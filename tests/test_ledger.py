@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from llmlab.cli.ledger import print_entries
+from llmlab.cli.deliver.ledger import print_entries
 from llmlab.delivery import exported, ledger
 from llmlab.delivery.ledger import GENESIS, Entry
 from llmlab.delivery.store import FILE, Store

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.cli.load_report import _print_figures
+from llmlab.cli.judge.load_report import _print_figures
 from llmlab.errors import EnvironmentFailure, GateFailure, LlmlabError, UsageError
 from llmlab.probe import load as load_module
 from llmlab.probe import page, picture

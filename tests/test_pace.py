@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from llmlab.cli.reading import bars, rate
+from llmlab.cli.use.reading import bars, rate
 from llmlab.client import AsyncClient, RetryPolicy, UpstreamError
 from llmlab.client.batch import InOrder, Outcome
 from llmlab.client.pace import Pace, interval_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from llmlab.cli.rollout_view import tree
+from llmlab.cli.deliver.rollout_view import tree
 from llmlab.config import Config
 from llmlab.config.schema import TEXTRANK
 from llmlab.engines.base import Plan

@@ -29,9 +29,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from llmlab.cli import figures
-from llmlab.cli.metrics_view import tables
-from llmlab.cli.top_view import frame
+from llmlab.cli.run import figures
+from llmlab.cli.run.metrics_view import tables
+from llmlab.cli.run.top_view import frame
 from llmlab.observe.access import Access
 from llmlab.observe.apis import ApiFigures, ApiRates
 from llmlab.observe.exporter import Exporter

@@ -9,52 +9,47 @@ import typer
 from typer.core import TyperGroup
 
 from llmlab import __version__
-from llmlab.cli import (
-    build,
-    compare,
-    deploy,
-    doctor,
-    down,
-    evaluate,
-    init,
-    load,
-    logs,
-    metrics,
-    notebook,
-    openapi,
-    scale,
-    status,
-    summarize,
-    top,
-    trace,
-    tune,
-    undeploy,
-    up,
-)
+from llmlab.cli.deliver import deploy, scale, trace, undeploy
+from llmlab.cli.judge import compare, evaluate, load, tune
 from llmlab.cli.later import Later, flow
+from llmlab.cli.prepare import build, doctor, init
+from llmlab.cli.run import down, logs, metrics, status, top, up
 from llmlab.cli.session import Session
+from llmlab.cli.use import notebook, openapi, summarize
 
-RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
-DELIVER = "Deliver the next version"
-PREPARE = "Prepare and look after it"
-# Their modules are imported when they are asked for.
-GROUPS = {
-    "token": ("Print a token (JWT) for the lab, explain one, or end somebody's tokens.", USE),
-    "suite": ("The suites of texts that models are judged by.", JUDGE),
-    "rollout": (
-        "Let a new model version take traffic step by step, as far as the evidence allows.",
-        DELIVER,
-    ),
-    "flag": ("Feature flags, which the gateway evaluates for every request.", DELIVER),
-    "drill": (
-        "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
-        DELIVER,
-    ),
-    "ledger": ("The ledger: who changed what of the lab, when and why.", DELIVER),
-    "models": ("The lab's models: fetch, register, name and move them.", PREPARE),
-    "keys": ("The keys that sign tokens: make, list, rotate, revoke.", PREPARE),
-    "config": ("The configuration as it is in force.", PREPARE),
+# As the help shows them, and as their modules lie beside this one.
+ROOMS = {
+    "run": "Run the lab",
+    "use": "Use it",
+    "judge": "Measure, judge and better it",
+    "deliver": "Deliver the next version",
+    "prepare": "Prepare and look after it",
 }
+# The modules of groups are imported when they are asked for.
+GROUPS = {
+    "token": ("use", "Print a token (JWT) for the lab, explain one, or end somebody's tokens."),
+    "suite": ("judge", "The suites of texts that models are judged by."),
+    "rollout": (
+        "deliver",
+        "Let a new model version take traffic step by step, as far as the evidence allows.",
+    ),
+    "flag": ("deliver", "Feature flags, which the gateway evaluates for every request."),
+    "drill": (
+        "deliver",
+        "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
+    ),
+    "ledger": ("deliver", "The ledger: who changed what of the lab, when and why."),
+    "models": ("prepare", "The lab's models: fetch, register, name and move them."),
+    "keys": ("prepare", "The keys that sign tokens: make, list, rotate, revoke."),
+    "config": ("prepare", "The configuration as it is in force."),
+}
+VERBS = (
+    up.up, down.down, status.status, logs.logs, top.top, metrics.metrics,
+    summarize.summarize, notebook.notebook, openapi.openapi,
+    load.load, compare.compare, evaluate.evaluate, tune.tune,
+    deploy.deploy, undeploy.undeploy, scale.scale, trace.trace,
+    init.init, doctor.doctor, build.build,
+)  # fmt: skip
 
 
 # What other tools of this kind call it. Letters alone would suggest something else: `stop`
@@ -74,8 +69,8 @@ class Root(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         flow(self)
-        for name, (text, panel) in GROUPS.items():
-            self.add_command(Later(name, text, panel))
+        for name, (room, text) in GROUPS.items():
+            self.add_command(Later(name, text, f"llmlab.cli.{room}.{name}", ROOMS[room]))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if (known := CALLED_ELSEWHERE.get(args[0])) and args[0] not in self.commands:
@@ -116,23 +111,6 @@ def root(
     context.obj = Session(lab)
 
 
-app.command("up", rich_help_panel=RUN)(up.up)
-app.command("down", rich_help_panel=RUN)(down.down)
-app.command("status", rich_help_panel=RUN)(status.status)
-app.command("logs", rich_help_panel=RUN)(logs.logs)
-app.command("top", rich_help_panel=RUN)(top.top)
-app.command("metrics", rich_help_panel=RUN)(metrics.metrics)
-app.command("summarize", rich_help_panel=USE)(summarize.summarize)
-app.command("notebook", rich_help_panel=USE)(notebook.notebook)
-app.command("openapi", rich_help_panel=USE)(openapi.openapi)
-app.command("load", rich_help_panel=JUDGE)(load.load)
-app.command("compare", rich_help_panel=JUDGE)(compare.compare)
-app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
-app.command("tune", rich_help_panel=JUDGE)(tune.tune)
-app.command("deploy", rich_help_panel=DELIVER)(deploy.deploy)
-app.command("undeploy", rich_help_panel=DELIVER)(undeploy.undeploy)
-app.command("scale", rich_help_panel=DELIVER)(scale.scale)
-app.command("trace", rich_help_panel=DELIVER)(trace.trace)
-app.command("init", rich_help_panel=PREPARE)(init.init)
-app.command("doctor", rich_help_panel=PREPARE)(doctor.doctor)
-app.command("build", rich_help_panel=PREPARE)(build.build)
+for _verb in VERBS:
+    _room = _verb.__module__.split(".")[2]
+    app.command(_verb.__name__, rich_help_panel=ROOMS[_room])(_verb)

@@ -18,14 +18,15 @@ from typer.main import get_command
 
 class Later(TyperGroup):
     """A group that knows its name and its help, and hands everything else to the real one:
-    the ``app`` of llmlab.cli.<name>."""
+    the ``app`` of its module."""
 
-    def __init__(self, name: str, text: str, panel: str) -> None:
+    def __init__(self, name: str, text: str, module: str, panel: str) -> None:
         super().__init__(name=name, help=text, rich_help_panel=panel)
+        self._module = module
 
     @cached_property
     def _built(self) -> TyperGroup:
-        group = get_command(import_module(f"llmlab.cli.{self.name}").app)
+        group = get_command(import_module(self._module).app)
         assert isinstance(group, TyperGroup)
         group.name = self.name
         flow(group)

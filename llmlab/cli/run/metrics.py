@@ -51,7 +51,7 @@ def metrics(
         if output is MetricsFormat.JSON:
             print_json(view.as_json())
             return
-        from llmlab.cli.metrics_view import tables
+        from llmlab.cli.run.metrics_view import tables
 
         for table in tables(view):
             out().print(table)

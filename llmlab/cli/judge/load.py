@@ -113,8 +113,8 @@ def load(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Put the lab under load, and tell how it bears it."""  # fmt: skip
-    from llmlab.cli.load_report import Report
-    from llmlab.cli.load_view import live
+    from llmlab.cli.judge.load_report import Report
+    from llmlab.cli.judge.load_view import live
     from llmlab.client.sources import collect
     from llmlab.probe.load import Generator, Run
     from llmlab.probe.plot import check_plot

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from llmlab.cli.figures import counts, mib, percent, rate, seconds
 from llmlab.cli.output import escaped
+from llmlab.cli.run.figures import counts, mib, percent, rate, seconds
 
 if TYPE_CHECKING:
     from rich.table import Table

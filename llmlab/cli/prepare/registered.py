@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import ComputeType, WhyOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -26,17 +27,11 @@ Reference = Annotated[
         help="NAME, NAME:VERSION, an alias, or sha256:DIGITS.",
     ),
 ]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the history.")]
 
 
 class RuntimeName(StrEnum):
     CTRANSLATE2 = "ctranslate2"
     TRANSFORMERS = "transformers"
-
-
-class ComputeType(StrEnum):
-    INT8 = "int8"
-    FLOAT32 = "float32"
 
 
 def add(
@@ -111,7 +106,7 @@ def tag(
     context: typer.Context,
     model: Reference,
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Such as stable or candidate.")],
-    why: Why = "",
+    why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Point an alias to a registered model. A lab that runs follows at the next `up`."""
@@ -130,7 +125,7 @@ def tag(
 def untag(
     context: typer.Context,
     alias: Annotated[str, typer.Argument(metavar="ALIAS")],
-    why: Why = "",
+    why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Take an alias away; its history stays."""

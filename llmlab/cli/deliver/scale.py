@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.deploy import WhyOption
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, print_json, progress
 from llmlab.cli.session import Session
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmlab.cli import completing, models_view, registered
+from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
+from llmlab.cli.prepare import models_view, registered
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:

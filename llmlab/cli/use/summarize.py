@@ -18,8 +18,8 @@ from llmlab.cli.output import (
     printable,
     show_error,
 )
-from llmlab.cli.reading import bars
 from llmlab.cli.session import Session
+from llmlab.cli.use.reading import bars
 
 if TYPE_CHECKING:
     from llmlab.client.batch import Outcome

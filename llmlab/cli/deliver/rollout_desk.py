@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from llmlab.cli.output import Format, err, print_json
 from llmlab.cli.session import Session
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.verbs import Desk
     from llmlab.rollout.view import View
-
-WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the ledger.")]
 
 
 def desk_of(session: Session, say: Callable[[str], None]) -> Desk:

@@ -101,7 +101,7 @@ def evaluate(
     if output is Format.JSON:
         print_json(evaluation.as_json())
     else:
-        from llmlab.cli.scores import print_evaluation
+        from llmlab.cli.judge.scores import print_evaluation
 
         print_evaluation(evaluation)
     _note(session, evaluation)

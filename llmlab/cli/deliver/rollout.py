@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import completing, rollout_start
+from llmlab.cli import completing
+from llmlab.cli.deliver import rollout_start
+from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, view_of, who
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
-from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, view_of, who
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def get(
     if output is Format.JSON:
         print_json(view.as_json())
     else:
-        from llmlab.cli.rollout_view import tree
+        from llmlab.cli.deliver.rollout_view import tree
 
         out().print(tree(view), highlight=False)
 
@@ -160,8 +162,8 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     if output is Format.JSON:
         print_json([one.as_json() for one in found])
         return
+    from llmlab.cli.deliver.rollout_view import when
     from llmlab.cli.output import escaped
-    from llmlab.cli.rollout_view import when
     from llmlab.cli.table import print_table
 
     print_table(
@@ -250,7 +252,7 @@ def _do(context: typer.Context, name: str, event: Event, output: Format) -> None
 def _watch(look: Callable[[], View]) -> None:
     from rich.live import Live
 
-    from llmlab.cli.rollout_view import tree
+    from llmlab.cli.deliver.rollout_view import tree
     from llmlab.cli.watching import keys
 
     console, view = out(), look()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json, printable
-from llmlab.cli.registered import Why
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def token(
 
 @app.command()
 def revoke(
-    context: typer.Context, sub: SubOption, why: Why = "", output: OutputOption = Format.TEXT
+    context: typer.Context, sub: SubOption, why: WhyOption = "", output: OutputOption = Format.TEXT
 ) -> None:
     """End all tokens that a subject has now. Those that are made from now on are valid, so whoever
     can make tokens has to be told, too."""
     import time
 
-    from llmlab.cli.keys import take_over
+    from llmlab.cli.prepare.keys import take_over
     from llmlab.delivery.noting import tokens_ended
 
     session = Session.of(context)
@@ -109,10 +109,10 @@ def revoke(
 
 @app.command()
 def restore(
-    context: typer.Context, sub: SubOption, why: Why = "", output: OutputOption = Format.TEXT
+    context: typer.Context, sub: SubOption, why: WhyOption = "", output: OutputOption = Format.TEXT
 ) -> None:
     """Undo `revoke`: let in again what has not expired meanwhile."""
-    from llmlab.cli.keys import take_over
+    from llmlab.cli.prepare.keys import take_over
     from llmlab.delivery.noting import tokens_ended
 
     session = Session.of(context)

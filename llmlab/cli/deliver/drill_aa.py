@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli.asking import bar
+from llmlab.cli.deliver.rollout_desk import desk_of, known_of, view_of, who
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
-from llmlab.cli.rollout_desk import desk_of, known_of, view_of, who
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, who
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, progress
-from llmlab.cli.rollout_desk import WhyOption, desk_of, known_of, tell, who
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ def _check_place(report: Path) -> None:
 
 
 def _show(comparison: Comparison) -> None:
-    from llmlab.cli.side_by_side import PAGE, print_means, print_row
+    from llmlab.cli.judge.side_by_side import PAGE, print_means, print_row
 
     console = out(PAGE)
     for row in comparison.rows:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import ComputeType
 from llmlab.cli.output import Format, OutputOption, err, print_json
-from llmlab.cli.registered import ComputeType
 from llmlab.cli.session import Session
 
 HOW, END = "How it is trained", "What happens in the end"
@@ -130,7 +130,7 @@ def tune(
 
     If it is broken off or killed, the same command goes on from its last checkpoint.
     """  # fmt: skip
-    from llmlab.cli.tune_view import print_result, shown
+    from llmlab.cli.judge.tune_view import print_result, shown
     from llmlab.errors import GateFailure
     from llmlab.tune import Request
     from llmlab.tune.request import parse_budget

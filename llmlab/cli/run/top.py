@@ -46,7 +46,7 @@ def top(
     if output is Format.JSON:
         print_json(view.as_json())
         return
-    from llmlab.cli.top_view import frame
+    from llmlab.cli.run.top_view import frame
 
     console = out()
     console.print(frame(view, console.width if console.is_terminal else PIPED))
@@ -55,7 +55,7 @@ def top(
 def _watch(observer: Observer, interval: float) -> None:
     from rich.live import Live
 
-    from llmlab.cli.top_view import frame
+    from llmlab.cli.run.top_view import frame
     from llmlab.cli.watching import keys
 
     console = out()

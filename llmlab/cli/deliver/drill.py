@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from llmlab.cli import completing
-from llmlab.cli.drill_aa import aa
+from llmlab.cli.deliver.drill_aa import aa
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 from llmlab.errors import UsageError
@@ -33,7 +34,6 @@ ShareOption = Annotated[
     float,
     typer.Option(metavar="PERCENT", min=0.01, max=100, help="Of the texts that it gets."),
 ]
-WhyOption = Annotated[str, typer.Option(metavar="TEXT", help="A reason, for the ledger.")]
 
 
 SubjectOption = Annotated[

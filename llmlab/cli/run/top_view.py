@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmlab.cli.figures import bars, counts, mib, peak, percent, rate, seconds, short
 from llmlab.cli.output import escaped
+from llmlab.cli.run.figures import bars, counts, mib, peak, percent, rate, seconds, short
 
 if TYPE_CHECKING:
     from rich.panel import Panel

@@ -9,8 +9,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from llmlab.cli.judge.side_by_side import PAGE
 from llmlab.cli.output import out, printable
-from llmlab.cli.side_by_side import PAGE
 from llmlab.evaluate.comparison import Comparison, Level
 from llmlab.evaluate.evaluation import Evaluation
 from llmlab.evaluate.measures import METRICS, Better

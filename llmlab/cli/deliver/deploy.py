@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import (
     DryRunOption,
     Format,
@@ -15,8 +16,6 @@ from llmlab.cli.output import (
     progress,
 )
 from llmlab.cli.session import Session
-
-WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="A reason, for the ledger.")]
 
 
 def deploy(

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.ledger import LAST, LastOption
+from llmlab.cli.deliver.ledger import LAST, LastOption
+from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
-from llmlab.cli.registered import Why
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def set_(
         str | None,
         typer.Option(metavar="NAME", help='auto, truncate or full, likewise; "": none.'),
     ] = None,
-    why: Why = "",
+    why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Define a flag, or change it: for whom it is on, and what it does then.
@@ -138,14 +138,14 @@ def history(
     if not entries:
         err().print("No change of a flag yet.")
         return
-    from llmlab.cli.ledger import print_entries
+    from llmlab.cli.deliver.ledger import print_entries
 
     print_entries(entries)
 
 
 @app.command()
 def rm(
-    context: typer.Context, name: Name, why: Why = "", output: OutputOption = Format.TEXT
+    context: typer.Context, name: Name, why: WhyOption = "", output: OutputOption = Format.TEXT
 ) -> None:
     """Take a flag away; its history stays."""
     from llmlab.flags.changing import remove, take_over
