@@ -50,7 +50,7 @@ def drilled(lab: LabUnderTest, drill: tuple[str, ...], *options: str) -> Iterato
     code, said = status(lab, "200s")
     one = last(lab)
     assert one and not one.promoted and code in (1, 8), (drill, said)
-    print(f"{' '.join(drill)}: {one.phase} at step {one.step}: {said.splitlines()[-1]}")
+    print(f"{' '.join(drill)}: {one.phase} at step {one.step}: {one.ending or one.paused}")
     yield one
     if code == 1:
         lab.ok("rollout", "abort")

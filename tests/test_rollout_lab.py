@@ -153,7 +153,9 @@ def test_a_good_candidate_is_promoted_step_by_step_and_no_request_is_lost(
 ) -> None:
     with load(lab) as told:
         lab.ok("rollout", "start", "canary", "twin", *STEPS, "--min-samples", "10")
-        assert status(lab)[0] == 0
+        code, said = status(lab)
+        assert code == 0
+        assert "waiting: rollout " in said and "is progressing, step 3 of 3, 95 %" in said
         consistent(lab)
         lab.ok("rollout", "undo", "--why", "only a test")
         assert status(lab)[0] == 0

@@ -70,12 +70,16 @@ def status(
 
     session = Session.of(context)
     deadline = time.monotonic() + parse_seconds(timeout)
-    view = view_of(session)
-    while not view.rollout.over and view.rollout.phase != "paused":
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(REFRESH / 2)
-        view = view_of(session)
+    view, said = view_of(session), ""
+    with progress("") as say:
+        while not view.rollout.over and view.rollout.phase != "paused":
+            if time.monotonic() >= deadline:
+                break
+            if (waits := _waits_for(view.rollout)) != said:
+                said = waits
+                say(waits)
+            time.sleep(REFRESH / 2)
+            view = view_of(session)
     one = view.rollout
     if output is Format.JSON:
         print_json(view.as_json())
@@ -88,6 +92,14 @@ def status(
         raise typer.Exit(PAUSED)
     if not one.over:
         raise typer.Exit(TOO_LATE)
+
+
+def _waits_for(one: Rollout) -> str:
+    """``waiting: rollout 8 is progressing, step 2 of 4, 25 %: its gate says inconclusive``"""
+    step = f", step {one.step} of {one.last_step}, {one.percent:g} %" if one.step else ""
+    baking = ", a last watch" if one.baking else ""
+    gate = f": its gate says {one.verdict.outcome}" if one.verdict else ""
+    return f"waiting: rollout {one.number} is {one.phase}{step}{baking}{gate}"
 
 
 @app.command()
