@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
+
+LOOK = 0.02  # seconds between two looks at what is to end
 
 # How the processes that a lab starts can be told from a person's own (a shell, a pager)
 # that happen to work in the same folder.
@@ -80,8 +83,7 @@ def end(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
         with contextlib.suppress(psutil.Error):
             process.terminate()
             process.resume()  # a stopped one hears of it only then
-    _, alive = psutil.wait_procs(processes, timeout=patience)
-    kill(alive, patience=patience)
+    kill(_wait(processes, patience), patience=patience)
 
 
 def kill(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
@@ -90,7 +92,25 @@ def kill(processes: Iterable[psutil.Process], *, patience: float = 5.0) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(processes, timeout=patience)
+    _wait(processes, patience)
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after so many seconds. One that has ended and that its parent did not
+    take note of yet is over: in a container that can take seconds, or for ever."""
+    until = time.monotonic() + seconds
+    while left := [one for one in processes if runs(one)]:
+        if time.monotonic() >= until:
+            break
+        time.sleep(LOOK)
+    return left
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended."""
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def nginx_workers(master: int | None) -> list[psutil.Process]:

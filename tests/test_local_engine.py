@@ -19,7 +19,7 @@ import pytest
 from llmlab import Client
 from llmlab.client import RetryPolicy
 from llmlab.engines import probe
-from llmlab.processes import lab_processes
+from llmlab.processes import lab_processes, runs
 from tests.conftest import LabUnderTest, answers, wait_until
 
 MakeLab = Callable[..., LabUnderTest]
@@ -220,7 +220,7 @@ def test_a_supervisor_that_is_stopped_holds_up_nobody(fresh: LabUnderTest, verb:
         assert "its supervisor does not answer" in " ".join(done.stdout.split())
         return
     assert done.returncode == 0, done.stderr
-    assert not stuck.is_running()
+    assert not runs(stuck)
     assert bool(processes(fresh)) is (verb == "up")
     assert verb == "down" or fresh.json("status")["healthy"]
 

@@ -247,7 +247,10 @@ class Supervisor:
                 while self.running() and time.monotonic() < deadline:
                     time.sleep(0.05)
             for _ in range(END_ROUNDS):
-                end(lab_processes(self._lab.state))
+                left = lab_processes(self._lab.state)
+                # It starts nothing again, and looks but once a second whether it is to end.
+                kill(one for one in left if is_supervisor(one))
+                end(one for one in left if not is_supervisor(one))
             for name in all_started(self._lab.state):
                 forget(self._lab.state, name)
             return bool(found)
