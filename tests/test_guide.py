@@ -31,7 +31,7 @@ NEEDS_DOCKER = {"containers.md"}
 RUN = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 SHOWN = {"text", "toml", "yaml", "json", "nginx"}  # never run
 NOT_RUN_AT_MOST = 16  # blocks of the whole guide
-SECONDS = 120  # for one block
+SECONDS = 300  # for one block: images are built in one of them
 AS_WRITTEN = "http://127.0.0.1:8000", "/home/alice/lab"  # what the pages say of the lab's own
 
 
@@ -72,7 +72,6 @@ class Walk:
         for one, other in zip(here, AS_WRITTEN, strict=True):
             printed = printed.replace(one, other)
         return printed
-
 
     def over(self) -> None:
         """End what blocks have left running behind them, such as a load."""
