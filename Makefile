@@ -5,6 +5,7 @@
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
+# make docs             the site of docs/, into site/; a dead link is an error
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
@@ -15,7 +16,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload lint clean
+.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -51,6 +52,9 @@ bench-gate: $(VENV)/.models
 bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)
 
+docs: $(VENV)/.docs
+	$(BIN)/zensical build --strict --clean
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,7 +62,7 @@ lint: $(VENV)/.dev
 
 clean:
 	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
-	rm -rf $(VENV) benchmarks/work
+	rm -rf $(VENV) benchmarks/work site
 	@# What is registered, and the ledger, are no products of the build: they stay.
 	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry ! -name 'delivery.db*' -exec rm -rf {} +
 
@@ -78,6 +82,10 @@ $(VENV)/.models: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.models
 	@$(PIP) install -e '.[tune,notebook,dev]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	@$(PIP) install -e '.[docs]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.models

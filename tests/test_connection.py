@@ -180,7 +180,7 @@ def test_a_printed_request_to_a_lab_elsewhere_keeps_its_token_whatever_netrc_say
 
 def test_nothing_that_is_shown_to_be_copied_leads_through_a_proxy() -> None:
     root = Path(__file__).parent.parent
-    for file in (root / "README.md", *root.glob("notebooks/*.ipynb")):
+    for file in (root / "README.md", *root.glob("docs/**/*.md"), *root.glob("notebooks/*.ipynb")):
         for line in file.read_text().splitlines():
             if "curl " in line and "token --header" in line:
                 assert "--noproxy" in line, f"{file.name}: {line}"
