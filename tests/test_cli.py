@@ -32,6 +32,7 @@ from typer.testing import CliRunner
 
 from llmlab import AsyncClient, Client, __version__
 from llmlab.cli.app import GROUPS, app
+from llmlab.cli.later import module_of
 from llmlab.cli.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
@@ -132,7 +133,8 @@ VERBS = (
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
     "ledger show", "ledger verify", "ledger export", "trace",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
-    "drill aa",
+    "drill aa", "course list", "course start", "course check", "course reset",
+    "class create", "class up", "class status", "class down",
 )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_the_list_of_verbs_above_leaves_out_none() -> None:
 
 def test_a_group_has_one_help_wherever_it_is_shown() -> None:
     for name, (text, _) in GROUPS.items():
-        assert import_module(f"llmlab.cli.{name}").app.info.help == text
+        assert import_module(module_of(name)).app.info.help == text
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from llmlab.cli.session import Session
 RUN, USE, JUDGE = "Run the lab", "Use it", "Measure, judge and better it"
 DELIVER = "Deliver the next version"
 PREPARE = "Prepare and look after it"
+TEACH = "Learn it, and teach it"
 # Their modules are imported when they are asked for.
 GROUPS = {
     "token": ("Print a token (JWT) for the lab, explain one, or end somebody's tokens.", USE),
@@ -54,6 +55,8 @@ GROUPS = {
     "models": ("The lab's models: fetch, register, name and move them.", PREPARE),
     "keys": ("The keys that sign tokens: make, list, rotate, revoke.", PREPARE),
     "config": ("The configuration as it is in force.", PREPARE),
+    "course": ("The course: eight objectives, and what this lab shows of each.", TEACH),
+    "class": ("Labs for a class: make them, start them, and see how far each one is.", TEACH),
 }
 
 

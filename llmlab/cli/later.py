@@ -15,17 +15,24 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.main import get_command
 
+# `class` is a word of Python's own, and so no name of a module.
+MODULES = {"class": "classroom"}
+
+
+def module_of(group: str) -> str:
+    """The module whose ``app`` a group of verbs is."""
+    return f"llmlab.cli.{MODULES.get(group, group)}"
+
 
 class Later(TyperGroup):
-    """A group that knows its name and its help, and hands everything else to the real one:
-    the ``app`` of llmlab.cli.<name>."""
+    """A group that knows its name and its help, and hands everything else to the real one."""
 
     def __init__(self, name: str, text: str, panel: str) -> None:
         super().__init__(name=name, help=text, rich_help_panel=panel)
 
     @cached_property
     def _built(self) -> TyperGroup:
-        group = get_command(import_module(f"llmlab.cli.{self.name}").app)
+        group = get_command(import_module(module_of(str(self.name))).app)
         assert isinstance(group, TyperGroup)
         group.name = self.name
         flow(group)
