@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from llmlab.cli.app import app
 from llmlab.course import attending, classes
 from llmlab.course.attending import estimate
 from llmlab.course.classes import Class, Seat, create, token_holds
+from llmlab.course.resetting import planned, reset
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.lab import Lab
 from tests.conftest import clean_env, free_port
@@ -60,67 +60,49 @@ def run(folder: Path, *words: str) -> Any:
 # --- A class of five that runs --------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A class of five, created and started by the command."""
-    folder = tmp_path_factory.mktemp("course") / "class"
-    ports = some_ports(LABS)
+def test_a_class_of_five_is_made_started_looked_at_and_stopped(tmp_path: Path) -> None:
+    """One test, so that five labs are brought up once."""
+    folder, ports = tmp_path / "class", some_ports(LABS)
     told = run(folder, "create", str(LABS), "--ports", f"{ports.start}-{ports.stop - 1}")
-    assert len(told["labs"]) == LABS and told["memory"] > 0
+    names = [one["name"] for one in told["labs"]]
+    assert names == [f"lab-0{number}" for number in range(1, LABS + 1)] and told["memory"] > 0
     try:
-        started = run(folder, "up")
-        assert [one["name"] for one in started] == [one["name"] for one in told["labs"]]
-        yield folder
+        assert run(folder, "up") == [{"name": name, "done": True, "problem": ""} for name in names]
+        status_has_a_line_for_each(folder, names)
+        the_token_of_a_lab_opens_that_lab_and_no_other_one(Class.read(folder))
+        assert run(folder, "down", names[-1])[0]["done"]
+        states = {one["name"]: one["running"] for one in run(folder, "status")["labs"]}
+        assert [name for name, running in states.items() if not running] == [names[-1]]
     finally:
         run(folder, "down")
+    assert not any(one.running for one in attending.status(Class.read(folder), at_a_time=2))
 
 
-def test_a_class_of_five_runs_and_status_has_a_line_for_each(group: Path) -> None:
-    found = run(group, "status")["labs"]
-    assert [one["name"] for one in found] == [f"lab-0{number}" for number in range(1, LABS + 1)]
-    assert all(one["running"] and one["healthy"] for one in found)
-    assert len({one["url"] for one in found}) == LABS
-    numbers = [one["number"] for one in found[0]["objectives"]]
-    assert numbers == list(range(1, 9))
-    shown = llmlab("status", "--dir", str(group))
+def status_has_a_line_for_each(folder: Path, names: list[str]) -> None:
+    shown = llmlab("status", "--dir", str(folder))
     assert shown.exit_code == 0
-    lines = shown.stdout.splitlines()
-    assert lines[0].split() == ["lab", "address", "state", *map(str, numbers)]
-    assert [line.split()[2] for line in lines[1:]] == ["up"] * LABS
+    head, *lines = [line.split() for line in shown.stdout.splitlines()]
+    assert head == ["lab", "address", "state", *map(str, range(1, 9))]
+    assert [line[0] for line in lines] == names
+    assert len({line[1] for line in lines}) == LABS
+    assert {line[2] for line in lines} == {"up"}
+    assert {line[4] for line in lines} == {"1/2"}, "the API runs, and was not asked yet"
 
 
-def test_the_token_of_a_lab_opens_that_lab_and_no_other_one(group: Path) -> None:
-    found = Class.read(group)
+def the_token_of_a_lab_opens_that_lab_and_no_other_one(found: Class) -> None:
     first, second = found.seats[:2]
-    file = found.lab(first).root / classes.TOKEN
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    headers = {"Authorization": f"Bearer {file.read_text().strip()}"}
+    token = (found.lab(first).root / classes.TOKEN).read_text().strip()
     text = {"text": "A ship read the lamp. The keeper slept."}
-    with httpx2.Client(headers=headers, trust_env=False, timeout=60) as client:
+    with httpx2.Client(
+        headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
+    ) as client:
         answers = [
             client.post(f"http://127.0.0.1:{seat.port}/summarize/", json=text).status_code
             for seat in (first, second)
         ]
     assert answers == [200, 401]
-    served = {one.seat.name: one.results[1].done for one in attending.status(found, at_a_time=2)}
-    assert served[first.name] and not served[second.name], "one has done the second objective"
-
-
-def test_a_lab_that_is_down_is_said_to_be_and_comes_up_again_with_a_token_that_holds(
-    group: Path,
-) -> None:
-    found = Class.read(group)
-    seat, lab = found.seats[-1], found.lab(found.seats[-1])
-    assert run(group, "down", seat.name) == [{"name": seat.name, "done": True, "problem": ""}]
-    states = {one["name"]: one["running"] for one in run(group, "status")["labs"]}
-    assert [name for name, running in states.items() if not running] == [seat.name]
-    keys = KeyStore(lab.keys_file)
-    old = keys.read().signing.kid
-    keys.rotate()
-    keys.revoke(old)
-    assert not token_holds(lab)
-    run(group, "up", seat.name)
-    assert token_holds(lab)
+    done = {one.seat.name: one.results[1].done for one in attending.status(found, at_a_time=2)}
+    assert done[first.name] and not done[second.name], "the second objective"
 
 
 # --- What is laid out -------------------------------------------------------------------------
@@ -140,6 +122,41 @@ def test_each_lab_has_ports_keys_and_a_token_of_its_own(tmp_path: Path) -> None:
         assert "token" in (lab.root / ".gitignore").read_text().splitlines()
     kids = {KeyStore(found.lab(seat).keys_file).read().signing.kid for seat in found.seats}
     assert len(kids) == 3
+
+
+def test_up_makes_a_token_anew_where_the_one_in_the_file_is_not_valid_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path / "class")
+    seat, lab = found.seats[0], found.lab(found.seats[0])
+    file = lab.root / classes.TOKEN
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    monkeypatch.setattr(attending, "_verb", lambda lab, seat, verb: attending.Done(seat.name))
+    first = file.read_text()
+    assert [one.problem for one in attending.up(found, [seat], HOUR, at_a_time=1)] == [""]
+    assert file.read_text() == first
+    keys = KeyStore(lab.keys_file)
+    old = keys.read().signing.kid
+    keys.rotate()
+    keys.revoke(old)
+    assert not token_holds(lab)
+    assert [one.problem for one in attending.up(found, [seat], HOUR, at_a_time=1)] == [""]
+    assert token_holds(lab) and file.read_text() != first
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_reset_of_a_lab_keeps_what_its_class_gave_it(tmp_path: Path) -> None:
+    found = made(tmp_path / "class")
+    seat, lab = found.seats[0], found.lab(found.seats[0])
+    before = lab.config_file.read_text()
+    lab.config_file.write_text(before.replace("2r/s", "9r/s").replace(str(seat.port), "1234"))
+    lab.nginx_conf.write_text("# mine\n")
+    assert planned(lab).restored == ("configs/lab.toml", "nginx.conf")
+    reset(lab)
+    assert lab.config_file.read_text() == before
+    assert "auth_jwt" in lab.nginx_conf.read_text()
+    assert (lab.root / "nginx.conf.before").read_text() == "# mine\n"
+    assert not token_holds(lab), "its keys are gone, and `class up` makes it anew"
 
 
 def test_a_folder_that_is_there_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import pytest
 from llmlab.config.edit import with_value
 from llmlab.course.checks import OBJECTIVES, look, look_at_all
 from llmlab.course.evidence import Evidence
-from llmlab.course.pages import SECTIONS, Page, pages, parse
+from llmlab.course.pages import SECTIONS, pages, parse
 from llmlab.course.resetting import planned
 from llmlab.engines.choice import running_engine
 from llmlab.errors import UsageError
@@ -53,18 +53,29 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    """A fresh lab, as `llmlab init` lays it out, on a free port; no way to a hub."""
+def fresh(folders: pytest.TempPathFactory) -> LabUnderTest:
+    """A lab as `llmlab init` lays it out, on a free port; no way to a hub."""
     port = free_port()
-    root = tmp_path_factory.mktemp(f"course-{port}-")
+    root = folders.mktemp(f"course-{port}-")
     init_lab(root)
     configure(root, port)
     one = LabUnderTest(root, port, clean_env(HF_HUB_OFFLINE="1", HF_HOME=str(root / "hub")))
     commands = Path(sys.executable).parent
     one.env["PATH"] = f"{commands}{os.pathsep}{one.env['PATH']}"
+    return one
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    one = fresh(tmp_path_factory)
     yield one
     one.run("down")
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> LabUnderTest:
+    """One that was never up."""
+    return fresh(tmp_path_factory)
 
 
 def bash(lab: LabUnderTest, commands: str) -> str:
@@ -89,22 +100,20 @@ def compare(printed: str, expected: str) -> None:
     assert alike, f"expected:\n{expected}\nprinted:\n{printed}"
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.number))
-def test_who_does_what_a_page_says_reaches_its_objective(lab: LabUnderTest, page: Page) -> None:
-    before = look(Evidence(lab.lab), page.number)
-    assert not before.done, "there is nothing to do"
-    assert all(one.fix for one in before.findings if not one.done)
-    for block in blocks(page.at(lab.url).text):
-        started = time.monotonic()
-        printed = bash(lab, block.commands)
-        print(f"{time.monotonic() - started:5.1f} s\n{block.commands}\n{printed}")
-        if block.printed:
-            compare(printed, block.printed)
-
-
-def test_then_all_of_it_is_reached_and_reset_gives_a_clean_lab_with_its_models(
+def test_who_does_what_the_pages_say_reaches_each_objective_and_a_reset_keeps_the_models(
     lab: LabUnderTest,
 ) -> None:
+    """One test: the pages build on each other, and a lab is not brought up for each of them."""
+    for page in pages():
+        before = look(Evidence(lab.lab), page.number)
+        assert not before.done, f"objective {page.number} leaves nothing to do"
+        assert all(one.fix for one in before.findings if not one.done)
+        for block in blocks(page.at(lab.url).text):
+            started = time.monotonic()
+            printed = bash(lab, block.commands)
+            print(f"{time.monotonic() - started:5.1f} s\n{block.commands}\n{printed}")
+            if block.printed:
+                compare(printed, block.printed)
     assert all(one["done"] for one in lab.json("course", "list"))
     asked = lab.run("course", "reset")
     assert asked.returncode == 2 and "nobody can be asked" in asked.stderr
@@ -123,9 +132,8 @@ def test_then_all_of_it_is_reached_and_reset_gives_a_clean_lab_with_its_models(
     assert planned(lab.lab).nothing
 
 
-def test_what_is_missing_is_told_with_the_next_command_and_exit_code_8(lab: LabUnderTest) -> None:
-    """The lab is as after a reset: nothing of it was ever up."""
-    done = lab.run("course", "check", "2")
+def test_what_is_missing_is_told_with_the_next_command_and_exit_code_8(idle: LabUnderTest) -> None:
+    done = idle.run("course", "check", "2")
     assert done.returncode == 8
     assert done.stdout.splitlines() == [
         "2. Serve it with FastAPI",
@@ -134,14 +142,21 @@ def test_what_is_missing_is_told_with_the_next_command_and_exit_code_8(lab: LabU
         "✗ no text was summarized yet",
         "  Next: llmlab summarize configs/texts/founding.txt",
     ]
-    told = json.loads(lab.run("course", "check", "-o", "json").stdout)
+    told = json.loads(idle.run("course", "check", "-o", "json").stdout)
     assert (told["number"], told["done"], told["of"]) == (1, False, 2), "the first that is missing"
     assert "falconsai" in told["checks"][0]["told"] and told["checks"][0]["fix"]
 
 
-def test_there_is_no_ninth_objective(lab: LabUnderTest) -> None:
+def test_a_page_has_the_address_of_the_lab_in_which_it_is_printed(idle: LabUnderTest) -> None:
+    told = idle.json("course", "start", "3")
+    assert told["title"] == "Put NGINX in front" and told["question"].endswith("?")
+    assert f"{idle.url}/summarize/" in told["steps"] and ":8000" not in told["steps"]
+    assert idle.ok("course", "start", "3").startswith("# 3. Put NGINX in front\n")
+
+
+def test_there_is_no_ninth_objective(idle: LabUnderTest) -> None:
     for verb in ("start", "check"):
-        done = lab.run("course", verb, "9")
+        done = idle.run("course", verb, "9")
         assert done.returncode == 2 and "there are 1 to 8" in done.stderr
 
 

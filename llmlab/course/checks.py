@@ -208,13 +208,19 @@ def somebody_was_limited(lab: Evidence) -> Finding:
 
 
 def others_were_not(lab: Evidence) -> Finding:
-    for refused in lab.refused(429):
-        for one in lab.answered:
-            near = abs(float(one.get("at", 0)) - float(refused.get("at", 0))) <= MEANWHILE
-            if near and one["subject"] != refused["subject"]:
-                return _done(
-                    f"while {refused['subject']} was refused, {one['subject']} was answered"
-                )
+    """Somebody was answered within seconds of a refusal of somebody else."""
+    answered: dict[str, float] = {}  # by subject, when last
+    refused: dict[str, float] = {}
+    for one in lab.requests:
+        subject, at = str(one.get("subject", "")), float(one.get("at", 0))
+        limited = one.get("status") == 429 and not one.get("deployment")
+        if not limited and one.get("status") != 200:
+            continue
+        (refused if limited else answered)[subject] = at
+        for other, when in (answered if limited else refused).items():
+            if other != subject and at - when <= MEANWHILE:
+                left, served = (subject, other) if limited else (other, subject)
+                return _done(f"while {left} was refused, {served} was answered")
     return _missing(
         "nobody else has asked while somebody was refused",
         "the load again, and with it a request as alice, as in llmlab course start 4",
