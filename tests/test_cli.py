@@ -133,7 +133,8 @@ VERBS = (
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
     "ledger show", "ledger verify", "ledger export", "trace",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
-    "drill aa", "course list", "course start", "course check", "course reset",
+    "drill empty", "drill repeat", "drill aa",
+    "course list", "course start", "course check", "course reset",
     "class create", "class up", "class status", "class down",
 )  # fmt: skip
 
