@@ -191,6 +191,11 @@ def init_lab(root: Path) -> list[Path]:
     return created
 
 
+def lab_file(name: str) -> Path:
+    """What `init` lays out under this name."""
+    return _lab_files() / name
+
+
 def _lab_files() -> Path:
     package = Path(__file__).parent
     installed = package / "lab_files"

@@ -24,24 +24,34 @@ ROOMS = {
     "judge": "Measure, judge and better it",
     "deliver": "Deliver the next version",
     "prepare": "Prepare and look after it",
+    "teach": "Learn it, and teach it",
 }
 # The modules of groups are imported when they are asked for.
 GROUPS = {
-    "token": ("use", "Print a token (JWT) for the lab, explain one, or end somebody's tokens."),
-    "suite": ("judge", "The suites of texts that models are judged by."),
+    "token": (
+        "use.token",
+        "Print a token (JWT) for the lab, explain one, or end somebody's tokens.",
+    ),
+    "suite": ("judge.suite", "The suites of texts that models are judged by."),
     "rollout": (
-        "deliver",
+        "deliver.rollout",
         "Let a new model version take traffic step by step, as far as the evidence allows.",
     ),
-    "flag": ("deliver", "Feature flags, which the gateway evaluates for every request."),
+    "flag": ("deliver.flag", "Feature flags, which the gateway evaluates for every request."),
     "drill": (
-        "deliver",
+        "deliver.drill",
         "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     ),
-    "ledger": ("deliver", "The ledger: who changed what of the lab, when and why."),
-    "models": ("prepare", "The lab's models: fetch, register, name and move them."),
-    "keys": ("prepare", "The keys that sign tokens: make, list, rotate, revoke."),
-    "config": ("prepare", "The configuration as it is in force."),
+    "ledger": ("deliver.ledger", "The ledger: who changed what of the lab, when and why."),
+    "models": ("prepare.models", "The lab's models: fetch, register, name and move them."),
+    "keys": ("prepare.keys", "The keys that sign tokens: make, list, rotate, revoke."),
+    "config": ("prepare.config", "The configuration as it is in force."),
+    "course": ("teach.course", "The course: eight objectives, and what this lab shows of each."),
+    # `class` is a word of Python's own, and so no name of a module.
+    "class": (
+        "teach.classroom",
+        "Labs for a class: make them, start them, and see how far each one is.",
+    ),
 }
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics,
@@ -69,8 +79,9 @@ class Root(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         flow(self)
-        for name, (room, text) in GROUPS.items():
-            self.add_command(Later(name, text, f"llmlab.cli.{room}.{name}", ROOMS[room]))
+        for name, (module, text) in GROUPS.items():
+            room = module.partition(".")[0]
+            self.add_command(Later(name, text, f"llmlab.cli.{module}", ROOMS[room]))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if (known := CALLED_ELSEWHERE.get(args[0])) and args[0] not in self.commands:

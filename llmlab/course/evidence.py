@@ -1,0 +1,138 @@
+"""What a lab shows of itself: configuration, processes, the gateway's log, ledger, registry.
+
+Nothing here asks what somebody typed. Each part is read once, when a check wants it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from llmlab.config import Config, Loaded
+from llmlab.delivery.ledger import Entry
+from llmlab.delivery.store import Store
+from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+from llmlab.engines.choice import engine_named, running_engine
+from llmlab.engines.record import Record as Running
+from llmlab.lab import Lab
+from llmlab.registry.record import Record
+
+if TYPE_CHECKING:
+    from llmlab.auth.keys import KeySet
+    from llmlab.config import Model
+
+Line = dict[str, Any]
+OLDEST = "0"  # of the gateway's log, for `Engine.requests_since`
+
+
+class Evidence:
+    """One lab at one moment."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """What runs the lab; of one that is down, the local engine, which reads what is left."""
+        return running_engine(self.lab) or engine_named("local", self.lab)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """Raises ConfigError: lab.toml is not as it must be."""
+        from llmlab.registry.catalogue import load_lab
+
+        return load_lab(self.lab, environ=os.environ)
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+    @property
+    def model(self) -> Model:
+        """The chosen model."""
+        return self.config.models[self.config.stable]
+
+    @cached_property
+    def status(self) -> LabStatus:
+        return self._engine.status()
+
+    @cached_property
+    def running(self) -> Config | None:
+        """The configuration that the running lab was brought up with; None if it is down."""
+        record = Running.read(self.lab) if self.status.running else None
+        return record.plan().config if record else None
+
+    @property
+    def stable(self) -> DeploymentStatus | None:
+        """The deployment that has most of the requests; None if the lab is down."""
+        return max(self.status.deployments, key=lambda one: one.weight, default=None)
+
+    @cached_property
+    def requests(self) -> list[Line]:
+        """The gateway's log, the oldest line first."""
+        lines, _ = self._engine.requests_since(OLDEST)
+        return [line for text in lines if (line := _parsed(text))]
+
+    @property
+    def answered(self) -> list[Line]:
+        """The requests that got a summary."""
+        return [
+            one for one in self.requests
+            if one.get("status") == 200 and one.get("deployment") and one.get("method") == "POST"
+        ]  # fmt: skip
+
+    def refused(self, status: int) -> list[Line]:
+        """The requests that the gateway turned away itself, with this status."""
+        return [
+            one for one in self.requests
+            if one.get("status") == status and not one.get("deployment")
+        ]  # fmt: skip
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The whole ledger, the oldest entry first."""
+        return Store(self.lab).entries()
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What is wrong with the ledger's chain."""
+        from llmlab.delivery.verifying import verify_store
+
+        return list(verify_store(Store(self.lab)).problems)
+
+    @cached_property
+    def keys(self) -> KeySet:
+        from llmlab.auth import KeyStore
+
+        return KeyStore(self.lab.keys_file).read()
+
+    @cached_property
+    def registered(self) -> list[Record]:
+        from llmlab.registry import Registry
+
+        return Registry(self.lab).records()
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The content ids of the chosen model, if it is on this machine."""
+        from llmlab.models.inspect import ids
+
+        return ids(self.config.stable, self.model, self.lab.root)
+
+    @cached_property
+    def not_ready(self) -> tuple[str, str]:
+        """Why the chosen model cannot serve from this machine, and the fix; "" if it can."""
+        from llmlab.models import availability
+
+        found = availability(self.config.stable, self.model, self.lab.root)
+        return ("", "") if found.ready else (found.reason, found.fix)
+
+
+def _parsed(text: str) -> Line | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
