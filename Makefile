@@ -5,6 +5,7 @@
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
+# make reference  docs/reference/ and docs/llms.txt anew, from the code
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
@@ -15,7 +16,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload lint clean
+.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -50,6 +51,9 @@ bench-gate: $(VENV)/.models
 
 bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)
+
+reference: $(VENV)/.models
+	@$(BIN)/python -m llmlab.reference docs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -129,7 +129,7 @@ def tag(
 
 def untag(
     context: typer.Context,
-    alias: Annotated[str, typer.Argument(metavar="ALIAS")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="One that there is.")],
     why: Why = "",
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
+    add_completion=False,
     help="Print a token (JWT) for the lab, explain one, or end somebody's tokens.",
     invoke_without_command=True,
 )

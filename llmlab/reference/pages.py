@@ -1,0 +1,35 @@
+"""Which pages there are, and what makes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+# Page -> the module of this package that makes it, by its function ``markdown``.
+MADE_BY = {
+    "reference/verbs.md": "verbs",
+}
+
+
+def made() -> dict[str, str]:
+    """{path below docs/: the page as the code has it}."""
+    return {path: _maker(module)() for path, module in MADE_BY.items()}
+
+
+def _maker(module: str) -> Callable[[], str]:
+    maker: Callable[[], str] = import_module(f"llmlab.reference.{module}").markdown
+    return maker
+
+
+def write(docs: Path) -> list[str]:
+    """Write the pages that are not as they should be, and say which."""
+    written = []
+    for path, text in made().items():
+        file = docs / path
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written

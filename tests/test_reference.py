@@ -1,0 +1,62 @@
+"""docs/reference/ is what the code says, and the code says all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmlab.reference import pages, verbs
+
+DOCS = Path(__file__).parent.parent / "docs"
+STALE = "{} is not what the code says: make reference"
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    return pages.made()
+
+
+@pytest.mark.parametrize("path", pages.MADE_BY)
+def test_a_page_is_what_the_code_says(path: str, made: dict[str, str]) -> None:
+    file = DOCS / path
+    assert file.is_file() and file.read_text(encoding="utf-8") == made[path], STALE.format(path)
+
+
+def test_no_page_is_left_of_what_is_no_longer_made() -> None:
+    there = {f"reference/{one.name}" for one in (DOCS / "reference").iterdir()}
+    assert there == {path for path in pages.MADE_BY if path.startswith("reference/")}
+
+
+def test_pages_are_written_once(tmp_path: Path) -> None:
+    assert set(pages.write(tmp_path)) == set(pages.MADE_BY)
+    assert pages.write(tmp_path) == []
+
+
+# --- verbs ---------------------------------------------------------------------------
+
+
+def test_every_verb_and_option_has_a_help_text() -> None:
+    assert [one.name for one in verbs.verbs() if not one.help] == []
+    silent = [
+        (verb.name, *one.names)
+        for verb in verbs.verbs()
+        for one in verb.parameters
+        if not one.help.strip()
+    ]
+    assert silent == []
+
+
+def test_the_verbs_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERMINAL_WIDTH", "40")
+    narrow = verbs.markdown()
+    monkeypatch.setenv("COLUMNS", "300")
+    assert verbs.markdown() == narrow
+
+
+def test_what_one_verb_is_told_is_there_in_full() -> None:
+    (canary,) = (one for one in verbs.verbs() if one.name == "rollout start canary")
+    assert canary.usage == "llmlab rollout start canary [OPTIONS] MODEL"
+    (rate,) = (one for one in canary.parameters if one.names == ("--probe-rate",))
+    assert (rate.value, rate.help) == ("N", "So many of them a second. From 0 to 50.")
