@@ -5,7 +5,7 @@
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
-# make reference  docs/reference/ and docs/llms.txt anew, from the code
+# make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
@@ -53,7 +53,7 @@ bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)
 
 reference: $(VENV)/.models
-	@$(BIN)/python -m llmlab.reference docs
+	@$(BIN)/python -m llmlab.reference docs --lab-toml configs/lab.toml
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from llmlab.reference import pages, verbs
+from llmlab.config import read_config
+from llmlab.config.load import leaves_of
+from llmlab.config.schema import Config
+from llmlab.reference import configuration, pages, verbs
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 STALE = "{} is not what the code says: make reference"
 
 
@@ -29,7 +33,7 @@ def test_no_page_is_left_of_what_is_no_longer_made() -> None:
 
 
 def test_pages_are_written_once(tmp_path: Path) -> None:
-    assert set(pages.write(tmp_path)) == set(pages.MADE_BY)
+    assert pages.write(tmp_path) == [tmp_path / one for one in pages.MADE_BY]
     assert pages.write(tmp_path) == []
 
 
@@ -60,3 +64,28 @@ def test_what_one_verb_is_told_is_there_in_full() -> None:
     assert canary.usage == "llmlab rollout start canary [OPTIONS] MODEL"
     (rate,) = (one for one in canary.parameters if one.names == ("--probe-rate",))
     assert (rate.value, rate.help) == ("N", "So many of them a second. From 0 to 50.")
+
+
+# --- configuration -------------------------------------------------------------------
+
+
+def test_lab_toml_is_what_the_schema_says() -> None:
+    file = ROOT / "configs" / "lab.toml"
+    assert file.read_text(encoding="utf-8") == configuration.lab_toml(), STALE.format(file)
+
+
+def test_lab_toml_holds_every_key_with_its_default() -> None:
+    loaded = read_config(ROOT / "configs" / "lab.toml")
+    assert loaded.config == Config()
+    defaults = [path for path, _, origin in loaded.leaves() if origin == "default"]
+    assert all(path.startswith("models.textrank.") for path in defaults)
+
+
+def test_every_key_is_described_and_has_a_variable() -> None:
+    known = [*configuration.lab_keys(), *configuration.model_keys()]
+    assert [one.path for one in known if not one.description.endswith((".", "..."))] == []
+    paths = {path for path, _ in leaves_of(Config()) if not path.startswith("models.")}
+    assert {one.path for one in configuration.lab_keys()} == paths
+    (port,) = (one for one in known if one.path == "gateway.port")
+    assert port.variables == ["LLMLAB_PORT", "LLMLAB_GATEWAY_PORT"]
+    assert port.type == "integer, ≥ 1, ≤ 65,535"

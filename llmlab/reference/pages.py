@@ -9,6 +9,7 @@ from pathlib import Path
 # Page -> the module of this package that makes it, by its function ``markdown``.
 MADE_BY = {
     "reference/verbs.md": "verbs",
+    "reference/configuration.md": "configuration",
 }
 
 
@@ -22,14 +23,15 @@ def _maker(module: str) -> Callable[[], str]:
     return maker
 
 
-def write(docs: Path) -> list[str]:
+def write(docs: Path) -> list[Path]:
     """Write the pages that are not as they should be, and say which."""
-    written = []
-    for path, text in made().items():
-        file = docs / path
-        if file.is_file() and file.read_text(encoding="utf-8") == text:
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    return [docs / path for path, text in made().items() if write_one(docs / path, text)]
+
+
+def write_one(file: Path, text: str) -> bool:
+    """Whether there was anything to write."""
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
+        return False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return True
