@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from llmlab.cli import endings
+from llmlab.cli.app import app
 from llmlab.config import read_config
 from llmlab.config.load import leaves_of
 from llmlab.config.schema import Config
-from llmlab.reference import configuration, pages, verbs
+from llmlab.errors import EXIT_CODES
+from llmlab.reference import configuration, errors, exit_codes, http_api, metrics, pages, verbs
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -89,3 +94,56 @@ def test_every_key_is_described_and_has_a_variable() -> None:
     (port,) = (one for one in known if one.path == "gateway.port")
     assert port.variables == ["LLMLAB_PORT", "LLMLAB_GATEWAY_PORT"]
     assert port.type == "integer, ≥ 1, ≤ 65,535"
+
+
+# --- HTTP, metrics --------------------------------------------------------------------
+
+
+def test_every_address_and_document_of_the_api_is_there() -> None:
+    said = http_api.markdown()
+    document = http_api.openapi()
+    for path, item in document["paths"].items():
+        assert all(f"    {method.upper()} {path}\n" in said for method in item)
+    assert all(f"\n### {name}\n" in said for name in document["components"]["schemas"])
+
+
+def test_every_metric_says_what_it_is() -> None:
+    families = [*metrics.of_an_api(), *metrics.of_the_gateway(), *metrics.added()]
+    names = [one.name for one in families]
+    assert len(set(names)) == len(names)
+    assert [one.name for one in families if not one.help.endswith(".")] == []
+    assert set(metrics.COUNTED) < set(names)
+
+
+# --- errors and exit codes -------------------------------------------------------------
+
+
+def test_every_error_has_an_exit_code_of_the_table() -> None:
+    known = list(exit_codes.errors())
+    assert {one.exit_code for one in known} | {0, 130} == set(EXIT_CODES)
+    assert [one.__name__ for one in known if not one.__doc__] == []
+
+
+def test_the_verbs_that_answer_by_their_exit_code_are_in_the_table() -> None:
+    def module(verb: str) -> str:
+        command = get_command(app)
+        for name in verb.split():
+            command = command.commands[name]  # type: ignore[attr-defined]
+        return str(getattr(command, "built", command).callback.__module__)
+
+    exiting = {
+        f"llmlab.cli.{file.name.removesuffix('.py')}"
+        for file in resources.files("llmlab.cli").iterdir()
+        if "typer.Exit(" in (file.read_text() if file.name.endswith(".py") else "")
+    }
+    ending_with_a_failure = {"llmlab.cli.compare"}  # of the text, and with its exit code
+    assert {module(verb) for verb in endings.OF_VERBS} == exiting - ending_with_a_failure
+    assert {code for codes in endings.OF_VERBS.values() for code in codes} <= set(EXIT_CODES)
+
+
+def test_errors_are_told_with_their_fix() -> None:
+    fixes = {one.message: one.fix for one in errors.told()}
+    assert fixes["NGINX Plus in a container needs its licence"].startswith("set gateway.license")
+    assert fixes["port PORT is taken by ..."].startswith("stop it, or llmlab VERB --port")
+    assert len(fixes) > 200
+    assert not any("{" in one.message.replace('{"', "") for one in errors.told())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.endings import INTERRUPTED
 from llmlab.cli.output import (
     Format,
     OutputOption,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from llmlab.service.schemas import Usage
 
 
-INTERRUPTED = 130
 
 
 class Language(StrEnum):
