@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 
-
 def load(
     context: typer.Context,
     inputs: Annotated[

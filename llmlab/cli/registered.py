@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.documents import ExportedModel
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.registry import Added, Record
     from llmlab.registry.catalogue import Catalogue
+    from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import Target
 
 Reference = Annotated[
@@ -100,8 +102,9 @@ def export(
     record = registry.get(model)
     size = export_model(registry, record, file)
     if output is Format.JSON:
-        print_json({"reference": record.reference, "id": record.id, "file": str(file),
-                    "bytes": size})  # fmt: skip
+        print_json(ExportedModel(
+            reference=record.reference, id=record.id, file=str(file), bytes=size
+        ))  # fmt: skip
         return
     err().print(f"[bold green]✓[/] {record.reference}: {size:,} bytes", highlight=False)
     print(file)
@@ -200,7 +203,10 @@ def verify(
     verdicts = [registry.verify(record) for record in wanted]
     problems = registry.database.problems()
     if output is Format.JSON:
-        print_json({"database": problems, "models": [one.as_json() for one in verdicts]})
+        document: VerifiedModels = {
+            "database": problems, "models": [one.as_json() for one in verdicts]
+        }  # fmt: skip
+        print_json(document)
     else:
         for problem in problems:
             out().print(f"[red]damaged[/] {registry.database.file}: {problem}", highlight=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 MADE_BY = {
     "reference/verbs.md": "verbs",
     "reference/configuration.md": "configuration",
+    "reference/json.md": "json_documents",
     "reference/http.md": "http_api",
     "reference/metrics.md": "metrics",
     "reference/exit-codes.md": "exit_codes",

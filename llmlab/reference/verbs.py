@@ -51,7 +51,7 @@ class Verb:
             said += ["[COMMAND]"] if self.runs else ["COMMAND"]
         for one in self.parameters:
             if not one.is_option:
-                said.append(one.value if one.required else f"[{one.value}]")
+                said.append(one.value if one.required or "[" in one.value else f"[{one.value}]")
         return " ".join(said)
 
 
