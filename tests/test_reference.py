@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from llmlab.config.load import leaves_of
 from llmlab.config.schema import Config
 from llmlab.errors import EXIT_CODES
 from llmlab.reference import configuration, errors, exit_codes, http_api, metrics, pages, verbs
+from llmlab.reference.llms import SUMMARY, llms_txt
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -23,10 +25,10 @@ STALE = "{} is not what the code says: make reference"
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:
-    return pages.made()
+    return pages.made(DOCS)
 
 
-@pytest.mark.parametrize("path", pages.MADE_BY)
+@pytest.mark.parametrize("path", [*pages.MADE_BY, pages.LLMS])
 def test_a_page_is_what_the_code_says(path: str, made: dict[str, str]) -> None:
     file = DOCS / path
     assert file.is_file() and file.read_text(encoding="utf-8") == made[path], STALE.format(path)
@@ -38,8 +40,25 @@ def test_no_page_is_left_of_what_is_no_longer_made() -> None:
 
 
 def test_pages_are_written_once(tmp_path: Path) -> None:
-    assert pages.write(tmp_path) == [tmp_path / one for one in pages.MADE_BY]
+    assert pages.write(tmp_path) == [tmp_path / one for one in (*pages.MADE_BY, pages.LLMS)]
     assert pages.write(tmp_path) == []
+
+
+def test_llms_txt_lists_what_people_write_as_well(tmp_path: Path) -> None:
+    (tmp_path / "guide").mkdir()
+    (tmp_path / "guide" / "gateway.md").write_text(
+        "# The gateway\n\n<!-- walked -->\n\n    llmlab up\n\n"
+        "Tokens, [limits](x.md) and logs. More.\n"
+    )
+    said = llms_txt(tmp_path, {"reference/verbs.md": "# Verbs\n\nEvery verb.\n"})
+    assert said.startswith("# llmlab\n\n> A language model behind")
+    assert "## Guides\n\n- [The gateway](guide/gateway.md): Tokens, limits and logs.\n" in said
+    assert said.endswith("## Reference\n\n- [Verbs](reference/verbs.md): Every verb.\n")
+
+
+def test_llms_txt_says_what_the_package_says_of_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["description"] == SUMMARY
 
 
 # --- verbs ---------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from llmlab.reference.llms import llms_txt
+
+LLMS = "llms.txt"
 # Page -> the module of this package that makes it, by its function ``markdown``.
 MADE_BY = {
     "reference/verbs.md": "verbs",
@@ -18,9 +21,10 @@ MADE_BY = {
 }
 
 
-def made() -> dict[str, str]:
-    """{path below docs/: the page as the code has it}."""
-    return {path: _maker(module)() for path, module in MADE_BY.items()}
+def made(docs: Path) -> dict[str, str]:
+    """{path below docs/: the page as the code has it}; llms.txt lists those in ``docs`` as well."""
+    pages = {path: _maker(module)() for path, module in MADE_BY.items()}
+    return {**pages, LLMS: llms_txt(docs, pages)}
 
 
 def _maker(module: str) -> Callable[[], str]:
@@ -30,7 +34,7 @@ def _maker(module: str) -> Callable[[], str]:
 
 def write(docs: Path) -> list[Path]:
     """Write the pages that are not as they should be, and say which."""
-    return [docs / path for path, text in made().items() if write_one(docs / path, text)]
+    return [docs / path for path, text in made(docs).items() if write_one(docs / path, text)]
 
 
 def write_one(file: Path, text: str) -> bool:
