@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from llmlab.cli.app import app
 from llmlab.cli.documents import UNTYPED, documents
 from llmlab.cli.drill_aa import _row
-from llmlab.reference import verbs
+from llmlab.reference import metrics, verbs
 from llmlab.reference.shapes import Measured, inner, misfits, shape
 from llmlab.rollout.simulating import Drill
 from tests.conftest import TEXTS, LabUnderTest, wait_until
@@ -205,6 +206,25 @@ def test_models_and_the_registry(said: Said, tmp_path: Path) -> None:
     said("models export", "tuned:1", str(tmp_path / "tuned.tar"))
     assert said("models rm", "tuned:1")["removed"]
     assert said("models import", str(tmp_path / "tuned.tar"))["id"] == added["id"]
+
+
+def test_a_running_lab_tells_the_metrics_of_the_reference(lab: LabUnderTest) -> None:
+    lab.ok("summarize", ARTICLE)
+    listed = {
+        one.name: one for one in (*metrics.of_an_api(), *metrics.of_the_gateway(), *metrics.added())
+    }
+    put_on_all = {"deployment", "replica", "model", "model_id", "le"}  # those of APIs
+    told = set()
+    for family in text_string_to_metric_families(lab.ok("metrics", "-o", "prometheus")):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if name.startswith("process_"):
+            continue
+        told.add(name)
+        assert (family.type, family.documentation) == (listed[name].type, listed[name].help)
+        labels = {label for sample in family.samples for label in sample.labels}
+        assert labels - put_on_all == set(listed[name].labels) - put_on_all or not family.samples
+    # Without a flag and a shadow there is nothing to say of them.
+    assert set(listed) - told <= {"llmlab_flag_percent", "llmlab_shadow_percent"}
 
 
 def test_all_of_them_are_asked_above() -> None:

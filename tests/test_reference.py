@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,7 @@ from llmlab.config.load import leaves_of
 from llmlab.config.schema import Config
 from llmlab.errors import EXIT_CODES
 from llmlab.reference import configuration, errors, exit_codes, http_api, metrics, pages, verbs
+from llmlab.reference.frequent import FREQUENT
 from llmlab.reference.llms import SUMMARY, llms_txt
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +161,25 @@ def test_the_verbs_that_answer_by_their_exit_code_are_in_the_table() -> None:
     ending_with_a_failure = {"llmlab.cli.compare"}  # of the text, and with its exit code
     assert {module(verb) for verb in endings.OF_VERBS} == exiting - ending_with_a_failure
     assert {code for codes in endings.OF_VERBS.values() for code in codes} <= set(EXIT_CODES)
+
+
+def _said_in(folder: Path) -> str:
+    """All that the strings of the code and the gateway's configuration say."""
+    texts = [file.read_text() for file in (*folder.rglob("*.js"), ROOT / "nginx.conf")]
+    for file in folder.rglob("*.py"):
+        if file.parent.name != "reference":
+            tree = ast.walk(ast.parse(file.read_text()))
+            texts += [one.value for one in tree if isinstance(one, ast.Constant)
+                      and isinstance(one.value, str)]  # fmt: skip
+    return " ".join("\n".join(texts).split())
+
+
+def test_what_people_run_into_most_is_really_said() -> None:
+    said = _said_in(ROOT / "llmlab")
+    quoted = [one for says, _ in FREQUENT for one in re.findall(r"`([^`]+)`", says)]
+    for quote in quoted:
+        parts = re.split(r"\.\.\.|\b[A-Z]{3,}\b|^[0-9]{3}: ", quote)
+        assert [one for one in parts if len(one.strip()) > 3 and one.strip() not in said] == []
 
 
 def test_errors_are_told_with_their_fix() -> None:

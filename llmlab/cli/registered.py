@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.documents import ExportedModel
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.cli.documents import ExportedModel
     from llmlab.registry import Added, Record
     from llmlab.registry.catalogue import Catalogue
     from llmlab.registry.checking import VerifiedModels
@@ -102,9 +102,10 @@ def export(
     record = registry.get(model)
     size = export_model(registry, record, file)
     if output is Format.JSON:
-        print_json(ExportedModel(
-            reference=record.reference, id=record.id, file=str(file), bytes=size
-        ))  # fmt: skip
+        document: ExportedModel = {
+            "reference": record.reference, "id": record.id, "file": str(file), "bytes": size
+        }  # fmt: skip
+        print_json(document)
         return
     err().print(f"[bold green]✓[/] {record.reference}: {size:,} bytes", highlight=False)
     print(file)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import llmlab
 from llmlab.reference.exit_codes import errors
+from llmlab.reference.frequent import FREQUENT
 from llmlab.reference.markdown import page, table, text
 
 INTRODUCTION = """What the command says when something is wrong, and the `Fix:` below it, by
@@ -121,7 +122,8 @@ def _letters(said: str) -> str:
 
 
 def markdown() -> str:
-    parts = []
+    frequent = table(("it says", "why, and what to do"), FREQUENT)
+    parts = ["## Those that people meet most", frequent]
     for code in sorted({one.exit_code for one in errors()}):
         names = {one.__name__ for one in errors() if one.exit_code == code}
         rows = [(text(one.message), text(one.fix)) for one in told() if one.error in names]

@@ -103,7 +103,7 @@ def _measured(hint: Any) -> Any:
         return Measured[hint]
     if get_origin(hint) is dict:
         name, value = get_args(hint)
-        return dict[name, _measured(value)]  # type: ignore[valid-type]
+        return types.GenericAlias(dict, (name, _measured(value)))
     return hint
 
 
