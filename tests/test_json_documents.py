@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from llmlab.cli.app import app
-from llmlab.cli.documents import UNTYPED, documents
+from llmlab.cli.documents import UNTYPED, Measured, documents
 from llmlab.cli.drill_aa import _row
 from llmlab.reference import metrics, verbs
-from llmlab.reference.shapes import Measured, inner, misfits, shape
+from llmlab.reference.shapes import inner, misfits, shape
 from llmlab.rollout.simulating import Drill
 from tests.conftest import TEXTS, LabUnderTest, wait_until
 from tests.test_registry import make_folder

@@ -67,7 +67,8 @@ FREQUENT = (
     ),
     (
         '`... should look like "2r/s" or "30r/m"`',
-        "a value is wrong: its path is told, and whether it is from `lab.toml`, a variable or a flag",
+        "a value is wrong: its path is told, and whether it is from `lab.toml`, a variable or a "
+        "flag",
     ),
     (
         "`URL cannot be reached`",

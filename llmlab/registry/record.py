@@ -240,9 +240,17 @@ class OfRegistry(TypedDict):
     record: RecordDocument | None
 
 
+class Pointed(TypedDict):
+    """What an alias points to."""
+
+    name: str
+    version: int
+    id: str
+
+
 MoveDocument = TypedDict(
     "MoveDocument",
-    {"alias": str, "from": Target | None, "to": Target | None, "at": str, "who": str, "why": str},
+    {"alias": str, "from": Pointed | None, "to": Pointed | None, "at": str, "who": str, "why": str},
 )
 MoveDocument.__doc__ = """An alias that was made, moved, or taken away.
 
