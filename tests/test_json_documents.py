@@ -16,7 +16,7 @@ from llmlab.cli.app import app
 from llmlab.cli.documents import UNTYPED, Measured, documents
 from llmlab.cli.drill_aa import _row
 from llmlab.reference import metrics, verbs
-from llmlab.reference.shapes import inner, misfits, shape
+from llmlab.reference.shapes import docstring, inner, misfits, shape
 from llmlab.rollout.simulating import Drill
 from tests.conftest import TEXTS, LabUnderTest, wait_until
 from tests.test_registry import make_folder
@@ -81,13 +81,11 @@ def test_every_verb_that_prints_json_has_a_type_or_a_row_of_the_table_by_hand() 
 
 def test_no_key_is_described_that_is_not_there() -> None:
     """A docstring that names another key than the type has would be lost."""
-    from llmlab.reference.shapes import _docstring
-
     for hint in KNOWN.values():
         for one in inner(hint):
             if isinstance(one, type) and "TypedDict" in str(type(one)):
                 names = {key.name for key in shape(one).keys}
-                assert set(_docstring(one)[1]) <= names, one
+                assert set(docstring(one)[1]) <= names, one
 
 
 @pytest.mark.parametrize(
@@ -120,6 +118,12 @@ def test_the_lab_and_its_configuration(said: Said) -> None:
     values = {one["path"]: one for one in said("config show")}
     assert values["stable"]["running"] == "textrank"
     said("doctor")
+
+
+def test_what_the_lab_does(said: Said) -> None:
+    said("summarize", ARTICLE)
+    assert said("metrics")["glance"]["total"]["requests"] >= 0
+    assert said("top --once", "--interval", "0.5")["deployments"][0]["api"]["requests"] >= 1
 
 
 def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ T = TypeVar("T")
 
 
 class Measured(Generic[T]):
-    """A dataclass of figures: where it has NaN, which JSON does not know, null is printed."""
+    """A type of figures: where it has NaN, which JSON does not know, null is printed."""
 
 
 def documents() -> dict[str, Any]:
@@ -260,6 +260,7 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
     from llmlab.models.inspect import ModelFacts
+    from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
@@ -280,6 +281,7 @@ def documents() -> dict[str, Any]:
         "token revoke": Ended,
         "token restore": Ended,
         "token revoked": list[EndedSubject],
+        **dict.fromkeys(("top --once", "metrics"), Measured[LabSeen]),
         "load": joined("Load", "How the load was made, and what came of it.",
                        LoadSetup, Measured[Figures]),
         "compare": ComparedTexts,
@@ -343,13 +345,4 @@ UNTYPED = {
         "`out of budget`, the last three with exit code 8; `validation` and `test` as in a "
         "record's `evaluations`; `reference` and `id` are null if it is not registered"
     ),
-    "top --once": (
-        "`{at, lab, engine, url, healthy, wanted: {weights, shadows, flags, revision, rollout, "
-        "step}, glance: {seconds, total, refused: {status: requests}, revision, shared}, "
-        "deployments: [{name, healthy, state, memory, memory_limit, weight, seen, api, rates}]}`; "
-        "`total` and `seen` are `{requests, per_second, statuses: {class: requests}, p50, p95, "
-        "p99, buckets: [[seconds, requests]], share, recent: []}`, `api` is null while no process "
-        "answers, `rates` at the first look; shares in percent, null where nothing was measured"
-    ),
-    "metrics": "As `top --once`.",
 }

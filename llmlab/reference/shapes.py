@@ -70,7 +70,7 @@ def shape(one: Any) -> Shape:
         found = shape(figures)
         keys = tuple(dataclasses.replace(key, type=_measured(key.type)) for key in found.keys)
         return dataclasses.replace(found, keys=keys)
-    said, of_keys = _docstring(one)
+    said, of_keys = docstring(one)
     if issubclass(one, Joined):
         return Shape(
             one.__name__, said, tuple(key for each in one.parts for key in shape(each).keys)
@@ -97,17 +97,21 @@ def _bare(hint: Any) -> Any:
 
 def _measured(hint: Any) -> Any:
     """The type of what is printed, where a NaN becomes null."""
+    origin, args = get_origin(hint), get_args(hint)
     if hint is float:
         return float | None
     if is_shape(hint):
         return Measured[hint]
-    if get_origin(hint) is dict:
-        name, value = get_args(hint)
-        return types.GenericAlias(dict, (name, _measured(value)))
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_measured(one) for one in args)]  # noqa: UP007  of a tuple
+    if _is_mapping(origin) or _is_list(origin):
+        return types.GenericAlias(
+            origin, tuple(one if one is Ellipsis else _measured(one) for one in args)
+        )
     return hint
 
 
-def _docstring(one: type) -> tuple[str, dict[str, str]]:
+def docstring(one: type) -> tuple[str, dict[str, str]]:
     """(what it says of the whole, {key: what it says of it under ``Args:``})."""
     text = inspect.cleandoc(one.__doc__ or "")
     if dataclasses.is_dataclass(one) and text.startswith(f"{one.__name__}("):
