@@ -18,6 +18,8 @@ from llmlab.cli.drill_aa import _row
 from llmlab.reference import metrics, verbs
 from llmlab.reference.shapes import docstring, inner, misfits, shape
 from llmlab.rollout.simulating import Drill
+from llmlab.tune.result import Outcome, Result, Round
+from llmlab.tune.training import Trained
 from tests.conftest import TEXTS, LabUnderTest, wait_until
 from tests.test_registry import make_folder
 
@@ -31,7 +33,7 @@ source = "embedded:textrank"
 # They need Docker, JupyterLab, or minutes; the others print what `rollout get` prints.
 NOT_SEEN_HERE = {
     "build", "notebook", "drill aa", "drill aa --live", "rollout abort", "rollout start ab",
-    "rollout start bluegreen", "rollout start shadow",
+    "rollout start bluegreen", "rollout start shadow", "tune",
 }  # fmt: skip
 
 
@@ -189,6 +191,15 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
 def test_what_the_gate_does_in_worlds_that_are_made_up() -> None:
     row = json.loads(json.dumps(_row("equal", Drill(20, 1, 18, 1, 0.05, reasons=("chance",)))))
     assert misfits({"seed": 0, "alpha": 0.05, "equal": [row], "worse": []}, KNOWN["drill aa"]) == []
+
+
+def test_what_came_of_a_tune() -> None:
+    trained = Trained(2, 1.0, 8, 0, ((1, 2.5, None),), None, "float32", "cpu", 10, 5, False)
+    result = Result(
+        Outcome.TUNED, "without a gate", "tuned", "scratch:tiny", (Round(1, trained, {}),), None,
+        None, {"train": 8}, {"rate": 0.1}, {"shared": 0}, 1, 2.0,
+    )  # fmt: skip
+    assert misfits(json.loads(json.dumps(result.as_json())), KNOWN["tune"]) == []
 
 
 def test_the_ledger(said: Said, tmp_path: Path) -> None:

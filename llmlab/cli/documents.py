@@ -269,6 +269,7 @@ def documents() -> dict[str, Any]:
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import Shown
     from llmlab.traffic import Flag
+    from llmlab.tune.result import Tuned
 
     rollout = joined("RolloutNow", "A rollout, and how it is at this moment.", Rollout, Shown)
     added = joined("AddedModel", "A registered model.", RecordDocument, New)
@@ -286,6 +287,7 @@ def documents() -> dict[str, Any]:
                        LoadSetup, Measured[Figures]),
         "compare": ComparedTexts,
         "evaluate": EvaluationDocument,
+        "tune": Tuned,
         "suite lint": list[Finding],
         "suite stats": SuiteStats,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
@@ -335,14 +337,5 @@ UNTYPED = {
     "load --until": (
         "`load`'s keys up to `interrupted`, and `{promise, rate, broken_at, trials: [{rate, kept, "
         "broken_by, and the figures of load}]}`"
-    ),
-    "tune": (
-        "`{outcome, reason, name, base, reference, id, data: {train, validation, test, repeated, "
-        "examples, left_out}, overlap: {against, shared, forced}, parameters, seed, seconds, "
-        "rounds: [{number, trained: {steps, epochs, examples, left_out, losses: [[step, loss, "
-        "validation loss]], best_loss, precision, device, weights, trained_weights, out_of_time}, "
-        "validation}], test}`; `outcome` is `tuned`, `accepted`, `rejected`, `inconclusive` or "
-        "`out of budget`, the last three with exit code 8; `validation` and `test` as in a "
-        "record's `evaluations`; `reference` and `id` are null if it is not registered"
     ),
 }
