@@ -6,6 +6,7 @@
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make docs             the site of docs/, into site/; a dead link is an error
+# make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
@@ -16,7 +17,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs lint clean
+.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -54,6 +55,9 @@ bench-overload: $(VENV)/.bench
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean
+
+reference: $(VENV)/.models
+	@$(BIN)/python -m llmlab.reference docs --lab-toml configs/lab.toml
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

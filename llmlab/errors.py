@@ -13,6 +13,17 @@ from typing import Any
 SHOWN = 3  # of what is wrong with a document
 NAME = 40  # letters; a missing member with a longer name is not named
 
+EXIT_CODES = {
+    0: "All went well.",
+    1: "It failed in another way than those below.",
+    2: "The command line, an input file or the configuration is wrong.",
+    3: "This machine lacks something: a program, a package, a free port, room on a disk.",
+    4: "A key or a token is missing, refused or not valid.",
+    5: "The lab, an API or a model hub did not answer, or not as it should.",
+    8: "What was measured does not meet a threshold.",
+    130: "Interrupted by Ctrl-C.",
+}
+
 
 class LlmlabError(Exception):
     """Base of all expected failures.

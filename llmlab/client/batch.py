@@ -7,13 +7,51 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
 from llmlab.client.sources import Source
 from llmlab.errors import LlmlabError
 from llmlab.service.schemas import Progress
+
+
+class Answered(TypedDict):
+    """Args:
+    deployment: who was asked.
+    usage: as in an answer over HTTP.
+    seconds: until the summary was there, all tries included.
+    """
+
+    input: str
+    summary: str
+    model: dict[str, Any]
+    deployment: str
+    usage: dict[str, Any]
+    request_id: str
+    seconds: float
+
+
+class NotAnswered(TypedDict):
+    """Args:
+    error: why there is no summary.
+    """
+
+    input: str
+    error: str
+    seconds: float
+
+
+class Summaries(TypedDict):
+    """All inputs, in the order in which they were given.
+
+    Args:
+        unfinished: inputs that an interrupt left out.
+    """
+
+    results: list[Answered | NotAnswered]
+    failed: int
+    unfinished: int
 
 
 @dataclass(frozen=True)
@@ -25,7 +63,7 @@ class Outcome:
     summary: Summary | None = None
     error: LlmlabError | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Answered | NotAnswered:
         if self.summary is None:
             assert self.error is not None
             return {"input": self.name, "error": self.error.message, "seconds": self.seconds}

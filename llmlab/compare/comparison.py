@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.answers.answer import Answer, Respondent
 from llmlab.errors import LlmlabError
@@ -80,6 +80,69 @@ class Row:
     results: tuple[Result | Failure, ...]
 
 
+class ComparedModel(TypedDict):
+    name: str
+    model_id: str
+    runtime: str
+
+
+class MentionDocument(TypedDict):
+    """A name or a number in a text; ``start`` and ``end`` in its characters."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class ResultDocument(TypedDict):
+    """Args:
+    usage: as in an answer over HTTP.
+    measures: {metric: value}; null where there is none.
+    kept, missing: names and numbers of the source that the summary has, and has not.
+    unsupported: those of the summary that the source does not have.
+    """
+
+    model: str
+    summary: str
+    request_id: str
+    usage: dict[str, Any]
+    measures: dict[str, float | None]
+    kept: list[MentionDocument]
+    missing: list[MentionDocument]
+    unsupported: list[MentionDocument]
+
+
+class FailureDocument(TypedDict):
+    model: str
+    error: str
+
+
+class ComparedText(TypedDict):
+    """Args:
+    words: of the text.
+    results: in the order of the models.
+    """
+
+    input: str
+    words: int
+    results: list[ResultDocument | FailureDocument]
+
+
+class ComparedTexts(TypedDict):
+    """The same texts through several models.
+
+    Args:
+        means: {model: {metric: mean over the texts that it answered}}.
+        failed: how many summaries are missing.
+    """
+
+    models: list[ComparedModel]
+    texts: list[ComparedText]
+    means: dict[str, dict[str, float | None]]
+    failed: int
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All of it. ``means`` are over the texts that a model answered; None: nothing to measure."""
@@ -104,7 +167,7 @@ class Comparison:
     def failures(self) -> list[Failure]:
         return [one for row in self.rows for one in row.results if isinstance(one, Failure)]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ComparedTexts:
         return {
             "models": [
                 {"name": one.name, "model_id": one.model_id, "runtime": one.runtime}
@@ -218,20 +281,20 @@ def means(metric: str) -> str:
     return METRICS[metric].means
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _row_as_json(row: Row) -> ComparedText:
     return {
         "input": row.name,
         "words": len(words(row.text)),
         "results": [
             _result_as_json(one)
             if isinstance(one, Result)
-            else {"model": one.model, "error": one.error.message}
+            else FailureDocument(model=one.model, error=one.error.message)
             for one in row.results
         ],
     }
 
 
-def _result_as_json(one: Result) -> dict[str, Any]:
+def _result_as_json(one: Result) -> ResultDocument:
     details = one.measures.details
     return {
         "model": one.model,
@@ -248,5 +311,5 @@ def _result_as_json(one: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _mention(one: Mention) -> dict[str, Any]:
+def _mention(one: Mention) -> MentionDocument:
     return {"kind": one.kind.value, "text": one.text, "start": one.start, "end": one.end}

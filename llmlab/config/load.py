@@ -187,7 +187,12 @@ def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
     names = list(models) if isinstance(models, dict) else list(Config().models)
     paths = [path for path in _schema_paths(Config) if not path.startswith("models")]
     paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
-    return {PREFIX + path.upper().replace(".", "_").replace("-", "_"): path for path in paths}
+    return {variable(path): path for path in paths}
+
+
+def variable(path: str) -> str:
+    """The environment variable that sets what is at this path."""
+    return PREFIX + path.upper().replace(".", "_").replace("-", "_")
 
 
 def _schema_paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

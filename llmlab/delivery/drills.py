@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from llmlab.config.schema import MODEL_NAME
 from llmlab.delivery.deployments import check_deployment
@@ -19,6 +20,18 @@ from llmlab.errors import UpstreamError
 from llmlab.files import sync_folder, write_atomically
 from llmlab.lab import Lab, private_folder
 from llmlab.service.drill import LARGEST, LOOK, Drill, drill_file
+
+
+class Drilled(TypedDict):
+    """Args:
+    drill: null: it is over.
+    changed: whether anything had to be done.
+    """
+
+    deployment: str
+    drill: Drill | None
+    changed: bool
+
 
 TAKES_EFFECT = 2 * LOOK  # seconds, at most
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.answers.answer import Answer, Respondent
 from llmlab.errors import LlmlabError
@@ -56,6 +56,73 @@ class Regressions:
 
     metric: str
     found: tuple[Regression, ...]
+
+
+class SuiteUsed(TypedDict):
+    """Args:
+    n: texts.
+    """
+
+    name: str
+    digest: str
+    n: int
+
+
+class JudgedText(TypedDict):
+    """Args:
+    id: of the case in the suite.
+    values: {metric: value}; null where there is none.
+    """
+
+    id: str
+    summary: str
+    values: dict[str, float | None]
+
+
+class JudgedModel(TypedDict):
+    """Args:
+    metrics: {metric: over all texts}.
+    failed: {id of a case: why there is no summary}.
+    """
+
+    name: str
+    model_id: str
+    runtime: str
+    metrics: dict[str, Level]
+    failed: dict[str, str]
+    texts: list[JudgedText]
+
+
+class WorstTexts(TypedDict):
+    """Args:
+    metric: by which the texts are the worst against the baseline.
+    """
+
+    metric: str
+    texts: list[Regression]
+
+
+class EvaluationDocument(TypedDict):
+    """A model judged by a suite.
+
+    Args:
+        options: what decoding was asked for, beyond the models' own.
+        baseline: null without one; then there are no comparisons and no regressions.
+        beside: what the model is shown beside, without being compared with it.
+        comparisons: with the baseline, metric by metric.
+        verdict: null without a gate.
+    """
+
+    suite: SuiteUsed
+    seed: int
+    resamples: int
+    options: dict[str, Any]
+    model: JudgedModel
+    baseline: JudgedModel | None
+    beside: list[JudgedModel]
+    comparisons: list[Comparison]
+    regressions: WorstTexts | None
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import TypedDict
 
 from llmlab.delivery.store import Store
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
@@ -13,6 +14,22 @@ from llmlab.near import hint
 from llmlab.traffic import Flag, Traffic
 
 KIND = "flag"
+
+
+class FlagEntry(TypedDict):
+    """An entry of the ledger about a flag.
+
+    Args:
+        at: in UTC, ISO 8601.
+        definition: null: it was removed.
+    """
+
+    seq: int
+    at: str
+    who: str
+    why: str
+    flag: str
+    definition: Flag | None
 
 
 def find(traffic: Traffic, name: str) -> Flag | None:

@@ -4,12 +4,48 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from llmlab.config import Model
 from llmlab.models.identity import content_id, model_files
 from llmlab.models.sources import availability
 from llmlab.models.store import Manifest, is_converted
+
+
+class ModelFile(TypedDict):
+    name: str
+    bytes: int
+
+
+class ModelFacts(TypedDict):
+    """What is known of a model: its table in lab.toml, and what is on this disk.
+
+    Args:
+        compute_type: of the runtime ctranslate2.
+        ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
+        id: its content id, if it is ready; as are ``folder``, ``decoding`` and ``files``.
+        converted_from: content id of the model that it was converted from.
+        converted_bytes: size of what it was converted to.
+    """
+
+    name: str
+    runtime: str
+    source: str
+    revision: str
+    content_id: NotRequired[str]
+    compute_type: NotRequired[Literal["int8", "float32"]]
+    license: str
+    max_length: int
+    min_length: int
+    ready: bool
+    reason: NotRequired[str]
+    fix: NotRequired[str | None]
+    id: NotRequired[str]
+    folder: NotRequired[str]
+    decoding: NotRequired[dict[str, Any]]
+    converted_from: NotRequired[str]
+    converted_bytes: NotRequired[int]
+    files: NotRequired[list[ModelFile]]
 
 
 def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.engines.base import DeploymentStatus, Engine
 from llmlab.engines.local.programs import suffixes
@@ -90,6 +90,40 @@ class View:
         document: dict[str, Any] = _plain(asdict(self))
         del document["glance"]["deployments"]  # they stand with the deployments
         return document
+
+
+class GatewaySeen(TypedDict):
+    """The gateway within a while of so many seconds.
+
+    Args:
+        refused: {status: requests that it answered itself}.
+        revision: of the newest routes that a request went by.
+        shared: requests that the shares are measured on.
+    """
+
+    seconds: float
+    total: Seen
+    refused: dict[str, int]
+    revision: int
+    shared: int
+
+
+class LabSeen(TypedDict):
+    """A lab at one moment, ``at`` in seconds since 1970.
+
+    Args:
+        wanted: what the gateway was told to do.
+        glance: what it has seen of late.
+    """
+
+    at: float
+    lab: str
+    engine: str
+    url: str
+    healthy: bool
+    wanted: Wanted
+    glance: GatewaySeen
+    deployments: list[DeploymentView]
 
 
 class Observer:

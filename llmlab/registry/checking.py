@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from llmlab.errors import UsageError
 from llmlab.models import hub, store
 from llmlab.models.identity import content_id, damaged_files
 from llmlab.registry.contents import Contents
 from llmlab.registry.record import Record
+
+
+class VerifiedModel(TypedDict):
+    """How a registered model is on this disk. absent: only its hub has it."""
+
+    reference: str
+    id: str
+    verdict: Literal["ok", "damaged", "absent"]
+    message: str
+
+
+class VerifiedModels(TypedDict):
+    """Args:
+    database: what is wrong with the registry itself.
+    """
+
+    database: list[str]
+    models: list[VerifiedModel]
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,7 @@ class Verdict:
     verdict: Literal["ok", "damaged", "absent"]
     message: str = ""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> VerifiedModel:
         record = self.record
         return {"reference": record.reference, "id": record.id, "verdict": self.verdict,
                 "message": self.message}  # fmt: skip

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -105,6 +105,51 @@ class Facts:
 _FACTS = TypeAdapter(Facts)
 
 
+class RecordDocument(TypedDict):
+    """A registered model.
+
+    Args:
+        reference: NAME:VERSION.
+        id: its content id.
+        created: in UTC, ISO 8601.
+        source: hub, path, tuned or import.
+        base: the published model that it is, or was tuned from.
+        parent: content id of the model that it was tuned from.
+        parameters: of the training.
+        libraries: {package: version}.
+        duration: of the training, in seconds.
+        bytes: size of its files in the registry.
+        files: {name: sha256} of them; none for a model of a hub.
+        evaluations: what it was judged by, the oldest first.
+        removed: when it was removed, in UTC; "" if it was not.
+    """
+
+    reference: str
+    id: str
+    name: str
+    version: int
+    created: str
+    source: Source
+    runtime: str
+    compute_type: str
+    max_length: int
+    min_length: int
+    license: str
+    note: str
+    base: Base | None
+    parent: str
+    data: tuple[Data, ...]
+    overlap: Overlap | None
+    parameters: dict[str, Any]
+    seed: int | None
+    libraries: dict[str, str]
+    duration: float | None
+    bytes: int
+    files: dict[str, str]
+    evaluations: list[dict[str, Any]]
+    removed: str
+
+
 @dataclass(frozen=True)
 class Record:
     """A registered model. Nothing of it changes, but that evaluations are added.
@@ -164,13 +209,14 @@ class Record:
             and (model.repository, model.revision) == (base.repository, base.revision)
         )
 
-    def as_json(self) -> dict[str, Any]:
-        return {
+    def as_json(self) -> RecordDocument:
+        document = {
             "reference": self.reference, "id": self.id, "name": self.name,
             "version": self.version, "created": self.created, **asdict(self.facts),
             "bytes": self.bytes, "files": dict(self.files),
             "evaluations": [dict(one) for one in self.evaluations], "removed": self.removed,
         }  # fmt: skip
+        return cast(RecordDocument, document)
 
 
 @dataclass(frozen=True)
@@ -186,6 +232,35 @@ class Target:
         return f"{self.name}:{self.version}"
 
 
+class OfRegistry(TypedDict):
+    """Args:
+    record: null if the model is not registered.
+    """
+
+    record: RecordDocument | None
+
+
+class Pointed(TypedDict):
+    """What an alias points to."""
+
+    name: str
+    version: int
+    id: str
+
+
+MoveDocument = TypedDict(
+    "MoveDocument",
+    {"alias": str, "from": Pointed | None, "to": Pointed | None, "at": str, "who": str, "why": str},
+)
+MoveDocument.__doc__ = """An alias that was made, moved, or taken away.
+
+Args:
+    from: what it pointed to; null for one that was made.
+    to: what it points to; null for one that was taken away.
+    at: in UTC, ISO 8601.
+"""
+
+
 @dataclass(frozen=True)
 class Move:
     """An alias that was made, moved, or taken away (``to`` is None). ``at`` in UTC, ISO 8601."""
@@ -197,7 +272,7 @@ class Move:
     who: str
     why: str
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> MoveDocument:
         document = asdict(self)
         return {"alias": self.alias, "from": document["was"], "to": document["to"],
                 "at": self.at, "who": self.who, "why": self.why}  # fmt: skip

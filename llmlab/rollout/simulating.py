@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from statistics import median
+from typing import TypedDict
 
 from llmlab.evaluate.statistics import binomial_tail
 from llmlab.rollout.evidence import Evidence
@@ -119,6 +120,45 @@ def _poisson(chance: random.Random, mean: float) -> int:
         product *= chance.random()
         number += 1
     return number
+
+
+class SimulatedWorld(TypedDict):
+    """Many rollouts in one world.
+
+    Args:
+        world: what was simulated.
+        alpha: the nominal level: at most this share of equal versions should be aborted.
+        answers: of the candidate, until it got less traffic than before: the median over those
+            runs in which that happened; null if it never did.
+        reacted: seconds from when it broke to then; likewise.
+        minutes: that a rollout took, likewise.
+        rate: share of the runs that were aborted.
+        interval: Wilson's 95 % interval of it.
+        above: whether so many false alarms are too many for chance alone.
+    """
+
+    world: str
+    runs: int
+    aborted: int
+    promoted: int
+    paused: int
+    alpha: float
+    reasons: tuple[str, ...]
+    answers: float | None
+    reacted: float | None
+    minutes: float
+    rate: float
+    interval: tuple[float, float]
+    above: bool
+
+
+class Simulation(TypedDict):
+    """What the gate did in worlds with equal versions, and with worse ones."""
+
+    seed: int
+    alpha: float
+    equal: list[SimulatedWorld]
+    worse: list[SimulatedWorld]
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Version:
 class Rules:
     """What the steps and the gate of one rollout are; lab.toml may say otherwise by now.
 
-    See ``config.schema.Rollout`` for the meaning of each. ``text_gate`` "" judges no texts.
+    Each means what it means there, in the section rollout. ``text_gate`` "" judges no texts.
     """
 
     steps: tuple[float, ...] = (5.0, 25.0, 50.0, 100.0)
@@ -144,14 +144,15 @@ class Rollout:
 
     Args:
         stable: what had the traffic when it began.
-        stable_before: ``Traffic.stable`` when it began: "" where that was the configured one.
+        stable_before: what an earlier promotion had made stable when it began; "" where that was
+            the configured deployment.
         arms: what it tries: the candidate; for ab, A and B. For undo, what the traffic goes
             back to.
         configured: the stable deployment of lab.toml, which no rollout ends.
         started: those of its deployments that it starts itself, and ends if they are not needed.
         retired: the deployment that was kept for `undo` so far; a promotion ends it.
         percent: of the requests, for the candidate (shadow: copies of so many; ab: for A).
-        by: what the split is a function of, as in ``traffic.Split``.
+        by: what the split is a function of: subject, cookie:NAME or claim:NAME.
         auto_promote: a blue-green rollout switches by itself once its gate passed.
         step: from 1; 0 before the first.
         since: when its step, or its phase, began.

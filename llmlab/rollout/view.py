@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.engines.base import LabStatus
 from llmlab.engines.record import Record
@@ -31,6 +31,24 @@ class Seat:
     actual: float | None
     healthy: bool
     state: str
+
+
+class Shown(TypedDict):
+    """Args:
+    target: the deployments that it tries.
+    steps: of a canary, in percent.
+    deployments: those that it is about.
+    elapsed: seconds in this step, or phase.
+    next_in: seconds until the next step at the earliest; null where none follows by itself.
+    running: whether the lab runs at all.
+    """
+
+    target: str
+    steps: list[float]
+    deployments: list[Seat]
+    elapsed: float
+    next_in: float | None
+    running: bool
 
 
 @dataclass(frozen=True)

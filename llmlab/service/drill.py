@@ -46,7 +46,7 @@ class Kind(StrEnum):
 
 
 class Drill(BaseModel):
-    """What the file says.
+    """A fault drill, as its file says it.
 
     Args:
         seconds: that ``slow`` adds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.registry import Record
 from llmlab.tune.training import Trained
@@ -47,6 +47,36 @@ class Round:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class Tuned(TypedDict):
+    """What came of a tune.
+
+    Args:
+        outcome: tuned: without a gate; of the others only accepted is good.
+        reason: of the outcome, in one sentence.
+        reference: NAME:VERSION; null if it is not registered, as is ``id``.
+        id: its content id.
+        data: {part: texts}, and how many were left out, and why.
+        overlap: with the suites that judge it.
+        parameters: of the training.
+        seconds: of all calls together.
+        test: of the last test, as in a record's evaluations; null if it was not made.
+    """
+
+    outcome: str
+    reason: str
+    name: str
+    base: str
+    reference: str | None
+    id: str | None
+    data: dict[str, int]
+    overlap: dict[str, Any]
+    parameters: dict[str, Any]
+    seed: int
+    seconds: float
+    rounds: list[Round]
+    test: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

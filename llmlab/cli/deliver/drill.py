@@ -109,7 +109,7 @@ def off(
 
     was_on = drills.stop(Session.of(context).lab(), deployment, why)
     if output is Format.JSON:
-        print_json({"deployment": deployment, "drill": None, "changed": was_on})
+        print_json(drills.Drilled(deployment=deployment, drill=None, changed=was_on))
         return
     said = "is over" if was_on else "was not on"
     err().print(f"[bold green]✓[/] The drill of {deployment} {said}.", highlight=False)

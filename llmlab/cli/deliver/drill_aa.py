@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from llmlab.cli.asking import bar
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, view_of, who
+from llmlab.cli.documents import FalseAlarm
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llmlab.rollout.simulating import Drill
+    from llmlab.rollout.simulating import Drill, SimulatedWorld, Simulation
     from llmlab.rollout.state import Rollout, Rules
 
 WITHIN = 300.0  # seconds; a live rollout that nothing decides by then says nothing
@@ -82,20 +83,21 @@ def aa(
         equal = {name: drilled[name] for name in EQUAL}
         others = {name: drilled[name] for name in WORSE if worse}
     if output is Format.JSON:
-        print_json({
+        document: Simulation = {
             "seed": seed, "alpha": rules.alpha,
             "equal": [_row(*one) for one in equal.items()],
             "worse": [_row(*one) for one in others.items()],
-        })  # fmt: skip
+        }  # fmt: skip
+        print_json(document)
     else:
         _show(equal, others, rules)
     if any(one.above for one in equal.values()):
         raise typer.Exit(8)
 
 
-def _row(name: str, found: Drill) -> dict[str, Any]:
+def _row(name: str, found: Drill) -> SimulatedWorld:
     told = {"world": name, **asdict(found), "rate": found.rate, "interval": found.interval}
-    return told | {"above": found.above}
+    return cast("SimulatedWorld", told | {"above": found.above})
 
 
 def _record(session: Session) -> list[Any]:
@@ -175,8 +177,9 @@ def _live(session: Session, output: Format) -> None:
     verdict = ended.judged[-1].verdict if ended.judged else ended.verdict
     reason = verdict.reason if verdict else ended.ending
     if output is Format.JSON:
-        print_json({"rollout": ended.number, "false_alarm": alarm, "paused": ended.paused,
-                    "reason": reason})  # fmt: skip
+        print_json(FalseAlarm(
+            rollout=ended.number, false_alarm=alarm, paused=ended.paused, reason=reason
+        ))  # fmt: skip
     else:
         said = "aborted, a false alarm" if alarm else f"{ended.paused or ended.phase}"
         out().print(f"rollout {ended.number}: {said}\n  {reason}", markup=False, highlight=False)

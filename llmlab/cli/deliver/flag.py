@@ -6,11 +6,13 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.deliver.ledger import LAST, LastOption
+from llmlab.cli.documents import FlagExplained, RemovedFlag
 from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.flags.changing import FlagEntry
     from llmlab.flags.evaluate import Evaluated
     from llmlab.traffic import Flag
 
@@ -129,11 +131,12 @@ def history(
     about = {"flag": name} if name else {}
     entries = Session.of(context).store().entries(kind=KIND, last=last, about=about)
     if output is Format.JSON:
-        print_json([
+        told: list[FlagEntry] = [
             {"seq": one.seq, "at": one.at, "who": one.who, "why": one.why,
              "flag": one.document["flag"], "definition": one.document["definition"]}
             for one in entries
-        ])  # fmt: skip
+        ]  # fmt: skip
+        print_json(told)
         return
     if not entries:
         err().print("No change of a flag yet.")
@@ -154,7 +157,7 @@ def rm(
     remove(session.store(), name, why)
     routed = take_over(session.lab())
     if output is Format.JSON:
-        print_json({"flag": name, "routed": routed})
+        print_json(RemovedFlag(flag=name, routed=routed))
         return
     err().print(f"[bold green]✓[/] {name} is gone.", highlight=False)
 
@@ -227,7 +230,7 @@ def _as_json(flag: Flag) -> dict[str, Any]:
     return as_document(flag)
 
 
-def _explained(found: Evaluated, claims: dict[str, str]) -> dict[str, Any]:
+def _explained(found: Evaluated, claims: dict[str, str]) -> FlagExplained:
     return {"flag": found.flag, "on": found.on, "rule": found.rule, "why": found.why,
             "claims": claims}  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.documents import ExportedLedger
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 from llmlab.delivery.ledger import Kind
@@ -104,7 +105,7 @@ def export(
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
     head = entries[-1].hash if entries else ""
     if output is Format.JSON:
-        print_json({"file": str(file), "entries": len(entries), "head": head})
+        print_json(ExportedLedger(file=str(file), entries=len(entries), head=head))
         return
     err().print(f"[bold green]✓[/] {len(entries)} entries in {file}", highlight=False)
 

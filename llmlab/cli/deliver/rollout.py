@@ -13,6 +13,7 @@ import typer
 from llmlab.cli import completing
 from llmlab.cli.deliver import rollout_start
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, view_of, who
+from llmlab.cli.endings import ABORTED, PAUSED, TOO_LATE
 from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from llmlab.rollout.view import View
 
 REFRESH = 1.0  # seconds
-PAUSED, FAILED, TOO_LATE = 1, 8, 5  # exit codes of `status`
 WIDEST = 100  # letters of a reason, in a list
 
 app = typer.Typer(
@@ -87,7 +87,7 @@ def status(
         why = one.ending if not one.paused else f"{one.paused}"
         print(f"rollout {one.number}: {one.phase}" + (f": {why}" if why else ""))
     if one.phase == "aborted":
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ABORTED)
     if one.phase == "paused":
         raise typer.Exit(PAUSED)
     if not one.over:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from llmlab.cli import completing
 from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, print_json, progress
 from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.cli.documents import Undeployed
 
 
 def undeploy(
@@ -39,6 +42,7 @@ def undeploy(
     with progress("stopping") as say:
         change(lab, "deployment", what, remove, why, say)
     if output is Format.JSON:
-        print_json({"name": name, "changed": True})
+        document: Undeployed = {"name": name, "changed": True}
+        print_json(document)
         return
     err().print(f"[bold green]✓[/] {name} is gone.", highlight=False)

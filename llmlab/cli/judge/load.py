@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.endings import INTERRUPTED
 from llmlab.cli.output import Format, OutputOption
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-INTERRUPTED = 130
 
 
 def load(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmlab.cli.output import Format, OutputOption, out, print_json
 from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.cli.documents import Value
 
 app = typer.Typer(
     add_completion=False, help="The configuration as it is in force.", no_args_is_help=True
@@ -27,13 +30,7 @@ def show(
     leaves = list(session.load().leaves())
     running = _running(session) if origin or output is Format.JSON else {}
     if output is Format.JSON:
-        print_json(
-            [
-                {"path": path, "value": value, "origin": where}
-                | ({"running": running[path]} if path in running else {})
-                for path, value, where in leaves
-            ]
-        )
+        print_json([_document(*leaf, running) for leaf in leaves])
         return
     from rich.table import Table
 
@@ -46,6 +43,13 @@ def show(
             said.append(f"[yellow]the running lab: {_shown(running[path])}[/]")
         table.add_row(path, _shown(value), *said)
     out().print(table)
+
+
+def _document(path: str, value: Any, origin: str, running: dict[str, Any]) -> Value:
+    found: Value = {"path": path, "value": value, "origin": origin}
+    if path in running:
+        found["running"] = running[path]
+    return found
 
 
 def _shown(value: Any) -> str:

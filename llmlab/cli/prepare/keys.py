@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from llmlab.cli.output import Format, OutputOption, err, print_json, show_warnin
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.cli.documents import Key
     from llmlab.engines.base import Plan
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     """List the keys, without their secrets."""
     keys = Session.of(context).keys().read()
     signing = keys.signing.kid if keys.keys else ""
-    rows: list[dict[str, Any]] = [
+    rows: list[Key] = [
         {"kid": key.kid, "alg": key.algorithm, "created": key.created,
          "state": "signing" if key.kid == signing else "valid", "demo": key.is_demo}
         for key in keys.keys

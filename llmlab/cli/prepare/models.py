@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from llmlab.cli.prepare import models_view, registered
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.cli.documents import Listed
     from llmlab.config import Model
     from llmlab.registry import Record
     from llmlab.registry.catalogue import Catalogue
@@ -44,7 +45,7 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
         row = _row(catalogue, record.reference, registry.model(record), record,
                    role=roles.get(record.reference, ""))  # fmt: skip
         pointing = [alias for alias, to in aliases.items() if to == record.reference]
-        rows.append(row | {"registered": True, "aliases": pointing})
+        rows.append({**row, "registered": True, "aliases": pointing})
     if output is Format.JSON:
         print_json(rows)
         return
@@ -88,7 +89,7 @@ def _roles(catalogue: Catalogue) -> dict[str, str]:
 
 def _row(
     catalogue: Catalogue, name: str, model: Model, record: Record | None, *, role: str
-) -> dict[str, Any]:
+) -> Listed:
     from llmlab.models import availability
 
     found = availability(name, model, catalogue.registry.root)
@@ -100,7 +101,7 @@ def _row(
     }  # fmt: skip
 
 
-def _told_source(row: dict[str, Any]) -> str:
+def _told_source(row: Listed) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
     if not row["registered"] or row["origin"] == "hub":
         return str(row["source"])

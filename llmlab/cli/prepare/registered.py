@@ -15,8 +15,10 @@ from llmlab.cli.output import Format, OutputOption, err, out, print_json, printa
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.cli.documents import ExportedModel
     from llmlab.registry import Added, Record
     from llmlab.registry.catalogue import Catalogue
+    from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import Target
 
 Reference = Annotated[
@@ -95,8 +97,10 @@ def export(
     record = registry.get(model)
     size = export_model(registry, record, file)
     if output is Format.JSON:
-        print_json({"reference": record.reference, "id": record.id, "file": str(file),
-                    "bytes": size})  # fmt: skip
+        document: ExportedModel = {
+            "reference": record.reference, "id": record.id, "file": str(file), "bytes": size
+        }  # fmt: skip
+        print_json(document)
         return
     err().print(f"[bold green]✓[/] {record.reference}: {size:,} bytes", highlight=False)
     print(file)
@@ -124,7 +128,7 @@ def tag(
 
 def untag(
     context: typer.Context,
-    alias: Annotated[str, typer.Argument(metavar="ALIAS")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="One that there is.")],
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -195,7 +199,10 @@ def verify(
     verdicts = [registry.verify(record) for record in wanted]
     problems = registry.database.problems()
     if output is Format.JSON:
-        print_json({"database": problems, "models": [one.as_json() for one in verdicts]})
+        document: VerifiedModels = {
+            "database": problems, "models": [one.as_json() for one in verdicts]
+        }  # fmt: skip
+        print_json(document)
     else:
         for problem in problems:
             out().print(f"[red]damaged[/] {registry.database.file}: {problem}", highlight=False)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmlab.cli.output import Format, OutputOption, err, print_json, progress
 from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.cli.documents import NotebookAddress
 
 
 class Action(StrEnum):
@@ -45,7 +48,8 @@ def notebook(
         with progress("looking") as say:
             url = engine.start_notebook(session.load().config, say, port=port)
     if output is Format.JSON:
-        print_json({"url": url})
+        document: NotebookAddress = {"url": url}
+        print_json(document)
     else:
         print(url)
     if action is Action.OPEN and browser:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.endings import INTERRUPTED
 from llmlab.cli.output import (
     Format,
     OutputOption,
@@ -22,11 +23,8 @@ from llmlab.cli.session import Session
 from llmlab.cli.use.reading import bars
 
 if TYPE_CHECKING:
-    from llmlab.client.batch import Outcome
+    from llmlab.client.batch import Outcome, Summaries
     from llmlab.service.schemas import Usage
-
-
-INTERRUPTED = 130
 
 
 class Language(StrEnum):
@@ -129,10 +127,11 @@ def summarize(
     failed = [one.error for one in told if one.error]
     unfinished = len(sources) - len(told)
     if output is Format.JSON:
-        print_json({
+        document: Summaries = {
             "results": [one.as_json() for one in told],
             "failed": len(failed), "unfinished": unfinished,
-        })  # fmt: skip
+        }  # fmt: skip
+        print_json(document)
     if interrupted:
         if len(sources) > 1:
             err().print(_so_far(len(told) - len(failed), len(failed), unfinished), highlight=False)

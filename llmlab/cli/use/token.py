@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import completing
+from llmlab.cli import completing, documents
 from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json, printable
 from llmlab.cli.session import Session
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
+    add_completion=False,
     help="Print a token (JWT) for the lab, explain one, or end somebody's tokens.",
     invoke_without_command=True,
 )
@@ -77,7 +78,10 @@ def token(
     )  # fmt: skip
     made = mint(key, claims)
     if output is Format.JSON:
-        print_json({"token": made, "kid": key.kid, "sub": claims.sub, "expires_in": claims.ttl})
+        document: documents.Token = {
+            "token": made, "kid": key.kid, "sub": claims.sub, "expires_in": claims.ttl
+        }  # fmt: skip
+        print_json(document)
     else:
         print(f"Authorization: Bearer {made}" if header else made)
 
@@ -100,7 +104,7 @@ def revoke(
     finally:
         tokens_ended(session.store(), sub, keys.ended[sub], why)
     if output is Format.JSON:
-        print_json({"sub": sub, "until": keys.ended[sub]})
+        print_json(documents.Ended(sub=sub, until=keys.ended[sub]))
         return
     err().print(
         f"[bold green]✓[/] The tokens that {escaped(sub)} had are refused.", highlight=False
@@ -120,7 +124,7 @@ def restore(
     tokens_ended(session.store(), sub, None, why)
     take_over(session)
     if output is Format.JSON:
-        print_json({"sub": sub, "until": None})
+        print_json(documents.Ended(sub=sub, until=None))
         return
     err().print(f"[bold green]✓[/] The tokens of {escaped(sub)} are valid again.", highlight=False)
 
@@ -131,7 +135,7 @@ def revoked(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     from llmlab.cli.moments import here
 
     keys = Session.of(context).keys().read()
-    rows = [{"sub": sub, "until": _iso(until)} for sub, until in keys.ended.items()]
+    rows = [documents.EndedSubject(sub=sub, until=_iso(until)) for sub, until in keys.ended.items()]
     if output is Format.JSON:
         print_json(rows)
         return

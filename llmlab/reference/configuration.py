@@ -1,0 +1,212 @@
+"""configuration.md, and configs/lab.toml itself: both from the schema of the configuration."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from llmlab.config.load import ALIASES, variable
+from llmlab.config.schema import TAKEN_OVER_BY, Config, Model
+from llmlab.reference.markdown import code, page, table, text
+
+INTRODUCTION = """`configs/lab.toml` holds every key with its default and what it is for. A flag
+beats an environment variable, which beats the file, which beats the default. `llmlab config show
+--origin` says where each value came from, and what the running lab has instead. Unknown keys and
+wrong types are errors, which name the path of the value and where it came from.
+
+A change is taken over by `llmlab up`, which changes a running lab without losing requests, unless
+a key says otherwise."""
+MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens. In its
+variable, hyphens are underscores."""
+COLUMN = 26  # at which the comments of lab.toml begin
+WIDTH = 100
+
+HEAD = """\
+# The lab. Every key, its default, and what it is for.
+#
+# A flag beats an environment variable, which beats this file, which beats the
+# default: `llmlab up --port 9000` > LLMLAB_GATEWAY_PORT > gateway.port below.
+# `llmlab config show --origin` says where each value came from.
+"""
+ABOUT_MODELS = """\
+# --- Models ------------------------------------------------------------------
+# Above, a registered model may be named as well, as `llmlab models list` shows it: its name
+# (the newest version), NAME:VERSION, an alias, or sha256:DIGITS.
+#
+"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration."""
+
+    path: str
+    field: FieldInfo
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def section(self) -> str:
+        return self.path.rpartition(".")[0]
+
+    @property
+    def description(self) -> str:
+        return self.field.description or ""
+
+    @property
+    def default(self) -> str:
+        """As TOML writes it; "" if there is none."""
+        return "" if self.field.is_required() else toml(self.field.default)
+
+    @property
+    def type(self) -> str:
+        annotation = self.field.annotation
+        if get_origin(annotation) is Literal:
+            return " or ".join(code(toml(one)) for one in get_args(annotation))
+        if get_origin(annotation) is list:
+            item = get_args(annotation)[0]
+            bounds = _bounds(getattr(item, "__metadata__", ()), "each")
+            return ", ".join(["list of " + _plain(item, plural=True), *bounds])
+        return ", ".join([_plain(annotation), *_bounds(self.field.metadata)])
+
+    @property
+    def variables(self) -> list[str]:
+        return [
+            *(short for short, path in ALIASES.items() if path == self.path), variable(self.path)
+        ]  # fmt: skip
+
+
+def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
+    """Every key but those of the models, in the schema's order."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from lab_keys(inner, f"{prefix}{name}.")
+        elif name != "models":
+            yield Key(prefix + name, field)
+
+
+def model_keys() -> list[Key]:
+    return [Key(f"models.NAME.{name}", field) for name, field in Model.model_fields.items()]
+
+
+def sections(
+    section: type[BaseModel] = Config, path: str = ""
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, section
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from sections(inner, f"{path}.{name}".strip("."))
+
+
+def toml(value: Any) -> str:
+    """JSON's way to write a string, a list and a truth value is TOML's too."""
+    if isinstance(value, list):
+        return f"[{', '.join(toml(one) for one in value)}]"
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(annotation: Any, *, plural: bool = False) -> str:
+    bare = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    named = {str: "string", int: "integer", float: "number", bool: "truth value"}
+    return named[bare] + ("s" if plural else "")
+
+
+def _bounds(metadata: Any, whose: str = "") -> list[str]:
+    said = []
+    for one in metadata:
+        for of_pydantic in getattr(one, "metadata", [one]):
+            for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+                bound = getattr(of_pydantic, name, None)
+                if bound is not None:
+                    said.append(f"{whose} {sign} {bound:,}".strip())
+    return said
+
+
+# --- the page --------------------------------------------------------------------------
+
+
+def markdown() -> str:
+    known = list(lab_keys())
+    parts = []
+    for path, section in sections():
+        own = [one for one in known if one.section == path]
+        said = text(" ".join((section.__doc__ or "").split())) if path else ""
+        said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
+        parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
+    parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
+    return page("Configuration", INTRODUCTION, *parts)
+
+
+def _table(known: list[Key]) -> str:
+    rows = []
+    for one in known:
+        how = f" A change needs {how}." if (how := TAKEN_OVER_BY.get(one.path)) else ""
+        rows.append(
+            (code(one.name), one.type, code(one.default) or "required", text(one.description) + how,
+             ", ".join(code(name) for name in one.variables))
+        )  # fmt: skip
+    return table(("key", "type", "default", "", "environment variable"), rows)
+
+
+# --- lab.toml --------------------------------------------------------------------------
+
+
+def lab_toml() -> str:
+    """configs/lab.toml as it is laid out: the defaults, each with what it is for."""
+    known = list(lab_keys())
+    parts = [HEAD]
+    for path, section in sections():
+        head = _with_comment(f"[{path}]", section.__doc__ or "") if path else []
+        lines = [line for one in known if one.section == path for line in _line(one)]
+        parts.append("\n".join([*head, *lines]) + "\n")
+    parts.append(ABOUT_MODELS + _about_models())
+    defaults = Config()
+    parts += [_model(name, model) for name, model in defaults.models.items()]
+    return "\n".join(parts)
+
+
+def _line(key: Key) -> list[str]:
+    return _with_comment(f"{key.name} = {key.default}", key.description)
+
+
+def _with_comment(setting: str, said: str) -> list[str]:
+    said = " ".join(said.split()).removesuffix(".")
+    if len(setting) > WIDTH - COLUMN - 20:  # then it stands above
+        return [*_wrapped(said, "# ", "# "), setting]
+    column = max(COLUMN, len(setting) + 2)
+    lines = _wrapped(said, f"{setting:{column}}# ", " " * COLUMN + "# ")
+    return lines or [setting]
+
+
+def _wrapped(said: str, first: str, later: str) -> list[str]:
+    return textwrap.wrap(
+        said, WIDTH, initial_indent=first, subsequent_indent=later,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _about_models() -> str:
+    lines = []
+    for one in model_keys():
+        lines += _wrapped(one.description.removesuffix("."), f"# {one.name:14}", f"# {'':14}")
+    return "\n".join(lines) + "\n"
+
+
+def _model(name: str, model: Model) -> str:
+    """Its table, with what says which model it is, and what one may want to change."""
+    shown = [one for one in Model.model_fields if model.runtime != "extractive" or one in (
+        "runtime", "source", "max_length", "min_length")]  # fmt: skip
+    values = [f"{one} = {toml(getattr(model, one))}" for one in shown]
+    return "\n".join([f"[models.{name}]", *values]) + "\n"
