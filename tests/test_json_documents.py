@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from llmlab.cli.app import app
 from llmlab.cli.documents import UNTYPED, Measured, documents
-from llmlab.cli.drill_aa import _row
 from llmlab.reference import metrics, verbs
 from llmlab.reference.shapes import docstring, inner, misfits, shape
 from llmlab.rollout.simulating import Drill
@@ -189,7 +188,8 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
 
 
 def test_what_the_gate_does_in_worlds_that_are_made_up() -> None:
-    row = json.loads(json.dumps(_row("equal", Drill(20, 1, 18, 1, 0.05, reasons=("chance",)))))
+    found = Drill(20, 1, 18, 1, 0.05, reasons=("chance",))
+    row = json.loads(json.dumps(found.as_json("equal")))
     assert misfits({"seed": 0, "alpha": 0.05, "equal": [row], "worse": []}, KNOWN["drill aa"]) == []
 
 
