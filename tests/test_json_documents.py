@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from llmlab.cli.app import app
-from llmlab.cli.deliver.drill_aa import _row
 from llmlab.cli.documents import UNTYPED, Measured, documents
 from llmlab.reference import metrics, verbs
 from llmlab.reference.shapes import docstring, inner, misfits, shape
@@ -189,7 +188,8 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
 
 
 def test_what_the_gate_does_in_worlds_that_are_made_up() -> None:
-    row = json.loads(json.dumps(_row("equal", Drill(20, 1, 18, 1, 0.05, reasons=("chance",)))))
+    found = Drill(20, 1, 18, 1, 0.05, reasons=("chance",))
+    row = json.loads(json.dumps(found.as_json("equal")))
     assert misfits({"seed": 0, "alpha": 0.05, "equal": [row], "worse": []}, KNOWN["drill aa"]) == []
 
 
@@ -221,6 +221,25 @@ def test_models_and_the_registry(said: Said, tmp_path: Path) -> None:
     said("models export", "tuned:1", str(tmp_path / "tuned.tar"))
     assert said("models rm", "tuned:1")["removed"]
     assert said("models import", str(tmp_path / "tuned.tar"))["id"] == added["id"]
+
+
+def test_the_course(said: Said) -> None:
+    said("course")
+    assert [one["number"] for one in said("course list")] == list(range(1, 9))
+    said("course start", "1")
+    assert said("course check", "8", code=8)["done"] is False
+
+
+def test_a_class(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = said("class create", "1", "--dir", str(tmp_path / "class"), "--ports", "19000-19999")
+    folder = ("--dir", str(tmp_path / "class"))
+    (up,) = said("class up", *folder)
+    assert up == {"name": made["labs"][0]["name"], "done": True, "problem": ""}
+    (one,) = said("class status", *folder)["labs"]
+    assert one["running"] and one["healthy"]
+    said("class down", *folder)
+    monkeypatch.chdir(tmp_path / "class" / up["name"])
+    assert said("course reset", "--yes")["stops"] == ""
 
 
 def test_a_running_lab_tells_the_metrics_of_the_reference(lab: LabUnderTest) -> None:

@@ -224,6 +224,83 @@ class LoadSetup(TypedDict):
     interrupted: bool
 
 
+class CourseObjective(TypedDict):
+    """How far a lab is with an objective of the course.
+
+    Args:
+        passed: checks, of so many.
+    """
+
+    number: int
+    done: bool
+    passed: int
+    of: int
+
+
+class CourseEntry(CourseObjective):
+    title: str
+
+
+class CourseTitle(TypedDict):
+    title: str
+
+
+class CoursePage(TypedDict):
+    """An objective of the course; its sections are Markdown.
+
+    Args:
+        see: what one should see.
+        check: how one sees that it is done.
+    """
+
+    number: int
+    title: str
+    goal: str
+    steps: str
+    see: str
+    question: str
+    check: str
+
+
+class ClassFolder(TypedDict):
+    """Args:
+    dir: the class's folder.
+    """
+
+    dir: str
+
+
+class ClassMemory(TypedDict):
+    """Args:
+    memory: bytes that its labs take with the embedded model, estimated.
+    """
+
+    memory: int
+
+
+class ClassLab(TypedDict):
+    """Args:
+    problem: why it is not done; "" for nothing.
+    """
+
+    name: str
+    done: bool
+    problem: str
+
+
+class ClassLabStatus(TypedDict):
+    name: str
+    url: str
+    running: bool
+    healthy: bool
+    objectives: list[CourseObjective]
+
+
+class ClassStatus(TypedDict):
+    dir: str
+    labs: list[ClassLabStatus]
+
+
 class Joined:
     """Several types in one document: their keys, one after the other."""
 
@@ -249,6 +326,9 @@ def documents() -> dict[str, Any]:
     from llmlab.auth.tokens import Explained
     from llmlab.client.batch import Summaries
     from llmlab.compare.comparison import ComparedTexts
+    from llmlab.course.checks import Checks
+    from llmlab.course.classes import ClassLabs
+    from llmlab.course.resetting import Reset
     from llmlab.delivery.drills import Drilled
     from llmlab.delivery.ledger import Entry
     from llmlab.delivery.ledger import Verdict as LedgerVerdict
@@ -329,6 +409,15 @@ def documents() -> dict[str, Any]:
         "config show": list[Value],
         "doctor": list[Check],
         "build": list[Built],
+        **dict.fromkeys(("course", "course list"), list[CourseEntry]),
+        "course start": CoursePage,
+        "course check": joined("CourseChecked", "How far this lab is, and what is missing.",
+                               CourseTitle, CourseObjective, Checks),
+        "course reset": Reset,
+        "class create": joined("CreatedClass", "A class that was laid out.",
+                               ClassFolder, ClassMemory, ClassLabs),
+        **dict.fromkeys(("class up", "class down"), list[ClassLab]),
+        "class status": ClassStatus,
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class Later(TyperGroup):
         self._module = module
 
     @cached_property
-    def built(self) -> TyperGroup:
+    def _built(self) -> TyperGroup:
         group = get_command(import_module(self._module).app)
         assert isinstance(group, TyperGroup)
         group.name = self.name
@@ -33,12 +33,12 @@ class Later(TyperGroup):
         return group
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        return self.built.make_context(*args, **extra)
+        return self._built.make_context(*args, **extra)
 
     @property
     def commands(self) -> Any:
         """Its verbs, for whoever looks through the tree."""
-        return self.built.commands
+        return self._built.commands
 
     @commands.setter
     def commands(self, _: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.config import Config
 from llmlab.course.evidence import Evidence, Line
@@ -29,6 +29,10 @@ class Finding:
     done: bool
     told: str
     fix: str = ""
+
+
+class Checks(TypedDict):
+    checks: list[Finding]
 
 
 @dataclass(frozen=True)

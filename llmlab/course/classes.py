@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.config import load_config
@@ -40,6 +40,10 @@ class Seat:
     name: str
     port: int
     notebook_port: int
+
+
+class ClassLabs(TypedDict):
+    labs: list[Seat]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def verbs() -> list[Verb]:
 def _walk(command: Any, name: str, panel: str = "") -> Iterator[Verb]:
     panel = getattr(command, "rich_help_panel", None) or panel
     inner = getattr(command, "commands", None)
-    real = getattr(command, "built", command)
+    # A group that is built later hands its context to the real one.
+    real = command.make_context(name or "llmlab", [], resilient_parsing=True).command
     yield Verb(
         name=name,
         help=inspect.cleandoc(command.help or ""),

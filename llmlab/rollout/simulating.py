@@ -11,10 +11,10 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from statistics import median
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from llmlab.evaluate.statistics import binomial_tail
 from llmlab.rollout.evidence import Evidence
@@ -196,6 +196,10 @@ class Drill:
     def above(self) -> bool:
         """Whether so many false alarms are too many, at the level 5 %, for chance alone."""
         return self.aborted > 0 and binomial_tail(self.aborted, self.runs, self.alpha) < 0.05
+
+    def as_json(self, world: str) -> SimulatedWorld:
+        told = {"world": world, **asdict(self), "rate": self.rate, "interval": self.interval}
+        return cast(SimulatedWorld, told | {"above": self.above})
 
 
 def drill(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +17,7 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llmlab.rollout.simulating import Drill, SimulatedWorld, Simulation
+    from llmlab.rollout.simulating import Drill, Simulation
     from llmlab.rollout.state import Rollout, Rules
 
 WITHIN = 300.0  # seconds; a live rollout that nothing decides by then says nothing
@@ -85,19 +84,14 @@ def aa(
     if output is Format.JSON:
         document: Simulation = {
             "seed": seed, "alpha": rules.alpha,
-            "equal": [_row(*one) for one in equal.items()],
-            "worse": [_row(*one) for one in others.items()],
+            "equal": [one.as_json(world) for world, one in equal.items()],
+            "worse": [one.as_json(world) for world, one in others.items()],
         }  # fmt: skip
         print_json(document)
     else:
         _show(equal, others, rules)
     if any(one.above for one in equal.values()):
         raise typer.Exit(8)
-
-
-def _row(name: str, found: Drill) -> SimulatedWorld:
-    told = {"world": name, **asdict(found), "rate": found.rate, "interval": found.interval}
-    return cast("SimulatedWorld", told | {"above": found.above})
 
 
 def _record(session: Session) -> list[Any]:
