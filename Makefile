@@ -1,5 +1,6 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
+# make test-quick what takes no running lab: to run while one works
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
@@ -17,7 +18,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: up down test test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -28,6 +29,9 @@ down:
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not containers and not conformance'
 
 test-containers: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 -m 'containers and not browser and not delivery'

@@ -32,6 +32,24 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
+# Left out by `make test-quick`: tests with one of these fixtures, which run something or take
+# seconds to make, and files whose tests start processes by themselves or work for long.
+SLOW = {"make_lab", "make_api", "make_tiny_lab", "tiny_t5", "small_t5", "images", "walk"}
+SLOW_FILES = {
+    "test_benchmarks", "test_class", "test_converting", "test_course_pages", "test_ctranslate2",
+    "test_draining", "test_load", "test_measures", "test_registry_killed", "test_rollout_killed",
+    "test_rollout_statistics", "test_rollout_texts", "test_routes", "test_sentences", "test_site",
+    "test_tune_rounds",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        slow = bool(SLOW & set(getattr(item, "fixturenames", ())))
+        if slow or item.path.stem in SLOW_FILES:
+            item.add_marker("slow")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
