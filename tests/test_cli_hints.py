@@ -247,7 +247,7 @@ def test_the_shell_offers_names_of_what_is_meant(run: Run, line: str, offered: s
     result = run(
         _LLMLAB_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
     )
-    assert set(result.output.split()) == offered
+    assert set(result.stdout.split()) == offered
 
 
 def test_outside_of_a_lab_the_shell_offers_nothing_and_says_nothing(

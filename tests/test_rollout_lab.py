@@ -77,7 +77,7 @@ def taken(lab: LabUnderTest) -> Traffic:
 
 def status(lab: LabUnderTest, timeout: str = "120s") -> tuple[int, str]:
     done = lab.run("rollout", "status", "--timeout", timeout)
-    return done.returncode, done.stdout + done.stderr
+    return done.returncode, done.stderr + done.stdout
 
 
 @dataclass

@@ -207,6 +207,6 @@ def _about_models() -> str:
 def _model(name: str, model: Model) -> str:
     """Its table, with what says which model it is, and what one may want to change."""
     shown = [one for one in Model.model_fields if model.runtime != "extractive" or one in (
-        "runtime", "source", "max_length", "min_length")]  # fmt: skip
+        "runtime", "source", "content_id", "max_length", "min_length")]  # fmt: skip
     values = [f"{one} = {toml(getattr(model, one))}" for one in shown]
     return "\n".join([f"[models.{name}]", *values]) + "\n"
