@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 
 from llmlab.config.edit import with_value
-from llmlab.course.checks import OBJECTIVES, look, look_at_all
+from llmlab.course.checks import look, look_at_all
 from llmlab.course.evidence import Evidence
+from llmlab.course.objectives import OBJECTIVES
 from llmlab.course.pages import SECTIONS, pages, parse
 from llmlab.course.resetting import planned
 from llmlab.engines.choice import running_engine

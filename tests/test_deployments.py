@@ -24,7 +24,8 @@ from llmlab.delivery.ledger import entries
 from llmlab.delivery.store import Store
 from llmlab.engines.attendants import ROLLOUT
 from llmlab.engines.choice import running_engine
-from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import UpstreamError
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from llmlab.cli.app import app
-from llmlab.cli.documents import UNTYPED, Measured, documents
 from llmlab.reference import metrics, verbs
+from llmlab.reference.documents import UNTYPED, Measured, documents
 from llmlab.reference.shapes import docstring, inner, misfits, shape
 from llmlab.rollout.simulating import Drill
 from llmlab.tune.result import Outcome, Result, Round

@@ -16,7 +16,7 @@ from llmlab.client import AsyncClient, RetryPolicy, UpstreamError
 from llmlab.client.batch import InOrder, Outcome
 from llmlab.client.pace import Pace, interval_of
 from llmlab.client.retry import Attempts, retry_after
-from llmlab.config.schema import RateLimit
+from llmlab.config.gateway import RateLimit
 from tests.test_cli import GOOD
 
 

@@ -1,7 +1,8 @@
 """The lab's configuration: its schema, and how its layers are merged."""
 
+from llmlab.config.gateway import Gateway, RateLimit
 from llmlab.config.load import Loaded, load_config, read_config
-from llmlab.config.schema import Config, Gateway, Model, RateLimit, Service
+from llmlab.config.schema import Config, Model, Service
 
 __all__ = [
     "Config", "Gateway", "Loaded", "Model", "RateLimit", "Service", "load_config", "read_config",

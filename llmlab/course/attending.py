@@ -13,9 +13,10 @@ from typing import Any
 
 import psutil
 
-from llmlab.course.checks import Result, look_at_all
+from llmlab.course.checks import look_at_all
 from llmlab.course.classes import TOKEN, Class, Seat, token_holds, write_token
 from llmlab.course.evidence import Evidence
+from llmlab.course.finding import Result
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.shell import run

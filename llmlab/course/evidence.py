@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmlab.config import Config, Loaded
-from llmlab.delivery.ledger import Entry
+from llmlab.delivery.ledger import Entry, Kind
 from llmlab.delivery.store import Store
 from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
 from llmlab.engines.choice import engine_named, running_engine
@@ -90,6 +91,9 @@ class Evidence:
             if one.get("status") == status and not one.get("deployment")
         ]  # fmt: skip
 
+    def answers_to(self, subject: str) -> list[Line]:
+        return [one for one in self.answered if one.get("subject") == subject]
+
     @cached_property
     def entries(self) -> list[Entry]:
         """The whole ledger, the oldest entry first."""
@@ -113,6 +117,32 @@ class Evidence:
         from llmlab.registry import Registry
 
         return Registry(self.lab).records()
+
+    @property
+    def own_models(self) -> list[Record]:
+        """Registered models that are no hub's, the oldest first."""
+        return [one for one in self.registered if one.owned]
+
+    def served_as(self, record: Record) -> set[str]:
+        """All names under which a registered model was served."""
+        names = {record.name, f"{record.name}-{record.version}"}
+        for one in self.entries:
+            if one.kind == Kind.DEPLOYMENT and one.document.get("model") == record.reference:
+                names.add(str(one.document["deployment"]))
+        return names
+
+    def rollouts(self) -> Iterator[tuple[int, Entry]]:
+        """Numbers of rollouts with the entry of their start, the newest first."""
+        for one in reversed(self.entries):
+            if one.kind == Kind.ROLLOUT and "of" in one.document:
+                yield int(one.document["rollout"]), one
+
+    def ended(self, number: int) -> str:
+        """The last phase of a rollout."""
+        for one in reversed(self.entries):
+            if one.kind == Kind.ROLLOUT and one.document.get("rollout") == number:
+                return str(one.document.get("phase", ""))
+        return ""
 
     @cached_property
     def ids(self) -> list[str]:

@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 
 from llmlab.delivery.store import Store
-from llmlab.engines.local.supervisor import ATTENDANTS, Program, Supervisor
+from llmlab.engines.local.supervisor import ATTENDANTS, Supervisor
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 

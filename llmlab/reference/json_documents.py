@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmlab.cli.documents import UNTYPED, documents
+from llmlab.reference.documents import UNTYPED, documents
 from llmlab.reference.markdown import anchor, code, page, table, text
 from llmlab.reference.shapes import inner, shape, words
 

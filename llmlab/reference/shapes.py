@@ -2,7 +2,7 @@
 that was really printed is one.
 
 Types are dataclasses (of which ``asdict`` is printed), TypedDicts and pydantic's models (dumped
-whole); and what `llmlab.cli.documents` makes of them.
+whole); and what `llmlab.reference.documents` makes of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import (
 
 from pydantic import BaseModel
 
-from llmlab.cli.documents import Joined, Measured
+from llmlab.reference.documents import Joined, Measured
 
 ATOMS: dict[Any, str] = {
     str: "string", int: "integer", float: "number", bool: "true or false", Any: "anything",

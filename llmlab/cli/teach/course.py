@@ -8,7 +8,7 @@ from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_jso
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.course.checks import Finding, Result
+    from llmlab.course.finding import Finding, Result
     from llmlab.course.pages import Page
 
 app = typer.Typer(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llmlab.auth import KeyStore
 from llmlab.config import Config
-from llmlab.config.schema import Gateway
+from llmlab.config.gateway import Gateway
 from llmlab.engines.address import (
     check_address,
     refuse_demo_beyond_loopback,
@@ -36,7 +36,8 @@ from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.local.folders import make_folders
-from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn

@@ -37,7 +37,8 @@ from llmlab.engines.local.programs import (
     write_settings,
 )
 from llmlab.engines.local.report import ENGINE, report
-from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waiting import pause
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn

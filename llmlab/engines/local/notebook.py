@@ -12,7 +12,8 @@ import httpx2
 
 from llmlab.engines.address import check_notebook_port
 from llmlab.engines.base import Say
-from llmlab.engines.local.supervisor import Program, Supervisor
+from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waiting import pause
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically

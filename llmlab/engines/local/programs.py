@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
-from llmlab.engines.local.supervisor import Program
+from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
 from llmlab.lab import LOGS_LINK, Lab, private_folder

@@ -1,12 +1,10 @@
-"""supervisord as the lab's process manager: its configuration, and talking to it."""
+"""supervisord as the lab's process manager: having it run what it should, and asking it."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import os
-import re
-import shlex
 import signal
 import sys
 import time
@@ -17,14 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmlab.engines.local import launch
 from llmlab.engines.local.rpc import supervisord_at
 from llmlab.engines.local.started import Started, all_started, forget, forget_starts, read_started
+from llmlab.engines.local.supervisor_conf import Program, configuration, section_of, sections_in
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder, refuse_foreign
 from llmlab.processes import end, is_supervisor, kill, lab_processes
-from llmlab.rotation import LOG_BACKUPS, LOG_BYTES
 from llmlab.shell import clean_environment, last_lines, run
 
 START_DEADLINE = 10.0
@@ -35,24 +32,6 @@ STOP_DEADLINE = 900.0  # seconds; supervisord itself kills what does not end in 
 # Programs that end by themselves. They may be running while others are applied, and it may be
 # one of them that asks for it: so they are left as they are, unless they are asked for.
 ATTENDANTS = ("controller",)
-
-PROGRAM = re.compile(r"\[program:([^\]]+)\]")
-
-
-@dataclass(frozen=True)
-class Program:
-    """A process to keep running.
-
-    ``final_exit`` is an exit code after which it must not be started again. Once it was told
-    to stop it has ``stop_wait`` seconds to end what it does.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    stop_signal: str = "TERM"
-    final_exit: int | None = None
-    priority: int = 999
-    stop_wait: int = 12
 
 
 @dataclass(frozen=True)
@@ -88,10 +67,10 @@ class Supervisor:
             others: let the rest run on.
         """
         with self._alone():
-            sections = [self._program(program) for program in programs]
+            sections = [section_of(program) for program in programs]
             running = self.running()
             if running:
-                kept = self._sections()
+                kept = sections_in(self.conf)
                 for name in {one.name for one in programs}:
                     kept.pop(name, None)
                 sections += [text for name, text in kept.items() if others or name in ATTENDANTS]
@@ -104,13 +83,13 @@ class Supervisor:
     def put(self, program: Program) -> None:
         """Have one more program running, or a changed one; the others go on as they are."""
         with self._alone():
-            self._write([*(self._sections() | {program.name: self._program(program)}).values()])
+            self._write([*(sections_in(self.conf) | {program.name: section_of(program)}).values()])
             self._update({program.name})
 
     def drop(self, name: str) -> None:
         """Stop one program; the others go on as they are."""
         with self._alone():
-            sections = self._sections()
+            sections = sections_in(self.conf)
             sections.pop(name, None)
             self._write([*sections.values()])
             self._update()
@@ -120,43 +99,8 @@ class Supervisor:
         folder = private_folder(self._lab.state)
         return locked(folder / "supervisor.lock", patience=LOCK_DEADLINE)
 
-    def _sections(self) -> dict[str, str]:
-        """Program -> its section, as it was written last."""
-        sections = re.split(r"(?m)^(?=\[)", self.conf.read_text(encoding="utf-8"))
-        found = [(PROGRAM.match(section), section) for section in sections]
-        return {head[1]: section for head, section in found if head}
-
     def _write(self, programs: Sequence[str]) -> None:
-        """Write the configuration, given the sections of its programs."""
-        lab = self._lab
-        sections = [
-            _section("supervisord", {
-                "logfile": "logs/supervisord.log", "logfile_maxbytes": LOG_BYTES,
-                "logfile_backups": LOG_BACKUPS, "pidfile": lab.runtime_dir / "supervisord.pid",
-                "umask": "077", "strip_ansi": "true",
-                **({"user": "root"} if os.geteuid() == 0 else {}),
-            }),
-            _section("unix_http_server", {"file": self.socket, "chmod": "0700"}),
-            _section("rpcinterface:supervisor", {
-                "supervisor.rpcinterface_factory":
-                    "supervisor.rpcinterface:make_main_rpcinterface",
-            }),
-            *programs,
-        ]  # fmt: skip
-        write_atomically(self.conf, "\n".join(section.rstrip("\n") + "\n" for section in sections))
-
-    def _program(self, program: Program) -> str:
-        return _section(f"program:{program.name}", {
-            "command": _quoted(launch.command(program.name, program.stop_wait, program.command)),
-            "priority": program.priority,
-            "startsecs": 1, "startretries": 5,
-            "autorestart": "unexpected" if program.final_exit is not None else "true",
-            **({"exitcodes": program.final_exit} if program.final_exit is not None else {}),
-            "stopsignal": program.stop_signal, "stopwaitsecs": program.stop_wait,
-            "killasgroup": "true",
-            # No request may wait for somebody to read a pipe: see `launch`.
-            "stdout_logfile": "NONE", "stderr_logfile": "NONE",
-        })  # fmt: skip
+        write_atomically(self.conf, configuration(self._lab, self.socket, programs))
 
     def log(self, program: str) -> Path:
         return self._lab.logs / f"{program}.log"
@@ -354,15 +298,3 @@ def _remove(rpc: Any, name: str) -> None:
             if fault.faultCode != Faults.STILL_RUNNING or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
-
-
-def _quoted(command: Sequence[str]) -> str:
-    """A command line for shlex, in which no `;` or `#` follows a space: supervisord would
-    take it for the start of a comment, in quotes or not."""
-    return shlex.join(command).replace(" ;", " '';").replace(" #", " ''#")
-
-
-def _section(name: str, values: dict[str, Any]) -> str:
-    # `%` starts an expansion in supervisord's configuration.
-    lines = [f"{key}={str(value).replace('%', '%%')}" for key, value in values.items()]
-    return "\n".join([f"[{name}]", *lines]) + "\n"

@@ -1,0 +1,15 @@
+"""What the sections of lab.toml have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+# Strict, yet TOML's 5 is as good as its 5.0.
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,0 +1,170 @@
+"""The type of what each verb prints with `-o json`.
+
+It is one of three: a dataclass, of which the verb prints ``asdict``; a TypedDict; or several of
+them joined. Tests hold what the verbs really print against it, and the reference shows it. Types
+of which nothing else is made stand in ``llmlab.cli.documents``, all others where their values come
+from.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from llmlab.cli.documents import (
+    Address,
+    Changed,
+    ClassFolder,
+    ClassLab,
+    ClassMemory,
+    ClassStatus,
+    CourseEntry,
+    CourseObjective,
+    CoursePage,
+    CourseTitle,
+    Ended,
+    EndedSubject,
+    ExportedLedger,
+    ExportedModel,
+    FalseAlarm,
+    FlagExplained,
+    Key,
+    Listed,
+    LoadSetup,
+    New,
+    NotebookAddress,
+    RemovedFlag,
+    Routed,
+    Token,
+    Undeployed,
+    Value,
+    WholeLedger,
+)
+
+
+class Joined:
+    """Several types in one document: their keys, one after the other."""
+
+    parts: tuple[Any, ...]
+
+
+def joined(name: str, said: str, *parts: Any) -> type[Joined]:
+    """Args:
+    said: what the document is, in a sentence.
+    """
+    return type(name, (Joined,), {"parts": parts, "__doc__": said})
+
+
+T = TypeVar("T")
+
+
+class Measured(Generic[T]):
+    """A type of figures: where it has NaN, which JSON does not know, null is printed."""
+
+
+def documents() -> dict[str, Any]:
+    """{verb: the type of its document}. Imports what they are made of, which is not little."""
+    from llmlab.auth.tokens import Explained
+    from llmlab.client.batch import Summaries
+    from llmlab.compare.comparison import ComparedTexts
+    from llmlab.course.classes import ClassLabs
+    from llmlab.course.finding import Checks
+    from llmlab.course.resetting import Reset
+    from llmlab.delivery.drills import Drilled
+    from llmlab.delivery.ledger import Entry
+    from llmlab.delivery.ledger import Verdict as LedgerVerdict
+    from llmlab.delivery.tracing import Traced
+    from llmlab.doctor import Check
+    from llmlab.engines.base import DeploymentStatus, LabStatus
+    from llmlab.engines.compose.images import Built
+    from llmlab.evaluate.evaluation import EvaluationDocument
+    from llmlab.evaluate.lint import Finding, SuiteStats
+    from llmlab.flags.changing import FlagEntry
+    from llmlab.models.inspect import ModelFacts
+    from llmlab.observe.observer import LabSeen
+    from llmlab.probe.figures import Figures
+    from llmlab.registry.checking import VerifiedModels
+    from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
+    from llmlab.rollout.planning import Problem
+    from llmlab.rollout.simulating import Simulation
+    from llmlab.rollout.state import Rollout
+    from llmlab.rollout.view import Shown
+    from llmlab.traffic import Flag
+    from llmlab.tune.result import Tuned
+
+    rollout = joined("RolloutNow", "A rollout, and how it is at this moment.", Rollout, Shown)
+    added = joined("AddedModel", "A registered model.", RecordDocument, New)
+    return {
+        "status": LabStatus,
+        "summarize": Summaries,
+        "notebook": NotebookAddress,
+        "token": Token,
+        "token --decode": Explained,
+        "token revoke": Ended,
+        "token restore": Ended,
+        "token revoked": list[EndedSubject],
+        **dict.fromkeys(("top --once", "metrics"), Measured[LabSeen]),
+        "load": joined("Load", "How the load was made, and what came of it.",
+                       LoadSetup, Measured[Figures]),
+        "compare": ComparedTexts,
+        "evaluate": EvaluationDocument,
+        "tune": Tuned,
+        "suite lint": list[Finding],
+        "suite stats": SuiteStats,
+        "deploy": joined("Deployed", "A deployment that was started, or was there.",
+                         DeploymentStatus, Changed, Address),
+        "undeploy": Undeployed,
+        "scale": joined("Scaled", "A deployment with so many processes.",
+                        DeploymentStatus, Changed),
+        "trace": list[Traced],
+        **dict.fromkeys(("rollout get", "rollout status", "rollout promote", "rollout pause",
+                         "rollout resume", "rollout abort", "rollout undo",
+                         "rollout start canary", "rollout start bluegreen", "rollout start ab",
+                         "rollout start shadow"), rollout),
+        "rollout history": list[Rollout],
+        "rollout lint": list[Problem],
+        "flag set": joined("FlagSet", "A flag as it is now.", Flag, Changed, Routed),
+        "flag list": list[Flag],
+        "flag rm": RemovedFlag,
+        "flag history": list[FlagEntry],
+        "flag explain": FlagExplained,
+        **dict.fromkeys(("drill slow", "drill errors", "drill worse-text", "drill empty",
+                         "drill repeat", "drill crash", "drill off"), Drilled),
+        "drill aa": Simulation,
+        "drill aa --live": FalseAlarm,
+        "ledger": list[Entry],
+        "ledger show": list[Entry],
+        "ledger verify": joined("LedgerVerdict", "Whether the chain is unbroken.",
+                                WholeLedger, LedgerVerdict),
+        "ledger export": ExportedLedger,
+        "models list": list[Listed],
+        "models show": joined("KnownModel", "What is known of a model.", ModelFacts, OfRegistry),
+        **dict.fromkeys(("models add", "models import"), added),
+        "models rm": RecordDocument,
+        "models tag": MoveDocument | None,
+        "models untag": MoveDocument,
+        "models history": list[MoveDocument],
+        "models verify": VerifiedModels,
+        "models export": ExportedModel,
+        "keys list": list[Key],
+        "config show": list[Value],
+        "doctor": list[Check],
+        "build": list[Built],
+        **dict.fromkeys(("course", "course list"), list[CourseEntry]),
+        "course start": CoursePage,
+        "course check": joined("CourseChecked", "How far this lab is, and what is missing.",
+                               CourseTitle, CourseObjective, Checks),
+        "course reset": Reset,
+        "class create": joined("CreatedClass", "A class that was laid out.",
+                               ClassFolder, ClassMemory, ClassLabs),
+        **dict.fromkeys(("class up", "class down"), list[ClassLab]),
+        "class status": ClassStatus,
+    }  # fmt: skip
+
+
+# Verbs whose documents have no type yet: their shapes, by hand.
+UNTYPED = {
+    "load --until": (
+        "`load`'s keys up to `interrupted`, and `{promise, rate, broken_at, trials: [{rate, kept, "
+        "broken_by, and the figures of load}]}`"
+    ),
+}
