@@ -43,7 +43,20 @@ SLOW_FILES = {
 }  # fmt: skip
 
 
+# Begun first, the longest before the others: or everybody waits for them in the end.
+LONG = (
+    "test_whatever_is_broken_is_given_back", "test_equal_versions_are_promoted",
+    "test_no_request_fails_while_versions", "test_kill_9_at_thirty_moments",
+)  # fmt: skip
+
+
+def _when(item: pytest.Item) -> int:
+    names = [item.name.startswith(one) for one in LONG]
+    return names.index(True) if any(names) else len(LONG)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_when)
     for item in items:
         slow = bool(SLOW & set(getattr(item, "fixturenames", ())))
         if slow or item.path.stem in SLOW_FILES:

@@ -7,7 +7,7 @@ make test-delivery.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -42,11 +42,12 @@ def laid_out(make: Make, **values: str) -> LabUnderTest:  # noqa: F811
     return lab
 
 
-def drilled(lab: LabUnderTest, drill: tuple[str, ...], *options: str) -> Iterator[Rollout]:
+@contextmanager
+def drilled(lab: LabUnderTest, drill: tuple[str, ...]) -> Iterator[Rollout]:
     """A rollout of a version that a drill is on, once it is over or waits for a person."""
     lab.ok("deploy", "second")
     lab.ok("drill", *drill, "--deployment", "second")
-    lab.ok("rollout", "start", "canary", "second", "--steps", "25,50,100", *options)
+    lab.ok("rollout", "start", "canary", "second", "--steps", "25,50,100")
     code, said = status(lab, "200s")
     one = last(lab)
     assert one and not one.promoted and code in (1, 8), (drill, said)
@@ -63,17 +64,28 @@ def test_whatever_is_broken_is_given_back_by_itself(make: Make) -> None:  # noqa
     with load(lab) as told:
         wait_until(lambda: told.statuses[200] > 200, 60)  # what is usual
         for drill in BROKEN:
-            for _ in drilled(lab, drill):
+            with drilled(lab, drill):
                 weights = Store(lab.lab).traffic().weights("textrank")
                 assert weights.get("second", 0) < 25, drill
+
+
+def test_what_harms_few_is_never_promoted(make: Make) -> None:  # noqa: F811
+    lab = laid_out(make, rollout__progress_deadline="40", rollout__bake="20")
+    with load(lab) as told:
+        wait_until(lambda: told.statuses[200] > 200, 60)
         for drill, metric, said in HELD_BACK:
-            for one in drilled(lab, drill, "--progress-deadline", "40s"):
+            with drilled(lab, drill) as one:
                 assert one.verdict
                 (found,) = [one for one in one.verdict.findings if one.metric == metric]
                 assert found.outcome is not Outcome.PASS and said in found.reason, found
-    # Clients that wait for 5 s beside a version that takes 6 for every third text.
+
+
+def test_a_version_that_hangs_is_given_back_though_its_clients_give_up(make: Make) -> None:  # noqa: F811
+    """They wait for 5 s beside a version that takes 6 for every third text."""
+    lab = laid_out(make, rollout__progress_deadline="150", rollout__bake="20")
     with load(lab, clients=20, X_Request_Timeout="5") as told:
-        for _ in drilled(lab, ("slow", "--seconds", "6", "--share", "30")):
+        wait_until(lambda: told.statuses[200] > 200, 60)
+        with drilled(lab, ("slow", "--seconds", "6", "--share", "30")):
             weights = Store(lab.lab).traffic().weights("textrank")
             assert weights.get("second", 0) < 25
     assert told.statuses[504] > 0

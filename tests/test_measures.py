@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rouge_score import rouge_scorer
-from sacrebleu.metrics import CHRF
 
 from llmlab.evaluate.chrf import chrf
 from llmlab.evaluate.facts import Kind, details, is_sayable, mentions
@@ -33,13 +33,23 @@ from llmlab.evaluate.style import repetition, style
 from llmlab.evaluate.suite import Case
 from llmlab.evaluate.text import contains, terms, words
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
 EXACT = 1e-6
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-SCORER = rouge_scorer.RougeScorer(TYPES, use_stemmer=False)
 
 FEW_WORDS = st.sampled_from(["the", "a", "Fox", "dog's", "ran", "7", "x-y", "Ümlaut", "—"])
 LINES = st.lists(st.lists(FEW_WORDS, max_size=12).map(" ".join), max_size=5).map("\n".join)
 ANY_TEXT = st.one_of(LINES, st.text(max_size=200))
+
+
+@cache
+def scorer() -> RougeScorer:
+    """Imported when it is used: it takes seconds, and every run of any test collects this file."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(TYPES, use_stemmer=False)
 
 
 def by_lines(reference: str, summary: str) -> dict[str, Score]:
@@ -62,7 +72,7 @@ def by_lines(reference: str, summary: str) -> dict[str, Score]:
 @settings(max_examples=400, deadline=None)
 @given(ANY_TEXT, ANY_TEXT)
 def test_rouge_is_what_rouge_score_computes(reference: str, summary: str) -> None:
-    expected, ours = SCORER.score(reference, summary), by_lines(reference, summary)
+    expected, ours = scorer().score(reference, summary), by_lines(reference, summary)
     for name in TYPES:
         assert ours[name].precision == pytest.approx(expected[name].precision, abs=EXACT)
         assert ours[name].recall == pytest.approx(expected[name].recall, abs=EXACT)
@@ -79,7 +89,7 @@ def test_rouge_of_long_random_texts_is_what_rouge_score_computes() -> None:
             )
             for _ in range(2)
         )
-        expected, ours = SCORER.score(reference, summary), by_lines(reference, summary)
+        expected, ours = scorer().score(reference, summary), by_lines(reference, summary)
         for name in TYPES:
             assert ours[name].f1 == pytest.approx(expected[name].fmeasure, abs=EXACT)
 
@@ -87,6 +97,8 @@ def test_rouge_of_long_random_texts_is_what_rouge_score_computes() -> None:
 @settings(max_examples=300, deadline=None)
 @given(ANY_TEXT, ANY_TEXT)
 def test_chrf_is_what_sacrebleu_computes(reference: str, summary: str) -> None:
+    from sacrebleu.metrics import CHRF
+
     expected = CHRF().sentence_score(summary, [reference]).score
     assert 100 * chrf(reference, summary) == pytest.approx(expected, abs=EXACT)
 

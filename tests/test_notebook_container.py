@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-import nbformat
 import pytest
 
 from llmlab import Client
@@ -93,6 +92,8 @@ def test_the_notebook_runs_top_to_bottom_in_its_container(up: Containers) -> Non
         "jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", f"notebooks/{NOTEBOOK}"
     )
     assert done.returncode == 0, done.stderr
+    import nbformat  # takes seconds, wherever this file is collected
+
     cells = nbformat.reads(done.stdout, as_version=4).cells
     printed = "\n".join(
         output["text"] for cell in cells for output in cell.get("outputs", []) if "text" in output

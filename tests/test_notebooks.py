@@ -6,12 +6,15 @@ import ast
 import base64
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.conftest import LabUnderTest
+
+# Else imported where it is used: it takes seconds, and every run of any test collects this file.
+if TYPE_CHECKING:
+    import nbformat
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 ARTIFACTS = Path(__file__).parent / "artifacts"
@@ -24,6 +27,9 @@ def run(lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
         monkeypatch.delenv(name, raising=False)
 
     def execute(name: str) -> str:
+        import nbformat
+        from nbclient import NotebookClient
+
         notebook = nbformat.read(lab.root / "notebooks" / name, as_version=4)
         where = {"metadata": {"path": str(lab.root / "notebooks")}}
         NotebookClient(notebook, timeout=240, resources=where).execute()
@@ -104,6 +110,8 @@ def test_the_delivery_notebook_breaks_a_version_and_sees_it_taken_back(
 
 @pytest.mark.parametrize("file", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.name)
 def test_a_notebook_is_kept_without_outputs(file: Path) -> None:
+    import nbformat
+
     notebook = nbformat.read(file, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
