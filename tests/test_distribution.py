@@ -1,4 +1,4 @@
-"""What `make dist` makes: all that the package needs, and nothing that a checkout gathers in use."""
+"""What `make dist` makes: all that the package needs, and nothing that lay about beside it."""
 
 from __future__ import annotations
 
