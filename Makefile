@@ -7,6 +7,7 @@
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make docs             the site of docs/, into site/; a dead link is an error
+# make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
@@ -21,7 +22,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -64,6 +65,10 @@ bench-overload: $(VENV)/.bench
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean
 
+dist: $(VENV)/.dev
+	@rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
 reference: $(VENV)/.models
 	@$(BIN)/python -m llmlab.reference docs --lab-toml configs/lab.toml
 
@@ -74,7 +79,7 @@ lint: $(VENV)/.dev
 
 clean:
 	@test ! -x $(BIN)/llmlab || $(BIN)/llmlab down
-	rm -rf $(VENV) benchmarks/work site
+	rm -rf $(VENV) benchmarks/work site dist
 	@# What is registered, and the ledger, are no products of the build: they stay.
 	@test ! -d .llmlab || find .llmlab -mindepth 1 -maxdepth 1 ! -name registry ! -name 'delivery.db*' -exec rm -rf {} +
 

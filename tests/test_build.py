@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import httpx2
@@ -348,6 +351,37 @@ def test_a_registry_that_does_not_answer_is_an_error_after_the_build(lab: LabUnd
         docker("rmi", "--force", f"llmapi:{TAG}", f"llmlab-nginx:{TAG}", f"{place}/llmapi:{TAG}")
 
 
+DOCKERFILES = sorted((Path(__file__).parents[1] / "configs" / "docker").glob("*.Dockerfile"))
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)
+def test_an_image_is_labelled_as_oci_has_it(file: Path) -> None:
+    """https://github.com/opencontainers/image-spec/blob/main/annotations.md; ``created`` would
+    make each build another one, and where the source is published nobody has said."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', file.read_text()))
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert labels.keys() == {"title", "description", "version", "revision", "licenses"}
+    assert labels["title"].startswith("llmlab ")
+    assert labels["licenses"] == project["license"]
+    assert (labels["version"], labels["revision"]) == ("$VERSION", "$REVISION")
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.stem)
+def test_another_version_or_commit_builds_no_layer_anew(file: Path) -> None:
+    """A build argument is part of each later step's key in the cache."""
+    text = file.read_text()
+    after = text[min(text.index("ARG VERSION"), text.index("ARG REVISION")) :]
+    assert not re.search(r"(?m)^(RUN|COPY|ADD|FROM) ", after)
+
+
+def test_each_image_is_told_the_version_and_the_commit(lab: LabUnderTest) -> None:
+    options = images.BuildOptions(revision="0123abc")
+    for image in images.images():
+        command = images.build_command(image, lab.lab, Path("/context"), options, {})
+        given = [one for flag, one in pairwise(command) if flag == "--build-arg"]
+        assert {f"VERSION={__version__}", "REVISION=0123abc"} <= {*given}
+
+
 @pytest.mark.containers
 def test_an_image_says_its_version_and_the_commit_that_it_is_from(make_lab: MakeLab) -> None:
     lab = make_lab()
@@ -361,6 +395,7 @@ def test_an_image_says_its_version_and_the_commit_that_it_is_from(make_lab: Make
             labels = json.loads(docker("inspect", "-f", "{{json .Config.Labels}}", one["name"]))
             assert labels["org.opencontainers.image.version"] == __version__
             assert labels["org.opencontainers.image.revision"] == head
+            assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     finally:
         docker("rmi", "--force", *(one["name"] for one in built))
 

@@ -64,7 +64,8 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_host(tmp_path: Path
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("work", "*.json")
         )
-    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    for name in ("zensical.toml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
     done = subprocess.run(
         [zensical, "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )

@@ -29,6 +29,8 @@ RUN python -c "from llmlab import Client" && \
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="llmlab notebooks" \
+      org.opencontainers.image.description="JupyterLab with llmlab's client" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 

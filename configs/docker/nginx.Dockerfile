@@ -29,6 +29,8 @@ RUN install -d -o nginx -g nginx /run/llmlab && install -d /var/lib/llmlab
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="llmlab gateway" \
+      org.opencontainers.image.description="NGINX that asks callers for a token, limits them and splits their requests" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 

@@ -160,8 +160,11 @@ def lay_out_context(
     private_folder(context)
     (context / ".dockerignore").write_text(IGNORED)
     package = Path(__file__).parents[2]
+    # The same of a checkout and of a wheel, which has the lab's files and the course inside.
     shutil.copytree(
-        package, context / "llmlab", ignore=shutil.ignore_patterns("__pycache__", "lab_files")
+        package,
+        context / "llmlab",
+        ignore=shutil.ignore_patterns("__pycache__", "lab_files", "course_pages"),
     )
     shutil.copytree(lab.root / DOCKERFILES / "gateway", context / "gateway")
     install = context / "install"

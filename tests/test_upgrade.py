@@ -1,0 +1,121 @@
+"""A lab of an earlier llmlab goes on under this one: what it was, who changed it, and its traffic.
+
+``tests/earlier/DAY`` holds what a lab has left that the code of that day made, used and brought
+down; ``tests/earlier/make.py`` says how. In each, ``next`` was promoted to stable, a canary of
+``third`` is paused at 40 %, two flags are set, a model is registered and a key was rotated.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from llmlab.auth import Claims, KeyStore, mint
+from tests.conftest import LabUnderTest, configure
+
+EARLIER = sorted(Path(__file__).parent.glob("earlier/20*"))
+# Keys of lab.toml that are gone: `up` says so, and what says the same now.
+GONE = re.compile(r"(?m)^latency_(ratio|margin) = .*\n")
+
+
+def taken_over(earlier: Path, lab: LabUnderTest) -> LabUnderTest:
+    """Put what was left in a lab's place, with its own configuration; it is not up yet."""
+    for name in ("configs/lab.toml", "nginx.conf", "docker-compose.yml"):
+        shutil.copyfile(earlier / name, lab.root / name)
+    configure(lab.root, lab.port, stable='"textrank"')
+    state, kept = lab.lab.state, earlier / "state"
+    lab.lab.make_state()
+    shutil.copytree(kept / "models", state / "registry" / "models")
+    for name, file in (("delivery", "delivery.db"), ("registry", "registry/registry.db")):
+        with closing(sqlite3.connect(state / file)) as database:
+            database.executescript((kept / f"{name}.sql").read_text())
+        (state / file).chmod(0o600)
+    (state / "registry").chmod(0o700)
+    lab.lab.keys_file.parent.mkdir(mode=0o700)
+    shutil.copyfile(kept / "jwks.json", lab.lab.keys_file)
+    lab.lab.keys_file.chmod(0o600)
+    if (kept / "running.json").exists():
+        shutil.copyfile(kept / "running.json", state / "running.json")
+    return lab
+
+
+@pytest.fixture(scope="module", params=EARLIER, ids=lambda earlier: earlier.name)
+def earlier(request: pytest.FixtureRequest, make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    """What an earlier llmlab has left, brought up; first its lab.toml is mended as it is told."""
+    lab = taken_over(request.param, make_lab())
+    file = lab.root / "configs" / "lab.toml"
+    if GONE.search(file.read_text()):
+        refused = lab.run("up")
+        assert refused.returncode == 2
+        assert "rollout.latency_gate says it now" in " ".join(refused.stderr.split())
+        file.write_text(GONE.sub("", file.read_text()))
+    lab.ok("up")
+    return lab
+
+
+def test_the_ledger_is_whole_and_goes_on(earlier: LabUnderTest) -> None:
+    earlier.ok("ledger", "verify")
+    entries = earlier.json("ledger", "show", "--last", "100")
+    kinds = [one["kind"] for one in entries]
+    assert {"key", "lab", "deployment", "flag", "rollout", "route"} <= set(kinds)
+    assert (entries[0]["seq"], kinds[0]) == (1, "key")
+    downs = [one["seq"] for one in entries if one["document"].get("did") == "down"]
+    assert len(entries) > downs[0]  # brought up again, by this code
+
+
+def test_the_traffic_is_as_it_was(earlier: LabUnderTest) -> None:
+    status = earlier.json("status")
+    assert status["healthy"]
+    assert {one["name"]: one["weight"] for one in status["deployments"]} == {
+        "textrank": 0, "next": 60, "third": 40,
+    }  # fmt: skip
+
+
+def test_its_rollouts_are_told_and_the_one_under_way_can_be_ended(earlier: LabUnderTest) -> None:
+    told = [
+        (one["number"], one["kind"], one["phase"]) for one in earlier.json("rollout", "history")
+    ]
+    assert told == [
+        (1, "canary", "aborted"),
+        (2, "bluegreen", "completed"),
+        (3, "canary", "paused"),
+    ]
+    earlier.ok("rollout", "abort", "--why", "the upgrade is over")
+    assert earlier.run("rollout", "status", "--timeout", "60s").returncode == 8
+
+
+def test_its_flags_are_as_they_were(earlier: LabUnderTest) -> None:
+    flags = {one["name"]: one for one in earlier.json("flag", "list")}
+    assert flags["brief"]["percent"] == 30
+    assert flags["next-for-ada"]["audience"] == [["sub", "ada"]]
+    assert earlier.json("flag", "history")
+
+
+def test_its_registered_model_is_listed_shown_and_unchanged(earlier: LabUnderTest) -> None:
+    assert "tiny:1" in [one["name"] for one in earlier.json("models", "list")]
+    shown = earlier.json("models", "show", "good")
+    assert shown["license"] == "Apache-2.0"
+    earlier.ok("models", "verify")
+
+
+def test_tokens_of_both_its_keys_are_let_in_and_sent_where_they_were(
+    earlier: LabUnderTest, article: str
+) -> None:
+    keys = KeyStore(earlier.lab.keys_file).read().keys
+    assert len(keys) == 2
+    for key in keys:
+        token = mint(key, Claims(sub="ada"))
+        answer = httpx2.post(
+            f"{earlier.url}/summarize/", json={"text": article}, timeout=60, trust_env=False,
+            headers={"Authorization": f"Bearer {token}"},
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.text
+        (traced,) = earlier.json("trace", answer.headers["X-Request-ID"])
+        assert traced["served_by"]["deployment"] == "next"  # by the flag of ada
