@@ -24,7 +24,8 @@ from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.models import availability, content_id, inspect, pull, store
 from llmlab.models.convert import command, convert
 from llmlab.models.identity import MANIFEST
-from llmlab.runtimes import Generation, load
+from llmlab.models.loading import load
+from llmlab.runtimes import Generation
 from llmlab.runtimes.cores import memory_limit, usable_cores
 from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.recipe import Recipe, not_mapped
@@ -501,7 +502,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from llmlab.config import Model
-from llmlab.runtimes import Generation, load
+from llmlab.models.loading import load
+from llmlab.runtimes import Generation
 folder = Path(sys.argv[1])
 runtime, _ = load(Model(runtime="ctranslate2", source=f"path:{folder}"), folder)
 assert runtime.summarize("The keeper lit the lamp at dusk.", Generation(max_length=8)).text

@@ -20,13 +20,13 @@ import httpx2
 import pytest
 
 from llmlab.delivery import applying
-from llmlab.delivery.ledger import entries
-from llmlab.delivery.store import Store
 from llmlab.engines.attendants import ROLLOUT
 from llmlab.engines.choice import running_engine
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import UpstreamError
+from llmlab.ledger.chain import entries
+from llmlab.ledger.store import Store
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_engines import Running, engine, make

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from llmlab.delivery.store import Store
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Outcome, Phase, Rollout
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_delivery_under_load import SECOND

@@ -29,11 +29,11 @@ from llmlab.config import Config, Model
 from llmlab.errors import ConfigError, EnvironmentFailure, LlmlabError, ModelUnavailable, UsageError
 from llmlab.lab import Lab
 from llmlab.models import content_id, pull
+from llmlab.models.loading import load
 from llmlab.registry import Base, Data, Facts, Overlap, Registry
 from llmlab.registry import database as db
 from llmlab.registry.catalogue import Catalogue, load_lab
 from llmlab.registry.reference import ById, ByName, parse
-from llmlab.runtimes import load
 from tests.conftest import LabUnderTest
 from tests.test_models import REVISION, TINY, Hub, cached, hub_env, serve
 

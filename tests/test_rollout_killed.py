@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from llmlab.delivery import ledger
-from llmlab.delivery.store import Store
 from llmlab.lab import Lab
+from llmlab.ledger import chain
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Phase, Rules
 from llmlab.rollout.store import Rollouts
 from tests.conftest import clean_env
@@ -52,11 +52,11 @@ def consistent(folder: Path) -> None:
     """The chain holds, and traffic, rollout and the row that supervisors look at agree."""
     rollouts = Rollouts(Lab(folder))
     with Store(Lab(folder)).database.reading() as connection:
-        assert ledger.problems(connection) == []
+        assert chain.problems(connection) == []
         state = json.loads(
             connection.execute("SELECT document FROM state WHERE name = 'rollout'").fetchone()[0]
         )
-        told = [one.document for one in ledger.entries(connection, "kind = 'route'")]
+        told = [one.document for one in chain.entries(connection, "kind = 'route'")]
     one, traffic = rollouts.history()[0], rollouts.traffic()
     assert state == {"unfinished": not one.over, "number": 1}
     assert told[-1]["traffic"] == json.loads(traffic.dump())

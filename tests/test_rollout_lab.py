@@ -17,9 +17,9 @@ import httpx2
 import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
-from llmlab.delivery.store import Store
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.record import Record
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Phase, Rollout
 from llmlab.rollout.store import Rollouts
 from llmlab.traffic import Traffic

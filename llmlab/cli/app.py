@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from llmlab import __version__
 from llmlab.cli.deliver import deploy, scale, trace, undeploy
 from llmlab.cli.judge import compare, evaluate, load, tune
 from llmlab.cli.later import Later, flow
@@ -16,6 +15,7 @@ from llmlab.cli.prepare import build, doctor, init
 from llmlab.cli.run import down, logs, metrics, status, top, up
 from llmlab.cli.session import Session
 from llmlab.cli.use import notebook, openapi, summarize
+from llmlab.version import __version__
 
 # As the help shows them, and as their modules lie beside this one.
 ROOMS = {

@@ -15,7 +15,7 @@ from llmlab.cli.output import err
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.answers import Respondent
+    from llmlab.evaluate.answer import Respondent
     from llmlab.service.settings import Settings
 
 

@@ -20,10 +20,10 @@ from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.config import load_config
 from llmlab.course.resetting import GIVEN, with_given
 from llmlab.delivery.noting import keys_changed
-from llmlab.delivery.store import Store
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError, unreadable
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, checked_root, init_lab
+from llmlab.ledger.store import Store
 from llmlab.near import hint
 from llmlab.network import port_is_free
 

@@ -70,8 +70,6 @@ def documents() -> dict[str, Any]:
     from llmlab.course.finding import Checks
     from llmlab.course.resetting import Reset
     from llmlab.delivery.drills import Drilled
-    from llmlab.delivery.ledger import Entry
-    from llmlab.delivery.ledger import Verdict as LedgerVerdict
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
@@ -79,6 +77,8 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.ledger.chain import Entry
+    from llmlab.ledger.chain import Verdict as LedgerVerdict
     from llmlab.models.inspect import ModelFacts
     from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures

@@ -217,9 +217,9 @@ def verify(
 
 def _users(session: Session, catalogue: Catalogue, record: Record) -> list[str]:
     """Who uses a model, apart from aliases: lab.toml, what is deployed, and the lab that runs."""
-    from llmlab.delivery.store import Store
     from llmlab.engines.choice import running_engine
     from llmlab.engines.record import Record as Running
+    from llmlab.ledger.store import Store
 
     users = catalogue.users_of(record)
     deployed = Store(session.lab()).traffic().deployments

@@ -60,11 +60,11 @@ def up(
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
     from llmlab.delivery.noting import keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
-    from llmlab.delivery.store import Store
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
     from llmlab.engines.turns import processes_turn
     from llmlab.errors import UsageError
+    from llmlab.ledger.store import Store
     from llmlab.traffic import Traffic
 
     session = Session.of(context)
