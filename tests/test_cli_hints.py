@@ -233,7 +233,7 @@ def test_no_page_of_a_model_shows_a_python_object(run: Run) -> None:
         ("up --model f", {"falconsai"}),
         ("rollout start canary t", {"textrank"}),
         ("summarize --model ", {"falconsai"}),  # what lab.toml deploys
-        ("undeploy ", {"falconsai"}),
+        ("deployment stop ", {"falconsai"}),
         ("drill slow --deployment ", {"falconsai"}),
         ("ledger --kind ro", {"route", "rollout"}),
         ("keys revoke ", set()),

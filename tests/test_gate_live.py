@@ -55,7 +55,7 @@ def drilled(lab: LabUnderTest, drill: tuple[str, ...], *options: str) -> Iterato
     if code == 1:
         lab.ok("rollout", "abort")
         status(lab)
-    lab.ok("undeploy", "second")
+    lab.ok("deployment", "stop", "second")
 
 
 def test_whatever_is_broken_is_given_back_by_itself(make: Make) -> None:  # noqa: F811

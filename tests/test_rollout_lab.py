@@ -60,7 +60,7 @@ def as_before(lab: LabUnderTest) -> Iterator[None]:
         lab.run("rollout", "undo", "--to", "0")
         lab.run("rollout", "status", "--timeout", "60s")
     if Store(lab.lab).traffic().deployed("twin"):
-        lab.ok("undeploy", "twin")
+        lab.ok("deployment", "stop", "twin")
 
 
 def last(lab: LabUnderTest) -> Rollout | None:

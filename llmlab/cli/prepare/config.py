@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli.output import Format, OutputOption, out, print_json
+from llmlab.cli.prepare.openapi import openapi
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.cli.documents import Value
 
 app = typer.Typer(
-    add_completion=False, help="The configuration as it is in force.", no_args_is_help=True
+    add_completion=False,
+    help="The configuration as it is in force, and what follows from it.",
+    no_args_is_help=True,
 )
 
 
@@ -75,3 +78,6 @@ def _running(session: Session) -> dict[str, Any]:
 def gateway(context: typer.Context) -> None:
     """Print the gateway's whole configuration: nginx.conf with lab/ filled in. No secrets."""
     print(Session.of(context).engine().gateway_configuration(), end="")
+
+
+app.command()(openapi)
