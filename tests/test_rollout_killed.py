@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from llmlab.rollout.state import Phase, Rules
 from llmlab.rollout.store import Rollouts
 from tests.conftest import clean_env
 from tests.rollouts import line, rollout
-from tests.test_registry_killed import Killer
+from tests.test_registry_killed import Killer, killing
 
 KILLS = 30
 INSIDE = ["llmlab/rollout", "llmlab/delivery", "llmlab/database"]
@@ -28,14 +26,8 @@ PAIRS = 160
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.killable"], text=True, env=clean_env(),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    yield Killer(process)
-    assert process.stdin
-    process.stdin.close()
-    process.wait(10)
+    with killing(clean_env()) as killer:
+        yield killer
 
 
 def begin(folder: Path) -> tuple[Rollouts, Path]:

@@ -98,8 +98,9 @@ class Root(TyperGroup):
     def _moved(self, ctx: Any, old: str, *rest: str) -> Any:
         if not ctx.resilient_parsing:  # it is not the shell that asks, for what it may offer
             say_where(old)
-        group, verb = MOVED[old].split()
-        return MOVED[old], self.commands[group].commands[verb], list(rest)
+        name, verb = MOVED[old].split()
+        group: Any = self.commands[name]
+        return MOVED[old], group.commands[verb], list(rest)
 
 
 app = typer.Typer(

@@ -16,12 +16,12 @@ def with_value(text: str, path: str, value: str | int | bool) -> str:
         UsageError: there is no such line.
     """
     document = tomlkit.parse(text)
-    *tables, key = path.split(".")
+    name, _, key = path.rpartition(".")
     table: Any = document
-    for name in tables:
-        if name not in table:
-            raise UsageError(f"lab.toml has no table [{'.'.join(tables)}]")
-        table = table[name]
+    for part in name.split(".") if name else ():
+        if part not in table:
+            raise UsageError(f"lab.toml has no table [{name}]")
+        table = table[part]
     if key not in table:
         raise UsageError(f"lab.toml has no line for {path}")
     table[key] = value

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.options import WhyOption
+from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, print_json, progress
 from llmlab.cli.session import Session
 
@@ -59,9 +59,7 @@ def scale(
 def stop(
     context: typer.Context,
     name: Name,
-    force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Even if routes lead to it; they go too.")
-    ] = False,
+    force: Annotated[bool, switch("--force", "Even if routes lead to it; they go too.")] = False,
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:

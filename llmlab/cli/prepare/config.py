@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, out, print_json
 from llmlab.cli.prepare.openapi import openapi
 from llmlab.cli.session import Session
@@ -22,9 +23,7 @@ app = typer.Typer(
 @app.command()
 def show(
     context: typer.Context,
-    origin: Annotated[
-        bool, typer.Option("--origin", metavar="", help="Say where each value came from.")
-    ] = False,
+    origin: Annotated[bool, switch("--origin", "Say where each value came from.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show every value: flag > environment > lab.toml > default. Where a lab runs that was brought

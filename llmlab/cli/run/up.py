@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import switch
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
 
@@ -32,23 +33,15 @@ def up(
     engine: EngineOption = None,
     demo: Annotated[
         bool,
-        typer.Option(
-            "--demo", metavar="", help="Accept the reference lab's published token as well."
-        ),
+        switch("--demo", "Accept the reference lab's published token as well."),
     ] = False,
     observability: Annotated[
         bool,
-        typer.Option(
-            "--observability", metavar="", help="Prometheus and Grafana as well, in containers."
-        ),
+        switch("--observability", "Prometheus and Grafana as well, in containers."),
     ] = False,
     as_configured: Annotated[
         bool,
-        typer.Option(
-            "--as-configured",
-            metavar="",
-            help="Forget what was deployed, promoted, routed and flagged since.",
-        ),
+        switch("--as-configured", "Forget what was deployed, promoted, routed and flagged since."),
     ] = False,
     dry_run: DryRunOption = False,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json
 from llmlab.cli.session import Session
 from llmlab.cli.teach import classroom
@@ -90,9 +91,7 @@ def check(
 @app.command()
 def reset(
     context: typer.Context,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", metavar="", help="Without a question.")
-    ] = False,
+    yes: Annotated[bool, switch("--yes -y", "Without a question.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Have a clean lab again, and keep its models. What goes is told before."""
