@@ -160,11 +160,11 @@ def _words_of(converted: Path) -> list[str]:
 
 def _words_of_a_text(converted: Path, words: Path, shape: Shape) -> int:
     """How many words make a text of exactly as many tokens as the shape says."""
-    from llmlab import runtimes
+    from llmlab.models.loading import load
     from llmlab.runtimes import Generation
 
     known = words.read_text(encoding="utf-8").split()
-    runtime, _ = runtimes.load(model_of(shape), converted, replicas=1)
+    runtime, _ = load(model_of(shape), converted, replicas=1)
 
     def tokens(count: int) -> int:
         return runtime.encode(text(known, count, 0), Generation()).whole

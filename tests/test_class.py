@@ -43,13 +43,14 @@ def made(root: Path, count: int = 2, ports: range | None = None, model: str = "t
 
 
 def llmlab(*words: str) -> Result:
-    return CliRunner().invoke(app, ["class", *words], prog_name="llmlab")
+    return CliRunner().invoke(app, ["course", "class", *words], prog_name="llmlab")
 
 
 def run(folder: Path, *words: str) -> Any:
     """The command in a process of its own, as an instructor types it; its JSON."""
+    verb = ["course", "class", *words, "--dir", str(folder), "-o", "json"]
     done = subprocess.run(
-        [sys.executable, "-m", "llmlab", "class", *words, "--dir", str(folder), "-o", "json"],
+        [sys.executable, "-m", "llmlab", *verb],
         env=clean_env(LLMLAB_PORT="1"),  # for the lab of a terminal, and for none of these
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
@@ -227,7 +228,7 @@ def test_where_there_is_no_class_the_way_to_one_is_told(tmp_path: Path, verb: st
     done = llmlab(verb, "--dir", str(tmp_path))
     assert isinstance(done.exception, UsageError)
     assert "there is no class" in done.exception.message
-    assert "llmlab class create" in str(done.exception.fix)
+    assert "llmlab course class create" in str(done.exception.fix)
 
 
 def test_a_misspelt_lab_is_asked_back_for(tmp_path: Path) -> None:

@@ -117,13 +117,12 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 VERBS = (
     "up", "down", "status", "logs", "summarize", "token revoke", "token restore",
-    "token revoked", "openapi", "init", "doctor", "build",
-    "deploy", "undeploy", "scale",
+    "token revoked", "init", "doctor", "build", "deploy", "deployment scale", "deployment stop",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
-    "config show", "config gateway",
+    "models suite lint", "models suite stats", "config show", "config gateway", "config openapi",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "suite lint", "suite stats", "compare", "evaluate", "load", "top", "metrics", "tune",
+    "compare", "evaluate", "load", "top", "metrics", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
     "rollout abort", "rollout undo", "rollout history", "rollout lint", "rollout start canary",
     "rollout start bluegreen", "rollout start ab", "rollout start shadow",
@@ -132,7 +131,7 @@ VERBS = (
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
     "drill empty", "drill repeat", "drill aa",
     "course list", "course start", "course check", "course reset",
-    "class create", "class up", "class status", "class down",
+    "course class create", "course class up", "course class status", "course class down",
 )  # fmt: skip
 
 
@@ -244,8 +243,8 @@ def test_init_where_a_file_is_in_the_way_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "verb",
     [
-        "up", "down", "status", "logs", "doctor", "token", "openapi", "models list", "keys list",
-        "keys init", "config show", "config gateway", "summarize text.txt", "load",
+        "up", "down", "status", "logs", "doctor", "token", "models list", "keys list", "keys init",
+        "config show", "config gateway", "config openapi", "summarize text.txt", "load",
     ],
 )  # fmt: skip
 def test_outside_of_a_lab_a_verb_says_how_to_get_one(tmp_path: Path, verb: str) -> None:
@@ -430,7 +429,7 @@ def test_config_show_prints_values_as_they_are(idle: LabUnderTest) -> None:
 
 @pytest.fixture(scope="module")
 def document(idle: LabUnderTest) -> dict[str, Any]:
-    return json.loads(idle.ok("openapi"))
+    return json.loads(idle.ok("config", "openapi"))
 
 
 def test_openapi_prints_a_valid_document(document: dict[str, Any]) -> None:

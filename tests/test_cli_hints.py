@@ -14,12 +14,12 @@ from llmlab.cli.app import CALLED_ELSEWHERE, app
 from llmlab.cli.prepare.models_view import Row, rows
 from llmlab.config import Config
 from llmlab.delivery.deploying import undeployed
-from llmlab.delivery.ledger import Kind
-from llmlab.delivery.telling import TELLING
 from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab, init_lab
+from llmlab.ledger.chain import Kind
+from llmlab.ledger.telling import TELLING
 from llmlab.near import hint, nearest
 from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
@@ -233,7 +233,7 @@ def test_no_page_of_a_model_shows_a_python_object(run: Run) -> None:
         ("up --model f", {"falconsai"}),
         ("rollout start canary t", {"textrank"}),
         ("summarize --model ", {"falconsai"}),  # what lab.toml deploys
-        ("undeploy ", {"falconsai"}),
+        ("deployment stop ", {"falconsai"}),
         ("drill slow --deployment ", {"falconsai"}),
         ("ledger --kind ro", {"route", "rollout"}),
         ("keys revoke ", set()),

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.answers import Answer, Respondent
 from llmlab.client.protocol import Question
 from llmlab.compare.comparison import (
     SHOWN,
@@ -32,6 +31,7 @@ from llmlab.compare.comparison import (
 from llmlab.compare.page import page
 from llmlab.config.schema import TEXTRANK
 from llmlab.errors import LlmlabError, UpstreamError
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, wait_until
 

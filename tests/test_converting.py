@@ -24,12 +24,13 @@ from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.models import availability, content_id, inspect, pull, store
 from llmlab.models.convert import command, convert
 from llmlab.models.identity import MANIFEST
-from llmlab.runtimes import Generation, load
+from llmlab.models.loading import load
+from llmlab.runtimes import Generation
 from llmlab.runtimes.cores import memory_limit, usable_cores
 from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.recipe import Recipe, not_mapped
 from tests.conftest import LabUnderTest, clean_env
-from tests.test_models import REVISION, Hub, hub_env, serve
+from tests.test_models import REVISION, Hub, hub_env, serving
 from tests.tiny import make_small_t5, make_tiny_t5, with_config
 
 FILES = {
@@ -501,7 +502,8 @@ SERVE = """
 import sys
 from pathlib import Path
 from llmlab.config import Model
-from llmlab.runtimes import Generation, load
+from llmlab.models.loading import load
+from llmlab.runtimes import Generation
 folder = Path(sys.argv[1])
 runtime, _ = load(Model(runtime="ctranslate2", source=f"path:{folder}"), folder)
 assert runtime.summarize("The keeper lit the lamp at dusk.", Generation(max_length=8)).text
@@ -587,11 +589,8 @@ def test_a_model_that_ctranslate2_cannot_run_is_replaced_by_the_fallback_and_tol
 
 @pytest.fixture
 def hub(tiny_t5: Path) -> Iterator[Hub]:
-    hub = Hub({file.name: file.read_bytes() for file in tiny_t5.iterdir()})
-    server = serve(hub)
-    yield hub
-    server.shutdown()
-    server.server_close()
+    with serving({file.name: file.read_bytes() for file in tiny_t5.iterdir()}) as hub:
+        yield hub
 
 
 def test_a_hub_model_is_converted_by_pull_and_needs_neither_hub_nor_snapshot_after_that(

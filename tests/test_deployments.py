@@ -20,13 +20,13 @@ import httpx2
 import pytest
 
 from llmlab.delivery import applying
-from llmlab.delivery.ledger import entries
-from llmlab.delivery.store import Store
 from llmlab.engines.attendants import ROLLOUT
 from llmlab.engines.choice import running_engine
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import UpstreamError
+from llmlab.ledger.chain import entries
+from llmlab.ledger.store import Store
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_engines import Running, engine, make
@@ -115,7 +115,7 @@ def test_a_deployment_has_the_name_that_it_is_given(running: Running) -> None:
 
 def test_a_deployment_is_gone_once_it_is_undeployed(pair: Running) -> None:
     assert pair.api("short")
-    pair.lab.ok("undeploy", "short")
+    pair.lab.ok("deployment", "stop", "short")
     assert names(pair.lab) == {"textrank": 100}
     assert pair.api("short") == ""
     with pair.lab.client() as client:
@@ -134,7 +134,7 @@ def test_a_request_that_is_still_being_sent_is_answered_before_its_deployment_go
         connection.endheaders(body[:10])
         done: list[int] = []
         leaving = threading.Thread(
-            target=lambda: done.append(pair.lab.run("undeploy", "short").returncode)
+            target=lambda: done.append(pair.lab.run("deployment", "stop", "short").returncode)
         )
         leaving.start()
         with pair.lab.client() as client:
@@ -149,13 +149,13 @@ def test_a_request_that_is_still_being_sent_is_answered_before_its_deployment_go
 
 def test_a_deployment_has_as_many_replicas_as_one_says(pair: Running) -> None:
     lab = pair.lab
-    lab.ok("scale", "short", "2")
+    lab.ok("deployment", "scale", "short", "2")
     (short,) = (one for one in lab.json("status")["deployments"] if one["name"] == "short")
     assert (short["replicas"], short["ready"], short["healthy"]) == (2, 2, True)
     assert "2 of 2 ready" in lab.ok("status")
     for _ in range(4):
         assert answered_by(lab, "/models/short/summarize/") == "short"
-    lab.ok("scale", "short", "1")
+    lab.ok("deployment", "scale", "short", "1")
     (short,) = (one for one in lab.json("status")["deployments"] if one["name"] == "short")
     assert (short["replicas"], short["ready"]) == (1, 1)
 
@@ -165,10 +165,10 @@ def test_a_configured_deployment_can_be_scaled_too_and_its_process_goes_on(
 ) -> None:
     lab = running.lab
     before = running.api()
-    lab.ok("scale", "textrank", "2")
+    lab.ok("deployment", "scale", "textrank", "2")
     assert before in running.api()
     assert lab.json("status")["deployments"][0]["ready"] == 2
-    lab.ok("scale", "textrank", "1")
+    lab.ok("deployment", "scale", "textrank", "1")
     assert not Store(lab.lab).traffic().deployments
     assert names(lab) == {"textrank": 100}
 
@@ -216,11 +216,11 @@ REFUSED = {
     ("deploy", "short", "--name", "textrank"): "lab.toml has a deployment textrank",
     ("deploy", "short", "--name", "other", "--replicas", "0"): "1 to 64",
     ("deploy", "textrank", "--name", "short"): "is deployed already",
-    ("undeploy", "textrank", "--force"): "lab.toml",
-    ("undeploy", "unknown"): "no deployment 'unknown'",
-    ("scale", "unknown", "2"): "no deployment 'unknown'",
-    ("scale", "textrank", "0"): "1 to 64",
-    ("scale", "short", "65"): "1 to 64",
+    ("deployment", "stop", "textrank", "--force"): "lab.toml",
+    ("deployment", "stop", "unknown"): "no deployment 'unknown'",
+    ("deployment", "scale", "unknown", "2"): "no deployment 'unknown'",
+    ("deployment", "scale", "textrank", "0"): "1 to 64",
+    ("deployment", "scale", "short", "65"): "1 to 64",
 }
 
 
@@ -300,10 +300,10 @@ def test_a_deployment_that_requests_are_routed_to_is_undeployed_only_by_force(
         matches=(Match("cookie", "a", "b", "short"),), flags=(Flag("beta", deployment="short"),),
     )  # fmt: skip
     applying.route(lab.lab)
-    refused = lab.run("undeploy", "short")
+    refused = lab.run("deployment", "stop", "short")
     assert refused.returncode == 2
     assert "requests are routed to short" in refused.stderr
-    lab.ok("undeploy", "short", "--force")
+    lab.ok("deployment", "stop", "short", "--force")
     assert names(lab) == {"textrank": 100}
     left = Store(lab.lab).traffic()
     assert left.targets() == set()
@@ -405,7 +405,12 @@ def test_a_controller_is_left_alone_by_all_but_down(pair: Running) -> None:
     supervisor.put(Program("controller", ("sleep", "600"), final_exit=0))
     pid = supervisor.state("controller").pid
     assert pid
-    for verb in (["up"], ["scale", "short", "2"], ["undeploy", "short"], ["keys", "rotate"]):
+    for verb in (
+        ["up"],
+        ["deployment", "scale", "short", "2"],
+        ["deployment", "stop", "short"],
+        ["keys", "rotate"],
+    ):
         pair.lab.ok(*verb)
         assert supervisor.state("controller").pid == pid, verb
     pair.lab.ok("down")
@@ -433,8 +438,11 @@ def test_up_starts_the_controller_of_an_unfinished_rollout(running: Running) -> 
 @pytest.mark.parametrize("after", [0.8, 1.6, 3.0])
 def test_a_deploy_that_is_killed_can_be_run_again(running: Running, after: float) -> None:
     lab = running.lab
-    for verb, left in (("deploy", {"textrank", "short"}), ("undeploy", {"textrank"})):
-        command = [sys.executable, "-m", "llmlab", verb, "short"]
+    for verb, left in (
+        (["deploy"], {"textrank", "short"}),
+        (["deployment", "stop"], {"textrank"}),
+    ):
+        command = [sys.executable, "-m", "llmlab", *verb, "short"]
         process = subprocess.Popen(
             command, cwd=lab.root, env=lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -446,7 +454,7 @@ def test_a_deploy_that_is_killed_can_be_run_again(running: Running, after: float
         applying.apply(lab.lab, silent)
         assert set(names(lab)) == wanted
         if wanted != left:  # it was killed before it had written anything down
-            lab.ok(verb, "short")
+            lab.ok(*verb, "short")
         assert set(names(lab)) == left
         assert not applying.apply(lab.lab, silent)
 
@@ -495,7 +503,7 @@ def test_deploying_shifting_and_undeploying_lose_no_request(running: Running) ->
         for percent in [*range(5, 100, 5), 0]:
             change(lab, split=to_short(percent) if percent else None)
             applying.route(lab.lab)
-        lab.ok("undeploy", "short")
+        lab.ok("deployment", "stop", "short")
         so_far = len(seen)
         wait_until(lambda: len(seen) > so_far + 40)
     assert {status for status, _ in seen} == {200}, [one for one in seen if one[0] != 200][:5]
@@ -504,7 +512,7 @@ def test_deploying_shifting_and_undeploying_lose_no_request(running: Running) ->
 
 def test_no_request_is_lost_when_one_of_two_replicas_is_killed(running: Running) -> None:
     lab = running.lab
-    lab.ok("scale", "textrank", "2")
+    lab.ok("deployment", "scale", "textrank", "2")
     with load(lab, 8) as seen:
         wait_until(lambda: len(seen) > 20)
         running.kill("api")

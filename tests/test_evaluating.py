@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmlab.answers import Answer, Respondent
 from llmlab.errors import LlmlabError, UpstreamError
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.evaluation import evaluate
 from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.measures import METRICS

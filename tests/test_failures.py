@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 from llmlab import doctor
 from llmlab.cli.app import app
 from llmlab.database import Database
-from llmlab.delivery.database import open_database
-from llmlab.delivery.store import Store
 from llmlab.engines import choice, turns
 from llmlab.engines.attendants import attendance
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
@@ -26,6 +24,8 @@ from llmlab.failures import explained
 from llmlab.files import locked
 from llmlab.gateway import binary
 from llmlab.lab import Lab, private_folder
+from llmlab.ledger.database import open_database
+from llmlab.ledger.store import Store
 from tests.conftest import lay_out
 
 

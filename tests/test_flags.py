@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.delivery.store import Store
 from llmlab.errors import UsageError
 from llmlab.flags import changing
 from llmlab.flags.defining import MOST, defined, parse_audience
 from llmlab.flags.evaluate import Evaluated, claim_text, evaluate, preset
 from llmlab.flags.split import LARGEST, hundredths, murmur2, position, side
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.traffic import Flag, Match, Traffic
 from tests.conftest import LabUnderTest
 from tests.split_nginx import key_with_hash, splitting

@@ -14,9 +14,9 @@ from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
 from llmlab.auth import Claims, KeyStore, mint
-from llmlab.delivery.store import Store
 from llmlab.flags.evaluate import evaluate
 from llmlab.flags.provider import LabProvider
+from llmlab.ledger.store import Store
 from tests.conftest import LabUnderTest
 
 

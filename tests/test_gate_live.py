@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from llmlab.delivery.store import Store
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Outcome, Phase, Rollout
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_delivery_under_load import SECOND
@@ -56,7 +56,7 @@ def drilled(lab: LabUnderTest, drill: tuple[str, ...]) -> Iterator[Rollout]:
     if code == 1:
         lab.ok("rollout", "abort")
         status(lab)
-    lab.ok("undeploy", "second")
+    lab.ok("deployment", "stop", "second")
 
 
 def test_whatever_is_broken_is_given_back_by_itself(make: Make) -> None:  # noqa: F811

@@ -139,8 +139,8 @@ def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_pat
 
 
 def test_suites_and_evaluations(said: Said) -> None:
-    assert said("suite stats", "founding")["cases"] == 10
-    said("suite lint", "founding")
+    assert said("models suite stats", "founding")["cases"] == 10
+    said("models suite lint", "founding")
     found = said("evaluate", "--suite", "founding", "--model", "textrank", "--baseline", "lead-3",
                  "--gate", "coverage>=0 length<=2x")  # fmt: skip
     assert found["verdict"]["outcome"] == "pass"
@@ -166,12 +166,12 @@ def test_flags(said: Said) -> None:
 
 def test_deployments_drills_and_rollouts(said: Said) -> None:
     said("deploy", "twin")
-    assert said("scale", "twin", "2")["replicas"] == 2
+    assert said("deployment scale", "twin", "2")["replicas"] == 2
     said("drill slow", "--deployment", "twin", "--seconds", "0.1")
     for verb in ("drill errors", "drill worse-text", "drill empty", "drill repeat", "drill crash"):
         said(verb, "--deployment", "twin")
     assert said("drill off", "--deployment", "twin")["changed"]
-    said("undeploy", "twin")
+    said("deployment stop", "twin")
 
     said("rollout lint", "twin", "--text-gate", "")
     started = said("rollout start canary", "twin", "--text-gate", "", "--bake", "0s")
@@ -231,13 +231,15 @@ def test_the_course(said: Said) -> None:
 
 
 def test_a_class(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = said("class create", "1", "--dir", str(tmp_path / "class"), "--ports", "19000-19999")
+    made = said(
+        "course class create", "1", "--dir", str(tmp_path / "class"), "--ports", "19000-19999"
+    )
     folder = ("--dir", str(tmp_path / "class"))
-    (up,) = said("class up", *folder)
+    (up,) = said("course class up", *folder)
     assert up == {"name": made["labs"][0]["name"], "done": True, "problem": ""}
-    (one,) = said("class status", *folder)["labs"]
+    (one,) = said("course class status", *folder)["labs"]
     assert one["running"] and one["healthy"]
-    said("class down", *folder)
+    said("course class down", *folder)
     monkeypatch.chdir(tmp_path / "class" / up["name"])
     assert said("course reset", "--yes")["stops"] == ""
 

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from llmlab.cli.deliver.ledger import print_entries
-from llmlab.delivery import exported, ledger
-from llmlab.delivery.ledger import GENESIS, Entry
-from llmlab.delivery.store import FILE, Store
-from llmlab.delivery.telling import told
-from llmlab.delivery.verifying import verify_file, verify_store
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.ledger import chain, exported
+from llmlab.ledger.chain import GENESIS, Entry
+from llmlab.ledger.store import FILE, Store
+from llmlab.ledger.telling import told
+from llmlab.ledger.verifying import verify_file, verify_store
 from llmlab.traffic import Flag, Traffic
 from tests.conftest import LabUnderTest, clean_env
 
@@ -59,13 +59,13 @@ def test_each_entry_follows_on_the_one_before(store: Store) -> None:
     assert (first.seq, first.previous) == (1, GENESIS)
     assert (second.seq, second.previous, second.who) == (2, first.hash, "alice")
     assert store.entries() == [first, second]
-    assert verify_store(store) == ledger.Verdict(2, second.hash, ())
+    assert verify_store(store) == chain.Verdict(2, second.hash, ())
 
 
 def test_a_hash_covers_all_that_an_entry_says(store: Store) -> None:
     entry = store.note("key", {"did": "made"}, "because")
-    link = ledger.Link(
-        entry.seq, entry.at, entry.who, entry.kind, ledger.canonical(entry.document), entry.why,
+    link = chain.Link(
+        entry.seq, entry.at, entry.who, entry.kind, chain.canonical(entry.document), entry.why,
         entry.previous, entry.hash,
     )  # fmt: skip
     assert link.digest == entry.hash
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_ledger_is_refused(line: str, tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from llmlab.delivery.store import Store
+from llmlab.ledger.store import Store
 from llmlab.lab import Lab
 from llmlab.traffic import Flag, Traffic
 

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -306,10 +306,16 @@ class HubServer(ThreadingHTTPServer):
         hub.port = self.server_port
 
 
-def serve(hub: Hub) -> HubServer:
+@contextmanager
+def serving(files: Mapping[str, bytes]) -> Iterator[Hub]:
+    """A hub with these files."""
+    hub = Hub(dict(files))
     server = HubServer(hub)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-    return server
+    yield hub
+    hub.released.set()
+    server.shutdown()
+    server.server_close()
 
 
 NOT_PART_OF_IT = {
@@ -322,12 +328,8 @@ NOT_PART_OF_IT = {
 @pytest.fixture
 def hub(tiny_t5: Path) -> Iterator[Hub]:
     files = {file.name: file.read_bytes() for file in tiny_t5.iterdir()}
-    hub = Hub(files | NOT_PART_OF_IT)
-    server = serve(hub)
-    yield hub
-    hub.released.set()
-    server.shutdown()
-    server.server_close()
+    with serving(files | NOT_PART_OF_IT) as hub:
+        yield hub
 
 
 TINY = f"""

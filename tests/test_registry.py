@@ -29,13 +29,13 @@ from llmlab.config import Config, Model
 from llmlab.errors import ConfigError, EnvironmentFailure, LlmlabError, ModelUnavailable, UsageError
 from llmlab.lab import Lab
 from llmlab.models import content_id, pull
+from llmlab.models.loading import load
 from llmlab.registry import Base, Data, Facts, Overlap, Registry
 from llmlab.registry import database as db
 from llmlab.registry.catalogue import Catalogue, load_lab
 from llmlab.registry.reference import ById, ByName, parse
-from llmlab.runtimes import load
 from tests.conftest import LabUnderTest
-from tests.test_models import REVISION, TINY, Hub, cached, hub_env, serve
+from tests.test_models import REVISION, TINY, Hub, cached, hub_env, serving
 
 PATH = Facts("path")
 
@@ -830,11 +830,8 @@ def test_a_damaged_model_is_found_by_verify_and_does_not_come_up(
 
 @pytest.fixture
 def hub(tiny_t5: Path) -> Iterator[Hub]:
-    hub = Hub({file.name: file.read_bytes() for file in tiny_t5.iterdir()})
-    server = serve(hub)
-    yield hub
-    server.shutdown()
-    server.server_close()
+    with serving({file.name: file.read_bytes() for file in tiny_t5.iterdir()}) as hub:
+        yield hub
 
 
 def test_a_model_of_a_hub_is_registered_when_it_is_pulled_and_stays_in_the_hubs_cache(

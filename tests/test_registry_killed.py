@@ -19,7 +19,7 @@ from llmlab.lab import Lab
 from llmlab.registry import Facts, Registry
 from llmlab.registry.archive import export_model, import_model
 from tests.conftest import clean_env
-from tests.test_models import Hub, hub_env, serve
+from tests.test_models import Hub, hub_env, serving
 from tests.test_registry import make_folder
 
 TIMES = 50
@@ -44,11 +44,8 @@ class Killer:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = make_folder(tmp_path_factory.mktemp("hub") / "tiny", b"of the hub")
-    hub = Hub({file.name: file.read_bytes() for file in folder.iterdir()})
-    server = serve(hub)
-    yield hub
-    server.shutdown()
-    server.server_close()
+    with serving({file.name: file.read_bytes() for file in folder.iterdir()}) as hub:
+        yield hub
 
 
 @contextmanager

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmlab.delivery import ledger
-from llmlab.delivery.store import Store
 from llmlab.lab import Lab
+from llmlab.ledger import chain
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Phase, Rules
 from llmlab.rollout.store import Rollouts
 from tests.conftest import clean_env
 from tests.rollouts import line, rollout
-from tests.test_registry_killed import Killer
+from tests.test_registry_killed import Killer, killing
 
 KILLS = 30
 INSIDE = ["llmlab/rollout", "llmlab/delivery", "llmlab/database"]
@@ -28,14 +26,8 @@ PAIRS = 160
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[Killer]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.killable"], text=True, env=clean_env(),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    yield Killer(process)
-    assert process.stdin
-    process.stdin.close()
-    process.wait(10)
+    with killing(clean_env()) as killer:
+        yield killer
 
 
 def begin(folder: Path) -> tuple[Rollouts, Path]:
@@ -52,11 +44,11 @@ def consistent(folder: Path) -> None:
     """The chain holds, and traffic, rollout and the row that supervisors look at agree."""
     rollouts = Rollouts(Lab(folder))
     with Store(Lab(folder)).database.reading() as connection:
-        assert ledger.problems(connection) == []
+        assert chain.problems(connection) == []
         state = json.loads(
             connection.execute("SELECT document FROM state WHERE name = 'rollout'").fetchone()[0]
         )
-        told = [one.document for one in ledger.entries(connection, "kind = 'route'")]
+        told = [one.document for one in chain.entries(connection, "kind = 'route'")]
     one, traffic = rollouts.history()[0], rollouts.traffic()
     assert state == {"unfinished": not one.over, "number": 1}
     assert told[-1]["traffic"] == json.loads(traffic.dump())

@@ -17,9 +17,9 @@ import httpx2
 import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
-from llmlab.delivery.store import Store
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.record import Record
+from llmlab.ledger.store import Store
 from llmlab.rollout.state import Phase, Rollout
 from llmlab.rollout.store import Rollouts
 from llmlab.traffic import Traffic
@@ -60,7 +60,7 @@ def as_before(lab: LabUnderTest) -> Iterator[None]:
         lab.run("rollout", "undo", "--to", "0")
         lab.run("rollout", "status", "--timeout", "60s")
     if Store(lab.lab).traffic().deployed("twin"):
-        lab.ok("undeploy", "twin")
+        lab.ok("deployment", "stop", "twin")
 
 
 def last(lab: LabUnderTest) -> Rollout | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from llmlab.delivery import ledger
-from llmlab.delivery.store import Store
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
+from llmlab.ledger import chain
+from llmlab.ledger.store import Store
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.machine import Abort, Deployed, Pause, Promote, Settled, Tick, step
 from llmlab.rollout.seen import seen_in
@@ -37,10 +37,10 @@ def begin(rollouts: Rollouts, **values: Any) -> Rollout:
     return rollouts.create(lambda number, traffic, history: rollout(number=number, **values))
 
 
-def entries(lab: Lab) -> list[ledger.Entry]:
+def entries(lab: Lab) -> list[chain.Entry]:
     with Store(lab).database.reading() as connection:
-        assert ledger.problems(connection) == []
-        return list(ledger.entries(connection))
+        assert chain.problems(connection) == []
+        return list(chain.entries(connection))
 
 
 def go(rollouts: Rollouts, event: Any, now: float = 2000.0, **how: Any) -> Rollout:

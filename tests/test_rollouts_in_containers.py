@@ -40,7 +40,7 @@ def test_a_good_candidate_is_promoted_and_taken_back_and_no_request_is_lost(
         assert status(contained)[0] == 0
         consistent(contained)
     assert set(told.statuses) == {200} and told.served["twin"] > 20
-    contained.ok("undeploy", "twin")
+    contained.ok("deployment", "stop", "twin")
 
 
 def test_a_candidate_that_writes_worse_is_aborted_by_its_texts(contained: LabUnderTest) -> None:
@@ -53,7 +53,7 @@ def test_a_candidate_that_writes_worse_is_aborted_by_its_texts(contained: LabUnd
     assert one and (code, one.phase) == (8, Phase.ABORTED), told
     assert "text: " in told and one.percent < 50
     consistent(contained)
-    contained.ok("undeploy", "twin")
+    contained.ok("deployment", "stop", "twin")
 
 
 def test_a_shadow_is_judged_by_copies_which_nobody_else_can_read(contained: LabUnderTest) -> None:

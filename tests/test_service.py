@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import gzip
 import http.client
@@ -24,7 +23,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-import llmlab
 from llmlab.models import content_id
 from llmlab.runtimes.extractive import identity
 from llmlab.service.endpoint import within
@@ -933,41 +931,3 @@ def test_serving_the_embedded_model_imports_neither_torch_nor_the_rest_of_llmlab
         r"|llmlab\.(cli|engines|rollout))(\.|$)"
     )
     assert not sorted(filter(unwanted.match, imported))
-
-
-PACKAGE = Path(llmlab.__file__).parent
-
-
-def modules() -> dict[str, Path]:
-    """Every module of llmlab by its dotted name."""
-    found = {}
-    for file in PACKAGE.rglob("*.py"):
-        parts = ["llmlab", *file.relative_to(PACKAGE).with_suffix("").parts]
-        found[".".join(parts).removesuffix(".__init__")] = file
-    return found
-
-
-def imports(name: str, known: dict[str, Path]) -> set[str]:
-    """The modules of llmlab that a module imports, inside functions too."""
-    found = set()
-    for node in ast.walk(ast.parse(known[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} imports relatively"
-            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found & known.keys() - {"llmlab"}
-
-
-def test_service_and_runtimes_never_import_cli_engines_or_rollout() -> None:
-    known = modules()
-    todo = [name for name in known if name.startswith(("llmlab.service", "llmlab.runtimes"))]
-    assert len(todo) > 8
-    reached = set(todo)
-    while todo:
-        new = imports(todo.pop(), known) - reached
-        reached |= new
-        todo += new
-    assert "llmlab.config.schema" in reached  # the walk goes on from module to module
-    upper = ("llmlab.cli", "llmlab.engines", "llmlab.rollout")
-    assert not sorted(name for name in reached if name.startswith(upper))

@@ -99,7 +99,7 @@ def test_what_is_wrong_is_named_by_file_line_and_field(
     with pytest.raises(SuiteError) as caught:
         load_suite(write(case(), line))
     assert said in caught.value.message
-    assert caught.value.fix and "llmlab suite lint" in caught.value.fix
+    assert caught.value.fix and "llmlab models suite lint" in caught.value.fix
     assert caught.value.exit_code == 2
 
 
@@ -274,21 +274,21 @@ def llmlab(*arguments: str) -> Any:
 def test_suite_lint_prints_its_findings_and_fails_only_for_an_error(
     write: Callable[..., Path],
 ) -> None:
-    warned = llmlab("suite", "lint", str(write(case(reference=REFERENCE))))
+    warned = llmlab("models", "suite", "lint", str(write(case(reference=REFERENCE))))
     assert warned.exit_code == 0
     assert "warning" in warned.stdout
     assert "errors 0, warnings 1" in warned.stderr
     wrong = write(case(reference=REFERENCE, must_mention=["[red]Oslo[/]"]), name="w.jsonl")
-    failed = llmlab("suite", "lint", str(wrong))
+    failed = llmlab("models", "suite", "lint", str(wrong))
     assert failed.exit_code == 1
     assert "must_mention '[red]Oslo[/]' is not in the text" in failed.stdout
-    listed = llmlab("suite", "lint", str(wrong), "-o", "json")
+    listed = llmlab("models", "suite", "lint", str(wrong), "-o", "json")
     assert listed.exit_code == 1
     assert {"severity", "id", "line", "message"} == set(json.loads(listed.stdout)[0])
 
 
 def test_suite_lint_of_a_broken_file_is_a_usage_error(write: Callable[..., Path]) -> None:
-    broken = llmlab("suite", "lint", str(write("{")))
+    broken = llmlab("models", "suite", "lint", str(write("{")))
     assert isinstance(broken.exception, SuiteError)
     assert broken.exception.exit_code == 2
 
@@ -297,11 +297,11 @@ def test_suite_stats_takes_a_name_in_a_lab_and_a_file_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     init_lab(tmp_path / "lab")
-    named = llmlab("--lab", str(tmp_path / "lab"), "suite", "stats", "news", "-o", "json")
+    named = llmlab("--lab", str(tmp_path / "lab"), "models", "suite", "stats", "news", "-o", "json")
     stats = json.loads(named.stdout)
     assert (stats["name"], stats["references"]) == ("news", stats["cases"])
     monkeypatch.chdir(tmp_path)
-    shown = llmlab("suite", "stats", str(SUITES / "founding.jsonl"))
+    shown = llmlab("models", "suite", "stats", str(SUITES / "founding.jsonl"))
     assert shown.exit_code == 0
     assert "10, 10 with a reference" in shown.stdout
     assert stats["digest"].startswith("sha256:")

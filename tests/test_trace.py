@@ -14,10 +14,10 @@ import pytest
 
 from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
-from llmlab.delivery.store import Store
 from llmlab.delivery.tracing import History, ServedBy, trace
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.runtimes.extractive import identity
 from llmlab.traffic import Deployed, Share, Split
 from tests.api import SENTENCE

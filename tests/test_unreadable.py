@@ -20,11 +20,11 @@ from llmlab.auth.tokens import Claims, mint
 from llmlab.client.credentials import FileTokens
 from llmlab.client.sources import collect
 from llmlab.config import read_config
-from llmlab.delivery.exported import read as read_export
-from llmlab.delivery.store import Store
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.evaluate.suite import load_suite
 from llmlab.lab import Lab
+from llmlab.ledger.exported import read as read_export
+from llmlab.ledger.store import Store
 from llmlab.network import without_login
 from llmlab.tune.data import load_pairs
 

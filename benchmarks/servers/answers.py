@@ -61,8 +61,8 @@ class Fast:
     third: so the peers differ from it by nothing but what is around the engine."""
 
     def __init__(self, folder: Path, length: int, replicas: int, threads: int) -> None:
-        from llmlab import runtimes
         from llmlab.config import Model
+        from llmlab.models.loading import load
         from llmlab.runtimes import Generation
         from llmlab.runtimes.memory import keep_freed_memory
 
@@ -70,7 +70,7 @@ class Fast:
         model = Model(
             runtime="ctranslate2", source="path:source", max_length=length, min_length=length
         )
-        self._runtime, _ = runtimes.load(model, folder, replicas=replicas, threads=threads)
+        self._runtime, _ = load(model, folder, replicas=replicas, threads=threads)
         self._whole = Generation()
 
     def __call__(self, texts: list[str]) -> list[dict[str, Any]]:

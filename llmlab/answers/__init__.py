@@ -1,6 +1,6 @@
-"""Answers of models to many texts, to be compared: through a lab's gateway, or without a lab."""
+"""Asking models about many texts, to compare what they say: through a lab's gateway, or without
+a lab."""
 
-from llmlab.answers.answer import Answer, Respondent
 from llmlab.answers.asking import Ask, Asked, ask_all
 
-__all__ = ["Answer", "Ask", "Asked", "Respondent", "ask_all"]
+__all__ = ["Ask", "Asked", "ask_all"]

@@ -11,9 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmlab.answers.answer import Answer, Respondent
 from llmlab.client.protocol import Summary
 from llmlab.errors import LlmlabError
+from llmlab.evaluate.answer import Answer, Respondent
 
 Ask = Callable[[str], Awaitable[Summary]]
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from llmlab import __version__
-from llmlab.cli.deliver import deploy, scale, trace, undeploy
+from llmlab.cli.deliver import deploy, trace
 from llmlab.cli.judge import compare, evaluate, load, tune
 from llmlab.cli.later import Later, flow
+from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
 from llmlab.cli.run import down, logs, metrics, status, top, up
 from llmlab.cli.session import Session
-from llmlab.cli.use import notebook, openapi, summarize
+from llmlab.cli.use import notebook, summarize
+from llmlab.version import __version__
 
 # As the help shows them, and as their modules lie beside this one.
 ROOMS = {
@@ -32,7 +33,10 @@ GROUPS = {
         "use.token",
         "Print a token (JWT) for the lab, explain one, or end somebody's tokens.",
     ),
-    "suite": ("judge.suite", "The suites of texts that models are judged by."),
+    "deployment": (
+        "deliver.deployment",
+        "What becomes of a running deployment: more processes, or none.",
+    ),
     "rollout": (
         "deliver.rollout",
         "Let a new model version take traffic step by step, as far as the evidence allows.",
@@ -43,21 +47,22 @@ GROUPS = {
         "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     ),
     "ledger": ("deliver.ledger", "The ledger: who changed what of the lab, when and why."),
-    "models": ("prepare.models", "The lab's models: fetch, register, name and move them."),
+    "models": (
+        "prepare.models",
+        "The lab's models: fetch, register, name and move them; what they are judged by.",
+    ),
     "keys": ("prepare.keys", "The keys that sign tokens: make, list, rotate, revoke."),
-    "config": ("prepare.config", "The configuration as it is in force."),
-    "course": ("teach.course", "The course: eight objectives, and what this lab shows of each."),
-    # `class` is a word of Python's own, and so no name of a module.
-    "class": (
-        "teach.classroom",
-        "Labs for a class: make them, start them, and see how far each one is.",
+    "config": ("prepare.config", "The configuration as it is in force, and what follows from it."),
+    "course": (
+        "teach.course",
+        "The course: eight objectives, what this lab shows of each, and labs for a class.",
     ),
 }
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics,
-    summarize.summarize, notebook.notebook, openapi.openapi,
+    summarize.summarize, notebook.notebook,
     load.load, compare.compare, evaluate.evaluate, tune.tune,
-    deploy.deploy, undeploy.undeploy, scale.scale, trace.trace,
+    deploy.deploy, trace.trace,
     init.init, doctor.doctor, build.build,
 )  # fmt: skip
 
@@ -86,7 +91,16 @@ class Root(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if (known := CALLED_ELSEWHERE.get(args[0])) and args[0] not in self.commands:
             ctx.fail(f"No such command {args[0]!r}. Here it is: {known}")
+        if args[0] in MOVED:
+            return self._moved(ctx, *args)
         return super().resolve_command(ctx, args)
+
+    def _moved(self, ctx: Any, old: str, *rest: str) -> Any:
+        if not ctx.resilient_parsing:  # it is not the shell that asks, for what it may offer
+            say_where(old)
+        name, verb = MOVED[old].split()
+        group: Any = self.commands[name]
+        return MOVED[old], group.commands[verb], list(rest)
 
 
 app = typer.Typer(

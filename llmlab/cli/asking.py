@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import switch
 from llmlab.cli.output import err
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.answers import Respondent
+    from llmlab.evaluate.answer import Respondent
     from llmlab.service.settings import Settings
 
 
@@ -38,10 +39,7 @@ ModelsOption = Annotated[
 ]  # fmt: skip
 OfflineOption = Annotated[
     bool,
-    typer.Option(
-        "--offline", metavar="",
-        help="Load the models for this alone, instead of asking the running lab.",
-    ),
+    switch("--offline", "Load the models for this alone, instead of asking the running lab."),
 ]  # fmt: skip
 StrategyOption = Annotated[
     StrategyName | None,

@@ -14,7 +14,7 @@ import typer
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.delivery.store import Store
+    from llmlab.ledger.store import Store
 
 Names = Callable[[typer.Context, str], list[str]]
 

@@ -16,7 +16,7 @@ OF_VERBS = {
     "evaluate": {8: "the gate is not passed"},
     "tune": {8: "the model was rejected, undecided, or out of budget; it is not registered"},
     "token": {4: "with --decode: the token is not valid"},
-    "suite lint": {1: "the suite has an error"},
+    "models suite lint": {1: "the suite has an error"},
     "models verify": {1: "something is damaged"},
     "ledger verify": {1: "the ledger is not whole"},
     "rollout lint": {1: "the rollout would have an error"},
@@ -24,6 +24,6 @@ OF_VERBS = {
                        TOO_LATE: "neither over nor paused within --timeout",
                        ABORTED: "it was aborted"},
     "course check": {8: "something of the objective is missing"},
-    "class up": {1: "a lab did not start"}, "class down": {1: "a lab did not stop"},
+    "course class up": {1: "a lab did not start"}, "course class down": {1: "a lab did not stop"},
     "drill aa": {8: "more false alarms than the gate promises; with --live, one"},
 }  # fmt: skip

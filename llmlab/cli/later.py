@@ -50,3 +50,5 @@ def flow(group: TyperGroup) -> None:
     for one in (group, *group.commands.values()):
         paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(one.help or ""))
         one.help = "\n\n".join(re.sub(r"\n(?=\S)", " ", text) for text in paragraphs)
+        if one is not group and isinstance(one, TyperGroup):
+            flow(one)

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from llmlab.cli.options import switch
 from llmlab.errors import LlmlabError
 
 
@@ -31,9 +32,7 @@ OutputOption = Annotated[
 ]
 
 
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", metavar="", help="Print the commands instead of running them.")
-]
+DryRunOption = Annotated[bool, switch("--dry-run", "Print the commands instead of running them.")]
 _STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WIDE = 1000  # columns; what is piped is for grep, so a line stays a line
 

@@ -14,9 +14,9 @@ import typer
 if TYPE_CHECKING:
     from llmlab.auth import KeyStore
     from llmlab.config import Config, Loaded
-    from llmlab.delivery.store import Store
     from llmlab.engines.base import Engine
     from llmlab.lab import Lab
+    from llmlab.ledger.store import Store
     from llmlab.registry import Registry
     from llmlab.registry.catalogue import Catalogue
 
@@ -94,7 +94,7 @@ class Session:
 
     def store(self) -> Store:
         """What is wanted of the lab beyond lab.toml, and the ledger."""
-        from llmlab.delivery.store import Store
+        from llmlab.ledger.store import Store
 
         return Store(self.lab())
 

@@ -15,9 +15,9 @@ from urllib.request import proxy_bypass
 
 import httpx2
 
-from llmlab import __version__
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.network import is_loopback
+from llmlab.version import __version__
 
 H = TypeVar("H", httpx2.Client, httpx2.AsyncClient)
 PROXIES = ("http", "https", "all")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from llmlab.answers.answer import Answer, Respondent
 from llmlab.errors import LlmlabError
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.facts import Kind, Mention
 from llmlab.evaluate.measures import METRICS, Measures, measure
 from llmlab.evaluate.suite import Case

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from llmlab import __version__
 from llmlab.compare.comparison import (
     SHARES,
     SHOWN,
@@ -18,6 +17,7 @@ from llmlab.compare.comparison import (
 from llmlab.evaluate.facts import Kind
 from llmlab.evaluate.text import words
 from llmlab.models.identity import short_id
+from llmlab.version import __version__
 
 WIDTH, ROW, RIGHT = 640, 22, 96  # of a plot, in pixels
 LETTER, LABEL = 9.5, 30  # the width of a letter on a phone, and the most letters of a label

@@ -20,10 +20,10 @@ from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.config import load_config
 from llmlab.course.resetting import GIVEN, with_given
 from llmlab.delivery.noting import keys_changed
-from llmlab.delivery.store import Store
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError, unreadable
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, checked_root, init_lab
+from llmlab.ledger.store import Store
 from llmlab.near import hint
 from llmlab.network import port_is_free
 
@@ -62,7 +62,7 @@ class Class:
             return cls(root, tuple(Seat(**one) for one in found["labs"]))
         except FileNotFoundError:
             raise UsageError(
-                f"there is no class in {root}", fix=f"llmlab class create 20 --dir {root}"
+                f"there is no class in {root}", fix=f"llmlab course class create 20 --dir {root}"
             ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LlmlabError(f"{file} cannot be read: {unreadable(error)}") from None
@@ -81,7 +81,7 @@ class Class:
             if name not in known:
                 raise UsageError(
                     f"there is no lab {name!r} in {self.root}{hint(name, known)}",
-                    fix="llmlab class status",
+                    fix="llmlab course class status",
                 )
         return tuple(known[name] for name in names) if names else self.seats
 
@@ -107,7 +107,8 @@ def create(
     if root.exists() or root.is_symlink():
         raise UsageError(
             f"{root} is there already, so no class was made",
-            fix="another --dir; or, if it may go: llmlab class down, then rm -r " + str(root),
+            fix="another --dir; or, if it may go: llmlab course class down, then rm -r "
+            + str(root),
         )
     seats = _seats(count, ports)
     with _whole_or_not(root) as staged:

@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmlab.config import Config, Loaded
-from llmlab.delivery.ledger import Entry, Kind
-from llmlab.delivery.store import Store
 from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
 from llmlab.engines.choice import engine_named, running_engine
 from llmlab.engines.record import Record as Running
 from llmlab.lab import Lab
+from llmlab.ledger.chain import Entry, Kind
+from llmlab.ledger.store import Store
 from llmlab.registry.record import Record
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Evidence:
     @cached_property
     def problems(self) -> list[str]:
         """What is wrong with the ledger's chain."""
-        from llmlab.delivery.verifying import verify_store
+        from llmlab.ledger.verifying import verify_store
 
         return list(verify_store(Store(self.lab)).problems)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from llmlab.config import Config
 from llmlab.course.evidence import Evidence
 from llmlab.course.finding import Finding, done, missing
-from llmlab.delivery.ledger import Kind
+from llmlab.ledger.chain import Kind
 from llmlab.models.identity import short_id
 
 TEXT = "configs/texts/founding.txt"

@@ -1,1 +1,1 @@
-"""What is wanted of a lab beyond lab.toml: deployments, routes, flags; and the ledger of it all."""
+"""What is done about what is wanted of a lab beyond lab.toml: deployments, drills, traces."""

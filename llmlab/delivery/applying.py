@@ -9,13 +9,13 @@ from typing import Any
 
 from llmlab.delivery import drills
 from llmlab.delivery.merging import merge
-from llmlab.delivery.store import Store
 from llmlab.engines.base import Engine, Plan, Say
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.traffic import Traffic
 
 

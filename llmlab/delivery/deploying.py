@@ -50,7 +50,7 @@ def deployed(plan: Plan, traffic: Traffic, wanted: Deployed) -> Traffic:
     if there and (there.model, there.rollout) != (wanted.model, wanted.rollout):
         raise UsageError(
             f"{there.name} is deployed already, with the model {there.model}",
-            fix=f"llmlab undeploy {there.name}, or llmlab deploy MODEL --name ANOTHER",
+            fix=f"llmlab deployment stop {there.name}, or llmlab deploy MODEL --name ANOTHER",
         )
     return _with(traffic, wanted)
 
@@ -97,7 +97,7 @@ def undeployed(lab: Lab, plan: Plan, traffic: Traffic, name: str, *, force: bool
         if name in traffic.targets():
             raise UsageError(
                 f"requests are routed to {name}",
-                fix=f"llmlab undeploy {name} --force takes the routes away as well",
+                fix=f"llmlab deployment stop {name} --force takes the routes away as well",
             )
     rest = tuple(one for one in traffic.deployments if one.name != name)
     return replace(_without_routes(traffic, name), deployments=rest)

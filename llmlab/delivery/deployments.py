@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from llmlab.config import read_config
-from llmlab.delivery.store import Store
 from llmlab.engines.record import Record
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.near import hint
 
 

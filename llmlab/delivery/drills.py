@@ -13,12 +13,12 @@ from typing import TypedDict
 
 from llmlab.config.schema import MODEL_NAME
 from llmlab.delivery.deployments import check_deployment
-from llmlab.delivery.store import Store
 from llmlab.engines.compose.mounts import OPEN_FILE, OPEN_FOLDER
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.files import sync_folder, write_atomically
 from llmlab.lab import Lab, private_folder
+from llmlab.ledger.store import Store
 from llmlab.service.drill import LARGEST, LOOK, Drill, drill_file
 
 

@@ -57,7 +57,7 @@ def merge(
             )  # fmt: skip
         except (ModelUnavailable, UsageError) as error:
             why = f"{one.name} ({one.model}) cannot be served: {error.message}"
-            way_out = f"llmlab undeploy {one.name}"
+            way_out = f"llmlab deployment stop {one.name}"
             if one.name in wanted:
                 raise ModelUnavailable(
                     f"{why}; and requests are routed to it",
@@ -97,7 +97,7 @@ def _refuse_another(wanted: Deployed, known: Known, there: Settings) -> None:
     if (known.name, known.model) != (there.name, there.model):
         raise UsageError(
             f"lab.toml has a deployment {wanted.name} of another model ({there.name})",
-            fix=f"llmlab undeploy {wanted.name} --force, or rename that one in lab.toml",
+            fix=f"llmlab deployment stop {wanted.name} --force, or rename that one in lab.toml",
         )
 
 

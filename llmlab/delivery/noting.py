@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from llmlab.delivery.store import Store
+from llmlab.ledger.store import Store
 
 if TYPE_CHECKING:
     from llmlab.auth.keys import KeySet

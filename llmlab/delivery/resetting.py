@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from llmlab.delivery.store import Store
 from llmlab.engines.attendants import rollout_is_unfinished
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.traffic import Traffic
 
 

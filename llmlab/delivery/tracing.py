@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from llmlab.delivery.ledger import Entry, canonical
 from llmlab.delivery.request_logs import Found, Line
-from llmlab.delivery.store import Store
+from llmlab.ledger.chain import Entry, canonical
+from llmlab.ledger.store import Store
 from llmlab.traffic import Traffic
 
 QUEUE = re.compile(r"queue;dur=([0-9.]+)")

@@ -7,11 +7,11 @@ import json
 import sys
 from dataclasses import dataclass
 
-from llmlab.delivery.store import Store
 from llmlab.engines.local.supervisor import ATTENDANTS, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 
 (CONTROLLER,) = ATTENDANTS
 AGAIN, OFTEN = 600.0, 4  # so many starts within so many seconds are worth a word

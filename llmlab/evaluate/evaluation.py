@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from llmlab.answers.answer import Answer, Respondent
 from llmlab.errors import LlmlabError
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.comparison import (
     Comparison,
     Level,

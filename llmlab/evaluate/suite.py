@@ -118,7 +118,9 @@ def load_suite(file: Path, prepare: Prepare = as_it_is) -> Suite:
         shown = [f"{file}:{problem}" for problem in problems[:SHOWN]]
         if len(problems) > SHOWN:
             shown.append(f"and {len(problems) - SHOWN} more")
-        raise SuiteError("\n".join(shown), fix=f"correct {file}, then llmlab suite lint {file}")
+        raise SuiteError(
+            "\n".join(shown), fix=f"correct {file}, then llmlab models suite lint {file}"
+        )
     if not cases:
         raise SuiteError(
             f"{file} has no case, and no data proves nothing",

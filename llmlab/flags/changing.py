@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TypedDict
 
-from llmlab.delivery.store import Store
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.flags.defining import MOST, checked_name
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.near import hint
 from llmlab.traffic import Flag, Traffic
 

@@ -18,13 +18,11 @@ Reasons: TARGETING_MATCH if the gateway was just asked, CACHED and STALE for a k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
-from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
 from llmlab.errors import LlmlabError, unreadable
@@ -39,22 +37,13 @@ class LabProvider(AbstractProvider):
     """Flags of a lab. All of them are boolean.
 
     Args:
-        url, token, lab: as of ``llmlab.Client``.
-        keep, stale, timeout: seconds, see ``Asker``.
+        where: url and token, as of ``llmlab.Client``.
+        options: lab, keep, stale, timeout, as of ``Asker``.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        token: str | None = None,
-        *,
-        lab: str | Path | None = None,
-        keep: float = 5.0,
-        stale: float = 60.0,
-        timeout: float = 2.0,
-    ) -> None:
+    def __init__(self, *where: str | None, **options: Any) -> None:
         super().__init__()
-        self._asker = Asker(url, token, lab=lab, keep=keep, stale=stale, timeout=timeout)
+        self._asker = Asker(*where, **options)
 
     def get_metadata(self) -> Metadata:
         return Metadata(name=NAME)
@@ -87,45 +76,21 @@ class LabProvider(AbstractProvider):
             self.resolve_boolean_details, flag_key, default_value, evaluation_context
         )
 
-    def resolve_string_details(
-        self,
-        flag_key: str,
-        default_value: str,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[str]:
-        return self._mismatch(flag_key, default_value, evaluation_context)
-
-    def resolve_integer_details(
-        self,
-        flag_key: str,
-        default_value: int,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[int]:
-        return self._mismatch(flag_key, default_value, evaluation_context)
-
-    def resolve_float_details(
-        self,
-        flag_key: str,
-        default_value: float,
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[float]:
-        return self._mismatch(flag_key, default_value, evaluation_context)
-
-    def resolve_object_details(
-        self,
-        flag_key: str,
-        default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
-        return self._mismatch(flag_key, default_value, evaluation_context)
-
     def _mismatch(
-        self, flag: str, default: T, context: EvaluationContext | None
+        self,
+        flag_key: str,
+        default_value: T,
+        evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[T]:
-        known = self._known(flag, default, context)
+        known = self._known(flag_key, default_value, evaluation_context)
         if isinstance(known, FlagResolutionDetails):
             return known
-        return _failed(default, ErrorCode.TYPE_MISMATCH, f"the flag {flag} is on or off")
+        return _failed(default_value, ErrorCode.TYPE_MISMATCH, f"the flag {flag_key} is on or off")
+
+    resolve_string_details = _mismatch
+    resolve_integer_details = _mismatch
+    resolve_float_details = _mismatch
+    resolve_object_details = _mismatch
 
     def _known(
         self, flag: str, default: T, context: EvaluationContext | None

@@ -70,8 +70,6 @@ def documents() -> dict[str, Any]:
     from llmlab.course.finding import Checks
     from llmlab.course.resetting import Reset
     from llmlab.delivery.drills import Drilled
-    from llmlab.delivery.ledger import Entry
-    from llmlab.delivery.ledger import Verdict as LedgerVerdict
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
@@ -79,6 +77,8 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.ledger.chain import Entry
+    from llmlab.ledger.chain import Verdict as LedgerVerdict
     from llmlab.models.inspect import ModelFacts
     from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures
@@ -108,13 +108,11 @@ def documents() -> dict[str, Any]:
         "compare": ComparedTexts,
         "evaluate": EvaluationDocument,
         "tune": Tuned,
-        "suite lint": list[Finding],
-        "suite stats": SuiteStats,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
                          DeploymentStatus, Changed, Address),
-        "undeploy": Undeployed,
-        "scale": joined("Scaled", "A deployment with so many processes.",
-                        DeploymentStatus, Changed),
+        "deployment stop": Undeployed,
+        "deployment scale": joined("Scaled", "A deployment with so many processes.",
+                                   DeploymentStatus, Changed),
         "trace": list[Traced],
         **dict.fromkeys(("rollout get", "rollout status", "rollout promote", "rollout pause",
                          "rollout resume", "rollout abort", "rollout undo",
@@ -145,6 +143,8 @@ def documents() -> dict[str, Any]:
         "models history": list[MoveDocument],
         "models verify": VerifiedModels,
         "models export": ExportedModel,
+        "models suite lint": list[Finding],
+        "models suite stats": SuiteStats,
         "keys list": list[Key],
         "config show": list[Value],
         "doctor": list[Check],
@@ -154,10 +154,10 @@ def documents() -> dict[str, Any]:
         "course check": joined("CourseChecked", "How far this lab is, and what is missing.",
                                CourseTitle, CourseObjective, Checks),
         "course reset": Reset,
-        "class create": joined("CreatedClass", "A class that was laid out.",
-                               ClassFolder, ClassMemory, ClassLabs),
-        **dict.fromkeys(("class up", "class down"), list[ClassLab]),
-        "class status": ClassStatus,
+        "course class create": joined("CreatedClass", "A class that was laid out.",
+                                      ClassFolder, ClassMemory, ClassLabs),
+        **dict.fromkeys(("course class up", "course class down"), list[ClassLab]),
+        "course class status": ClassStatus,
     }  # fmt: skip
 
 

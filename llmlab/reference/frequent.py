@@ -93,7 +93,7 @@ FREQUENT = (
     ),
     (
         "`requests are routed to NAME`",
-        "end the rollout, or `llmlab undeploy NAME --force` takes the routes away too",
+        "end the rollout, or `llmlab deployment stop NAME --force` takes the routes away too",
     ),
     (
         "`nginx.conf does not use ...`",

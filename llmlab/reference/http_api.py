@@ -9,7 +9,7 @@ from llmlab.config.schema import Config
 from llmlab.reference.markdown import anchor, code, page, table, text
 
 INTRODUCTION = """The lab as its clients meet it, behind its gateway: by default at
-`http://127.0.0.1:8000`. `llmlab openapi` prints the same for machines (OpenAPI 3.1), as does
+`http://127.0.0.1:8000`. `llmlab config openapi` prints the same for machines (OpenAPI 3.1), as does
 `GET /openapi.json` with a token; `GET /docs` shows it in a browser, offline: an empty page until
 you paste a token."""
 AUTHORIZATION = """Every request but those for health and `/docs` needs the header

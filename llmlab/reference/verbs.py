@@ -17,6 +17,8 @@ from llmlab.reference.markdown import anchor, code, page, table, text
 INTRODUCTION = """Every verb with its arguments and options, as `llmlab VERB --help` shows them.
 What a verb prints with `-o json` is in [json.md](json.md), and how it ends in
 [exit-codes.md](exit-codes.md)."""
+MOVED_VERBS = """The spellings from before go on working, with the same options, output and exit
+codes. In a terminal they say where the verb is now."""
 COMPLETION = ("install_completion", "show_completion")  # Typer's own, of which the page says less
 
 
@@ -147,7 +149,20 @@ def _said(help_text: str, info: ParameterInfo | None) -> str:
 
 def markdown() -> str:
     known = _by_panel(verbs())
-    return page("Verbs and options", INTRODUCTION, _index(known), *(_section(one) for one in known))
+    return page(
+        "Verbs and options",
+        INTRODUCTION,
+        _index(known),
+        *(_section(one) for one in known),
+        _moved(),
+    )
+
+
+def _moved() -> str:
+    from llmlab.cli.moved import MOVED
+
+    rows = [(code(f"llmlab {old}"), code(f"llmlab {new}")) for old, new in MOVED.items()]
+    return f"## Moved\n\n{MOVED_VERBS}\n\n{table(('before', 'now'), rows)}"
 
 
 def _by_panel(known: list[Verb]) -> list[Verb]:

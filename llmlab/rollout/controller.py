@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmlab.delivery.ledger import now as utc
 from llmlab.errors import LlmlabError
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
+from llmlab.ledger.chain import now as utc
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmlab.delivery import ledger
-from llmlab.delivery.store import FILE, Store, change_in, traffic_in
 from llmlab.errors import LlmlabError, UsageError, unreadable
 from llmlab.lab import Lab
+from llmlab.ledger import chain
+from llmlab.ledger.store import FILE, Store, change_in, traffic_in
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Phase, Rollout
@@ -107,7 +107,7 @@ class Rollouts:
             _write(connection, Kept(after, evidence or kept.evidence))
             for one in after.judged[len(before.judged) :]:
                 verdict = {"rollout": number, "step": one.step, **asdict(one.verdict)}
-                ledger.append(connection, "verdict", verdict, one.verdict.reason, who=who)
+                chain.append(connection, "verdict", verdict, one.verdict.reason, who=who)
             if _place(before) != _place(after):
                 _tell(connection, what, after, {}, why or after.ending, who)
             return after
@@ -131,7 +131,7 @@ def _tell(
         "percent": rollout.percent, **({"paused": rollout.paused} if rollout.paused else {}),
         **more,
     }  # fmt: skip
-    ledger.append(connection, "rollout", told, why, who=who)
+    chain.append(connection, "rollout", told, why, who=who)
     change_in(
         connection, "route", {"rollout": rollout.number, "step": rollout.step},
         lambda traffic: traffic_of(rollout, traffic), why, who=who,

@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from llmlab import runtimes
 from llmlab.models.identity import short_id
+from llmlab.models.loading import load
 from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
 from llmlab.service.batcher import Batcher
@@ -229,7 +229,7 @@ async def _load(parts: Parts, serving: Serving, on_failure: Callable[[], None] |
 
     def load_and_warm_up() -> tuple[Runtime, str]:
         service = settings.service
-        runtime, model_id = runtimes.load(
+        runtime, model_id = load(
             settings.model, settings.folder, replicas=service.replicas, threads=service.threads
         )
         runtime.summarize(WARM_UP, Generation(max_length=8, min_length=1))

@@ -1,7 +1,7 @@
 """The OpenAPI document: what FastAPI knows of the routes, and all that it does not.
 
-The same for everybody who asks a lab of this version, and for `llmlab openapi`: it describes the
-lab as it is behind its gateway, not one API process.
+The same for everybody who asks a lab of this version, and for `llmlab config openapi`: it
+describes the lab as it is behind its gateway, not one API process.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from llmlab import __version__
 from llmlab.config import Model, Service
+from llmlab.version import __version__
 
 # The environment variable of a container that says on which socket its API listens.
 SOCKET = "LLMAPI_SOCKET"

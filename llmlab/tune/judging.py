@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmlab.answers import Respondent, ask_all
+from llmlab.answers import ask_all
 from llmlab.answers.alone import settings_alone
 from llmlab.answers.sources import LEAD, by_rule, without_a_lab
 from llmlab.config import Config, Model
 from llmlab.config.load import with_model
 from llmlab.config.schema import TEXTRANK
+from llmlab.evaluate.answer import Respondent
 from llmlab.evaluate.evaluation import Evaluation, evaluate
 from llmlab.evaluate.gate import Gate
 from llmlab.evaluate.suite import Case, Suite

@@ -42,7 +42,7 @@ def deploy(
     a rollout or a flag routes more to it."""
     from llmlab.delivery.applying import change, planned, running
     from llmlab.delivery.deploying import deployed, pinned
-    from llmlab.delivery.store import Store
+    from llmlab.ledger.store import Store
     from llmlab.traffic import Deployed, Traffic
 
     session = Session.of(context)

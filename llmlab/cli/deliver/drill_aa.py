@@ -11,6 +11,7 @@ import typer
 from llmlab.cli.asking import bar
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, view_of, who
 from llmlab.cli.documents import FalseAlarm
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
 
@@ -33,22 +34,18 @@ def aa(
     seed: Annotated[int, typer.Option(metavar="N", help="Of what is made up.")] = 0,
     worse: Annotated[
         bool,
-        typer.Option(
-            "--worse", metavar="", help="Candidates that are worse as well: how far they get."
-        ),
+        switch("--worse", "Candidates that are worse as well: how far they get."),
     ] = False,
     recorded: Annotated[
         bool,
-        typer.Option(
-            "--recorded", metavar="", help="With this lab's own traffic, from its gateway's log."
-        ),
+        switch("--recorded", "With this lab's own traffic, from its gateway's log."),
     ] = False,
     live: Annotated[
         bool,
-        typer.Option(
-            "--live", metavar="",
-            help="One real rollout of the stable model against itself instead; no client is "
-            "served by it.",
+        switch(
+            "--live",
+            "One real rollout of the stable model against itself instead; no client is served by "
+            "it.",
         ),
     ] = False,
     output: OutputOption = Format.TEXT,

@@ -7,7 +7,7 @@ import typer
 from llmlab.cli import completing
 from llmlab.cli.deliver.ledger import LAST, LastOption
 from llmlab.cli.documents import FlagExplained, RemovedFlag
-from llmlab.cli.options import WhyOption
+from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
@@ -30,8 +30,8 @@ Name = Annotated[
 def set_(
     context: typer.Context,
     name: Name,
-    on: Annotated[bool, typer.Option("--on", metavar="", help="On for everybody.")] = False,
-    off: Annotated[bool, typer.Option("--off", metavar="", help="On for nobody.")] = False,
+    on: Annotated[bool, switch("--on", "On for everybody.")] = False,
+    off: Annotated[bool, switch("--off", "On for nobody.")] = False,
     percent: Annotated[
         float | None,
         typer.Option(metavar="P", min=0, max=100, help="On for so many, always the same ones."),

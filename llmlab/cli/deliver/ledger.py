@@ -9,10 +9,10 @@ import typer
 from llmlab.cli.documents import ExportedLedger
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
-from llmlab.delivery.ledger import Kind
+from llmlab.ledger.chain import Kind
 
 if TYPE_CHECKING:
-    from llmlab.delivery.ledger import Entry
+    from llmlab.ledger.chain import Entry
 
 LAST = 20
 LONGEST = 100  # letters of a reason, in a list; -o json has all of it
@@ -63,7 +63,7 @@ def verify(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Check that no entry was changed or taken out. Exit code 1 if one was."""
-    from llmlab.delivery.verifying import checked_head, verify_file, verify_store
+    from llmlab.ledger.verifying import checked_head, verify_file, verify_store
 
     wanted = checked_head(head)
     if file is not None:
@@ -94,9 +94,9 @@ def export(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Write all entries to a file, one JSON object a line; `verify FILE` can check it."""
-    from llmlab.delivery import exported
     from llmlab.errors import UsageError
     from llmlab.files import write_atomically
+    from llmlab.ledger import exported
 
     entries = Session.of(context).store().entries()
     try:
@@ -125,7 +125,7 @@ def print_entries(entries: list[Entry]) -> None:
     """A verdict, and what followed from it, have one reason; it is shown once."""
     from llmlab.cli.moments import here
     from llmlab.cli.table import print_table
-    from llmlab.delivery.telling import told
+    from llmlab.ledger.telling import told
 
     rows, before = [], ""
     for one in entries:

@@ -14,7 +14,7 @@ from llmlab.cli import completing
 from llmlab.cli.deliver import rollout_start
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, view_of, who
 from llmlab.cli.endings import ABORTED, PAUSED, TOO_LATE
-from llmlab.cli.options import WhyOption
+from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
 
@@ -37,9 +37,7 @@ app.add_typer(rollout_start.app, name="start")
 @app.command()
 def get(
     context: typer.Context,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", metavar="", help="Keep looking until it is over.")
-    ] = False,
+    watch: Annotated[bool, switch("--watch -w", "Keep looking until it is over.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show the rollout that is under way, or the last one."""
@@ -108,9 +106,7 @@ def promote(
     arm: Annotated[
         str, typer.Argument(metavar="[A|B]", help="Of an A/B comparison: which one.")
     ] = "",
-    full: Annotated[
-        bool, typer.Option("--full", metavar="", help="All the way, past all further steps.")
-    ] = False,
+    full: Annotated[bool, switch("--full", "All the way, past all further steps.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Take the rollout one step on, whatever its gate says."""

@@ -72,6 +72,6 @@ def tell(session: Session, rollout: Rollout, output: Format) -> None:
 
 
 def who() -> str:
-    from llmlab.delivery.ledger import user
+    from llmlab.ledger.chain import user
 
     return user()

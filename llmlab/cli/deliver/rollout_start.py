@@ -8,12 +8,11 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, who
-from llmlab.cli.options import WhyOption
+from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, progress
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.rollout.planning import Wish
     from llmlab.rollout.state import Rollout
 
 app = typer.Typer(
@@ -82,15 +81,12 @@ def canary(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Give MODEL a growing part of the requests; whoever has it keeps it."""
-    from llmlab.rollout.planning import Wish
-    from llmlab.rollout.state import Kind
-
     wanted = rules(
         steps=steps, interval=interval, bake=bake, progress_deadline=progress_deadline,
         text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
         min_samples=min_samples,
     )  # fmt: skip
-    _start(context, Wish(Kind.CANARY, (model,), rules=wanted, who=who(), why=why), output)
+    _start(context, output, "canary", (model,), rules=wanted, why=why)
 
 
 @app.command()
@@ -99,9 +95,9 @@ def bluegreen(
     model: ModelArgument,
     auto_promote: Annotated[
         bool,
-        typer.Option(
-            "--auto-promote/--preview", metavar="",
-            help="Switch by itself once the gate passed; or wait for a person. X-Model: NAME and "
+        switch(
+            "--auto-promote/--preview",
+            "Switch by itself once the gate passed; or wait for a person. X-Model: NAME and "
             "/models/NAME/ reach it before.",
         ),
     ] = False,
@@ -115,17 +111,11 @@ def bluegreen(
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Start MODEL beside the stable one, probe both, and switch all requests at once."""
-    from llmlab.rollout.planning import Wish
-    from llmlab.rollout.state import Kind
-
     wanted = rules(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
     )  # fmt: skip
-    wish = Wish(
-        Kind.BLUEGREEN, (model,), auto_promote=auto_promote, rules=wanted, who=who(), why=why,
-    )  # fmt: skip
-    _start(context, wish, output)
+    _start(context, output, "bluegreen", (model,), auto_promote=auto_promote, rules=wanted, why=why)
 
 
 @app.command()
@@ -154,12 +144,8 @@ def ab(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Split the requests between A and B until a person promotes one of them."""
-    from llmlab.rollout.planning import Wish
-    from llmlab.rollout.state import Kind
-
     wanted = rules(text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate)
-    wish = Wish(Kind.AB, (a, b), percent=split, by=by, rules=wanted, who=who(), why=why)
-    _start(context, wish, output)
+    _start(context, output, "ab", (a, b), percent=split, by=by, rules=wanted, why=why)
 
 
 @app.command()
@@ -177,15 +163,11 @@ def shadow(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Copy requests to MODEL, whose answers nobody sees, and judge them."""
-    from llmlab.rollout.planning import Wish
-    from llmlab.rollout.state import Kind
-
     wanted = rules(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         min_samples=min_samples,
     )  # fmt: skip
-    wish = Wish(Kind.SHADOW, (model,), percent=percent, rules=wanted, who=who(), why=why)
-    _start(context, wish, output)
+    _start(context, output, "shadow", (model,), percent=percent, rules=wanted, why=why)
 
 
 def rules(
@@ -217,8 +199,17 @@ def rules(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _start(context: typer.Context, wish: Wish, output: Format) -> None:
+def _start(
+    context: typer.Context, output: Format, kind: str, models: tuple[str, ...], **wanted: Any
+) -> None:
+    """Args:
+    wanted: the rest of the ``Wish``.
+    """
+    from llmlab.rollout.planning import Wish
+    from llmlab.rollout.state import Kind
+
     session = Session.of(context)
+    wish = Wish(Kind(kind), models, who=who(), **wanted)
     with progress("starting") as say:
         rollout = desk_of(session, say).start(wish, known_of(session))
     tell(session, rollout, output)

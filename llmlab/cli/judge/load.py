@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import completing
 from llmlab.cli.endings import INTERRUPTED
+from llmlab.cli.options import DeploymentOption
 from llmlab.cli.output import Format, OutputOption
 from llmlab.cli.session import Session
 
@@ -57,16 +57,7 @@ def load(
             "former at most 1 % of the requests may fail.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=completing.deployments,
-            help="This deployment; default: the stable one.",
-        ),
-    ] = None,
+    model: DeploymentOption = None,
     subjects: Annotated[
         int,
         typer.Option(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.output import Format, OutputOption, err, out, print_json
+from llmlab.cli.options import switch
+from llmlab.cli.output import DryRunOption, Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -58,18 +59,13 @@ def build(
         list[ImageName] | None,
         typer.Option(metavar="|".join(ImageName), help="Build only this one; repeat for several."),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", metavar="", help="Build every layer anew.")
-    ] = False,
+    no_cache: Annotated[bool, switch("--no-cache", "Build every layer anew.")] = False,
     progress: Annotated[Progress, typer.Option(help="How the build shows itself.")] = Progress.AUTO,
     ca: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Certificates that pip has to trust."),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", metavar="", help="Print the commands instead of running them."),
-    ] = False,
+    dry_run: DryRunOption = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Build the lab's container images: the API, the gateway and the notebooks."""

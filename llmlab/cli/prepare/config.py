@@ -5,23 +5,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, out, print_json
+from llmlab.cli.prepare.openapi import openapi
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.cli.documents import Value
 
 app = typer.Typer(
-    add_completion=False, help="The configuration as it is in force.", no_args_is_help=True
+    add_completion=False,
+    help="The configuration as it is in force, and what follows from it.",
+    no_args_is_help=True,
 )
 
 
 @app.command()
 def show(
     context: typer.Context,
-    origin: Annotated[
-        bool, typer.Option("--origin", metavar="", help="Say where each value came from.")
-    ] = False,
+    origin: Annotated[bool, switch("--origin", "Say where each value came from.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show every value: flag > environment > lab.toml > default. Where a lab runs that was brought
@@ -75,3 +77,6 @@ def _running(session: Session) -> dict[str, Any]:
 def gateway(context: typer.Context) -> None:
     """Print the gateway's whole configuration: nginx.conf with lab/ filled in. No secrets."""
     print(Session.of(context).engine().gateway_configuration(), end="")
+
+
+app.command()(openapi)

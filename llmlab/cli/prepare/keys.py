@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, print_json, show_warning
 from llmlab.cli.session import Session
 
@@ -47,7 +48,7 @@ def init(
     alg: AlgOption = Alg.HS256,
     demo: Annotated[
         bool,
-        typer.Option("--demo", metavar="", help="Add the reference lab's published key as well."),
+        switch("--demo", "Add the reference lab's published key as well."),
     ] = False,
 ) -> None:
     """Make the first key. A lab that has one keeps it."""
@@ -153,7 +154,7 @@ def show(
     context: typer.Context,
     public: Annotated[
         bool,
-        typer.Option("--public", metavar="", help="What it always does: secrets are not printed."),
+        switch("--public", "What it always does: secrets are not printed."),
     ] = True,
 ) -> None:
     """Print the JWK set that verifies tokens elsewhere: public keys only."""

@@ -6,7 +6,7 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
-from llmlab.cli.prepare import models_view, registered
+from llmlab.cli.prepare import models_view, registered, suite
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    help="The lab's models: fetch, register, name and move them.",
+    help="The lab's models: fetch, register, name and move them; what they are judged by.",
     no_args_is_help=True,
 )
+app.add_typer(suite.app, name="suite")
 Name = Annotated[
     str,
     typer.Argument(

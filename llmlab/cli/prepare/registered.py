@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.options import ComputeType, WhyOption
+from llmlab.cli.options import ComputeType, WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -166,9 +166,7 @@ def history(
 def rm(
     context: typer.Context,
     model: Reference,
-    force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Even if it is in use; its aliases go too.")
-    ] = False,
+    force: Annotated[bool, switch("--force", "Even if it is in use; its aliases go too.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Remove a registered model and its files; what was recorded of it stays."""
@@ -217,9 +215,9 @@ def verify(
 
 def _users(session: Session, catalogue: Catalogue, record: Record) -> list[str]:
     """Who uses a model, apart from aliases: lab.toml, what is deployed, and the lab that runs."""
-    from llmlab.delivery.store import Store
     from llmlab.engines.choice import running_engine
     from llmlab.engines.record import Record as Running
+    from llmlab.ledger.store import Store
 
     users = catalogue.users_of(record)
     deployed = Store(session.lab()).traffic().deployments

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import DryRunOption, err, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
 
@@ -12,7 +13,7 @@ def down(
     context: typer.Context,
     volumes: Annotated[
         bool,
-        typer.Option("--volumes", metavar="", help="Remove the containers' volumes as well."),
+        switch("--volumes", "Remove the containers' volumes as well."),
     ] = False,
     engine: EngineOption = None,
     dry_run: DryRunOption = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, duration, out, print_json
 from llmlab.cli.session import EngineOption, Session
 
@@ -21,9 +22,7 @@ MIB = 1 << 20
 
 def status(
     context: typer.Context,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", metavar="", help="Keep looking; Ctrl-C ends.")
-    ] = False,
+    watch: Annotated[bool, switch("--watch -w", "Keep looking; Ctrl-C ends.")] = False,
     engine: EngineOption = None,
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, out, print_json
 from llmlab.cli.session import EngineOption, Session
 
@@ -22,9 +23,7 @@ def top(
     window: Annotated[
         float, typer.Option(metavar="SECONDS", min=1.0, max=300.0, help="Figures look back so far.")
     ] = 60.0,
-    once: Annotated[
-        bool, typer.Option("--once", metavar="", help="Look twice, show the second, and end.")
-    ] = False,
+    once: Annotated[bool, switch("--once", "Look twice, show the second, and end.")] = False,
     engine: EngineOption = None,
     output: OutputOption = Format.TEXT,
 ) -> None:

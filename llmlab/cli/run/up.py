@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
+from llmlab.cli.options import switch
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
 
@@ -32,23 +33,15 @@ def up(
     engine: EngineOption = None,
     demo: Annotated[
         bool,
-        typer.Option(
-            "--demo", metavar="", help="Accept the reference lab's published token as well."
-        ),
+        switch("--demo", "Accept the reference lab's published token as well."),
     ] = False,
     observability: Annotated[
         bool,
-        typer.Option(
-            "--observability", metavar="", help="Prometheus and Grafana as well, in containers."
-        ),
+        switch("--observability", "Prometheus and Grafana as well, in containers."),
     ] = False,
     as_configured: Annotated[
         bool,
-        typer.Option(
-            "--as-configured",
-            metavar="",
-            help="Forget what was deployed, promoted, routed and flagged since.",
-        ),
+        switch("--as-configured", "Forget what was deployed, promoted, routed and flagged since."),
     ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -60,11 +53,11 @@ def up(
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
     from llmlab.delivery.noting import keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
-    from llmlab.delivery.store import Store
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
     from llmlab.engines.turns import processes_turn
     from llmlab.errors import UsageError
+    from llmlab.ledger.store import Store
     from llmlab.traffic import Traffic
 
     session = Session.of(context)

@@ -1,4 +1,4 @@
-"""`llmlab class`; the word itself cannot be a module's name."""
+"""`llmlab course class`; the word itself cannot be a module's name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def create(
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(_told(needed), highlight=False)
-    console.print(f"Next: llmlab class up{_dir(folder)}", highlight=False)
+    console.print(f"Next: llmlab course class up{_dir(folder)}", highlight=False)
 
 
 @app.command()
@@ -98,8 +98,10 @@ def up(
     needed = attending.estimate(len(seats))
     err().print(_told(needed), highlight=False)
     if not needed.fits:
-        show_warning("That is more than is left.\nFix: fewer at once, such as llmlab class up "
-                     + " ".join(seat.name for seat in seats[:2]))  # fmt: skip
+        few = " ".join(seat.name for seat in seats[:2])
+        show_warning(
+            f"That is more than is left.\nFix: fewer at once, such as llmlab course class up {few}"
+        )
     _report(attending.up(group, seats, parse_ttl(ttl), at_a_time=at_a_time), "up", output)
 
 

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json
 from llmlab.cli.session import Session
+from llmlab.cli.teach import classroom
 
 if TYPE_CHECKING:
     from llmlab.course.finding import Finding, Result
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    help="The course: eight objectives, and what this lab shows of each.",
+    help="The course: eight objectives, what this lab shows of each, and labs for a class.",
     invoke_without_command=True,
 )
+app.add_typer(classroom.app, name="class")
 MISSING = 8  # exit code
 Number = Annotated[int, typer.Argument(metavar="N", min=1, help="Of the objective, from 1.")]
 
@@ -88,9 +91,7 @@ def check(
 @app.command()
 def reset(
     context: typer.Context,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", metavar="", help="Without a question.")
-    ] = False,
+    yes: Annotated[bool, switch("--yes -y", "Without a question.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Have a clean lab again, and keep its models. What goes is told before."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmlab.cli import completing
 from llmlab.cli.endings import INTERRUPTED
+from llmlab.cli.options import DeploymentOption
 from llmlab.cli.output import (
     Format,
     OutputOption,
@@ -46,16 +46,7 @@ def summarize(
             metavar="FILE|DIR|-...", help="Text files, folders of them, or - for stdin."
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=completing.deployments,
-            help="This deployment; default: the stable one.",
-        ),
-    ] = None,
+    model: DeploymentOption = None,
     max_length: Annotated[
         int | None, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
     ] = None,

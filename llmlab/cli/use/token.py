@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing, documents
-from llmlab.cli.options import WhyOption
+from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json, printable
 from llmlab.cli.session import Session
 
@@ -53,9 +53,7 @@ def token(
     ] = "",
     header: Annotated[
         bool,
-        typer.Option(
-            "--header", metavar="", help="Print the whole header, as curl -H @FILE reads it."
-        ),
+        switch("--header", "Print the whole header, as curl -H @FILE reads it."),
     ] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from llmlab import __version__
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.containers import VERSION, DockerEngine
 from llmlab.engines.compose.extras import RUNTIMES_LABEL, check_runtimes
 from llmlab.engines.compose.images import BuiltImages, images_to_build
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.version import __version__
 
 
 def check_images(docker: DockerEngine, lab: Lab, plan: Plan) -> None:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from llmlab import __version__
 from llmlab.config import Config
 from llmlab.engines.compose.baked import bake, bake_embedded
 from llmlab.engines.compose.edition import gateway_image
@@ -24,6 +23,7 @@ from llmlab.files import write_atomically
 from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
 from llmlab.lab import Lab, private_folder
 from llmlab.shell import run
+from llmlab.version import __version__
 
 # They may hold credentials: so they reach pip in the build as secrets, by the client's
 # environment, and stand neither in argv nor in an image's history.

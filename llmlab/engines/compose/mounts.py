@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
+from llmlab.engines.fronting import fronting
 from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import GatewayPlan, Releases, Upstream, metrics, render, routable
+from llmlab.gateway import Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
 
@@ -86,31 +88,19 @@ def releases(lab: Lab) -> Releases:
 def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) -> dict[str, str]:
     """All files of a release. ``conf``: the nginx.conf to go by; default: the lab's own."""
     refuse_demo_beyond_loopback(plan.config, keys)
-    gateway = plan.config.gateway
-    wanted = GatewayPlan(
-        listen="80",
-        stable=plan.leading,
-        upstreams=tuple(
-            Upstream(
-                name,
-                tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
-                replicas=plan.replicas(name),
-            )
-            for name in plan.names
-        ),
-        rate_limit=gateway.rate_limit,
-        max_body=gateway.max_body,
-        connections=gateway.connections,
-        timeout=plan.config.service.timeout,
-        max_text_chars=plan.config.service.max_text_chars,
+    upstreams = (
+        Upstream(
+            name,
+            tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
+            replicas=plan.replicas(name),
+        )
+        for name in plan.names
+    )
+    wanted = replace(
+        fronting(plan, keys, listen="80", upstreams=upstreams),
         metrics=str(metrics.PORT),
         scraped_at=f"nginx:{metrics.PORT}",
-        demo_kid=keys.demo_kid,
-        ended=keys.ended,
-        leeway=gateway.token_leeway,
-        edition=gateway.edition,
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
-        traffic=plan.traffic,
     )
     return {
         "nginx.conf": routable((conf or lab.nginx_conf).read_text(encoding="utf-8"), plan.traffic),

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import grp
-import os
-import pwd
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,40 +12,36 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
-from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_open
+from llmlab.engines.address import check_address
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local import access_log
+from llmlab.engines.local.answering import wait_for_deployments, wait_for_gateway
 from llmlab.engines.local.draining import drain
-from llmlab.engines.local.folders import WORKER, make_folders
-from llmlab.engines.local.gateway import GATEWAY_DEADLINE, LocalGateway
+from llmlab.engines.local.folders import make_folders
+from llmlab.engines.local.gateway import LocalGateway
 from llmlab.engines.local.notebook import NotebookServer
 from llmlab.engines.local.programs import (
-    API_PREFIX,
     GATEWAY,
     SPARE,
     api_program,
     api_programs,
-    gateway_plan,
     gateway_program,
     keeper_program,
-    suffixes,
     write_settings,
 )
 from llmlab.engines.local.report import ENGINE, report
+from llmlab.engines.local.staging import Staging, nginx_of
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
-from llmlab.engines.local.waiting import pause
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
-from llmlab.gateway import Nginx, Releases, find_nginx, render, routable
+from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes
 from llmlab.shell import run
 from llmlab.traffic import Traffic
-
-READY_DEADLINE = 180.0  # seconds; a large model on a slow disk
 
 
 class LocalEngine:
@@ -62,9 +54,9 @@ class LocalEngine:
         refuse_foreign(lab.runtime_dir)
         self.lab = lab
         self.supervisor = Supervisor(lab)
-        self.keys = KeyStore(lab.keys_file)
         self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
+        self.staging = Staging(lab, KeyStore(lab.keys_file), self.releases)
         self.gateway = LocalGateway(lab.state, self.supervisor, self.releases)
 
     # --- up and down -----------------------------------------------------------
@@ -131,12 +123,12 @@ class LocalEngine:
         Spares are started last: they are not to compete with what the lab waits for, and
         one from before stands in while the deployment's first process is replaced.
         """
-        nginx = _nginx(plan.config)
+        nginx = nginx_of(plan.config)
         make_folders(self.lab)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
-        release = self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
+        release = self.staging.stage(plan, nginx, conf)
         running = running or before is not None
         if not running:
             self.releases.activate(release)
@@ -146,7 +138,7 @@ class LocalEngine:
             + ", ".join(sorted(one.name for one in wanted))
         )
         self.supervisor.apply(wanted, others=True)
-        self._wait_for_deployments(plan, say)
+        wait_for_deployments(self.lab, self.supervisor, plan, say)
         moved = False
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, before, self._record())
@@ -154,11 +146,9 @@ class LocalEngine:
             if not running:
                 self.releases.mark_taken()  # it starts with it
             else:
-                moved = self.gateway.move(
-                    self.releases.stage(self._gateway_files(plan, nginx, conf), nginx)
-                )
+                moved = self.gateway.move(self.staging.stage(plan, nginx, conf))
             record.write(self.lab)
-        self._wait_for_gateway(plan, say)
+        wait_for_gateway(self.lab, self.supervisor, say)
         spares = self._spares(plan)
         leaving = self._running() - {program.name for program in (*wanted, *spares)}
         drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
@@ -189,9 +179,8 @@ class LocalEngine:
             if record is None or not self._serves():
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             plan = replace(record.plan(), traffic=traffic)
-            nginx = _nginx(plan.config)
-            files = self._gateway_files(plan, nginx, self.releases.conf)
-            moved = self.gateway.move(self.releases.stage(files, nginx))
+            nginx = nginx_of(plan.config)
+            moved = self.gateway.move(self.staging.stage(plan, nginx, self.releases.conf))
             Record.of(plan, ENGINE, record.nginx).write(self.lab)
             return moved
 
@@ -206,7 +195,7 @@ class LocalEngine:
         return self._serves() or bool(lab_processes(self.lab.state))
 
     def commands(self, plan: Plan) -> list[list[str]]:
-        nginx = _nginx(plan.config)
+        nginx = nginx_of(plan.config)
         programs = [*self._programs(plan, nginx), *self._spares(plan)]
         return [self.supervisor.command(), *(list(one.command) for one in programs)]
 
@@ -238,11 +227,10 @@ class LocalEngine:
             return False
         make_folders(self.lab)
         plan = record.plan()
-        nginx = _nginx(plan.config)
+        nginx = nginx_of(plan.config)
         with gateway_turn(self.lab):
             plan = (self._record() or record).plan()  # its routes may be later ones
-            files = self._gateway_files(plan, nginx, self.releases.conf)
-            moved = self.gateway.move(self.releases.stage(files, nginx))
+            moved = self.gateway.move(self.staging.stage(plan, nginx, self.releases.conf))
         self.gateway.settle()  # a connection from before goes by the keys from before
         self.releases.keep_only_current()  # the others hold keys that were revoked since
         self.notebooks.follow_keys()
@@ -268,42 +256,10 @@ class LocalEngine:
         if record is None or not self.releases.conf.exists():
             raise UsageError("nothing is rendered before the lab was up once", fix="llmlab up")
         make_folders(self.lab)
-        nginx = _nginx(record.plan().config)
+        nginx = nginx_of(record.plan().config)
         return run(
             nginx.command(self.releases.prefix, self.releases.conf, "-T", "-q"), timeout=20
         ).output
-
-    def _gateway_files(self, plan: Plan, nginx: Nginx, conf: Path) -> dict[str, str]:
-        keys = self.keys.read()
-        refuse_demo_beyond_loopback(plan.config, keys)
-        wanted = gateway_plan(
-            self.lab, plan, nginx=nginx,
-            worker_user=_worker_user(), keys=keys,
-        )  # fmt: skip
-        return {
-            "nginx.conf": routable(_read(conf), plan.traffic),
-            "llmapi.jwk": keys.gateway_jwks(),
-            **render(wanted),
-        }
-
-    # --- waiting ---------------------------------------------------------------
-
-    def _wait_for_deployments(self, plan: Plan, say: Say) -> None:
-        deadline = time.monotonic() + READY_DEADLINE
-        for settings in plan.deployments:
-            say(f"waiting for {settings.deployment} ({settings.model.runtime})")
-            for suffix in suffixes(plan.replicas(settings.deployment)):
-                process = settings.deployment + suffix
-                while not probe.ready(self.lab.api_socket(process)):
-                    program = API_PREFIX + process
-                    pause(self.supervisor, program, deadline, fix=_fix(program))
-
-    def _wait_for_gateway(self, plan: Plan, say: Say) -> None:
-        say("waiting for the gateway")
-        deadline = time.monotonic() + GATEWAY_DEADLINE
-        while not probe.healthy_behind(self.lab.front_socket):
-            pause(self.supervisor, GATEWAY, deadline, fix=_fix(GATEWAY))
-        refuse_open(probe.status_at(self.lab.front_socket, "/summarize/"))
 
     # --- looking ---------------------------------------------------------------
 
@@ -329,26 +285,3 @@ class LocalEngine:
 
 def _address(plan: Plan) -> tuple[str, int]:
     return plan.config.gateway.host, plan.config.gateway.port
-
-
-def _nginx(config: Config) -> Nginx:
-    return find_nginx(config.gateway.nginx, config.gateway.edition)
-
-
-def _worker_user() -> str:
-    """``user group`` for NGINX's workers, where its master runs as root; else ""."""
-    if os.geteuid() != 0:
-        return ""
-    group = grp.getgrgid(pwd.getpwnam(WORKER).pw_gid).gr_name
-    return f"{WORKER} {group}"
-
-
-def _fix(program: str) -> str:
-    return f"llmlab logs {program} has all of it; llmlab up --model NAME starts another"
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LlmlabError(f"{file} cannot be read: {error.strerror}", fix="llmlab init .") from None

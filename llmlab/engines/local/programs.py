@@ -6,10 +6,12 @@ import hashlib
 import ipaddress
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
+from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
@@ -111,32 +113,21 @@ def gateway_plan(
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
     listen, *more = listens(gateway.host, gateway.port)
-    return GatewayPlan(
-        listen=listen,
+    upstreams = (
+        Upstream(
+            name,
+            tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
+            (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
+            replicas=plan.replicas(name),
+        )
+        for name in plan.names
+    )
+    return replace(
+        fronting(plan, keys, listen=listen, upstreams=upstreams),
         also=(*more, f"unix:{lab.front_socket}"),
-        stable=plan.leading,
-        upstreams=tuple(
-            Upstream(
-                name,
-                tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
-                (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
-                replicas=plan.replicas(name),
-            )
-            for name in plan.names
-        ),
-        rate_limit=gateway.rate_limit,
-        max_body=gateway.max_body,
-        connections=gateway.connections,
-        timeout=plan.config.service.timeout,
-        max_text_chars=plan.config.service.max_text_chars,
         worker_user=worker_user,
         logs=LOGS_LINK,
         metrics=f"unix:{lab.gateway_socket}",
-        demo_kid=keys.demo_kid,
-        ended=keys.ended,
-        leeway=gateway.token_leeway,
         load_modules=nginx.load_modules,
-        edition=gateway.edition,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
-        traffic=plan.traffic,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmlab.delivery.ledger import Entry
+from llmlab.ledger.chain import Entry
 from llmlab.models.identity import short_id
 
 TRAFFIC = "traffic"  # a whole document, in every entry that changes it

@@ -7,10 +7,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from llmlab.delivery import exported, ledger
-from llmlab.delivery.ledger import Verdict, canonical
-from llmlab.delivery.store import Store, traffic_in
 from llmlab.errors import UsageError
+from llmlab.ledger import chain, exported
+from llmlab.ledger.chain import Verdict, canonical
+from llmlab.ledger.store import Store, traffic_in
 
 LAST_CHANGE = """seq = (
     SELECT max(seq) FROM entries WHERE json_type(document, '$.traffic') = 'object'
@@ -34,15 +34,15 @@ def verify_file(file: Path, head: str = "") -> Verdict:
     Raises:
         UsageError: it is none.
     """
-    return ledger.verify(exported.read(file), head=head)
+    return chain.verify(exported.read(file), head=head)
 
 
 def verify_store(store: Store, head: str = "") -> Verdict:
     """Judge a lab's ledger, its file, and what is written down of its traffic."""
     damage = store.database.problems()
     with store.database.reading() as connection:
-        verdict = ledger.verify(ledger.links(connection), head=head)
-        for last in ledger.entries(connection, LAST_CHANGE):
+        verdict = chain.verify(chain.links(connection), head=head)
+        for last in chain.entries(connection, LAST_CHANGE):
             if canonical(json.loads(traffic_in(connection).dump())) != canonical(
                 last.document["traffic"]
             ):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from llmlab.delivery.ledger import Entry, Link, canonical
 from llmlab.errors import UsageError, unreadable
+from llmlab.ledger.chain import Entry, Link, canonical
 
 TEXTS = ("at", "who", "kind", "why", "previous", "hash")
 MEMBERS = {"seq", "document", *TEXTS}

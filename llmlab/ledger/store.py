@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-from llmlab.delivery import ledger
-from llmlab.delivery.database import open_database
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import sync_folder
 from llmlab.lab import Lab, private_folder
+from llmlab.ledger import chain
+from llmlab.ledger.database import open_database
 from llmlab.traffic import Traffic
 
 FILE = "delivery.db"
@@ -60,7 +60,7 @@ class Store:
 
     def note(
         self, kind: str, document: Mapping[str, Any], why: str = "", *, who: str = ""
-    ) -> ledger.Entry:
+    ) -> chain.Entry:
         """Add an entry that changes nothing here: a key that was revoked, say."""
         with self.noting(kind, document, why, who=who) as entry:
             return entry
@@ -68,14 +68,14 @@ class Store:
     @contextmanager
     def noting(
         self, kind: str, document: Mapping[str, Any], why: str = "", *, who: str = ""
-    ) -> Iterator[ledger.Entry]:
+    ) -> Iterator[chain.Entry]:
         """As ``note``, about what is done meanwhile: if that fails, there is no entry."""
         with self.writing() as connection:
-            yield ledger.append(connection, kind, document, why, who=who)
+            yield chain.append(connection, kind, document, why, who=who)
 
     def entries(
         self, *, kind: str = "", last: int = 0, about: Mapping[str, str] = NOTHING
-    ) -> list[ledger.Entry]:
+    ) -> list[chain.Entry]:
         """Entries of the ledger, the oldest first.
 
         Args:
@@ -84,12 +84,12 @@ class Store:
             about: only those whose document says this at its top.
         """
         with self.database.reading() as connection:
-            return ledger.newest(connection, kind=kind, last=last, about=about)
+            return chain.newest(connection, kind=kind, last=last, about=about)
 
-    def entry(self, seq: int) -> ledger.Entry | None:
+    def entry(self, seq: int) -> chain.Entry | None:
         """The entry with a number; None if there is none."""
         with self.database.reading() as connection:
-            return next(ledger.entries(connection, "seq = ?", (seq,)), None)
+            return next(chain.entries(connection, "seq = ?", (seq,)), None)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -133,7 +133,7 @@ def change_in(
     seq = connection.execute("SELECT coalesce(max(seq), 0) + 1 FROM entries").fetchone()[0]
     after = after.at(int(seq))
     told = {**what, "traffic": json.loads(after.dump())}
-    ledger.append(connection, kind, told, why, who=who)
+    chain.append(connection, kind, told, why, who=who)
     connection.execute(
         "INSERT INTO state (name, document) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET document = excluded.document",

@@ -1,0 +1,31 @@
+"""What the gateway of a lab is told of its plan, whichever engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmlab.auth.keys import KeySet
+from llmlab.engines.base import Plan
+from llmlab.gateway import GatewayPlan, Upstream
+
+
+def fronting(
+    plan: Plan, keys: KeySet, *, listen: str, upstreams: Iterable[Upstream]
+) -> GatewayPlan:
+    """Where it finds its files, and where its own metrics are, is the engine's to add."""
+    gateway = plan.config.gateway
+    return GatewayPlan(
+        listen=listen,
+        stable=plan.leading,
+        upstreams=tuple(upstreams),
+        rate_limit=gateway.rate_limit,
+        max_body=gateway.max_body,
+        connections=gateway.connections,
+        timeout=plan.config.service.timeout,
+        max_text_chars=plan.config.service.max_text_chars,
+        demo_kid=keys.demo_kid,
+        ended=keys.ended,
+        leeway=gateway.token_leeway,
+        edition=gateway.edition,
+        traffic=plan.traffic,
+    )

@@ -1,0 +1,64 @@
+"""What the gateway is to go by: rendered from a plan and the lab's keys, and checked by NGINX."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+from llmlab.auth import KeyStore
+from llmlab.config import Config
+from llmlab.engines.address import refuse_demo_beyond_loopback
+from llmlab.engines.base import Plan
+from llmlab.engines.local.folders import WORKER
+from llmlab.engines.local.programs import gateway_plan
+from llmlab.errors import LlmlabError
+from llmlab.gateway import Nginx, Releases, find_nginx, render, routable
+from llmlab.lab import Lab
+
+
+def nginx_of(config: Config) -> Nginx:
+    return find_nginx(config.gateway.nginx, config.gateway.edition)
+
+
+class Staging:
+    """Releases of one lab's gateway, as the local engine has them."""
+
+    def __init__(self, lab: Lab, keys: KeyStore, releases: Releases) -> None:
+        self._lab = lab
+        self._keys = keys
+        self._releases = releases
+
+    def stage(self, plan: Plan, nginx: Nginx, conf: Path) -> str:
+        """See ``Releases.stage``. ``conf`` is the nginx.conf that people wrote.
+
+        Raises:
+            ConfigError: ``nginx -t`` rejects it.
+        """
+        keys = self._keys.read()
+        refuse_demo_beyond_loopback(plan.config, keys)
+        wanted = gateway_plan(
+            self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys
+        )  # fmt: skip
+        files = {
+            "nginx.conf": routable(_read(conf), plan.traffic),
+            "llmapi.jwk": keys.gateway_jwks(),
+            **render(wanted),
+        }
+        return self._releases.stage(files, nginx)
+
+
+def _worker_user() -> str:
+    """``user group`` for NGINX's workers, where its master runs as root; else ""."""
+    if os.geteuid() != 0:
+        return ""
+    group = grp.getgrgid(pwd.getpwnam(WORKER).pw_gid).gr_name
+    return f"{WORKER} {group}"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LlmlabError(f"{file} cannot be read: {error.strerror}", fix="llmlab init .") from None

@@ -1,0 +1,63 @@
+"""Loading a model for serving: verified first, and only with what its runtime needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmlab.config import Model
+from llmlab.errors import ModelUnavailable
+from llmlab.models.identity import content_id
+from llmlab.models.store import Manifest, verify
+from llmlab.runtimes import Runtime
+
+
+def load(
+    model: Model, folder: Path | None, *, replicas: int = 0, threads: int = 1
+) -> tuple[Runtime, str]:
+    """Load a model for serving.
+
+    Args:
+        folder: where its files are; None for an embedded model.
+        replicas, threads: of the runtime ctranslate2; as many replicas as fill the cores, and
+            as a container's memory allows, for 0.
+
+    Returns:
+        The runtime and the model's content id.
+
+    Raises:
+        ModelUnavailable: a converted model is not as it was converted, or the model is not
+            the one that ``content_id`` says.
+    """
+    limits = {"max_length": model.max_length, "min_length": model.min_length}
+    if model.runtime == "extractive":
+        from llmlab.runtimes.extractive import TextRank, identity
+
+        model_id = identity()
+        _refuse_another(model, "the embedded model", model_id)
+        return TextRank(**limits), model_id
+    assert folder is not None
+    if model.runtime == "ctranslate2":
+        from llmlab.runtimes.cores import default_replicas
+        from llmlab.runtimes.ct2 import CTranslate2
+
+        model_id = verify(folder)
+        _refuse_another(model, folder, model_id, Manifest.read(folder).source)
+        fast = CTranslate2(
+            folder, **limits, compute_type=model.compute_type,
+            replicas=replicas or default_replicas(threads), threads=threads,
+        )  # fmt: skip
+        return fast, model_id
+    from llmlab.runtimes.seq2seq import Seq2Seq
+
+    model_id = content_id(folder)
+    _refuse_another(model, folder, model_id)
+    return Seq2Seq(folder, **limits), model_id
+
+
+def _refuse_another(model: Model, where: Path | str, *found: str) -> None:
+    """Unless one of the ids found is the one that the model has to have, refuse to load it."""
+    if model.content_id and model.content_id not in found:
+        raise ModelUnavailable(
+            f"{where} has the content {' of '.join(found)}, and {model.content_id} is expected",
+            fix="llmlab models verify",
+        )

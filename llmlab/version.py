@@ -1,0 +1,3 @@
+"""Which llmlab this is. A leaf, for those that the package itself imports."""
+
+__version__ = "0.1.0"
