@@ -74,7 +74,7 @@ class Store:
             yield ledger.append(connection, kind, document, why, who=who)
 
     def entries(
-        self, *, kind: str = "", last: int = 0, about: Mapping[str, str] = NOTHING
+        self, *, kind: str = "", last: int = 0, about: Mapping[str, str | int] = NOTHING
     ) -> list[ledger.Entry]:
         """Entries of the ledger, the oldest first.
 

@@ -85,6 +85,7 @@ def documents() -> dict[str, Any]:
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.rollout.planning import Problem
+    from llmlab.rollout.report import ReportDocument
     from llmlab.rollout.simulating import Simulation
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import Shown
@@ -121,6 +122,7 @@ def documents() -> dict[str, Any]:
                          "rollout start canary", "rollout start bluegreen", "rollout start ab",
                          "rollout start shadow"), rollout),
         "rollout history": list[Rollout],
+        "rollout report": ReportDocument,
         "rollout lint": list[Problem],
         "flag set": joined("FlagSet", "A flag as it is now.", Flag, Changed, Routed),
         "flag list": list[Flag],
