@@ -165,6 +165,8 @@ def documents() -> dict[str, Any]:
 
 # Verbs whose documents have no type yet: their shapes, by hand.
 UNTYPED = {
+    "logs": "no one document: each line that a process wrote as a JSON object, as it was written; "
+    "of the gateway's log, an object for each request",
     "load --until": (
         "`load`'s keys up to `interrupted`, and `{promise, rate, broken_at, trials: [{rate, kept, "
         "broken_by, and the figures of load}]}`"

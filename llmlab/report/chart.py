@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-WIDTH, LEFT, RIGHT, ABOVE, BELOW = 640, 62, 12, 20, 26  # pixels; the letters of a phone fit
+WIDTH, LEFT, RIGHT, ABOVE, BELOW = 640, 62, 12, 26, 26  # pixels; the letters of a phone fit
 TICKS = 5  # at most, about
 UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 ROUND = (1, 2, 5, 10, 15, 20, 30, 60)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llmlab.report.chart import LEFT, Limit, Panel, Scale, Series, across, panel, up
+from llmlab.report.chart import LEFT, WIDTH, Limit, Panel, Scale, Series, across, panel, up
 from llmlab.rollout.report import Report, moment_of
 from llmlab.rollout.state import Kind
 from llmlab.rollout.trail import Moment, Told
@@ -29,6 +29,11 @@ class Mark:
 
     x: float
     label: str
+
+    @property
+    def anchor(self) -> str:
+        """Where the label begins, so that all of it is on the picture."""
+        return "end" if self.x > WIDTH - APART else "middle"
 
 
 def panels(report: Report) -> Iterator[Panel]:
