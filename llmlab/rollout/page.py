@@ -99,19 +99,18 @@ def row(report: Report, judged: Judged) -> Row:
     errors = figures.get("errors", {})
     timed = next((each for name, each in figures.items() if name.startswith("latency")), {})
     share = one.share_at(judged.step) if one.kind is Kind.CANARY else one.percent
+
+    def seconds(which: str) -> str:
+        known = [timed[key] for name in ("candidate", "stable")
+                 if (key := f"{name}_{which}") in timed]  # fmt: skip
+        return _beside([picture.seconds(float(f"{value:.2g}")) for value in known])
+
     return Row(
-        took(judged.at - one.created),
-        str(judged.step), f"{share:g} %" if share else "",
-        verdict.outcome, MARKS[verdict.outcome], str(verdict.samples),
-        _beside([f"{100 * errors[name]:.1f} %" for name in names if name in errors]),
-        *(
-            _beside([
-                picture.seconds(float(f"{timed[f'{name}_{which}']:.2g}"))
-                for name in ("candidate", "stable") if f"{name}_{which}" in timed
-            ])
-            for which in ("p50", "p95")
-        ),
-        findings=verdict.findings,
+        at=took(judged.at - one.created), step=str(judged.step),
+        share=f"{share:g} %" if share else "", outcome=verdict.outcome,
+        mark=MARKS[verdict.outcome], answers=str(verdict.samples),
+        errors=_beside([f"{100 * errors[name]:.1f} %" for name in names if name in errors]),
+        p50=seconds("p50"), p95=seconds("p95"), findings=verdict.findings,
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def _of(
     windows: Sequence[tuple[float, Moment | None, Moment]], arm: str
 ) -> Iterator[tuple[float, Told | None, Told]]:
     for at, before, after in windows:
-        yield at, before and getattr(before, arm), getattr(after, arm)
+        yield at, getattr(before, arm) if before else None, getattr(after, arm)
 
 
 def _errors(before: Told | None, after: Told) -> float | None:
