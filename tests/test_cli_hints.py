@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llmlab.cli.app import CALLED_ELSEWHERE, app
+from llmlab.cli.output import SafeConsole
+from llmlab.cli.prepare import models_view
 from llmlab.cli.prepare.models_view import Row, Used, rows, sections
 from llmlab.config import Config
 from llmlab.delivery.deploying import undeployed
@@ -241,6 +244,19 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
     assert said["judged by"] == [("news, 41 texts", "✓ pass coverage>=0.3   coverage 0.63")]
     assert said["used"] == [("in lab.toml", "stable"), ("aliases", "best"),
                             ("served by", "tuned-2, 100 % of /summarize/")]  # fmt: skip
+
+
+def test_on_a_narrow_terminal_no_id_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, digits = StringIO(), "0123456789abcdef" * 4
+    monkeypatch.setattr(
+        models_view, "out", lambda: SafeConsole(file=file, width=80, force_terminal=True)
+    )
+    facts = {"name": "t", "runtime": "extractive", "source": "embedded:t", "ready": True,
+             "id": f"sha256:{digits}", "record": None}  # fmt: skip
+    models_view.show(facts, Used())
+    lines = file.getvalue().splitlines()
+    assert any(f"sha256:{digits}" in line for line in lines)
+    assert max(map(len, lines)) < 200, "and none is filled up"
 
 
 def test_of_a_model_that_is_not_there_the_page_says_why_and_what_to_do(run: Run) -> None:

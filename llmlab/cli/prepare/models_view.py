@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmlab.cli.output import out, printable
+from llmlab.cli.output import WIDE, out, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +68,10 @@ def show(facts: Mapping[str, Any], used: Used) -> None:
         width = max(2 * one.depth + len(one.name) for one in section.rows) + 2
         for one in section.rows:
             branch.add(_line(one, width))
-    out().print(tree, highlight=False, soft_wrap=True)
+    # A tree cuts its lines at the terminal's width, and an id that is cut is none.
+    console = out()
+    console.width = WIDE
+    console.print(tree, highlight=False, soft_wrap=True)
 
 
 def _line(one: Row, width: int) -> Text:
