@@ -124,7 +124,8 @@ VERBS = (
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
     "compare", "evaluate", "load", "top", "metrics", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
-    "rollout abort", "rollout undo", "rollout history", "rollout lint", "rollout start canary",
+    "rollout abort", "rollout undo", "rollout history", "rollout report", "rollout lint",
+    "rollout start canary",
     "rollout start bluegreen", "rollout start ab", "rollout start shadow",
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
     "ledger show", "ledger verify", "ledger export", "trace",
@@ -340,10 +341,23 @@ def test_down_when_nothing_runs_says_so_and_is_content(idle: LabUnderTest) -> No
 
 def test_logs_prefix_each_line_with_its_process(lab: LabUnderTest) -> None:
     lab.ok("summarize", "-", stdin=TIDES)
-    shown = lab.ok("logs", "gateway", "-n", "1")
-    assert shown.startswith("gateway | {")
-    assert json.loads(shown.partition(" | ")[2])["path"] == "/summarize/"
-    assert any(line.startswith("api-textrank | ") for line in lab.ok("logs").splitlines())
+    shown = lab.ok("logs").splitlines()
+    assert any(line.startswith("api-textrank | ") for line in shown)
+    assert any(line.startswith("gateway | ") and "POST /summarize/" in line for line in shown)
+
+
+def test_the_gateways_log_is_a_table_for_people_and_json_as_it_was_written(
+    lab: LabUnderTest,
+) -> None:
+    lab.ok("summarize", "-", stdin=TIDES)
+    (line,) = [one for one in lab.ok("logs", "gateway", "-n", "1").splitlines() if "POST" in one]
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3}  \S+ +POST /summarize/ +200 +\d+ ms  textrank", line
+    )
+    written = (lab.lab.logs / "gateway.log").read_text().splitlines()[-1]
+    assert lab.ok("logs", "gateway", "-n", "1", "-o", "json").splitlines()[-1] == written
+    told = lab.run("logs", "gateway.error", "-n", "1", "-o", "json")
+    assert told.stdout == "" and "no JSON, and left out" in told.stderr
 
 
 @pytest.mark.parametrize("arguments", [("status", "--watch"), ("logs", "--follow")])
@@ -659,7 +673,7 @@ def test_more_files_than_the_rate_limit_lets_through_take_longer_and_all_succeed
     done = lab.run("summarize", *names, "-c", "64", "--retry", "2", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["failed"] == 0
-    statuses = [json.loads(line.partition(" | ")[2])["status"] for line in gateway_log(lab)]
+    statuses = [json.loads(line)["status"] for line in gateway_log(lab)]
     assert statuses.count(200) == 8
     assert 429 in statuses[:8]
     assert statuses[8:].count(429) <= 3  # the gateway has said its rate
@@ -667,8 +681,7 @@ def test_more_files_than_the_rate_limit_lets_through_take_longer_and_all_succeed
 
 
 def gateway_log(lab: LabUnderTest) -> list[str]:
-    shown = lab.ok("logs", "gateway", "-n", "1000").splitlines()
-    return [line for line in shown if line.startswith("gateway | {")]
+    return lab.ok("logs", "gateway", "-n", "1000", "-o", "json").splitlines()
 
 
 # --- summarize --as ----------------------------------------------------------

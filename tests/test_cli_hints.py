@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llmlab.cli.app import CALLED_ELSEWHERE, app
-from llmlab.cli.prepare.models_view import Row, rows
+from llmlab.cli.output import SafeConsole
+from llmlab.cli.prepare import models_view
+from llmlab.cli.prepare.models_view import Row, Used, rows, sections
 from llmlab.config import Config
 from llmlab.delivery.deploying import undeployed
 from llmlab.engines.base import Plan
@@ -213,6 +216,53 @@ def test_what_is_known_of_a_model_is_told_in_words() -> None:
         Row(0, "data sets"),
         Row(1, "train", "count 10"),
     ]
+
+
+def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_who_uses_it() -> None:
+    level = {"metric": "coverage", "n": 41, "value": 0.63, "interval": None}
+    judged = {"suite": "news", "n": 41, "metrics": {"coverage": level}, "baseline": None,
+              "verdict": {"gate": "coverage>=0.3", "outcome": "pass", "reason": "..."}}  # fmt: skip
+    record = {
+        "reference": "tuned:2", "id": "sha256:ab", "created": "2026-11-29T10:00:00Z",
+        "source": "tuned", "base": {"repository": "a/b", "revision": "main", "id": "sha256:cd"},
+        "parent": "sha256:ef", "data": ({"role": "train", "count": 800},), "duration": 372.0,
+        "evaluations": [judged], "bytes": 5, "removed": "", "note": "mentions F5",
+    }  # fmt: skip
+    facts = {
+        "name": "tuned-2", "runtime": "ctranslate2", "source": "path:x", "license": "mit",
+        "max_length": 100, "ready": True, "id": "sha256:ab", "decoding": {"num_beams": 4},
+        "files": [{"name": "model.bin", "bytes": 64_000_000}], "record": record,
+    }  # fmt: skip
+    page = sections(facts, Used("stable", ["best"], ["tuned-2, 100 % of /summarize/"]))
+    said = {each.title: [(row.name, row.text) for row in each.rows] for each in page}
+    assert [*said] == ["what it is", "where from", "how it answers", "how it was made", "files",
+                       "judged by", "used"]  # fmt: skip
+    assert ("version", "tuned:2") in said["what it is"] and ("licence", "mit") in said["what it is"]
+    assert ("origin", "tuned here, 2026-11-29") in said["where from"]
+    assert ("took", "6 min") in said["how it was made"]
+    assert said["files"][0] == ("size", "61.0 MiB")
+    assert said["judged by"] == [("news, 41 texts", "✓ pass coverage>=0.3   coverage 0.63")]
+    assert said["used"] == [("in lab.toml", "stable"), ("aliases", "best"),
+                            ("served by", "tuned-2, 100 % of /summarize/")]  # fmt: skip
+
+
+def test_on_a_narrow_terminal_no_id_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, digits = StringIO(), "0123456789abcdef" * 4
+    monkeypatch.setattr(
+        models_view, "out", lambda: SafeConsole(file=file, width=80, force_terminal=True)
+    )
+    facts = {"name": "t", "runtime": "extractive", "source": "embedded:t", "ready": True,
+             "id": f"sha256:{digits}", "record": None}  # fmt: skip
+    models_view.show(facts, Used())
+    lines = file.getvalue().splitlines()
+    assert any(f"sha256:{digits}" in line for line in lines)
+    assert max(map(len, lines)) < 200, "and none is filled up"
+
+
+def test_of_a_model_that_is_not_there_the_page_says_why_and_what_to_do(run: Run) -> None:
+    shown = run("models", "show", "falconsai").output
+    assert "not ready" in shown and "llmlab models pull falconsai" in shown
+    assert "stable" in shown, "lab.toml asks for it"
 
 
 def test_no_page_of_a_model_shows_a_python_object(run: Run) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, wait_until
+from tests.reading import Parsed, asks_for
 
 TEXT = (
     "The harbour master of Ravnsby, Ingrid Halvorsen, closed the port on 3 May 2019 because a "
@@ -124,34 +124,9 @@ def test_stretches_put_together_are_the_text(text: str, marks: list[tuple[int, i
 # --- the page --------------------------------------------------------------------
 
 
-class Parsed(HTMLParser):
-    """A page's elements with their attributes, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 def test_the_page_needs_nothing_from_anywhere() -> None:
     parsed = Parsed(page(of(model("good", a=GOOD), model("wrong", a=WRONG))))
-    asked_for = [
-        (tag, name)
-        for tag, attributes in parsed.elements
-        for name in attributes
-        if name in ("src", "href", "srcset", "action", "data", "poster")
-    ]
-    assert asked_for == []
+    assert asks_for(parsed) == []
     assert parsed.named("script") == []
     (policy,) = [one for one in parsed.named("meta") if "http-equiv" in one]
     assert str(policy["content"]).startswith("default-src 'none'")

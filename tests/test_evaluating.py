@@ -14,9 +14,11 @@ from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.evaluation import evaluate
 from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.measures import METRICS
+from llmlab.evaluate.page import page, picture
 from llmlab.evaluate.suite import load_suite
 from llmlab.evaluate.verdict import Outcome
 from tests.conftest import LabUnderTest
+from tests.reading import Parsed, asks_for
 
 NEWS = Path(__file__).parent.parent / "configs" / "suites" / "news.jsonl"
 TIMED = {name for name, metric in METRICS.items() if metric.column == "latency"}
@@ -153,8 +155,47 @@ def test_the_view_for_people_has_scores_differences_and_a_verdict(idle: LabUnder
     assert "news, 41 texts" in done.stdout
     assert "textrank against lead-3" in done.stdout
     assert "worst by coverage" in done.stdout
-    assert "✓ pass" in done.stdout
+    assert "✓ pass" in done.stdout.splitlines()[1], "what was decided comes first"
     assert "proxies" in done.stdout
+
+
+def test_the_report_says_the_verdict_first_and_needs_nothing(
+    idle: LabUnderTest, tmp_path: Path
+) -> None:
+    file = tmp_path / "evaluation.html"
+    done = idle.run("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--offline",
+                    "--gate", "coverage>=0.95", "--report", str(file))  # fmt: skip
+    assert done.returncode == 8, "a gate that is not passed is written down all the same"
+    parsed = Parsed(file.read_text())
+    assert parsed.words.index("✗ fail") < parsed.words.index("Scores")
+    assert asks_for(parsed) == [] and parsed.named("script") == []
+    assert idle.run("evaluate", "-s", "news", "-m", "textrank", "--report", "no/r.html",
+                    "--offline").returncode == 2  # fmt: skip
+
+
+def test_what_a_model_wrote_is_text_in_the_report_and_nothing_else() -> None:
+    evil = '<script>alert("x")</script>'
+    answers = {key: f"{evil} {one}" for key, one in references().items()}
+    found = evaluate(
+        load_suite(NEWS), respondent(evil, answers), respondent("good", references()),
+        gate=parse_gate("length<=1x"), seed=1,
+    )  # fmt: skip
+    parsed = Parsed(page(found))
+    assert parsed.named("script") == [] and evil in parsed.words
+
+
+@pytest.mark.parametrize(
+    ("gate", "inside"), [("coverage>=0.1", True), ("coverage>=0.99", False), ("empty<=0.5", True)]
+)
+def test_the_picture_of_a_condition_has_its_interval_where_the_verdict_has_it(
+    gate: str, inside: bool
+) -> None:
+    half = {key: one[: len(one) // 2] for key, one in references().items()}
+    found = evaluate(load_suite(NEWS), respondent("half", half), gate=parse_gate(gate), seed=1)
+    assert found.verdict
+    drawn = picture(found.verdict.findings[0])
+    assert drawn and drawn.low <= drawn.estimate <= drawn.high
+    assert (drawn.good[0] <= drawn.low and drawn.high <= drawn.good[1]) is inside
 
 
 @pytest.mark.parametrize(

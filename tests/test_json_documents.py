@@ -185,6 +185,7 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
     said("rollout undo")
     said("rollout status")
     assert [one["kind"] for one in said("rollout history")] == ["canary", "undo"]
+    assert said("rollout report", "1")["rollout"]["kind"] == "canary"
 
 
 def test_what_the_gate_does_in_worlds_that_are_made_up() -> None:

@@ -1,5 +1,5 @@
-"""The report of `llmlab compare` in a real browser, as a person opens it. Run by: make
-test-browser"""
+"""The reports of `llmlab compare`, `evaluate` and `rollout report` in a real browser, as a person
+opens them. Run by: make test-browser"""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_report_shows_all_texts_side_by_side_and_fits_the_window(page: Page)
     assert page.run("return document.title") == "textrank | lead-3"
     headings = page.run("return [...document.querySelectorAll('h2')].map(n => n.textContent)")
     assert [Path(one.split()[0]).name for one in headings] == [
-        "Overall", "harbour.txt", "mill.txt", "founding.txt",
+        "harbour.txt", "mill.txt", "founding.txt", "Overall",
     ]  # fmt: skip
     assert page.run("return document.querySelectorAll('.card h3').length") == 6
     side = page.run(
@@ -82,7 +82,7 @@ def test_the_plots_have_their_labels_inside_the_window(page: Page) -> None:
 
 def test_a_click_opens_the_text_with_what_was_kept_of_it(page: Page) -> None:
     assert page.run("return document.querySelector('.source').checkVisibility()") is False
-    page.click("details summary")
+    page.click("details:has(.source) summary")
     assert page.run("return document.querySelector('.source').checkVisibility()") is True
     marked = page.run("return getComputedStyle(document.querySelector('.kept')).backgroundColor")
     plain = page.run("return getComputedStyle(document.body).backgroundColor")
@@ -122,6 +122,53 @@ def test_on_a_telephone_many_models_with_long_names_can_be_read(tmp_path: Path) 
         )
         assert min(heights) > 9
         assert _outside(page) == 0
+
+
+@pytest.fixture(scope="module")
+def others(lab: LabUnderTest) -> dict[str, Path]:
+    """An evaluation that fails its gate, and a canary that a person takes back."""
+    lab.run("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--offline",
+            "--gate", "coverage>=0.95 length<=3x", "--report", "evaluation.html")  # fmt: skip
+    lab.ok("deploy", "textrank", "--name", "next")
+    lab.ok("rollout", "start", "canary", "next", "--steps", "50,100", "--interval", "1s",
+           "--text-gate", "", "--why", "<i>a lesson</i>")  # fmt: skip
+    told = ("rollout", "report", "1", "--html", "rollout.html")
+    for number in range(40):
+        with lab.client(f"caller-{number}") as client:
+            client.post("/summarize/", json={"text": f"The lamp was lit at dusk. {number} saw."})
+        if number > 9 and lab.json(*told)["moments"]:
+            break
+    lab.ok("rollout", "abort", "--why", "seen enough")
+    lab.run("rollout", "status", "--timeout", "60s")
+    lab.ok(*told)
+    return {name: lab.root / f"{name}.html" for name in ("evaluation", "rollout")}
+
+
+@pytest.mark.parametrize("name", ["evaluation", "rollout"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_says_what_was_decided_on_the_first_screen_and_fits_any(
+    others: dict[str, Path], name: str, scheme: str
+) -> None:
+    for screen, width in ((browsing, 1280), (on_a_phone, 390)):
+        with screen() as page:
+            page.paint(scheme)
+            page.open(others[name].as_uri())
+            page.screenshot(f"{name}-{width}-{scheme}")
+            assert _too_wide(page) == 0
+            assert page.run(
+                "return document.querySelector('.verdict .said').getBoundingClientRect().bottom"
+            ) < (700 if width == 390 else 400)  # fmt: skip
+            assert page.run("return performance.getEntriesByType('resource').length") == 0
+            assert page.problems() == []
+            assert page.run("return document.querySelectorAll('i, script').length") == page.run(
+                "return document.querySelectorAll('.key i').length"
+            )
+            assert _outside(page) == 0
+            heights = page.run(
+                "return [...document.querySelectorAll('svg text')]"
+                ".map(n => n.getBoundingClientRect().height)"
+            )
+            assert min(heights, default=10) > 9
 
 
 def _too_wide(page: Page) -> int:

@@ -167,6 +167,15 @@ def test_a_good_candidate_is_promoted_step_by_step_and_no_request_is_lost(
     ]  # fmt: skip
     steps = [one["step"] for one in found[-2]["judged"]]
     assert steps == [1, 2, 3, 3], "the last time after the watch"
+    number = str(found[-2]["number"])
+    told = lab.json("rollout", "report", number, "--html", "rollout.html")
+    assert {one["document"]["rollout"] for one in told["entries"]} == {int(number)}
+    assert [one["step"] for one in told["moments"]] == sorted(
+        one["step"] for one in told["moments"]
+    )
+    assert told["moments"][-1]["tested"]["requests"] > 50
+    page = (lab.root / "rollout.html").read_text()
+    assert "Rollout " + number in page and page.count("<svg") >= 6
 
 
 def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:

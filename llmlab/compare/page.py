@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from llmlab.compare.comparison import (
     SHARES,
     SHOWN,
     Comparison,
-    Failure,
     means,
     shown,
 )
 from llmlab.evaluate.facts import Kind
 from llmlab.evaluate.text import words
-from llmlab.models.identity import short_id
-from llmlab.version import __version__
+from llmlab.report.page import colour, rendered
 
 WIDTH, ROW, RIGHT = 640, 22, 96  # of a plot, in pixels
 LETTER, LABEL = 9.5, 30  # the width of a letter on a phone, and the most letters of a label
 RADIUS = 4
-# Told apart by people with any colour vision (Okabe and Ito).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 
 
 @dataclass(frozen=True)
@@ -69,31 +65,19 @@ def page(comparison: Comparison, *, now: datetime | None = None) -> str:
     Args:
         now: what it is dated with.
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("llmlab.compare", "templates"), autoescape=True,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     left = 12 + LETTER * max(len(_label(one.name)) for one in comparison.models)
-    environment.filters |= {"short": short_id, "shown": shown}
-    return environment.get_template("comparison.html.j2").render(
+    return rendered(
+        "comparison.html.j2",
+        now=now,
         comparison=comparison,
-        colours={one.name: colour for one, colour in zip(comparison.models, _colours())},  # noqa: B905
+        colours={one.name: colour(place) for place, one in enumerate(comparison.models)},
         plots=list(_plots(comparison, left)),
         metrics=[(name, means(name)) for name in SHOWN],
+        shown=shown,
         words=words,
-        failed=Failure,
         kinds=((Kind.NAME, "names"), (Kind.NUMBER, "numbers")),
-        date=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        version=__version__,
         plot_size={"width": WIDTH, "left": left, "right": WIDTH - RIGHT, "radius": RADIUS},
     )
-
-
-def _colours() -> Iterator[str]:
-    while True:
-        yield from COLOURS
 
 
 def _label(name: str) -> str:
@@ -113,12 +97,15 @@ def _plots(comparison: Comparison, left: float) -> Iterator[Plot]:
             return round(left + (WIDTH - left - RIGHT) * value / span, 1)
 
         lines = []
-        for number, (model, colour) in enumerate(zip(values, _colours())):  # noqa: B905
-            found = values[model]
+        for number, (model, found) in enumerate(values.items()):
             if not found:
                 continue
             y = ROW * (number + 0.5)
             mean = sum(found) / len(found)
             dots = tuple(Dot(at(value), y, shown(metric, value)) for value in found)
-            lines.append(Line(model, _label(model), y, colour, dots, at(mean), shown(metric, mean)))
+            lines.append(
+                Line(
+                    model, _label(model), y, colour(number), dots, at(mean), shown(metric, mean)
+                )
+            )  # fmt: skip
         yield Plot(metric, means(metric), shown(metric, 0.0), shown(metric, high), tuple(lines))

@@ -132,7 +132,7 @@ def entries(
 
 def newest(
     connection: sqlite3.Connection, *, kind: str = "", last: int = 0,
-    about: Mapping[str, str] = MappingProxyType({}),
+    about: Mapping[str, str | int] = MappingProxyType({}),
 ) -> list[Entry]:  # fmt: skip
     """The last entries, the oldest of them first.
 

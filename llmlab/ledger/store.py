@@ -74,7 +74,7 @@ class Store:
             yield chain.append(connection, kind, document, why, who=who)
 
     def entries(
-        self, *, kind: str = "", last: int = 0, about: Mapping[str, str] = NOTHING
+        self, *, kind: str = "", last: int = 0, about: Mapping[str, str | int] = NOTHING
     ) -> list[chain.Entry]:
         """Entries of the ledger, the oldest first.
 

@@ -85,6 +85,7 @@ def documents() -> dict[str, Any]:
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.rollout.planning import Problem
+    from llmlab.rollout.report import ReportDocument
     from llmlab.rollout.simulating import Simulation
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import Shown
@@ -119,6 +120,7 @@ def documents() -> dict[str, Any]:
                          "rollout start canary", "rollout start bluegreen", "rollout start ab",
                          "rollout start shadow"), rollout),
         "rollout history": list[Rollout],
+        "rollout report": ReportDocument,
         "rollout lint": list[Problem],
         "flag set": joined("FlagSet", "A flag as it is now.", Flag, Changed, Routed),
         "flag list": list[Flag],
@@ -163,6 +165,8 @@ def documents() -> dict[str, Any]:
 
 # Verbs whose documents have no type yet: their shapes, by hand.
 UNTYPED = {
+    "logs": "no one document: each line that a process wrote as a JSON object, as it was written; "
+    "of the gateway's log, an object for each request",
     "load --until": (
         "`load`'s keys up to `interrupted`, and `{promise, rate, broken_at, trials: [{rate, kept, "
         "broken_by, and the figures of load}]}`"

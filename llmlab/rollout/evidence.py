@@ -39,6 +39,7 @@ from llmlab.rollout.sequential import Wealth, lower_bound
 from llmlab.rollout.speed import Condition, parse_speed
 from llmlab.rollout.state import Kind, Rollout
 from llmlab.rollout.subjects import SUBJECTS, Subjects
+from llmlab.rollout.trail import Trail
 
 SLICE = 2.0  # seconds
 # Units of a subject that the base never answered which speak against a candidate, and how many
@@ -88,6 +89,7 @@ class Evidence:
     limits: list[float] = field(default_factory=list)
     lately: Lately = field(default_factory=Lately)
     texts: Texts = field(default_factory=Texts)
+    trail: Trail = field(default_factory=Trail)
 
     @classmethod
     def of(cls, rollout: Rollout) -> Evidence:

@@ -58,7 +58,9 @@ def compare(
         texts[source.name] = source.read()
     options = chosen_options(strategy, max_length, min_length)
     if report:
-        _check_place(report)
+        from llmlab.report.file import check_place
+
+        check_place(report, "--report")
     with bar(len(texts)) as progress:
         found = asyncio.run(
             answers(
@@ -69,10 +71,9 @@ def compare(
     comparison = compare_answers(texts, found)
     if report:
         from llmlab.compare.page import page
-        from llmlab.files import write_atomically
+        from llmlab.report.file import write
 
-        # A file name need not be UTF-8.
-        write_atomically(report, page(comparison).encode(errors="backslashreplace"), 0o644)
+        write(report, page(comparison))
     if output is Format.JSON:
         print_json(comparison.as_json())
     else:
@@ -80,16 +81,6 @@ def compare(
     if report:
         err().print(f"[bold green]✓[/] {report}", highlight=False)
     _end(comparison)
-
-
-def _check_place(report: Path) -> None:
-    """Before the models work for minutes."""
-    from llmlab.errors import UsageError
-
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {report} is no name of a page", fix="--report report.html")
-    if not report.absolute().parent.is_dir():
-        raise UsageError(f"--report: there is no folder {report.parent}")
 
 
 def _show(comparison: Comparison) -> None:

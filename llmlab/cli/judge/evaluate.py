@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,6 +65,9 @@ def evaluate(
     min_length: MinLengthOption = None,
     concurrency: ConcurrencyOption = 1,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of everything random.")] = 1,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it all.")
+    ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Judge a model by a suite: beside lead-3 and the embedded model, against a baseline.
@@ -81,6 +85,10 @@ def evaluate(
     conditions = parse_gate(gate) if gate is not None else None
     if conditions and conditions.needs_baseline and baseline is None:
         _refuse_without_baseline(conditions.text)
+    if report:
+        from llmlab.report.file import check_place
+
+        check_place(report, "--report")
     judged_by = load_suite(find_suite(suite, session.lab().root))
     options = chosen_options(strategy, max_length, min_length)
     texts = {case.id: case.text for case in judged_by.cases}
@@ -98,12 +106,19 @@ def evaluate(
             seed=seed, options=options, gate=conditions,
             beside=[one for one in found if one.name not in (model, baseline)],
         )  # fmt: skip
+    if report:
+        from llmlab.evaluate.page import page
+        from llmlab.report.file import write
+
+        write(report, page(evaluation))
     if output is Format.JSON:
         print_json(evaluation.as_json())
     else:
         from llmlab.cli.judge.scores import print_evaluation
 
         print_evaluation(evaluation)
+    if report:
+        err().print(f"[bold green]✓[/] {report}", highlight=False)
     _note(session, evaluation)
     _end(evaluation)
 

@@ -14,7 +14,7 @@ from llmlab.cli.output import out, printable
 from llmlab.evaluate.comparison import Comparison, Level
 from llmlab.evaluate.evaluation import Evaluation
 from llmlab.evaluate.measures import METRICS, Better
-from llmlab.evaluate.verdict import Outcome
+from llmlab.evaluate.verdict import Outcome, Verdict
 from llmlab.models.identity import short_id
 
 SIGNS = {
@@ -26,7 +26,7 @@ SHARE_OF = 0.05  # p values from which a difference is called clear
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """The scores, the differences, the worst texts, the verdict."""
+    """The verdict and why, the scores, the differences, the worst texts."""
     console = out(PAGE)
     suite = evaluation.suite
     console.print(
@@ -34,6 +34,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
         f"suite {suite.digest.removeprefix('sha256:')[:12]}, seed {evaluation.seed}",
         highlight=False,
     )
+    if evaluation.verdict:
+        _print_verdict(console, evaluation.verdict)
     console.print(_levels(evaluation))
     console.print("[dim]Means, with the 95 % interval of the judged model. ↑ better when higher, ↓ "
                   "when lower. Measures on words are proxies.[/]")  # fmt: skip
@@ -42,13 +44,15 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(Rule(escape(title), align="left"))
         console.print(_differences(evaluation))
         _print_regressions(console, evaluation)
-    if evaluation.verdict:
-        colour, sign = SIGNS[evaluation.verdict.outcome]
-        console.print(Rule(align="left"))
-        console.print(Text(sign, style=f"bold {colour}"), Text(evaluation.verdict.gate))
-        for finding in evaluation.verdict.findings:
-            colour, sign = SIGNS[finding.outcome]
-            console.print(Text.assemble((f"  {sign[0]} ", colour), finding.reason), highlight=False)
+
+
+def _print_verdict(console: Console, verdict: Verdict) -> None:
+    colour, sign = SIGNS[verdict.outcome]
+    console.print(Text(sign, style=f"bold {colour}"), Text(verdict.gate))
+    for finding in verdict.findings:
+        colour, sign = SIGNS[finding.outcome]
+        console.print(Text.assemble((f"  {sign[0]} ", colour), finding.reason), highlight=False)
+    console.print()
 
 
 def _levels(evaluation: Evaluation) -> Table:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmlab.cli.documents import Listed
     from llmlab.config import Model
     from llmlab.registry import Record
-    from llmlab.registry.catalogue import Catalogue
+    from llmlab.registry.catalogue import Catalogue, Known
 
 app = typer.Typer(
     add_completion=False,
@@ -149,7 +149,37 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
     if output is Format.JSON:
         print_json(facts)
         return
-    models_view.show(facts)
+    models_view.show(facts, _used(Session.of(context), catalogue, known))
+
+
+def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.Used:
+    """Its role in lab.toml, its aliases, and the deployments of the running lab that serve it."""
+    from llmlab.engines.choice import running_engine
+    from llmlab.engines.record import Record as Running
+
+    record, lab = known.record, session.lab()
+    names = {known.name, record.reference} if record else {known.name}
+    role = next((role for name, role in _roles(catalogue).items() if name in names), "")
+    to = catalogue.registry.aliases().items() if record else ()
+    aliases = [alias for alias, target in to if record and target == record.reference]
+    running = Running.read(lab)
+    if running is None or running_engine(lab) is None:
+        return models_view.Used(role, aliases)
+    plan = running.plan()
+    weights = plan.traffic.weights(plan.stable)
+    serving = [
+        f"{one.deployment}, {weights.get(one.deployment, 0.0):g} % of /summarize/"
+        for one in plan.deployments
+        if one.name in names or (record and record.serves(one.model)) or _is_same(one.model, known)
+    ]
+    return models_view.Used(role, aliases, serving)
+
+
+def _is_same(model: Model, known: Known) -> bool:
+    """Whether it is made of the same, under whatever name it is served."""
+    return (model.runtime, model.source, model.revision) == (
+        known.model.runtime, known.model.source, known.model.revision,
+    )  # fmt: skip
 
 
 for verb, function in registered.VERBS.items():

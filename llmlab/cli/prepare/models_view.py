@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from llmlab.cli.output import out, printable
+from llmlab.cli.output import WIDE, out, printable
 
-INDENT = 2
-REGISTERED = ("reference", "id", "created")  # of the record; the rest says the same of itself
+if TYPE_CHECKING:
+    from rich.text import Text
+
+MIB = 1024 * 1024
+# Of an evaluation: those that tell most, as far as the suite measures them.
+TELLING = ("coverage", "rougeLsum", "unsupported", "length", "p95")
+# By section: what stands in it, and how that is called there. The rest of the facts is said in
+# words of its own, or says the same again.
+IS = {"runtime": "runtime", "compute_type": "weights as", "license": "licence", "note": "note"}
+FROM = {"source": "source", "revision": "revision", "converted_from": "converted from",
+        "folder": "on this disk"}  # fmt: skip
+ANSWERS = {"max_length": "max length", "min_length": "min length"}
+MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
+        "parameters": "parameters", "libraries": "libraries"}  # fmt: skip
+MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +32,157 @@ class Row:
     depth: int
     name: str
     text: str = ""
+    style: str = ""
 
 
-def show(facts: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Used:
+    """Who uses a model.
+
+    Args:
+        role: in lab.toml: stable or fallback; "" for neither.
+        serving: deployments that run, in words.
+    """
+
+    role: str = ""
+    aliases: Sequence[str] = ()
+    serving: Sequence[str] = field(default_factory=list)
+
+
+def show(facts: Mapping[str, Any], used: Used) -> None:
     """Print the facts of ``llmlab.models.inspect``, with the ``record`` of the registry."""
-    own = {name: value for name, value in facts.items() if name not in ("record", "name")}
-    page = [*rows(own)]
-    if record := facts.get("record"):
-        news = {
-            name: value for name, value in record.items()
-            if name != "files" and (name in REGISTERED or facts.get(name) != value)
-        }  # fmt: skip
-        page += [Row(0, "registered"), *rows(news, depth=1)]
+    from rich.text import Text
+    from rich.tree import Tree
+
+    ready = ("● ready", "green") if facts["ready"] else ("● not ready", "yellow")
+    title = Text.assemble((printable(str(facts["name"])), "bold"), "  ", ready)
+    tree = Tree(title, guide_style="dim")
+    for section in sections(facts, used):
+        branch = tree.add(Text(section.title, style="bold"))
+        width = max(2 * one.depth + len(one.name) for one in section.rows) + 2
+        for one in section.rows:
+            branch.add(_line(one, width))
+    # A tree cuts its lines at the terminal's width, and an id that is cut is none.
     console = out()
-    console.print(printable(str(facts["name"])), style="bold", markup=False, highlight=False)
-    width = max(INDENT * one.depth + len(one.name) for one in page) + 2
-    for one in page:
-        label = " " * INDENT * (one.depth + 1) + one.name
-        console.print(label.ljust(width + INDENT), style="dim", end="", highlight=False)
-        console.print(printable(one.text), markup=False, highlight=False, soft_wrap=True)
+    console.width = WIDE
+    console.print(tree, highlight=False, soft_wrap=True)
+
+
+def _line(one: Row, width: int) -> Text:
+    from rich.text import Text
+
+    label = ("  " * one.depth + one.name).ljust(width)
+    return Text.assemble((label, "dim"), (printable(one.text), one.style))
+
+
+def sections(facts: Mapping[str, Any], used: Used) -> list[Section]:
+    """The page; a section about which nothing is known is left out."""
+    record = facts.get("record") or {}
+    found = (
+        ("what it is", _is(facts, record)),
+        ("where from", _from(facts, record)),
+        ("how it answers", [*_named(facts, ANSWERS), *rows(facts.get("decoding") or {})]),
+        ("how it was made", _made(record)),
+        ("files", _files(facts, record)),
+        ("judged by", [_evaluation(one) for one in record.get("evaluations", ())]),
+        ("used", _used(used)),
+    )
+    return [Section(title, tuple(lines)) for title, each in found if (lines := list(each))]
+
+
+def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
+    if record:
+        yield Row(0, "version", str(record["reference"]))
+    if "id" in facts:
+        yield Row(0, "id", str(facts["id"]))
+    elif facts.get("content_id"):
+        yield Row(0, "id", f"{facts['content_id']} (wanted)")
+    # Of a hub's model that was converted, the record has the id of what was published.
+    if record and record["id"] != facts.get("id"):
+        yield Row(0, "registered id", str(record["id"]))
+    yield from _named({"note": record.get("note"), **facts}, IS)
+    if not facts["ready"]:
+        yield Row(0, "not ready", str(facts.get("reason", "")), "yellow")
+        yield Row(0, "fix", str(facts.get("fix") or ""), "green")
+    if record.get("removed"):
+        yield Row(0, "removed", str(record["removed"]), "yellow")
+
+
+def _from(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
+    origin = {"hub": "a hub", "path": "added from a folder", "tuned": "tuned here",
+              "import": "imported from an archive"}.get(str(record.get("source")))  # fmt: skip
+    if origin:
+        yield Row(0, "origin", f"{origin}, {str(record['created'])[:10]}")
+    embedded = str(facts["source"]).startswith("embedded:")
+    yield from _named(facts if not embedded else {}, FROM)
+    if embedded:
+        yield Row(0, "source", f"{facts['source']}, part of llmlab")
+    if base := record.get("base"):
+        yield Row(0, "base", f"{base['repository']} at {base['revision']}")
+        if base["id"] != record["id"]:
+            yield Row(0, "id of the base", str(base["id"]))
+
+
+def _made(record: Mapping[str, Any]) -> Iterator[Row]:
+    yield from _named(record, MADE)
+    if record.get("duration"):
+        from llmlab.cli.output import duration
+
+        yield Row(0, "took", duration(record["duration"]))
+
+
+def _files(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
+    there = facts.get("files") or ()
+    total = facts.get("converted_bytes") or sum(one["bytes"] for one in there) or (
+        record.get("bytes")
+    )  # fmt: skip
+    if total:
+        yield Row(0, "size", _size(total))
+    for one in there:
+        yield Row(0, str(one["name"]), _size(one["bytes"]))
+
+
+def _size(count: int) -> str:
+    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count:,} bytes"
+
+
+def _evaluation(one: Mapping[str, Any]) -> Row:
+    """``news, 41 texts   ✓ pass coverage>=0.3   coverage 0.630, ...``"""
+    metrics = one.get("metrics") or {}
+    told = ", ".join(
+        f"{name} {metrics[name]['value']:.3g}"
+        for name in TELLING
+        if metrics.get(name, {}).get("value") is not None
+    )
+    verdict = one.get("verdict")
+    against = f" against {one['baseline']['name']}" if one.get("baseline") else ""
+    if verdict:
+        mark, style = MARKS.get(verdict["outcome"], (" ", ""))
+        judged = f"{mark} {verdict['outcome']} {verdict['gate']}"
+    else:
+        judged, style = "no gate", ""
+    name = f"{one.get('suite', '?')}, {one.get('n', '?')} texts"
+    return Row(0, name, f"{judged}{against}" + (f"   {told}" if told else ""), style)
+
+
+def _used(used: Used) -> Iterator[Row]:
+    if used.role:
+        yield Row(0, "in lab.toml", used.role)
+    if used.aliases:
+        yield Row(0, "aliases", ", ".join(used.aliases))
+    for number, one in enumerate(used.serving):
+        yield Row(0, "" if number else "served by", one)
+
+
+def _named(facts: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Row]:
+    """Those facts that are known, under the names that they have on the page."""
+    return rows({names[name]: facts[name] for name in names if name in facts})
 
 
 def rows(facts: Mapping[str, Any], depth: int = 0) -> Iterator[Row]:
@@ -60,7 +205,7 @@ def rows(facts: Mapping[str, Any], depth: int = 0) -> Iterator[Row]:
 
 
 def _in_one_line(item: Mapping[str, Any]) -> tuple[str, str]:
-    """A file, a set of data, an evaluation: its first member is its name."""
+    """A file, a set of data: its first member is its name."""
     first, *rest = item.items()
     parts = (f"{key.replace('_', ' ')} {_told(value)}" for key, value in rest
              if value not in ("", None))  # fmt: skip
