@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from llmlab.rollout.store import Rollouts
 from llmlab.rollout.verbs import Desk
 from llmlab.rollout.view import Seat, View
 from llmlab.service.settings import Settings
+from tests.conftest import wait_until
 from tests.rollouts import Played, at
 from tests.test_registry import make_folder
 
@@ -60,13 +62,19 @@ class Office:
     lab: Lab
     config: Config
     controlled: bool = True
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rollouts = Rollouts(self.lab)
         self.gateway = Played(self.rollouts)
         self.started = 0
         self.now = 5000.0
-        self.desk = Desk(self.rollouts, self.gateway, self._start, QUIET, lambda: self.now)
+        self.desk = self.at_desk(patience=0)
+
+    def at_desk(self, patience: float) -> Desk:
+        return Desk(
+            self.rollouts, self.gateway, self._start, self.said.append, lambda: self.now, patience
+        )
 
     def _start(self) -> bool:
         self.started += self.controlled
@@ -260,6 +268,19 @@ def bring(office: Office, phase: str) -> None:
         office.desk.do("promote", Promote(full=True), who="ada")
     if phase in ("completed", "aborted"):
         office.settle()
+
+
+def test_who_promotes_right_after_the_start_waits_until_the_candidate_answers(
+    office: Office,
+) -> None:
+    office.start("next")
+    with ThreadPoolExecutor() as pool:
+        desk = office.at_desk(patience=30)
+        promoting = pool.submit(desk.do, "promote", Promote(full=True), who="ada")
+        wait_until(lambda: office.said == ["waiting: next does not answer yet"])
+        office.settle()
+        assert promoting.result(30).phase is Phase.COMPLETING
+    assert len(office.said) == 1
 
 
 @pytest.mark.parametrize("verb", ROWS)

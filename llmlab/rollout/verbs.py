@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
 from llmlab.rollout import planning
-from llmlab.rollout.machine import Abort, Event, step
+from llmlab.rollout.machine import Abort, Event, Promote, step
 from llmlab.rollout.planning import Known, Wish, refuse, rollout_of, rules_of, undo_of
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Kind, Phase, Rollout
 from llmlab.rollout.store import Kept, Rollouts
+
+LOOKS = 0.2  # seconds between two looks at whether a candidate answers
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Desk:
     Args:
         start_controller: have it running; returns whether it does.
         say: progress.
+        patience: seconds, for a candidate that starts while it is promoted.
     """
 
     rollouts: Rollouts
@@ -33,6 +36,7 @@ class Desk:
     start_controller: Callable[[], bool]
     say: Say
     clock: Clock = time.time
+    patience: float = 60.0
 
     # --- beginning ------------------------------------------------------------------------
 
@@ -84,6 +88,8 @@ class Desk:
         Raises:
             UsageError: none is, or the verb makes no sense now; nothing is changed.
         """
+        if isinstance(event, Promote):
+            self._until_started()
         kept = self._current(event)
         why = event.why if isinstance(event, Abort) else ""
         rollout = self.rollouts.change(
@@ -91,6 +97,18 @@ class Desk:
             who=who, why=why,
         )  # fmt: skip
         return self._follow(rollout)
+
+    def _until_started(self) -> None:
+        """Whoever promotes right after the start means the candidate once it answers."""
+        until, told = time.monotonic() + self.patience, False
+        while time.monotonic() < until and self.running.alive():
+            kept = self.rollouts.unfinished()
+            if kept is None or kept.rollout.phase is not Phase.STARTING:
+                return
+            if not told:
+                self.say(f"waiting: {kept.rollout.target} does not answer yet")
+            told = True
+            time.sleep(LOOKS)
 
     def _current(self, event: Event) -> Kept:
         kept = self.rollouts.unfinished() or self.rollouts.last()
