@@ -47,8 +47,8 @@ test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
 
 test-delivery: $(VENV)/.dev
-	@# They wait for the most part, so three at a time, and one by one as a hand is free.
-	$(BIN)/python -m pytest -n 3 --dist load --maxschedchunk 1 -m delivery
+	@# They wait for much of their time, so two at once, and the next one as a hand is free.
+	$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 -m delivery
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser

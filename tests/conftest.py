@@ -22,6 +22,7 @@ from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
 from tests import command
+from tests.sharing import once
 
 if TYPE_CHECKING:
     from tests.api import Api
@@ -47,6 +48,8 @@ SLOW_FILES = {
 LONG = (
     "test_whatever_is_broken_is_given_back", "test_equal_versions_are_promoted",
     "test_no_request_fails_while_versions", "test_kill_9_at_thirty_moments",
+    "test_the_delivery_notebook", "test_the_tuning_notebook", "test_a_class_of_five",
+    "test_who_does_what_the_pages_say",
 )  # fmt: skip
 
 
@@ -100,8 +103,9 @@ class LabUnderTest:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command in the lab's folder; the caller looks at code and output."""
         return command.run(
-            *arguments, cwd=self.root, env=self.env | (env or {}), stdin=stdin, timeout=240
-        )
+            *arguments, cwd=self.root, env=self.env | (env or {}), stdin=stdin,
+            timeout=900 if "build" in arguments else 240,
+        )  # fmt: skip
 
     def ok(self, *arguments: str, stdin: str | None = None) -> str:
         """Run the command, insist on exit code 0, and give its stdout."""
@@ -202,11 +206,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> BuiltImages:
 
     The tag is this checkout's own: tests of another one may run at the same time.
     """
-    lab = lay_out(tmp_path_factory)
     tag = f"test-{hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:8]}"
-    done = lab.run("build", "--extra", "none", "--tag", tag, "--progress", "plain")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return BuiltImages.read(lab.lab)
+
+    def build(root: Path) -> None:
+        init_lab(root)
+        done = LabUnderTest(root, 0).run(
+            "build", "--extra", "none", "--tag", tag, "--progress", "plain"
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return BuiltImages.read(Lab(once(tmp_path_factory, "images", build)))
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +253,15 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
     """A T5 of some 100 kB with a tokenizer of its own, laid out like a hub snapshot."""
     from tests.tiny import make_tiny_t5
 
-    return make_tiny_t5(tmp_path_factory.mktemp("tiny-t5"), article)
+    return once(tmp_path_factory, "tiny-t5", lambda folder: make_tiny_t5(folder, article))
+
+
+@pytest.fixture(scope="session")
+def small_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
+    """A T5 of 242 MB; converting it takes some seconds."""
+    from tests.tiny import make_small_t5
+
+    return once(tmp_path_factory, "small-t5", lambda folder: make_small_t5(folder, article))
 
 
 TINY = """
@@ -256,8 +273,8 @@ source = "path:{folder}"
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny T5 is converted, once for all labs."""
-    return tmp_path_factory.mktemp("models-of-labs")
+    """Where models are converted, each once for all tests."""
+    return once(tmp_path_factory, "home", lambda folder: None)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.recipe import Recipe, not_mapped
 from tests.conftest import LabUnderTest, clean_env
 from tests.test_models import REVISION, Hub, hub_env, serving
-from tests.tiny import make_small_t5, make_tiny_t5, with_config
+from tests.tiny import make_tiny_t5, with_config
 
 FILES = {
     MANIFEST, "model.bin", "config.json", "shared_vocabulary.json", "tokenizer.json",
@@ -40,12 +40,11 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A store that the tests of this module share."""
-    folder = tmp_path_factory.mktemp("home")
+def home(tiny_home: Path) -> Iterator[Path]:
+    """A store that is shared: nothing in it is changed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_HOME", str(folder))
-        yield folder
+        patch.setenv("LLMLAB_HOME", str(tiny_home))
+        yield tiny_home
 
 
 @pytest.fixture
@@ -168,12 +167,6 @@ def test_a_store_that_everybody_may_write_to_is_not_trusted(
 # --- interrupted, twice at once, damaged -------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
-    """A model that takes some seconds to convert."""
-    return make_small_t5(tmp_path_factory.mktemp("large"), article)
-
-
 PULL = """
 import sys
 from pathlib import Path
@@ -201,9 +194,9 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.mark.parametrize("whom", ["the converter", "the one who waits for it"])
 def test_a_conversion_that_is_killed_leaves_nothing_to_be_seen_and_the_next_one_succeeds(
-    large: Path, empty_home: Path, whom: str
+    small_t5: Path, empty_home: Path, whom: str
 ) -> None:
-    process = converting(large, empty_home)
+    process = converting(small_t5, empty_home)
     models = empty_home / "models"
     try:
         until(lambda: list(models.glob(".*.part-*/float32*")))  # it writes the weights
@@ -217,7 +210,7 @@ def test_a_conversion_that_is_killed_leaves_nothing_to_be_seen_and_the_next_one_
         process.kill()
     psutil.wait_procs([child], timeout=60)
 
-    folder = convert("it", large, content_id(large), "int8", quiet)
+    folder = convert("it", small_t5, content_id(small_t5), "int8", quiet)
     assert store.is_intact(folder)
     assert list(models.glob(".*.part-*")) == [], "what was left is removed"
 

@@ -27,7 +27,8 @@ from llmlab.runtimes.decoding import Decoding
 from llmlab.runtimes.seq2seq import Seq2Seq
 from tests.api import Api
 from tests.conftest import clean_env
-from tests.tiny import make_small_t5, make_tiny_bart, with_config
+from tests.sharing import once
+from tests.tiny import make_tiny_bart, with_config
 
 # As in the reference lab, and what each of its parts does alone.
 GREEDY = Decoding(max_length=40, min_length=5)
@@ -82,10 +83,10 @@ class Pair:
         return self.ours.written([self.encoded(text, decoding)])[0]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def _store(tiny_home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMLAB_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("LLMLAB_HOME", str(tiny_home))
         yield
 
 
@@ -104,13 +105,8 @@ def pair() -> Callable[..., Pair]:
 
 
 @pytest.fixture(scope="session")
-def small_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
-    return make_small_t5(tmp_path_factory.mktemp("small-t5"), article)
-
-
-@pytest.fixture(scope="session")
 def tiny_bart(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
-    return make_tiny_bart(tmp_path_factory.mktemp("tiny-bart"), article)
+    return once(tmp_path_factory, "tiny-bart", lambda folder: make_tiny_bart(folder, article))
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +147,7 @@ def test_so_does_a_model_in_the_shape_of_t5_small(
 ) -> None:
     decoding = (FREE | CONSTRAINED)[name]
     how = {"renormalize_logits": True} if name in CONSTRAINED else {}
-    for text in texts:
+    for text in texts[::2]:  # each takes seconds; all of them are tried with the tiny one
         assert pair(small_t5).written(text, decoding) == pair(small_t5).generate(
             text, decoding, **how
         )
