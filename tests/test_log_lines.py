@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmlab.cli.run.log_lines import request, shown, told_took, widths
+from llmlab.shell import last_lines
 
 ASKED = {
     "time": "2026-11-29T19:54:54+00:00", "at": 1795982094.096, "subject": "ada",
@@ -28,6 +30,24 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+
+
+@pytest.mark.parametrize(("wanted", "told"), [(1, 1), (50, 50), (2999, 2999), (100_000, 3000)])
+def test_as_many_lines_of_a_log_as_are_wanted_are_read_and_each_is_whole(
+    tmp_path: Path, wanted: int, told: int
+) -> None:
+    log = tmp_path / "gateway.log"
+    whole = [json.dumps(ASKED | {"at": n, "subject": "ümlaut"}) for n in range(3000)]
+    log.write_text("".join(f"{one}\n" for one in whole))
+    assert last_lines(log, wanted).split("\n") == whole[-told:]
+
+
+@pytest.mark.parametrize("text", ["", "one", "one\n", "one\ntwo"])
+def test_a_short_log_is_read_as_it_is(tmp_path: Path, text: str) -> None:
+    log = tmp_path / "api.log"
+    log.write_text(text)
+    assert last_lines(log, 12) == text.removesuffix("\n")
+    assert last_lines(log, 0) == last_lines(tmp_path / "none.log") == ""
 
 
 def test_a_request_is_one_line_of_who_what_and_how_it_ended() -> None:

@@ -110,6 +110,8 @@ def test_a_verdict_that_decides_something_is_in_the_ledger_and_others_are_not(
     told = [(one.document["step"], one.document["outcome"]) for one in entries(lab)
             if one.kind == "verdict"]  # fmt: skip
     assert told == [(1, "pass"), (2, "fail")]
+    routes = [one.why for one in entries(lab) if one.kind == "route"]
+    assert routes[-2] == "step 1 passed" and routes[-1].endswith(verdict(Outcome.FAIL).reason)
 
 
 def test_a_verb_that_is_refused_changes_nothing(rollouts: Rollouts, lab: Lab) -> None:

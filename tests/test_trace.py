@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from llmlab.cli.deliver.trace import routed_by
 from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
 from llmlab.delivery.tracing import History, ServedBy, trace
@@ -73,6 +74,23 @@ def api_line(**values: Any) -> dict[str, Any]:
 
 
 # --- What is told --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("split", "split (new 25 %, old 75 %)"),
+        ("stable", "stable (new 25 %, old 75 %)"),
+        ("model", "model: its address asks for new"),
+        ("flag", "flag, whatever the shares are"),
+        ("", ""),
+    ],
+)
+def test_the_shares_are_told_where_a_request_went_by_them(
+    store: Store, route: str, told: str
+) -> None:
+    (found,) = trace(Found([line(route=route)]), history(store), ["r1"])
+    assert routed_by(found) == told
 
 
 def test_a_trace_names_model_route_weights_step_flags_and_timings(store: Store) -> None:

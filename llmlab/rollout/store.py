@@ -15,7 +15,7 @@ from llmlab.ledger import chain
 from llmlab.ledger.store import FILE, Store, change_in, traffic_in
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
-from llmlab.rollout.state import Phase, Rollout
+from llmlab.rollout.state import Outcome, Phase, Rollout
 from llmlab.traffic import Traffic
 
 STATE = "rollout"  # the row that says whether one is unfinished; supervisors look at it as well
@@ -105,11 +105,14 @@ class Rollouts:
             kept = _kept(connection, number)
             before, after = kept.rollout, change(kept.rollout)
             _write(connection, Kept(after, evidence or kept.evidence))
-            for one in after.judged[len(before.judged) :]:
+            judged = after.judged[len(before.judged) :]
+            for one in judged:
                 verdict = {"rollout": number, "step": one.step, **asdict(one.verdict)}
                 chain.append(connection, "verdict", verdict, one.verdict.reason, who=who)
             if _place(before) != _place(after):
-                _tell(connection, what, after, {}, why or after.ending, who)
+                passed = [one.step for one in judged if one.verdict.outcome is Outcome.PASS]
+                because = f"step {passed[-1]} passed" if passed else ""
+                _tell(connection, what, after, {}, why or after.ending or because, who)
             return after
 
 

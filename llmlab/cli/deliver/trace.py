@@ -96,7 +96,7 @@ def _show(one: Traced) -> None:
     )  # fmt: skip
     rows = {
         "served by": _served_by(one),
-        "routed by": f"{one.route} ({_weights(one)})" if one.route else "",
+        "routed by": routed_by(one),
         "routes of": _entry(one),
         "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
         "subject": one.subject,
@@ -118,6 +118,15 @@ def _served_by(one: Traced) -> str:
     model_id = f"@{short_id(by.model_id)}" if by.model_id else ""
     version = f", registered as {by.version}" if by.version else ""
     return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}"
+
+
+def routed_by(one: Traced) -> str:
+    """The rule, and the shares only where it went by them."""
+    if one.route in ("stable", "split"):
+        return f"{one.route} ({_weights(one)})"
+    if one.route == "model":
+        return f"model: its address asks for {one.served_by.deployment}"
+    return f"{one.route}, whatever the shares are" if one.route else ""
 
 
 def _weights(one: Traced) -> str:
