@@ -48,7 +48,6 @@ def run(
     return Result(done.returncode, done.stdout)
 
 
-BLOCK = 1 << 16  # bytes of a log that are read at once, from its end
 # What a supervised process inherits. Everything else, tokens above all, stays out.
 _KEPT = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "PYTHONPATH",
          "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "DOCKER_HOST", "DOCKER_CONTEXT",
@@ -67,19 +66,12 @@ def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def last_lines(file: Path, count: int = 12) -> str:
-    """The last lines of a log, each of them whole; "" if there is no log. No more of the file is
-    read than they need, for a log may be large."""
-    blocks: list[bytes] = []
+    """The end of a log, for an error that has to show it; "" if there is none."""
     try:
         with file.open("rb") as log:
-            start, ends = log.seek(0, os.SEEK_END), 0
-            while start > 0 and ends <= count:
-                size = min(BLOCK, start)
-                start = log.seek(start - size)
-                blocks.append(log.read(size))
-                ends += blocks[-1].count(b"\n")
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 16_384))
+            text = log.read().decode(errors="replace")
     except OSError:
         return ""
-    text = b"".join(reversed(blocks)).decode(errors="replace")
-    lines = text.removesuffix("\n").split("\n")
-    return "\n".join(lines[-count:]) if count else ""
+    return "\n".join(text.splitlines()[-count:])

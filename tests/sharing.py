@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of somebody who failed half-way
             folder.mkdir()
             make(folder)
             made.touch()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmlab.cli.run.log_lines import request, shown, told_took, widths
-from llmlab.shell import last_lines
+from llmlab.engines.follow import last_of, lines_of
 
 ASKED = {
     "time": "2026-11-29T19:54:54+00:00", "at": 1795982094.096, "subject": "ada",
@@ -37,17 +37,28 @@ def test_as_many_lines_of_a_log_as_are_wanted_are_read_and_each_is_whole(
     tmp_path: Path, wanted: int, told: int
 ) -> None:
     log = tmp_path / "gateway.log"
-    whole = [json.dumps(ASKED | {"at": n, "subject": "ümlaut"}) for n in range(3000)]
+    whole = [json.dumps(ASKED | {"at": n, "subject": "a\u2028ümlaut"}, ensure_ascii=False)
+             for n in range(3000)]  # fmt: skip
     log.write_text("".join(f"{one}\n" for one in whole))
-    assert last_lines(log, wanted).split("\n") == whole[-told:]
+    found = lines_of(tmp_path, follow=False, count=wanted, only="gateway")
+    assert list(found) == [f"gateway | {one}" for one in whole[-told:]]
 
 
-@pytest.mark.parametrize("text", ["", "one", "one\n", "one\ntwo"])
-def test_a_short_log_is_read_as_it_is(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("", []), ("one", ["one"]), ("one\n", ["one"]), ("one\n\ntwo", ["one", "", "two"])],
+)
+def test_a_short_log_is_read_as_it_is(tmp_path: Path, text: str, lines: list[str]) -> None:
     log = tmp_path / "api.log"
     log.write_text(text)
-    assert last_lines(log, 12) == text.removesuffix("\n")
-    assert last_lines(log, 0) == last_lines(tmp_path / "none.log") == ""
+    assert last_of(log, 12) == lines
+    assert last_of(log, 0) == []
+
+
+def test_what_is_piped_is_not_cut() -> None:
+    line = request(json.dumps(ASKED | {"subject": "3f2a9b1c-77aa-4d0e-9b1f-000000000000"}))
+    assert line and line.subject in str(shown(line, 120, whole=True))
+    assert line.subject not in str(shown(line, 80))
 
 
 def test_a_request_is_one_line_of_who_what_and_how_it_ended() -> None:

@@ -19,7 +19,7 @@ from tests.rollouts import line, rollout
 from tests.test_registry_killed import Killer, killing
 
 KILLS = 30
-INSIDE = ["llmlab/rollout", "llmlab/delivery", "llmlab/database"]
+INSIDE = ["llmlab/rollout", "llmlab/delivery", "llmlab/ledger"]
 RULES = Rules(steps=(50.0, 100.0), interval=0.0, min_samples=5, error_margin=0.05, bake=0.0)
 PAIRS = 160
 

@@ -15,9 +15,9 @@ from llmlab.lab import Lab
 from llmlab.ledger.store import Store
 from llmlab.report.chart import Scale, Series, across, panel, time_ticks, up
 from llmlab.rollout.evidence import Evidence
-from llmlab.rollout.machine import Abort, Deployed, Settled, Tick, step
+from llmlab.rollout.machine import Deployed, Settled, Tick, step
 from llmlab.rollout.observed import Arm
-from llmlab.rollout.page import decisive, lines, page, row, took
+from llmlab.rollout.page import lines, page, row, took
 from llmlab.rollout.picture import marks, panels, seconds, wealth
 from llmlab.rollout.report import Report, report
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Verdict
@@ -185,12 +185,12 @@ def test_a_reason_that_a_verdict_gave_is_not_said_again(lab: Lab) -> None:
     assert whys == ["errors: too many"]
 
 
-def test_the_verdict_that_counts_is_the_one_that_it_ended_by(lab: Lab) -> None:
-    one = told(lab).rollout
-    assert decisive(replace(one, verdict=verdict(Outcome.PASS))) == one.judged[-1].verdict
-    paused = at(Phase.PAUSED, verdict=verdict(Outcome.PASS))
-    assert decisive(paused) == paused.verdict
-    assert decisive(step(at(Phase.PAUSED), Abort(), 1.0)) is None
+def test_the_findings_shown_are_those_of_the_end_though_a_person_ended_it(lab: Lab) -> None:
+    """And not of the last verdict that something followed from."""
+    found, last = told(lab), judged(said="errors: 9 of 40")
+    ended = replace(found.rollout, verdict=last, ending="bad answers")
+    words = Parsed(page(replace(found, rollout=ended))).words
+    assert "errors: 9 of 40" in words and "bad answers" in words
 
 
 def test_marks_that_are_close_are_one_with_all_their_numbers(lab: Lab) -> None:

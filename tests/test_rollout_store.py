@@ -114,6 +114,16 @@ def test_a_verdict_that_decides_something_is_in_the_ledger_and_others_are_not(
     assert routes[-2] == "step 1 passed" and routes[-1].endswith(verdict(Outcome.FAIL).reason)
 
 
+def test_a_step_back_is_told_by_what_broke(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts)
+    go(rollouts, Deployed(), 2000.0)
+    go(rollouts, Tick(verdict(Outcome.PASS)), 2070.0)
+    broke = replace(verdict(Outcome.PASS), broke="20 % errors within the last minute")
+    assert go(rollouts, Tick(broke), 2080.0).setbacks == 1
+    last = [one for one in entries(lab) if one.kind == "route"][-1]
+    assert (last.document["step"], last.why) == (1, "20 % errors within the last minute")
+
+
 def test_a_verb_that_is_refused_changes_nothing(rollouts: Rollouts, lab: Lab) -> None:
     begin(rollouts)
     before = entries(lab), rollouts.traffic(), rollouts.get(1)

@@ -283,6 +283,13 @@ def test_who_promotes_right_after_the_start_waits_until_the_candidate_answers(
     assert len(office.said) == 1
 
 
+def test_what_makes_no_sense_once_it_answers_either_is_not_waited_for(office: Office) -> None:
+    office.start("next")
+    with pytest.raises(UsageError, match="tries next, not other"):
+        office.at_desk(patience=30).do("promote", Promote(arm="other"), who="ada")
+    assert office.said == []
+
+
 @pytest.mark.parametrize("verb", ROWS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_each_verb_does_in_each_phase(office: Office, verb: str, phase: str) -> None:

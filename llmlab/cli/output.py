@@ -87,8 +87,12 @@ def print_json(document: Any) -> None:
     except UnicodeEncodeError:
         text = json.dumps(document, indent=2, default=str)
     # JSON itself asks for codes below U+0020 only; what is above steers terminals as well.
-    text = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{harmless(text)}\n")
+
+
+def harmless(text: str) -> str:
+    """The same JSON, with what steers a terminal as escapes."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_commands(commands: Iterable[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import tomlkit
@@ -19,10 +20,10 @@ def with_value(text: str, path: str, value: str | int | bool) -> str:
     name, _, key = path.rpartition(".")
     table: Any = document
     for part in name.split(".") if name else ():
-        if part not in table:
+        if not isinstance(table, MutableMapping) or part not in table:
             raise UsageError(f"lab.toml has no table [{name}]")
         table = table[part]
-    if key not in table:
+    if not isinstance(table, MutableMapping) or key not in table:
         raise UsageError(f"lab.toml has no line for {path}")
     table[key] = value
     return tomlkit.dumps(document)

@@ -11,9 +11,9 @@ from typing import IO
 
 from llmlab.errors import UsageError
 from llmlab.near import hint
-from llmlab.shell import last_lines
 
 POLL = 0.25
+BLOCK = 1 << 16  # bytes of a log that are read at once, from its end
 SUPERVISOR = "supervisord"
 
 
@@ -25,10 +25,28 @@ def lines_of(folder: Path, *, follow: bool, count: int, only: str) -> Iterator[s
     if not logs:
         raise no_logs(only, [file.stem for file in there])
     for log in logs:
-        for line in last_lines(log, count).splitlines():
+        for line in last_of(log, count):
             yield f"{log.stem} | {line}"
     if follow:
         yield from _appended(logs)
+
+
+def last_of(log: Path, count: int) -> list[str]:
+    """The last lines of a log, each of them whole. No more of it is read than they need.
+
+    Lines end with a line feed and nothing else: a subject may hold U+2028.
+    """
+    blocks: list[bytes] = []
+    with log.open("rb") as file:
+        start, ends = file.seek(0, os.SEEK_END), 0
+        while start > 0 and ends <= count:
+            size = min(BLOCK, start)
+            start = file.seek(start - size)
+            blocks.append(file.read(size))
+            ends += blocks[-1].count(b"\n")
+    text = b"".join(reversed(blocks)).decode(errors="replace")
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return lines[max(0, len(lines) - count) :]
 
 
 def no_logs(only: str, names: Sequence[str]) -> UsageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from llmlab.errors import EnvironmentFailure, UsageError
@@ -25,7 +26,8 @@ def check_place(report: Path, option: str) -> None:
     folder = report.absolute().parent
     if not folder.is_dir():
         raise UsageError(
-            f"{option}: there is no folder {report.parent}", fix=f"mkdir -p {report.parent}"
+            f"{option}: there is no folder {report.parent}",
+            fix=f"mkdir -p {shlex.quote(str(report.parent))}",
         )
     if report.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(
@@ -37,9 +39,17 @@ def write(report: Path, page: str) -> None:
     """Raises EnvironmentFailure if it cannot be written."""
     try:
         # A name on the page need not be UTF-8.
-        write_atomically(report, page.encode(errors="backslashreplace"), 0o644)
+        write_atomically(report, page.encode(errors="backslashreplace"), 0o666 & ~_umask())
     except OSError as error:
         raise EnvironmentFailure(
             f"{report} cannot be written: {error.strerror}",
             fix="make room, or name a file in a folder of yours",
         ) from None
+
+
+def _umask() -> int:
+    """What the person who asked for the page lets nobody else do. It cannot be read without being
+    set."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -11,7 +11,7 @@ from llmlab.report.chart import ABOVE, BELOW, LEFT, RIGHT, WIDTH
 from llmlab.report.page import rendered
 from llmlab.rollout import picture
 from llmlab.rollout.report import Report, moment_of
-from llmlab.rollout.state import Finding, Judged, Kind, Outcome, Phase, Rollout, Verdict
+from llmlab.rollout.state import Finding, Judged, Kind, Outcome, Phase, Rollout
 
 SIZE = {"width": WIDTH, "left": LEFT, "right": RIGHT, "above": ABOVE, "below": BELOW}
 MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NONE: "?"}
@@ -67,7 +67,7 @@ def page(report: Report, *, now: datetime | None = None) -> str:
         began=f"{datetime.fromtimestamp(one.created, UTC):%Y-%m-%d %H:%M} UTC",
         took=took(report.took),
         ending=_ending(one),
-        verdict=decisive(one),
+        verdict=one.verdict,
         marks=MARKS,
         panels=list(picture.panels(report)),
         wealth=list(picture.wealth(report)),
@@ -79,16 +79,9 @@ def page(report: Report, *, now: datetime | None = None) -> str:
     )
 
 
-def decisive(one: Rollout) -> Verdict | None:
-    """The verdict that it ended by, or the newest one."""
-    if one.judged and one.over:
-        return one.judged[-1].verdict
-    return one.verdict
-
-
 def _ending(one: Rollout) -> str:
     """Why, where the findings do not say it already."""
-    verdict = decisive(one)
+    verdict = one.verdict
     return "" if verdict and one.ending == verdict.reason else one.ending
 
 

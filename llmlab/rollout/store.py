@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from llmlab.ledger import chain
 from llmlab.ledger.store import FILE, Store, change_in, traffic_in
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
-from llmlab.rollout.state import Outcome, Phase, Rollout
+from llmlab.rollout.state import Judged, Outcome, Phase, Rollout
 from llmlab.traffic import Traffic
 
 STATE = "rollout"  # the row that says whether one is unfinished; supervisors look at it as well
@@ -105,15 +105,24 @@ class Rollouts:
             kept = _kept(connection, number)
             before, after = kept.rollout, change(kept.rollout)
             _write(connection, Kept(after, evidence or kept.evidence))
-            judged = after.judged[len(before.judged) :]
+            judged = [one for one in after.judged if one not in before.judged]
             for one in judged:
                 verdict = {"rollout": number, "step": one.step, **asdict(one.verdict)}
                 chain.append(connection, "verdict", verdict, one.verdict.reason, who=who)
             if _place(before) != _place(after):
-                passed = [one.step for one in judged if one.verdict.outcome is Outcome.PASS]
-                because = f"step {passed[-1]} passed" if passed else ""
-                _tell(connection, what, after, {}, why or after.ending or because, who)
+                reason = why or after.ending or _because(before, after, judged)
+                _tell(connection, what, after, {}, reason, who)
             return after
+
+
+def _because(before: Rollout, after: Rollout, judged: Sequence[Judged]) -> str:
+    """What a verdict had to do with a change that nobody asked for."""
+    if not judged:
+        return ""
+    last = judged[-1]
+    if after.setbacks > before.setbacks:
+        return last.verdict.broke
+    return f"step {last.step} passed" if last.verdict.outcome is Outcome.PASS else ""
 
 
 def _place(rollout: Rollout) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
@@ -89,7 +89,7 @@ class Desk:
             UsageError: none is, or the verb makes no sense now; nothing is changed.
         """
         if isinstance(event, Promote):
-            self._until_started()
+            self._until_started(event)
         kept = self._current(event)
         why = event.why if isinstance(event, Abort) else ""
         rollout = self.rollouts.change(
@@ -98,14 +98,17 @@ class Desk:
         )  # fmt: skip
         return self._follow(rollout)
 
-    def _until_started(self) -> None:
-        """Whoever promotes right after the start means the candidate once it answers."""
+    def _until_started(self, event: Promote) -> None:
+        """Whoever promotes right after the start means the candidate once it answers. What makes
+        no sense then either is refused at once."""
         until, told = time.monotonic() + self.patience, False
         while time.monotonic() < until and self.running.alive():
             kept = self.rollouts.unfinished()
             if kept is None or kept.rollout.phase is not Phase.STARTING:
                 return
             if not told:
+                started = replace(kept.rollout, phase=Phase.PROGRESSING, step=1)
+                step(started, event, self.clock())
                 self.say(f"waiting: {kept.rollout.target} does not answer yet")
             told = True
             time.sleep(LOOKS)

@@ -59,7 +59,7 @@ def _show(found: Report) -> None:
     from llmlab.cli.deliver.rollout_view import COLORS, MARKS
     from llmlab.cli.output import escaped
     from llmlab.cli.table import print_table
-    from llmlab.rollout.page import decisive, row, took
+    from llmlab.rollout.page import row, took
 
     one, console = found.rollout, out()
     color = COLORS[one.phase]
@@ -67,7 +67,7 @@ def _show(found: Report) -> None:
         f"[bold]rollout {one.number}[/]: {one.kind} of [bold]{escaped(one.target)}[/], "
         f"[{color}]{one.phase}[/] [dim]after {took(found.took)}[/]", highlight=False,
     )  # fmt: skip
-    verdict = decisive(one)
+    verdict = one.verdict
     if one.ending and not (verdict and one.ending == verdict.reason):
         console.print(f"  {escaped(one.ending)}", highlight=False)
     for finding in verdict.findings if verdict else ():

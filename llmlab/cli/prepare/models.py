@@ -156,6 +156,7 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
     """Its role in lab.toml, its aliases, and the deployments of the running lab that serve it."""
     from llmlab.engines.choice import running_engine
     from llmlab.engines.record import Record as Running
+    from llmlab.errors import EnvironmentFailure
 
     record, lab = known.record, session.lab()
     names = {known.name, record.reference} if record else {known.name}
@@ -163,7 +164,11 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
     to = catalogue.registry.aliases().items() if record else ()
     aliases = [alias for alias, target in to if record and target == record.reference]
     running = Running.read(lab)
-    if running is None or running_engine(lab) is None:
+    try:
+        runs = running is not None and running_engine(lab) is not None
+    except EnvironmentFailure:  # no Docker engine answers, so nothing of this lab does
+        runs = False
+    if running is None or not runs:
         return models_view.Used(role, aliases)
     plan = running.plan()
     weights = plan.traffic.weights(plan.stable)
@@ -177,9 +182,11 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
 
 def _is_same(model: Model, known: Known) -> bool:
     """Whether it is made of the same, under whatever name it is served."""
-    return (model.runtime, model.source, model.revision) == (
-        known.model.runtime, known.model.source, known.model.revision,
-    )  # fmt: skip
+    one, other = (
+        (each.runtime, each.source, each.revision, each.compute_type)
+        for each in (model, known.model)
+    )
+    return one == other
 
 
 for verb, function in registered.VERBS.items():

@@ -18,7 +18,7 @@ TIME, STATUS, TOOK = 12, 3, 8  # columns that never need more
 # at least: `POST /summarize/` is to be read in whole on 80.
 SHARES, LEAST = (3, 5, 3), (8, 16, 8)
 GAPS = 2 * 5
-PIPED = 120  # columns where there is no terminal, so that lines are alike wherever they go
+PIPED = 120  # columns where there is no terminal: for grep, so nothing is cut to fit
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,21 @@ def request(line: str) -> Request | None:
         return None
 
 
-def shown(one: Request, width: int) -> Text:
+def shown(one: Request, width: int, *, whole: bool = False) -> Text:
     """Args:
     width: columns that there are.
+    whole: nothing is cut, though a line gets longer than that.
     """
     from rich.text import Text
 
     subject, asked, deployment = widths(width)
     return Text("  ").join([
         Text(one.time.rjust(TIME), style="dim"),
-        Text(_fit(one.subject or "-", subject), style="" if one.subject else "dim"),
-        Text(_fit(f"{one.method} {one.path}", asked)),
+        Text(_fit(one.subject or "-", subject, whole), style="" if one.subject else "dim"),
+        Text(_fit(f"{one.method} {one.path}", asked, whole)),
         Text(str(one.status).rjust(STATUS), style=style(one.status)),
         Text(told_took(one.took).rjust(TOOK)),
-        Text(_fit(one.deployment or "-", deployment).rstrip(),
+        Text(_fit(one.deployment or "-", deployment, whole).rstrip(),
              style="" if one.deployment else "dim"),
     ])  # fmt: skip
 
@@ -90,11 +91,13 @@ def told_took(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def _fit(text: str, width: int) -> str:
+def _fit(text: str, width: int, whole: bool) -> str:
     """Cut or filled up to so many columns; of a long path, the end tells least."""
     from rich.cells import cell_len, set_cell_size
 
     text = printable(text)
     if cell_len(text) > width:
+        if whole:
+            return text
         return set_cell_size(text, width - 1) + "…"
     return set_cell_size(text, width)

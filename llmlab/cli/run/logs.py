@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.output import Format, OutputOption, err, out, printable
+from llmlab.cli.output import Format, OutputOption, err, harmless, out, printable
 from llmlab.cli.session import EngineOption, Session
 
 SEPARATOR = " | "  # of a process's name and its line
@@ -46,13 +46,13 @@ def logs(
 
 
 def _as_written(found: Iterable[str]) -> None:
-    others = 0
+    others, watched = 0, sys.stdout.isatty()
     for line in found:
         text = line.partition(SEPARATOR)[2]
         if not _is_object(text):
             others += 1
             continue
-        sys.stdout.write(text + "\n")
+        sys.stdout.write((harmless(text) if watched else text) + "\n")
         sys.stdout.flush()
     if others:
         verb = "line is" if others == 1 else "lines are"
@@ -69,7 +69,8 @@ def _is_object(text: str) -> bool:
 def _for_people(found: Iterable[str], *, narrowed: str) -> None:
     from llmlab.cli.run.log_lines import GATEWAY, PIPED, request, shown
 
-    console = out(PIPED)
+    console = out()
+    width, whole = (console.width, False) if console.is_terminal else (PIPED, True)
     for line in found:
         name, _, text = line.partition(SEPARATOR)
         told = request(text) if name == GATEWAY else None
@@ -79,7 +80,7 @@ def _for_people(found: Iterable[str], *, narrowed: str) -> None:
             # Who asked for this log alone knows whose lines these are.
             prefix = "" if narrowed == GATEWAY else f"{name}{SEPARATOR}"
             console.print(
-                prefix, shown(told, console.width - len(prefix)), sep="", soft_wrap=True,
+                prefix, shown(told, width - len(prefix), whole=whole), sep="", soft_wrap=True,
                 highlight=False, markup=False,
             )  # fmt: skip
         sys.stdout.flush()
