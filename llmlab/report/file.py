@@ -25,10 +25,8 @@ def check_place(report: Path, option: str) -> None:
         raise UsageError(f"{option} {report} is no name of a page", fix=f"{option} report.html")
     folder = report.absolute().parent
     if not folder.is_dir():
-        raise UsageError(
-            f"{option}: there is no folder {report.parent}",
-            fix=f"mkdir -p {shlex.quote(str(report.parent))}",
-        )
+        parent = shlex.quote(str(report.parent))
+        raise UsageError(f"{option}: there is no folder {parent}", fix=f"mkdir -p {parent}")
     if report.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(
             f"{option} {report} cannot be written", fix="name a file in a folder of yours"
