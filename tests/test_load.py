@@ -300,7 +300,7 @@ def test_the_warm_up_does_not_count() -> None:
 
     for profile in ({"concurrency": 2}, {"rate": 60.0}):
         count = 0
-        run = measured(answer, warm_up=0.4, requests=5, **profile)
+        run = measured(answer, warm_up=1.0, requests=5, **profile)
         assert len(run.shots) == 5
         assert count > 5
         assert all(shot.start >= 0 for shot in run.shots)
