@@ -47,8 +47,7 @@ test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
 
 test-delivery: $(VENV)/.dev
-	@# They wait for much of their time, so two at once, and the next one as a hand is free.
-	$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 -m delivery
+	$(BIN)/python -m pytest -n 0 -m delivery
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser

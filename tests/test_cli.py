@@ -356,7 +356,7 @@ def test_the_gateways_log_is_a_table_for_people_and_json_as_it_was_written(
     )
     written = (lab.lab.logs / "gateway.log").read_text().splitlines()[-1]
     assert lab.ok("logs", "gateway", "-n", "1", "-o", "json").splitlines()[-1] == written
-    told = lab.run("logs", "gateway.error", "-n", "1", "-o", "json")
+    told = lab.run("logs", "supervisord", "-n", "1", "-o", "json")
     assert told.stdout == "" and "no JSON, and left out" in told.stderr
 
 

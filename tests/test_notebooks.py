@@ -32,7 +32,7 @@ def run(lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
 
         notebook = nbformat.read(lab.root / "notebooks" / name, as_version=4)
         where = {"metadata": {"path": str(lab.root / "notebooks")}}
-        NotebookClient(notebook, timeout=240, resources=where).execute()
+        NotebookClient(notebook, timeout=900, resources=where).execute()
         _keep_pictures(notebook, Path(name).stem)
         return "\n".join(
             output["text"]
