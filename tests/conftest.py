@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = bool(SLOW & set(getattr(item, "fixturenames", ())))
         if slow or item.path.stem in SLOW_FILES:
             item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where NO_SKIPS is set, what a test lacks is a fault of the machine, and nothing is passed
+    over: a test that skips, or is expected to fail, fails."""
+    report = yield
+    if os.environ.get("NO_SKIPS") and (report.skipped or hasattr(report, "wasxfail")):
+        report.outcome = "failed"
+    return report
 
 
 def free_port() -> int:
