@@ -421,6 +421,15 @@ def test_the_text_has_a_say() -> None:
     assert found.outcome is Outcome.INCONCLUSIVE and not found.waiting
 
 
+def test_no_person_is_asked_about_the_text_while_errors_may_still_end_it() -> None:
+    unsure = Finding("text", Outcome.INCONCLUSIVE, "text: nobody knows", waiting=False)
+    found = verdict_after(0.02, n=100, text=unsure)
+    assert [one.outcome for one in found.findings if one.metric == "errors"] == [
+        Outcome.INCONCLUSIVE
+    ]
+    assert found.outcome is Outcome.INCONCLUSIVE and found.waiting
+
+
 def test_what_either_refused_is_told_beside_the_other_and_decides_nothing() -> None:
     evidence = Evidence.of(ONE)
     feed(evidence, *[("c", False)] * 40, *[("s", False)] * 40)

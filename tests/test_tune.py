@@ -420,3 +420,41 @@ def test_python_calls_it_and_is_told_how_far_it_is(lab: LabUnderTest) -> None:
     assert [one.step for one in listener.steps] == list(range(1, listener.steps[0].steps + 1))
     assert listener.steps[-1].left == 0
     assert result.record and result.record.reference == "called:1"
+
+
+def test_who_is_stopped_in_the_last_moment_neither_trains_nor_registers_again(
+    lab: LabUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmlab.config import Config
+    from llmlab.tune import Request
+    from llmlab.tune.tune import train
+    from llmlab.tune.tune import tune as tune_model
+    from llmlab.tune.work import Work
+
+    monkeypatch.setenv("LLMLAB_HOME", lab.env["LLMLAB_HOME"])
+    trained: list[Path] = []
+
+    def counted(start: Path, *rest: Any, **more: Any) -> Any:
+        trained.append(start)
+        return train(start, *rest, **more)
+
+    def stopped(*_: Any, **values: Any) -> None:
+        if "registered" in values or not values:
+            raise KeyboardInterrupt
+        kept(*_, **values)
+
+    monkeypatch.setattr("llmlab.tune.tune.train", counted)
+    kept, catalogue = Work.keep, Catalogue(Config(), Registry(Lab(lab.root)))
+    request = Request("scratch:tiny", lab.root / "pairs.jsonl", "late", epochs=1)
+    # In the order of their coming: registered and not noted so, before and after its files went.
+    for moment in ("keep", "discard", "remove"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Work, moment, stopped)
+            tune_model(Lab(lab.root), catalogue, request)
+    record = tune_model(Lab(lab.root), catalogue, request).record
+    assert record and record.reference == "late:1" and len(record.evaluations) == 2
+    assert [one.reference for one in catalogue.registry.records() if one.name == "late"] == [
+        "late:1"
+    ]
+    assert len(trained) == 1
+    assert not Work(Lab(lab.root), "late").folder.exists()

@@ -93,9 +93,10 @@ class Verdict:
 
     @property
     def waiting(self) -> bool:
-        """Whether more requests may decide it: nothing is stuck that only a person can judge."""
+        """Whether more requests may decide anything. Where one respect is left to a person, another
+        may still end it: who is asked too early never learns that."""
         undecided = [one for one in self.findings if one.outcome is not Outcome.PASS]
-        return all(one.waiting for one in undecided)
+        return not undecided or any(one.waiting for one in undecided)
 
 
 @dataclass(frozen=True)

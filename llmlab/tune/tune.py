@@ -121,9 +121,10 @@ class _Tune:
         if seconds is None:
             seconds = round(clock.spent, 1)
             self.work.keep(seconds=seconds)
-        record = None
-        if ending.outcome.is_good or self.request.keep:
+        record = self._registered()
+        if record is None and (ending.outcome.is_good or self.request.keep):
             record = self._register(ending, seconds)
+            self.work.keep(registered=record.reference)
         self._clear(ending, record)
         return Result(
             ending.outcome, ending.reason, self.request.name, self.request.base, ending.rounds,
@@ -202,6 +203,11 @@ class _Tune:
             max_length=base.max_length, min_length=base.min_length, license=base.license,
         )  # fmt: skip
 
+    def _registered(self) -> Record | None:
+        """What this tune has registered before it was killed, if it came that far."""
+        reference = self.work.state().get("registered")
+        return self.catalogue.registry.get(reference) if reference else None
+
     def _register(self, ending: Ending, seconds: float) -> Record:
         last = ending.rounds[-1]
         folder = self.work.round(last.number) / MODEL
@@ -237,12 +243,18 @@ class _Tune:
         }  # fmt: skip
 
     def _clear(self, ending: Ending, record: Record | None) -> None:
-        """Nothing stays of what is not registered, neither here nor in the store."""
+        """Nothing stays of what is not registered, neither here nor in the store. What says that
+        this tune is over goes last: whoever is killed here clears up by the same command, and does
+        not train again."""
         compute_type = self._served().compute_type
         for one in ending.rounds:
-            made = content_id(self.work.round(one.number) / MODEL)
+            model = self.work.round(one.number) / MODEL
+            if not model.is_dir():
+                continue
+            made = content_id(model)
             if record is None or made != record.id:
                 shutil.rmtree(store.place(made, compute_type), ignore_errors=True)
+            self.work.discard(one.number)
         self.work.remove()
 
     def _counts(self, ending: Ending) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What a tune has on the disk until it ends, so that the same command takes it up again.
 
 .llmlab/tune/NAME/plan.json   what was asked for, and of which data
-                  state.json  the time spent, and the rounds that were judged
+                  state.json  the time spent, the rounds that were judged, and what was registered
                   base/       the weights of scratch:tiny
                   round-N/    checkpoints, and in the end model/ and trained.json
 """
@@ -85,6 +85,13 @@ class Work:
         folder = self.folder / f"round-{number}"
         folder.mkdir(exist_ok=True)
         return folder
+
+    def discard(self, number: int) -> None:
+        """Remove what a round made. It goes at once: half a model would be taken for one."""
+        gone = self.folder / f".round-{number}.gone"
+        shutil.rmtree(gone, ignore_errors=True)
+        self.round(number).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def remove(self) -> None:
         """The plan goes first: a folder without one is of no use to anybody."""
