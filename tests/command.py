@@ -7,14 +7,18 @@ long it takes), tests start one.
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NoReturn
 
 _PACKAGE = Path(__file__).parents[1]
 PRELOADED = [
@@ -35,22 +39,28 @@ def run(
     Raises:
         TimeoutError: it took longer; it is ended.
     """
+    from tests import warm
+
     if any(name.startswith(OF_INTERPRETER) and os.environ.get(name) != env[name] for name in env):
         return subprocess.run(
             [sys.executable, "-m", "llmlab", *arguments], cwd=cwd, env=dict(env), input=stdin,
             text=True, capture_output=True, timeout=timeout,
         )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="llmlab-run-") as folder:
-        files = [os.path.join(folder, name) for name in ("in", "out", "err")]
-        Path(files[0]).write_text(stdin or "")
-        process = _context.Process(target=_main, args=(arguments, str(cwd), dict(env), files))
+    if arguments[:1] in [(one,) for one in warm.HEAVY] and warm.is_announced(env):
+        return warm.run(
+            "llmlab.cli", *arguments, cwd=cwd, env=env, stdin=stdin or "", timeout=timeout
+        )  # fmt: skip
+    with files(stdin or "") as three:
+        process = _context.Process(
+            target=exit_with, args=("llmlab.cli", arguments, str(cwd), dict(env), three.names)
+        )
         process.start()
         process.join(timeout)
         late = process.is_alive()
         if late:
             process.kill()
             process.join()
-        out, err = (Path(file).read_text() if Path(file).exists() else "" for file in files[1:])
+        out, err = three.said()
         if late:
             raise TimeoutError(f"llmlab {arguments}: not within {timeout:g} s\n{out}{err}")
     code = process.exitcode
@@ -59,7 +69,33 @@ def run(
     return subprocess.CompletedProcess(["llmlab", *arguments], code, out, err)
 
 
-def _main(arguments: tuple[str, ...], cwd: str, env: dict[str, str], files: list[str]) -> None:
+@dataclass(frozen=True)
+class Files:
+    """In the place of standard input, output and error."""
+
+    names: list[str]
+
+    def said(self) -> tuple[str, str]:
+        """What was printed on standard output and error."""
+        out, err = (
+            Path(file).read_text() if Path(file).exists() else "" for file in self.names[1:]
+        )
+        return out, err
+
+
+@contextmanager
+def files(stdin: str) -> Iterator[Files]:
+    """They are there while the body runs."""
+    with tempfile.TemporaryDirectory(prefix="llmlab-run-") as folder:
+        found = Files([os.path.join(folder, name) for name in ("in", "out", "err")])
+        Path(found.names[0]).write_text(stdin)
+        yield found
+
+
+def exit_with(
+    module: str, arguments: Sequence[str], cwd: str, env: dict[str, str], files: Sequence[str]
+) -> NoReturn:
+    """Be ``python -m MODULE`` from now on."""
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -78,11 +114,14 @@ def _main(arguments: tuple[str, ...], cwd: str, env: dict[str, str], files: list
         errors="backslashreplace",
         line_buffering=True,
     )  # type: ignore[arg-type]
-    sys.argv = ["llmlab", *arguments]
-    from llmlab.cli import main
+    sys.argv = [module.partition(".")[0], *arguments]
+    from llmlab.models import convert
+    from tests import warm
 
+    if warm.is_announced(env):
+        convert.run = warm.convert  # type: ignore[assignment]
     try:
-        sys.exit(main())
+        sys.exit(importlib.import_module(module).main())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
-from tests import command
+from llmlab.models import convert
+from tests import command, warm
 from tests.sharing import once
 
 if TYPE_CHECKING:
@@ -49,13 +50,20 @@ LONG = (
     "test_whatever_is_broken_is_given_back", "test_equal_versions_are_promoted",
     "test_no_request_fails_while_versions", "test_kill_9_at_thirty_moments",
     "test_the_delivery_notebook", "test_the_tuning_notebook", "test_a_class_of_five",
-    "test_who_does_what_the_pages_say",
+    "test_who_does_what_the_pages_say", "test_a_tune_that_is_killed", "test_the_share_of_beams",
+    "test_early_stopping", "test_a_registered_model_is_tuned_further",
 )  # fmt: skip
 
 
 def _when(item: pytest.Item) -> int:
     names = [item.name.startswith(one) for one in LONG]
     return names.index(True) if any(names) else len(LONG)
+
+
+def pytest_configure() -> None:
+    warm.announce()
+    if warm.is_announced(os.environ):
+        convert.run = warm.convert  # type: ignore[assignment]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

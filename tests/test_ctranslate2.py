@@ -54,11 +54,13 @@ CONSTRAINED = {
 
 
 class Pair:
-    """One model in both engines."""
+    """One model in both engines. A T5-small takes seconds for a text, so that what transformers
+    writes is kept."""
 
     def __init__(self, source: Path, converted: Path, compute_type: str) -> None:
         from transformers import AutoModelForSeq2SeqLM
 
+        self.kept: dict[object, list[int]] = {}
         self.source, self.converted = source, converted
         limits = {"max_length": 40, "min_length": 5}
         self.ours = CTranslate2(converted, **limits, compute_type=compute_type, replicas=2)
@@ -72,12 +74,15 @@ class Pair:
         """What transformers writes, without the start token."""
         import torch
 
-        ids = self.tokenizing.encode(text, Generation()).content
-        with torch.inference_mode():
-            output = self.model.generate(
-                input_ids=torch.tensor([ids]), do_sample=False, **asdict(decoding), **more
-            )
-        return output[0, 1:].tolist()
+        asked = (text, decoding, tuple(more.items()))
+        if asked not in self.kept:
+            ids = self.tokenizing.encode(text, Generation()).content
+            with torch.inference_mode():
+                output = self.model.generate(
+                    input_ids=torch.tensor([ids]), do_sample=False, **asdict(decoding), **more
+                )
+            self.kept[asked] = output[0, 1:].tolist()
+        return list(self.kept[asked])
 
     def written(self, text: str, decoding: Decoding) -> list[int]:
         return self.ours.written([self.encoded(text, decoding)])[0]

@@ -22,7 +22,8 @@ RUN --mount=type=bind,target=/context \
     jupyter labextension disable --level=system "@jupyterlab/apputils-extension:announcements"
 
 COPY llmlab /opt/llmlab/llmlab
-RUN python -c "from llmlab import Client" && \
+RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/llmlab && \
+    python -c "from llmlab import Client" && \
     useradd --uid 1000 --gid 100 --create-home jovyan && \
     install -d -o jovyan -g 100 /home/jovyan/notebooks
 

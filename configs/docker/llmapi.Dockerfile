@@ -28,6 +28,8 @@ RUN --mount=type=bind,source=install,target=/install \
 
 COPY model /opt/model
 COPY llmlab /opt/llmlab/llmlab
+# Nobody may write there later: without this each start would compile the package anew.
+RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/llmlab
 COPY settings.json /etc/llmapi/settings.json
 
 ARG VERSION=unknown
