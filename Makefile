@@ -47,7 +47,7 @@ test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
 
 test-delivery: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 0 -m delivery
+	$(BIN)/python -m pytest -n 2 -m delivery
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser

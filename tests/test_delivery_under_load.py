@@ -25,15 +25,17 @@ import httpx2
 import pytest
 
 from llmlab.engines.local.supervisor import Supervisor
+from llmlab.flags.split import side
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
-from tests.test_rollout_lab import consistent, last, status
+from tests.test_rollout_lab import consistent, last, status, taken
 from tests.test_rollout_lab import load as trickle
 
 pytestmark = pytest.mark.delivery
 CLIENTS, SUBJECTS, AT_LEAST = 20, 200, 120.0  # seconds
 KILLS = 30
-MANY = 4000  # subjects whose split is measured: 2 points are then 2.5 standard deviations at 50 %
+MANY = 4000  # subjects whose split is counted: 2 points are then 2.5 standard deviations at 50 %
+ASKED = 500  # of them, that ask: each has to be on the very side that was computed
 SECOND = """
 [models.second]
 runtime = "extractive"
@@ -141,14 +143,18 @@ def test_the_split_is_what_was_asked_for_and_nobody_moves_back(make: Make) -> No
     lab.ok("up")
     lab.ok("rollout", "start", "canary", "second", "--steps", "5,25,50,100", "--interval", "1h",
            "--progress-deadline", "9h")  # fmt: skip
+    subjects = [f"subject-{n}" for n in range(MANY)]
     before: set[str] = set()
     for percent in (5, 25, 50):
         _wait_for_weight(lab, percent)
-        served = asyncio.run(_who_serves(lab, [f"subject-{n}" for n in range(MANY)]))
-        there = {subject for subject, name in served.items() if name == "second"}
+        split = taken(lab).split
+        assert split
+        there = {one for one in subjects if side(f"{split.salt}:{one}", [percent]) is not None}
         assert abs(100 * len(there) / MANY - percent) < 2, (percent, len(there) / MANY)
         assert before <= there
         before = there
+        served = asyncio.run(_who_serves(lab, subjects[:ASKED]))
+        assert {one for one, name in served.items() if name == "second"} == there & set(served)
         lab.ok("rollout", "promote")
 
 

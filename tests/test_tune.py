@@ -25,7 +25,7 @@ from tests.conftest import LabUnderTest
 
 TOP = Path(__file__).parent.parent
 DATA = TOP / "configs" / "data" / "beginnings.jsonl"
-FEW = 260  # texts, of which some twenty are for validation
+FEW = 140  # texts, of which some ten are for validation
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,11 @@ def test_its_record_says_which_texts_it_was_made_with(lab: LabUnderTest, tuned: 
 
 def test_its_record_has_what_it_was_judged_by(lab: LabUnderTest, tuned: Any) -> None:
     record = lab.json("models", "show", "tiny")["record"]
-    assert [one["suite"] for one in record["evaluations"]] == ["pairs/validation", "pairs/test"]
-    assert record["evaluations"][0] == tuned["rounds"][0]["validation"]
-    assert record["evaluations"][1] == tuned["test"]
-    assert "coverage" in record["evaluations"][0]["metrics"]
+    # Another tune of this lab may have come to the same content, of which they are.
+    validation, test = tuned["rounds"][0]["validation"], tuned["test"]
+    assert (validation["suite"], test["suite"]) == ("pairs/validation", "pairs/test")
+    assert validation in record["evaluations"] and test in record["evaluations"]
+    assert "coverage" in validation["metrics"]
 
 
 def test_it_is_converted_and_nothing_of_the_work_is_left(lab: LabUnderTest, tuned: Any) -> None:
@@ -445,7 +446,8 @@ def test_who_is_stopped_in_the_last_moment_neither_trains_nor_registers_again(
 
     monkeypatch.setattr("llmlab.tune.tune.train", counted)
     kept, catalogue = Work.keep, Catalogue(Config(), Registry(Lab(lab.root)))
-    request = Request("scratch:tiny", lab.root / "pairs.jsonl", "late", epochs=1)
+    # A seed of its own: evaluations are of a content, and so of every name that it has.
+    request = Request("scratch:tiny", lab.root / "pairs.jsonl", "late", epochs=1, seed=77)
     # In the order of their coming: registered and not noted so, before and after its files went.
     for moment in ("keep", "discard", "remove"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
