@@ -47,7 +47,8 @@ test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
 
 test-delivery: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m delivery
+	$(BIN)/python -m pytest -n 0 -m 'delivery and alone'
+	$(BIN)/python -m pytest -n 2 -m 'delivery and not alone'
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m browser

@@ -91,6 +91,7 @@ def test_a_version_that_hangs_is_given_back_though_its_clients_give_up(make: Mak
     assert told.statuses[504] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("engine", ["local"])
 def test_equal_versions_are_promoted_under_clients_that_set_the_pace(make: Make) -> None:  # noqa: F811
     """Three labs at once. Few callers, of whom some ask for much, are few units of evidence: each
