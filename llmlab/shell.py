@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +49,63 @@ def run(
             f"no answer within {timeout:g} s from: {shlex.join(command)}"
         ) from None
     return Result(done.returncode, done.stdout)
+
+
+class Dialogue:
+    """A program that answers each line with a line. It ends with whoever has started it, since its
+    standard input does."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Start it.
+
+        Raises:
+            EnvironmentFailure: it does not exist or cannot be run.
+        """
+        try:
+            self._process = subprocess.Popen(
+                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, bufsize=0,
+            )  # fmt: skip
+        except OSError as error:
+            raise EnvironmentFailure(f"{command[0]} cannot be run: {error.strerror}") from None
+        self._rest = b""
+
+    @property
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask(self, line: str, *, timeout: float) -> str:
+        """Its answer, without the line feed.
+
+        Raises:
+            EnvironmentFailure: it has ended, or took longer than ``timeout`` s. Then it is over.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            return self._answer(self._process.stdout.fileno(), time.monotonic() + timeout)
+        except (OSError, TimeoutError) as error:
+            self.close()
+            raise EnvironmentFailure(str(error)) from None
+
+    def _answer(self, fd: int, deadline: float) -> str:
+        while b"\n" not in self._rest:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([fd], [], [], left)[0]:
+                raise TimeoutError("no answer in time")
+            if not (more := os.read(fd, 1 << 16)):
+                raise BrokenPipeError(f"it ended: {self._rest.decode(errors='replace').strip()}")
+            self._rest += more
+        answer, _, self._rest = self._rest.partition(b"\n")
+        return answer.decode(errors="replace")
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.kill()
+        self._process.wait()
 
 
 # What a supervised process inherits. Everything else, tokens above all, stays out.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
+from llmlab.engines.choice import engine_named
+from llmlab.engines.compose.containers import DockerEngine
 from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.compose.report import is_api
 from llmlab.rollout.state import Phase
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_rollout_lab import QUICK, STEPS, TWIN, consistent, last, load, status, taken
@@ -67,3 +74,27 @@ def test_a_shadow_is_judged_by_copies_which_nobody_else_can_read(contained: LabU
     assert code == 0 and "copies of requests" in said, said
     assert set(told.statuses) == {200} and set(told.served) == {"textrank"}
     consistent(contained)
+
+
+def test_questions_past_the_gateway_are_asked_by_one_process_as_long_as_it_lives(
+    contained: LabUnderTest,
+) -> None:
+    engine = engine_named("compose", contained.lab)
+    (container,) = (one for one in DockerEngine().containers(contained.root) if is_api(one))
+
+    def asking() -> list[str]:
+        told = subprocess.run(
+            ["docker", "top", container.id, "-o", "pid,args"], capture_output=True, text=True
+        ).stdout
+        return [line.split()[0] for line in told.splitlines() if "python -I -S" in line]
+
+    before = set(asking())  # of the controller, perhaps
+    body = json.dumps({"text": "One. Two."}).encode()
+    for _ in range(5):
+        code, answer = engine.ask("textrank", "/summarize/", method="POST", body=body)
+        assert code == 200 and json.loads(answer)["summary"] == "One. Two."
+        assert engine.ask("textrank", "/nothing")[0] == 404
+    (mine,) = set(asking()) - before
+    os.kill(int(mine), signal.SIGKILL)
+    assert engine.ask("textrank", "/metrics")[0] == 200
+    assert len(set(asking()) - before) == 1
