@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.models.identity import content_id
 from llmlab.registry import Registry
@@ -453,6 +454,9 @@ def test_who_is_stopped_in_the_last_moment_neither_trains_nor_registers_again(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(Work, moment, stopped)
             tune_model(Lab(lab.root), catalogue, request)
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="late:1, which was rem"):
+        patch.setattr(Registry, "find", lambda *_: None)
+        tune_model(Lab(lab.root), catalogue, request)
     record = tune_model(Lab(lab.root), catalogue, request).record
     assert record and record.reference == "late:1" and len(record.evaluations) == 2
     assert [one.reference for one in catalogue.registry.records() if one.name == "late"] == [

@@ -204,9 +204,20 @@ class _Tune:
         )  # fmt: skip
 
     def _registered(self) -> Record | None:
-        """What this tune has registered before it was killed, if it came that far."""
+        """What this tune has registered before it was killed, if it came that far.
+
+        Raises:
+            UsageError: somebody has removed that since.
+        """
         reference = self.work.state().get("registered")
-        return self.catalogue.registry.get(reference) if reference else None
+        if not reference:
+            return None
+        if (record := self.catalogue.registry.find(reference)) is None:
+            raise UsageError(
+                f"this tune has registered {reference}, which was removed since",
+                fix="--fresh tunes anew",
+            )
+        return record
 
     def _register(self, ending: Ending, seconds: float) -> Record:
         last = ending.rounds[-1]
