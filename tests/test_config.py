@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config, Loaded, load_config
-from llmlab.config.schema import Model
+from llmlab.config.model import Model
 from llmlab.errors import ConfigError
 from llmlab.network import port_is_free
 from llmlab.processes import lab_processes

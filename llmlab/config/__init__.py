@@ -2,7 +2,8 @@
 
 from llmlab.config.gateway import Gateway, RateLimit
 from llmlab.config.load import Loaded, load_config, read_config
-from llmlab.config.schema import Config, Model, Service
+from llmlab.config.model import Model
+from llmlab.config.schema import Config, Service
 
 __all__ = [
     "Config", "Gateway", "Loaded", "Model", "RateLimit", "Service", "load_config", "read_config",

@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from llmlab.config.schema import Config, Model
+from llmlab.config.model import Model
+from llmlab.config.schema import Config
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -209,7 +210,7 @@ def _parsed(path: str, text: str, variable: str) -> Any:
     section: type[BaseModel] = Config
     *parents, leaf = path.split(".")
     if parents[:1] == ["models"]:
-        section, parents = Model, []
+        section, parents = Model, parents[2:]
     for parent in parents:
         section = section.model_fields[parent].annotation  # type: ignore[assignment]
     field = section.model_fields[leaf]

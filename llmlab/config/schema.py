@@ -7,11 +7,12 @@ comments, and into the reference (`make reference`).
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from llmlab.config.gateway import Gateway
+from llmlab.config.model import Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 
@@ -19,9 +20,6 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`
 # would read like health checks in a URL.
 RESERVED_NAMES = {"default", "live", "ready"}
-SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|embedded:textrank")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def wrong_name(name: str) -> str:
@@ -106,64 +104,6 @@ class Service(Section):
         if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
             raise ValueError('should look like "512m" or "2g"')
         return value
-
-
-class Model(Section):
-    """One table each, under the name that clients use."""
-
-    runtime: Literal["ctranslate2", "transformers", "extractive"] = Field(
-        description="ctranslate2 (T5- and BART-style models, converted once), transformers (the "
-        "same models as they are, several times slower), or extractive (embedded, no weights)."
-    )
-    source: str = Field(
-        description="hub:OWNER/NAME, path:FOLDER (relative to the lab), or embedded:textrank."
-    )
-    revision: str = Field("", description="The commit on the hub; required there.")
-    content_id: str = Field(
-        "",
-        description='sha256:... of its files; whatever has another one is refused. "" = not '
-        "checked.",
-    )
-    compute_type: Literal["int8", "float32"] = Field(
-        "int8", description="What ctranslate2 converts to and computes in."
-    )
-    license: str = Field("", description="Its licence, as the catalogue shows it.")
-    max_length: int = Field(
-        100,
-        ge=1,
-        le=4096,
-        description="Longest summary, in the model's tokens (extractive: words).",
-    )
-    min_length: int = Field(5, ge=0, le=4096, description="Shortest summary, likewise.")
-
-    @model_validator(mode="after")
-    def _hangs_together(self) -> Self:
-        if not SOURCE.fullmatch(self.source):
-            raise ValueError(
-                f'source should be "hub:OWNER/NAME", "path:FOLDER" or "embedded:textrank", '
-                f"not {self.source!r}"
-            )
-        kind = self.source.partition(":")[0]
-        if (self.runtime == "extractive") != (kind == "embedded"):
-            raise ValueError(f"the runtime {self.runtime} cannot load {self.source!r}")
-        if kind == "hub" and not COMMIT.fullmatch(self.revision):
-            raise ValueError(
-                "a model from the hub needs revision = the 40 hex digits of a commit, "
-                "so that what runs tomorrow is what runs today"
-            )
-        if self.content_id and not CONTENT_ID.fullmatch(self.content_id):
-            raise ValueError(
-                f"content_id should be sha256: and 64 hex digits, not {self.content_id!r}"
-            )
-        if self.min_length > self.max_length:
-            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
-        return self
-
-    @property
-    def repository(self) -> str:
-        """OWNER/NAME on the hub; "" for a model from elsewhere."""
-        kind, _, where = self.source.partition(":")
-        return where if kind == "hub" else ""
 
 
 class Jupyter(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,21 @@ def id_of(files: Mapping[str, str]) -> str:
     """The content id of a model that has these ``digests``, sorted by name."""
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def version_id(files: Mapping[str, str], prompt: str, decoding: Mapping[str, object]) -> str:
+    """The id of a chat model: a version of it is its weights, its prompt and its decoding.
+
+    Args:
+        files: the ``digests`` of its weights, sorted by name.
+        prompt: the template, as it stands in its file.
+        decoding: what it decodes by where a request does not say.
+    """
+    said = {
+        "prompt": hashlib.sha256(prompt.encode()).hexdigest(),
+        "decoding": hashlib.sha256(json.dumps(decoding, sort_keys=True).encode()).hexdigest(),
+    }
+    return id_of({**files, **said})
 
 
 def damaged_names(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

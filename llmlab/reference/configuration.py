@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from llmlab.config.load import ALIASES, variable
-from llmlab.config.schema import TAKEN_OVER_BY, Config, Model
+from llmlab.config.model import ONLY, Model
+from llmlab.config.schema import TAKEN_OVER_BY, Config
 from llmlab.reference.markdown import code, page, table, text
 
 INTRODUCTION = """`configs/lab.toml` holds every key with its default and what it is for. A flag
@@ -24,6 +25,8 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens. In its
 variable, hyphens are underscores."""
+# Keys of a model that are shown in lab.toml only where they say something.
+FURTHER = ("fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
 WIDTH = 100
 
@@ -75,6 +78,10 @@ class Key:
             item = get_args(annotation)[0]
             bounds = _bounds(getattr(item, "__metadata__", ()), "each")
             return ", ".join(["list of " + _plain(item, plural=True), *bounds])
+        if get_origin(annotation) is dict:
+            return f"table of {_plain(get_args(annotation)[1], plural=True)}"
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return f"table of {', '.join(code(name) for name in annotation.model_fields)}"
         return ", ".join([_plain(annotation), *_bounds(self.field.metadata)])
 
     @property
@@ -114,6 +121,11 @@ def toml(value: Any) -> str:
         return f"[{', '.join(toml(one) for one in value)}]"
     if isinstance(value, float) and value.is_integer():
         return f"{value:.0f}"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True)
+    if isinstance(value, dict):
+        inner = ", ".join(f"{name} = {toml(one)}" for name, one in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -206,7 +218,11 @@ def _about_models() -> str:
 
 def _model(name: str, model: Model) -> str:
     """Its table, with what says which model it is, and what one may want to change."""
-    shown = [one for one in Model.model_fields if model.runtime != "extractive" or one in (
-        "runtime", "source", "content_id", "max_length", "min_length")]  # fmt: skip
+    shown = [
+        one for one in Model.model_fields
+        if model.runtime in ONLY.get(one, (model.runtime,))
+        and (one not in FURTHER or one in model.model_fields_set)
+        and not (one == "license" and model.runtime == "extractive")
+    ]  # fmt: skip
     values = [f"{one} = {toml(getattr(model, one))}" for one in shown]
     return "\n".join([f"[models.{name}]", *values]) + "\n"

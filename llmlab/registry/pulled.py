@@ -21,7 +21,7 @@ def record_pulled(registry: Registry, name: str, model: Model, folder: Path) -> 
     Args:
         folder: what ``models.pull`` gave: the snapshot, or what was converted from it.
     """
-    if not model.repository or model.runtime == "extractive":
+    if not model.repository or model.runtime not in ("ctranslate2", "transformers"):
         return None
     source_id = Manifest.read(folder).source if is_converted(folder) else content_id(folder)
     facts = Facts(

@@ -14,7 +14,12 @@ SOCKET = "LLMAPI_SOCKET"
 
 
 class Settings(BaseModel):
-    """One deployment's settings. ``folder`` is None for an embedded model."""
+    """One deployment's settings.
+
+    Args:
+        folder: where its files are; None for an embedded model, and for one elsewhere.
+        prompt: of a chat model, the template itself; "" for another model.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,6 +27,7 @@ class Settings(BaseModel):
     name: str
     model: Model
     folder: Path | None = None
+    prompt: str = ""
     service: Service = Service()
     version: str = __version__
 

