@@ -1,4 +1,4 @@
-"""From the configuration to a plan: which models run, and which one is stable."""
+"""From the configuration to a plan: which models run, and which routes lead to them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
 from llmlab.models.sources import checked_name
 from llmlab.service.settings import Settings
+from llmlab.traffic import CHAT, SUMMARIZE
 
 
 def make_plan(
@@ -25,8 +26,9 @@ def make_plan(
     """Decide what runs, fetching and converting models that are not on disk.
 
     Args:
-        only: models to deploy instead of the configured ones; the stable one is
-            the configured one if it is among them, else the first.
+        only: models to deploy instead of the configured ones. The route summarize leads to the
+            configured one if it is among them, else to the first that does nothing but
+            summarize, if any; chat likewise to the first language model.
         fetch: whether a model may be downloaded and converted.
         runs_here: this installation serves the models, rather than a container's.
 
@@ -34,10 +36,11 @@ def make_plan(
         UsageError: a named model is not defined.
         ModelUnavailable: a model cannot be had, and is not one that the fallback replaces.
     """
-    wanted = list(dict.fromkeys(only or [config.stable, *config.deploy]))
+    wanted = list(dict.fromkeys(only or [*config.served.values(), *config.deploy]))
     for name in wanted:
         checked_name(name, config.models)
-    stable = config.stable if config.stable in wanted else wanted[0]
+    routes = _routes(config, wanted, chosen=bool(only))
+    stable = routes[SUMMARIZE]
 
     def settings(name: str) -> Settings:
         return settings_of(
@@ -51,19 +54,44 @@ def make_plan(
         try:
             deployments.setdefault(name, settings(name))
         except ModelUnavailable as error:
-            if name != stable or not config.fallback or config.fallback == stable:
+            why = error.message.removeprefix(f"{name}: ")
+            fix = f"\nFix: {error.fix}" if error.fix else ""
+            if name == stable and config.fallback not in ("", stable):
+                fallback = config.fallback
+                warnings.append(
+                    f"{name} cannot serve, so {fallback} answers in its place.\n{why}.{fix}"
+                )
+                deployments[fallback] = settings(fallback)
+                continue
+            without = [route for route, model in routes.items() if model == name]
+            if only or name in config.deploy or not without or name == stable:
                 raise
-            fallback = config.fallback
-            why = error.message.removeprefix(f"{stable}: ")
-            warnings.append(
-                f"{stable} cannot serve, so {fallback} answers in its place.\n{why}."
-                + (f"\nFix: {error.fix}" if error.fix else "")
-            )
-            deployments[fallback] = settings(fallback)
+            said = " and ".join(without)
+            warnings.append(f"{name} cannot serve, so there is no route {said}.\n{why}.{fix}")
+    further = {
+        route: model for route, model in routes.items()
+        if route != SUMMARIZE and model in deployments
+    }  # fmt: skip
     return Plan(
         config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings),
-        configured=tuple(deployments),
+        configured=tuple(deployments), further=further,
     )  # fmt: skip
+
+
+def _routes(config: Config, wanted: Sequence[str], *, chosen: bool) -> dict[str, str]:
+    """{route: model}: as configured, as far as those models are wanted.
+
+    Args:
+        chosen: somebody has named the models, whatever lab.toml says.
+    """
+    routes = {route: model for route, model in config.served.items() if model in wanted}
+    if SUMMARIZE not in routes:
+        for_it = [one for one in wanted if not config.models[one].chats]
+        routes[SUMMARIZE] = next(iter(for_it), wanted[0])
+    chatting = [one for one in wanted if config.models[one].chats]
+    if chosen and chatting:
+        routes.setdefault(CHAT, chatting[0])
+    return routes
 
 
 def settings_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import metrics, open_edition, plus_edition
+from llmlab.gateway import metrics, open_edition, openai, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -26,6 +26,7 @@ class Edition(Protocol):
     def http(self, plan: GatewayPlan) -> list[str]: ...
     def server(self, plan: GatewayPlan) -> list[str]: ...
     def stable(self, plan: GatewayPlan) -> list[str]: ...
+    def openai(self, plan: GatewayPlan) -> list[str]: ...
     def claims(self, names: list[str]) -> list[str]: ...
     def models(self, plan: GatewayPlan) -> str: ...
     def files(self) -> dict[str, str]: ...
@@ -46,6 +47,9 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/upstreams.conf": _upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
         "lab/stable.conf": joined(edition.stable(plan)),
+        "lab/openai.conf": joined(edition.openai(plan)),
+        "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
+        "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
         "lab/models.conf": edition.models(plan),
@@ -80,6 +84,20 @@ def _http(plan: GatewayPlan) -> list[str]:
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
         f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
+        *(
+            f'map "" $lab_{name} {{ default "{value}"; }}'
+            for name, value in (
+                ("names", " ".join(openai.names(plan))),
+                ("unnamed", openai.unnamed(plan)),
+            )
+        ),
+        *openai.listed(plan),
+        *openai.cors_maps(plan.cors_origins),
+        "# A provider elsewhere may take money: what one may have received is asked once.",
+        "map $lab_target $lab_asked_once {",
+        *(f"    {one.deployment} 1;" for one in plan.upstreams if one.elsewhere),
+        "    default 0;",
+        "}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         f"keepalive_min_timeout {LINGER}s;",

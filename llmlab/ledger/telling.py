@@ -7,6 +7,7 @@ from typing import Any
 
 from llmlab.ledger.chain import Entry
 from llmlab.models.identity import short_id
+from llmlab.traffic import SUMMARIZE
 
 TRAFFIC = "traffic"  # a whole document, in every entry that changes it
 LONGEST = 200
@@ -70,7 +71,9 @@ def _rollout(document: Mapping[str, Any]) -> str:
     number = f"rollout {document['rollout']}"
     if "of" in document:
         names = " and ".join(document["candidates"])
-        return f"{number}: {document['of']} of {names}, beside {document['stable']}"
+        route = str(document.get("route", SUMMARIZE)).strip("/")
+        on = "" if route == SUMMARIZE else f" on {route}"
+        return f"{number}: {document['of']} of {names}{on}, beside {document['stable']}"
     return f"{_at_step(document)}: {document['phase']}{_share(document)}"
 
 
@@ -90,6 +93,17 @@ def _at_step(document: Mapping[str, Any]) -> str:
 
 def _route(document: Mapping[str, Any]) -> str:
     traffic = document[TRAFFIC]
+    if "routes" not in traffic:  # of before there were several
+        return _ways(traffic)
+    several = len(traffic["routes"]) > 1 or SUMMARIZE not in traffic["routes"]
+    told = [
+        f"{name}: {_ways(route)}" if several else _ways(route)
+        for name, route in traffic["routes"].items()
+    ]
+    return "; ".join(told) or "as in lab.toml"
+
+
+def _ways(traffic: Mapping[str, Any]) -> str:
     stable = traffic["stable"] or "the stable deployment"
     ways = [f"{one['kind']} {one['name']}={one['value']} to {one['deployment']}"
             for one in traffic["matches"]]  # fmt: skip

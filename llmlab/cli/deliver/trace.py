@@ -80,7 +80,7 @@ def _history(session: Session) -> History:
         return record.reference if record else ""
 
     record = Record.read(session.lab())
-    return History(session.store(), version, stable=record.stable if record else "")
+    return History(session.store(), version, stable=record.plan().routes if record else {})
 
 
 def _show(one: Traced) -> None:
@@ -122,11 +122,11 @@ def _served_by(one: Traced) -> str:
 
 def routed_by(one: Traced) -> str:
     """The rule, and the shares only where it went by them."""
-    if one.route in ("stable", "split"):
-        return f"{one.route} ({_weights(one)})"
-    if one.route == "model":
-        return f"model: its address asks for {one.served_by.deployment}"
-    return f"{one.route}, whatever the shares are" if one.route else ""
+    if one.rule in ("stable", "split"):
+        return f"{one.route}: {one.rule} ({_weights(one)})"
+    if one.rule == "model":
+        return f"model: it asks for {one.served_by.deployment} itself"
+    return f"{one.route}: {one.rule}, whatever the shares are" if one.rule else ""
 
 
 def _weights(one: Traced) -> str:

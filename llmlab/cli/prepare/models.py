@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -171,13 +172,17 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
     if running is None or not runs:
         return models_view.Used(role, aliases)
     plan = running.plan()
-    weights = plan.traffic.weights(plan.stable)
     serving = [
-        f"{one.deployment}, {weights.get(one.deployment, 0.0):g} % of /summarize/"
+        f"{one.deployment}, {_part(plan.weights(one.deployment))}"
         for one in plan.deployments
         if one.name in names or (record and record.serves(one.model)) or _is_same(one.model, known)
     ]
     return models_view.Used(role, aliases, serving)
+
+
+def _part(weights: Mapping[str, float]) -> str:
+    """``5 % of summarize, 100 % of chat``"""
+    return ", ".join(f"{share:g} % of {route}" for route, share in weights.items()) or "0 %"
 
 
 def _is_same(model: Model, known: Known) -> bool:

@@ -98,7 +98,7 @@ def up(
         # Within the turn: as it is now, whatever a `down` that waits for its turn will do.
         status = chosen.status()
         if changed:
-            lab_is_up(session.store(), status, plan.stable)
+            lab_is_up(session.store(), status, plan.routes)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:
