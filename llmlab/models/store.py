@@ -84,6 +84,15 @@ def store(environ: Mapping[str, str] | None = None) -> Path:
     return base / "llmlab" / "models"
 
 
+def wheels() -> Path:
+    """Where packages are, until their models are taken out.
+
+    Raises:
+        EnvironmentFailure: everybody may write to the store.
+    """
+    return _not_everybodys(store()) / "wheels"
+
+
 def place(source_id: str, compute_type: str) -> Path:
     """Where a model converted from that source is, or would be.
 
