@@ -9,6 +9,7 @@ from llmlab import models
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
 from llmlab.service.settings import Settings
 from llmlab.traffic import CHAT, SUMMARIZE
@@ -33,7 +34,7 @@ def make_plan(
         runs_here: this installation serves the models, rather than a container's.
 
     Raises:
-        UsageError: a named model is not defined.
+        UsageError: a named model is not defined, or its prompt is none.
         ModelUnavailable: a model cannot be had, and is not one that the fallback replaces.
     """
     wanted = list(dict.fromkeys(only or [*config.served.values(), *config.deploy]))
@@ -109,8 +110,12 @@ def settings_of(
 
     Raises:
         ModelUnavailable: it cannot be had, or may not be fetched.
+        ConfigError: its prompt is none.
     """
-    found = models.availability(name, model, lab_root, runs_here=runs_here)
+    prompt = prompt_of(name, model, lab_root)
+    found = models.availability(
+        name, model, lab_root, runs_here=runs_here, llama_server=config.service.llama_server
+    )
     folder = found.folder
     if not found.ready:
         if not fetch:
@@ -119,5 +124,6 @@ def settings_of(
             say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
     return Settings(
-        deployment=deployment, name=name, model=model, folder=folder, service=config.service
-    )
+        deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
+        service=config.service,
+    )  # fmt: skip
