@@ -152,11 +152,16 @@ def _what_next(status: LabStatus) -> str:
     from llmlab.client.snippets import curl_options
 
     stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
+    chats = [one for one in status.deployments if one.weights.get(CHAT)]
+    chat = max(chats, key=lambda one: one.weights[CHAT], default=None)
     return "\n".join((
         f"[bold]{stable.model}[/] ({stable.runtime}) answers at {url}/summarize/",
+        *([f"[bold]{chat.model}[/] ({chat.runtime}) answers at {url}/v1/chat/completions"]
+          if chat else []),
         "",
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
+        *(["  llmlab chat                      a conversation"] if chat else []),
         "  llmlab status                    what runs, and how it is",
         f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
         "  llmlab down                      stop everything",
