@@ -117,7 +117,8 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _from(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
-    origin = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder", "tuned": "tuned here",
+    origin = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder",
+              "tuned": "tuned here",
               "import": "imported from an archive"}.get(str(record.get("source")))  # fmt: skip
     if origin:
         yield Row(0, "origin", f"{origin}, {str(record['created'])[:10]}")
