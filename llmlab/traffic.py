@@ -16,9 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from llmlab.names import SUMMARIZE
+
 Percent = Annotated[float, Field(ge=0, le=100)]
-SUMMARIZE = "summarize"  # the route behind /summarize/, which every lab has
-CHAT = "chat"  # the route that a request of OpenAI's goes by if it names none
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
-from llmlab.traffic import CHAT
+from llmlab.names import CHAT
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`

@@ -11,10 +11,11 @@ from llmlab.engines.base import Plan, Say
 from llmlab.engines.planning import settings_of
 from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.lab import Lab
+from llmlab.names import SUMMARIZE
 from llmlab.registry import Registry
 from llmlab.registry.catalogue import Catalogue, Known
 from llmlab.service.settings import Settings
-from llmlab.traffic import SUMMARIZE, Deployed, Traffic
+from llmlab.traffic import Deployed, Traffic
 
 WITHOUT = "Nothing is routed to it, so the lab goes on without."
 AS_CONFIGURED = "llmlab up --as-configured forgets what was deployed and routed since"

@@ -17,8 +17,9 @@ from typing import Any
 from llmlab.delivery.request_logs import Found, Line
 from llmlab.ledger.chain import Entry, canonical
 from llmlab.ledger.store import NOTHING, Store
+from llmlab.names import SUMMARIZE
 from llmlab.observe.access import asked_by
-from llmlab.traffic import SUMMARIZE, Traffic
+from llmlab.traffic import Traffic
 
 QUEUE = re.compile(r"queue;dur=([0-9.]+)")
 NUMBER = re.compile(r"[0-9.]+")

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
+from llmlab.names import SUMMARIZE
 from llmlab.service.settings import Settings
-from llmlab.traffic import SUMMARIZE, Traffic
+from llmlab.traffic import Traffic
 
 # Importing torch and transformers alone takes 3 to 5 seconds. A ctranslate2 API with a T5-small
 # answers again 2 s after it was killed, most of it the import of the service itself.

@@ -11,8 +11,8 @@ from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
+from llmlab.names import CHAT, SUMMARIZE
 from llmlab.service.settings import Settings
-from llmlab.traffic import CHAT, SUMMARIZE
 
 
 def make_plan(

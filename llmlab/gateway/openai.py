@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import exactly
-from llmlab.traffic import CHAT, SUMMARIZE
+from llmlab.names import CHAT, SUMMARIZE
 
 OWNER = "llmlab"
 # Seconds for which a browser need not ask again whether it may: https://fetch.spec.whatwg.org

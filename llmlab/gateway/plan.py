@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.config import Gateway, RateLimit, Service
-from llmlab.traffic import SUMMARIZE, Traffic
+from llmlab.names import SUMMARIZE
+from llmlab.traffic import Traffic
 
 
 @dataclass(frozen=True)

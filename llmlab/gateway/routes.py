@@ -15,7 +15,8 @@ from llmlab.gateway.flags import flag_maps, flag_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked, exactly, percentage
 from llmlab.gateway.shadow import shadow_maps
-from llmlab.traffic import SUMMARIZE, Flag, Match, Route, Split, Traffic
+from llmlab.names import SUMMARIZE
+from llmlab.traffic import Flag, Match, Route, Split, Traffic
 
 FORGET = "llmlab up --as-configured forgets what was deployed and routed since"
 # A split is by one of these: who asks, for NGINX and for Python alike (see Split.by).

@@ -8,7 +8,8 @@ same connection its next request is looked at only once the copy is over. So the
 from __future__ import annotations
 
 from llmlab.gateway.quoting import percentage
-from llmlab.traffic import SUMMARIZE, Shadow, Traffic
+from llmlab.names import SUMMARIZE
+from llmlab.traffic import Shadow, Traffic
 
 PATH = "/shadow/"  # of the API, for a copy of a request to /summarize/
 PATIENCE = "200ms"

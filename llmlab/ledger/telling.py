@@ -7,7 +7,7 @@ from typing import Any
 
 from llmlab.ledger.chain import Entry
 from llmlab.models.identity import short_id
-from llmlab.traffic import SUMMARIZE
+from llmlab.names import SUMMARIZE
 
 TRAFFIC = "traffic"  # a whole document, in every entry that changes it
 LONGEST = 200

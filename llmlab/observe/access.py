@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from llmlab.traffic import SUMMARIZE
+from llmlab.names import SUMMARIZE
 
 BY_SHARE = ("stable", "split")  # how requests are routed that no match has taken
 

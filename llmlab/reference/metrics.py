@@ -70,7 +70,8 @@ def _wanted() -> Iterable[Family]:
     from llmlab.config import RateLimit
     from llmlab.gateway.metrics import wanted
     from llmlab.gateway.plan import GatewayPlan, Upstream
-    from llmlab.traffic import SUMMARIZE, Flag, Route, Shadow, Traffic
+    from llmlab.names import SUMMARIZE
+    from llmlab.traffic import Flag, Route, Shadow, Traffic
 
     route = Route(shadow=Shadow("any", 1.0))
     traffic = Traffic(routes={SUMMARIZE: route}, flags=(Flag("any", percent=1.0),))

@@ -23,6 +23,7 @@ from llmlab.errors import LlmlabError
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
 from llmlab.ledger.chain import now as utc
+from llmlab.names import SUMMARIZE
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence
@@ -35,7 +36,6 @@ from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Finding, Kind, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
-from llmlab.traffic import SUMMARIZE
 
 TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until what failed is tried again

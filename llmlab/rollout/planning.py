@@ -16,6 +16,7 @@ from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM, is_counted
+from llmlab.names import SUMMARIZE
 from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
 from llmlab.registry.catalogue import Known as Model
@@ -24,7 +25,7 @@ from llmlab.rollout.machine import Deployed, step
 from llmlab.rollout.speed import parse_speed
 from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.steps import checked_steps
-from llmlab.traffic import SUMMARIZE, Route, Traffic
+from llmlab.traffic import Route, Traffic
 
 TELLING = 20  # texts, below which the permutation test rarely reaches the level of a fail
 PASS_ALPHA = 0.10  # to pass, the 90 % interval lies within the bounds: a test at the level 5 %

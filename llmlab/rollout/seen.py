@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmlab.names import SUMMARIZE
 from llmlab.observe.access import asked_by
 from llmlab.service.schemas import OWN_LIMIT
-from llmlab.traffic import SUMMARIZE
 
 ROUTED = ("stable", "split")  # not those who asked for a deployment by name or flag
 # The API's addresses whose answers are a model's.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from llmlab.traffic import SUMMARIZE
+from llmlab.names import SUMMARIZE
 
 
 class Kind(StrEnum):

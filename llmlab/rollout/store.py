@@ -13,10 +13,11 @@ from llmlab.errors import LlmlabError, UsageError, unreadable
 from llmlab.lab import Lab
 from llmlab.ledger import chain
 from llmlab.ledger.store import FILE, Store, change_in, traffic_in
+from llmlab.names import SUMMARIZE
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Judged, Outcome, Phase, Rollout
-from llmlab.traffic import SUMMARIZE, Traffic
+from llmlab.traffic import Traffic
 
 STATE = "rollout"  # the row that says whether one is unfinished; supervisors look at it as well
 CONTROLLER = "controller"  # who, in the ledger, where nobody did it

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
+from llmlab.names import SUMMARIZE
 from llmlab.rollout import planning
 from llmlab.rollout.machine import Abort, Event, Promote, step
 from llmlab.rollout.planning import Known, Wish, refuse, rollout_of, rules_of, undo_of
@@ -17,7 +18,6 @@ from llmlab.rollout.running import Running
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Kind, Phase, Rollout
 from llmlab.rollout.store import Kept, Rollouts
-from llmlab.traffic import SUMMARIZE
 
 LOOKS = 0.2  # seconds between two looks at whether a candidate answers
 

@@ -17,7 +17,7 @@ from llmlab.cli.endings import ABORTED, PAUSED, TOO_LATE
 from llmlab.cli.options import RouteOption, WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
-from llmlab.traffic import SUMMARIZE
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.rollout.machine import Event

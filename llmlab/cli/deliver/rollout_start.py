@@ -11,7 +11,7 @@ from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, who
 from llmlab.cli.options import RouteOption, WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, progress
 from llmlab.cli.session import Session
-from llmlab.traffic import SUMMARIZE
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.rollout.state import Rollout

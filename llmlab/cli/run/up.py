@@ -8,7 +8,7 @@ from llmlab.cli import completing
 from llmlab.cli.options import switch
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
-from llmlab.traffic import CHAT
+from llmlab.names import CHAT
 
 if TYPE_CHECKING:
     from llmlab.config.schema import Observability
