@@ -116,7 +116,7 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 
 VERBS = (
-    "up", "down", "status", "logs", "summarize", "token revoke", "token restore",
+    "up", "down", "status", "logs", "summarize", "chat", "url", "token revoke", "token restore",
     "token revoked", "init", "doctor", "build", "deploy", "deployment scale", "deployment stop",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",

@@ -16,7 +16,7 @@ class Changed(TypedDict):
 
 class Address(TypedDict):
     """Args:
-    url: where the deployment can be asked for by name.
+    url: of a deployment, where it can be asked for by name; of a lab, its gateway's.
     """
 
     url: str

@@ -65,6 +65,7 @@ def documents() -> dict[str, Any]:
     """{verb: the type of its document}. Imports what they are made of, which is not little."""
     from llmlab.auth.tokens import Explained
     from llmlab.client.batch import Summaries
+    from llmlab.client.chat import Reply
     from llmlab.compare.comparison import ComparedTexts
     from llmlab.course.classes import ClassLabs
     from llmlab.course.finding import Checks
@@ -97,6 +98,8 @@ def documents() -> dict[str, Any]:
     return {
         "status": LabStatus,
         "summarize": Summaries,
+        "chat": Reply,
+        "url": Address,
         "notebook": NotebookAddress,
         "token": Token,
         "token --decode": Explained,
