@@ -92,6 +92,11 @@ class Service(Section):
         "where a container's memory is short: 400 MiB for each.",
     )
     threads: int = Field(1, ge=1, le=1024, description="Cores for each of them.")
+    llama_server: str = Field(
+        "",
+        description='Path of the llama-server that runs GGUF models; "" = the one on PATH, else '
+        'the library of xllamacpp, which is slower; "none" = the library.',
+    )
 
     @property
     def max_body(self) -> int:

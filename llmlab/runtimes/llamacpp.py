@@ -14,7 +14,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import httpx2
 
 from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.runtimes import native
-from llmlab.runtimes.chat import Abilities, Body, Message, ModelServer, Refused
+from llmlab.runtimes.chat import Abilities, Body, Chunk, Message, ModelServer, Refused
 from llmlab.runtimes.gguf import Shape, model_file, shape
 from llmlab.runtimes.room import MIB, Room, room_for
 
@@ -74,7 +75,7 @@ class LlamaCpp(ModelServer):
         caps = self._get("props").get("chat_template_caps", {})
         super().__init__(
             client, model="model", context=room.context, slots=room.slots, patience=patience,
-            abilities=Abilities(tools=bool(caps.get("supports_tools")), embeddings=shape.embeds),
+            abilities=_abilities(caps, shape),
         )  # fmt: skip
 
     def _get(self, path: str) -> dict[str, Any]:
@@ -91,16 +92,31 @@ class LlamaCpp(ModelServer):
         return said
 
     def count_text(self, text: str) -> int:
-        """Tokens of a text by itself. For threads other than the event loop's."""
         return len(self._post("tokenize", {"content": text})["tokens"])
 
     def count_prompt(self, messages: Sequence[Message]) -> int:
-        """Tokens of a prompt, with all that the model's template says around it. Likewise."""
         prompt = self._post("apply-template", {"messages": list(messages)})["prompt"]
         return len(self._post("tokenize", {"content": prompt, "parse_special": True})["tokens"])
 
-    async def count(self, messages: Sequence[Message]) -> int:
-        return await asyncio.to_thread(self.count_prompt, messages)
+    def prepared(self, body: Body) -> Body:
+        """Templates know no developer, who says the same as the system. How long a prompt is
+        comes at its start, so that it is known though the client leaves before the end."""
+        if "messages" not in body:
+            return {**body, "return_progress": True}
+        said = [
+            {**one, "role": "system"} if one["role"] == "developer" else one
+            for one in body["messages"]
+        ]
+        return {**body, "messages": said, "return_progress": True}
+
+    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[Chunk]:
+        async with aclosing(super()._chunks(response)) as chunks:
+            async for chunk in chunks:
+                progress = chunk.pop("prompt_progress", None)
+                if progress is None:
+                    yield chunk
+                elif not progress["processed"]:
+                    yield {"choices": [], "usage": {"prompt_tokens": progress["total"]}}
 
     async def busy(self) -> int:
         """Slots at work."""
@@ -114,6 +130,13 @@ class LlamaCpp(ModelServer):
     def end(self) -> None:
         self._plain.close()
         self._end()
+
+
+def _abilities(caps: dict[str, Any], shape: Shape) -> Abilities:
+    return Abilities(
+        tools=bool(caps.get("supports_tools")), embeddings=shape.embeds,
+        reasoning=bool(caps.get("supports_reasoning_effort")),
+    )  # fmt: skip
 
 
 def start(
