@@ -9,6 +9,7 @@ from llmlab import models
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.models.language import native_server
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
 from llmlab.names import CHAT, SUMMARIZE
@@ -123,7 +124,12 @@ def settings_of(
         if model.repository:
             say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
+    service = config.service
+    if model.runtime == "llamacpp" and runs_here:
+        # Its process has another working folder, and maybe another PATH.
+        native = native_server(lab_root, service.llama_server)
+        service = service.model_copy(update={"llama_server": str(native or "none")})
     return Settings(
         deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
-        service=config.service,
+        service=service,
     )  # fmt: skip

@@ -90,8 +90,11 @@ def native_server(lab_root: Path, named: str) -> Path | None:
     """The llama-server that runs language models here, if there is one.
 
     Args:
-        named: ``service.llama_server`` of lab.toml, relative to the lab; "" for one on PATH.
+        named: ``service.llama_server`` of lab.toml, relative to the lab; "" for one on PATH,
+            "none" for none.
     """
+    if named == "none":
+        return None
     if named:
         file = lab_root / Path(named).expanduser()
         return file if file.is_file() and os.access(file, os.X_OK) else None
@@ -103,7 +106,7 @@ def _cannot_run(lab_root: Path, llama_server: str) -> Availability | None:
     """What this installation lacks to run any of them; None if nothing."""
     if native_server(lab_root, llama_server):
         return None
-    if llama_server:
+    if llama_server not in ("", "none"):
         reason = f"service.llama_server is {llama_server}, which cannot be run"
         return Availability(False, reason=reason, fix="correct service.llama_server, or set it "
                             'to ""')  # fmt: skip
