@@ -168,6 +168,8 @@ SMOLLM2 = Model(
     content_id="sha256:b4d2ee2a155d5c77904f48816a15439b1b18199d2afa87efacd308e8a0f92018",
     license="apache-2.0",
     max_length=160,
+    context=4096,
+    slots=4,
     decoding=Decoding(temperature=0.2),
 )
 

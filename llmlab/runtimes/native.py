@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmlab.errors import ModelUnavailable
 from llmlab.runtimes.gguf import Shape
-from llmlab.runtimes.room import MIB, Room
+from llmlab.runtimes.room import MIB, WAITING, Room
 
 log = logging.getLogger("llmlab.service")
 
@@ -56,6 +56,7 @@ def command(program: str, file: Path, shape: Shape, room: Room, socket: Path) ->
 def environment(room: Room, key: str) -> dict[str, str]:
     """What it is told beside: what older ones do not know is passed over there."""
     return {
+        **WAITING,
         "LLAMA_API_KEY": key,
         "LLAMA_ARG_CACHE_RAM": str(room.kept // MIB),
         "LLAMA_ARG_NO_KV_UNIFIED": "1",
