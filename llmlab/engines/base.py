@@ -49,6 +49,10 @@ class Plan:
     def names(self) -> tuple[str, ...]:
         return tuple(one.deployment for one in self.deployments)
 
+    def settings(self, deployment: str) -> Settings:
+        """What the API of a deployment is told."""
+        return next(one for one in self.deployments if one.deployment == deployment)
+
     def is_configured(self, deployment: str) -> bool:
         return deployment in (self.configured or self.names)
 

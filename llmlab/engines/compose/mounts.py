@@ -93,6 +93,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
             name,
             tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
             replicas=plan.replicas(name),
+            elsewhere=plan.settings(name).model.runtime == "openai",
         )
         for name in plan.names
     )
