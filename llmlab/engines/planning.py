@@ -9,8 +9,11 @@ from llmlab import models
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.lab import Lab
+from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
 from llmlab.service.settings import Settings
+from llmlab.upstreams.keys import upstream_files
 
 
 def make_plan(
@@ -37,6 +40,8 @@ def make_plan(
     wanted = list(dict.fromkeys(only or [config.stable, *config.deploy]))
     for name in wanted:
         checked_name(name, config.models)
+    # Who answers for a model elsewhere while that does not has to be there before.
+    wanted += [one for one in stand_ins(config, wanted) if one not in wanted]
     stable = config.stable if config.stable in wanted else wanted[0]
 
     def settings(name: str) -> Settings:
@@ -91,5 +96,12 @@ def settings_of(
             say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
     return Settings(
-        deployment=deployment, name=name, model=model, folder=folder, service=config.service
-    )
+        deployment=deployment, name=name, model=model, folder=folder, service=config.service,
+        prompt=prompt_of(model, lab_root), **upstream_files(model, Lab(lab_root)),
+    )  # fmt: skip
+
+
+def stand_ins(config: Config, names: Sequence[str]) -> list[str]:
+    """The models that answer for these while those do not."""
+    found = (config.models[name].fallback for name in names)
+    return list(dict.fromkeys(one for one in found if one))

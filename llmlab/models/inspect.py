@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from llmlab.config import Model
-from llmlab.models.identity import content_id, model_files
+from llmlab.models.identity import content_id, elsewhere_id, model_files
+from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import availability
 from llmlab.models.store import Manifest, is_converted
 
@@ -59,9 +60,7 @@ def inspect(name: str, model: Model, lab_root: Path) -> dict[str, Any]:
     if not found.ready:
         return facts | {"reason": found.reason, "fix": found.fix}
     if found.folder is None:
-        from llmlab.runtimes.extractive import identity
-
-        return facts | {"id": identity()}
+        return facts | {"id": _of_no_files(model, lab_root)}
     files = model_files(found.folder)
     return facts | {
         "id": content_id(found.folder),
@@ -78,11 +77,19 @@ def ids(name: str, model: Model, lab_root: Path) -> list[str]:
     if not found.ready:
         return []
     if found.folder is None:
-        from llmlab.runtimes.extractive import identity
-
-        return [identity()]
+        return [_of_no_files(model, lab_root)]
     source = [Manifest.read(found.folder).source] if is_converted(found.folder) else []
     return [content_id(found.folder), *source]
+
+
+def _of_no_files(model: Model, lab_root: Path) -> str:
+    """The id of an embedded model, or of one elsewhere."""
+    if model.runtime == "openai":
+        prompt = prompt_of(model, lab_root)
+        return elsewhere_id(model.base_url, model.model, prompt, model.decoding.as_body())
+    from llmlab.runtimes.extractive import identity
+
+    return identity()
 
 
 def _published(folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 class Availability:
     """Whether a model can be served from this machine's disk right now.
 
-    ``folder`` is None for an embedded model, and where ``ready`` is False.
+    ``folder`` is None for an embedded model, for one elsewhere, and where ``ready`` is False.
     """
 
     ready: bool
@@ -46,7 +46,7 @@ def availability(
     Args:
         runs_here: this installation serves the model, rather than a container's.
     """
-    if model.source.startswith("embedded:"):
+    if model.kind in ("embedded", ""):  # "": elsewhere, and so nothing of it is here
         return Availability(True)
     if model.runtime == "ctranslate2":
         return _converted(name, model, lab_root, runs_here)
@@ -70,14 +70,14 @@ def pull(
     needs no source any more.
 
     Returns:
-        The folder with the model's files; None for an embedded model.
+        The folder with the model's files; None for an embedded model, and for one elsewhere.
 
     Raises:
         ModelUnavailable: not reachable within 10 s, refused, incomplete, damaged, or not to be
             run by its runtime.
         EnvironmentFailure: the conversion failed.
     """
-    if model.source.startswith("embedded:"):
+    if model.kind in ("embedded", ""):
         return None
     if model.runtime == "ctranslate2":
         return _pull_converted(name, model, lab_root, say, runs_here)

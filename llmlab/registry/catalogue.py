@@ -15,8 +15,10 @@ from llmlab.config import Config, Loaded, Model, load_config
 from llmlab.config.load import with_model
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
+from llmlab.models.identity import ELSEWHERE
 from llmlab.near import hint
 from llmlab.registry.record import Record
+from llmlab.registry.reference import FEWEST_DIGITS
 from llmlab.registry.registry import Registry
 
 DEPLOYED = re.compile(r"(.+)-([1-9][0-9]{0,8})")
@@ -46,6 +48,8 @@ class Catalogue:
         """
         if model := self.config.models.get(reference):
             return Known(reference, model, self.record_of(model))
+        if reference.startswith(ELSEWHERE):
+            return self._elsewhere(reference)
         if known := registered(self.registry, reference):
             return known
         return self._by_id(reference) if reference.startswith("sha256:") else None
@@ -54,7 +58,7 @@ class Catalogue:
         """As ``find``. Raises UsageError: there is no such model."""
         if known := self.find(reference):
             return known
-        if ":" in reference:
+        if ":" in reference and not reference.startswith(ELSEWHERE):
             self.registry.get(reference)  # says why there is none
         registered = [*self.registry.aliases(), *(one.reference for one in self._records())]
         raise UsageError(
@@ -103,6 +107,19 @@ class Catalogue:
 
     def _records(self) -> list[Record]:
         return self.registry.records()
+
+    def _elsewhere(self, reference: str) -> Known | None:
+        """A model elsewhere, by what it is asked."""
+        from llmlab.models.inspect import ids
+
+        if len(reference) < len(ELSEWHERE) + FEWEST_DIGITS:
+            return None
+        for name, model in self.config.models.items():
+            if model.runtime == "openai" and any(
+                one.startswith(reference) for one in ids(name, model, self.registry.root)
+            ):
+                return Known(name, model)
+        return None
 
     def _by_id(self, reference: str) -> Known | None:
         """A model of lab.toml that is not registered, by its content id. Reads all its files."""

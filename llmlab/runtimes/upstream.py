@@ -68,7 +68,9 @@ class Failed(Refused):
         answered: the status that it gave.
     """
 
-    def __init__(self, message: str, *, answered: int, code: str, retry_after: float | None) -> None:
+    def __init__(
+        self, message: str, *, answered: int, code: str, retry_after: float | None
+    ) -> None:
         super().__init__(
             message, status=502, kind="upstream_error", code=code, retry_after=retry_after
         )

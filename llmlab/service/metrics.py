@@ -37,6 +37,11 @@ class Metrics:
             "llmlab_model_info", "The model that answers; always 1.",
             ["deployment", "model", "model_id", "runtime"], registry=registry,
         )  # fmt: skip
+        self.upstream = Gauge(
+            "llmlab_upstream_info",
+            "What the model elsewhere called itself in its newest answer; always 1.",
+            ["model", "fingerprint"], registry=registry,
+        )  # fmt: skip
         self.ready = Gauge(
             "llmlab_ready", "1 once the model answered a warm-up.", registry=registry
         )
@@ -120,6 +125,11 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+    def answered_by(self, model: str, fingerprint: str) -> None:
+        """Take note of what a model elsewhere calls itself."""
+        self.upstream.clear()
+        self.upstream.labels(model, fingerprint).set(1)
 
     def batch(self, texts: int, read: int, written: int, seconds: float) -> None:
         """Take note of a batch that the model has worked on; lengths in its tokens."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from llmlab.config import Model
@@ -30,12 +31,18 @@ def place(model: Model, lab: Lab) -> Path | None:
     return (lab.root / Path(model.key_file).expanduser()) if model.key_file else None
 
 
+def upstream_files(model: Model, lab: Lab) -> dict[str, Path | None]:
+    """``key`` and ``ca`` of what a model's API is told."""
+    ca = lab.root / Path(model.ca_file).expanduser() if model.ca_file else None
+    return {"key": place(model, lab), "ca": ca}
+
+
 def kept(lab: Lab) -> Path:
     """Where keys of the environment are kept, from `up` to `down`."""
     return lab.state / "upstream-keys"
 
 
-def keep(name: str, model: Model, lab: Lab, environ: dict[str, str]) -> None:
+def keep(name: str, model: Model, lab: Lab, environ: Mapping[str, str]) -> None:
     """Have a model's key where its API reads it, before that is started.
 
     A key of the environment is written down. Where the variable is not set, it is kept as it was.

@@ -95,17 +95,30 @@ def _row(
 
     found = availability(name, model, catalogue.registry.root)
     return {
-        "name": name, "registered": False, "id": record.id if record else "", "aliases": [],
+        "name": name, "registered": False, "aliases": [],
+        "id": record.id if record else _id_elsewhere(catalogue, name, model),
         "role": role, "runtime": model.runtime, "source": model.source,
         "origin": record.facts.source if record else "",
         "ready": found.ready, "reason": found.reason, "fix": found.fix,
     }  # fmt: skip
 
 
+def _id_elsewhere(catalogue: Catalogue, name: str, model: Model) -> str:
+    from llmlab.errors import UsageError
+    from llmlab.models.inspect import ids
+
+    if model.runtime != "openai":
+        return ""
+    try:
+        return next(iter(ids(name, model, catalogue.registry.root)), "")
+    except UsageError:  # its prompt is no prompt: a list can be shown; `up` says what is wrong
+        return ""
+
+
 def _told_source(row: Listed) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
     if not row["registered"] or row["origin"] == "hub":
-        return str(row["source"])
+        return str(row["source"]) or "elsewhere"
     return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
 
@@ -124,7 +137,8 @@ def pull(context: typer.Context, name: Name) -> None:
         known.name, known.model, catalogue.registry.root, say=lambda text: err().print(text)
     )
     if folder is None:
-        err().print(f"[bold green]✓[/] {name} is part of llmlab; there is nothing to fetch.")
+        where = "elsewhere" if known.model.runtime == "openai" else "part of llmlab"
+        err().print(f"[bold green]✓[/] {name} is {where}; there is nothing to fetch.")
         return
     if known.record is None:
         added = record_pulled(catalogue.registry, known.name, known.model, folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmlab.cli.output import WIDE, out, printable
+from llmlab.models.identity import is_hashed
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,7 +18,7 @@ TELLING = ("coverage", "rougeLsum", "unsupported", "length", "p95")
 # By section: what stands in it, and how that is called there. The rest of the facts is said in
 # words of its own, or says the same again.
 IS = {"runtime": "runtime", "compute_type": "weights as", "license": "licence", "note": "note"}
-FROM = {"source": "source", "revision": "revision", "converted_from": "converted from",
+FROM = {"base_url": "asked at", "model": "asked for", "source": "source", "revision": "revision", "converted_from": "converted from",
         "folder": "on this disk"}  # fmt: skip
 ANSWERS = {"max_length": "max length", "min_length": "min length"}
 MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
@@ -101,6 +102,8 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(0, "version", str(record["reference"]))
     if "id" in facts:
         yield Row(0, "id", str(facts["id"]))
+        if not is_hashed(str(facts["id"])):
+            yield Row(0, "", "of what is asked: what answers elsewhere cannot be hashed")
     elif facts.get("content_id"):
         yield Row(0, "id", f"{facts['content_id']} (wanted)")
     # Of a hub's model that was converted, the record has the id of what was published.

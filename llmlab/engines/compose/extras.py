@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 from llmlab.config import Config
 from llmlab.errors import UsageError
 
-# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model alone.
+# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model, and
+# models elsewhere.
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
-    "none": ("extractive",),
-    "serve": ("extractive", "ctranslate2"),
-    "models": ("extractive", "ctranslate2", "transformers"),
+    "none": ("extractive", "openai"),
+    "serve": ("extractive", "openai", "ctranslate2"),
+    "models": ("extractive", "openai", "ctranslate2", "transformers"),
 }
 RUNTIMES_LABEL = "llmlab.runtimes"  # of the image: the names above, with spaces between
 
