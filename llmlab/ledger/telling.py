@@ -129,5 +129,6 @@ def _members(document: Mapping[str, Any]) -> str:
 
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
-    "upstream": _upstream, "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
+    "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
+    "upstream": _upstream,
 }  # fmt: skip

@@ -18,8 +18,8 @@ TELLING = ("coverage", "rougeLsum", "unsupported", "length", "p95")
 # By section: what stands in it, and how that is called there. The rest of the facts is said in
 # words of its own, or says the same again.
 IS = {"runtime": "runtime", "compute_type": "weights as", "license": "licence", "note": "note"}
-FROM = {"base_url": "asked at", "model": "asked for", "source": "source", "revision": "revision", "converted_from": "converted from",
-        "folder": "on this disk"}  # fmt: skip
+FROM = {"base_url": "asked at", "model": "asked for", "source": "source", "revision": "revision",
+        "converted_from": "converted from", "folder": "on this disk"}  # fmt: skip
 ANSWERS = {"max_length": "max length", "min_length": "min length"}
 MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
         "parameters": "parameters", "libraries": "libraries"}  # fmt: skip

@@ -19,6 +19,7 @@ from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
+from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
@@ -26,7 +27,6 @@ from llmlab.errors import UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
-from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
 from llmlab.service.settings import SOCKET, Settings
 
 STABLE_SERVICE = "llmapi"
