@@ -17,7 +17,7 @@ from llmlab.network import is_loopback
 SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[\w.-]+==[\w.!+-]+|embedded:textrank")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the connection says by itself, and what carries a key.
 OWN_HEADERS = {"authorization", "connection", "content-length", "content-type", "host",
@@ -194,7 +194,9 @@ class Model(Section):
             raise ValueError("key_file and key_env exclude each other")
         if self.key_env and not VARIABLE.fullmatch(self.key_env):
             # Not told again: who mistakes it for the key itself would find it in every log.
-            raise ValueError("key_env should be the name of an environment variable")
+            raise ValueError(
+                "key_env should be the name of an environment variable, such as GROQ_API_KEY"
+            )
         for name, value in self.headers.items():
             if not HEADER.fullmatch(name) or not value.isascii() or not value.isprintable():
                 raise ValueError(f"headers: {name!r} cannot be a header")

@@ -105,6 +105,30 @@ class Catalogue:
                 f"{name} is a model of lab.toml, which would hide it", fix="choose another name"
             )
 
+    def refuse_elsewhere(self, reference: str) -> None:
+        """
+        Raises:
+            UsageError: it is a model of lab.toml that is elsewhere, so nothing of it can be read.
+        """
+        found = self.config.models.get(reference)
+        if found and found.runtime == "openai":
+            raise UsageError(
+                f"{reference} is elsewhere: its content cannot be hashed, and so not be verified",
+                fix="llmlab doctor asks whether it answers; llmlab ledger list --kind upstream "
+                "shows what it called itself",
+            )
+
+    def refuse_registered(self, name: str) -> None:
+        """
+        Raises:
+            UsageError: a registered model or an alias has that name, and lab.toml would hide it.
+        """
+        if self.registry.find(name):
+            raise UsageError(
+                f"{name} is a registered model, which lab.toml would hide",
+                fix="choose another name",
+            )
+
     def _records(self) -> list[Record]:
         return self.registry.records()
 

@@ -6,7 +6,7 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
-from llmlab.cli.prepare import models_view, registered, suite
+from llmlab.cli.prepare import models_view, registered, suite, upstream
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -203,5 +203,6 @@ def _is_same(model: Model, known: Known) -> bool:
     return one == other
 
 
+app.command("add-upstream")(upstream.add_upstream)
 for verb, function in registered.VERBS.items():
     app.command(verb)(function)
