@@ -32,6 +32,7 @@ from llmlab.runtimes.chat import (
     Refused,
     Unreachable,
 )
+from llmlab.runtimes.wire import Wire
 from llmlab.upstreams.keys import KeyFile
 from llmlab.version import __version__
 
@@ -209,15 +210,8 @@ def client_of(model: Model, ca: File | None) -> httpx2.AsyncClient:
         EnvironmentFailure: there is no such bundle, or it is none.
     """
     most = model.slots or SLOTS
-    transport = httpx2.AsyncHTTPTransport(
-        verify=trusted(ca),
-        trust_env=False,
-        limits=httpx2.Limits(
-            max_connections=most, max_keepalive_connections=most, keepalive_expiry=IDLE
-        ),
-    )
     return httpx2.AsyncClient(
-        transport=transport,
+        transport=Wire(trusted(ca), most=most, idle=IDLE),
         base_url=model.base_url,
         headers={
             **model.headers,
