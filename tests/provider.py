@@ -131,8 +131,11 @@ class Provider:
             started.set()
             await self._stop.wait()
             server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
                 task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await asyncio.sleep(0)  # connections close with the next turn of the loop
 
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(run()))
         self._thread.start()
@@ -160,7 +163,7 @@ class Provider:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             with contextlib.suppress(Exception):
@@ -239,10 +242,10 @@ async def _pieces(one: Exchange, body: Mapping[str, Any]) -> AsyncIterator[bytes
             yield together[start : start + one.cut]
         return
     loop = asyncio.get_running_loop()
-    start = loop.time()
+    began = loop.time()
     for number, event in enumerate(sent):
         if one.pace:
-            await asyncio.sleep(max(0.0, start + number / one.pace - loop.time()))
+            await asyncio.sleep(max(0.0, began + number / one.pace - loop.time()))
         yield event
 
 

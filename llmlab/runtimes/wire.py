@@ -11,6 +11,7 @@ It follows no redirect, knows no proxy and keeps no cookie.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,6 +20,7 @@ import h11
 import httpx2
 
 LARGEST_HEAD = 64 << 10  # bytes of an answer's head
+LINGER = 0.1  # seconds
 FULL = 1 << 20  # bytes that wait to be read; then the server has to wait, too
 
 
@@ -34,6 +36,7 @@ class Wire(httpx2.AsyncBaseTransport):
         self._trusted, self._idle_for = trusted, idle
         self._free = asyncio.Semaphore(most)
         self._idle: dict[Connection, float] = {}  # since when; the one that was used last is last
+        self._lingering: set[asyncio.Task[None]] = set()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         patience: dict[str, float | None] = request.extensions.get("timeout", {})
@@ -52,11 +55,31 @@ class Wire(httpx2.AsyncBaseTransport):
         )  # fmt: skip
 
     def give_back(self, connection: Connection | None) -> None:
-        """Keep a connection whose answer was read to its end, and end any other one."""
+        """Keep a connection whose answer was read to its end, and end any other one.
+
+        Whoever reads a stream is done with its last event, and the end of the answer may be still
+        on its way: that is waited for, by nobody, for a moment.
+        """
+        if connection is None or not connection.is_open() or connection.can_go_on():
+            self._let_go(connection)
+        else:
+            task = asyncio.get_running_loop().create_task(self._linger(connection))
+            self._lingering.add(task)
+            task.add_done_callback(self._lingering.discard)
+
+    async def _linger(self, connection: Connection) -> None:
+        try:
+            if not await connection.ends_within(LINGER):
+                connection.end()
+        finally:
+            self._let_go(connection)
+
+    def _let_go(self, connection: Connection | None) -> None:
         self._free.release()
         if connection is None:
             return
         if connection.can_go_on():
+            connection.begin_anew()
             self._idle[connection] = asyncio.get_running_loop().time()
             connection.when_lost = lambda: self._idle.pop(connection, None)
         else:
@@ -66,7 +89,7 @@ class Wire(httpx2.AsyncBaseTransport):
         oldest = asyncio.get_running_loop().time() - self._idle_for
         while self._idle:
             connection, since = self._idle.popitem()
-            if since >= oldest and connection.is_open():
+            if since >= oldest and connection.is_quiet():
                 return connection
             connection.end()
         return None
@@ -87,6 +110,8 @@ class Wire(httpx2.AsyncBaseTransport):
         return connection
 
     async def aclose(self) -> None:
+        for task in self._lingering:
+            task.cancel()
         while self._idle:
             self._idle.popitem()[0].end()
 
@@ -145,13 +170,27 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._open and not self._transport.is_closing()
 
+    def is_quiet(self) -> bool:
+        """Whether it is open and nobody has said anything: not even its end, which may be on this
+        machine already and not have been told yet."""
+        seen = select.poll()
+        seen.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return self.is_open() and not seen.poll(0)
+
     def can_go_on(self) -> bool:
         """Whether it may have another request: its last answer came whole, and it stays open."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if done and self.is_open():
-            self._http.start_next_cycle()
-            return True
-        return False
+        return done and self.is_open()
+
+    def begin_anew(self) -> None:
+        self._http.start_next_cycle()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether nothing but the end of its answer comes, and that in time."""
+        try:
+            return isinstance(await self.event(seconds), h11.EndOfMessage)
+        except httpx2.TransportError:
+            return False
 
     def end(self) -> None:
         self._transport.abort()
@@ -191,7 +230,8 @@ class Connection(asyncio.Protocol):
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
-                raise httpx2.RemoteProtocolError(str(error)) from error
+                why = "it closed the connection too early" if not self._open else str(error)
+                raise httpx2.RemoteProtocolError(why) from error
             if event is not h11.NEED_DATA:
                 return event
             self._buffered = 0
