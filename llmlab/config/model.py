@@ -53,6 +53,7 @@ ONLY: dict[str, tuple[Runtime, ...]] = {
     "key_env": ("openai",),
     "headers": ("openai",),
     "ca_file": ("openai",),
+    "timeout": ("openai",),
     "fallback": ("openai",),
 }
 
@@ -137,6 +138,13 @@ class Model(Section):
     key_env: str = Field("", description="openai: the environment variable with its key.")
     headers: dict[str, str] = Field({}, description="openai: further headers; no secrets.")
     ca_file: str = Field("", description="openai: who signs its certificate, if nobody known.")
+    timeout: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="openai: seconds of silence, before its first token or between two, after "
+        "which it is given up; 0 = service.timeout.",
+    )
     fallback: str = Field(
         "",
         description="openai: the model of this lab that answers instead while that one does not, "
