@@ -161,7 +161,10 @@ def _keys(lab: Lab) -> Check:
 
 def _stable_model(lab: Lab, config: Config, *, runs_here: bool) -> Check:
     stable = config.models[config.stable]
-    found = models.availability(config.stable, stable, lab.root, runs_here=runs_here)
+    found = models.availability(
+        config.stable, stable, lab.root, runs_here=runs_here,
+        llama_server=config.service.llama_server,
+    )  # fmt: skip
     if found.ready:
         return _ok("model", f"{config.stable} is on disk")
     instead = (

@@ -164,7 +164,10 @@ def _way_to(session: Session, wanted: Mapping[str, str]) -> str:
     catalogue = session.catalogue()
     for name in wanted:
         if known := catalogue.find(name):
-            found = availability(known.name, known.model, catalogue.registry.root)
+            found = availability(
+                known.name, known.model, catalogue.registry.root,
+                llama_server=catalogue.config.service.llama_server,
+            )  # fmt: skip
             if not found.ready:
                 return f"{found.fix} (for {found.reason}), then llmlab up --model {name}"
     named = " ".join(f"--model {name}" for name in wanted if name != EMBEDDED)

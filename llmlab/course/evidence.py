@@ -149,14 +149,18 @@ class Evidence:
         """The content ids of the chosen model, if it is on this machine."""
         from llmlab.models.inspect import ids
 
-        return ids(self.config.stable, self.model, self.lab.root)
+        llama_server = self.config.service.llama_server
+        return ids(self.config.stable, self.model, self.lab.root, llama_server=llama_server)
 
     @cached_property
     def not_ready(self) -> tuple[str, str]:
         """Why the chosen model cannot serve from this machine, and the fix; "" if it can."""
         from llmlab.models import availability
 
-        found = availability(self.config.stable, self.model, self.lab.root)
+        found = availability(
+            self.config.stable, self.model, self.lab.root,
+            llama_server=self.config.service.llama_server,
+        )  # fmt: skip
         return ("", "") if found.ready else (found.reason, found.fix)
 
 

@@ -34,7 +34,7 @@ def make_plan(
         runs_here: this installation serves the models, rather than a container's.
 
     Raises:
-        UsageError: a named model is not defined.
+        UsageError: a named model is not defined, or its prompt is none.
         ModelUnavailable: a model cannot be had, and is not one that the fallback replaces.
     """
     wanted = list(dict.fromkeys(only or [config.stable, *config.deploy]))
@@ -86,8 +86,12 @@ def settings_of(
 
     Raises:
         ModelUnavailable: it cannot be had, or may not be fetched.
+        ConfigError: its prompt is none.
     """
-    found = models.availability(name, model, lab_root, runs_here=runs_here)
+    prompt = prompt_of(name, model, lab_root)
+    found = models.availability(
+        name, model, lab_root, runs_here=runs_here, llama_server=config.service.llama_server
+    )
     folder = found.folder
     if not found.ready:
         if not fetch:
@@ -96,8 +100,8 @@ def settings_of(
             say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
     return Settings(
-        deployment=deployment, name=name, model=model, folder=folder, service=config.service,
-        prompt=prompt_of(model, lab_root), **upstream_files(model, Lab(lab_root)),
+        deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
+        service=config.service, **upstream_files(model, Lab(lab_root)),
     )  # fmt: skip
 
 

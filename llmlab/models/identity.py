@@ -92,14 +92,17 @@ def short_id(model_id: str) -> str:
     return model_id.removeprefix(HASHED)[:SHORT]
 
 
-def damaged_files(folder: Path) -> Iterator[Path]:
+def damaged_files(folder: Path, files: Iterable[Path] | None = None) -> Iterator[Path]:
     """Files of a hub snapshot whose content is not what the hub announced.
 
     In the hub's cache every file is a link to a blob that is named after its
     hash: sha256 for large files, the git object id (sha1 over a header and the
     content) for the rest. So a download can be verified without the network.
+
+    Args:
+        files: which of them; default: those that make up a model.
     """
-    for file in model_files(folder):
+    for file in model_files(folder) if files is None else files:
         expected = file.resolve().name
         if re.fullmatch(r"[0-9a-f]{64}", expected):
             actual = _digest(file, hashlib.sha256())

@@ -13,9 +13,10 @@ from typing import Any
 
 from llmlab.config import Config, Loaded, Model, load_config
 from llmlab.config.load import with_model
-from llmlab.errors import UsageError
+from llmlab.errors import ConfigError, UsageError
 from llmlab.lab import Lab
 from llmlab.models.identity import ELSEWHERE
+from llmlab.models.prompts import prompt_of
 from llmlab.near import hint
 from llmlab.registry.record import Record
 from llmlab.registry.reference import FEWEST_DIGITS
@@ -82,13 +83,20 @@ class Catalogue:
         return config, [one.name for one in known]
 
     def record_of(self, model: Model) -> Record | None:
-        """The record of a model of lab.toml, if it is registered."""
-        return next((one for one in self._records() if one.serves(model)), None)
+        """The record of a model of lab.toml, if it is registered as it is there."""
+        return next(iter(self._records_of(model)), None)
+
+    def _records_of(self, model: Model) -> list[Record]:
+        try:
+            prompt = prompt_of("it", model, self.registry.root)
+        except ConfigError:  # who wants to serve it is told
+            return []
+        return [one for one in self._records() if one.serves(model, prompt)]
 
     def users_of(self, record: Record) -> list[str]:
         """Which models of lab.toml are this one, so that it cannot just be removed."""
         found = [f"[models.{name}]" for name, one in self.config.models.items()
-                 if one.content_id == record.id]  # fmt: skip
+                 if one.content_id and record in self._records_of(one)]  # fmt: skip
         for path, reference in self.config.undefined_models():
             known = self.find(reference)
             if known and known.record and known.record.reference == record.reference:
@@ -150,7 +158,10 @@ class Catalogue:
         from llmlab.models.inspect import ids
 
         for name, model in self.config.models.items():
-            if any(one.startswith(reference) for one in ids(name, model, self.registry.root)):
+            found = ids(
+                name, model, self.registry.root, llama_server=self.config.service.llama_server
+            )
+            if any(one.startswith(reference) for one in found):
                 return Known(name, model)
         return None
 

@@ -213,7 +213,7 @@ def version_of(known: Known, traffic: Traffic, model: str) -> Version:
         return Version(found.name, found.name)
     record = found.record
     for one in known.plan.deployments:
-        if record.serves(one.model):
+        if record.serves(one.model, one.prompt):
             return Version(one.deployment, record.reference)
     return Version(f"{record.name}-{record.version}", record.reference)
 

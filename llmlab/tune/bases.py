@@ -10,7 +10,7 @@ from llmlab.config import Model
 from llmlab.errors import UsageError
 from llmlab.models import hub, pull
 from llmlab.models.identity import content_id
-from llmlab.models.sources import not_the_same
+from llmlab.models.ready import not_the_same
 from llmlab.models.store import is_converted
 from llmlab.registry import Base
 from llmlab.registry.catalogue import Catalogue

