@@ -12,7 +12,6 @@ model that it was yesterday: it takes note of what that calls itself.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -21,7 +20,7 @@ from typing import Any
 import httpx2
 
 from llmlab.config import Model
-from llmlab.errors import AuthError, EnvironmentFailure, unreadable
+from llmlab.errors import AuthError, unreadable
 from llmlab.runtimes.chat import (
     Abilities,
     Body,
@@ -33,7 +32,8 @@ from llmlab.runtimes.chat import (
     Unreachable,
 )
 from llmlab.runtimes.wire import Wire
-from llmlab.upstreams.keys import KeyFile
+from llmlab.upstreams.keys import OURS, KeyFile
+from llmlab.upstreams.tls import trusted
 from llmlab.version import __version__
 
 CONTEXT, SLOTS = 8192, 512  # where lab.toml says nothing
@@ -43,10 +43,6 @@ AGAIN = (0.1, 0.4)
 # ends a connection while a request is on its way leaves it open whether that was received.
 IDLE = 4.0
 LONGEST_NAME = 128  # characters of what a model calls itself
-
-# Of the lab's key or account, and so none of the client's business.
-OURS = (401, 402, 403, 407)
-TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +217,3 @@ def client_of(model: Model, ca: File | None) -> httpx2.AsyncClient:
         follow_redirects=False,
         trust_env=False,
     )
-
-
-def trusted(ca: File | None) -> ssl.SSLContext:
-    """
-    Raises:
-        EnvironmentFailure: there is no such bundle, or it is none.
-    """
-    if ca is None:
-        return httpx2.create_ssl_context()
-    try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as error:  # ssl.SSLError is one
-        raise EnvironmentFailure(
-            f"{ca} holds no certificates to trust: {unreadable(error)}",
-            fix="ca_file should name a file of PEM certificates",
-        ) from None

@@ -19,6 +19,8 @@ from llmlab.lab import Lab, private_folder
 from llmlab.shell import clean_environment
 
 OTHERS = 0o077
+# Statuses of an answer that are about the lab's key or account.
+OURS = (401, 402, 403, 407)
 LONGEST = 16_384  # bytes; a token of some providers has 2,000
 
 Look = tuple[int, ...]  # what tells one content of a file from another

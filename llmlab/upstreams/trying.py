@@ -19,8 +19,9 @@ from llmlab.config import Model
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.near import hint
-from llmlab.runtimes.upstream import OURS, trusted
 from llmlab.upstreams import keys
+from llmlab.upstreams.keys import OURS
+from llmlab.upstreams.tls import trusted
 
 DEADLINE = 5.0  # seconds
 LARGEST = 8 << 20  # bytes of a list of models
