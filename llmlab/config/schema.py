@@ -94,8 +94,8 @@ class Service(Section):
     threads: int = Field(1, ge=1, le=1024, description="Cores for each of them.")
     llama_server: str = Field(
         "",
-        description='llamacpp: path of a llama-server to run language models by; "" = one on '
-        "PATH, else xllamacpp.",
+        description='Path of the llama-server that runs GGUF models; "" = the one on PATH, else '
+        'the library of xllamacpp, which is slower; "none" = the library.',
     )
 
     @property

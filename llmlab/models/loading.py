@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from llmlab.config import Model
@@ -10,6 +11,7 @@ from llmlab.models.identity import content_id, digests, id_of, version_id
 from llmlab.models.language import weights
 from llmlab.models.store import Manifest, is_stored, verify
 from llmlab.runtimes import Runtime
+from llmlab.runtimes.chat import ModelServer
 
 
 def load(
@@ -77,6 +79,45 @@ def language_model(model: Model, folder: Path, prompt: str) -> tuple[Path, str]:
         found = digests([file])
     _refuse_another(model, file, id_of(found))
     return file, version_id(found, prompt, model.decoding.as_body())
+
+
+def load_chat(
+    model: Model,
+    folder: Path | None,
+    prompt: str,
+    *,
+    server: str = "",
+    patience: float = 120.0,
+    died: Callable[[int], None] = lambda _: None,
+) -> tuple[ModelServer, str]:
+    """Load a chat model for serving, or find the way to one elsewhere.
+
+    Args:
+        folder: where its files are.
+        prompt: the template by which it summarizes: a part of what it is.
+        server: the native server to run; see ``llamacpp.start``.
+        patience: seconds of silence after which an answer is given up.
+        died: called when its server ends by itself.
+
+    Returns:
+        The model's server, and the id of this version: weights, prompt and decoding.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded, or its weights are not those that ``content_id``
+            says.
+    """
+    from llmlab.runtimes import llamacpp
+    from llmlab.runtimes.gguf import model_file, parts
+
+    assert folder is not None
+    model_file(folder, model.file)
+    files = digests(parts(folder, model.file))
+    _refuse_another(model, folder, id_of(files))
+    running = llamacpp.start(
+        folder, pattern=model.file, context=model.context, slots=model.slots,
+        server=server, patience=patience, died=died,
+    )  # fmt: skip
+    return running, version_id(files, prompt, model.decoding.as_body())
 
 
 def _refuse_another(model: Model, where: Path | str, *found: str) -> None:

@@ -96,15 +96,8 @@ def none_of_them(_: int) -> bool:
     return False
 
 
-class Runtime(ABC):
-    """A loaded model.
-
-    ``encode`` may be called by any number of threads at any time, also while others
-    generate. ``generate`` and ``summarize`` may be called by ``parallel`` threads at once;
-    more than that wait for each other or slow each other down, but stay correct.
-    """
-
-    parallel: int = 1
+class Encoder(ABC):
+    """What knows how a model reads a text. Any number of threads may ask it at any time."""
 
     @abstractmethod
     def encode(self, text: str, generation: Generation) -> Encoded:
@@ -113,6 +106,17 @@ class Runtime(ABC):
         Raises:
             TextTooLong: with ``Strategy.FULL``, above the runtime's safe size.
         """
+
+
+class Runtime(Encoder):
+    """A loaded model.
+
+    ``encode`` may be called also while others generate. ``generate`` and ``summarize`` may be
+    called by ``parallel`` threads at once; more than that wait for each other or slow each
+    other down, but stay correct.
+    """
+
+    parallel: int = 1
 
     @abstractmethod
     def generate(

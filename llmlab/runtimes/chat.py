@@ -26,9 +26,11 @@ Chunk = dict[str, Any]
 Message = Mapping[str, Any]
 
 DONE = b"[DONE]"
+NOTHING = b"null"  # what llama.cpp begins with, if a request has several prompts
 LONGEST_REASON = 2000  # characters of what a server says went wrong
 # A token of English has some 4 letters; of other scripts, 2 bytes or more.
 BYTES_A_TOKEN = 3
+AROUND = 4  # tokens that a template says around a message
 
 
 class ChatFailure(Exception):
@@ -92,12 +94,14 @@ class Abilities:
     Args:
         tools: its template knows tools, so that calls of them come as ``tool_calls``.
         images: it reads parts ``image_url``. Nobody here ever fetches one.
+        reasoning: it knows how much it is to think (``reasoning_effort``).
         choices: it writes several choices (``n``) for one request.
         embeddings: it has ``embeddings``.
     """
 
     tools: bool = False
     images: bool = False
+    reasoning: bool = False
     choices: bool = False
     embeddings: bool = False
 
@@ -133,15 +137,17 @@ class ModelServer:
 
     @asynccontextmanager
     async def stream(self, path: Path, body: Body) -> AsyncGenerator[AsyncIterator[Chunk]]:
-        """The chunks of an answer, the last one with its ``usage`` and no choices. Leaving the
-        block early has the server stop.
+        """The chunks of an answer. Leaving the block early has the server stop.
+
+        One at least has the ``usage``, as a rule the last; an earlier one has what is known by
+        then.
 
         Raises:
             Refused: on the way in, or by an event of the stream.
             Unreachable: on the way in.
             BrokenOff: at any time.
         """
-        asked = {**body, "model": self.model, "stream": True}
+        asked = {**self.prepared(body), "model": self.model, "stream": True}
         asked["stream_options"] = {"include_usage": True}
         request = self.client.build_request("POST", path, json=asked, timeout=self._timeout)
         response = await self._sent(request)
@@ -152,19 +158,19 @@ class ModelServer:
         finally:
             await response.aclose()
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncIterator[Chunk]:
+    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[Chunk]:
         events, begun = Events(), False
         try:
             async for part in response.aiter_bytes():
                 for data in events.feed(part):
                     if data == DONE:
                         return
-                    yield _chunk(data, begun)
-                    begun = True
+                    if data != NOTHING:
+                        yield _chunk(data, begun)
+                        begun = True
             for data in events.end():
-                if data != DONE:
-                    yield _chunk(data, begun)
-                return
+                if data == DONE:
+                    return
         except (httpx2.TransportError, TooLarge) as error:
             raise BrokenOff(_reason(error), begun=begun) from error
         raise BrokenOff("the answer ended before its end", begun=begun)
@@ -189,10 +195,19 @@ class ModelServer:
         finally:
             await response.aclose()
 
-    async def count(self, messages: Sequence[Message]) -> int:
-        """Tokens of a prompt. An estimate from above, where the server cannot say."""
+    def count_text(self, text: str) -> int:
+        """Tokens of a text by itself: an estimate from above, where the server cannot say. For
+        threads other than the event loop's."""
+        return 1 + len(text.encode()) // BYTES_A_TOKEN
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Tokens of a prompt, with all that is said around it. Likewise."""
         said = (json.dumps(one.get("content"), ensure_ascii=False) for one in messages)
-        return sum(4 + len(one.encode()) // BYTES_A_TOKEN for one in said)
+        return sum(AROUND + self.count_text(one) for one in said)
+
+    def prepared(self, body: Body) -> Body:
+        """A request as this server wants it."""
+        return body
 
     async def close(self) -> None:
         """End what belongs to it."""

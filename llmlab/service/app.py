@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -15,33 +14,29 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from llmlab.models.identity import short_id
-from llmlab.models.loading import load
-from llmlab.runtimes import Generation, Runtime
 from llmlab.service import problems
-from llmlab.service.batcher import Batcher
+from llmlab.service.chat.errors import OpenAiErrors
+from llmlab.service.chat.routes import add_routes
 from llmlab.service.documentation import add_documentation
 from llmlab.service.drill import Drill, Drills, Kind
-from llmlab.service.endpoint import Endpoint
+from llmlab.service.hugging_face import Inputs, summaries
 from llmlab.service.metrics import Metrics
 from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
 from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
-from llmlab.service.reader import Reader
 from llmlab.service.schemas import (
     TIMEOUT,
     Alive,
     Flags,
     Hello,
-    ModelInfo,
     Ready,
     SummarizeRequest,
     SummarizeResponse,
 )
+from llmlab.service.serving import Parts, Serving, load_into
 from llmlab.service.settings import Settings
-from llmlab.service.shadow import Mirrored, Shadow
-from llmlab.service.summarizer import Summarizer
+from llmlab.service.shadow import Mirrored
 
 log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
@@ -52,26 +47,6 @@ Timeout = Annotated[
            "dropped. The service may wait less (`service.timeout`)."),
 ]  # fmt: skip
 T = TypeVar("T")
-WARM_UP = "The lamp is lit. A ship far out at sea reads its light and knows the coast."
-
-
-@dataclass
-class Serving:
-    """What is there once the model is loaded; all None before."""
-
-    batcher: Batcher | None = None
-    endpoint: Endpoint | None = None
-    shadow: Shadow | None = None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is there from the start, for all that serves."""
-
-    settings: Settings
-    metrics: Metrics
-    drills: Drills
-    told: Told
 
 
 def build_app(
@@ -101,15 +76,12 @@ def build_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drills.look()
-        loading = asyncio.create_task(_load(parts, serving, on_load_failure))
+        loading = asyncio.create_task(load_into(serving, parts, on_load_failure))
         watching = asyncio.create_task(drills.watch())
         yield
         loading.cancel()
         watching.cancel()
-        if serving.shadow:
-            await serving.shadow.close()
-        if serving.batcher:
-            await serving.batcher.close()
+        await serving.close()
 
     app = DescribedApi(
         title="LLM API",
@@ -127,12 +99,14 @@ def build_app(
     )
     problems.install(app)
     _add_routes(app, parts, serving)
+    add_routes(app, lambda: _loaded(serving.chat))
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, service=settings.service)
     app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
+    app.add_middleware(OpenAiErrors)
     app.add_middleware(RequestId, model=settings.name)
     return app
 
@@ -143,6 +117,12 @@ def _add_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     async def hello() -> Hello:
         """The least that a token opens."""
         return Hello()
+
+    @app.post("/", include_in_schema=False)
+    async def as_on_hugging_face(
+        asked: Inputs, connection: Request, timeout: Timeout = None
+    ) -> Response:
+        return await summaries(asked, _loaded(serving.endpoint), connection, timeout)
 
     @app.post(
         "/summarize/",
@@ -205,9 +185,9 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
-        if serving.batcher and serving.endpoint:
+        if serving.queued and serving.endpoint:
             metrics.waiting.set(serving.endpoint.summarizer.waiting)
-            waiting, running = serving.batcher.texts
+            waiting, running = serving.queued.texts
             metrics.waiting_texts.set(waiting)
             metrics.running_texts.set(running)
         if serving.shadow:
@@ -222,37 +202,3 @@ def _loaded(part: T | None) -> T:
     if part is None:
         raise Problem(503, "The model is being loaded.", headers={"Retry-After": "2"})
     return part
-
-
-async def _load(parts: Parts, serving: Serving, on_failure: Callable[[], None] | None) -> None:
-    settings, metrics = parts.settings, parts.metrics
-
-    def load_and_warm_up() -> tuple[Runtime, str]:
-        service = settings.service
-        runtime, model_id = load(
-            settings.model, settings.folder, replicas=service.replicas, threads=service.threads
-        )
-        runtime.summarize(WARM_UP, Generation(max_length=8, min_length=1))
-        return runtime, model_id
-
-    try:
-        runtime, model_id = await asyncio.to_thread(load_and_warm_up)
-    except Exception:
-        log.exception("the model %s cannot be loaded", settings.name)
-        if on_failure:
-            on_failure()
-        return
-    kind, service = settings.model.runtime, settings.service
-    serving.batcher = Batcher(
-        runtime, metrics, limit=service.queue, budget=service.batch_tokens,
-        most=service.batch_texts,
-    )  # fmt: skip
-    reader = Reader(runtime, serving.batcher, metrics, longest=settings.model.max_length)
-    summarizer = Summarizer(reader, serving.batcher, metrics, cache=service.cache)
-    info = ModelInfo(name=settings.name, id=model_id, runtime=kind)
-    serving.shadow = Shadow(reader, serving.batcher, metrics, parts.drills, seconds=service.timeout)
-    serving.endpoint = Endpoint(summarizer, info, service, metrics, parts.drills, parts.told)
-    metrics.limit.set(service.queue)
-    metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
-    metrics.ready.set(1)
-    log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)

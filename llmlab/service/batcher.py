@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 
 from llmlab.runtimes import Encoded, Runtime, Summary
 from llmlab.service.metrics import Metrics
+from llmlab.service.queued import QueueFull, TooLate
 from llmlab.service.waiting import FairQueue, Job, Place
 
 log = logging.getLogger("llmlab.service")
-LONGEST_RETRY_AFTER = 60
 SMOOTHING = 0.2
 CLOSING = 5.0  # seconds for a batch that nobody waits for to end
 # How long clients have to ask again: so much of the time that it took to answer them, and so
@@ -32,22 +32,6 @@ MOMENT, LONGEST_MOMENT = 0.03, 0.1
 QUIET = 0.05  # seconds without a request, after which a text that nobody waits for has its turn
 
 Outcome = Summary | Exception
-
-
-class QueueFull(Exception):
-    """So much waits already that this request would crowd out others.
-
-    Args:
-        wait: seconds until there should be room.
-    """
-
-    def __init__(self, wait: float) -> None:
-        self.retry_after = max(1, min(LONGEST_RETRY_AFTER, math.ceil(wait)))
-        super().__init__(f"the queue is full; try again in {self.retry_after} s")
-
-
-class TooLate(QueueFull):
-    """There is room, but its turn would come when nobody waits for it any more."""
 
 
 class Batcher:

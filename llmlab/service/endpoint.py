@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,18 +20,19 @@ from fastapi.responses import JSONResponse
 
 from llmlab.config import Service
 from llmlab.runtimes import TextTooLong
-from llmlab.service.batcher import QueueFull, TooLate
+from llmlab.runtimes.chat import ChatFailure
+from llmlab.service.chat.errors import of_failure
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.events import COMMENT, Event, EventStream
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
 from llmlab.service.problems import FAILED, Problem, document
+from llmlab.service.queued import QueueFull
 from llmlab.service.reader import Tell
+from llmlab.service.refusals import Refusals
 from llmlab.service.schemas import (
     EVENTS,
-    OWN_LIMIT,
-    TIMEOUT,
     ModelInfo,
     Progress,
     SummarizeRequest,
@@ -58,6 +59,10 @@ class Endpoint:
     drills: Drills
     told: Told
 
+    @property
+    def refusals(self) -> Refusals:
+        return Refusals(self.service, self.metrics)
+
     async def __call__(
         self, request: SummarizeRequest, connection: Request, timeout: float | None
     ) -> Response:
@@ -65,15 +70,27 @@ class Endpoint:
         timeout: seconds that the client waits, if it says so; never longer than the service
             would.
         """
+        if EVENTS in connection.headers.get("accept", ""):
+            return await self._stream(
+                request, connection, self._begin(request, connection, timeout)
+            )
+        answer = await self.answer(request, connection, timeout)
+        return JSONResponse(self._document(answer), headers=headers_of(answer))
+
+    async def answer(
+        self, request: SummarizeRequest, connection: Request, timeout: float | None
+    ) -> Answer:
+        """Likewise, for whoever tells it in another form."""
+        seconds = self._begin(request, connection, timeout)
+        return await while_connected(connection.receive, self._answer(request, connection, seconds))
+
+    def _begin(
+        self, request: SummarizeRequest, connection: Request, timeout: float | None
+    ) -> float:
+        """Seconds that it may take."""
         self.check(request)
         connection.scope["state"]["model_id"] = self.info.id  # for the log: who was asked
-        seconds = min(timeout or self.service.timeout, self.service.timeout)
-        if EVENTS in connection.headers.get("accept", ""):
-            return await self._stream(request, connection, seconds)
-        answer = await while_connected(
-            connection.receive, self._answer(request, connection, seconds)
-        )
-        return JSONResponse(self._document(answer), headers=_headers(answer))
+        return self.refusals.patience(timeout)
 
     def check(self, request: SummarizeRequest) -> None:
         """Raises Problem: the text is too long for this lab."""
@@ -111,34 +128,14 @@ class Endpoint:
             return _after(drill, answer)
         except Struck:
             raise Problem(500, f"{FAILED} (A fault drill.)") from None
-        except TooLate as late:
-            why = f"No turn within {self._limit(seconds)}: too many texts wait for this model"
-            raise self._turned_away("deadline", why, late, self._timing(seconds)) from None
         except QueueFull as full:
-            why = "Too many requests wait for this model"
-            raise self._turned_away("queue_full", why, full) from None
+            raise self.refusals.turned_away(full, seconds) from None
         except TooSlow:
-            self.metrics.rejected.labels("timeout").inc()
-            said = f"No summary within {self._limit(seconds)}."
-            raise Problem(504, said, headers=self._timing(seconds)) from None
+            raise self.refusals.too_slow(seconds) from None
+        except ChatFailure as failure:
+            raise _of_server(failure) from failure
         except TextTooLong as error:
             raise Problem(422, f"{error.message}; {error.fix}.") from None
-
-    def _limit(self, seconds: float) -> str:
-        """The time that a summary has, and who says so."""
-        whose = "service.timeout" if seconds == self.service.timeout else TIMEOUT
-        return f"{seconds:g} s ({whose})"
-
-    def _timing(self, seconds: float) -> dict[str, str]:
-        return {} if seconds == self.service.timeout else {"Server-Timing": OWN_LIMIT}
-
-    def _turned_away(
-        self, reason: str, why: str, full: QueueFull, headers: Mapping[str, str] | None = None
-    ) -> Problem:
-        self.metrics.rejected.labels(reason).inc()
-        after = full.retry_after
-        told = {"Retry-After": str(after), **(headers or {})}
-        return Problem(429, f"{why}; try again in {after} s.", headers=told)
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         summary = answer.summary
@@ -158,7 +155,7 @@ class Endpoint:
         working.add_done_callback(lambda _: heard.put_nowait(None))
         try:
             first = await while_connected(connection.receive, within(AT_ONCE, heard))
-            headers = _headers(working.result()) if first is None else {}
+            headers = headers_of(working.result()) if first is None else {}
         except BaseException:
             working.cancel()
             raise
@@ -188,6 +185,12 @@ class Endpoint:
             return Event("problem", document(request_id, 500, FAILED))
 
 
+def _of_server(failure: ChatFailure) -> Problem:
+    """What a client is told where it is a model's server that failed."""
+    told = of_failure(failure, prompt="text")
+    return Problem(told.status, told.message, headers=told.headers)
+
+
 async def within(seconds: float, heard: asyncio.Queue[Heard]) -> Heard:
     """What is heard next, or a comment if that takes too long."""
     try:
@@ -204,6 +207,6 @@ def _after(drill: Drill | None, answer: Answer) -> Answer:
     return replace(answer, summary=replace(answer.summary, text=text))
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def headers_of(answer: Answer) -> dict[str, str]:
     queue = f"queue;dur={answer.queue_seconds * 1000:.1f}"
     return {"X-Cache": answer.source, "Server-Timing": queue}

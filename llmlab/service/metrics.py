@@ -55,6 +55,10 @@ class Metrics:
             "llmlab_request_seconds", "Time to answer a request.", ["route"],
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
+        self.first_token = Histogram(
+            "llmlab_first_token_seconds", "Time to the first token of a chat model's answer.",
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
         self.input_tokens = Counter("llmlab_input_tokens", "Tokens read.", registry=registry)
         self.output_tokens = Counter("llmlab_output_tokens", "Tokens written.", registry=registry)
         self.rejected = Counter(

@@ -168,6 +168,8 @@ class Observe:
         }
         if model_id := scope["state"].get("model_id"):
             line["model_id"] = model_id
+        if usage := scope["state"].get("usage"):
+            line["usage"] = usage
         if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
             line["trace_id"] = trace[1]
         if (revision := headers.get("x-revision", "")) and _REVISION.fullmatch(revision):

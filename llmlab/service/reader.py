@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from llmlab.runtimes import Encoded, Generation, Runtime, Strategy, Summary
+from llmlab.runtimes import Encoded, Encoder, Generation, Strategy, Summary
 from llmlab.runtimes.windows import windows
-from llmlab.service.batcher import Batcher
 from llmlab.service.metrics import Metrics
+from llmlab.service.queued import Queued
 from llmlab.service.schemas import Progress
 from llmlab.service.waiting import Place
 
@@ -39,8 +39,8 @@ class Reader:
         longest: tokens of a summary where the request does not say.
     """
 
-    runtime: Runtime
-    batcher: Batcher
+    runtime: Encoder
+    batcher: Queued
     metrics: Metrics
     longest: int
 

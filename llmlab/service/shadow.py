@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmlab.runtimes import Generation, TextTooLong
-from llmlab.service.batcher import Batcher
+from llmlab.runtimes.chat import ChatFailure
 from llmlab.service.drill import Drills, Struck, spoiled, strike
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED
+from llmlab.service.queued import Queued
 from llmlab.service.reader import Reader
 
 log = logging.getLogger("llmlab.service")
@@ -77,7 +78,7 @@ class Shadow:
     def __init__(
         self,
         reader: Reader,
-        batcher: Batcher,
+        batcher: Queued,
         metrics: Metrics,
         drills: Drills,
         *,
@@ -127,7 +128,7 @@ class Shadow:
             except TimeoutError:
                 self._drop()  # the model is busy with others, or too slow for what it gets
                 continue
-            except TextTooLong as error:
+            except (TextTooLong, ChatFailure) as error:
                 told = {"error": error.message}
             except Struck:
                 told = {"error": FAILED}

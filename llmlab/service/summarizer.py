@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.runtimes import Generation, Summary
-from llmlab.service.batcher import Batcher, QueueFull
 from llmlab.service.cache import Cache, Key, key_of
 from llmlab.service.metrics import Metrics
+from llmlab.service.queued import Queued, QueueFull
 from llmlab.service.reader import Reader, Tell
 from llmlab.service.schemas import Progress
 from llmlab.service.waiting import Place
@@ -55,7 +55,7 @@ class _Flight:
 class Summarizer:
     """A loaded model, ready for requests. It belongs to the event loop."""
 
-    def __init__(self, reader: Reader, batcher: Batcher, metrics: Metrics, *, cache: int) -> None:
+    def __init__(self, reader: Reader, batcher: Queued, metrics: Metrics, *, cache: int) -> None:
         self._reader = reader
         self._batcher = batcher
         self._metrics = metrics

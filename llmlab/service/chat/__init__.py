@@ -1,0 +1,1 @@
+"""OpenAI's dialect, for the model of this deployment."""

@@ -1,0 +1,261 @@
+"""POST /v1/...: from a request of OpenAI's dialect to its answer, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from llmlab.config import Service
+from llmlab.models.identity import short_id
+from llmlab.runtimes import TextTooLong
+from llmlab.runtimes.chat import ChatFailure, Chunk
+from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
+from llmlab.service.chat.collecting import collected
+from llmlab.service.chat.errors import TOO_LONG, ApiError, of_failure
+from llmlab.service.chat.schemas import (
+    Asked,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    checked,
+    parsed,
+    parsed_json,
+)
+from llmlab.service.chat.stream import ChatStream
+from llmlab.service.connection import while_connected
+from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
+from llmlab.service.drill import Kind as Fault
+from llmlab.service.metrics import Metrics
+from llmlab.service.problems import FAILED, Problem
+from llmlab.service.queued import QueueFull
+from llmlab.service.refusals import Refusals
+from llmlab.service.schemas import ModelInfo
+from llmlab.service.summarizer import TooSlow
+
+log = logging.getLogger("llmlab.service")
+ROUTE = "X-Route"  # of a request: the public name that the client asked for; the gateway's
+FIELDS: Mapping[Kind, str] = {"chat": "messages", "text": "prompt"}
+SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT)
+Make = Callable[[float], AsyncGenerator[Chunk]]
+
+
+class Backend(Protocol):
+    """What answers: a chat model, or one that only summarizes."""
+
+    def chat(
+        self, asked: ChatRequest, connection: Request, seconds: float, usage: Usage
+    ) -> AsyncGenerator[Chunk]: ...
+
+    def completion(
+        self, asked: CompletionRequest, connection: Request, seconds: float, usage: Usage
+    ) -> AsyncGenerator[Chunk]: ...
+
+    async def embeddings(
+        self, asked: EmbeddingRequest, connection: Request, seconds: float
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class ChatEndpoint:
+    """What answers under /v1 once the model is loaded."""
+
+    backend: Backend
+    info: ModelInfo
+    deployment: str
+    service: Service
+    metrics: Metrics
+    drills: Drills
+    since: int = field(default_factory=lambda: int(time.time()))
+
+    # --- models ------------------------------------------------------------------
+
+    def models(self, connection: Request) -> dict[str, Any]:
+        """The model of this deployment, by the name that it is asked by here."""
+        return {"object": "list", "data": [self._model(self._public(connection))]}
+
+    def model(self, name: str, connection: Request) -> dict[str, Any]:
+        self._check_name(name, connection)
+        return self._model(name)
+
+    def _model(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name, "object": "model", "created": self.since, "owned_by": "llmlab",
+            "content_id": self.info.id, "runtime": self.info.runtime,
+        }  # fmt: skip
+
+    def _public(self, connection: Request) -> str:
+        return connection.headers.get(ROUTE) or self.info.name
+
+    def _check_name(self, name: str | None, connection: Request) -> None:
+        """Raises ApiError: it is another model that is asked for."""
+        there = list(dict.fromkeys((self._public(connection), self.info.name, self.deployment)))
+        if name and name not in there:
+            said = f"The model {name[:100]!r} does not exist here; there is {', '.join(there)}."
+            raise ApiError(404, said, code="model_not_found", param="model")
+
+    # --- answers -----------------------------------------------------------------
+
+    async def chat(self, connection: Request, timeout: float | None) -> Response:
+        asked = parsed(ChatRequest, await connection.body())
+        users = [one.text for one in asked.messages if one.role == "user"]
+        usage, text = Usage(), users[-1] if users else ""
+
+        def make(seconds: float) -> AsyncGenerator[Chunk]:
+            return self.backend.chat(asked, connection, seconds, usage)
+
+        return await self._answer("chat", asked, text, make, usage, connection, timeout)
+
+    async def completion(self, connection: Request, timeout: float | None) -> Response:
+        asked = parsed(CompletionRequest, await connection.body())
+        usage, text = Usage(), asked.prompt if isinstance(asked.prompt, str) else ""
+
+        def make(seconds: float) -> AsyncGenerator[Chunk]:
+            return self.backend.completion(asked, connection, seconds, usage)
+
+        return await self._answer("text", asked, text, make, usage, connection, timeout)
+
+    async def embeddings(self, connection: Request, timeout: float | None) -> Response:
+        asked = checked(EmbeddingRequest, parsed_json(await connection.body()))
+        self._check_name(asked.model, connection)
+        connection.scope["state"]["model_id"] = self.info.id
+        seconds = self._refusals.patience(timeout)
+        try:
+            answer = await while_connected(
+                connection.receive, self.backend.embeddings(asked, connection, seconds)
+            )
+        except Exception as error:
+            raise self._failure(error, "input", seconds) from error
+        return JSONResponse(answer | {"model": asked.model or self._public(connection)})
+
+    async def _answer(
+        self,
+        kind: Kind,
+        asked: Asked,
+        text: str,
+        make: Make,
+        usage: Usage,
+        connection: Request,
+        timeout: float | None,
+    ) -> Response:
+        """
+        Args:
+            text: what a drill looks at.
+            make: the chunks, given the seconds that there are.
+        """
+        self._check_name(asked.model, connection)
+        state = connection.scope["state"]
+        state["model_id"] = self.info.id
+        seconds = self._refusals.patience(timeout)
+        fingerprint = f"{self.deployment}@{short_id(self.info.id)}"
+        named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
+        drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
+        chunks = self._timed(tidied(kind, _struck(kind, drill, make, seconds)))
+
+        def settle() -> None:
+            self._settle(usage, state)
+
+        try:
+            if not asked.stream:
+                whole = self._whole(named, chunks, usage, seconds)
+                answer = await while_connected(connection.receive, whole)
+                settle()
+                return JSONResponse(answer)
+            first = await while_connected(connection.receive, _first(chunks, seconds))
+        except Exception as error:
+            settle()
+            raise self._failure(error, FIELDS[kind], seconds) from error
+
+        def failed(error: Exception) -> ApiError:
+            found = self._failure(error, FIELDS[kind], seconds)
+            match found:
+                case ApiError():
+                    return found
+                case Problem():
+                    return ApiError(found.status, found.detail)
+            log.error("request %s failed", state["request_id"], exc_info=error)
+            return ApiError(500, FAILED)
+
+        return ChatStream(
+            named, first, chunks, usage, wanted=asked.wants_usage, failed=failed, after=settle
+        )
+
+    async def _whole(
+        self, named: Named, chunks: AsyncGenerator[Chunk], usage: Usage, seconds: float
+    ) -> dict[str, Any]:
+        async with asyncio.timeout(seconds), aclosing(chunks):
+            choices = await collected(chunks)
+        told = [choice.as_choice(named.kind, index) for index, choice in choices.items()]
+        return named.whole(told, usage.as_json())
+
+    async def _timed(self, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Chunk]:
+        """The same, the first token's time taken."""
+        start, waits = time.perf_counter(), True
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if waits and any(map(_says_something, chunk["choices"])):
+                    waits = False
+                    self.metrics.first_token.observe(time.perf_counter() - start)
+                yield chunk
+
+    def _settle(self, usage: Usage, state: dict[str, Any]) -> None:
+        """Count what was read and written, whoever is still there to hear of it."""
+        self.metrics.input_tokens.inc(usage.read)
+        self.metrics.output_tokens.inc(usage.completion)
+        if usage.read or usage.completion:
+            state["usage"] = {"input_tokens": usage.read, "output_tokens": usage.completion}
+
+    @property
+    def _refusals(self) -> Refusals:
+        return Refusals(self.service, self.metrics, "answer")
+
+    def _failure(self, error: Exception, field: str, seconds: float) -> Exception:
+        """What is told of a failure; what nobody expected is given back as it is."""
+        match error:
+            case ChatFailure():
+                return of_failure(error, prompt=field)
+            case QueueFull():
+                return self._refusals.turned_away(error, seconds)
+            case TooSlow() | TimeoutError():
+                return self._refusals.too_slow(seconds)
+            case TextTooLong():
+                return ApiError(400, error.message, code=TOO_LONG, param=field)
+            case Struck():
+                return Problem(500, f"{FAILED} (A fault drill.)")
+        return error
+
+
+async def _first(chunks: AsyncGenerator[Chunk], seconds: float) -> Chunk | None:
+    """The first chunk, for which there are so many seconds; None if there is none."""
+    async with asyncio.timeout(seconds):
+        return await anext(chunks, None)
+
+
+async def _struck(
+    kind: Kind, drill: Drill | None, make: Make, seconds: float
+) -> AsyncGenerator[Chunk]:
+    """The chunks of an answer, after what a drill does to it."""
+    left = await strike(drill, seconds)
+    if not left:
+        raise TooSlow
+    async with aclosing(make(left)) as chunks:
+        if drill is None or drill.kind not in SPOILING:
+            async for chunk in chunks:
+                yield chunk
+            return
+        for index, choice in (await collected(tidied(kind, chunks))).items():
+            text = spoiled(drill, choice.text() or "")
+            said = {"delta": {"content": text}} if kind == "chat" else {"text": text}
+            yield {"choices": [{"index": index, **said, "finish_reason": choice.reason}]}
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    said = choice.get("delta", choice)
+    return bool(said.get("content") or said.get("text") or said.get("tool_calls"))
