@@ -12,8 +12,8 @@ model that it was yesterday: it takes note of what that calls itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path as File
 from typing import Any
 
@@ -21,6 +21,7 @@ import httpx2
 
 from llmlab.config import Model
 from llmlab.errors import AuthError, unreadable
+from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.chat import (
     Abilities,
     Body,
@@ -28,6 +29,7 @@ from llmlab.runtimes.chat import (
     ChatFailure,
     Chunk,
     ModelServer,
+    Path,
     Refused,
     Unreachable,
 )
@@ -43,19 +45,6 @@ AGAIN = (0.1, 0.4)
 # ends a connection while a request is on its way leaves it open whether that was received.
 IDLE = 4.0
 LONGEST_NAME = 128  # characters of what a model calls itself
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredBy:
-    """What a model elsewhere calls itself; "" for what it does not say."""
-
-    model: str = ""
-    fingerprint: str = ""
-
-    @classmethod
-    def of(cls, document: Chunk) -> AnsweredBy:
-        """By an answer, or by a chunk of one."""
-        return cls(_name(document.get("model")), _name(document.get("system_fingerprint")))
 
 
 class Failed(Refused):
@@ -95,9 +84,8 @@ class Upstream(ModelServer):
         noticed: told what an answer is by, once for each.
     """
 
-    # It is asked for a whole answer where a client wants one: what it says is passed on as it is,
-    # and one document is a tenth of the work of its chunks.
-    asks_whole = True
+    # A request costs money, and the lab comes up whether or not it answers.
+    warms_up = False
 
     def __init__(
         self,
@@ -115,23 +103,41 @@ class Upstream(ModelServer):
             context=model.context or CONTEXT,
             slots=model.slots or SLOTS,
             # What it cannot do it says itself.
-            abilities=Abilities(tools=True, images=True, choices=True, embeddings=True),
+            abilities=Abilities(
+                tools=True, images=True, reasoning=True, choices=True, embeddings=True
+            ),
             patience=patience,
         )
         self._name, self._key, self._noticed = name, key, noticed
 
+    @asynccontextmanager
+    async def stream(
+        self, path: Path, body: Body, *, whole: bool = False
+    ) -> AsyncGenerator[AsyncIterator[Chunk]]:
+        """As of every server; a whole answer is asked for as one. It is passed on as it came, and
+        one document is a tenth of the work of its chunks."""
+        if whole:
+            yield _once(as_chunk(await self.ask(path, body)))
+            return
+        async with super().stream(path, body) as chunks:
+            yield chunks
+
     async def ask(self, path: str, body: Body) -> dict[str, Any]:
         document = await super().ask(path, body)
-        self._noticed(AnsweredBy.of(document))
+        self._noticed(self.answered_by(document))
         return document
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncIterator[Chunk]:
+    def answered_by(self, chunk: Chunk) -> AnsweredBy:
+        return AnsweredBy(_name(chunk.get("model")), _name(chunk.get("system_fingerprint")))
+
+    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[Chunk]:
         first = True
-        async for chunk in super()._chunks(response):
-            if first:
-                self._noticed(AnsweredBy.of(chunk))
-                first = False
-            yield chunk
+        async with aclosing(super()._chunks(response)) as chunks:
+            async for chunk in chunks:
+                if first:
+                    self._noticed(self.answered_by(chunk))
+                    first = False
+                yield chunk
 
     # --- the wire ----------------------------------------------------------------
 
@@ -186,7 +192,24 @@ def _why(status: int) -> str:
 def _code(status: int) -> str:
     if status in OURS:
         return "upstream_key"
+    if 300 <= status < 400:
+        return "upstream_redirect"
     return "upstream_model" if status == 404 else "upstream_failed"
+
+
+def as_chunk(document: Chunk) -> Chunk:
+    """A whole answer as the one chunk of a stream."""
+    choices = [
+        {**{key: value for key, value in one.items() if key != "message"}, "delta": one["message"]}
+        if "message" in one
+        else one
+        for one in document.get("choices") or ()
+    ]
+    return {**document, "choices": choices}
+
+
+async def _once(chunk: Chunk) -> AsyncIterator[Chunk]:
+    yield chunk
 
 
 def _name(value: object) -> str:
