@@ -67,6 +67,8 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         "keys": lambda: _keys(lab),
         "model": lambda: _stable_model(lab, config, runs_here=not containers),
         "hub": lambda: _hub(config, environ),
+        **{f"models.{name}": _upstream(name, lab, config, environ)
+           for name, model in config.models.items() if model.runtime == "openai"},
         "docker": _compose if containers else _docker,
         "environment": lambda: _variables(config, environ),
     }  # fmt: skip
@@ -186,6 +188,22 @@ def _hub(config: Config, environ: Mapping[str, str]) -> Check:
         fix = "nothing to do: models on disk and the embedded one work without it"
         return _warn("hub", f"{without_login(endpoint)} cannot be reached: {why}", fix)
     return _ok("hub", f"{without_login(endpoint)} answers")
+
+
+def _upstream(
+    name: str, lab: Lab, config: Config, environ: Mapping[str, str]
+) -> Callable[[], Check]:
+    def check() -> Check:
+        from llmlab.upstreams.trying import Outcome, try_upstream
+
+        tried = try_upstream(name, config.models[name], lab, environ)
+        needed = name in (config.stable, *config.deploy)
+        if tried.outcome is Outcome.WELL:
+            return _ok(f"models.{name}", tried.message)
+        is_wrong = needed and tried.outcome is Outcome.WRONG
+        return (_fail if is_wrong else _warn)(f"models.{name}", tried.message, tried.fix)
+
+    return check
 
 
 def _docker() -> Check:

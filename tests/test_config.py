@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config, Loaded, load_config
-from llmlab.config.model import Model
+from llmlab.config.model import ONLY, Decoding, Model
 from llmlab.errors import ConfigError
 from llmlab.network import port_is_free
 from llmlab.processes import lab_processes
@@ -46,6 +46,21 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
     return leaves
+
+
+def applies(path: str) -> bool:
+    """Whether a key of a model says something to its runtime."""
+    _, name, key, *_ = path.split(".")
+    runtime = Config().models[name].runtime
+    return runtime in ONLY.get(key, (runtime,))
+
+
+def value_for(path: str) -> str:
+    """A variable's text that is no default, of the type that its key wants."""
+    *_, section, key = path.split(".")
+    words = {"compute_type": "float32", "base_url": "https://example.com/v1"}
+    fields = (Decoding if section == "decoding" else Model).model_fields
+    return words.get(key) or ("x" if "str" in str(fields[key].annotation) else "1")
 
 
 # --- layers ------------------------------------------------------------------
@@ -102,6 +117,7 @@ VARIABLES = {
     "service.memory": ("512m", "512m"),
     "service.replicas": ("3", 3),
     "service.threads": ("2", 2),
+    "service.llama_server": ("/opt/llama-server", "/opt/llama-server"),
     "jupyter.port": ("8899", 8899),
     "jupyter.image": ("quay.io/jupyter/pytorch-notebook", "quay.io/jupyter/pytorch-notebook"),
     "rollout.steps": ("10, 50,100", [10.0, 50.0, 100.0]),
@@ -131,13 +147,33 @@ VARIABLES = {
     "models.falconsai.min_length": ("7", 7),
     "models.textrank.runtime": ("extractive", "extractive"),
     "models.textrank.source": ("embedded:textrank", "embedded:textrank"),
-    "models.textrank.revision": ("one", "one"),
     "models.textrank.content_id": (CONTENT, CONTENT),
     "models.textrank.license": ("mit", "mit"),
-    "models.textrank.compute_type": ("float32", "float32"),
     "models.textrank.max_length": ("33", 33),
     "models.textrank.min_length": ("3", 3),
+    "models.smollm2.runtime": ("llamacpp", "llamacpp"),
+    "models.smollm2.source": ("path:my.gguf", "path:my.gguf"),
+    "models.smollm2.revision": (COMMIT, COMMIT),
+    "models.smollm2.file": ("*Q4_K_M.gguf", "*Q4_K_M.gguf"),
+    "models.smollm2.content_id": (CONTENT, CONTENT),
+    "models.smollm2.license": ("mit", "mit"),
+    "models.smollm2.max_length": ("60", 60),
+    "models.smollm2.min_length": ("7", 7),
+    "models.smollm2.prompt": ("configs/prompts/mine.md", "configs/prompts/mine.md"),
+    "models.smollm2.decoding.temperature": ("0.7", 0.7),
+    "models.smollm2.decoding.top_p": ("0.9", 0.9),
+    "models.smollm2.decoding.max_tokens": ("80", 80),
+    "models.smollm2.decoding.seed": ("7", 7),
+    "models.smollm2.decoding.stop": ("END, ###", ["END", "###"]),
+    "models.smollm2.decoding.frequency_penalty": ("-0.5", -0.5),
+    "models.smollm2.decoding.presence_penalty": ("1", 1.0),
+    "models.smollm2.context": ("4096", 4096),
+    "models.smollm2.slots": ("2", 2),
 }
+# What says nothing to the runtime of the model that it is said of.
+WITHOUT_EFFECT = [
+    path for path in flat(Config().model_dump()) if path.startswith("models.") and not applies(path)
+]
 
 
 def variable(path: str) -> str:
@@ -152,7 +188,20 @@ def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: s
 
 
 def test_the_table_of_variables_above_leaves_out_no_value() -> None:
-    assert set(VARIABLES) == set(flat(Config().model_dump()))
+    assert {*VARIABLES, *WITHOUT_EFFECT} == set(flat(Config().model_dump()))
+    assert set(VARIABLES).isdisjoint(WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("path", WITHOUT_EFFECT)
+def test_a_variable_that_would_have_no_effect_is_an_error_that_says_whose_it_is(
+    tmp_path: Path, path: str
+) -> None:
+    _, name, key, *_ = path.split(".")
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, SHIPPED.read_text(), environ={variable(path): value_for(path)})
+    runtime = Config().models[name].runtime
+    assert f"models.{name}: {key} is for " in refused.value.message
+    assert refused.value.message.endswith(f", not for {runtime}")
 
 
 def test_a_hyphen_in_a_models_name_is_an_underscore_in_the_variable(tmp_path: Path) -> None:
@@ -188,6 +237,7 @@ def test_no_fallback_is_an_empty_string(tmp_path: Path) -> None:
 # --- what is wrong, and where ------------------------------------------------
 
 TINY = '[models.tiny]\nruntime = "transformers"\n'
+CHAT = '[models.smol]\nruntime = "llamacpp"\n'
 
 BAD = [
     # what lab.toml says, the path that the error names, what it says of it
@@ -228,7 +278,22 @@ BAD = [
     ('[models.Tiny]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'Tiny'"),
     ('[models."a/b"]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'a/b'"),
     ('[models.default]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'default'"),
-    (TINY, "models.tiny.source", "is missing"),
+    (TINY, "models.tiny", "the runtime transformers cannot load a model without a source"),
+    (TINY + 'source = "wheel:a==1"\n', "models.tiny", "cannot load 'wheel:a==1'"),
+    (CHAT + 'source = "wheel:a"\n', "models.smol", "wheel:NAME==VERSION"),
+    (CHAT + 'source = "wheel:a==1"\ncompute_type = "float32"\n', "models.smol", "compute_type"),
+    (CHAT + 'source = "wheel:a==1"\nbase_url = "http://x/v1"\n', "models.smol", "is for openai"),
+    (
+        CHAT + 'source = "wheel:a==1"\ndecoding = { temprature = 1 }\n',
+        "models.smol.decoding.temprature",
+        "unknown key",
+    ),
+    (
+        CHAT + 'source = "wheel:a==1"\ndecoding = { stop = "END" }\n',
+        "models.smol.decoding.stop",
+        "valid list",
+    ),
+    (TINY + 'source = "path:t"\nprompt = "p.md"\n', "models.tiny", "prompt is for llamacpp"),
     (TINY + 'source = "hub:tiny"\n', "models.tiny", "hub:OWNER/NAME"),
     (TINY + 'source = "/srv/model"\n', "models.tiny", "path:FOLDER"),
     (TINY + 'source = "embedded:textrank"\n', "models.tiny", "cannot load"),
@@ -374,4 +439,23 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
     outside = {path for path in defaults if not path.startswith("models.")}
     assert outside <= set(written)
     keys_of_models = {path.split(".")[2] for path in written if path.startswith("models.")}
-    assert keys_of_models == set(Model.model_fields)
+    described = {
+        key for key in Model.model_fields if re.search(rf"(?m)^# {key} ", SHIPPED.read_text())
+    }
+    assert described == set(Model.model_fields)
+    # Each of those that say something to the runtime of one of its models; but what is for a model
+    # elsewhere, or for one of several files, would only be "".
+    some = {key for key in Model.model_fields
+            if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())}  # fmt: skip
+    assert keys_of_models == some - {"file"}
+
+
+def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
+    text = CHAT + 'source = "wheel:a==1"\ndecoding = { temperature = 0, stop = ["END"] }\n'
+    found = load(tmp_path, text).config.models["smol"].decoding
+    assert found.as_body() == {"temperature": 0.0, "stop": ["END"]}
+
+
+def test_a_configuration_is_read_again_from_its_own_json() -> None:
+    """As the record of a running lab holds it."""
+    assert Config.model_validate(Config().model_dump(mode="json")) == Config()

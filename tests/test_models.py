@@ -615,7 +615,7 @@ def test_pull_of_what_is_embedded_has_nothing_to_do(idle: LabUnderTest) -> None:
 def test_a_model_that_is_not_defined_is_a_usage_error(idle: LabUnderTest, verb: str) -> None:
     done = idle.run("models", verb, "nope")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no model 'nope' is defined; defined: falconsai, textrank, tiny" in flat(done.stderr)
+    assert "no model 'nope' is defined; defined: falconsai, textrank, smollm2, tiny" in flat(done.stderr)
     assert "Fix: add [models.nope]" in done.stderr
 
 

@@ -52,6 +52,15 @@ class Listed(TypedDict):
     fix: str | None
 
 
+class AddedUpstream(TypedDict):
+    """A model elsewhere. ``id``: of what it is asked, for what answers cannot be hashed."""
+
+    name: str
+    id: str
+    base_url: str
+    model: str
+
+
 class ExportedModel(TypedDict):
     reference: str
     id: str

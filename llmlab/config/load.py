@@ -165,6 +165,21 @@ def read_config(
     return Loaded(config, origins)
 
 
+def checked_text(text: str, file: Path) -> Config:
+    """What a lab.toml with this text would say, before it is written.
+
+    Args:
+        file: what it would be.
+
+    Raises:
+        ConfigError: names the path of every value that is wrong.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise _readable(error, {}, file) from None
+
+
 def unknown_variables(environ: Mapping[str, str], config: Config) -> list[str]:
     """LLMLAB_* variables that set nothing, probably misspelt."""
     known = set(_variables(config.model_dump())) | set(ALIASES) | OTHER_VARIABLES

@@ -236,6 +236,20 @@ class Config(Section):
             found.pop(CHAT, None)
         return found
 
+    @field_validator("models")
+    @classmethod
+    def _fall_back_once(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name, model in models.items():
+            other = model.fallback
+            if other and other not in models:
+                raise ValueError(f"{name}.fallback: no model {other!r} is defined in lab.toml")
+            if other == name or (other and models[other].fallback):
+                raise ValueError(
+                    f"{name}.fallback: {other} has a fallback itself, and a request is handed on "
+                    "only once"
+                )
+        return models
+
     def undefined_models(self) -> list[tuple[str, str]]:
         """(path in the configuration, name) of every model that is named but not defined."""
         named = [(f"routes.{route}", model) for route, model in self.served.items()]

@@ -28,13 +28,16 @@ NUMBER = re.compile(r"[0-9.]+")
 @dataclass(frozen=True)
 class ServedBy:
     """The model that answered. ``version`` is its name in the registry, "" if it has none;
-    ``told_by`` says how its id is known: by the log of the ``api``, or by the ``ledger``."""
+    ``told_by`` says how its id is known: by the log of the ``api``, or by the ``ledger``.
+    ``upstream`` and ``fingerprint`` are what a model elsewhere called itself."""
 
     deployment: str
     model: str = ""
     model_id: str = ""
     version: str = ""
     told_by: str = ""
+    upstream: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,11 @@ def _served_by(
     if not deployment:
         return ServedBy("")
     if model_id := str(api.get("model_id", "")):
-        return ServedBy(deployment, model, model_id, history.version(model_id), "api")
+        itself = api.get("upstream") or {}
+        return ServedBy(
+            deployment, model, model_id, history.version(model_id), "api",
+            str(itself.get("model", "")), str(itself.get("fingerprint", "")),
+        )  # fmt: skip
     there = history.up_before(at).get("deployments", {}).get(deployment, {})
     if model_id := str(there.get("model_id", "")):
         return ServedBy(deployment, model, model_id, history.version(model_id), "ledger")

@@ -9,11 +9,13 @@ from llmlab import models
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.lab import Lab
 from llmlab.models.language import native_server
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
 from llmlab.names import CHAT, SUMMARIZE
 from llmlab.service.settings import Settings
+from llmlab.upstreams.keys import upstream_files
 
 
 def make_plan(
@@ -43,6 +45,8 @@ def make_plan(
         checked_name(name, config.models)
     routes = _routes(config, wanted, chosen=bool(only))
     stable = routes[SUMMARIZE]
+    # Who answers for a model elsewhere while that does not has to be there before.
+    wanted += [one for one in stand_ins(config, wanted) if one not in wanted]
 
     def settings(name: str) -> Settings:
         return settings_of(
@@ -131,5 +135,11 @@ def settings_of(
         service = service.model_copy(update={"llama_server": str(native or "none")})
     return Settings(
         deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
-        service=service,
+        service=service, **upstream_files(model, Lab(lab_root)),
     )  # fmt: skip
+
+
+def stand_ins(config: Config, names: Sequence[str]) -> list[str]:
+    """The models that answer for these while those do not."""
+    found = (config.models[name].fallback for name in names)
+    return list(dict.fromkeys(one for one in found if one))

@@ -116,6 +116,17 @@ def _ways(traffic: Mapping[str, Any]) -> str:
     return ", ".join(ways)
 
 
+def _upstream(document: Mapping[str, Any]) -> str:
+    before = document["before"]
+    was = f", before: {_itself(before)}" if before else ""
+    return f"{document['deployment']} is answered by {_itself(document)}{was}"
+
+
+def _itself(said: Mapping[str, Any]) -> str:
+    fingerprint = f" ({said['fingerprint']})" if said["fingerprint"] else ""
+    return f"{said['model'] or 'a model without a name'}{fingerprint}"
+
+
 def _rest(document: Mapping[str, Any], *but: str) -> str:
     told = ", ".join(f"{key}={_plain(value)}" for key, value in document.items() if key not in but)
     return f", {told}" if told else ""
@@ -133,4 +144,5 @@ def _members(document: Mapping[str, Any]) -> str:
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
     "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
+    "upstream": _upstream,
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from llmlab.config import Model
 from llmlab.config.model import ONLY
 from llmlab.models import gguf
-from llmlab.models.identity import content_id, digests, id_of, version_id
+from llmlab.models.identity import content_id, digests, elsewhere_id, id_of, version_id
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import availability, files_of
 from llmlab.models.store import GGUF, Manifest, is_converted, is_stored
@@ -70,6 +70,7 @@ class ModelFacts(TypedDict):
     key_env: NotRequired[str]
     headers: NotRequired[dict[str, str]]
     ca_file: NotRequired[str]
+    timeout: NotRequired[float]
     fallback: NotRequired[str]
     ready: bool
     reason: NotRequired[str]
@@ -101,7 +102,7 @@ def inspect(name: str, model: Model, lab_root: Path, *, llama_server: str = "") 
     if not found.ready:
         return facts | {"reason": found.reason, "fix": found.fix}
     if found.folder is None:
-        return facts | _without_files(model)
+        return facts | {"id": _of_no_files(name, model, lab_root)}
     files = files_of(model, found.folder)
     if model.runtime == "llamacpp":
         facts |= _language_model(model, files, prompt)
@@ -122,7 +123,7 @@ def ids(name: str, model: Model, lab_root: Path, *, llama_server: str = "") -> l
     if not found.ready:
         return []
     if found.folder is None:
-        return list(_without_files(model).values())
+        return [_of_no_files(name, model, lab_root)]
     if model.runtime == "llamacpp":
         files = files_of(model, found.folder)
         facts = _language_model(model, files, prompt_of(name, model, lab_root))
@@ -132,8 +133,10 @@ def ids(name: str, model: Model, lab_root: Path, *, llama_server: str = "") -> l
 
 
 def quick_id(name: str, model: Model, folder: Path | None, lab_root: Path) -> str:
-    """The id of a language model's version as the store knows it; "" where that would take
-    reading all of a file."""
+    """The id of a language model's version as the store knows it, or of what one elsewhere is
+    asked; "" where that would take reading all of a file."""
+    if model.runtime == "openai":
+        return _of_no_files(name, model, lab_root)
     if model.runtime != "llamacpp" or folder is None or not is_stored(folder):
         return ""
     manifest = Manifest.read(folder)
@@ -155,13 +158,14 @@ def _table(model: Model) -> dict[str, Any]:
     return said
 
 
-def _without_files(model: Model) -> dict[str, str]:
-    """The id of the embedded model; nothing for one elsewhere, whose weights nobody sees."""
-    if model.runtime != "extractive":
-        return {}
+def _of_no_files(name: str, model: Model, lab_root: Path) -> str:
+    """The id of the embedded model, or of one elsewhere."""
+    if model.runtime == "openai":
+        prompt = prompt_of(name, model, lab_root)
+        return elsewhere_id(model.base_url, model.model, prompt, model.decoding.as_body())
     from llmlab.runtimes.extractive import identity
 
-    return {"id": identity()}
+    return identity()
 
 
 def _language_model(model: Model, files: list[Path], prompt: str) -> dict[str, Any]:

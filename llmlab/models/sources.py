@@ -39,7 +39,7 @@ def availability(
         runs_here: this installation serves the model, rather than a container's.
         llama_server: as ``service.llama_server`` of lab.toml.
     """
-    if model.kind in ("embedded", ""):
+    if model.kind in ("embedded", ""):  # "": elsewhere, and so nothing of it is here
         return Availability(True)
     if model.runtime == "llamacpp":
         return language.availability(

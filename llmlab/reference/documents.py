@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from llmlab.cli.documents import (
+    AddedUpstream,
     Address,
     Changed,
     ClassFolder,
@@ -147,6 +148,7 @@ def documents() -> dict[str, Any]:
         "models untag": MoveDocument,
         "models history": list[MoveDocument],
         "models verify": VerifiedModels,
+        "models add-upstream": AddedUpstream,
         "models export": ExportedModel,
         "models suite lint": list[Finding],
         "models suite stats": SuiteStats,

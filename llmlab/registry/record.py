@@ -120,8 +120,10 @@ class Facts:
     def model(self, source: str, content_id: str) -> Model:
         """As lab.toml would define it. Raises ValueError: it cannot be served like that."""
         revision = self.base.revision if self.base and source.startswith("hub:") else ""
-        said: dict[str, Any] = {"compute_type": self.compute_type}
-        if self.chats:
+        said: dict[str, Any] = {}
+        if self.runtime == "ctranslate2":
+            said = {"compute_type": self.compute_type}
+        elif self.chats:
             said = {"prompt": self.prompt, "decoding": Decoding(**self.decoding),
                     "context": self.context, "slots": self.slots}  # fmt: skip
             said |= {} if source.startswith("path:") else {"file": self.file}

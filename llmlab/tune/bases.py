@@ -61,6 +61,11 @@ def find_start(reference: str, catalogue: Catalogue, say: Say) -> Start:
             f"{reference} chooses sentences by a rule; it has no weights to train",
             fix=f"--base {SCRATCH}, or a model as in llmlab models list",
         )
+    if known.model.runtime == "openai":
+        raise UsageError(
+            f"{reference} is elsewhere; its weights are not here to be trained",
+            fix="a model as in llmlab models list that has a source",
+        )
     as_published = known.model.model_copy(update={"runtime": "transformers"})
     folder = pull(known.name, as_published, catalogue.registry.root, say=say)
     assert folder is not None

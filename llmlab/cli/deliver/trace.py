@@ -117,7 +117,9 @@ def _served_by(one: Traced) -> str:
         return "nobody: the gateway answered by itself"
     model_id = f"@{short_id(by.model_id)}" if by.model_id else ""
     version = f", registered as {by.version}" if by.version else ""
-    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}"
+    itself = " ".join(one for one in (by.upstream, by.fingerprint) if one)
+    called = f", which called itself {itself}" if itself else ""
+    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}{called}"
 
 
 def routed_by(one: Traced) -> str:

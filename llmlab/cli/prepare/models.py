@@ -7,7 +7,7 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
-from llmlab.cli.prepare import models_view, registered, suite
+from llmlab.cli.prepare import models_view, registered, suite, upstream
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -111,10 +111,22 @@ def _row(
     }  # fmt: skip
 
 
+def _id_elsewhere(catalogue: Catalogue, name: str, model: Model) -> str:
+    from llmlab.errors import UsageError
+    from llmlab.models.inspect import ids
+
+    if model.runtime != "openai":
+        return ""
+    try:
+        return next(iter(ids(name, model, catalogue.registry.root)), "")
+    except UsageError:  # its prompt is no prompt: a list can be shown; `up` says what is wrong
+        return ""
+
+
 def _told_source(row: Listed) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
     if not row["registered"] or row["origin"] in ("hub", "wheel"):
-        return str(row["source"])
+        return str(row["source"]) or "elsewhere"
     return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
 
@@ -219,5 +231,6 @@ def _is_same(model: Model, known: Known) -> bool:
     return one == other
 
 
+app.command("add-upstream")(upstream.add_upstream)
 for verb, function in registered.VERBS.items():
     app.command(verb)(function)

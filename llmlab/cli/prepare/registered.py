@@ -231,7 +231,10 @@ def verify(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Read every byte of the registered models. Exit code 1 if anything is not as registered."""
-    registry = Session.of(context).registry()
+    catalogue = Session.of(context).catalogue()
+    registry = catalogue.registry
+    for reference in models or ():
+        catalogue.refuse_elsewhere(reference)
     wanted = [registry.get(one) for one in models] if models else registry.records()
     verdicts = [registry.verify(record) for record in wanted]
     problems = registry.database.problems()

@@ -8,7 +8,7 @@ from pathlib import Path
 from llmlab import models
 from llmlab.config import Config
 from llmlab.config.schema import TEXTRANK
-from llmlab.errors import ModelUnavailable
+from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.lab import Lab
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name, files_of
@@ -28,10 +28,15 @@ def bake(name: str, config: Config, lab: Lab, context: Path) -> None:
     """Have the image serve a model of the lab, its files in the image.
 
     Raises:
-        UsageError: no such model is defined, or its prompt is none.
+        UsageError: no such model is defined, its prompt is none, or it is elsewhere.
         ModelUnavailable: it is not on disk.
     """
     model = checked_name(name, config.models)
+    if model.runtime == "openai":
+        raise UsageError(
+            f"{name} is elsewhere: there is nothing of it to bake in",
+            fix="llmlab build, and llmlab up --engine compose deploys it",
+        )
     llama_server = config.service.llama_server
     found = models.availability(name, model, lab.root, llama_server=llama_server)
     if not found.ready:
