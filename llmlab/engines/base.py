@@ -53,6 +53,12 @@ class Plan:
         """What the API of a deployment is told."""
         return next(one for one in self.deployments if one.deployment == deployment)
 
+    def fallback(self, deployment: str) -> str:
+        """The deployment that answers for one whose model is elsewhere, while that does not; "" for
+        none."""
+        other = self.settings(deployment).model.fallback
+        return other if other in self.names else ""
+
     def is_configured(self, deployment: str) -> bool:
         return deployment in (self.configured or self.names)
 

@@ -18,6 +18,7 @@ class Upstream:
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
     ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
     addresses. ``elsewhere``: they ask a provider, who may take money for each time.
+    ``fallback``: the deployment that answers for it while that provider does not.
     """
 
     deployment: str
@@ -25,6 +26,7 @@ class Upstream:
     spares: tuple[str, ...] = ()
     replicas: int = 1
     elsewhere: bool = False
+    fallback: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,13 @@ HEADER = "# Rendered by llmlab; edits here are lost.\n"
 GRACE = 10
 LINGER = 5  # seconds that an idle connection of a client outlives a reload
 HEALTH_RATE = "20r/s"
+FALLBACK = "@fallback_"  # and a deployment: a location that an API may name in X-Accel-Redirect
+# What every answer of an API says; a location with a header of its own inherits none.
+ANSWERS = [
+    "add_header X-Request-ID  $lab_request_id always;",
+    "add_header X-Deployment  $lab_log_deployment always;",
+    "include lab/cors_headers.conf;",
+]
 
 
 class Edition(Protocol):
@@ -49,10 +56,11 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/stable.conf": joined(edition.stable(plan)),
         "lab/openai.conf": joined(edition.openai(plan)),
         "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
+        "lab/answers.conf": joined(ANSWERS),
         "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
-        "lab/models.conf": edition.models(plan),
+        "lab/models.conf": edition.models(plan) + _fallbacks(plan),
         "lab/shadow.conf": joined(shadow(plan.traffic)),
     }
     own = metrics.files(plan)
@@ -71,6 +79,23 @@ def _access_log(plan: GatewayPlan) -> str:
         'map $remote_addr $lab_line { "unix:" 0; default $worth_a_line; }',
         f"access_log {where} lab if=$lab_line;",
     ])  # fmt: skip
+
+
+def _fallbacks(plan: GatewayPlan) -> str:
+    """A location for each deployment that answers in another one's place."""
+    return "".join(
+        f"location {FALLBACK}{name} {{\n"
+        + joined([
+            "    auth_jwt off;                       # it was judged",
+            f"    set $deployment {name};",
+            "    set $route fallback;",
+            "    include lab/answers.conf;",
+            f"    add_header X-Fallback {name} always;",
+            "    proxy_buffering off;",
+            f"    proxy_pass http://model_{name}$lab_uri;",
+        ]) + "}\n"
+        for name in sorted({one.fallback for one in plan.upstreams if one.fallback})
+    )  # fmt: skip
 
 
 def _user(plan: GatewayPlan) -> list[str]:
@@ -97,6 +122,12 @@ def _http(plan: GatewayPlan) -> list[str]:
         "map $lab_target $lab_asked_once {",
         *(f"    {one.deployment} 1;" for one in plan.upstreams if one.elsewhere),
         "    default 0;",
+        "}",
+        "# Where an API may hand a request on to; not one that asks for a deployment by its name.",
+        'map "$route$lab_wish:$lab_target" $lab_fallback_to {',
+        *(f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
+          for one in plan.upstreams if one.fallback),
+        '    default "";',
         "}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",

@@ -13,6 +13,7 @@ from llmlab.observe.access import asked_by
 from llmlab.service.schemas import OWN_LIMIT
 
 ROUTED = ("stable", "split")  # not those who asked for a deployment by name or flag
+HANDED_ON = "fallback"
 # The API's addresses whose answers are a model's.
 MODELS = ("/summarize/", "/v1/chat/completions", "/v1/completions")
 CLIENT_LEFT, TOO_MANY = 499, 429
@@ -60,8 +61,13 @@ def seen_in(line: str) -> Seen | None:
         # A line of an earlier nginx.conf says no more than the path, as the client spelled it.
         endpoint = told.get("endpoint", told["path"])
         rule, route = asked_by(told)
-        if endpoint not in MODELS or told["method"] != "POST" or rule not in ROUTED:
+        if endpoint not in MODELS or told["method"] != "POST" or rule not in (*ROUTED, HANDED_ON):
             return None
+        if told.get("handed_on"):  # it could not answer: another deployment did in its place
+            return Seen(
+                str(told["handed_on"]), True, subject=str(told.get("subject", "")),
+                at=float(told.get("at", 0.0)), route=route,
+            )  # fmt: skip
         by_api = str(told["upstream_status"]).endswith(str(status))
         timing = str(told["timing"])
         seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))

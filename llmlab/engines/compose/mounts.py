@@ -100,6 +100,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
             tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
+            fallback=plan.fallback(name),
         )
         for name in plan.names
     )

@@ -120,6 +120,7 @@ def gateway_plan(
             (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
+            fallback=plan.fallback(name),
         )
         for name in plan.names
     )
