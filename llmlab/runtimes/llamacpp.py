@@ -224,6 +224,7 @@ def _run_here(
     key: str,
     died: Callable[[int], None],
 ) -> Callable[[], None]:
+    os.environ.setdefault(*native.PASSIVE)  # read once, when the library is loaded
     try:
         import xllamacpp
     except ImportError as error:
