@@ -25,7 +25,7 @@ from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.runtimes import native
 from llmlab.runtimes.chat import Abilities, Body, Chunk, Message, ModelServer, Refused
 from llmlab.runtimes.gguf import Shape, model_file, shape
-from llmlab.runtimes.room import MIB, WAITING, Room, room_for
+from llmlab.runtimes.room import MIB, Room, room_for
 
 log = logging.getLogger("llmlab.service")
 
@@ -224,8 +224,7 @@ def _run_here(
     key: str,
     died: Callable[[int], None],
 ) -> Callable[[], None]:
-    for name, value in WAITING.items():
-        os.environ.setdefault(name, value)  # read when the library is loaded
+    os.environ.setdefault(*native.PASSIVE)  # read once, when the library is loaded
     try:
         import xllamacpp
     except ImportError as error:

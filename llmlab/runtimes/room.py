@@ -16,10 +16,6 @@ SHORTEST = 2048  # ... that many tokens
 LONGEST = 8192  # tokens where nobody asks for more: memory that is taken, used or not
 SHARE = 0.25  # of the memory beside the weights, for the cache of keys and values
 MIB = 1 << 20
-# How llama.cpp's threads wait for each other: by OpenMP, and there they spin by default. On cores
-# that somebody else uses as well, a token then takes as long as the scheduler leaves them alone:
-# 40 tokens took 1.3 to 37 s beside other work, and 1.2 to 2.4 s without spinning.
-WAITING = {"OMP_WAIT_POLICY": "passive"}
 
 
 @dataclass(frozen=True, slots=True)
