@@ -115,7 +115,7 @@ def _wait(name: str, process: subprocess.Popen[bytes], folder: Path, say: Say) -
         now, there = time.monotonic(), _size(folder)
         if there != before:
             moved = now
-        if there > before and now - told >= TELLS_EVERY:
+        if there > max(before, MB) and now - told >= TELLS_EVERY:
             say(f"{name}: {there / MB:,.0f} MB")
             told = now
         before = there
