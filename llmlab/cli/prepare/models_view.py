@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmlab.cli.output import WIDE, out, printable
-from llmlab.models.identity import is_hashed
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,6 +22,8 @@ FROM = {"source": "source", "revision": "revision", "file": "file", "base_url": 
         "folder": "on this disk"}  # fmt: skip
 ANSWERS = {"max_length": "max length", "min_length": "min length", "context": "context",
            "slots": "slots"}  # fmt: skip
+ORIGINS = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder",
+           "tuned": "tuned here", "import": "imported from an archive"}  # fmt: skip
 MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
         "parameters": "parameters", "libraries": "libraries"}  # fmt: skip
 MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
@@ -104,8 +105,6 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(0, "version", str(record["reference"]))
     if "id" in facts:
         yield Row(0, "id", str(facts["id"]))
-        if not is_hashed(str(facts["id"])):
-            yield Row(0, "", "of what is asked: what answers elsewhere cannot be hashed")
     elif facts.get("content_id"):
         yield Row(0, "id", f"{facts['content_id']} (wanted)")
     # Of a hub's model that was converted, the record has the id of what was published.
@@ -120,10 +119,7 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _from(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
-    origin = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder",
-              "tuned": "tuned here",
-              "import": "imported from an archive"}.get(str(record.get("source")))  # fmt: skip
-    if origin:
+    if origin := ORIGINS.get(str(record.get("source"))):
         yield Row(0, "origin", f"{origin}, {str(record['created'])[:10]}")
     embedded = str(facts["source"]).startswith("embedded:")
     yield from _named(facts if not embedded else {}, FROM)
