@@ -19,9 +19,9 @@ import pytest
 
 from llmlab.config import Model
 from llmlab.errors import AuthError, EnvironmentFailure
+from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.chat import BrokenOff, ChatFailure, Refused, Unreachable
 from llmlab.runtimes.upstream import (
-    AnsweredBy,
     Failed,
     Upstream,
     another_may_answer,
@@ -380,7 +380,12 @@ def test_what_it_calls_itself_is_noticed_once_for_each_answer(
 
 
 def test_what_it_calls_itself_can_break_no_log_and_no_header() -> None:
-    said = AnsweredBy.of({"model": "a\r\nSet-Cookie: x" + "b" * 500, "system_fingerprint": 7})
+    async def name() -> AnsweredBy:
+        async with upstream("http://127.0.0.1:1/v1") as one:
+            strange = {"model": "a\r\nSet-Cookie: x" + "b" * 500, "system_fingerprint": 7}
+            return one.answered_by(strange)
+
+    said = asyncio.run(name())
     assert "\n" not in said.model
     assert len(said.model) == 128
     assert said.fingerprint == ""
