@@ -90,8 +90,8 @@ def of_failure(failure: ChatFailure, *, prompt: str) -> ApiError:
             return ApiError(400, failure.message, code=failure.code or None,
                             param=failure.param or None)  # fmt: skip
         case Refused(status=502):  # in words of our own already
-            after = failure.retry_after
-            told = {} if after is None else {"Retry-After": f"{after:g}"}
+            later = failure.retry_after
+            told = {} if later is None else {"Retry-After": f"{later:g}"}
             if failure.code != "upstream_failed":  # it will not go well later
                 told["x-should-retry"] = "false"
             return ApiError(502, failure.message, code=failure.code, headers=told)
