@@ -28,6 +28,7 @@ from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
 from llmlab.failures import explained
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
+from llmlab.names import SUMMARIZE
 from llmlab.network import port_holder, port_is_free, without_login
 from llmlab.processes import lab_processes
 from llmlab.shell import run
@@ -66,6 +67,9 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         "memory": _memory,
         "keys": lambda: _keys(lab),
         "model": lambda: _stable_model(lab, config, runs_here=not containers),
+        **{f"route {route}": _model_of(route, lab, config, runs_here=not containers)
+           for route, model in config.served.items()
+           if route != SUMMARIZE and config.models[model].runtime != "openai"},
         "hub": lambda: _hub(config, environ),
         **{f"models.{name}": _upstream(name, lab, config, environ)
            for name, model in config.models.items() if model.runtime == "openai"},
@@ -173,6 +177,22 @@ def _stable_model(lab: Lab, config: Config, *, runs_here: bool) -> Check:
     return _warn("model", f"{config.stable}: {found.reason}{instead}", found.fix)
 
 
+def _model_of(route: str, lab: Lab, config: Config, *, runs_here: bool) -> Callable[[], Check]:
+    """Without its model a lab comes up, and has no such route."""
+
+    def check() -> Check:
+        name = config.served[route]
+        found = models.availability(
+            name, config.models[name], lab.root, runs_here=runs_here,
+            llama_server=config.service.llama_server,
+        )  # fmt: skip
+        if found.ready:
+            return _ok(f"route {route}", f"{name} is on disk")
+        return _warn(f"route {route}", f"{name}: {found.reason}", found.fix)
+
+    return check
+
+
 def _hub(config: Config, environ: Mapping[str, str]) -> Check:
     if not any(model.source.startswith("hub:") for model in config.models.values()):
         return _ok("hub", "not needed: no model comes from a hub")
@@ -197,7 +217,7 @@ def _upstream(
         from llmlab.upstreams.trying import Outcome, try_upstream
 
         tried = try_upstream(name, config.models[name], lab, environ)
-        needed = name in (config.stable, *config.deploy)
+        needed = name in (*config.served.values(), *config.deploy)
         if tried.outcome is Outcome.WELL:
             return _ok(f"models.{name}", tried.message)
         is_wrong = needed and tried.outcome is Outcome.WRONG
@@ -236,7 +256,7 @@ def _images(lab: Lab, config: Config) -> Check:
         name: model.runtime
         for name, model in config.models.items()
         # One that is not on disk is the next check's business: the fallback may replace it.
-        if name in (config.stable, *config.deploy)
+        if name in (*config.served.values(), *config.deploy)
         and models.availability(name, model, lab.root, runs_here=False).ready
     }
     try:

@@ -197,7 +197,7 @@ def _deployed(session: Session) -> list[str]:
 
 def _configured(session: Session) -> list[str]:
     config = session.load().config
-    return list(dict.fromkeys([config.stable, *config.deploy]))
+    return list(dict.fromkeys([*config.served.values(), *config.deploy]))
 
 
 def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settings:

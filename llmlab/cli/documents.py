@@ -34,7 +34,7 @@ class Listed(TypedDict):
         name: of a registered one NAME:VERSION.
         registered: whether it is of the registry rather than of lab.toml.
         id: its content id; "" where only the model's files can tell.
-        role: stable or fallback; "" for neither.
+        role: stable (of summarize), another route that it answers, or fallback; "" for none.
         origin: where a registered one is from: hub, path, tuned or import.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
     """

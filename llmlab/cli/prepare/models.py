@@ -9,6 +9,7 @@ from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.prepare import models_view, registered, suite, upstream
 from llmlab.cli.session import Session
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.cli.documents import Listed
@@ -76,7 +77,8 @@ def _roles(catalogue: Catalogue) -> dict[str, str]:
 
     roles: dict[str, str] = {}
     config = catalogue.config
-    for role, name in (("stable", config.stable), ("fallback", config.fallback)):
+    of_routes = [(route, name) for route, name in config.served.items() if route != SUMMARIZE]
+    for role, name in (("stable", config.stable), *of_routes, ("fallback", config.fallback)):
         if name in config.models:
             roles.setdefault(name, role)
             continue

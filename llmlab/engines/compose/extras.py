@@ -38,7 +38,7 @@ def chosen_extra(asked: str, config: Config, model: str = "") -> str:
         )
     baked = {config.models[model].runtime} if model else set()
     if not asked:
-        names = {config.stable, *config.deploy, config.fallback} - {""}
+        names = {*config.served.values(), *config.deploy, config.fallback} - {""}
         return smallest_extra({"ctranslate2", *baked, *(config.models[n].runtime for n in names)})
     if missing := baked - set(RUNTIMES[asked]):
         raise UsageError(
