@@ -233,7 +233,7 @@ def test_a_model_that_writes_gives_no_embeddings(client: openai.OpenAI) -> None:
 
 
 def test_a_prompt_beyond_the_context_is_refused_and_never_cut(client: openai.OpenAI) -> None:
-    long: list[Any] = [{"role": "user", "content": "word " * 3000}]
+    long: list[Any] = [{"role": "user", "content": "word " * 1000}]
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(model="smollm2", messages=long, max_tokens=1)
     assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "messages")
@@ -306,11 +306,15 @@ def test_nothing_is_written_for_a_client_that_is_gone(api: Api, stream: bool) ->
     with api.connect() as bare:
         bare.sendall(head.encode() + content)
         wait_until(lambda: api.metric("llmlab_running_texts"), "the model is at work", 10)
-        time.sleep(0.3)
+        if stream:
+            wait_until(lambda: b'"content":"' in bare.recv(65536), "something was written", 10)
+        else:
+            time.sleep(0.5)
     assert until_idle(api) < 1  # the model's own slots: test_llamacpp
     (line,) = api.logged(f"gone-{stream}")
     assert line["status"] == 499
-    assert line["usage"]["input_tokens"] > 10 and line["usage"]["output_tokens"] > 1
+    assert line["usage"]["input_tokens"] > 10
+    assert line["usage"]["output_tokens"] >= stream
 
 
 # --- /summarize/ and Hugging Face's shape ----------------------------------------
@@ -326,9 +330,7 @@ def test_a_text_is_summarized_by_the_prompt(api: Api) -> None:
 
 
 def test_a_long_text_is_read_window_by_window(api: Api, article: str) -> None:
-    """Its context of 2,048 tokens does not hold the text of 1,736 and its prompt and answer
-    twice."""
-    text = article + "\n\n" + article
+    text = article[:4500]  # 950 tokens, and its context has 768
     with api.client() as client, client.stream(
         "POST", "/summarize/", json={"text": text, "max_length": 20},
         headers={"Accept": "text/event-stream"},
