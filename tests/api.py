@@ -24,6 +24,11 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 TEXTRANK = {"runtime": "extractive", "source": "embedded:textrank"}
 T5 = {"runtime": "transformers", "source": "path:model", "max_length": 40, "min_length": 5}
+PROMPT = Path(__file__).parents[1] / "configs" / "prompts" / "summarize.md"
+LANGUAGE_MODEL = {
+    "runtime": "llamacpp", "source": "path:model", "context": 640, "slots": 2,
+    "decoding": {"seed": 7},
+}  # fmt: skip
 SENTENCE = "The keeper lit the lamp at dusk and a ship far out at sea read its light."
 
 
@@ -49,24 +54,29 @@ class Api:
     def __init__(self, model: dict[str, Any], folder: Path | None = None, **service: Any) -> None:
         # Not under pytest's folder: the path of a unix socket may have 107 bytes.
         self.home = Path(tempfile.mkdtemp(prefix="api-", dir="/tmp"))
-        self.name = "tiny" if folder else "textrank"
+        chats = model["runtime"] == "llamacpp"
+        self.name = "smollm2" if chats else "tiny" if folder else "textrank"
         self.socket = self.home / "sock"
         self.waking: list[httpx2.Response] = []  # what it answered before it was ready
         document = {
             "deployment": f"{self.name}-blue", "name": self.name, "model": model,
             "folder": str(folder) if folder else None, "service": service,
+            "prompt": PROMPT.read_text() if chats else "",
         }  # fmt: skip
         (self.home / "settings.json").write_text(json.dumps(document))
 
-    def start(self, *python: str) -> Api:
-        """Start the process; ``python`` are options of the interpreter."""
+    def start(
+        self, *python: str, port: int | None = None, env: dict[str, str] | None = None
+    ) -> Api:
+        """Start the process; ``python`` are options of the interpreter, ``port`` is another way
+        to it than its socket."""
         command = [
             sys.executable, *python, "-m", "llmlab.service", str(self.home / "settings.json"),
-            "--uds", str(self.socket),
+            "--uds", str(self.socket), *([] if port is None else ["--port", str(port)]),
         ]  # fmt: skip
         with (self.home / "stdout").open("ab") as out, (self.home / "stderr").open("ab") as err:
             self.process = subprocess.Popen(
-                command, cwd=self.home, env=clean_env(), stdout=out, stderr=err
+                command, cwd=self.home, env=clean_env() | (env or {}), stdout=out, stderr=err
             )
         return self
 

@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("lab")
 
 # Left out by `make test-quick`: tests with one of these fixtures, which run something or take
 # seconds to make, and files whose tests start processes by themselves or work for long.
-SLOW = {"make_lab", "make_api", "make_tiny_lab", "tiny_t5", "small_t5", "images", "walk"}
+SLOW = {"smollm2", "make_lab", "make_api", "make_tiny_lab", "tiny_t5", "small_t5", "images", "walk"}
 SLOW_FILES = {
     "test_benchmarks", "test_class", "test_converting", "test_course_pages", "test_ctranslate2",
     "test_distribution", "test_draining", "test_load", "test_measures", "test_registry_killed",
@@ -280,6 +280,14 @@ def small_t5(tmp_path_factory: pytest.TempPathFactory, article: str) -> Path:
     from tests.tiny import make_small_t5
 
     return once(tmp_path_factory, "small-t5", lambda folder: make_small_t5(folder, article))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A folder with a real language model of 98 MB, as GGUF."""
+    from tests.language import smollm2_folder
+
+    return smollm2_folder()
 
 
 TINY = """

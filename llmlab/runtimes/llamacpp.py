@@ -72,9 +72,12 @@ class LlamaCpp(ModelServer):
         )  # fmt: skip
         self._end = end
         self.kind = kind
-        caps = self._get("props").get("chat_template_caps", {})
+        props = self._get("props")
+        caps = props.get("chat_template_caps", {})
+        # It rounds what it was asked for, and knows what the model was made for.
+        context = props.get("default_generation_settings", {}).get("n_ctx", room.context)
         super().__init__(
-            client, model="model", context=room.context, slots=room.slots, patience=patience,
+            client, model="model", context=context, slots=room.slots, patience=patience,
             abilities=_abilities(caps, shape),
         )  # fmt: skip
 
@@ -115,7 +118,7 @@ class LlamaCpp(ModelServer):
                 progress = chunk.pop("prompt_progress", None)
                 if progress is None:
                     yield chunk
-                elif not progress["processed"]:
+                else:
                     yield {"choices": [], "usage": {"prompt_tokens": progress["total"]}}
 
     async def busy(self) -> int:
@@ -224,6 +227,7 @@ def _run_here(
     key: str,
     died: Callable[[int], None],
 ) -> Callable[[], None]:
+    os.environ.setdefault(*native.PASSIVE)  # read once, when the library is loaded
     try:
         import xllamacpp
     except ImportError as error:

@@ -44,9 +44,11 @@ class Prompted(Encoder):
         shortest = generation.min_length
         shortest = min(longest, self._min_length) if shortest is None else shortest
         # Never more than half of the context, or nothing would be left to be read.
-        longest = min(longest, self._server.context // 2)
+        half = self._server.context // 2
+        longest, usual = min(longest, half), min(self._max_length, half)
         said = self._said(longest, shortest)
-        window = self._server.context - longest
+        # One that holds a shorter answer as well: what is cut for it is not cut again.
+        window = self._server.context - max(longest, usual)
         length = said + self._server.count_text(text)
         read, whole = length, length
         if length > window:
