@@ -166,7 +166,7 @@ def test_an_image_runs_only_what_it_is_labelled_with(
     with pytest.raises(UsageError, match="the image cannot run") as refused:
         check_runtimes("the image", label, wanted)
     assert refused.value.fix == fix
-    check_runtimes("the image", " ".join(RUNTIMES["models"]), wanted)
+    check_runtimes("the image", " ".join(RUNTIMES["models,chat"]), wanted)
 
 
 def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(

@@ -445,13 +445,16 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
     assert described == set(Model.model_fields)
     # Each of those that say something to the runtime of one of its models; but what is for a model
     # elsewhere, or for one of several files, would only be "".
-    some = {key for key in Model.model_fields
-            if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())}  # fmt: skip
+    some = {
+        key for key in Model.model_fields
+        if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
+    }  # fmt: skip
     assert keys_of_models == some - {"file"}
 
 
 def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
-    text = CHAT + 'source = "wheel:a==1"\ndecoding = { temperature = 0, stop = ["END"] }\n'
+    text = SHIPPED.read_text() + CHAT
+    text += 'source = "wheel:a==1"\ndecoding = { temperature = 0, stop = ["END"] }\n'
     found = load(tmp_path, text).config.models["smol"].decoding
     assert found.as_body() == {"temperature": 0.0, "stop": ["END"]}
 

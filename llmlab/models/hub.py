@@ -58,13 +58,13 @@ def only(name: str) -> Any:
     return {"allow_patterns": [glob.escape(name)], "ignore_patterns": ["*/*"]}
 
 
-def cached(repository: str, revision: str, wanted: Any = TOP_LEVEL) -> Path | None:
+def cached(repository: str, revision: str) -> Path | None:
     """The snapshot of a commit in the cache, if it is there; it may be incomplete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(repository, revision=revision, local_files_only=True, **wanted)
+        found = snapshot_download(repository, revision=revision, local_files_only=True, **TOP_LEVEL)
     except LocalEntryNotFoundError:
         return None
     return Path(found)
@@ -104,9 +104,12 @@ def cached_gguf(repository: str, revision: str, pattern: str) -> Path | None:
     Args:
         pattern: which of several GGUF files; "" for the only one.
     """
-    folder = cached(repository, revision, {"allow_patterns": [gguf.PATTERN]})
-    if folder is None:
-        return None
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    # Not by the library, to which a snapshot without the other files is none.
+    cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
+    folder = cache / "snapshots" / revision
     there = [one.name for one in folder.glob(gguf.PATTERN) if one.is_file()]
     name, _ = gguf.chosen(there, pattern, repository)
     return folder / name if name and not gguf.problem(folder / name) else None

