@@ -1,5 +1,5 @@
-"""Models elsewhere in a running lab: their keys are found nowhere but in their files, and the ledger
-tells when what answers calls itself otherwise."""
+"""Models elsewhere in a running lab: their keys are found nowhere but in their files, and the
+ledger tells when what answers calls itself otherwise."""
 
 from __future__ import annotations
 
