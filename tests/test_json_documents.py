@@ -219,6 +219,7 @@ def test_models_and_the_registry(said: Said, tmp_path: Path) -> None:
     assert said("models verify")["models"][0]["verdict"] == "ok"
     said("models untag", "candidate")
     assert len(said("models history")) == 2
+    said("models add-upstream", "far", "--base-url", "https://far.example/v1", "--model", "m")
     said("models export", "tuned:1", str(tmp_path / "tuned.tar"))
     assert said("models rm", "tuned:1")["removed"]
     assert said("models import", str(tmp_path / "tuned.tar"))["id"] == added["id"]

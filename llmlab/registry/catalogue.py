@@ -122,7 +122,7 @@ class Catalogue:
         if found and found.runtime == "openai":
             raise UsageError(
                 f"{reference} is elsewhere: its content cannot be hashed, and so not be verified",
-                fix="llmlab doctor asks whether it answers; llmlab ledger list --kind upstream "
+                fix="llmlab doctor asks whether it answers; llmlab ledger --kind upstream "
                 "shows what it called itself",
             )
 

@@ -90,8 +90,9 @@ def of_failure(failure: ChatFailure, *, prompt: str) -> ApiError:
             return ApiError(400, failure.message, code=failure.code or None,
                             param=failure.param or None)  # fmt: skip
         case Refused(status=502):  # in words of our own already
-            later = failure.retry_after
-            told = {} if later is None else {"Retry-After": f"{later:g}"}
+            told: dict[str, str] = {}
+            if failure.retry_after is not None:
+                told["Retry-After"] = f"{failure.retry_after:g}"
             if failure.code != "upstream_failed":  # it will not go well later
                 told["x-should-retry"] = "false"
             return ApiError(502, failure.message, code=failure.code, headers=told)
