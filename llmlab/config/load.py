@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.model import Model
-from llmlab.config.schema import Config, as_spelled_today
+from llmlab.config.schema import SAID_TWICE, Config, as_spelled_today
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -144,8 +144,10 @@ def read_config(
     """
     try:
         merged = as_spelled_today(_read_toml(file))
-    except ValueError as error:
-        raise ConfigError(f"{error} (from configs/{file.name})", fix=f"correct {file}") from None
+    except ValueError:
+        raise ConfigError(
+            f"{SAID_TWICE} (from configs/{file.name})", fix=f"correct {file}"
+        ) from None
     origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
     layers = [
         *(
