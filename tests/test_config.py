@@ -229,7 +229,7 @@ def test_a_lab_toml_with_models_of_its_own_has_a_chat_only_if_it_says_so(tmp_pat
     assert load(tmp_path, text + OWN_MODELS).config.served == {"summarize": "mine"}
     asked = load(tmp_path, text + 'chat = "mine"\n' + OWN_MODELS)
     assert asked.config.served == {"summarize": "mine", "chat": "mine"}
-    with pytest.raises(ConfigError, match="routes.chat: no model 'smollm2' is defined"):
+    with pytest.raises(ConfigError, match=r"routes\.chat: no model 'smollm2' is defined"):
         load(tmp_path, text + 'chat = "smollm2"\n' + OWN_MODELS)
 
 
