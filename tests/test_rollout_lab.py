@@ -183,7 +183,7 @@ def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:
     """Whoever has a token could else abort a good version, or have a bad one promoted."""
     with load(lab) as told:
         lab.ok("rollout", "start", "canary", "twin", *STEPS, *QUICK)
-        wait_until(lambda: taken(lab).split is not None, 60)
+        wait_until(lambda: route_of(taken(lab)).split is not None, 60)
         statuses = set()
         with lab.client() as client:
             for number in range(60):
@@ -203,7 +203,7 @@ def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:
 
 def test_the_split_is_as_asked_for_and_everybody_stays_on_their_side(lab: LabUnderTest) -> None:
     lab.ok("rollout", "start", "ab", "textrank", "twin", "--split", "70", *QUICK[:2])
-    wait_until(lambda: taken(lab).split is not None, 60)
+    wait_until(lambda: route_of(taken(lab)).split is not None, 60)
     key, sides = KeyStore(lab.lab.keys_file).read().signing, []
     with lab.client() as client:
         for turn in range(2):
