@@ -143,7 +143,7 @@ def _memory() -> Check:
     said = f"{free / GIB:.1f} GiB available"
     if free < NEEDED_MEMORY:
         return _warn("memory", f"{said}; a transformers model needs about 1",
-                     'stable = "textrank" needs 0.1 GiB')  # fmt: skip
+                     'summarize = "textrank" in [routes] needs 0.1 GiB')  # fmt: skip
     return _ok("memory", said)
 
 

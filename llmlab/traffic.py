@@ -168,9 +168,7 @@ class Traffic:
     @classmethod
     def parse(cls, document: str) -> Traffic:
         """Raises ValueError: it is no such document."""
-        if '"routes"' not in document:
-            document = _of_one_route(document)
-        return _TRAFFIC.validate_json(document, strict=True)
+        return _TRAFFIC.validate_json(_as_of_today(document), strict=True)
 
     def dump(self) -> str:
         return _TRAFFIC.dump_json(self).decode()
@@ -200,11 +198,11 @@ class Traffic:
         return replace(self, revision=revision)
 
 
-def _of_one_route(document: str) -> str:
-    """A document of before there were several routes: it said the one route's at its top."""
+def _as_of_today(document: str) -> str:
+    """Before there were several routes, it said at its top what was the one route's."""
     found = json.loads(document)
     own = {one.name for one in fields(Route)}
-    if not isinstance(found, dict) or not own & found.keys():
+    if not isinstance(found, dict) or "routes" in found or not own & found.keys():
         return document
     route = {name: value for name, value in found.items() if name in own}
     rest = {name: value for name, value in found.items() if name not in own}

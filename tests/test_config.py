@@ -92,9 +92,10 @@ def test_a_flag_beats_the_environment_which_beats_lab_toml_which_beats_the_defau
 
 VARIABLES = {
     "engine": ("local", "local"),
-    "stable": ("textrank", "textrank"),
     "fallback": ("falconsai", "falconsai"),
     "deploy": ("textrank, falconsai", ["textrank", "falconsai"]),
+    "routes.summarize": ("textrank", "textrank"),
+    "routes.chat": ("textrank", "textrank"),
     "gateway.host": ("0.0.0.0", "0.0.0.0"),
     "gateway.port": ("9001", 9001),
     "gateway.token_leeway": ("0", 0.0),
@@ -104,6 +105,10 @@ VARIABLES = {
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),
     "gateway.image": ("registry.example.com/nginx-plus:r36", "registry.example.com/nginx-plus:r36"),
+    "gateway.cors_origins": (
+        "https://a.example, http://localhost:3000",
+        ["https://a.example", "http://localhost:3000"],
+    ),
     "gateway.rate_limit.enabled": ("false", False),
     "gateway.rate_limit.rate": ("30r/m", "30r/m"),
     "gateway.rate_limit.burst": ("0", 0),
@@ -226,6 +231,57 @@ def test_two_variables_for_the_port_mean_the_same_in_any_order(tmp_path: Path) -
     assert told(one, "gateway.port") == told(other, "gateway.port")
 
 
+# --- routes ------------------------------------------------------------------
+
+
+def test_stable_is_an_old_spelling_of_the_model_behind_summarize(tmp_path: Path) -> None:
+    loaded = load(tmp_path, 'stable = "textrank"\n')
+    assert told(loaded, "routes.summarize") == ("textrank", "configs/lab.toml")
+    assert loaded.config == load(tmp_path, '[routes]\nsummarize = "textrank"\n').config
+    by_variable = load(tmp_path, environ={"LLMLAB_STABLE": "textrank"})
+    assert told(by_variable, "routes.summarize") == ("textrank", "environment LLMLAB_STABLE")
+
+
+def test_both_spellings_are_one_where_they_say_the_same(tmp_path: Path) -> None:
+    both = 'stable = "textrank"\n[routes]\nsummarize = "textrank"\n'
+    assert load(tmp_path, both).config.stable == "textrank"
+    asked = load(tmp_path, both, environ={"LLMLAB_STABLE": "falconsai"})
+    assert told(asked, "routes.summarize") == ("falconsai", "environment LLMLAB_STABLE")
+
+
+@pytest.mark.parametrize("old", ['stable = "falconsai"\n', '[routes]\nsummarize = "falconsai"\n'])
+@pytest.mark.parametrize("name", ["LLMLAB_STABLE", "LLMLAB_ROUTES_SUMMARIZE"])
+def test_a_variable_beats_lab_toml_however_each_spells_it(
+    tmp_path: Path, old: str, name: str
+) -> None:
+    loaded = load(tmp_path, old, environ={name: "textrank"})
+    assert told(loaded, "routes.summarize") == ("textrank", f"environment {name}")
+
+
+def test_a_lab_has_further_routes_by_the_names_that_it_chooses(tmp_path: Path) -> None:
+    text = SHIPPED.read_text().replace('chat = "smollm2"', 'chat = ""\nsupport = "textrank"')
+    loaded = load(tmp_path, text)
+    assert loaded.config.served == {"summarize": "falconsai", "support": "textrank"}
+    assert told(loaded, "routes.support") == ("textrank", "configs/lab.toml")
+
+
+def test_chat_is_switched_off_by_an_empty_name(tmp_path: Path) -> None:
+    assert "chat" in load(tmp_path).config.served
+    assert "chat" not in load(tmp_path, '[routes]\nchat = ""\n').config.served
+
+
+OWN_MODELS = '[models.mine]\nruntime = "extractive"\nsource = "embedded:textrank"\n'
+
+
+def test_a_lab_toml_with_models_of_its_own_has_a_chat_only_if_it_says_so(tmp_path: Path) -> None:
+    text = 'fallback = ""\n[routes]\nsummarize = "mine"\n'
+    assert load(tmp_path, text + OWN_MODELS).config.served == {"summarize": "mine"}
+    asked = load(tmp_path, text + 'chat = "mine"\n' + OWN_MODELS)
+    assert asked.config.served == {"summarize": "mine", "chat": "mine"}
+    with pytest.raises(ConfigError, match=r"routes\.chat: no model 'smollm2' is defined"):
+        load(tmp_path, text + 'chat = "smollm2"\n' + OWN_MODELS)
+
+
 def test_a_whole_number_is_good_enough_for_seconds(tmp_path: Path) -> None:
     assert load(tmp_path, "[service]\ntimeout = 30\n").config.service.timeout == 30.0
 
@@ -242,7 +298,8 @@ CHAT = '[models.smol]\nruntime = "llamacpp"\n'
 BAD = [
     # what lab.toml says, the path that the error names, what it says of it
     ("burst = 5\n", "burst", "unknown key"),
-    ('stabel = "textrank"\n', "stabel", "did you mean 'stable'?"),
+    ('falback = "textrank"\n', "falback", "did you mean 'fallback'?"),
+    ('[routs]\nchat = ""\n', "routs", "did you mean 'routes'?"),
     ("[gatway]\nport = 1\n", "gatway", "did you mean 'gateway'?"),
     ("[gateway]\nprot = 1\n", "gateway.prot", "did you mean 'port'?"),
     ("[gateway.rate_limit]\nratee = 1\n", "gateway.rate_limit.ratee", "did you mean 'rate'?"),
@@ -268,7 +325,27 @@ BAD = [
     ("deploy = [1]\n", "deploy.0", "not 1"),
     ('deploy = "textrank"\n', "deploy", "not 'textrank'"),
     ("models = 3\n", "models", "not 3"),
-    ('stable = "nope"\n', "stable", "no model 'nope' is defined (from configs/lab.toml)"),
+    (
+        '[routes]\nsummarize = "nope"\n',
+        "routes.summarize",
+        "no model 'nope' is defined (from configs/lab.toml)",
+    ),
+    (
+        '[routes]\nsupport = "nope"\n',
+        "routes.support",
+        "no model 'nope' is defined (from configs/lab.toml)",
+    ),
+    ('[routes]\nchat = "nope"\n', "routes.chat", "no model 'nope' is defined"),
+    ('[routes]\nsummarize = ""\n', "routes.summarize", "at least 1 character"),
+    ('[routes]\nSupport = "textrank"\n', "routes", "'Support' cannot be a route's name"),
+    ("[routes]\nsupport = 3\n", "routes.support", "not 3"),
+    ("routes = 3\n", "routes", "not 3"),
+    ('stable = "nope"\n', "routes.summarize", "no model 'nope' is defined (from configs/lab.toml)"),
+    ('stable = "textrank"\n[routes]\nsummarize = "falconsai"\n', "stable", "say one of them"),
+    ('stable = "textrank"\nroutes = 3\n', "routes", "not 3"),
+    ("stable = 3\n", "routes.summarize", "not 3"),
+    ('[gateway]\ncors_origins = ["https://a.example/"]\n', "gateway.cors_origins", "https://HOST"),
+    ('[gateway]\ncors_origins = ["*"]\n', "gateway.cors_origins", "https://HOST"),
     ('fallback = "nope"\n', "fallback", "no model 'nope' is defined (from configs/lab.toml)"),
     (
         'deploy = ["textrank", "nope"]\n',
@@ -336,7 +413,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("LLMLAB_GATEWAY_RATE_LIMIT_RATE", "fast", "gateway.rate_limit.rate"),
         ("LLMLAB_SERVICE_TIMEOUT", "soon", "service.timeout"),
         ("LLMLAB_ENGINE", "docker", "engine"),
-        ("LLMLAB_STABLE", "nope", "stable"),
+        ("LLMLAB_STABLE", "nope", "routes.summarize"),
+        ("LLMLAB_ROUTES_SUMMARIZE", "nope", "routes.summarize"),
+        ("LLMLAB_ROUTES_CHAT", "nope", "routes.chat"),
         ("LLMLAB_DEPLOY", "textrank,nope", "deploy.1"),
         ("LLMLAB_MODELS_TEXTRANK_MAX_LENGTH", "many", "models.textrank.max_length"),
     ],
@@ -380,7 +459,7 @@ def test_the_byte_order_mark_of_some_editors_does_no_harm(tmp_path: Path) -> Non
         ("[gateway]\nprot = 1\n", (), {}, r"gateway\.prot: unknown key"),
         ('[gateway]\nport = "8000"\n', (), {}, r"gateway\.port: .*valid integer"),
         ('[gateway.rate_limit]\nrate = "2/s"\n', (), {}, r"gateway\.rate_limit\.rate: "),
-        ('stable = "nope"\n', (), {}, r"stable: no model 'nope'"),
+        ('[routes]\nsummarize = "nope"\n', (), {}, r"routes\.summarize: no model 'nope'"),
         ("stable = \n", (), {}, r"not valid TOML"),
         ("", (), {"LLMLAB_PORT": "http"}, r"gateway\.port: .*LLMLAB_PORT"),
         ("", ("--port", "99999"), {}, r"gateway\.port: .*from flag"),

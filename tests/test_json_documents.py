@@ -117,7 +117,7 @@ def test_figures_that_were_not_measured_are_null() -> None:
 def test_the_lab_and_its_configuration(said: Said) -> None:
     assert said("status")["healthy"]
     values = {one["path"]: one for one in said("config show")}
-    assert values["stable"]["running"] == "textrank"
+    assert values["routes.summarize"]["running"] == "textrank"
     said("doctor")
 
 

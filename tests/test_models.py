@@ -637,7 +637,7 @@ def metrics(lab: LabUnderTest, deployment: str) -> str:
 def test_up_fetches_the_stable_model_and_serves_it(
     make_lab: Callable[..., LabUnderTest], hub: Hub, tmp_path: Path, tiny_t5: Path, article: str
 ) -> None:
-    lab = add_tiny(make_lab(stable='"tiny"'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"'))
     lab.env |= hub_env(hub.url, tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 0, done.stderr
@@ -663,7 +663,7 @@ def test_without_the_hub_the_embedded_model_serves_until_the_hub_is_back(
     make_lab: Callable[..., LabUnderTest], hub: Hub, tmp_path: Path, article: str
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    lab = add_tiny(make_lab(stable='"tiny"'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"'))
     lab.env |= hub_env(away, tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 0, done.stderr
@@ -704,7 +704,7 @@ def test_without_the_hub_the_embedded_model_serves_until_the_hub_is_back(
 def test_without_a_fallback_a_model_that_cannot_be_had_is_an_error_and_nothing_runs(
     make_lab: Callable[..., LabUnderTest], tmp_path: Path
 ) -> None:
-    lab = add_tiny(make_lab(stable='"tiny"', fallback='""'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"', fallback='""'))
     lab.env |= hub_env(f"http://127.0.0.1:{free_port()}", tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 5

@@ -879,7 +879,7 @@ def test_the_names_of_lab_toml_are_taken(
 def test_a_lab_whose_stable_model_is_not_registered_yet_can_be_mended(
     make_lab: Callable[..., LabUnderTest], tiny_t5: Path, home: Path
 ) -> None:
-    lab = make_lab(stable='"tuned"')
+    lab = make_lab(routes__summarize='"tuned"')
     lab.env |= {"LLMLAB_HOME": str(home)}
     assert "no model 'tuned' is defined" in lab.run("up").stderr
     assert lab.run("models", "list").returncode == 0

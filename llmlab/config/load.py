@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.model import Model
-from llmlab.config.schema import Config
+from llmlab.config.schema import SAID_TWICE, Config, as_spelled_today
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -142,9 +142,12 @@ def read_config(
     Raises:
         ConfigError: names the path of every value that is wrong, and its origin.
     """
-    merged = _read_toml(file)
-    if "stable" in merged and "summarize" not in merged.get("routes", {}):
-        merged["routes"] = {**merged.get("routes", {}), "summarize": merged.pop("stable")}
+    try:
+        merged = as_spelled_today(_read_toml(file))
+    except ValueError:
+        raise ConfigError(
+            f"{SAID_TWICE} (from configs/{file.name})", fix=f"correct {file}"
+        ) from None
     origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
     layers = [
         *(

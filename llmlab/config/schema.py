@@ -174,6 +174,25 @@ SMOLLM2 = Model(
 )
 
 
+SAID_TWICE = "stable: is an old spelling of routes.summarize; say one of them"
+
+
+def as_spelled_today(said: dict[str, Any]) -> dict[str, Any]:
+    """`stable` is how routes.summarize was spelled when there was one route.
+
+    Raises:
+        ValueError: both are there, and contradict each other.
+    """
+    routes = said.get("routes", {})
+    if "stable" not in said or not isinstance(routes, dict):
+        return said
+    rest, stable = {**said}, said["stable"]
+    del rest["stable"]
+    if routes.get("summarize", stable) != stable:
+        raise ValueError(SAID_TWICE)
+    return {**rest, "routes": {**routes, "summarize": stable}}
+
+
 class Config(Section):
     """The whole of configs/lab.toml."""
 
@@ -212,15 +231,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _stable_is_a_route(cls, said: Any) -> Any:
-        """`stable` is how routes.summarize was spelled when there was one route."""
-        if not isinstance(said, dict) or "stable" not in said:
-            return said
-        rest = {name: value for name, value in said.items() if name != "stable"}
-        routes = rest.get("routes", {})
-        stable = said["stable"]
-        if not isinstance(routes, dict) or routes.get("summarize", stable) != stable:
-            raise ValueError("`stable` is an old spelling of routes.summarize: say it once")
-        return {**rest, "routes": {**routes, "summarize": stable}}
+        return as_spelled_today(said) if isinstance(said, dict) else said
 
     @property
     def stable(self) -> str:

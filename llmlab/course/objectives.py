@@ -30,7 +30,7 @@ def model_is_here(lab: Evidence) -> Finding:
         return done(f"the chosen model is {name} ({lab.model.runtime}), and it is on this machine")
     return missing(
         f"the chosen model is {name}, and {reason}",
-        f'{fix}; or choose another one: stable = "textrank" in configs/lab.toml',
+        f'{fix}; or choose another one: summarize = "textrank" in [routes] of configs/lab.toml',
     )
 
 

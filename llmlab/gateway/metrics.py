@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from llmlab.gateway.directives import joined
 from llmlab.gateway.plan import GatewayPlan
+from llmlab.gateway.quoting import by_set, in_words
 
 PORT = 9113  # of a gateway in a container; not published
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,7 +55,7 @@ def files(plan: GatewayPlan) -> dict[str, str]:
         for route, first in plan.routes.items()
         for name in plan.traffic.route(route).weights(first)
     )
-    where = [f'set $lab_deployments "{names}";', f'set $lab_ways "{ways}";',
+    where = [*in_words("$lab_deployments", names, by_set), *in_words("$lab_ways", ways, by_set),
              "location = /metrics {", "    js_content counts.page;", "}"]  # fmt: skip
     script = resources.files("llmlab.gateway").joinpath("counts.js")
     return {
@@ -69,7 +70,7 @@ def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
         "access_log off;",
         *(f"allow {one};" for one in ALLOWED),
         "deny all;",
-        f"set $lab_wanted '{_quoted(wanted(plan))}';",
+        *in_words("$lab_wanted", wanted(plan), by_set),
         *where,
         *_apis(plan),
         "location / {",
@@ -93,7 +94,7 @@ def _apis(plan: GatewayPlan) -> list[str]:
         }
         for name in named
     ]
-    lines = [f"set $lab_apis '{_quoted(json.dumps(listed))}';",
+    lines = [*in_words("$lab_apis", json.dumps(listed), by_set),
              "location = /apis {", "    try_files /nonexistent @apis;", "}",
              "location @apis {", "    default_type application/json;",
              "    return 200 $lab_apis;", "}"]  # fmt: skip
@@ -101,11 +102,6 @@ def _apis(plan: GatewayPlan) -> list[str]:
         lines += [f"location = /apis/{name}/metrics {{",
                   f"    proxy_pass http://{address}:/metrics;", "}"]  # fmt: skip
     return lines
-
-
-def _quoted(text: str) -> str:
-    """As it stands between single quotes. A `$` would begin a variable; no name holds one."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def wanted(plan: GatewayPlan) -> str:
@@ -119,7 +115,8 @@ def wanted(plan: GatewayPlan) -> str:
         there = traffic.route(route)
         shares = dict.fromkeys(names, 0.0) | there.weights(first)
         weights |= {(route, name): share for name, share in shares.items()}
-        stable |= {(route, name): float(name == first) for name in shares}
+        leading = there.stable or first
+        stable |= {(route, name): float(name == leading) for name in shares}
         if there.shadow:
             shadows[route, there.shadow.deployment] = there.shadow.percent
     flags: Values = {(one.name,): one.percent for one in traffic.flags}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from llmlab.gateway.plan import GatewayPlan
-from llmlab.gateway.quoting import exactly
+from llmlab.gateway.quoting import by_map, exactly, in_words
 from llmlab.names import CHAT, SUMMARIZE
 
 OWNER = "llmlab"
@@ -29,7 +29,7 @@ def listed(plan: GatewayPlan) -> Iterator[str]:
     address, "" for none. A name holds nothing that JSON or NGINX would have to escape."""
     found = {name: _model(name) for name in names(plan)}
     every = json.dumps({"object": "list", "data": list(found.values())})
-    yield f"map \"\" $lab_listed {{ default '{every}'; }}"
+    yield from in_words("$lab_listed", every, by_map)
     yield "map $uri $lab_listed_one {"
     yield '    default "";'
     yield from (

@@ -9,6 +9,7 @@ from llmlab.gateway import metrics, open_edition, openai, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.quoting import by_map, in_words
 from llmlab.gateway.routes import routes
 from llmlab.gateway.shadow import shadow
 
@@ -109,13 +110,8 @@ def _http(plan: GatewayPlan) -> list[str]:
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
         f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
-        *(
-            f'map "" $lab_{name} {{ default "{value}"; }}'
-            for name, value in (
-                ("names", " ".join(openai.names(plan))),
-                ("unnamed", openai.unnamed(plan)),
-            )
-        ),
+        *in_words("$lab_names", " ".join(openai.names(plan)), by_map),
+        f'map "" $lab_unnamed {{ default {openai.unnamed(plan)}; }}',
         *openai.listed(plan),
         *openai.cors_maps(plan.cors_origins),
         "# A provider elsewhere may take money: what one may have received is asked once.",

@@ -46,7 +46,7 @@ def read(line: str) -> Access | None:
         told = json.loads(line)
         # The gateway knows where a request would go before it looks at its token.
         asked = told["upstream_status"] != ""
-        rule, route = asked_by(told)
+        rule, route = asked_by({"route": "", **told})
         return Access(
             at=_moment(told),
             deployment=told["deployment"] if asked else "",
@@ -68,7 +68,8 @@ def asked_by(told: Mapping[str, Any]) -> tuple[str, str]:
     """
     if "rule" in told:
         return str(told["rule"]), str(told["route"])
-    return str(told["route"]), SUMMARIZE
+    rule = str(told["route"])
+    return rule, "" if rule == "model" else SUMMARIZE
 
 
 def _moment(told: dict[str, Any]) -> float:
