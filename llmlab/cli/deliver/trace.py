@@ -101,7 +101,7 @@ def _show(one: Traced) -> None:
         "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
         "subject": one.subject,
         "trace id": one.trace_id,
-        "took": _timings(one),
+        "took": timings(one),
         "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
@@ -144,9 +144,10 @@ def _entry(one: Traced) -> str:
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 
-def _timings(one: Traced) -> str:
+def timings(one: Traced) -> str:
     took = one.timings
-    tries = " + ".join(f"{seconds:.3f}" for seconds in took.upstream)
+    # NGINX rounds each of its times: a part may come out a millisecond longer than the whole.
+    tries = " + ".join(f"{min(seconds, took.total):.3f}" for seconds in took.upstream)
     parts = [f"{took.total:.3f} s", f"upstream {tries} s" if tries else ""]
     parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
     tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""
