@@ -32,19 +32,36 @@ def test_what_the_readme_links_to_is_there() -> None:
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
-def in_navigation(entries: list[Any]) -> Iterator[str]:
+def in_navigation(entries: list[Any]) -> Iterator[tuple[str, str]]:
+    """What the menu calls each page, and its path."""
     for entry in entries:
-        for target in entry.values():
+        for name, target in entry.items():
             if isinstance(target, str):
-                yield target
+                yield name, target
             else:
                 yield from in_navigation(target)
 
 
-def test_every_page_is_in_the_navigation_once() -> None:
+@pytest.fixture(scope="module")
+def navigation() -> list[tuple[str, str]]:
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    return list(in_navigation(nav))
+
+
+def test_every_page_is_in_the_navigation_once(navigation: list[tuple[str, str]]) -> None:
     pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
-    assert sorted(in_navigation(nav)) == sorted(pages)
+    assert sorted(path for _, path in navigation) == sorted(pages)
+
+
+def test_a_pages_title_begins_with_what_the_menu_calls_it(
+    navigation: list[tuple[str, str]],
+) -> None:
+    for name, path in navigation:
+        text = (DOCS / path).read_text()
+        if shown := re.match(r'--8<-- "(.+)"', text):  # as it is elsewhere in the project
+            text = (ROOT / shown[1]).read_text()
+        title = re.search(r"(?m)^# (.+)$", text)
+        assert title and title[1].startswith(name), f"{path} is {title and title[1]}, not {name}"
 
 
 class Fetched(HTMLParser):
