@@ -24,9 +24,9 @@ CACHE = {
 def trace(
     context: typer.Context,
     request_id: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="REQUEST_ID...", help="As in X-Request-ID; - reads them on stdin."),
-    ],
+    ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Tell which model served a request, by which route, and how long it took.
@@ -35,7 +35,14 @@ def trace(
     """
     from llmlab.delivery.tracing import trace as traced
     from llmlab.engines.follow import no_logs
+    from llmlab.errors import UsageError
 
+    if not request_id:
+        raise UsageError(
+            "no request was named; the id of each is in the header X-Request-ID of its answer, and "
+            "in what `llmlab summarize -o json` prints",
+            fix="llmlab trace REQUEST_ID",
+        )
     session = Session.of(context)
     given = sys.stdin.read().split() if request_id == ["-"] else request_id
     ids = list(dict.fromkeys(given))
