@@ -52,6 +52,12 @@ def told(result: Result) -> LlmlabError:
     return result.exception
 
 
+def test_trace_without_an_id_says_where_one_is(run: Run) -> None:
+    error = told(run("trace"))
+    assert error.exit_code == 2
+    assert "X-Request-ID" in error.message and "summarize -o json" in error.message
+
+
 # --- Misspelt, and called otherwise elsewhere ------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmlab.cli.deliver.trace import routed_by
+from llmlab.cli.deliver.trace import routed_by, timings
 from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
 from llmlab.delivery.tracing import History, ServedBy, trace
@@ -142,6 +142,13 @@ def test_each_try_is_told(store: Store) -> None:
     (found,) = trace(Found([tried]), history(store), ["r1"])
     assert found.upstream_status == ("502", "200")
     assert found.timings.upstream == (0.001, 0.24)
+
+
+def test_no_part_is_told_as_longer_than_the_whole(store: Store) -> None:
+    rounded = line(seconds=0.007, upstream_seconds="0.008")
+    (found,) = trace(Found([rounded]), history(store), ["r1"])
+    assert timings(found).startswith("0.007 s, upstream 0.007 s")
+    assert found.timings.upstream == (0.008,), "programs get what the log has"
 
 
 def test_all_requests_of_one_id_are_told_each_with_its_own_model(store: Store) -> None:

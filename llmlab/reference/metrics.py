@@ -122,4 +122,4 @@ def _table(families: Iterable[Family]) -> str:
         (code(one.name), one.type, ", ".join(map(code, one.labels)), text(one.help))
         for one in families
     ]
-    return table(("metric", "type", "labels", ""), rows)
+    return table(("metric", "type", "labels", "what it tells"), rows)

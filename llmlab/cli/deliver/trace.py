@@ -24,9 +24,9 @@ CACHE = {
 def trace(
     context: typer.Context,
     request_id: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="REQUEST_ID...", help="As in X-Request-ID; - reads them on stdin."),
-    ],
+    ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Tell which model served a request, by which route, and how long it took.
@@ -35,7 +35,14 @@ def trace(
     """
     from llmlab.delivery.tracing import trace as traced
     from llmlab.engines.follow import no_logs
+    from llmlab.errors import UsageError
 
+    if not request_id:
+        raise UsageError(
+            "no request was named; the id of each is in the header X-Request-ID of its answer, and "
+            "in what `llmlab summarize -o json` prints",
+            fix="llmlab trace REQUEST_ID",
+        )
     session = Session.of(context)
     given = sys.stdin.read().split() if request_id == ["-"] else request_id
     ids = list(dict.fromkeys(given))
@@ -101,7 +108,7 @@ def _show(one: Traced) -> None:
         "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
         "subject": one.subject,
         "trace id": one.trace_id,
-        "took": _timings(one),
+        "took": timings(one),
         "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
@@ -146,9 +153,10 @@ def _entry(one: Traced) -> str:
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 
-def _timings(one: Traced) -> str:
+def timings(one: Traced) -> str:
     took = one.timings
-    tries = " + ".join(f"{seconds:.3f}" for seconds in took.upstream)
+    # NGINX rounds each of its times: a part may come out a millisecond longer than the whole.
+    tries = " + ".join(f"{min(seconds, took.total):.3f}" for seconds in took.upstream)
     parts = [f"{took.total:.3f} s", f"upstream {tries} s" if tries else ""]
     parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
     tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""

@@ -139,7 +139,7 @@ def _say(text: str) -> None:
 
 def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:
     did = "The lab is up" if changed else "The lab was up already; nothing changed"
-    return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}: {why})[/]"
+    return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}, {why})[/]"
 
 
 def _where_to_look(ports: Observability) -> str:
