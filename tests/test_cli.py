@@ -33,7 +33,7 @@ from llmlab.cli.app import GROUPS, app
 from llmlab.cli.run.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
-from llmlab.client.snippets import as_curl, as_python
+from llmlab.client.snippets import as_curl, as_openai, as_python
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from tests import command
@@ -732,7 +732,31 @@ def test_the_python_request_works_as_it_is_printed(
     assert done.stdout.startswith("The harbour master reads")
 
 
-@pytest.mark.parametrize("language", ["curl", "python"])
+@pytest.mark.parametrize("name", ["texts/tides.txt", "texts/it's a text.txt", "-"])
+def test_the_request_by_openais_package_works_as_it_is_printed(
+    lab: LabUnderTest, texts: Path, name: str
+) -> None:
+    shown = lab.ok("summarize", name, "--max-length", "20", "--as", "openai")
+    assert "eyJ" not in shown
+    assert shown.rstrip("\n") == as_openai(lab.url, Path(name), {"max_length": 20})
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=lab.root, input=TIDES, capture_output=True, text=True,
+        env=with_commands(lab.env) | {"HTTP_PROXY": "http://127.0.0.1:9"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The harbour master reads")
+
+
+def test_what_openais_dialect_has_no_word_for_is_not_left_out_of_the_request(
+    lab: LabUnderTest, texts: Path
+) -> None:
+    for option in (["--strategy", "full"], ["--min-length", "9"]):
+        done = lab.run("summarize", "texts/tides.txt", *option, "--as", "openai")
+        assert done.returncode == 2
+        assert f"OpenAI's dialect has no {option[0]}" in done.stderr
+
+
+@pytest.mark.parametrize("language", ["curl", "python", "openai"])
 def test_a_printed_request_works_where_it_was_printed(
     lab: LabUnderTest, tmp_path: Path, language: str
 ) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.client.protocol import path_for
+from llmlab.errors import UsageError
+from llmlab.names import SUMMARIZE
 from llmlab.network import is_loopback
 
 
@@ -66,6 +68,47 @@ response.raise_for_status()
 print(response.json()["summary"])"""
 
 
+def as_openai(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
+    """A Python program; needs openai. A model that only summarizes passes over the first message.
+
+    Raises:
+        UsageError: OpenAI's dialect has no word for one of the options.
+    """
+    for name in ("min_length", "strategy"):
+        if options.get(name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"OpenAI's dialect has no {option}", fix="--as python, or leave it out"
+            )
+    here, stdin = is_loopback(url), str(file) == "-"
+    read = "sys.stdin.read()" if stdin else f"open({str(file)!r}, encoding='utf-8').read()"
+    model, most = options.get("model") or SUMMARIZE, options.get("max_length")
+    length = f"\n    max_tokens={most}," if most else ""
+    return f"""\
+import subprocess{", sys" if stdin else ""}
+
+from openai import {"DefaultHttpxClient, " if here else ""}OpenAI  # pip install openai
+
+token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
+text = {read}
+client = OpenAI(
+    base_url={url + "/v1"!r},
+    api_key=token,
+    timeout=150,{PAST_PROXIES if here else ""}
+)
+answer = client.chat.completions.create(
+    model={model!r},
+    messages=[
+        {{"role": "system", "content": {INSTRUCTION!r}}},
+        {{"role": "user", "content": text}},
+    ],{length}
+)
+print(answer.choices[0].message.content)"""
+
+
+INSTRUCTION = "Summarize the text in a few sentences."
+PAST_PROXIES = """
+    http_client=DefaultHttpxClient(trust_env=False),  # this machine: no proxy sees the token"""
 HERE = """\
 session = requests.Session()
 session.trust_env = False  # this machine: no proxy sees the token, and no .netrc replaces it"""

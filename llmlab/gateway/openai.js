@@ -2,10 +2,13 @@
 // NGINX has read the body by then, and passes it on as it is. Not part of the edition NGINX Plus,
 // which has no njs: there every such request goes by the route chat.
 
+const UNNAMED = 'dummy';  // how huggingface_hub spells that it was given an address and no name
+
 function choose(r) {
     const names = r.variables.lab_names.split(' ');
     const model = named(r.requestText);
-    if (model === undefined || model === null || model === '') {
+    if (model === undefined || model === null || model === ''
+        || (model === UNNAMED && names.indexOf(model) < 0)) {
         r.variables.asked = r.variables.lab_unnamed;
     } else if (names.indexOf(model) < 0) {
         const said = typeof model === 'string' ? model.slice(0, 100) : String(typeof model);

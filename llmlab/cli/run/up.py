@@ -162,7 +162,7 @@ def _what_next(status: LabStatus) -> str:
         "",
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
-        *(["  llmlab chat                      a conversation"] if chat else []),
+        *(["  llmlab chat -i                   a conversation"] if chat else []),
         "  llmlab status                    what runs, and how it is",
         f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
         "  llmlab down                      stop everything",

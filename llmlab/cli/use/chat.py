@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from llmlab.client import Client, Reply
     from llmlab.client.chat import Message
 
-PROMPT = "[bold cyan]>[/] "
+# For readline: what is between \001 and \002 has no width.
+PROMPT, COLOURED = "> ", "\001\033[1;36m\002>\001\033[0m\002 "
 
 
 def chat(
@@ -111,8 +112,6 @@ def _schema(file: Path) -> dict[str, Any]:
 def _converse(client: Client, first: str, options: dict[str, Any]) -> None:
     """Ask for one question after the other, until there is none. An answer that was interrupted
     is part of the conversation as far as it got."""
-    import readline  # noqa: F401  input() edits lines, and knows the ones before
-
     from llmlab.cli.output import show_error
     from llmlab.errors import LlmlabError
 
@@ -127,14 +126,32 @@ def _converse(client: Client, first: str, options: dict[str, Any]) -> None:
             except LlmlabError as error:
                 show_error(error)  # the next question may fare better
         try:
-            err().print(PROMPT, end="")
-            said = input()
+            said = _asked()
         except EOFError:
-            err().print()
             return
         except KeyboardInterrupt:
             err().print()
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _asked() -> str:
+    """The next question; on a terminal, as a line that can be edited.
+
+    Raises:
+        EOFError: there is none.
+    """
+    if not sys.stdin.isatty():
+        return input()
+    if not sys.stdout.isatty():  # input() would write the prompt into a file
+        err().print(PROMPT, end="")
+        return input()
+    import readline  # noqa: F401  for input(): the lines before this one, too
+
+    try:
+        return input(COLOURED if out().color_system else PROMPT)
+    except EOFError:
+        print()
+        raise
 
 
 def _answer(
@@ -149,7 +166,7 @@ def _answer(
                 show(piece)
             reply = stream.reply()
     except KeyboardInterrupt:
-        err().print("[yellow]Interrupted[/]", highlight=False)
+        _note_interruption()
         return None, "".join(pieces)
     if output is Format.TEXT:
         _note(reply)
@@ -164,6 +181,13 @@ def _shown(output: Format) -> Any:
         return nowhere()
     console = out()
     return as_markdown(console) if console.is_terminal else as_it_is()
+
+
+def _note_interruption() -> None:
+    console = err()
+    if console.is_terminal:
+        console.file.write("\r")  # over the ^C that the terminal has put there
+    console.print("[yellow]Interrupted[/]", highlight=False)
 
 
 def _note(reply: Reply) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class Language(StrEnum):
     CURL = "curl"
     PYTHON = "python"
+    OPENAI = "openai"
 
 
 class StrategyName(StrEnum):
@@ -72,7 +73,10 @@ def summarize(
         ),
     ] = 60.0,
     as_: Annotated[
-        Language | None, typer.Option("--as", help="Print the request instead of sending it.")
+        Language | None,
+        typer.Option(
+            "--as", help="Print the request instead of sending it; openai: for OpenAI's package."
+        ),
     ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -196,8 +200,8 @@ def _print_request(
     session: Session, language: Language, name: str, options: dict[str, str | int | None]
 ) -> None:
     from llmlab.client.credentials import resolve
-    from llmlab.client.snippets import as_curl, as_python
+    from llmlab.client.snippets import as_curl, as_openai, as_python
 
     url = resolve(None, None, session.folder).url
-    snippet = as_curl if language is Language.CURL else as_python
-    print(snippet(url, Path(name), options, lab=session.folder))
+    snippets = {Language.CURL: as_curl, Language.PYTHON: as_python, Language.OPENAI: as_openai}
+    print(snippets[language](url, Path(name), options, lab=session.folder))

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.segment import Segment
+
+from llmlab.cli.output import printable
 
 Show = Callable[[str], None]
 MARGIN = 2  # lines of a terminal that an answer leaves free while it grows
@@ -39,24 +42,36 @@ def as_markdown(console: Console) -> Iterator[Show]:
 
         def show(piece: str) -> None:
             pieces.append(piece)
-            live.update(_End("".join(pieces)))
+            live.update(_Page("".join(pieces), most=max(1, console.height - MARGIN)))
 
         try:
             yield show
         finally:
             live.update("")
-    if pieces:
-        console.print(Markdown("".join(pieces)))
+    if said := "".join(pieces).strip():
+        console.print(_Page(said))
 
 
 @dataclass(frozen=True)
-class _End:
-    """As much of a text's end as the terminal has lines for."""
+class _Page:
+    """A text as Markdown, without the space around it, and nothing in it steers the terminal.
+
+    Args:
+        most: so many lines of its end; None for all.
+    """
 
     text: str
+    most: int | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(Markdown(self.text), options.update(height=None))
-        for line in lines[-max(1, console.height - MARGIN) :]:
+        whole = console.render_lines(
+            Markdown(printable(self.text)), options.update(height=None), pad=False
+        )
+        lines = list(dropwhile(_blank, whole))  # a list begins with an empty one
+        for line in lines[-self.most :] if self.most else lines:
             yield from line
             yield Segment.line()
+
+
+def _blank(line: list[Segment]) -> bool:
+    return not any(segment.text.strip() for segment in line)

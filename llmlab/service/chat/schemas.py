@@ -10,7 +10,15 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from llmlab.errors import unreadable
 from llmlab.service.chat.errors import ApiError
@@ -20,6 +28,11 @@ MOST_PROMPTS = 64
 T = TypeVar("T", bound="Asked")
 # Fields that would change what an answer is, and that nothing here can honour.
 NEVER = ("functions", "function_call", "audio", "web_search_options")
+
+
+# huggingface_hub says so where it was given an address and no name.
+UNNAMED = "dummy"
+PublicName = Annotated[str | None, AfterValidator(lambda name: None if name == UNNAMED else name)]
 
 
 class Lenient(BaseModel):
@@ -115,7 +128,7 @@ class NamedTool(Lenient):
 class Asked(Lenient):
     """What requests for a chat and for a completion have in common."""
 
-    model: str | None = None
+    model: PublicName = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
@@ -210,7 +223,7 @@ class CompletionRequest(Asked):
 
 
 class EmbeddingRequest(Lenient):
-    model: str | None = None
+    model: PublicName = None
     input: str | list[str] | list[int] | list[list[int]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
