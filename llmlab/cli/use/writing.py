@@ -38,18 +38,21 @@ def nowhere() -> Iterator[Show]:
 def as_markdown(console: Console) -> Iterator[Show]:
     """Its end while it grows, all of it once it is there, be it interrupted."""
     pieces: list[str] = []
-    with Live(console=console, transient=True, refresh_per_second=12) as live:
+    live = Live(console=console, transient=True, refresh_per_second=12)
 
-        def show(piece: str) -> None:
-            pieces.append(piece)
-            live.update(_Page("".join(pieces), most=max(1, console.height - MARGIN)))
+    def show(piece: str) -> None:
+        pieces.append(piece)
+        live.update(_Page("".join(pieces), most=max(1, console.height - MARGIN)))
 
-        try:
-            yield show
-        finally:
-            live.update("")
-    if said := "".join(pieces).strip():
-        console.print(_Page(said))
+    try:
+        with live:
+            try:
+                yield show
+            finally:
+                live.update("")
+    finally:
+        if said := "".join(pieces).strip():
+            console.print(_Page(said))
 
 
 @dataclass(frozen=True)
