@@ -61,7 +61,7 @@ def report(found: Mapping[str, Drill], rules: Rules, runs: int, seed: int) -> st
         f"- {'kept' if one else '**broken**'}: {what}" for one, what in promises(found, rules.alpha)
     ]
     return "\n".join([
-        "# How often the gate is wrong", "",
+        "# The gates' figures: how often the gate is wrong", "",
         f"{runs} rollouts in each world, seed {seed}: steps {steps} % of {rules.interval:g} s at "
         f"least and {rules.progress_deadline:g} s at most, {rules.holdback:g} % held back, watched "
         f"for {rules.bake:g} s more; 10 requests/s; errors at most {100 * rules.error_margin:g} "

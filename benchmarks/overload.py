@@ -211,7 +211,7 @@ def write(
 
 def _head(what: Mapping[str, Any]) -> str:
     where = what["machine"]
-    return f"""# llmlab under {TIMES:g} times the load that it can answer
+    return f"""# Under overload: {TIMES:g} times the load that it can answer
 
 {what["date"]}; `make bench-overload`. {where["processor"]}, {where["cores"]} cores,
 {where["memory_gb"]:g} GB. T5-small's shape, {IN_WORDS[what["decoding"]]}; an open loop for

@@ -108,7 +108,7 @@ def _head(document: Mapping[str, Any]) -> str:
     machine, shape = document["machine"], document["shape"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     quick = "\n**A smoke run: these figures mean little.**\n" if document["quick"] else ""
-    return f"""# llmlab beside others
+    return f"""# Speed beside others
 {quick}
 {document["date"]}; one run of `make bench`, {document["seconds"] / 60:.0f} minutes.
 {machine["processor"]}, {machine["cores"]} cores, {machine["memory_gb"]:g} GB, {machine["system"]}.

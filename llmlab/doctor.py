@@ -28,6 +28,7 @@ from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
 from llmlab.failures import explained
 from llmlab.gateway import find_nginx
 from llmlab.lab import Lab
+from llmlab.names import SUMMARIZE
 from llmlab.network import port_holder, port_is_free, without_login
 from llmlab.processes import lab_processes
 from llmlab.shell import run
@@ -66,7 +67,12 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         "memory": _memory,
         "keys": lambda: _keys(lab),
         "model": lambda: _stable_model(lab, config, runs_here=not containers),
+        **{f"route {route}": _model_of(route, lab, config, runs_here=not containers)
+           for route, model in config.served.items()
+           if route != SUMMARIZE and config.models[model].runtime != "openai"},
         "hub": lambda: _hub(config, environ),
+        **{f"models.{name}": _upstream(name, lab, config, environ)
+           for name, model in config.models.items() if model.runtime == "openai"},
         "docker": _compose if containers else _docker,
         "environment": lambda: _variables(config, environ),
     }  # fmt: skip
@@ -137,7 +143,7 @@ def _memory() -> Check:
     said = f"{free / GIB:.1f} GiB available"
     if free < NEEDED_MEMORY:
         return _warn("memory", f"{said}; a transformers model needs about 1",
-                     'stable = "textrank" needs 0.1 GiB')  # fmt: skip
+                     'summarize = "textrank" in [routes] needs 0.1 GiB')  # fmt: skip
     return _ok("memory", said)
 
 
@@ -159,13 +165,32 @@ def _keys(lab: Lab) -> Check:
 
 def _stable_model(lab: Lab, config: Config, *, runs_here: bool) -> Check:
     stable = config.models[config.stable]
-    found = models.availability(config.stable, stable, lab.root, runs_here=runs_here)
+    found = models.availability(
+        config.stable, stable, lab.root, runs_here=runs_here,
+        llama_server=config.service.llama_server,
+    )  # fmt: skip
     if found.ready:
         return _ok("model", f"{config.stable} is on disk")
     instead = (
         f"; {config.fallback} would serve" if config.fallback not in ("", config.stable) else ""
     )
     return _warn("model", f"{config.stable}: {found.reason}{instead}", found.fix)
+
+
+def _model_of(route: str, lab: Lab, config: Config, *, runs_here: bool) -> Callable[[], Check]:
+    """Without its model a lab comes up, and has no such route."""
+
+    def check() -> Check:
+        name = config.served[route]
+        found = models.availability(
+            name, config.models[name], lab.root, runs_here=runs_here,
+            llama_server=config.service.llama_server,
+        )  # fmt: skip
+        if found.ready:
+            return _ok(f"route {route}", f"{name} is on disk")
+        return _warn(f"route {route}", f"{name}: {found.reason}", found.fix)
+
+    return check
 
 
 def _hub(config: Config, environ: Mapping[str, str]) -> Check:
@@ -183,6 +208,22 @@ def _hub(config: Config, environ: Mapping[str, str]) -> Check:
         fix = "nothing to do: models on disk and the embedded one work without it"
         return _warn("hub", f"{without_login(endpoint)} cannot be reached: {why}", fix)
     return _ok("hub", f"{without_login(endpoint)} answers")
+
+
+def _upstream(
+    name: str, lab: Lab, config: Config, environ: Mapping[str, str]
+) -> Callable[[], Check]:
+    def check() -> Check:
+        from llmlab.upstreams.trying import Outcome, try_upstream
+
+        tried = try_upstream(name, config.models[name], lab, environ)
+        needed = name in (*config.served.values(), *config.deploy)
+        if tried.outcome is Outcome.WELL:
+            return _ok(f"models.{name}", tried.message)
+        is_wrong = needed and tried.outcome is Outcome.WRONG
+        return (_fail if is_wrong else _warn)(f"models.{name}", tried.message, tried.fix)
+
+    return check
 
 
 def _docker() -> Check:
@@ -215,7 +256,7 @@ def _images(lab: Lab, config: Config) -> Check:
         name: model.runtime
         for name, model in config.models.items()
         # One that is not on disk is the next check's business: the fallback may replace it.
-        if name in (config.stable, *config.deploy)
+        if name in (*config.served.values(), *config.deploy)
         and models.availability(name, model, lab.root, runs_here=False).ready
     }
     try:

@@ -17,7 +17,7 @@ from llmlab.failures import as_its_owner, owner_of
 CONFIG = Path("configs", "lab.toml")
 # What `init` lays out. In a wheel these stand in llmlab/lab_files, in a checkout at its top.
 LAB_FILES = ("configs", "nginx.conf", "notebooks", "docker-compose.yml")
-GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n"
+GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n*.token\n*.bak\n"
 # Below NGINX's prefix: where it tells its metrics, and where the lab itself asks what everybody
 # asks at the gateway's address.
 METRICS_SOCKET = Path("own", "metrics.sock")

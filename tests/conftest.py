@@ -189,13 +189,17 @@ def configure(root: Path, port: int, **values: str) -> None:
     file.write_text(text)
 
 
+# The embedded model alone, which nothing has to be fetched for.
+EMBEDDED = {"routes__summarize": '"textrank"', "routes__chat": '""'}
+
+
 def lay_out(folders: pytest.TempPathFactory, **values: str) -> LabUnderTest:
     """A lab on a free port that is not up; see ``make_lab`` for ``values``."""
     port = free_port()
     # A name of its own among all test processes: Compose names networks after it.
     root = folders.mktemp(f"lab-{port}-")
     init_lab(root)
-    configure(root, port, **({"stable": '"textrank"'} | values))
+    configure(root, port, **(EMBEDDED | values))
     return LabUnderTest(root, port)
 
 
@@ -205,7 +209,7 @@ def make_lab(
 ) -> Iterator[Callable[..., LabUnderTest]]:
     """Lay out a lab on a free port; it is brought down with the module, whatever happens.
 
-    ``values`` go into lab.toml: ``make_lab(stable='"textrank"', gateway__rate_limit__burst="3")``.
+    ``values`` go into lab.toml: ``make_lab(fallback='""', gateway__rate_limit__burst="3")``.
     """
     made: list[LabUnderTest] = []
 
@@ -312,7 +316,7 @@ def make_tiny_lab(
     when nobody waits any more."""
 
     def make(runtime: str = "ctranslate2", **values: str) -> LabUnderTest:
-        tiny = {"stable": '"tiny"', "deploy": '["textrank"]'}
+        tiny = {"routes__summarize": '"tiny"', "deploy": '["textrank"]'}
         one = make_lab(**tiny, gateway__rate_limit__enabled="false", **values)
         with (one.root / "configs" / "lab.toml").open("a") as config:
             config.write(TINY.format(runtime=runtime, folder=tiny_t5))

@@ -73,8 +73,8 @@ def line(deployment: str, **values: Any) -> str:
     fields = {
         "request_id": "r", "subject": "ada", "deployment": deployment, "method": "POST",
         "path": "/summarize/", "status": 200, "upstream_status": "200", "upstream_seconds": "0.200",
-        "route": "split", "revision": 3, "at": 1000.0, "flags": "", "trace_id": "0" * 32,
-        "timing": "",
+        "rule": "split", "route": "summarize", "revision": 3, "at": 1000.0, "flags": "",
+        "trace_id": "0" * 32, "timing": "",
     }  # fmt: skip
     return json.dumps(fields | values)
 

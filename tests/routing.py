@@ -27,12 +27,16 @@ class Deployment:
     socket: Path
     shadows: list[bytes] = field(default_factory=list)
     silent: threading.Event = field(default_factory=threading.Event)  # no answer to a copy
+    breaks: threading.Event = field(default_factory=threading.Event)  # off, once it has a request
 
     def handler(self) -> type[Echo]:
         deployment = self
 
         class Named(Echo):
             def do_GET(self) -> None:
+                if deployment.breaks.is_set():
+                    self.close_connection = True
+                    return
                 if not self.path.startswith("/shadow"):
                     super().do_GET()
                     return
@@ -65,24 +69,30 @@ class Routed:
 
     def ask(
         self, *headers: tuple[str, str], path: str = "/summarize/", method: str = "POST",
-        **claims: Any,
+        **more: Any,
     ) -> Reply:  # fmt: skip
-        """One request on a connection of its own, with a token of these claims."""
+        """One request on a connection of its own; ``more`` as for ``on``."""
         with contextlib.closing(self.connection()) as connection:
-            return self.on(connection, *headers, path=path, method=method, **claims)
+            return self.on(connection, *headers, path=path, method=method, **more)
 
     def connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def on(
         self, connection: http.client.HTTPConnection, *headers: tuple[str, str],
-        path: str = "/summarize/", method: str = "POST", token: str = "", **claims: Any,
+        path: str = "/summarize/", method: str = "POST", token: str | None = "",
+        body: bytes = b'{"text": "A lamp."}', **claims: Any,
     ) -> Reply:  # fmt: skip
-        """One request on a connection that stays open."""
+        """One request on a connection that stays open.
+
+        Args:
+            token: "" for one with these claims; None for none at all.
+        """
         connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in [*headers, bearer(token or self.forge.token(**claims))]:
+        tokens = [] if token is None else [bearer(token or self.forge.token(**claims))]
+        for name, value in [*headers, *tokens]:
             connection.putheader(name, value.encode())
-        body = b'{"text": "A lamp."}' if method == "POST" else b""
+        body = body if method == "POST" else b""
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()

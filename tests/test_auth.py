@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -18,7 +19,8 @@ import pytest
 
 from llmlab.auth import Claims, Key, KeySet, KeyStore, demo, describe, mint
 from llmlab.auth.keys import PRIVATE_MEMBERS, Algorithm, generate
-from llmlab.auth.tokens import parse_ttl
+from llmlab.auth.tokens import expiry, parse_ttl
+from llmlab.cli.output import duration
 from llmlab.errors import AuthError, UsageError
 from llmlab.files import write_atomically
 from tests.conftest import LabUnderTest
@@ -374,6 +376,13 @@ def test_an_explained_token_shows_its_parts_and_its_end(key: Key) -> None:
     assert told.header["kid"] == key.kid
     assert told.claims["sub"] == "ada"
     assert "(in " in told.expires
+
+
+def test_how_long_a_token_lives_is_told_in_words_to_people() -> None:
+    now = time.time()
+    assert expiry({"exp": now + 7 * 86_400 + 30}, duration).endswith("(in 7 d 0 h)")
+    assert expiry({"exp": now - 5430}, duration).endswith("(expired 1 h 30 min ago)")
+    assert re.search(r"\(in 54\d\d s\)", expiry({"exp": now + 5430})), "to programs in seconds"
 
 
 def test_an_expired_token_says_since_when(key: Key) -> None:

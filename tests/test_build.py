@@ -111,7 +111,7 @@ def configured(*runtimes: str, **values: object) -> Config:
     return Config(**{"stable": "m0", "fallback": "", "models": found, **values})  # type: ignore[arg-type]
 
 
-T, C, E = "transformers", "ctranslate2", "extractive"
+T, C, E, L = "transformers", "ctranslate2", "extractive", "llamacpp"
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,24 @@ T, C, E = "transformers", "ctranslate2", "extractive"
         (configured(C, T, deploy=["m1"]), "", "models"),
         (configured(C, T, fallback="m1"), "", "models"),
         (configured(T), "", "models"),
+        (configured(C, L), "", "serve"),
+        (configured(L), "", "serve,chat"),
+        (configured(C, L), "m1", "serve,chat"),
+        (configured(T, L, deploy=["m1"]), "", "models,chat"),
     ],
 )
 def test_the_image_holds_what_the_labs_models_need(config: Config, model: str, extra: str) -> None:
     assert chosen_extra("", config, model) == extra
-    assert chosen_extra("models", config, model) == "models"
+    assert chosen_extra("models,chat", config, model) == "models,chat"
+
+
+def test_an_image_for_language_models_has_llama_cpp_and_nothing_of_torch() -> None:
+    torch, rest = images.requirements("chat")
+    assert torch == []
+    (ours,) = set(rest) - set(images.requirements("none")[1])
+    assert ours.startswith("xllamacpp==")
+    both = images.requirements("serve,chat")[1]
+    assert set(both) == {*rest, *images.requirements("serve")[1]}
 
 
 def test_an_extra_that_cannot_run_the_model_to_be_baked_in_is_refused() -> None:
@@ -143,6 +156,8 @@ def test_an_extra_that_cannot_run_the_model_to_be_baked_in_is_refused() -> None:
         ("extractive", {"a": C}, "llmlab build --extra serve"),
         ("extractive ctranslate2", {"a": C, "b": T}, "llmlab build --extra models"),
         ("", {"a": E}, "llmlab build --extra none"),
+        ("extractive ctranslate2", {"a": L}, "llmlab build --extra chat"),
+        ("extractive ctranslate2", {"a": C, "b": L}, "llmlab build --extra serve,chat"),
     ],
 )
 def test_an_image_runs_only_what_it_is_labelled_with(
@@ -151,7 +166,7 @@ def test_an_image_runs_only_what_it_is_labelled_with(
     with pytest.raises(UsageError, match="the image cannot run") as refused:
         check_runtimes("the image", label, wanted)
     assert refused.value.fix == fix
-    check_runtimes("the image", " ".join(RUNTIMES["models"]), wanted)
+    check_runtimes("the image", " ".join(RUNTIMES["models,chat"]), wanted)
 
 
 def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(
@@ -171,10 +186,14 @@ def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(
         }
     finally:
         shutil.rmtree(folder)
+    with_torch = ["ctranslate2-4.8.2", "torch-2.9.0", "torch-2.9.0+cpu"]
     assert offered == {
         "none": ["ctranslate2-4.8.2"],
+        "chat": ["ctranslate2-4.8.2"],
         "serve": ["ctranslate2-4.8.2"],
-        "models": ["ctranslate2-4.8.2", "torch-2.9.0", "torch-2.9.0+cpu"],
+        "serve,chat": ["ctranslate2-4.8.2"],
+        "models": with_torch,
+        "models,chat": with_torch,
     }
 
 
@@ -245,7 +264,7 @@ def test_a_model_that_is_not_on_disk_cannot_be_baked_in(lab: LabUnderTest) -> No
     [
         (["--with-model", "nobody"], "no model 'nobody' is defined"),
         (["--with-model", "falconsai", "--extra", "none"], "no packages that could run falconsai"),
-        (["--extra", "nonsense"], "is none of none, serve, models"),
+        (["--extra", "nonsense"], "is none of none, chat, serve, serve,chat, models, models,chat"),
         (["--push", "https://registry.example.com"], "is no place for images"),
         (["--push", "registry.example.com/Team"], "is no place for images"),
     ],

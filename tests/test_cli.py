@@ -116,7 +116,7 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 
 
 VERBS = (
-    "up", "down", "status", "logs", "summarize", "token revoke", "token restore",
+    "up", "down", "status", "logs", "summarize", "chat", "url", "token revoke", "token restore",
     "token revoked", "init", "doctor", "build", "deploy", "deployment scale", "deployment stop",
     "models list", "models pull", "models show", "models add", "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
@@ -217,7 +217,8 @@ def test_init_lays_out_a_lab_that_the_other_verbs_find(tmp_path: Path) -> None:
     for name in ("configs/lab.toml", "nginx.conf", ".gitignore"):
         assert (root / name).is_file()
         assert name in done.stderr
-    assert ".llmlab/" in (root / ".gitignore").read_text().splitlines()
+    ignored = (root / ".gitignore").read_text().splitlines()
+    assert {".llmlab/", "*.token", "*.bak"} <= set(ignored)
     assert run("config", "show", cwd=root / "configs").returncode == 0
 
 

@@ -52,6 +52,12 @@ def told(result: Result) -> LlmlabError:
     return result.exception
 
 
+def test_trace_without_an_id_says_where_one_is(run: Run) -> None:
+    error = told(run("trace"))
+    assert error.exit_code == 2
+    assert "X-Request-ID" in error.message and "summarize -o json" in error.message
+
+
 # --- Misspelt, and called otherwise elsewhere ------------------------------------
 
 
@@ -223,7 +229,8 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
     judged = {"suite": "news", "n": 41, "metrics": {"coverage": level}, "baseline": None,
               "verdict": {"gate": "coverage>=0.3", "outcome": "pass", "reason": "..."}}  # fmt: skip
     record = {
-        "reference": "tuned:2", "id": "sha256:ab", "created": "2026-11-29T10:00:00Z",
+        "reference": "tuned:2", "id": "sha256:ab", "weights": "sha256:ab",
+        "created": "2026-11-29T10:00:00Z",
         "source": "tuned", "base": {"repository": "a/b", "revision": "main", "id": "sha256:cd"},
         "parent": "sha256:ef", "data": ({"role": "train", "count": 800},), "duration": 372.0,
         "evaluations": [judged], "bytes": 5, "removed": "", "note": "mentions F5",
@@ -278,7 +285,7 @@ def test_no_page_of_a_model_shows_a_python_object(run: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("deploy ", {"falconsai", "textrank"}),
+        ("deploy ", {"falconsai", "textrank", "smollm2"}),
         ("models show t", {"textrank"}),
         ("up --model f", {"falconsai"}),
         ("rollout start canary t", {"textrank"}),

@@ -125,7 +125,7 @@ def test_without_images_of_its_own_a_lab_runs_as_processes(make_lab: MakeLab) ->
     one = make_lab(engine='"auto"')
     up = one.run("up")
     assert up.returncode == 0, up.stderr
-    assert "engine local: auto: no images of this lab are built" in up.stderr
+    assert "engine local, for no container images of this lab are built" in up.stderr
     one.ok("down")
 
 
@@ -136,7 +136,7 @@ def test_without_a_docker_engine_a_lab_with_images_runs_as_processes(make_lab: M
     nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
     up = one.run("up", env=nowhere)
     assert up.returncode == 0, up.stderr
-    assert "engine local: auto: no Docker engine answers" in up.stderr
+    assert "engine local, for no Docker engine answers" in up.stderr
     one.ok("down")
     refused = one.run("up", "--engine", "compose", env=nowhere)
     assert refused.returncode == 3
@@ -151,7 +151,7 @@ def test_without_a_docker_engine_a_lab_with_images_runs_as_processes(make_lab: M
 def test_once_its_images_are_built_a_lab_runs_in_containers(lab: LabUnderTest) -> None:
     up = lab.run("up")
     assert up.returncode == 0, up.stderr
-    assert "engine compose: auto: this lab's images are built" in up.stderr
+    assert "engine compose, for this lab's images are built" in up.stderr
 
 
 @containers
@@ -161,7 +161,7 @@ def test_images_that_are_not_built_are_an_error_with_a_fix(lab: LabUnderTest) ->
     assert refused.returncode == 2
     assert "llmapi:never-built" in refused.stderr
     assert "Fix: llmlab build" in refused.stderr
-    assert "engine local: auto: this lab's images are gone" in lab.run("up").stderr
+    assert "engine local, for this lab's images are gone" in lab.run("up").stderr
 
 
 @containers

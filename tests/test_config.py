@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config, Loaded, load_config
-from llmlab.config.model import Model
+from llmlab.config.model import ONLY, Decoding, Model
 from llmlab.errors import ConfigError
 from llmlab.network import port_is_free
 from llmlab.processes import lab_processes
@@ -48,6 +48,21 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def applies(path: str) -> bool:
+    """Whether a key of a model says something to its runtime."""
+    _, name, key, *_ = path.split(".")
+    runtime = Config().models[name].runtime
+    return runtime in ONLY.get(key, (runtime,))
+
+
+def value_for(path: str) -> str:
+    """A variable's text that is no default, of the type that its key wants."""
+    *_, section, key = path.split(".")
+    words = {"compute_type": "float32", "base_url": "https://example.com/v1"}
+    fields = (Decoding if section == "decoding" else Model).model_fields
+    return words.get(key) or ("x" if "str" in str(fields[key].annotation) else "1")
+
+
 # --- layers ------------------------------------------------------------------
 
 FILE = "[gateway]\nport = 8001\n"
@@ -77,9 +92,10 @@ def test_a_flag_beats_the_environment_which_beats_lab_toml_which_beats_the_defau
 
 VARIABLES = {
     "engine": ("local", "local"),
-    "stable": ("textrank", "textrank"),
     "fallback": ("falconsai", "falconsai"),
     "deploy": ("textrank, falconsai", ["textrank", "falconsai"]),
+    "routes.summarize": ("textrank", "textrank"),
+    "routes.chat": ("textrank", "textrank"),
     "gateway.host": ("0.0.0.0", "0.0.0.0"),
     "gateway.port": ("9001", 9001),
     "gateway.token_leeway": ("0", 0.0),
@@ -89,6 +105,10 @@ VARIABLES = {
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),
     "gateway.image": ("registry.example.com/nginx-plus:r36", "registry.example.com/nginx-plus:r36"),
+    "gateway.cors_origins": (
+        "https://a.example, http://localhost:3000",
+        ["https://a.example", "http://localhost:3000"],
+    ),
     "gateway.rate_limit.enabled": ("false", False),
     "gateway.rate_limit.rate": ("30r/m", "30r/m"),
     "gateway.rate_limit.burst": ("0", 0),
@@ -102,6 +122,7 @@ VARIABLES = {
     "service.memory": ("512m", "512m"),
     "service.replicas": ("3", 3),
     "service.threads": ("2", 2),
+    "service.llama_server": ("/opt/llama-server", "/opt/llama-server"),
     "jupyter.port": ("8899", 8899),
     "jupyter.image": ("quay.io/jupyter/pytorch-notebook", "quay.io/jupyter/pytorch-notebook"),
     "rollout.steps": ("10, 50,100", [10.0, 50.0, 100.0]),
@@ -131,13 +152,33 @@ VARIABLES = {
     "models.falconsai.min_length": ("7", 7),
     "models.textrank.runtime": ("extractive", "extractive"),
     "models.textrank.source": ("embedded:textrank", "embedded:textrank"),
-    "models.textrank.revision": ("one", "one"),
     "models.textrank.content_id": (CONTENT, CONTENT),
     "models.textrank.license": ("mit", "mit"),
-    "models.textrank.compute_type": ("float32", "float32"),
     "models.textrank.max_length": ("33", 33),
     "models.textrank.min_length": ("3", 3),
+    "models.smollm2.runtime": ("llamacpp", "llamacpp"),
+    "models.smollm2.source": ("path:my.gguf", "path:my.gguf"),
+    "models.smollm2.revision": (COMMIT, COMMIT),
+    "models.smollm2.file": ("*Q4_K_M.gguf", "*Q4_K_M.gguf"),
+    "models.smollm2.content_id": (CONTENT, CONTENT),
+    "models.smollm2.license": ("mit", "mit"),
+    "models.smollm2.max_length": ("60", 60),
+    "models.smollm2.min_length": ("7", 7),
+    "models.smollm2.prompt": ("configs/prompts/mine.md", "configs/prompts/mine.md"),
+    "models.smollm2.decoding.temperature": ("0.7", 0.7),
+    "models.smollm2.decoding.top_p": ("0.9", 0.9),
+    "models.smollm2.decoding.max_tokens": ("80", 80),
+    "models.smollm2.decoding.seed": ("7", 7),
+    "models.smollm2.decoding.stop": ("END, ###", ["END", "###"]),
+    "models.smollm2.decoding.frequency_penalty": ("-0.5", -0.5),
+    "models.smollm2.decoding.presence_penalty": ("1", 1.0),
+    "models.smollm2.context": ("4096", 4096),
+    "models.smollm2.slots": ("2", 2),
 }
+# What says nothing to the runtime of the model that it is said of.
+WITHOUT_EFFECT = [
+    path for path in flat(Config().model_dump()) if path.startswith("models.") and not applies(path)
+]
 
 
 def variable(path: str) -> str:
@@ -152,7 +193,20 @@ def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: s
 
 
 def test_the_table_of_variables_above_leaves_out_no_value() -> None:
-    assert set(VARIABLES) == set(flat(Config().model_dump()))
+    assert {*VARIABLES, *WITHOUT_EFFECT} == set(flat(Config().model_dump()))
+    assert set(VARIABLES).isdisjoint(WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("path", WITHOUT_EFFECT)
+def test_a_variable_that_would_have_no_effect_is_an_error_that_says_whose_it_is(
+    tmp_path: Path, path: str
+) -> None:
+    _, name, key, *_ = path.split(".")
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, SHIPPED.read_text(), environ={variable(path): value_for(path)})
+    runtime = Config().models[name].runtime
+    assert f"models.{name}: {key} is for " in refused.value.message
+    assert refused.value.message.endswith(f", not for {runtime}")
 
 
 def test_a_hyphen_in_a_models_name_is_an_underscore_in_the_variable(tmp_path: Path) -> None:
@@ -177,6 +231,57 @@ def test_two_variables_for_the_port_mean_the_same_in_any_order(tmp_path: Path) -
     assert told(one, "gateway.port") == told(other, "gateway.port")
 
 
+# --- routes ------------------------------------------------------------------
+
+
+def test_stable_is_an_old_spelling_of_the_model_behind_summarize(tmp_path: Path) -> None:
+    loaded = load(tmp_path, 'stable = "textrank"\n')
+    assert told(loaded, "routes.summarize") == ("textrank", "configs/lab.toml")
+    assert loaded.config == load(tmp_path, '[routes]\nsummarize = "textrank"\n').config
+    by_variable = load(tmp_path, environ={"LLMLAB_STABLE": "textrank"})
+    assert told(by_variable, "routes.summarize") == ("textrank", "environment LLMLAB_STABLE")
+
+
+def test_both_spellings_are_one_where_they_say_the_same(tmp_path: Path) -> None:
+    both = 'stable = "textrank"\n[routes]\nsummarize = "textrank"\n'
+    assert load(tmp_path, both).config.stable == "textrank"
+    asked = load(tmp_path, both, environ={"LLMLAB_STABLE": "falconsai"})
+    assert told(asked, "routes.summarize") == ("falconsai", "environment LLMLAB_STABLE")
+
+
+@pytest.mark.parametrize("old", ['stable = "falconsai"\n', '[routes]\nsummarize = "falconsai"\n'])
+@pytest.mark.parametrize("name", ["LLMLAB_STABLE", "LLMLAB_ROUTES_SUMMARIZE"])
+def test_a_variable_beats_lab_toml_however_each_spells_it(
+    tmp_path: Path, old: str, name: str
+) -> None:
+    loaded = load(tmp_path, old, environ={name: "textrank"})
+    assert told(loaded, "routes.summarize") == ("textrank", f"environment {name}")
+
+
+def test_a_lab_has_further_routes_by_the_names_that_it_chooses(tmp_path: Path) -> None:
+    text = SHIPPED.read_text().replace('chat = "smollm2"', 'chat = ""\nsupport = "textrank"')
+    loaded = load(tmp_path, text)
+    assert loaded.config.served == {"summarize": "falconsai", "support": "textrank"}
+    assert told(loaded, "routes.support") == ("textrank", "configs/lab.toml")
+
+
+def test_chat_is_switched_off_by_an_empty_name(tmp_path: Path) -> None:
+    assert "chat" in load(tmp_path).config.served
+    assert "chat" not in load(tmp_path, '[routes]\nchat = ""\n').config.served
+
+
+OWN_MODELS = '[models.mine]\nruntime = "extractive"\nsource = "embedded:textrank"\n'
+
+
+def test_a_lab_toml_with_models_of_its_own_has_a_chat_only_if_it_says_so(tmp_path: Path) -> None:
+    text = 'fallback = ""\n[routes]\nsummarize = "mine"\n'
+    assert load(tmp_path, text + OWN_MODELS).config.served == {"summarize": "mine"}
+    asked = load(tmp_path, text + 'chat = "mine"\n' + OWN_MODELS)
+    assert asked.config.served == {"summarize": "mine", "chat": "mine"}
+    with pytest.raises(ConfigError, match=r"routes\.chat: no model 'smollm2' is defined"):
+        load(tmp_path, text + 'chat = "smollm2"\n' + OWN_MODELS)
+
+
 def test_a_whole_number_is_good_enough_for_seconds(tmp_path: Path) -> None:
     assert load(tmp_path, "[service]\ntimeout = 30\n").config.service.timeout == 30.0
 
@@ -188,11 +293,13 @@ def test_no_fallback_is_an_empty_string(tmp_path: Path) -> None:
 # --- what is wrong, and where ------------------------------------------------
 
 TINY = '[models.tiny]\nruntime = "transformers"\n'
+CHAT = '[models.smol]\nruntime = "llamacpp"\n'
 
 BAD = [
     # what lab.toml says, the path that the error names, what it says of it
     ("burst = 5\n", "burst", "unknown key"),
-    ('stabel = "textrank"\n', "stabel", "did you mean 'stable'?"),
+    ('falback = "textrank"\n', "falback", "did you mean 'fallback'?"),
+    ('[routs]\nchat = ""\n', "routs", "did you mean 'routes'?"),
     ("[gatway]\nport = 1\n", "gatway", "did you mean 'gateway'?"),
     ("[gateway]\nprot = 1\n", "gateway.prot", "did you mean 'port'?"),
     ("[gateway.rate_limit]\nratee = 1\n", "gateway.rate_limit.ratee", "did you mean 'rate'?"),
@@ -218,7 +325,27 @@ BAD = [
     ("deploy = [1]\n", "deploy.0", "not 1"),
     ('deploy = "textrank"\n', "deploy", "not 'textrank'"),
     ("models = 3\n", "models", "not 3"),
-    ('stable = "nope"\n', "stable", "no model 'nope' is defined (from configs/lab.toml)"),
+    (
+        '[routes]\nsummarize = "nope"\n',
+        "routes.summarize",
+        "no model 'nope' is defined (from configs/lab.toml)",
+    ),
+    (
+        '[routes]\nsupport = "nope"\n',
+        "routes.support",
+        "no model 'nope' is defined (from configs/lab.toml)",
+    ),
+    ('[routes]\nchat = "nope"\n', "routes.chat", "no model 'nope' is defined"),
+    ('[routes]\nsummarize = ""\n', "routes.summarize", "at least 1 character"),
+    ('[routes]\nSupport = "textrank"\n', "routes", "'Support' cannot be a route's name"),
+    ("[routes]\nsupport = 3\n", "routes.support", "not 3"),
+    ("routes = 3\n", "routes", "not 3"),
+    ('stable = "nope"\n', "routes.summarize", "no model 'nope' is defined (from configs/lab.toml)"),
+    ('stable = "textrank"\n[routes]\nsummarize = "falconsai"\n', "stable", "say one of them"),
+    ('stable = "textrank"\nroutes = 3\n', "routes", "not 3"),
+    ("stable = 3\n", "routes.summarize", "not 3"),
+    ('[gateway]\ncors_origins = ["https://a.example/"]\n', "gateway.cors_origins", "https://HOST"),
+    ('[gateway]\ncors_origins = ["*"]\n', "gateway.cors_origins", "https://HOST"),
     ('fallback = "nope"\n', "fallback", "no model 'nope' is defined (from configs/lab.toml)"),
     (
         'deploy = ["textrank", "nope"]\n',
@@ -228,7 +355,22 @@ BAD = [
     ('[models.Tiny]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'Tiny'"),
     ('[models."a/b"]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'a/b'"),
     ('[models.default]\nruntime = "transformers"\nsource = "path:t"\n', "models", "'default'"),
-    (TINY, "models.tiny.source", "is missing"),
+    (TINY, "models.tiny", "the runtime transformers cannot load a model without a source"),
+    (TINY + 'source = "wheel:a==1"\n', "models.tiny", "cannot load 'wheel:a==1'"),
+    (CHAT + 'source = "wheel:a"\n', "models.smol", "wheel:NAME==VERSION"),
+    (CHAT + 'source = "wheel:a==1"\ncompute_type = "float32"\n', "models.smol", "compute_type"),
+    (CHAT + 'source = "wheel:a==1"\nbase_url = "http://x/v1"\n', "models.smol", "is for openai"),
+    (
+        CHAT + 'source = "wheel:a==1"\ndecoding = { temprature = 1 }\n',
+        "models.smol.decoding.temprature",
+        "unknown key",
+    ),
+    (
+        CHAT + 'source = "wheel:a==1"\ndecoding = { stop = "END" }\n',
+        "models.smol.decoding.stop",
+        "valid list",
+    ),
+    (TINY + 'source = "path:t"\nprompt = "p.md"\n', "models.tiny", "prompt is for llamacpp"),
     (TINY + 'source = "hub:tiny"\n', "models.tiny", "hub:OWNER/NAME"),
     (TINY + 'source = "/srv/model"\n', "models.tiny", "path:FOLDER"),
     (TINY + 'source = "embedded:textrank"\n', "models.tiny", "cannot load"),
@@ -271,7 +413,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("LLMLAB_GATEWAY_RATE_LIMIT_RATE", "fast", "gateway.rate_limit.rate"),
         ("LLMLAB_SERVICE_TIMEOUT", "soon", "service.timeout"),
         ("LLMLAB_ENGINE", "docker", "engine"),
-        ("LLMLAB_STABLE", "nope", "stable"),
+        ("LLMLAB_STABLE", "nope", "routes.summarize"),
+        ("LLMLAB_ROUTES_SUMMARIZE", "nope", "routes.summarize"),
+        ("LLMLAB_ROUTES_CHAT", "nope", "routes.chat"),
         ("LLMLAB_DEPLOY", "textrank,nope", "deploy.1"),
         ("LLMLAB_MODELS_TEXTRANK_MAX_LENGTH", "many", "models.textrank.max_length"),
     ],
@@ -315,7 +459,7 @@ def test_the_byte_order_mark_of_some_editors_does_no_harm(tmp_path: Path) -> Non
         ("[gateway]\nprot = 1\n", (), {}, r"gateway\.prot: unknown key"),
         ('[gateway]\nport = "8000"\n', (), {}, r"gateway\.port: .*valid integer"),
         ('[gateway.rate_limit]\nrate = "2/s"\n', (), {}, r"gateway\.rate_limit\.rate: "),
-        ('stable = "nope"\n', (), {}, r"stable: no model 'nope'"),
+        ('[routes]\nsummarize = "nope"\n', (), {}, r"routes\.summarize: no model 'nope'"),
         ("stable = \n", (), {}, r"not valid TOML"),
         ("", (), {"LLMLAB_PORT": "http"}, r"gateway\.port: .*LLMLAB_PORT"),
         ("", ("--port", "99999"), {}, r"gateway\.port: .*from flag"),
@@ -374,4 +518,26 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
     outside = {path for path in defaults if not path.startswith("models.")}
     assert outside <= set(written)
     keys_of_models = {path.split(".")[2] for path in written if path.startswith("models.")}
-    assert keys_of_models == set(Model.model_fields)
+    described = {
+        key for key in Model.model_fields if re.search(rf"(?m)^# {key} ", SHIPPED.read_text())
+    }
+    assert described == set(Model.model_fields)
+    # Each of those that say something to the runtime of one of its models; but what is for a model
+    # elsewhere, or for one of several files, would only be "".
+    some = {
+        key for key in Model.model_fields
+        if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
+    }  # fmt: skip
+    assert keys_of_models == some - {"file"}
+
+
+def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
+    text = SHIPPED.read_text() + CHAT
+    text += 'source = "wheel:a==1"\ndecoding = { temperature = 0, stop = ["END"] }\n'
+    found = load(tmp_path, text).config.models["smol"].decoding
+    assert found.as_body() == {"temperature": 0.0, "stop": ["END"]}
+
+
+def test_a_configuration_is_read_again_from_its_own_json() -> None:
+    """As the record of a running lab holds it."""
+    assert Config.model_validate(Config().model_dump(mode="json")) == Config()

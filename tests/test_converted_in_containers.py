@@ -37,7 +37,9 @@ def lab(
     make_lab: Callable[..., LabUnderTest], serving: BuiltImages, tiny_t5: Path, tmp_path: Path
 ) -> Iterator[LabUnderTest]:
     """A lab with the model `tiny` in both runtimes, its store empty, its images built."""
-    one = make_lab(stable='"tiny"', engine='"auto"', gateway__rate_limit__enabled="false")
+    one = make_lab(
+        routes__summarize='"tiny"', engine='"auto"', gateway__rate_limit__enabled="false"
+    )
     with one.lab.config_file.open("a") as file:
         for name, runtime in (("tiny", "ctranslate2"), ("as-it-is", "transformers")):
             file.write(f'\n[models.{name}]\nruntime = "{runtime}"\nsource = "path:{tiny_t5}"\n')

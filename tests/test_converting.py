@@ -529,7 +529,7 @@ def add(lab: LabUnderTest, text: str, home: Path) -> LabUnderTest:
 def test_up_converts_a_model_and_serves_it_through_the_gateway(
     make_lab: Callable[..., LabUnderTest], tiny_t5: Path, empty_home: Path, article: str
 ) -> None:
-    lab = add(make_lab(stable='"tiny"'), table("tiny", f"path:{tiny_t5}"), empty_home)
+    lab = add(make_lab(routes__summarize='"tiny"'), table("tiny", f"path:{tiny_t5}"), empty_home)
     done = lab.run("up")
     assert done.returncode == 0, done.stderr
     assert "tiny: converting it to int8, once" in done.stderr
@@ -569,7 +569,9 @@ def test_a_model_that_ctranslate2_cannot_run_is_replaced_by_the_fallback_and_tol
 ) -> None:
     source = Path(shutil.copytree(tiny_t5, tmp_path / "patient"))
     with_config(source, task_specific_params={"summarization": {"num_beams": 4}})
-    lab = add(make_lab(stable='"patient"'), table("patient", f"path:{source}"), empty_home)
+    lab = add(
+        make_lab(routes__summarize='"patient"'), table("patient", f"path:{source}"), empty_home
+    )
     done = lab.run("up")
     told = " ".join(done.stderr.translate(dict.fromkeys(map(ord, "│╭╮╰╯─"), " ")).split())
     assert "patient cannot serve, so textrank answers in its place." in told
@@ -590,7 +592,7 @@ def test_a_hub_model_is_converted_by_pull_and_needs_neither_hub_nor_snapshot_aft
     make_lab: Callable[..., LabUnderTest], hub: Hub, empty_home: Path, tmp_path: Path
 ) -> None:
     text = table("tiny", "hub:tiny/t5", revision=f'"{REVISION}"')
-    lab = add(make_lab(stable='"tiny"'), text, empty_home)
+    lab = add(make_lab(routes__summarize='"tiny"'), text, empty_home)
     lab.env |= hub_env(hub.url, tmp_path / "hf")
     assert "not on disk" in lab.ok("models", "show", "tiny")
     folder = Path(lab.ok("models", "pull", "tiny").strip())

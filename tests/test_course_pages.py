@@ -155,6 +155,11 @@ def test_a_page_has_the_address_of_the_lab_in_which_it_is_printed(idle: LabUnder
     assert idle.ok("course", "start", "3").startswith("# 3. Put NGINX in front\n")
 
 
+def test_a_page_has_the_address_that_the_environment_gives_the_lab(idle: LabUnderTest) -> None:
+    done = idle.run("course", "start", "3", env={"LLMLAB_PORT": "8123"})
+    assert "http://127.0.0.1:8123/summarize/" in done.stdout and idle.url not in done.stdout
+
+
 def test_there_is_no_ninth_objective(idle: LabUnderTest) -> None:
     for verb in ("start", "check"):
         done = idle.run("course", verb, "9")

@@ -270,8 +270,8 @@ def _check_that_everybody_stayed(running: Running, rollout: int) -> None:
     lines, _ = engine_named(running.engine, running.lab.lab).requests_since("0")
     seen: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
     for line in map(json.loads, lines):
-        revision, route = int(line["revision"]), line["route"]
-        known = revision in of_it and route in ("split", "stable")
+        revision, rule = int(line["revision"]), line["rule"]
+        known = revision in of_it and rule in ("split", "stable")
         if known and line["subject"].startswith("pupil"):
             seen[line["subject"]].append((line["at"], revision, line["deployment"]))
     assert len(seen) > SUBJECTS / 2

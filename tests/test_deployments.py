@@ -27,6 +27,7 @@ from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import UpstreamError
 from llmlab.ledger.chain import entries
 from llmlab.ledger.store import Store
+from llmlab.names import SUMMARIZE
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
 from tests.test_engines import Running, engine, make
@@ -78,7 +79,14 @@ def answered_by(
 
 
 def change(lab: LabUnderTest, **fields: Any) -> Traffic:
-    return Store(lab.lab).change("route", {"did": "test"}, lambda now: replace(now, **fields))
+    """Route the texts to be summarized otherwise; ``flags`` are those of the whole lab."""
+    flags = {name: fields.pop(name) for name in ("flags",) if name in fields}
+
+    def changed(now: Traffic) -> Traffic:
+        route = replace(now.route(SUMMARIZE), **fields)
+        return replace(now.with_route(SUMMARIZE, route), **flags)
+
+    return Store(lab.lab).change("route", {"did": "test"}, changed)
 
 
 def to_short(percent: float) -> Split:

@@ -239,7 +239,7 @@ def test_an_embedded_stable_model_is_ok(idle: LabUnderTest) -> None:
 def test_a_stable_model_that_is_not_on_disk_is_a_warning_that_names_who_would_serve(
     make_lab: Callable[..., LabUnderTest],
 ) -> None:
-    lab = make_lab(stable='"mine"')
+    lab = make_lab(routes__summarize='"mine"')
     with lab.lab.config_file.open("a") as file:
         file.write('\n[models.mine]\nruntime = "transformers"\nsource = "path:nowhere"\n')
     found = check(lab, "model")

@@ -326,7 +326,7 @@ def _add_broken_model(lab: LabUnderTest) -> None:
 
 
 def test_a_failed_start_says_why_and_leaves_nothing_running(make: Make) -> None:
-    one = make(stable='"broken"')
+    one = make(routes__summarize='"broken"')
     _add_broken_model(one.lab)
     done = one.lab.run("up")
     assert done.returncode == 3

@@ -21,6 +21,7 @@ from llmlab.ledger.store import Store
 from llmlab.traffic import Flag, Match, Traffic
 from tests.conftest import LabUnderTest
 from tests.split_nginx import key_with_hash, splitting
+from tests.summarizing import summarizing
 
 # --- As NGINX splits -----------------------------------------------------------
 
@@ -256,7 +257,7 @@ def test_a_lab_has_not_too_many_flags(store: Store) -> None:
 
 def test_a_flag_by_which_requests_are_routed_is_not_removed(store: Store) -> None:
     match = Match("flag", "a", "on", "textrank")
-    store.change("route", {}, lambda _: Traffic(matches=(match,), flags=(Flag("a"),)))
+    store.change("route", {}, lambda _: summarizing(matches=(match,), flags=(Flag("a"),)))
     with pytest.raises(UsageError, match="routed by the flag a"):
         changing.remove(store, "a")
     with pytest.raises(UsageError, match="there is no flag b; flags: a"):
@@ -301,7 +302,7 @@ def test_flags_are_set_listed_explained_and_removed(quiet: LabUnderTest) -> None
     (flag,) = quiet.json("flag", "list")
     assert flag == {
         "name": "short", "percent": 10.0, "audience": [["sub", "quotes"]], "deployment": "",
-        "decoding": {"max_length": 30, "strategy": "truncate"},
+        "route": "summarize", "decoding": {"max_length": 30, "strategy": "truncate"},
     }  # fmt: skip
     assert "sub=quotes, 10 % of the others  max_length=30, strategy=truncate" in (
         quiet.ok("flag", "list")

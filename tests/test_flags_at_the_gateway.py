@@ -138,7 +138,7 @@ def test_a_trace_tells_of_flags_and_of_the_revision_that_set_them(
     time.sleep(0.2)
     (found,) = lab.json("trace", response.headers["X-Request-ID"])
     assert found["flags"] == expected(lab, sub="subject-7")
-    assert found["route"] == "stable"
+    assert found["rule"] == "stable"
     assert found["revision"] == Store(lab.lab).traffic().revision > 0
     assert found["entry"]["kind"] == "flag"
     assert found["timings"]["queue"] is not None

@@ -14,6 +14,7 @@ import pytest
 from llmlab.ledger.store import Store
 from llmlab.rollout.state import Outcome, Phase, Rollout
 from tests.conftest import LabUnderTest, wait_until
+from tests.summarizing import route_of
 from tests.test_delivery_under_load import SECOND
 from tests.test_engines import Make, engine, make  # noqa: F401  fixtures
 from tests.test_rollout_lab import last, load, status
@@ -65,7 +66,7 @@ def test_whatever_is_broken_is_given_back_by_itself(make: Make) -> None:  # noqa
         wait_until(lambda: told.statuses[200] > 200, 60)  # what is usual
         for drill in BROKEN:
             with drilled(lab, drill):
-                weights = Store(lab.lab).traffic().weights("textrank")
+                weights = route_of(Store(lab.lab).traffic()).weights("textrank")
                 assert weights.get("second", 0) < 25, drill
 
 
@@ -86,7 +87,7 @@ def test_a_version_that_hangs_is_given_back_though_its_clients_give_up(make: Mak
     with load(lab, clients=20, X_Request_Timeout="5") as told:
         wait_until(lambda: told.statuses[200] > 200, 60)
         with drilled(lab, ("slow", "--seconds", "6", "--share", "30")):
-            weights = Store(lab.lab).traffic().weights("textrank")
+            weights = route_of(Store(lab.lab).traffic()).weights("textrank")
             assert weights.get("second", 0) < 25
     assert told.statuses[504] > 0
 

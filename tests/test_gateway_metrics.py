@@ -21,6 +21,7 @@ from llmlab.observe.samples import Samples
 from llmlab.service.metrics import SECONDS
 from llmlab.traffic import Deployed, Flag, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
+from tests.summarizing import route_of, summarizing
 from tests.test_gateway_rendering import ONE_MODEL
 
 TEXT = "The tide is late today, so the boats wait at the quay. A gull sleeps on the mast."
@@ -67,13 +68,13 @@ def test_without_a_split_the_stable_deployment_gets_everything() -> None:
 
 
 def test_weights_are_those_of_the_traffic() -> None:
-    traffic = Traffic(
+    traffic = summarizing(
         split=Split((Share("tuned", 5.0),)), rollout=3, step=1, revision=12,
         deployments=(Deployed("tuned", "tuned:2"),),
         flags=(Flag("new-ui", 10.0), Flag("short", 0.0)), shadow=Shadow("tuned", 20.0),
     )  # fmt: skip
     page = told(traffic)
-    assert page.by("deployment", "llmlab_route_weight") == traffic.weights("textrank")
+    assert page.by("deployment", "llmlab_route_weight") == route_of(traffic).weights("textrank")
     assert page.by("flag", "llmlab_flag_percent") == {"new-ui": 10, "short": 0}
     assert page.by("deployment", "llmlab_shadow_percent") == {"tuned": 20}
     numbers = ("llmlab_rollout", "llmlab_rollout_step", "llmlab_traffic_revision")
@@ -81,7 +82,7 @@ def test_weights_are_those_of_the_traffic() -> None:
 
 
 def test_a_promoted_deployment_is_the_stable_one() -> None:
-    page = told(Traffic(stable="tuned"))
+    page = told(summarizing(stable="tuned"))
     assert page.by("deployment", "llmlab_route_stable") == {"textrank": 0, "tuned": 1}
     assert page.by("deployment", "llmlab_route_weight") == {"textrank": 0, "tuned": 100}
 

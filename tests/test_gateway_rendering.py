@@ -26,8 +26,9 @@ from llmlab.config import Gateway, RateLimit, Service
 from llmlab.errors import ConfigError, EnvironmentFailure
 from llmlab.gateway import GatewayPlan, Nginx, Releases, Upstream, binary, find_nginx, render
 from llmlab.gateway.releases import KEPT
-from llmlab.traffic import Deployed, Flag, Match, Shadow, Share, Split, Traffic
+from llmlab.traffic import Deployed, Flag, Match, Route, Shadow, Share, Split
 from tests.conftest import LabUnderTest, free_port
+from tests.summarizing import summarizing
 
 GOLDEN = Path(__file__).parent / "golden" / "gateway"
 NGINX_CONF = Path(__file__).parent.parent / "nginx.conf"
@@ -41,7 +42,7 @@ ONE_MODEL = GatewayPlan(
     timeout=Service().timeout,
 )
 # Every kind of rule, with values that would mean something to NGINX.
-EVERY_ROUTE = Traffic(
+EVERY_ROUTE = summarizing(
     deployments=(Deployed("small-2", "small:2", replicas=2),),
     matches=(
         Match("header", "X-Tenant", 'say "hi"', "small-2"),
@@ -96,6 +97,28 @@ PLANS = {
         ),
         traffic=EVERY_ROUTE,
     ),
+    "several-routes": replace(
+        ONE_MODEL,
+        upstreams=(
+            *ONE_MODEL.upstreams,
+            Upstream("small-2", ("unix:/run/lab/s.sock",)),
+            Upstream("include", ("unix:/run/lab/i.sock",)),
+        ),
+        further={"chat": "small-2", "my-support": "include"},
+        cors_origins=("https://chat.example.org", "http://localhost:3000"),
+        metrics="9113",
+        traffic=(
+            EVERY_ROUTE.with_route(
+                "chat", Route(split=Split((Share("include", 10),)), rollout=4)
+            ).with_route(
+                "my-support",
+                Route(
+                    split=Split((Share("small-2", 50),), by="claim:tenant", salt="rollout-5"),
+                    matches=(Match("header", "X-Tenant", "acme", "textrank"),),
+                ),
+            )
+        ),
+    ),
 }
 LICENSE = "/etc/nginx/license.jwt"
 # These NGINX without a licence cannot check; see test_plus.py.
@@ -103,8 +126,9 @@ PLUS_PLANS = {
     "plus": replace(PLANS["everything"], edition="plus", license=LICENSE, load_modules=()),
     "plus-no-limit": replace(PLANS["no-limit"], edition="plus", license=LICENSE),
     "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
+    "plus-several-routes": replace(PLANS["several-routes"], edition="plus", license=LICENSE),
 }
-SCRIPTS = {"lab/token.js", "lab/counts.js"}
+SCRIPTS = {"lab/token.js", "lab/counts.js", "lab/openai.js"}
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 
@@ -218,6 +242,7 @@ def folders(releases: Releases) -> set[str]:
     return {one.name for one in releases.folder.iterdir() if not one.is_symlink()}
 
 
+MANY = [f"a-deployment-with-a-name-that-is-rather-long-{number}" for number in range(80)]
 VALID = {
     **PLANS,
     "half a second": replace(ONE_MODEL, timeout=0.5),
@@ -234,6 +259,16 @@ VALID = {
         ONE_MODEL,
         stable="a" * 63,
         upstreams=(Upstream("a" * 63, ("127.0.0.1:1",)), Upstream("0-0", ("127.0.0.1:2",))),
+    ),
+    "more than NGINX reads as one word": replace(
+        ONE_MODEL,
+        upstreams=(
+            *ONE_MODEL.upstreams,
+            *(Upstream(name, (f"unix:/run/{name}.sock",)) for name in MANY),
+        ),
+        further={f"route-{number}": name for number, name in enumerate(MANY[:12])},
+        metrics="9113",
+        scraped_at="gateway:9113",
     ),
     "names that NGINX uses": replace(
         ONE_MODEL,

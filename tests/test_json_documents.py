@@ -117,7 +117,7 @@ def test_figures_that_were_not_measured_are_null() -> None:
 def test_the_lab_and_its_configuration(said: Said) -> None:
     assert said("status")["healthy"]
     values = {one["path"]: one for one in said("config show")}
-    assert values["stable"]["running"] == "textrank"
+    assert values["routes.summarize"]["running"] == "textrank"
     said("doctor")
 
 
@@ -219,6 +219,7 @@ def test_models_and_the_registry(said: Said, tmp_path: Path) -> None:
     assert said("models verify")["models"][0]["verdict"] == "ok"
     said("models untag", "candidate")
     assert len(said("models history")) == 2
+    said("models add-upstream", "far", "--base-url", "https://far.example/v1", "--model", "m")
     said("models export", "tuned:1", str(tmp_path / "tuned.tar"))
     assert said("models rm", "tuned:1")["removed"]
     assert said("models import", str(tmp_path / "tuned.tar"))["id"] == added["id"]

@@ -342,6 +342,15 @@ ROUTES = {"stable": "", "split": None, "matches": [], "shadow": None}
             "matches": [{"kind": "claim", "name": "plan", "value": "pro", "deployment": "c"}],
             "shadow": {"deployment": "d", "percent": 20.0}}},
          "claim plan=pro to c, 25 % to b, the rest to a, copies of 20 % to d"),
+        ("route", {"rollout": 3, "step": 0, "traffic": {"routes": {}}}, "as in lab.toml"),
+        ("route", {"rollout": 3, "step": 0, "traffic": {"routes": {"summarize": ROUTES}}},
+         "all to the stable deployment"),
+        ("route", {"rollout": 3, "step": 0, "traffic": {"routes": {"chat": ROUTES}}},
+         "chat: all to the stable deployment"),
+        ("route", {"rollout": 3, "step": 2, "traffic": {"routes": {
+            "chat": ROUTES | {"split": {"shares": [{"deployment": "b", "percent": 25.0}]}},
+            "summarize": ROUTES | {"stable": "a"}}}},
+         "chat: 25 % to b, the rest to the stable deployment; summarize: all to a"),
         ("key", {"of": "another version"}, "of=another version"),
     ],
 )  # fmt: skip
@@ -413,7 +422,7 @@ def test_up_and_down_are_in_the_ledger(make_lab: Callable[..., LabUnderTest]) ->
     lab.ok("down")
     up, down = (entry["document"] for entry in lab.json("ledger", "--kind", "lab"))
     assert up == {
-        "did": "up", "engine": "local", "url": lab.url, "stable": "textrank",
+        "did": "up", "engine": "local", "url": lab.url, "routes": {"summarize": "textrank"},
         "deployments": {
             "textrank": {
                 "model": "textrank", "model_id": one["model_id"], "runtime": "extractive",

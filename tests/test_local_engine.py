@@ -321,7 +321,7 @@ def test_a_lab_that_another_version_started_is_started_anew(fresh: LabUnderTest)
 
 
 def test_keys_can_be_changed_where_no_model_can_be_served(make_lab: MakeLab) -> None:
-    lab = make_lab(stable='"falconsai"', fallback='""')
+    lab = make_lab(routes__summarize='"falconsai"', fallback='""')
     done = lab.run("keys", "init", env={"HF_HOME": str(lab.root / "no-models")})
     assert done.returncode == 0
     assert "Nothing is laid out for docker-compose.yml" in done.stderr

@@ -221,7 +221,7 @@ class Hub:
             "size": len(data),
             "oid": git_id(data),
         }
-        if name.endswith((".safetensors", ".bin")):
+        if name.endswith((".safetensors", ".bin", ".gguf")):
             digest = hashlib.sha256(data).hexdigest()
             entry["lfs"] = {"oid": digest, "size": len(data), "pointerSize": 134}
         return entry
@@ -615,7 +615,8 @@ def test_pull_of_what_is_embedded_has_nothing_to_do(idle: LabUnderTest) -> None:
 def test_a_model_that_is_not_defined_is_a_usage_error(idle: LabUnderTest, verb: str) -> None:
     done = idle.run("models", verb, "nope")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no model 'nope' is defined; defined: falconsai, textrank, tiny" in flat(done.stderr)
+    known = "falconsai, textrank, smollm2, tiny"
+    assert f"no model 'nope' is defined; defined: {known}" in flat(done.stderr)
     assert "Fix: add [models.nope]" in done.stderr
 
 
@@ -636,7 +637,7 @@ def metrics(lab: LabUnderTest, deployment: str) -> str:
 def test_up_fetches_the_stable_model_and_serves_it(
     make_lab: Callable[..., LabUnderTest], hub: Hub, tmp_path: Path, tiny_t5: Path, article: str
 ) -> None:
-    lab = add_tiny(make_lab(stable='"tiny"'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"'))
     lab.env |= hub_env(hub.url, tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 0, done.stderr
@@ -662,7 +663,7 @@ def test_without_the_hub_the_embedded_model_serves_until_the_hub_is_back(
     make_lab: Callable[..., LabUnderTest], hub: Hub, tmp_path: Path, article: str
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    lab = add_tiny(make_lab(stable='"tiny"'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"'))
     lab.env |= hub_env(away, tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 0, done.stderr
@@ -703,7 +704,7 @@ def test_without_the_hub_the_embedded_model_serves_until_the_hub_is_back(
 def test_without_a_fallback_a_model_that_cannot_be_had_is_an_error_and_nothing_runs(
     make_lab: Callable[..., LabUnderTest], tmp_path: Path
 ) -> None:
-    lab = add_tiny(make_lab(stable='"tiny"', fallback='""'))
+    lab = add_tiny(make_lab(routes__summarize='"tiny"', fallback='""'))
     lab.env |= hub_env(f"http://127.0.0.1:{free_port()}", tmp_path / "hf")
     done = lab.run("up")
     assert done.returncode == 5

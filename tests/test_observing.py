@@ -24,19 +24,22 @@ from llmlab.observe.samples import Samples, exposition
 from llmlab.observe.window import KEPT, STEP, Window
 from llmlab.probe.figures import percentile
 from llmlab.service.metrics import SECONDS, Metrics
-from llmlab.traffic import Flag, Shadow, Share, Split, Traffic
+from llmlab.traffic import Flag, Shadow, Share, Split
+from tests.summarizing import summarizing
 from tests.test_gateway_rendering import ONE_MODEL
 
 NOON = 1_800_000_000.0
 
-# Two lines of a gateway: of one whose routes are rendered, and of one from before there were any.
+# Three lines of a gateway: of one whose routes are rendered, of one that had a single route and
+# said its rule as `route`, and of one from before there were any.
 ROUTED = (
     '{"time":"2027-01-15T08:00:00+00:00","at":1800000000.123,"request_id":"r1","subject":"alice",'
     '"deployment":"tuned","model":"tuned","method":"POST","path":"/summarize/","status":200,'
     '"seconds":0.210,"upstream_seconds":"0.208","upstream_status":"200","bytes_in":900,'
-    '"bytes_out":400,"address":"127.0.0.1","route":"split","revision":17,"flags":"new=on",'
+    '"bytes_out":400,"address":"127.0.0.1","rule":"split","route":"summarize","revision":17,"flags":"new=on",'
     '"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","timing":"queue;dur=1.0"}'
 )
+OF_ONE_ROUTE = ROUTED.replace('"rule":"split","route":"summarize"', '"route":"split"')
 PLAIN = (
     '{"time":"2027-01-15T08:00:00+00:00","request_id":"r2","subject":"","deployment":"textrank",'
     '"model":"","method":"POST","path":"/summarize/","status":401,"seconds":0.000,'
@@ -54,14 +57,20 @@ def line(**values: Any) -> str:
 
 def test_a_line_tells_who_was_asked_how_it_ended_and_by_which_routes() -> None:
     assert read(ROUTED) == Access(
-        at=1800000000.123, deployment="tuned", status=200, seconds=0.21, route="split", revision=17
-    )
+        at=1800000000.123, deployment="tuned", status=200, seconds=0.21, rule="split", revision=17,
+        route="summarize",
+    )  # fmt: skip
+
+
+def test_a_line_of_before_there_were_several_routes_says_the_same() -> None:
+    assert read(OF_ONE_ROUTE) == read(ROUTED)
 
 
 def test_nobody_was_asked_where_the_gateway_refused() -> None:
     """Its location says where the request would have gone."""
     refused = read(PLAIN)
-    assert refused == Access(at=NOON, deployment="", status=401, seconds=0.0, route="stable")
+    assert refused == Access(at=NOON, deployment="", status=401, seconds=0.0, rule="stable",
+                             route="summarize")  # fmt: skip
     assert not refused.by_share
 
 
@@ -72,12 +81,12 @@ def test_a_client_that_hung_up_had_asked_an_api() -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "by_share"),
+    ("rule", "by_share"),
     [("split", True), ("stable", True), ("header", False), ("cookie", False), ("claim", False),
      ("flag", False), ("model", False)],
 )  # fmt: skip
-def test_shares_decide_on_what_no_match_takes(route: str, by_share: bool) -> None:
-    request = read(line(route=route))
+def test_shares_decide_on_what_no_match_takes(rule: str, by_share: bool) -> None:
+    request = read(line(rule=rule))
     assert request
     assert request.by_share is by_share
 
@@ -170,9 +179,9 @@ def test_errors_are_the_share_of_5xx_among_those_that_were_asked() -> None:
 
 def test_the_split_is_measured_on_what_the_shares_decided() -> None:
     seen = window(
-        *(request(NOON - 1, "stable", route="stable") for _ in range(3)),
-        request(NOON - 1, "canary", route="split"),
-        *(request(NOON - 1, "canary", route="header") for _ in range(5)),
+        *(request(NOON - 1, "stable", rule="stable") for _ in range(3)),
+        request(NOON - 1, "canary", rule="split"),
+        *(request(NOON - 1, "canary", rule="header") for _ in range(5)),
     ).glance(NOON)
     assert seen.deployments["stable"].share == 75
     assert seen.deployments["canary"].share == 25
@@ -181,9 +190,9 @@ def test_the_split_is_measured_on_what_the_shares_decided() -> None:
 
 def test_the_split_is_measured_since_the_routes_last_changed() -> None:
     seen = window(
-        *(request(NOON - 9, "stable", route="stable", revision=4) for _ in range(50)),
-        request(NOON - 1, "stable", route="stable", revision=5),
-        request(NOON - 1, "canary", route="split", revision=5),
+        *(request(NOON - 9, "stable", rule="stable", revision=4) for _ in range(50)),
+        request(NOON - 1, "stable", rule="stable", revision=5),
+        request(NOON - 1, "canary", rule="split", revision=5),
     ).glance(NOON)
     assert seen.deployments["canary"].share == 50
     assert (seen.revision, seen.shared) == (5, 2)
@@ -306,7 +315,7 @@ def test_another_model_is_another_process() -> None:
 
 # --- a whole lab -----------------------------------------------------------------------
 
-TRAFFIC = Traffic(
+TRAFFIC = summarizing(
     split=Split((Share("tuned", 25.0),)),
     shadow=Shadow("spare", 10.0),
     flags=(Flag("new-ui", 5.0),),
@@ -361,7 +370,7 @@ def observer(engine: Any, clock: list[float]) -> Observer:
 def test_a_look_puts_log_metrics_and_weights_together() -> None:
     engine, clock = FakeEngine({"tuned": api_page()}), [NOON]
     engine.log += [line(at=NOON - 5)] * 3 + [
-        line(at=NOON - 4, deployment="textrank", route="stable")
+        line(at=NOON - 4, deployment="textrank", rule="stable")
     ]
     view = observer(engine, clock).look()
     assert [one.name for one in view.deployments] == ["textrank", "tuned", "spare"]
@@ -371,7 +380,8 @@ def test_a_look_puts_log_metrics_and_weights_together() -> None:
     assert textrank.api is None
     assert tuned.api
     assert tuned.api.waiting == 3
-    assert (view.wanted.rollout, view.wanted.step, view.wanted.revision) == (3, 2, 17)
+    assert (view.wanted.rollouts, view.wanted.steps) == ({"summarize": 3}, {"summarize": 2})
+    assert view.wanted.revision == 17
     assert view.wanted.flags == {"new-ui": 5}
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from llmlab.gateway import Upstream
-from llmlab.traffic import Shadow, Traffic
+from llmlab.traffic import Shadow
+from tests.summarizing import summarizing
 from tests.test_gateway import (
     Echo,
     EchoGateway,
@@ -162,7 +163,7 @@ def test_what_loading_processes_turn_away_goes_on_until_one_takes_it(start: Star
 def test_a_copy_for_a_shadow_that_is_away_is_nobodys(start: Start, tmp_path: Path) -> None:
     away = Upstream("shadow", (f"unix:{tmp_path / 'shadow.sock'}",))
     here = Upstream("echo", (f"unix:{tmp_path / '0.sock'}",))
-    traffic = Traffic(shadow=Shadow("shadow", 100))
+    traffic = summarizing(shadow=Shadow("shadow", 100))
     replicas = start(200, upstreams=(here, away), traffic=traffic)
     assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
     assert replicas.heard(MEDICINE) == 6

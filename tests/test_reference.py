@@ -15,12 +15,14 @@ import llmlab.cli
 from llmlab.cli import endings
 from llmlab.cli.app import app
 from llmlab.config import read_config
-from llmlab.config.load import leaves_of
+from llmlab.config.load import leaves_of, variable
+from llmlab.config.model import ONLY
 from llmlab.config.schema import Config
 from llmlab.errors import EXIT_CODES
 from llmlab.reference import configuration, errors, exit_codes, http_api, metrics, pages, verbs
 from llmlab.reference.frequent import FREQUENT
 from llmlab.reference.llms import SUMMARY, llms_txt
+from llmlab.reference.markdown import text
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -65,6 +67,18 @@ def test_llms_txt_says_what_the_package_says_of_itself() -> None:
     assert project["description"] == SUMMARY
 
 
+@pytest.mark.parametrize("path", pages.MADE_BY)
+def test_every_column_has_a_heading_and_every_link_a_title(path: str, made: dict[str, str]) -> None:
+    heads = re.findall(r"(?m)^\|(.*)\|\n\| ---", made[path])
+    assert heads or path == "reference/errors.md"
+    assert [head for head in heads if any(not one.strip() for one in head.split("|"))] == []
+    assert re.findall(r"\[\S+\.md\]", made[path]) == []
+
+
+def test_what_would_steer_markdown_is_shown_as_it_is_on_github_and_on_the_site() -> None:
+    assert text(r"p95<=800ms, [x] of *.md > `a<b`") == (r"p95&lt;=800ms, \[x\] of \*.md &gt; `a<b`")
+
+
 # --- verbs ---------------------------------------------------------------------------
 
 
@@ -106,17 +120,31 @@ def test_lab_toml_holds_every_key_with_its_default() -> None:
     loaded = read_config(ROOT / "configs" / "lab.toml")
     assert loaded.config == Config()
     defaults = [path for path, _, origin in loaded.leaves() if origin == "default"]
-    assert all(path.startswith("models.textrank.") for path in defaults)
+    assert [path for path in defaults if not path.startswith("models.")] == []
+    for path in defaults:  # what says nothing to the model's runtime, or is only shown once set
+        _, name, key, *_ = path.split(".")
+        runtime = Config().models[name].runtime
+        says_nothing = runtime not in ONLY.get(key, (runtime,))
+        shown_once_set = key in configuration.FURTHER or key == "decoding"
+        assert name == "textrank" or says_nothing or shown_once_set, path
 
 
-def test_every_key_is_described_and_has_a_variable() -> None:
+def test_every_key_is_described() -> None:
     known = [*configuration.lab_keys(), *configuration.model_keys()]
     assert [one.path for one in known if not one.description.endswith((".", "..."))] == []
     paths = {path for path, _ in leaves_of(Config()) if not path.startswith("models.")}
     assert {one.path for one in configuration.lab_keys()} == paths
     (port,) = (one for one in known if one.path == "gateway.port")
-    assert port.variables == ["LLMLAB_PORT", "LLMLAB_GATEWAY_PORT"]
     assert port.type == "integer, ≥ 1, ≤ 65,535"
+
+
+def test_which_variable_a_key_has_is_said_once() -> None:
+    said = " ".join(configuration.markdown().split())
+    assert "`gateway.rate_limit.rate` is `LLMLAB_GATEWAY_RATE_LIMIT_RATE`." in said
+    assert "`LLMLAB_PORT` is short for `LLMLAB_GATEWAY_PORT`." in said
+    for one in configuration.lab_keys():
+        assert variable(one.path) == f"LLMLAB_{one.path}".replace(".", "_").upper()
+    assert variable("models.my-own.source") == "LLMLAB_MODELS_MY_OWN_SOURCE"
 
 
 # --- HTTP, metrics --------------------------------------------------------------------

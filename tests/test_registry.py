@@ -688,7 +688,7 @@ def test_lab_toml_comes_first_then_aliases_then_names_then_what_a_status_tells(
     assert catalogue.get("good").name == "good"
     config, names = catalogue.with_models(["textrank", "good", "falconsai:1"])
     assert names == ["textrank", "good", "falconsai-1"]
-    assert set(config.models) == {"falconsai", "textrank", "good", "falconsai-1"}
+    assert set(config.models) == {"falconsai", "textrank", "smollm2", "good", "falconsai-1"}
     with pytest.raises(UsageError, match="registered: good, falconsai:1"):
         catalogue.get("nobody")
     registry.remove("good", force=True)
@@ -706,7 +706,7 @@ def test_a_hub_model_is_a_record_without_files(registry: Registry) -> None:
     assert (model.repository, model.revision) == ("tiny/t5", "f" * 40)
     assert model.content_id == "sha256:" + "1" * 64
     assert added.record.serves(
-        Model(runtime="ctranslate2", source="hub:tiny/t5", revision="f" * 40)
+        Model(runtime="ctranslate2", source="hub:tiny/t5", revision="f" * 40), ""
     )
     assert registry.verify(added.record).verdict == "absent"
 
@@ -790,7 +790,7 @@ def test_up_serves_a_registered_model_and_every_verb_takes_its_names(
     assert shown["record"]["license"] == "mit"
 
     rows = {row["name"]: row for row in lab.json("models", "list")}
-    assert set(rows) == {"falconsai", "textrank", "tuned:1"}
+    assert set(rows) == {"falconsai", "textrank", "smollm2", "tuned:1"}
     row = rows["tuned:1"]
     assert (row["registered"], row["ready"], row["aliases"], row["origin"]) == (
         True, True, ["good"], "path",
@@ -879,12 +879,12 @@ def test_the_names_of_lab_toml_are_taken(
 def test_a_lab_whose_stable_model_is_not_registered_yet_can_be_mended(
     make_lab: Callable[..., LabUnderTest], tiny_t5: Path, home: Path
 ) -> None:
-    lab = make_lab(stable='"tuned"')
+    lab = make_lab(routes__summarize='"tuned"')
     lab.env |= {"LLMLAB_HOME": str(home)}
     assert "no model 'tuned' is defined" in lab.run("up").stderr
     assert lab.run("models", "list").returncode == 0
     lab.ok("models", "add", str(tiny_t5), "--name", "tuned")
     roles = {row["name"]: row["role"] for row in lab.json("models", "list")}
-    assert roles == {"falconsai": "", "textrank": "fallback", "tuned:1": "stable"}
+    assert roles == {"falconsai": "", "textrank": "fallback", "smollm2": "", "tuned:1": "stable"}
     done = lab.run("models", "rm", "tuned")
     assert "in use by stable of lab.toml" in done.stderr

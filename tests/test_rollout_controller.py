@@ -21,6 +21,7 @@ from llmlab.rollout.machine import Abort, Pause, Promote, step
 from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Rules
 from llmlab.rollout.store import Rollouts
 from tests.rollouts import Played, line, rollout
+from tests.summarizing import route_of
 
 RULES = Rules(
     steps=(10.0, 100.0), interval=10.0, progress_deadline=100.0, probe_suite="founding",
@@ -81,7 +82,7 @@ class Stage:
         """So many answers of each; of the candidate's the last ones are errors."""
         for number in range(requests):
             status = 500 if number >= requests - errors else 200
-            for name, told in (("base", {"route": "stable"}), ("tuned-2", {"status": status})):
+            for name, told in (("base", {"rule": "stable"}), ("tuned-2", {"status": status})):
                 who = f"subject-{next(WHO)}"
                 # Of a slice that is over: it is heard of at the next tick.
                 self.gateway.lines.append(line(name, subject=who, at=self.now - 2 * SLICE, **told))
@@ -117,11 +118,11 @@ def test_it_ends_when_nothing_is_unfinished(stage: Stage) -> None:
 def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None:
     for number in range(40):
         status = 500 if number % 4 == 0 else 200
-        old = line("base", route="stable", subject="eve", status=status, at=stage.now - 60)
+        old = line("base", rule="stable", subject="eve", status=status, at=stage.now - 60)
         stage.gateway.lines += [old, line("other", subject="eve", at=stage.now - 60)]
         stage.gateway.lines.append(line("base", subject="bob", at=stage.now - 1e6))
     stage.begin()
-    stage.gateway.lines.append(line("base", route="stable", subject="ada", at=stage.now + 2))
+    stage.gateway.lines.append(line("base", rule="stable", subject="ada", at=stage.now + 2))
     for _ in range(3):
         stage.tick()
     evidence = stage.rollouts.last().evidence  # type: ignore[union-attr]
@@ -134,7 +135,7 @@ def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None
 def test_a_good_candidate_goes_all_the_way(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.COMPLETED, requests=10)
-    assert one.promoted == "tuned-2" and stage.rollouts.traffic().stable == "tuned-2"
+    assert one.promoted == "tuned-2" and route_of(stage.rollouts.traffic()).stable == "tuned-2"
     assert [kept.step for kept in one.judged] == [1, 2, 2], "the last time after the watch"
     stage.consistent()
     assert stage.tick() is False
@@ -166,7 +167,7 @@ def test_a_candidate_that_the_lab_goes_on_without_ends_the_rollout_too(stage: St
     stage.tick()
     assert stage.rollout.phase is Phase.ABORTED
     assert "it is not on disk" in stage.rollout.ending
-    assert stage.rollouts.traffic().weights("base") == {"base": 100}
+    assert route_of(stage.rollouts.traffic()).weights("base") == {"base": 100}
 
 
 def test_an_erring_candidate_loses_its_traffic_in_the_same_tick(stage: Stage) -> None:
@@ -178,7 +179,7 @@ def test_an_erring_candidate_loses_its_traffic_in_the_same_tick(stage: Stage) ->
     one = stage.rollout
     assert one.phase is Phase.ABORTING and one.judged[-1].verdict.outcome is Outcome.FAIL
     assert "errors: 50.0 % of 60 against 0.0 % of 60" in one.ending
-    assert stage.rollouts.traffic().weights("base") == {"base": 100}
+    assert route_of(stage.rollouts.traffic()).weights("base") == {"base": 100}
     stage.consistent()
     stage.tick()
     assert stage.rollout.phase is Phase.ABORTED and stage.gateway.done[-1] == "apply"
@@ -206,7 +207,7 @@ def test_a_verb_is_seen_at_the_next_tick(stage: Stage) -> None:
     stage.tick()
     stage.do(Promote())
     stage.tick()
-    assert stage.rollouts.traffic().weights("base")["tuned-2"] == 95
+    assert route_of(stage.rollouts.traffic()).weights("base")["tuned-2"] == 95
     stage.consistent()
     stage.do(Abort())
     stage.tick()
@@ -469,4 +470,4 @@ def test_a_and_b_go_on_until_a_person_decides(stage: Stage) -> None:
     stage.do(Promote(arm="tuned-2"))
     stage.tick()
     assert stage.rollout.phase is Phase.COMPLETED
-    assert stage.rollouts.traffic().stable == "tuned-2"
+    assert route_of(stage.rollouts.traffic()).stable == "tuned-2"

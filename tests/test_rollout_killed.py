@@ -16,6 +16,7 @@ from llmlab.rollout.state import Phase, Rules
 from llmlab.rollout.store import Rollouts
 from tests.conftest import clean_env
 from tests.rollouts import line, rollout
+from tests.summarizing import route_of
 from tests.test_registry_killed import Killer, killing
 
 KILLS = 30
@@ -52,9 +53,9 @@ def consistent(folder: Path) -> None:
     one, traffic = rollouts.history()[0], rollouts.traffic()
     assert state == {"unfinished": not one.over, "number": 1}
     assert told[-1]["traffic"] == json.loads(traffic.dump())
-    assert sum(traffic.weights("base").values()) == 100
+    assert sum(route_of(traffic).weights("base").values()) == 100
     if one.phase is Phase.PROGRESSING:
-        assert traffic.weights("base")["tuned-2"] == one.percent
+        assert route_of(traffic).weights("base")["tuned-2"] == one.percent
 
 
 def test_a_killed_controller_is_followed_by_one_that_goes_on_where_it_stood(

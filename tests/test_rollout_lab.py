@@ -24,6 +24,7 @@ from llmlab.rollout.state import Phase, Rollout
 from llmlab.rollout.store import Rollouts
 from llmlab.traffic import Traffic
 from tests.conftest import LabUnderTest, wait_until
+from tests.summarizing import route_of
 
 TWIN = """
 [models.twin]
@@ -56,7 +57,7 @@ def as_before(lab: LabUnderTest) -> Iterator[None]:
     if one and not one.over:
         lab.run("rollout", "abort")
         lab.run("rollout", "status", "--timeout", "60s")
-    if Store(lab.lab).traffic().stable:
+    if route_of(Store(lab.lab).traffic()).stable:
         lab.run("rollout", "undo", "--to", "0")
         lab.run("rollout", "status", "--timeout", "60s")
     if Store(lab.lab).traffic().deployed("twin"):
@@ -144,7 +145,7 @@ def consistent(lab: LabUnderTest) -> None:
     assert f"$lab_revision {{ default {wanted.revision}; }}" in routes
     weights = {one["name"]: one["weight"] for one in lab.json("status")["deployments"]}
     assert {name: weight for name, weight in weights.items() if weight} == {
-        name: weight for name, weight in wanted.weights("textrank").items() if weight
+        name: weight for name, weight in route_of(wanted).weights("textrank").items() if weight
     }
 
 
@@ -182,7 +183,7 @@ def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:
     """Whoever has a token could else abort a good version, or have a bad one promoted."""
     with load(lab) as told:
         lab.ok("rollout", "start", "canary", "twin", *STEPS, *QUICK)
-        wait_until(lambda: taken(lab).split is not None, 60)
+        wait_until(lambda: route_of(taken(lab)).split is not None, 60)
         statuses = set()
         with lab.client() as client:
             for number in range(60):
@@ -202,7 +203,7 @@ def test_clients_that_give_no_time_decide_nothing(lab: LabUnderTest) -> None:
 
 def test_the_split_is_as_asked_for_and_everybody_stays_on_their_side(lab: LabUnderTest) -> None:
     lab.ok("rollout", "start", "ab", "textrank", "twin", "--split", "70", *QUICK[:2])
-    wait_until(lambda: taken(lab).split is not None, 60)
+    wait_until(lambda: route_of(taken(lab)).split is not None, 60)
     key, sides = KeyStore(lab.lab.keys_file).read().signing, []
     with lab.client() as client:
         for turn in range(2):
@@ -242,7 +243,7 @@ def test_a_candidate_that_misbehaves_is_aborted_before_it_gets_half_of_the_traff
         one = last(lab)
         assert one and (code, one.phase) == (8, Phase.ABORTED), told
         assert said in told and one.percent < 50
-        assert taken(lab).weights("textrank")["textrank"] == 100
+        assert route_of(taken(lab)).weights("textrank")["textrank"] == 100
         consistent(lab)
 
 
@@ -333,8 +334,8 @@ def test_an_abort_works_while_the_controller_is_dead(lab: LabUnderTest) -> None:
     Supervisor(lab.lab).drop("controller")
     assert pid_of(lab, "controller") is None
     lab.ok("rollout", "abort", "--why", "I have seen enough")
-    assert Store(lab.lab).traffic().weights("textrank") == {"textrank": 100}
-    assert taken(lab).weights("textrank") == {"textrank": 100}
+    assert route_of(Store(lab.lab).traffic()).weights("textrank") == {"textrank": 100}
+    assert route_of(taken(lab)).weights("textrank") == {"textrank": 100}
     code, told = status(lab)
     assert code == 8 and told.endswith("aborted by a person: I have seen enough\n")
     assert "twin" not in Record.read(lab.lab).deployments  # type: ignore[union-attr]

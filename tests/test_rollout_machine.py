@@ -27,6 +27,7 @@ from llmlab.rollout.state import OVER, Kind, Outcome, Paused, Phase, Rollout
 from llmlab.traffic import Deployed as DeployedBeside
 from llmlab.traffic import Flag, Match, Traffic
 from tests.rollouts import RULES, at, rollout, verdict
+from tests.summarizing import route_of, summarizing
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
 OPEN, NONE = Outcome.INCONCLUSIVE, Outcome.NONE
@@ -130,7 +131,7 @@ def test_the_table_leaves_out_no_phase_and_no_event() -> None:
 def test_abort_wins_from_every_phase_that_is_not_over(kind: Kind, phase: Phase) -> None:
     after = step(at(phase, kind), Abort(), LATER)
     assert after.phase is Phase.ABORTING and not after.promoted
-    wanted = traffic_of(after, traffic_of(at(phase, kind), Traffic()))
+    wanted = route_of(traffic_of(after, traffic_of(at(phase, kind), Traffic())))
     assert wanted.weights("base") == {"base": 100} and wanted.split is wanted.shadow is None
 
 
@@ -288,7 +289,7 @@ ANY_RULES = st.builds(
     on_inconclusive=st.sampled_from(["pause", "wait"]),
     steps=st.sampled_from([(100.0,), (5.0, 100.0), (5.0, 25.0, 50.0, 100.0)]),
 )  # fmt: skip
-FOREIGN = Traffic(
+FOREIGN = summarizing(
     deployments=(DeployedBeside("older", "older:1", rollout=0), DeployedBeside("mine", "mine")),
     matches=(Match("header", "X-Beta", "yes", "mine"),),
     flags=(Flag("short", percent=10, decoding={"max_length": 20}),),
@@ -327,17 +328,18 @@ def test_whatever_happens_the_traffic_is_sane_and_nothing_is_promoted_without_a_
 
 
 def _is_sane(one: Rollout, traffic: Traffic) -> None:
-    assert sum(traffic.weights("base").values()) == pytest.approx(100)
+    route = route_of(traffic)
+    assert sum(route.weights("base").values()) == pytest.approx(100)
     assert traffic_of(one, traffic) == traffic, "wanted twice, it is the same"
     there = {"base", *(beside.name for beside in traffic.deployments)}
     assert traffic.targets() <= there, "no request goes where nothing runs"
     assert len(traffic.deployments) == len({beside.name for beside in traffic.deployments})
     assert "mine" in there and traffic.flags == FOREIGN.flags, "a person's things stay"
-    assert FOREIGN.matches[0] in traffic.matches
+    assert route_of(FOREIGN).matches[0] in route.matches
     trying = one.phase in (Phase.PROGRESSING, Phase.PAUSED)
     if not trying:
-        assert traffic.split is None and traffic.shadow is None
+        assert route.split is None and route.shadow is None
         whole = one.promoted or "base"
-        assert traffic.weights("base")[whole] == 100
+        assert route.weights("base")[whole] == 100
     if one.phase in (Phase.ABORTING, Phase.ABORTED):
         assert "tuned-2" not in there, "what it had started is not wanted any more"

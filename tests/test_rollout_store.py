@@ -96,7 +96,8 @@ def test_a_route_entry_has_the_traffic_and_its_number_is_the_revision(
     go(rollouts, Deployed())
     last = [one for one in entries(lab) if one.kind == "route"][-1]
     assert rollouts.traffic().revision == last.seq == last.document["traffic"]["revision"]
-    assert last.document["traffic"]["split"]["shares"] == [{"deployment": "tuned-2", "percent": 5}]
+    route = last.document["traffic"]["routes"]["summarize"]
+    assert route["split"]["shares"] == [{"deployment": "tuned-2", "percent": 5}]
 
 
 def test_a_verdict_that_decides_something_is_in_the_ledger_and_others_are_not(

@@ -42,6 +42,7 @@ from llmlab.rollout.view import Seat, View
 from llmlab.service.settings import Settings
 from tests.conftest import wait_until
 from tests.rollouts import Played, at
+from tests.summarizing import route_of
 from tests.test_registry import make_folder
 
 QUIET: Callable[[str], None] = lambda text: None  # noqa: E731
@@ -336,9 +337,9 @@ def test_without_a_supervisor_the_verbs_do_all_of_it_themselves(office: Office) 
     office.controlled = False
     assert office.start("next").phase is Phase.PROGRESSING
     assert office.desk.do("promote", Promote(full=True), who="ada").phase is Phase.COMPLETED
-    assert office.rollouts.traffic().stable == "next"
+    assert route_of(office.rollouts.traffic()).stable == "next"
     assert office.undo().phase is Phase.COMPLETED
-    assert office.rollouts.traffic().stable == ""
+    assert route_of(office.rollouts.traffic()).stable == ""
     assert office.gateway.revision == office.rollouts.traffic().revision
 
 
@@ -346,7 +347,7 @@ def test_while_the_lab_is_down_an_abort_is_still_written_down(office: Office) ->
     bring(office, "progressing")
     office.gateway.up = False
     assert office.desk.do("abort", Abort(), who="ada").phase is Phase.ABORTING
-    assert office.rollouts.traffic().weights("base") == {"base": 100}
+    assert route_of(office.rollouts.traffic()).weights("base") == {"base": 100}
 
 
 # --- undo ---------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ def test_undo_gives_all_traffic_back_at_once_and_keeps_what_had_it(office: Offic
     one = office.undo()
     assert (one.phase, office.gateway.done) == (Phase.COMPLETING, ["route"])
     wanted = office.rollouts.traffic()
-    assert wanted.stable == "" and [kept.name for kept in wanted.deployments] == ["next"]
+    assert route_of(wanted).stable == "" and [kept.name for kept in wanted.deployments] == ["next"]
 
 
 def test_undo_of_an_undo_gives_it_forth_again(office: Office) -> None:
@@ -367,7 +368,7 @@ def test_undo_of_an_undo_gives_it_forth_again(office: Office) -> None:
     office.settle()
     office.undo()
     office.settle()
-    assert office.rollouts.traffic().stable == "next"
+    assert route_of(office.rollouts.traffic()).stable == "next"
 
 
 def test_undo_starts_again_what_was_ended_meanwhile(office: Office) -> None:
@@ -380,7 +381,7 @@ def test_undo_starts_again_what_was_ended_meanwhile(office: Office) -> None:
     one = office.undo()
     assert one.phase is Phase.STARTING and one.started == ("next",)
     office.settle()
-    assert office.rollouts.traffic().stable == "next"
+    assert route_of(office.rollouts.traffic()).stable == "next"
 
 
 def test_a_second_promotion_ends_what_the_first_had_kept_but_never_lab_tomls_own(
@@ -389,7 +390,7 @@ def test_a_second_promotion_ends_what_the_first_had_kept_but_never_lab_tomls_own
     office.promoted("next")
     office.promoted("third")
     office.promoted("base")
-    assert office.rollouts.traffic().stable == ""
+    assert route_of(office.rollouts.traffic()).stable == ""
     assert [one.name for one in office.rollouts.traffic().deployments] == ["third"]
 
 
@@ -398,10 +399,10 @@ def test_undo_to_a_rollout_brings_back_what_that_one_had_promoted(office: Office
     office.promoted("third")
     office.undo(to=1)
     office.settle()
-    assert office.rollouts.traffic().stable == "next"
+    assert route_of(office.rollouts.traffic()).stable == "next"
     office.undo(to=0)
     office.settle()
-    assert office.rollouts.traffic().stable == ""
+    assert route_of(office.rollouts.traffic()).stable == ""
     for number, said in ((9, "no rollout 9"), (0, "base has all the traffic already")):
         with pytest.raises(UsageError, match=said):
             office.undo(to=number)
@@ -513,7 +514,7 @@ VERDICT = Verdict(
 def test_a_rollout_under_way_as_it_is_shown() -> None:
     one = at(Phase.PROGRESSING, verdict=VERDICT, why="a better one", since=1000.0)
     assert shown(View(one, SEATS, True, 1042.0)) == (
-        "rollout 1: canary of tuned-2 on /summarize/, progressing for 42 s, "
+        "rollout 1: canary of tuned-2 on summarize, progressing for 42 s, "
         "the next step in 18 s if the gate passes\n"
         "├── ada: a better one\n"
         "├── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min\n"
@@ -532,7 +533,7 @@ def test_a_rollout_under_way_as_it_is_shown() -> None:
 def test_a_paused_rollout_says_why_and_how_to_go_on() -> None:
     one = at(Phase.PAUSED, paused=Paused.NO_TRAFFIC, since=1000.0)
     assert shown(View(one, (), False, 1060.0)) == (
-        "rollout 1: canary of tuned-2 on /summarize/, paused for 1 min\n"
+        "rollout 1: canary of tuned-2 on summarize, paused for 1 min\n"
         "├── ! the lab does not run; llmlab up starts it\n"
         "├── ! no traffic reached the candidate: llmlab rollout promote, resume or abort\n"
         "└── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min"
@@ -542,7 +543,7 @@ def test_a_paused_rollout_says_why_and_how_to_go_on() -> None:
 def test_a_rollout_that_is_over_says_how_it_ended() -> None:
     one = step(at(Phase.ABORTING, ending="errors: too many"), Settled(), 1090.0)
     assert shown(View(one, (), True, 9999.0)) == (
-        "rollout 1: canary of tuned-2 on /summarize/, aborted after 1 min\n"
+        "rollout 1: canary of tuned-2 on summarize, aborted after 1 min\n"
         "├── errors: too many\n"
         "└── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min"
     )

@@ -17,6 +17,7 @@ from llmlab.gateway import GatewayPlan, Upstream, render
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import wait_until
 from tests.routing import CANARY, STABLE, THIRD, Routed, routed
+from tests.summarizing import summarizing
 from tests.test_gateway import assert_problem, assert_unauthorized, headers_of
 from tests.test_gateway_rendering import ONE_MODEL
 from tests.test_plus import PLUS, without_licence
@@ -50,7 +51,7 @@ def test_a_header_chooses_a_deployment_by_its_name(start: Open) -> None:
         reply = gateway.ask(("X-Model", name))
         assert reply.header("X-Answered-By") == name
         line = gateway.line(reply)
-        assert (line["route"], line["deployment"]) == ("header", name)
+        assert (line["rule"], line["deployment"]) == ("header", name)
         assert reply.header("X-Deployment") == name
 
 
@@ -61,7 +62,7 @@ def test_a_name_that_is_no_deployment_goes_nowhere(start: Open, name: str) -> No
     reply = gateway.ask(("X-Model", name))
     assert "X-Model" in assert_problem(reply, 404)["detail"]
     line = gateway.line(reply)
-    assert (line["status"], line["route"], line["deployment"]) == (404, "", "")
+    assert (line["status"], line["rule"], line["deployment"]) == (404, "", "")
     assert_problem(gateway.ask(("X-Model", name), path="/models/canary/summarize/"), 404)
 
 
@@ -91,15 +92,15 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_requests_of_one_kind_go_to_one_deployment(start: Open, kind: str) -> None:
     match, asked = KINDS[kind]
-    gateway = start(Traffic(matches=(match,), revision=7))
+    gateway = start(summarizing(matches=(match,), revision=7))
     headers = [asked["headers"]] if "headers" in asked else []
     reply = gateway.ask(*headers, **asked.get("claims", {}))
     assert reply.header("X-Answered-By") == CANARY
     line = gateway.line(reply)
-    assert (line["route"], line["deployment"], line["revision"]) == (match.kind, CANARY, 7)
+    assert (line["rule"], line["deployment"], line["revision"]) == (match.kind, CANARY, 7)
     other = gateway.ask()
     assert other.header("X-Answered-By") == STABLE
-    assert gateway.line(other)["route"] == "stable"
+    assert gateway.line(other)["rule"] == "stable"
 
 
 ODD_VALUES = ["~^.*$", "default", "a b", 'say "hi"', "it's", "$http_host", "\\", "{x};",
@@ -110,7 +111,7 @@ ODD_VALUES = ["~^.*$", "default", "a b", 'say "hi"', "it's", "$http_host", "\\",
 def test_a_value_is_compared_as_it_is_whatever_it_would_mean_to_nginx(start: Open) -> None:
     values = [one for one in ODD_VALUES if one]
     matches = tuple(Match("claim", "tenant", value, CANARY) for value in values)
-    gateway = start(Traffic(matches=matches))
+    gateway = start(summarizing(matches=matches))
     for value in values:
         assert gateway.to(tenant=value) == CANARY, value
         assert gateway.to(tenant=f"{value}x") == STABLE, value
@@ -122,7 +123,7 @@ def test_a_value_is_compared_as_it_is_whatever_it_would_mean_to_nginx(start: Ope
 def test_a_claim_that_is_no_plain_value_matches_nothing(start: Open) -> None:
     values = ("a,b", "a", '{"a":1}', "null")
     gateway = start(
-        Traffic(matches=tuple(Match("claim", "tenant", value, CANARY) for value in values))
+        summarizing(matches=tuple(Match("claim", "tenant", value, CANARY) for value in values))
     )
     assert gateway.to(tenant="a,b") == CANARY
     for odd in (["a", "b"], ["a"], {"a": 1}, None):
@@ -132,7 +133,7 @@ def test_a_claim_that_is_no_plain_value_matches_nothing(start: Open) -> None:
 @both
 def test_the_first_match_counts_and_a_wish_counts_before_all_of_them(start: Open) -> None:
     gateway = start(
-        Traffic(
+        summarizing(
             matches=(Match("claim", "tenant", "acme", CANARY), Match("cookie", "g", "1", THIRD)),
             split=Split((Share(THIRD, 100),)),
         )
@@ -145,13 +146,13 @@ def test_the_first_match_counts_and_a_wish_counts_before_all_of_them(start: Open
 
 @both
 def test_a_forged_token_is_routed_by_none_of_its_claims(start: Open) -> None:
-    gateway = start(Traffic(matches=(Match("claim", "tenant", "acme", CANARY),)))
+    gateway = start(summarizing(matches=(Match("claim", "tenant", "acme", CANARY),)))
     forged = replace(gateway.forge, secret=b"the key of somebody else, also 32")
     with contextlib.closing(gateway.connection()) as connection:
         reply = gateway.on(connection, token=forged.token(tenant="acme"))
     assert_unauthorized(reply)
     line = gateway.line(reply)
-    assert (line["route"], line["deployment"], line["flags"]) == ("", "", "")
+    assert (line["rule"], line["deployment"], line["flags"]) == ("", "", "")
 
 
 # --- Shares --------------------------------------------------------------------------
@@ -160,7 +161,7 @@ SUBJECTS = [f"subject-{number}" for number in range(2000)]
 
 
 def at(percent: float, salt: str = "") -> Traffic:
-    return Traffic(split=Split((Share(CANARY, percent),), salt=salt))
+    return summarizing(split=Split((Share(CANARY, percent),), salt=salt))
 
 
 @both
@@ -171,7 +172,7 @@ def test_a_share_is_as_large_as_it_says_and_the_same_subjects_every_time(start: 
     some = SUBJECTS[:300]
     assert gateway.sides(some) == {sub: sides[sub] for sub in some}
     line = gateway.line(gateway.ask(sub=next(sub for sub in some if sides[sub] == CANARY)))
-    assert (line["route"], line["deployment"]) == ("split", CANARY)
+    assert (line["rule"], line["deployment"]) == ("split", CANARY)
 
 
 @pytest.mark.parametrize("edition", ["open"])
@@ -213,7 +214,7 @@ def test_without_a_subject_the_cookie_decides_and_without_it_the_address(start: 
 @both
 @pytest.mark.parametrize("by", ["cookie:team", "claim:team"])
 def test_a_split_can_be_by_a_cookie_or_a_claim(start: Open, by: str) -> None:
-    gateway = start(Traffic(split=Split((Share(CANARY, 50),), by=by)))
+    gateway = start(summarizing(split=Split((Share(CANARY, 50),), by=by)))
 
     def side(team: str, sub: str) -> str:
         if by.startswith("claim"):
@@ -228,7 +229,7 @@ def test_a_split_can_be_by_a_cookie_or_a_claim(start: Open, by: str) -> None:
 
 @both
 def test_two_shares_and_the_rest_are_three_sides(start: Open) -> None:
-    gateway = start(Traffic(split=Split((Share(CANARY, 30), Share(THIRD, 30)))))
+    gateway = start(summarizing(split=Split((Share(CANARY, 30), Share(THIRD, 30)))))
     sides = list(gateway.sides(SUBJECTS[:900]).values())
     for name, percent in ((CANARY, 30), (THIRD, 30), (STABLE, 40)):
         assert abs(100 * sides.count(name) / len(sides) - percent) < 5
@@ -271,12 +272,14 @@ def test_a_flag_can_choose_a_deployment_by_itself_or_by_a_match(start: Open) -> 
     who = (("sub", "quotes"),)
     itself = start(Traffic(flags=(Flag("beta", audience=who, deployment=CANARY),)))
     by_match = start(
-        Traffic(flags=(Flag("beta", audience=who),), matches=(Match("flag", "beta", "on", THIRD),))
+        summarizing(
+            flags=(Flag("beta", audience=who),), matches=(Match("flag", "beta", "on", THIRD),)
+        )
     )
     for gateway, there in ((itself, CANARY), (by_match, THIRD)):
         assert gateway.to(sub="quotes") == there
         assert gateway.to(sub="other") == STABLE
-        assert gateway.line(gateway.ask(sub="quotes"))["route"] == "flag"
+        assert gateway.line(gateway.ask(sub="quotes"))["rule"] == "flag"
 
 
 @both
@@ -371,16 +374,16 @@ def test_the_log_says_when_and_how_long_and_by_which_route(start: Open) -> None:
     line = gateway.line(gateway.ask())
     assert abs(line["at"] - time.time()) < 10
     assert line["timing"] == "queue;dur=1.5"
-    assert (line["route"], line["deployment"], line["revision"]) == ("stable", STABLE, 3)
+    assert (line["rule"], line["deployment"], line["revision"]) == ("stable", STABLE, 3)
     line = gateway.line(gateway.ask(path="/models/third/summarize/"))
-    assert (line["route"], line["deployment"]) == ("model", THIRD)
+    assert (line["rule"], line["deployment"]) == ("model", THIRD)
 
 
 # --- The shadow ----------------------------------------------------------------------
 
 
 def shadowed(percent: float) -> Traffic:
-    return Traffic(shadow=Shadow(CANARY, percent))
+    return summarizing(shadow=Shadow(CANARY, percent))
 
 
 def eventually_seen(gateway: Routed, count: int) -> list[bytes]:
@@ -398,7 +401,7 @@ def test_the_shadow_gets_a_copy_and_the_client_the_answer_of_the_stable_one(star
     assert (reply.status, reply.header("X-Answered-By")) == (200, STABLE)
     assert eventually_seen(gateway, 1) == [b'{"text": "A lamp."}']
     line = gateway.line(reply)
-    assert (line["route"], line["deployment"]) == ("stable", STABLE)
+    assert (line["rule"], line["deployment"]) == ("stable", STABLE)
 
 
 @both
@@ -491,18 +494,18 @@ def test_what_the_shadow_wrote_is_not_for_clients(start: Open, path: str) -> Non
 
 TWO = replace(ONE_MODEL, upstreams=(*ONE_MODEL.upstreams, Upstream("b", ("127.0.0.1:1",))))
 REFUSED = {
-    "no deployment 'gone'": Traffic(split=Split((Share("gone", 5),))),
-    "a shadow that is none": Traffic(shadow=Shadow("gone", 5)),
-    "a flag that is none": Traffic(matches=(Match("flag", "gone", "on", "b"),)),
-    "a line break": Traffic(matches=(Match("claim", "sub", "a\nb", "b"),)),
+    "no deployment 'gone'": summarizing(split=Split((Share("gone", 5),))),
+    "a shadow that is none": summarizing(shadow=Shadow("gone", 5)),
+    "a flag that is none": summarizing(matches=(Match("flag", "gone", "on", "b"),)),
+    "a line break": summarizing(matches=(Match("claim", "sub", "a\nb", "b"),)),
     "a control character": Traffic(flags=(Flag("a", audience=(("sub", "a\x00"),)),)),
-    "a header's name": Traffic(matches=(Match("header", "X Y", "a", "b"),)),
-    "a header's name that goes on": Traffic(matches=(Match("header", "X;\n", "a", "b"),)),
-    "a cookie's name": Traffic(matches=(Match("cookie", "a-b", "a", "b"),)),
-    "a claim's name": Traffic(matches=(Match("claim", 'a"b', "a", "b"),)),
+    "a header's name": summarizing(matches=(Match("header", "X Y", "a", "b"),)),
+    "a header's name that goes on": summarizing(matches=(Match("header", "X;\n", "a", "b"),)),
+    "a cookie's name": summarizing(matches=(Match("cookie", "a-b", "a", "b"),)),
+    "a claim's name": summarizing(matches=(Match("claim", 'a"b', "a", "b"),)),
     "a flag's name": Traffic(flags=(Flag("A b"),)),
-    "a salt": Traffic(split=Split((Share("b", 5),), salt="$request_id")),
-    "a way to split": Traffic(split=Split((Share("b", 5),), by="moon")),
+    "a salt": summarizing(split=Split((Share("b", 5),), salt="$request_id")),
+    "a way to split": summarizing(split=Split((Share("b", 5),), by="moon")),
     "a decoding parameter": Traffic(flags=(Flag("a", decoding={"max length": 1}),)),
     "a value for decoding": Traffic(flags=(Flag("a", decoding={"strategy": "x;y"}),)),
 }
@@ -519,10 +522,10 @@ def test_what_nginx_could_misread_is_not_rendered(what: str, edition: str) -> No
 
 def test_shares_are_rounded_so_that_they_never_sum_up_to_more_than_all() -> None:
     thirds = tuple(Share(name, 100 / 3) for name in ("b", "textrank", "b"))
-    text = render(replace(TWO, traffic=Traffic(split=Split(thirds))))["lab/routes.conf"]
+    text = render(replace(TWO, traffic=summarizing(split=Split(thirds))))["lab/routes.conf"]
     assert text.count("33.33%") == 3
 
 
 def test_a_share_of_nothing_is_not_rendered() -> None:
-    text = render(replace(TWO, traffic=Traffic(split=Split((Share("b", 0.004),)))))
+    text = render(replace(TWO, traffic=summarizing(split=Split((Share("b", 0.004),)))))
     assert text["lab/routes.conf"].count("split:b") == 0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmlab.cli.deliver.trace import routed_by
+from llmlab.cli.deliver.trace import routed_by, timings
 from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
 from llmlab.delivery.tracing import History, ServedBy, trace
@@ -23,6 +22,7 @@ from llmlab.runtimes.extractive import identity
 from llmlab.traffic import Deployed, Share, Split
 from tests.api import SENTENCE
 from tests.conftest import LabUnderTest
+from tests.summarizing import summarizing
 
 HASH = f"sha256:{'a1' * 32}"
 OTHER = f"sha256:{'b2' * 32}"
@@ -36,11 +36,11 @@ def store(tmp_path: Path) -> Store:
         "lab", "local", True, True, GatewayStatus("http://127.0.0.1:8000", True, "RUNNING"),
         (DeploymentStatus("old", "old", OTHER, "extractive", True, 100, "RUNNING"),),
     )  # fmt: skip
-    noting.lab_is_up(store, up, "old")
+    noting.lab_is_up(store, up, {"summarize": "old"})
     store.change(
         "rollout", {"number": 3},
-        lambda traffic: replace(
-            traffic, rollout=3, step=2, deployments=(Deployed("new", "new:1", rollout=3),),
+        lambda _: summarizing(
+            rollout=3, step=2, deployments=(Deployed("new", "new:1", rollout=3),),
             split=Split((Share("new", 25.0),), salt="3"),
         ),
         "the second step", who="alice",
@@ -59,9 +59,9 @@ def line(**values: Any) -> dict[str, Any]:
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"), "at": now,
         "request_id": "r1", "subject": "bob", "deployment": "new", "model": "new-1",
         "method": "POST", "path": "/summarize/", "status": 200, "seconds": 0.25,
-        "upstream_seconds": "0.240", "upstream_status": "200", "route": "split", "revision": 2,
-        "flags": "short=on,other=off", "trace_id": "4b" * 16, "timing": "queue;dur=12.5",
-        "cache": "miss",
+        "upstream_seconds": "0.240", "upstream_status": "200", "rule": "split",
+        "route": "summarize", "revision": 2, "flags": "short=on,other=off", "trace_id": "4b" * 16,
+        "timing": "queue;dur=12.5", "cache": "miss",
     } | values  # fmt: skip
 
 
@@ -77,26 +77,27 @@ def api_line(**values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("route", "told"),
+    ("rule", "told"),
     [
-        ("split", "split (new 25 %, old 75 %)"),
-        ("stable", "stable (new 25 %, old 75 %)"),
-        ("model", "model: its address asks for new"),
-        ("flag", "flag, whatever the shares are"),
+        ("split", "summarize: split (new 25 %, old 75 %)"),
+        ("stable", "summarize: stable (new 25 %, old 75 %)"),
+        ("model", "model: it asks for new itself"),
+        ("flag", "summarize: flag, whatever the shares are"),
         ("", ""),
     ],
 )
 def test_the_shares_are_told_where_a_request_went_by_them(
-    store: Store, route: str, told: str
+    store: Store, rule: str, told: str
 ) -> None:
-    (found,) = trace(Found([line(route=route)]), history(store), ["r1"])
+    (found,) = trace(Found([line(rule=rule)]), history(store), ["r1"])
     assert routed_by(found) == told
 
 
 def test_a_trace_names_model_route_weights_step_flags_and_timings(store: Store) -> None:
     (found,) = trace(Found([line()], [api_line()]), history(store), ["r1"])
     assert found.served_by == ServedBy("new", "new-1", HASH, "new:1", "api")
-    assert (found.route, found.revision, found.rollout, found.step) == ("split", 2, 3, 2)
+    assert (found.rule, found.route) == ("split", "summarize")
+    assert (found.revision, found.rollout, found.step) == (2, 3, 2)
     assert found.weights == {"new": 25.0, "old": 75.0}
     assert found.flags == {"short": True, "other": False}
     assert (found.trace_id, found.cache) == ("4b" * 16, "miss")
@@ -108,7 +109,7 @@ def test_a_trace_names_model_route_weights_step_flags_and_timings(store: Store) 
 
 def test_a_request_from_before_any_change_went_by_lab_toml(store: Store) -> None:
     (found,) = trace(
-        Found([line(revision=0, deployment="old", route="stable")]), history(store), ["r1"]
+        Found([line(revision=0, deployment="old", rule="stable")]), history(store), ["r1"]
     )
     assert found.weights == {"old": 100.0}
     assert (found.rollout, found.entry) == (0, None)
@@ -128,8 +129,8 @@ def test_of_a_deployment_that_came_after_the_labs_up_the_ledger_has_the_version(
 
 def test_a_request_that_the_gateway_refused_was_served_by_nobody(store: Store) -> None:
     refused = line(
-        deployment="", model="", status=429, upstream_seconds="", upstream_status="", route="",
-        flags="", timing="",
+        deployment="", model="", status=429, upstream_seconds="", upstream_status="", rule="",
+        route="", flags="", timing="",
     )  # fmt: skip
     (found,) = trace(Found([refused]), history(store), ["r1"])
     assert (found.served_by, found.flags) == (ServedBy(""), {})
@@ -141,6 +142,13 @@ def test_each_try_is_told(store: Store) -> None:
     (found,) = trace(Found([tried]), history(store), ["r1"])
     assert found.upstream_status == ("502", "200")
     assert found.timings.upstream == (0.001, 0.24)
+
+
+def test_no_part_is_told_as_longer_than_the_whole(store: Store) -> None:
+    rounded = line(seconds=0.007, upstream_seconds="0.008")
+    (found,) = trace(Found([rounded]), history(store), ["r1"])
+    assert timings(found).startswith("0.007 s, upstream 0.007 s")
+    assert found.timings.upstream == (0.008,), "programs get what the log has"
 
 
 def test_all_requests_of_one_id_are_told_each_with_its_own_model(store: Store) -> None:

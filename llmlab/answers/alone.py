@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmlab.config import Config
+from llmlab.config.schema import Routes
 from llmlab.engines.planning import make_plan
 from llmlab.service.settings import Settings
 
@@ -18,7 +19,8 @@ def settings_alone(
     Raises:
         ModelUnavailable: it cannot be had, and nothing stands in for it.
     """
-    alone = config.model_copy(update={"fallback": "", "stable": name, "deploy": ()})
+    routes = Routes(summarize=name, chat="")
+    alone = config.model_copy(update={"fallback": "", "routes": routes, "deploy": ()})
     plan = make_plan(alone, lab_root, say, only=[name])
     service = config.service.model_copy(update={"cache": 0})
     return plan.deployments[0].model_copy(update={"service": service})

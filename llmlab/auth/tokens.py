@@ -7,7 +7,7 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -138,7 +138,7 @@ def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
         if not problem and keys.has_ended(claims.get("sub", ""), claims.get("iat")):
             problem = "the tokens that its subject had when it was made were ended"
     reason = problem or f"signed with key {key.kid}" if isinstance(key, Key) else problem
-    return Explained(header, claims, not problem, reason, _expiry(claims))
+    return Explained(header, claims, not problem, reason, expiry(claims))
 
 
 def _unread(token: str) -> str:
@@ -252,7 +252,12 @@ def _is_date(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _expiry(claims: Mapping[str, Any]) -> str:
+def expiry(claims: Mapping[str, Any], told: Callable[[float], str] = "{:.0f} s".format) -> str:
+    """When a token with these claims ends, and how long that is from now.
+
+    Args:
+        told: how a number of seconds is said.
+    """
     exp = claims.get("exp")
     if exp is None:
         return "never"
@@ -261,4 +266,4 @@ def _expiry(claims: Mapping[str, Any]) -> str:
     except (TypeError, ValueError, OverflowError, OSError):
         return f"{exp!r}, which is no date"
     left = round(exp - time.time())
-    return f"{when} (in {left} s)" if left >= 0 else f"{when} (expired {-left} s ago)"
+    return f"{when} (in {told(left)})" if left >= 0 else f"{when} (expired {told(-left)} ago)"

@@ -15,7 +15,7 @@ from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
 from llmlab.cli.run import down, logs, metrics, status, top, up
 from llmlab.cli.session import Session
-from llmlab.cli.use import notebook, summarize
+from llmlab.cli.use import chat, notebook, summarize, url
 from llmlab.version import __version__
 
 # As the help shows them, and as their modules lie beside this one.
@@ -60,7 +60,7 @@ GROUPS = {
 }
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics,
-    summarize.summarize, notebook.notebook,
+    summarize.summarize, chat.chat, url.url, notebook.notebook,
     load.load, compare.compare, evaluate.evaluate, tune.tune,
     deploy.deploy, trace.trace,
     init.init, doctor.doctor, build.build,

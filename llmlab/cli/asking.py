@@ -164,7 +164,10 @@ def _way_to(session: Session, wanted: Mapping[str, str]) -> str:
     catalogue = session.catalogue()
     for name in wanted:
         if known := catalogue.find(name):
-            found = availability(known.name, known.model, catalogue.registry.root)
+            found = availability(
+                known.name, known.model, catalogue.registry.root,
+                llama_server=catalogue.config.service.llama_server,
+            )  # fmt: skip
             if not found.ready:
                 return f"{found.fix} (for {found.reason}), then llmlab up --model {name}"
     named = " ".join(f"--model {name}" for name in wanted if name != EMBEDDED)
@@ -194,7 +197,7 @@ def _deployed(session: Session) -> list[str]:
 
 def _configured(session: Session) -> list[str]:
     config = session.load().config
-    return list(dict.fromkeys([config.stable, *config.deploy]))
+    return list(dict.fromkeys([*config.served.values(), *config.deploy]))
 
 
 def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settings:

@@ -54,6 +54,10 @@ def _deployments(session: Session) -> Iterable[str]:
     return deployments(session.lab())
 
 
+def _routes(session: Session) -> Iterable[str]:
+    return session.catalogue().config.served
+
+
 def _flags(session: Session) -> Iterable[str]:
     store: Store = session.store()
     return [one.name for one in store.traffic().flags]
@@ -71,5 +75,7 @@ models = _offering(_models)
 registered = _offering(_registered)
 deployments = _offering(_deployments)
 flags = _offering(_flags)
+routes = _offering(_routes)
+names = _offering(lambda session: [*_routes(session), *_deployments(session)])
 keys = _offering(_keys)
 logs = _offering(_logs)

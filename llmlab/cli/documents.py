@@ -16,7 +16,7 @@ class Changed(TypedDict):
 
 class Address(TypedDict):
     """Args:
-    url: where the deployment can be asked for by name.
+    url: of a deployment, where it can be asked for by name; of a lab, its gateway's.
     """
 
     url: str
@@ -34,7 +34,7 @@ class Listed(TypedDict):
         name: of a registered one NAME:VERSION.
         registered: whether it is of the registry rather than of lab.toml.
         id: its content id; "" where only the model's files can tell.
-        role: stable or fallback; "" for neither.
+        role: stable (of summarize), another route that it answers, or fallback; "" for none.
         origin: where a registered one is from: hub, path, tuned or import.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
     """
@@ -50,6 +50,15 @@ class Listed(TypedDict):
     ready: bool
     reason: str
     fix: str | None
+
+
+class AddedUpstream(TypedDict):
+    """A model elsewhere. ``id``: of what it is asked, for what answers cannot be hashed."""
+
+    name: str
+    id: str
+    base_url: str
+    model: str
 
 
 class ExportedModel(TypedDict):

@@ -11,6 +11,7 @@ OF_VERBS = {
     "doctor": {3: "a check failed"},
     "trace": {1: "a request is not in the log"},
     "summarize": {130: "interrupted; what was done until then is printed"},
+    "chat": {130: "interrupted; what came until then is printed"},
     "load": {8: "no rate keeps the promise of --until", 130: "interrupted; the figures until then "
              "are printed"},
     "evaluate": {8: "the gate is not passed"},

@@ -29,6 +29,15 @@ DeploymentOption = Annotated[
 ]  # fmt: skip
 
 
+RouteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ROUTE", autocompletion=completing.routes, show_default=False,
+        help="The public name; default: the one that is under way, else summarize.",
+    ),
+]  # fmt: skip
+
+
 class ComputeType(StrEnum):
     INT8 = "int8"
     FLOAT32 = "float32"

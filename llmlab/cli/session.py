@@ -89,7 +89,10 @@ class Session:
             return reference
         if known is None or known.record is None:
             return reference
-        served = (one for one in running.plan().deployments if known.record.serves(one.model))
+        served = (
+            one for one in running.plan().deployments
+            if known.record.serves(one.model, one.prompt)
+        )  # fmt: skip
         return next((one.deployment for one in served), known.name)
 
     def store(self) -> Store:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +14,7 @@ import httpx2
 
 from llmlab.client import credentials, protocol
 from llmlab.client.bounds import Bounds
+from llmlab.client.chat import PATH, Message, Reply, Talking, body_of, messages_of
 from llmlab.client.connection import connect
 from llmlab.client.events import Listening, Tell, is_stream
 from llmlab.client.pace import Pace
@@ -56,6 +59,20 @@ class _Base:
     def _sent(self, question: Question) -> dict[str, Any]:
         headers = self.headers() | question.headers(self._timeout)
         return {"url": question.path, "json": question.body, "headers": headers}
+
+    def _conversation(
+        self,
+        said: str | Sequence[Message],
+        *,
+        model: str | None = None,
+        system: str = "",
+        json_schema: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Question:
+        messages = messages_of(said, system)
+        return Question(
+            PATH, body_of(messages, model=model, json_schema=json_schema, options=options)
+        )
 
     @property
     def _bounds(self) -> Bounds:
@@ -108,6 +125,58 @@ class Client(_Base):
             time.sleep(pause)
             self._turn()
 
+    def chat(self, said: str | Sequence[Message], **options: Any) -> Reply:
+        """Have a model answer; ``stream`` gives the answer piece by piece.
+
+        Args:
+            said: a question, or the messages of a conversation so far.
+            options: ``model`` (a route or a deployment; default: the route chat), ``system``,
+                ``json_schema`` (which the answer then fits), ``temperature``, ``top_p``,
+                ``max_tokens``, ``seed``, ``stop``.
+
+        Raises:
+            AuthError: the token was refused.
+            UsageError: the conversation or an option was refused.
+            UpstreamError: no answer within the timeout and the retry policy, or it broke off.
+        """
+        with self.stream(said, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.reply()
+
+    @contextmanager
+    def stream(self, said: str | Sequence[Message], **options: Any) -> Iterator[Stream]:
+        """The pieces of an answer, as they come. Whoever leaves the block early ends the model's
+        work. Options and errors as of ``chat``."""
+        question = self._conversation(said, **options)
+        self._turn()
+        attempts = self._retry.attempts(self.pace)
+        while True:
+            with ExitStack() as stack:
+                with attempts.trying():
+                    outcome = self._open(question, stack)
+                if isinstance(outcome, httpx2.Response) and is_stream(outcome):
+                    yield Stream(Talking(outcome, attempts), self.url)
+                    return
+            pause = attempts.pause_after(outcome, self._token)
+            if pause is None:
+                raise protocol.refused(outcome, self.url, self._token.advice)
+            time.sleep(pause)
+            self._turn()
+
+    def _open(self, question: Question, stack: ExitStack) -> Outcome:
+        """An answer: whole, or a stream that is open as long as the stack is."""
+        try:
+            response = stack.enter_context(
+                self._http.stream("POST", **self._sent(question))
+            )
+            answer = self._bounds.bounded(response)
+            if not is_stream(answer):
+                answer.read()
+            return answer
+        except httpx2.RequestError as error:
+            return error
+
     def _turn(self) -> None:
         """Wait until a request may start, one after the other in the order they came."""
         with self._line:
@@ -144,6 +213,25 @@ class Client(_Base):
         self.close()
 
 
+class Stream:
+    """An answer that is being written. Iterate over its pieces, then ask for the ``reply``."""
+
+    def __init__(self, talking: Talking, url: str) -> None:
+        self._talking = talking
+        self._url = url
+
+    def __iter__(self) -> Iterator[str]:
+        with protocol.explained(self._url):
+            for event in httpx2.EventSource(self._talking.head):
+                if piece := self._talking.hear(event):
+                    yield piece
+
+    def reply(self) -> Reply:
+        """All of it, once the last piece has come."""
+        with protocol.explained(self._url):
+            return self._talking.reply()
+
+
 class AsyncClient(_Base):
     """The same for asyncio."""
 
@@ -176,6 +264,47 @@ class AsyncClient(_Base):
                 return protocol.summary_of(outcome, self.url, self._token.advice)
             await asyncio.sleep(pause)
             await self._turn()
+
+    async def chat(self, said: str | Sequence[Message], **options: Any) -> Reply:
+        """See ``Client.chat``."""
+        async with self.stream(said, **options) as stream:
+            async for _ in stream:
+                pass
+            return stream.reply()
+
+    @asynccontextmanager
+    async def stream(
+        self, said: str | Sequence[Message], **options: Any
+    ) -> AsyncIterator[AsyncStream]:
+        """See ``Client.stream``."""
+        question = self._conversation(said, **options)
+        await self._turn()
+        attempts = self._retry.attempts(self.pace)
+        while True:
+            async with AsyncExitStack() as stack:
+                with attempts.trying():
+                    outcome = await self._open(question, stack)
+                if isinstance(outcome, httpx2.Response) and is_stream(outcome):
+                    yield AsyncStream(Talking(outcome, attempts), self.url)
+                    return
+            pause = attempts.pause_after(outcome, self._token)
+            if pause is None:
+                raise protocol.refused(outcome, self.url, self._token.advice)
+            await asyncio.sleep(pause)
+            await self._turn()
+
+    async def _open(self, question: Question, stack: AsyncExitStack) -> Outcome:
+        """An answer: whole, or a stream that is open as long as the stack is."""
+        try:
+            response = await stack.enter_async_context(
+                self._http.stream("POST", **self._sent(question))
+            )
+            answer = self._bounds.abounded(response)
+            if not is_stream(answer):
+                await answer.aread()
+            return answer
+        except httpx2.RequestError as error:
+            return error
 
     async def _turn(self) -> None:
         """Wait until a request may start, one after the other in the order they came."""
@@ -211,3 +340,22 @@ class AsyncClient(_Base):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class AsyncStream:
+    """``Stream`` for asyncio."""
+
+    def __init__(self, talking: Talking, url: str) -> None:
+        self._talking = talking
+        self._url = url
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        with protocol.explained(self._url):
+            async for event in httpx2.EventSource(self._talking.head):
+                if piece := self._talking.hear(event):
+                    yield piece
+
+    def reply(self) -> Reply:
+        """All of it, once the last piece has come."""
+        with protocol.explained(self._url):
+            return self._talking.reply()

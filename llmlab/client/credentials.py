@@ -16,7 +16,7 @@ from llmlab.auth.tokens import expires_at
 from llmlab.client.connection import checked_url
 from llmlab.config import read_config
 from llmlab.errors import AuthError, unreadable
-from llmlab.lab import find_lab
+from llmlab.lab import Lab, find_lab
 from llmlab.network import is_loopback
 
 OWN_TTL = 600  # seconds; a client's own token is renewed when half of that is gone
@@ -73,10 +73,19 @@ def resolve(
             fix="set LLMLAB_TOKEN to a token of that lab, or LLMLAB_TOKEN_FILE to a file with one",
         )
     found = find_lab(lab, environ)
-    if not url:
-        url = read_config(found.config_file, environ=environ).config.gateway.url
-        url = _running_url(found.state) or url
-    return Credentials(url, tokens or LabTokens(found.keys_file, lab=found.root))
+    return Credentials(
+        url or address_of(found, environ), tokens or LabTokens(found.keys_file, lab=found.root)
+    )
+
+
+def address_of(lab: Lab, environ: Mapping[str, str]) -> str:
+    """Where a lab's gateway is, or would be: as it was started, which may differ from lab.toml.
+
+    Raises:
+        ConfigError: lab.toml is not as it must be.
+    """
+    configured = read_config(lab.config_file, environ=environ).config.gateway.url
+    return _running_url(lab.state) or configured
 
 
 def _given(token: str | None, environ: Mapping[str, str]) -> TokenSource | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +67,14 @@ class Question:
 
 def path_for(model: str | None) -> str:
     """The stable model's path, or that of a named one."""
-    if model is None:
-        return "/summarize/"
+    return f"/models/{checked_name(model)}/summarize/" if model else "/summarize/"
+
+
+def checked_name(model: str) -> str:
+    """Raises UsageError: no route and no deployment can have this name."""
     if not MODEL_NAME.fullmatch(model):
         raise UsageError(f"{model!r} is no model's name", fix="llmlab models list")
-    return f"/models/{model}/summarize/"
+    return model
 
 
 def body(
@@ -95,20 +100,44 @@ def summary_of(outcome: Outcome, url: str, advice: str = "") -> Summary:
         UsageError: another 4xx but 429: the request has to change.
         UpstreamError: the lab could not answer.
     """
-    if isinstance(outcome, httpx2.RequestError):
-        raise _unreachable(outcome, url)
+    outcome = answered(outcome, url, advice)
     request_id = outcome.headers.get("X-Request-ID", "")
-    if outcome.status_code != 200:
-        raise _refusal(outcome, request_id, advice)
     try:
         answer = SummarizeResponse.model_validate_json(outcome.content)
     except ValidationError:
-        raise UpstreamError(
-            f"{url} answered, but not like a lab: {outcome.text[:80]!r}",
-            fix="check the URL: llmlab status",
-        ) from None
+        raise refused(outcome, url) from None
     deployment = outcome.headers.get(DEPLOYMENT, "")
     return Summary(answer.summary, answer.model, answer.usage, request_id, deployment)
+
+
+def answered(outcome: Outcome, url: str, advice: str = "") -> httpx2.Response:
+    """The answer, if it is one. Raises as ``summary_of``."""
+    if isinstance(outcome, httpx2.RequestError):
+        raise _unreachable(outcome, url)
+    if outcome.status_code != 200:
+        raise _refusal(outcome, outcome.headers.get("X-Request-ID", ""), advice)
+    return outcome
+
+
+def refused(outcome: Outcome, url: str, advice: str = "") -> LlmlabError:
+    """The error that an outcome is; also of an answer that is none of those that were asked for."""
+    try:
+        answer = answered(outcome, url, advice)
+    except LlmlabError as error:
+        return error
+    return UpstreamError(
+        f"{url} answered, but not like a lab: {answer.text[:80]!r}",
+        fix="check the URL: llmlab status",
+    )
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """What breaks off inside is told as an error of the lab's."""
+    try:
+        yield
+    except httpx2.RequestError as error:
+        raise _unreachable(error, url) from None
 
 
 def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
@@ -180,6 +209,8 @@ def _of_429(response: httpx2.Response) -> str:
 
 def _detail(response: httpx2.Response) -> str:
     try:
-        return str(response.json()["detail"])
+        document = response.json()
+        # A problem document, or OpenAI's shape.
+        return str(document["error"]["message"] if "error" in document else document["detail"])
     except (ValueError, KeyError, TypeError):
         return response.reason_phrase or "no reason given"

@@ -81,6 +81,11 @@ class Gateway(Section):
     )
     license: str = Field("", description="For plus: path of its license.jwt, relative to the lab.")
     image: str = Field("", description="Of the gateway's container; \"\" = the edition's own.")
+    cors_origins: list[str] = Field(
+        [],
+        description="Pages of these origins may ask from a browser, such as "
+        '"https://chat.example.org"; their requests need a token all the same.',
+    )
     rate_limit: RateLimit = RateLimit()
 
     @field_validator("host")
@@ -93,6 +98,14 @@ class Gateway(Section):
         except ValueError:
             raise ValueError("should be an IP address such as 127.0.0.1 or 0.0.0.0") from None
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?", value):
+                raise ValueError('should look like "https://HOST" or "http://HOST:PORT", each')
+        return values
 
     @field_validator("max_body")
     @classmethod

@@ -11,13 +11,13 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.model import Model
-from llmlab.config.schema import Config
+from llmlab.config.schema import SAID_TWICE, Config, as_spelled_today
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
 PREFIX = "LLMLAB_"
 # Short names for what is set most often, beside LLMLAB_<PATH>.
-ALIASES = {"LLMLAB_PORT": "gateway.port"}
+ALIASES = {"LLMLAB_PORT": "gateway.port", "LLMLAB_STABLE": "routes.summarize"}
 # Variables of this prefix that are not part of the lab's configuration.
 OTHER_VARIABLES = {
     "LLMLAB_LAB", "LLMLAB_HOME", "LLMLAB_URL", "LLMLAB_TOKEN", "LLMLAB_TOKEN_FILE",
@@ -102,10 +102,20 @@ def with_named_models(loaded: Loaded, file: Path, elsewhere: FindModel) -> Loade
         origins |= {
             f"models.{deployment}.{leaf}": f"registry {name}" for leaf in Model.model_fields
         }
-        place, _, item = path.partition(".")
-        value = [deployment if str(n) == item else one for n, one in enumerate(config.deploy)]
-        config = config.model_copy(update={place: value if item else deployment})
+        config = config.model_copy(update=_named(config, path, deployment))
     return Loaded(config, origins)
+
+
+def _named(config: Config, path: str, deployment: str) -> dict[str, Any]:
+    """What changes where another name stands at a path: of a route, in `deploy`, or at the top."""
+    place, _, item = path.partition(".")
+    if place == "routes":
+        return {"routes": config.routes.model_copy(update={item: deployment})}
+    if place == "deploy":
+        return {"deploy": [
+            deployment if str(number) == item else one for number, one in enumerate(config.deploy)
+        ]}  # fmt: skip
+    return {place: deployment}
 
 
 def with_model(config: Config, name: str, model: Model) -> Config:
@@ -132,7 +142,12 @@ def read_config(
     Raises:
         ConfigError: names the path of every value that is wrong, and its origin.
     """
-    merged = _read_toml(file)
+    try:
+        merged = as_spelled_today(_read_toml(file))
+    except ValueError:
+        raise ConfigError(
+            f"{SAID_TWICE} (from configs/{file.name})", fix=f"correct {file}"
+        ) from None
     origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
     layers = [
         *(
@@ -151,6 +166,21 @@ def read_config(
     except ValidationError as error:
         raise _readable(error, origins, file) from None
     return Loaded(config, origins)
+
+
+def checked_text(text: str, file: Path) -> Config:
+    """What a lab.toml with this text would say, before it is written.
+
+    Args:
+        file: what it would be.
+
+    Raises:
+        ConfigError: names the path of every value that is wrong.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise _readable(error, {}, file) from None
 
 
 def unknown_variables(environ: Mapping[str, str], config: Config) -> list[str]:

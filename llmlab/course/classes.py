@@ -160,7 +160,8 @@ def _lay_out(lab: Lab, seat: Seat, model: str, ttl: int) -> None:
     with (lab.root / ".gitignore").open("a") as ignored:
         ignored.write(f"{TOKEN}\n")
     settings: dict[str, str | int] = {
-        "stable": model, "gateway.port": seat.port, "jupyter.port": seat.notebook_port,
+        "routes.summarize": model, "routes.chat": "",  # a language model each would be too many
+        "gateway.port": seat.port, "jupyter.port": seat.notebook_port,
     }  # fmt: skip
     text = with_given(lab.config_file.read_text(encoding="utf-8"), settings)
     write_atomically(lab.config_file, text, mode=0o644)

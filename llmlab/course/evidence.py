@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmlab.config import Config, Loaded
-from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+from llmlab.engines.base import DeploymentStatus, Engine, LabStatus, Plan
 from llmlab.engines.choice import engine_named, running_engine
 from llmlab.engines.record import Record as Running
 from llmlab.lab import Lab
@@ -51,6 +51,12 @@ class Evidence:
         return self.loaded.config
 
     @property
+    def url(self) -> str:
+        """Where the gateway answers, or will: a variable or a flag may have moved it."""
+        gateway = self.status.gateway
+        return gateway.url if self.status.running else self.config.gateway.url
+
+    @property
     def model(self) -> Model:
         """The chosen model."""
         return self.config.models[self.config.stable]
@@ -60,10 +66,15 @@ class Evidence:
         return self._engine.status()
 
     @cached_property
+    def plan(self) -> Plan | None:
+        """What the running lab was brought up as; None if it is down."""
+        record = Running.read(self.lab) if self.status.running else None
+        return record.plan() if record else None
+
+    @property
     def running(self) -> Config | None:
         """The configuration that the running lab was brought up with; None if it is down."""
-        record = Running.read(self.lab) if self.status.running else None
-        return record.plan().config if record else None
+        return self.plan.config if self.plan else None
 
     @property
     def stable(self) -> DeploymentStatus | None:
@@ -131,6 +142,37 @@ class Evidence:
                 names.add(str(one.document["deployment"]))
         return names
 
+    @property
+    def second_versions(self) -> list[str]:
+        """Deployments of the stable model under another name, and candidates of rollouts, the
+        oldest first."""
+        from llmlab.registry import Registry
+        from llmlab.registry.catalogue import Catalogue
+
+        known = Catalogue(self.config, Registry(self.lab))
+        tried = {name for _, one in self.rollouts() for name in one.document["candidates"]}
+
+        def is_one(what: Mapping[str, Any]) -> bool:
+            if what["deployment"] in tried:
+                return True
+            found = known.find(str(what["model"]))
+            again = found is not None and found.model in self._stable_models
+            return again and what["deployment"] != self.config.stable
+
+        deployed = [
+            one.document for one in self.entries
+            if one.kind == Kind.DEPLOYMENT and one.document.get("did") == "deploy"
+        ]  # fmt: skip
+        return [str(what["deployment"]) for what in deployed if is_one(what)]
+
+    @property
+    def _stable_models(self) -> list[Model]:
+        """The chosen model, and what leads the running lab in its place, if anything does."""
+        if (plan := self.plan) is None:
+            return [self.model]
+        return [self.model, *(one.model for one in plan.deployments
+                              if one.deployment == plan.leading)]  # fmt: skip
+
     def rollouts(self) -> Iterator[tuple[int, Entry]]:
         """Numbers of rollouts with the entry of their start, the newest first."""
         for one in reversed(self.entries):
@@ -149,14 +191,18 @@ class Evidence:
         """The content ids of the chosen model, if it is on this machine."""
         from llmlab.models.inspect import ids
 
-        return ids(self.config.stable, self.model, self.lab.root)
+        llama_server = self.config.service.llama_server
+        return ids(self.config.stable, self.model, self.lab.root, llama_server=llama_server)
 
     @cached_property
     def not_ready(self) -> tuple[str, str]:
         """Why the chosen model cannot serve from this machine, and the fix; "" if it can."""
         from llmlab.models import availability
 
-        found = availability(self.config.stable, self.model, self.lab.root)
+        found = availability(
+            self.config.stable, self.model, self.lab.root,
+            llama_server=self.config.service.llama_server,
+        )  # fmt: skip
         return ("", "") if found.ready else (found.reason, found.fix)
 
 

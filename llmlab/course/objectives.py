@@ -30,7 +30,7 @@ def model_is_here(lab: Evidence) -> Finding:
         return done(f"the chosen model is {name} ({lab.model.runtime}), and it is on this machine")
     return missing(
         f"the chosen model is {name}, and {reason}",
-        f'{fix}; or choose another one: stable = "textrank" in configs/lab.toml',
+        f'{fix}; or choose another one: summarize = "textrank" in [routes] of configs/lab.toml',
     )
 
 
@@ -61,6 +61,12 @@ def api_runs(lab: Evidence) -> Finding:
         return missing(f"the API of {serving.name} does not answer", f"llmlab logs {serving.name}")
     here = [one.name for one in lab.status.deployments if one.healthy]
     if chosen not in here:
+        reason, _ = lab.not_ready
+        if reason:
+            return missing(
+                f"{', '.join(here)} answers in the place of {chosen}: {reason}",
+                'llmlab course check 1; or stable = "textrank" in configs/lab.toml, then llmlab up',
+            )
         return missing(
             f"{', '.join(here)} answers, and not {chosen}, which was chosen", "llmlab up"
         )
@@ -78,12 +84,10 @@ def api_has_answered(lab: Evidence) -> Finding:
 
 
 def gateway_runs(lab: Evidence) -> Finding:
-    url, running = lab.config.gateway.url, lab.status.gateway
-    if not (lab.status.running and running.healthy):
+    gateway = lab.status.gateway
+    if not (lab.status.running and gateway.healthy):
         return missing("no gateway answers", "llmlab up")
-    if running.url != url:
-        return missing(f"the gateway is at {running.url}, and lab.toml says {url}", "llmlab up")
-    return done(f"NGINX {running.nginx} answers at {url}")
+    return done(f"NGINX {gateway.nginx} answers at {gateway.url}")
 
 
 def own_size_limit(lab: Evidence) -> Finding:
@@ -166,7 +170,7 @@ def without_token(lab: Evidence) -> Finding:
         return done(f"{_times(found, 'request')} without a valid token refused (401)")
     return missing(
         "nobody has tried without a token yet",
-        f"curl --noproxy '*' {lab.config.gateway.url}/",
+        f"curl --noproxy '*' {lab.url}/",
     )
 
 
@@ -213,10 +217,15 @@ def program_has_compared(lab: Evidence) -> Finding:
     if len(sizes) >= LENGTHS:
         return done("its answers have different lengths")
     return missing(
-        f"it has answers of {len(sizes) or 'no'} length{'s' * (len(sizes) != 1)}, "
-        f"and {LENGTHS} are to be compared",
+        f"{_lengths(len(sizes))}, and {LENGTHS} are to be compared",
         "ask with max_length 25, 50 and 100, as in llmlab course start 6",
     )
+
+
+def _lengths(found: int) -> str:
+    if not found:
+        return "it has no answers yet"
+    return f"it has answers of {found} length{'s' * (found > 1)}"
 
 
 # --- 7: a better model ------------------------------------------------------------------------
@@ -262,9 +271,8 @@ START = "llmlab rollout start canary next, as in llmlab course start 8"
 
 
 def second_version(lab: Evidence) -> Finding:
-    for one in reversed(lab.entries):
-        if one.kind == Kind.DEPLOYMENT and one.document.get("did") == "deploy":
-            return done(f"{one.document['deployment']} was deployed beside the stable version")
+    if found := lab.second_versions:
+        return done(f"{found[-1]} was deployed beside the stable version")
     return missing(
         "there is no second version beside the stable one", "llmlab deploy textrank --name next"
     )

@@ -11,7 +11,7 @@ from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
-from llmlab.traffic import Deployed, Split, Traffic
+from llmlab.traffic import Deployed, Route, Split, Traffic
 
 MOST = 64  # replicas
 
@@ -117,19 +117,27 @@ def _with(traffic: Traffic, wanted: Deployed) -> Traffic:
 
 
 def _without_routes(traffic: Traffic, name: str) -> Traffic:
-    split, shadow = traffic.split, traffic.shadow
+    for route in traffic.routes:
+        traffic = traffic.with_route(route, _without(traffic.route(route), name))
+    return replace(
+        traffic,
+        flags=tuple(
+            replace(one, deployment="") if one.deployment == name else one for one in traffic.flags
+        ),
+    )
+
+
+def _without(route: Route, name: str) -> Route:
+    split, shadow = route.split, route.shadow
     if split:
         shares = tuple(one for one in split.shares if one.deployment != name)
         split = Split(shares, split.by, split.salt) if shares else None
     return replace(
-        traffic,
-        stable="" if traffic.stable == name else traffic.stable,
+        route,
+        stable="" if route.stable == name else route.stable,
         split=split,
-        matches=tuple(one for one in traffic.matches if one.deployment != name),
+        matches=tuple(one for one in route.matches if one.deployment != name),
         shadow=None if shadow and shadow.deployment == name else shadow,
-        flags=tuple(
-            replace(one, deployment="") if one.deployment == name else one for one in traffic.flags
-        ),
     )
 
 
@@ -141,16 +149,17 @@ def _configured(plan: Plan, name: str) -> UsageError:
             f"{name} is a deployment of lab.toml",
             fix="take it out of `deploy` in configs/lab.toml, then llmlab up",
         )
-    if name == config.stable:
-        return UsageError(
-            f"{name} is the stable deployment of lab.toml, which always runs",
-            fix="name another one as `stable` in configs/lab.toml, then llmlab up",
-        )
+    for route, model in config.served.items():
+        if name == model:
+            return UsageError(
+                f"{name} is the stable deployment of {route} in lab.toml, which always runs",
+                fix=f"name another one as routes.{route} in configs/lab.toml, then llmlab up",
+            )
     if name == plan.stable and name == config.fallback:
         return UsageError(
             f"{name} is the fallback, and answers because {config.stable} cannot be served",
-            fix=f"llmlab models pull {config.stable}, or name another model as `stable` in "
-            "configs/lab.toml, then llmlab up",
+            fix=f"llmlab models pull {config.stable}, or name another model as "
+            "routes.summarize in configs/lab.toml, then llmlab up",
         )
     return UsageError(
         f"{name} was started by llmlab up --model {name}",

@@ -11,6 +11,7 @@ from llmlab.engines.base import Plan, Say
 from llmlab.engines.planning import settings_of
 from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.lab import Lab
+from llmlab.names import SUMMARIZE
 from llmlab.registry import Registry
 from llmlab.registry.catalogue import Catalogue, Known
 from llmlab.service.settings import Settings
@@ -105,16 +106,20 @@ def told(plan: Plan) -> str:
     """One line on what differs from lab.toml; "" if nothing does."""
     traffic = plan.traffic
     found = []
-    if traffic.stable and traffic.stable != plan.stable:
-        found.append(f"{traffic.stable} is stable in the place of {plan.stable}")
+    for name, configured in plan.routes.items():
+        route, of = traffic.route(name), "" if name == SUMMARIZE else f"{name}: "
+        if route.stable and route.stable != configured:
+            found.append(f"{of}{route.stable} is stable in the place of {configured}")
     beside = [one.name for one in traffic.deployments if not plan.is_configured(one.name)]
     found += [f"deployed: {', '.join(beside)}"] if beside else []
     scaled = [f"{one.name} x{one.replicas}" for one in traffic.deployments if one.replicas > 1]
     found += [f"replicas: {', '.join(scaled)}"] if scaled else []
-    if traffic.split:
-        shares = (f"{one.deployment} {one.percent:g} %" for one in traffic.split.shares)
-        found.append(f"shares: {', '.join(shares)}")
-    found += [f"{len(traffic.matches)} matches"] if traffic.matches else []
-    found += [f"shadow: {traffic.shadow.deployment}"] if traffic.shadow else []
+    for name, route in traffic.routes.items():
+        of = "" if name == SUMMARIZE else f" of {name}"
+        if route.split:
+            shares = (f"{one.deployment} {one.percent:g} %" for one in route.split.shares)
+            found.append(f"shares{of}: {', '.join(shares)}")
+        found += [f"{len(route.matches)} matches{of}"] if route.matches else []
+        found += [f"shadow{of}: {route.shadow.deployment}"] if route.shadow else []
     found += [f"flags: {', '.join(one.name for one in traffic.flags)}"] if traffic.flags else []
     return "; ".join(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from llmlab.ledger.store import Store
@@ -38,14 +39,15 @@ def tokens_ended(store: Store, subject: str, until: int | None, why: str = "") -
     store.note(KEY, {"did": did, "tokens_of": subject, "until": until}, why)
 
 
-def lab_is_up(store: Store, status: LabStatus, stable: str) -> None:
+def lab_is_up(store: Store, status: LabStatus, routes: Mapping[str, str]) -> None:
     """Take note of what runs now.
 
     Args:
-        stable: the configured stable deployment.
+        routes: {route: its configured stable deployment}.
     """
     store.note(LAB, {
-        "did": "up", "engine": status.engine, "url": status.gateway.url, "stable": stable,
+        "did": "up", "engine": status.engine, "url": status.gateway.url,
+        "routes": dict(routes),
         "deployments": {
             one.name: {"model": one.model, "model_id": one.model_id, "runtime": one.runtime}
             for one in status.deployments

@@ -16,7 +16,9 @@ from typing import Any
 
 from llmlab.delivery.request_logs import Found, Line
 from llmlab.ledger.chain import Entry, canonical
-from llmlab.ledger.store import Store
+from llmlab.ledger.store import NOTHING, Store
+from llmlab.names import SUMMARIZE
+from llmlab.observe.access import asked_by
 from llmlab.traffic import Traffic
 
 QUEUE = re.compile(r"queue;dur=([0-9.]+)")
@@ -26,13 +28,16 @@ NUMBER = re.compile(r"[0-9.]+")
 @dataclass(frozen=True)
 class ServedBy:
     """The model that answered. ``version`` is its name in the registry, "" if it has none;
-    ``told_by`` says how its id is known: by the log of the ``api``, or by the ``ledger``."""
+    ``told_by`` says how its id is known: by the log of the ``api``, or by the ``ledger``.
+    ``upstream`` and ``fingerprint`` are what a model elsewhere called itself."""
 
     deployment: str
     model: str = ""
     model_id: str = ""
     version: str = ""
     told_by: str = ""
+    upstream: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Timings:
 class Traced:
     """One request. ``at`` in UTC, ISO 8601, when it was over.
 
-    ``route`` is the rule that it went by; "" if nobody was asked. ``upstream_status`` has one
+    ``rule`` is how its deployment was chosen; "" if nobody was asked. ``route`` is the public name
+    that was asked for; "" where a deployment was. ``upstream_status`` has one
     status for each try. ``weights`` in percent; ``entry`` is what made them. ``cache`` is the
     answer's X-Cache: miss, coalesced or hit; "" if it had none.
     """
@@ -64,6 +70,7 @@ class Traced:
     path: str
     status: int
     served_by: ServedBy
+    rule: str
     route: str
     upstream_status: tuple[str, ...]
     revision: int
@@ -85,10 +92,12 @@ class History:
 
     Args:
         version: from the id of a model to its name in the registry, or "".
-        stable: the configured stable deployment, where the ledger does not say.
+        stable: {route: its configured stable deployment}, where the ledger does not say.
     """
 
-    def __init__(self, store: Store, version: Callable[[str], str], stable: str = "") -> None:
+    def __init__(
+        self, store: Store, version: Callable[[str], str], stable: Mapping[str, str] = NOTHING
+    ) -> None:
         self._store = store
         self._version = version
         self._stable = stable
@@ -111,8 +120,11 @@ class History:
         """What the last `up` until then brought up; {} if there was none."""
         return next((one.document for one in reversed(self._ups) if one.at <= at), {})
 
-    def stable(self, at: str) -> str:
-        return str(self.up_before(at).get("stable", self._stable))
+    def stable(self, at: str, route: str) -> str:
+        told = self.up_before(at)
+        # Before there were several routes, it said the one of summarize only.
+        known = {SUMMARIZE: told["stable"]} if "stable" in told else {}
+        return str((known | told.get("routes", {}) or self._stable).get(route, ""))
 
 
 def trace(found: Found, history: History, ids: Collection[str]) -> list[Traced]:
@@ -155,14 +167,16 @@ def _traced(line: Line, api: Line, history: History) -> Traced:
     revision = int(line.get("revision") or 0)
     entry = history.entry(revision) if revision else None
     traffic = _traffic(revision, entry)
+    rule, asked = asked_by({"route": "", **line})
+    route = traffic.route(asked) if traffic and asked else None
     return Traced(
         request_id=line["request_id"], at=at, subject=line.get("subject", ""),
         method=line.get("method", ""), path=line.get("path", ""), status=int(line["status"]),
         served_by=_served_by(line, api, history, at, traffic),
-        route=line.get("route", ""),
+        rule=rule, route=asked,
         upstream_status=tuple(re.findall(r"[0-9]+", line.get("upstream_status", ""))),
-        revision=revision, weights=traffic.weights(history.stable(at)) if traffic else {},
-        rollout=traffic.rollout if traffic else 0, step=traffic.step if traffic else 0,
+        revision=revision, weights=route.weights(history.stable(at, asked)) if route else {},
+        rollout=route.rollout if route else 0, step=route.step if route else 0,
         flags=_flags(line.get("flags", "")),
         trace_id=line.get("trace_id", ""),
         timings=_timings(line, api),
@@ -190,7 +204,11 @@ def _served_by(
     if not deployment:
         return ServedBy("")
     if model_id := str(api.get("model_id", "")):
-        return ServedBy(deployment, model, model_id, history.version(model_id), "api")
+        itself = api.get("upstream") or {}
+        return ServedBy(
+            deployment, model, model_id, history.version(model_id), "api",
+            str(itself.get("model", "")), str(itself.get("fingerprint", "")),
+        )  # fmt: skip
     there = history.up_before(at).get("deployments", {}).get(deployment, {})
     if model_id := str(there.get("model_id", "")):
         return ServedBy(deployment, model, model_id, history.version(model_id), "ledger")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
+from llmlab.names import SUMMARIZE
 from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
 
@@ -19,8 +20,9 @@ SLOW_TO_START = ("transformers",)
 class Plan:
     """What should run: the configuration, and one service per deployment.
 
-    ``deployments`` holds the stable one first: the one that lab.toml, or ``up --model``, made
-    stable. A rollout may have promoted another one since, which ``traffic`` says.
+    ``deployments`` holds the stable one first: the one that lab.toml, or ``up --model``, put behind
+    the route summarize; ``further`` says it of all other routes. A rollout may have promoted
+    another one since, which ``traffic`` says.
 
     ``configured`` names those that lab.toml, or ``up --model``, asks for; the others were deployed
     since. Empty: all of them.
@@ -32,15 +34,30 @@ class Plan:
     warnings: tuple[str, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
     configured: tuple[str, ...] = ()
+    further: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def leading(self) -> str:
-        """The stable deployment as of now: the promoted one, or the configured one."""
-        return self.traffic.stable or self.stable
+    def routes(self) -> dict[str, str]:
+        """{route: its configured stable deployment}."""
+        return {SUMMARIZE: self.stable, **self.further}
+
+    def leading(self, route: str = SUMMARIZE) -> str:
+        """The stable deployment of a route as of now: the promoted one, or the configured one."""
+        return self.traffic.route(route).stable or self.routes[route]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(one.deployment for one in self.deployments)
+
+    def settings(self, deployment: str) -> Settings:
+        """What the API of a deployment is told."""
+        return next(one for one in self.deployments if one.deployment == deployment)
+
+    def fallback(self, deployment: str) -> str:
+        """The deployment that answers for one whose model is elsewhere, while that does not; "" for
+        none."""
+        other = self.settings(deployment).model.fallback
+        return other if other in self.names else ""
 
     def is_configured(self, deployment: str) -> bool:
         return deployment in (self.configured or self.names)
@@ -50,26 +67,37 @@ class Plan:
         found = self.traffic.deployed(deployment)
         return found.replicas if found else 1
 
-    def weight(self, deployment: str) -> float:
-        """Its percentage of /summarize/, without matches; whole ones as whole numbers."""
-        share = self.traffic.weights(self.stable).get(deployment, 0)
+    def weight(self, deployment: str, route: str = SUMMARIZE) -> float:
+        """Its percentage of a route, without matches; whole ones as whole numbers."""
+        share = self.traffic.route(route).weights(self.routes[route]).get(deployment, 0)
         return int(share) if float(share).is_integer() else share
+
+    def weights(self, deployment: str) -> dict[str, float]:
+        """Its percentage of each route that it has a part of."""
+        found = {route: self.weight(deployment, route) for route in self.routes}
+        return {route: share for route, share in found.items() if share}
 
     @property
     def spares(self) -> tuple[Settings, ...]:
         """The deployments that have a second process, to stand in when the first one dies.
 
-        Only the stable one, unless several share its requests anyway, and only where a new
+        Only the stable ones, unless several share their requests anyway, and only where a new
         process takes several seconds to answer.
         """
-        stable = next(one for one in self.deployments if one.deployment == self.leading)
-        wanted = self.config.service.spare and stable.model.runtime in SLOW_TO_START
-        return (stable,) if wanted and self.replicas(self.leading) == 1 else ()
+        if not self.config.service.spare:
+            return ()
+        leading = {self.leading(route) for route in self.routes}
+        return tuple(
+            one for one in self.deployments
+            if one.deployment in leading and one.model.runtime in SLOW_TO_START
+            and self.replicas(one.deployment) == 1
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """A deployment as it is. ``weight`` is its percentage of /summarize/, without matches.
+    """A deployment as it is. ``weight`` is its percentage of /summarize/, without matches, and
+    ``weights`` that of each route that it has a part of.
 
     ``ready`` of its ``replicas`` answer; the first one's are ``state``, ``pid`` and ``uptime``.
     ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
@@ -93,6 +121,7 @@ class DeploymentStatus:
     waiting: int = 0
     replicas: int = 1
     ready: int = 1
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def engine_named(name: str, lab: Lab) -> Engine:
 
 
 def choose_engine(config: Config, lab: Lab) -> tuple[Engine, str]:
-    """The engine to bring a lab up with, and one phrase that says why.
+    """The engine to bring a lab up with, and half a sentence that says why.
 
     Raises:
         UsageError: the lab runs already, under another engine than the configured one.
@@ -50,10 +50,10 @@ def choose_engine(config: Config, lab: Lab) -> tuple[Engine, str]:
     if configured != "auto":
         return engine_named(configured, lab), "as configured"
     if running:
-        return running, "auto: it runs there already"
+        return running, "where it runs already"
     if missing := _missing_for_containers(lab, config):
-        return LocalEngine(lab), f"auto: {missing}"
-    return _compose(lab), "auto: this lab's images are built"
+        return LocalEngine(lab), f"for {missing}"
+    return _compose(lab), "for this lab's images are built"
 
 
 def _missing_for_containers(lab: Lab, config: Config) -> str:
@@ -61,7 +61,7 @@ def _missing_for_containers(lab: Lab, config: Config) -> str:
     from llmlab.engines.compose.images import BuiltImages, images_to_build
 
     if not BuiltImages.recorded(lab):
-        return "no images of this lab are built"
+        return "no container images of this lab are built"
     from llmlab.engines.compose.containers import DockerEngine
 
     try:

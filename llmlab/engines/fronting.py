@@ -16,11 +16,13 @@ def fronting(
     gateway = plan.config.gateway
     return GatewayPlan(
         listen=listen,
-        stable=plan.leading,
+        stable=plan.leading(),
+        further={route: plan.leading(route) for route in plan.further},
         upstreams=tuple(upstreams),
         rate_limit=gateway.rate_limit,
         max_body=gateway.max_body,
         connections=gateway.connections,
+        cors_origins=tuple(gateway.cors_origins),
         timeout=plan.config.service.timeout,
         max_text_chars=plan.config.service.max_text_chars,
         demo_kid=keys.demo_kid,

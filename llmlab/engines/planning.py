@@ -1,4 +1,4 @@
-"""From the configuration to a plan: which models run, and which one is stable."""
+"""From the configuration to a plan: which models run, and which routes lead to them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from llmlab import models
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.lab import Lab
+from llmlab.models.language import native_server
+from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
+from llmlab.names import CHAT, SUMMARIZE
 from llmlab.service.settings import Settings
+from llmlab.upstreams.keys import upstream_files
 
 
 def make_plan(
@@ -25,19 +30,23 @@ def make_plan(
     """Decide what runs, fetching and converting models that are not on disk.
 
     Args:
-        only: models to deploy instead of the configured ones; the stable one is
-            the configured one if it is among them, else the first.
+        only: models to deploy instead of the configured ones. The route summarize leads to the
+            configured one if it is among them, else to the first that does nothing but
+            summarize, if any; chat likewise to the first language model.
         fetch: whether a model may be downloaded and converted.
         runs_here: this installation serves the models, rather than a container's.
 
     Raises:
-        UsageError: a named model is not defined.
+        UsageError: a named model is not defined, or its prompt is none.
         ModelUnavailable: a model cannot be had, and is not one that the fallback replaces.
     """
-    wanted = list(dict.fromkeys(only or [config.stable, *config.deploy]))
+    wanted = list(dict.fromkeys(only or [*config.served.values(), *config.deploy]))
     for name in wanted:
         checked_name(name, config.models)
-    stable = config.stable if config.stable in wanted else wanted[0]
+    routes = _routes(config, wanted, chosen=bool(only))
+    stable = routes[SUMMARIZE]
+    # Who answers for a model elsewhere while that does not has to be there before.
+    wanted += [one for one in stand_ins(config, wanted) if one not in wanted]
 
     def settings(name: str) -> Settings:
         return settings_of(
@@ -51,19 +60,44 @@ def make_plan(
         try:
             deployments.setdefault(name, settings(name))
         except ModelUnavailable as error:
-            if name != stable or not config.fallback or config.fallback == stable:
+            why = error.message.removeprefix(f"{name}: ")
+            fix = f"\nFix: {error.fix}" if error.fix else ""
+            if name == stable and config.fallback not in ("", stable):
+                fallback = config.fallback
+                warnings.append(
+                    f"{name} cannot serve, so {fallback} answers in its place.\n{why}.{fix}"
+                )
+                deployments[fallback] = settings(fallback)
+                continue
+            without = [route for route, model in routes.items() if model == name]
+            if only or name in config.deploy or not without or name == stable:
                 raise
-            fallback = config.fallback
-            why = error.message.removeprefix(f"{stable}: ")
-            warnings.append(
-                f"{stable} cannot serve, so {fallback} answers in its place.\n{why}."
-                + (f"\nFix: {error.fix}" if error.fix else "")
-            )
-            deployments[fallback] = settings(fallback)
+            said = " and ".join(without)
+            warnings.append(f"{name} cannot serve, so there is no route {said}.\n{why}.{fix}")
+    further = {
+        route: model for route, model in routes.items()
+        if route != SUMMARIZE and model in deployments
+    }  # fmt: skip
     return Plan(
         config, next(iter(deployments)), tuple(deployments.values()), tuple(warnings),
-        configured=tuple(deployments),
+        configured=tuple(deployments), further=further,
     )  # fmt: skip
+
+
+def _routes(config: Config, wanted: Sequence[str], *, chosen: bool) -> dict[str, str]:
+    """{route: model}: as configured, as far as those models are wanted.
+
+    Args:
+        chosen: somebody has named the models, whatever lab.toml says.
+    """
+    routes = {route: model for route, model in config.served.items() if model in wanted}
+    if SUMMARIZE not in routes:
+        for_it = [one for one in wanted if not config.models[one].chats]
+        routes[SUMMARIZE] = next(iter(for_it), wanted[0])
+    chatting = [one for one in wanted if config.models[one].chats]
+    if chosen and chatting:
+        routes.setdefault(CHAT, chatting[0])
+    return routes
 
 
 def settings_of(
@@ -81,8 +115,12 @@ def settings_of(
 
     Raises:
         ModelUnavailable: it cannot be had, or may not be fetched.
+        ConfigError: its prompt is none.
     """
-    found = models.availability(name, model, lab_root, runs_here=runs_here)
+    prompt = prompt_of(name, model, lab_root)
+    found = models.availability(
+        name, model, lab_root, runs_here=runs_here, llama_server=config.service.llama_server
+    )
     folder = found.folder
     if not found.ready:
         if not fetch:
@@ -90,6 +128,18 @@ def settings_of(
         if model.repository:
             say(f"looking for {name} on the model hub")
         folder = models.pull(name, model, lab_root, say=say, runs_here=runs_here)
+    service = config.service
+    if model.runtime == "llamacpp" and runs_here:
+        # Its process has another working folder, and maybe another PATH.
+        native = native_server(lab_root, service.llama_server)
+        service = service.model_copy(update={"llama_server": str(native or "none")})
     return Settings(
-        deployment=deployment, name=name, model=model, folder=folder, service=config.service
-    )
+        deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
+        service=service, **upstream_files(model, Lab(lab_root)),
+    )  # fmt: skip
+
+
+def stand_ins(config: Config, names: Sequence[str]) -> list[str]:
+    """The models that answer for these while those do not."""
+    found = (config.models[name].fallback for name in names)
+    return list(dict.fromkeys(one for one in found if one))

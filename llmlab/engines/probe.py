@@ -18,7 +18,10 @@ PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
 
 @dataclass(frozen=True)
 class Told:
-    """What an API says of itself; the defaults when it does not answer."""
+    """What an API says of itself; the defaults when it does not answer.
+
+    ``upstream``: model and fingerprint as the newest answer of a model elsewhere had them.
+    """
 
     ready: bool = False
     model: str = ""
@@ -26,6 +29,7 @@ class Told:
     runtime: str = ""
     requests: int = 0
     waiting: int = 0
+    upstream: tuple[str, str] | None = None
 
 
 def ready(socket: Path) -> bool:
@@ -140,11 +144,14 @@ def _over(socket: Path, timeout: float = PATIENCE) -> httpx2.Client:
 def read_metrics(metrics: str) -> Told:
     """What an API's /metrics says of it."""
     labels: dict[str, str] = {}
+    upstream: tuple[str, str] | None = None
     is_ready, requests, waiting = False, 0.0, 0.0
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
             if sample.name == "llmlab_model_info":
                 labels = sample.labels
+            elif sample.name == "llmlab_upstream_info":
+                upstream = sample.labels["model"], sample.labels["fingerprint"]
             elif sample.name == "llmlab_ready":
                 is_ready = sample.value == 1
             elif sample.name == "llmlab_requests_total" and "/summarize" in sample.labels["route"]:
@@ -153,5 +160,5 @@ def read_metrics(metrics: str) -> Told:
                 waiting = sample.value
     return Told(
         is_ready, labels.get("model", ""), labels.get("model_id", ""), labels.get("runtime", ""),
-        int(requests), int(waiting),
+        int(requests), int(waiting), upstream,
     )  # fmt: skip

@@ -32,6 +32,7 @@ class Record:
     warnings: list[str]
     traffic: dict[str, Any] = field(default_factory=dict)
     configured: list[str] = field(default_factory=list)
+    further: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, engine: str, nginx: str) -> Record:
@@ -45,6 +46,7 @@ class Record:
             warnings=list(plan.warnings),
             traffic=json.loads(plan.traffic.dump()),
             configured=list(plan.configured),
+            further=dict(plan.further),
         )
 
     @classmethod
@@ -79,7 +81,7 @@ class Record:
         deployments = tuple(Settings.model_validate(one, strict=False) for one in self.settings)
         return Plan(
             Config.model_validate(self.config), self.stable, deployments, tuple(self.warnings),
-            Traffic.parse(json.dumps(self.traffic)), tuple(self.configured),
+            Traffic.parse(json.dumps(self.traffic)), tuple(self.configured), self.further,
         )  # fmt: skip
 
     @property

@@ -83,7 +83,8 @@ def remove(store: Store, name: str, why: str = "") -> None:
 
     def without(traffic: Traffic) -> Traffic:
         gone = get(traffic, name)
-        if any(one.kind == "flag" and one.name == name for one in traffic.matches):
+        matches = [one for route in traffic.routes.values() for one in route.matches]
+        if any(one.kind == "flag" and one.name == name for one in matches):
             raise UsageError(
                 f"requests are routed by the flag {name}", fix=f"llmlab flag set {name} --off"
             )

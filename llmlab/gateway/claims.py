@@ -14,10 +14,11 @@ SUBJECT = "sub"
 def used_claims(traffic: Traffic) -> list[str]:
     """The claims by which requests are routed, or flags are on; without the subject, which
     has its variable anyway."""
-    names = {one.name for one in traffic.matches if one.kind == "claim"}
-    names |= {claim for flag in traffic.flags for claim, _ in flag.audience}
-    if traffic.split and traffic.split.by.startswith("claim:"):
-        names.add(traffic.split.by.partition(":")[2])
+    names = {claim for flag in traffic.flags for claim, _ in flag.audience}
+    for route in traffic.routes.values():
+        names |= {one.name for one in route.matches if one.kind == "claim"}
+        if route.split and route.split.by.startswith("claim:"):
+            names.add(route.split.by.partition(":")[2])
     return sorted({checked("claim", name) for name in names} - {SUBJECT})
 
 

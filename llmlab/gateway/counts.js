@@ -26,7 +26,7 @@ function count(r) {
     counts.incr(`bucket ${name} ${found < 0 ? SECONDS.length : found}`, 1, 0);
     counts.incr(`seconds ${name}`, seconds, 0);
     if (byShare(told)) {
-        counts.incr(`shared ${name}`, 1, 0);
+        counts.incr(`shared ${told.lab_asked_route} ${name}`, 1, 0);
     }
     return '';
 }
@@ -40,23 +40,29 @@ function page(r) {
     const found = {};
     ngx.shared.lab_counts.items(65536).forEach((item) => { found[item[0]] = item[1]; });
     const names = r.variables.lab_deployments.split(' ');
-    const requests = {}, refused = {};
+    const requests = {}, refused = {}, shared = {};
     Object.keys(found).forEach((key) => {
         const words = key.split(' ');
         if (words[0] === 'requests') {
             names.push(words[1]);
             requests[`deployment="${words[1]}",status="${words[2]}"`] = found[key];
+        } else if (words[0] === 'shared') {
+            shared[`route="${words[1]}",deployment="${words[2]}"`] = found[key];
         } else if (words[0] === 'refused') {
             refused[`status="${words[1]}"`] = found[key];
         }
     });
-    const all = names.sort().filter((name, place) => name !== names[place - 1]), shared = {};
+    const all = names.sort().filter((name, place) => name !== names[place - 1]);
     all.forEach((name) => {
         STATUSES.forEach((status) => {
             const labels = `deployment="${name}",status="${status}"`;
             requests[labels] = requests[labels] || 0;
         });
-        shared[`deployment="${name}"`] = found[`shared ${name}`] || 0;
+    });
+    r.variables.lab_ways.split(' ').forEach((way) => {
+        const words = way.split(':');
+        const labels = `route="${words[0]}",deployment="${words[1]}"`;
+        shared[labels] = shared[labels] || 0;
     });
     REFUSALS.forEach((status) => {
         refused[`status="${status}"`] = refused[`status="${status}"`] || 0;

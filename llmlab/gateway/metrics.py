@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from llmlab.gateway.directives import joined
 from llmlab.gateway.plan import GatewayPlan
+from llmlab.gateway.quoting import by_set, in_words
 
 PORT = 9113  # of a gateway in a container; not published
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,6 +27,7 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # somebody publish the port by mistake: https://datatracker.ietf.org/doc/html/rfc1918
 ALLOWED = ("unix:", "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 SCRIPT = "lab/counts.js"
+Values = dict[tuple[str, ...], float]  # by the values of its labels
 
 
 def files(plan: GatewayPlan) -> dict[str, str]:
@@ -48,7 +50,12 @@ def files(plan: GatewayPlan) -> dict[str, str]:
         "",
     ]
     names = " ".join(one.deployment for one in plan.upstreams)
-    where = [f'set $lab_deployments "{names}";',
+    ways = " ".join(
+        f"{route}:{name}"
+        for route, first in plan.routes.items()
+        for name in plan.traffic.route(route).weights(first)
+    )
+    where = [*in_words("$lab_deployments", names, by_set), *in_words("$lab_ways", ways, by_set),
              "location = /metrics {", "    js_content counts.page;", "}"]  # fmt: skip
     script = resources.files("llmlab.gateway").joinpath("counts.js")
     return {
@@ -63,7 +70,7 @@ def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
         "access_log off;",
         *(f"allow {one};" for one in ALLOWED),
         "deny all;",
-        f"set $lab_wanted '{_quoted(wanted(plan))}';",
+        *in_words("$lab_wanted", wanted(plan), by_set),
         *where,
         *_apis(plan),
         "location / {",
@@ -87,7 +94,7 @@ def _apis(plan: GatewayPlan) -> list[str]:
         }
         for name in named
     ]
-    lines = [f"set $lab_apis '{_quoted(json.dumps(listed))}';",
+    lines = [*in_words("$lab_apis", json.dumps(listed), by_set),
              "location = /apis {", "    try_files /nonexistent @apis;", "}",
              "location @apis {", "    default_type application/json;",
              "    return 200 $lab_apis;", "}"]  # fmt: skip
@@ -97,38 +104,46 @@ def _apis(plan: GatewayPlan) -> list[str]:
     return lines
 
 
-def _quoted(text: str) -> str:
-    """As it stands between single quotes. A `$` would begin a variable; no name holds one."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")
-
-
 def wanted(plan: GatewayPlan) -> str:
     """Who is to get which requests."""
     traffic = plan.traffic
-    weights = {one.deployment: 0.0 for one in plan.upstreams} | traffic.weights(plan.stable)
-    first = traffic.stable or plan.stable
-    shadow = {traffic.shadow.deployment: traffic.shadow.percent} if traffic.shadow else {}
-    flags = {one.name: one.percent for one in traffic.flags}
+    names = [one.deployment for one in plan.upstreams]
+    weights: Values = {}
+    stable: Values = {}
+    shadows: Values = {}
+    for route, first in plan.routes.items():
+        there = traffic.route(route)
+        shares = dict.fromkeys(names, 0.0) | there.weights(first)
+        weights |= {(route, name): share for name, share in shares.items()}
+        leading = there.stable or first
+        stable |= {(route, name): float(name == leading) for name in shares}
+        if there.shadow:
+            shadows[route, there.shadow.deployment] = there.shadow.percent
+    flags: Values = {(one.name,): one.percent for one in traffic.flags}
+    rollouts = {route: traffic.route(route) for route in plan.routes}
+    by_deployment = ["route", "deployment"]
     return _exposition(
-        _gauge("llmlab_route_weight", "Percent of the requests that no match takes.",
-               "deployment", weights),
+        _gauge("llmlab_route_weight", "Percent of a route's requests that no match takes.",
+               by_deployment, weights),
         _gauge("llmlab_route_stable", "1 for who gets what nothing else takes.",
-               "deployment", {name: float(name == first) for name in weights}),
+               by_deployment, stable),
         _gauge("llmlab_shadow_percent", "Percent of the requests that it gets copies of.",
-               "deployment", shadow),
+               by_deployment, shadows),
         _gauge("llmlab_flag_percent", "Percent of the subjects that a flag is on for.",
-               "flag", flags),
+               ["flag"], flags),
         _number("llmlab_traffic_revision", "The ledger's entry that made these routes.",
                 traffic.revision),
-        _number("llmlab_rollout", "The rollout that made them; 0 for none.", traffic.rollout),
-        _number("llmlab_rollout_step", "At which of its steps.", traffic.step),
+        _gauge("llmlab_rollout", "The rollout that made them; 0 for none.", ["route"],
+               {(route,): one.rollout for route, one in rollouts.items()}),
+        _gauge("llmlab_rollout_step", "At which of its steps.", ["route"],
+               {(route,): one.step for route, one in rollouts.items()}),
     )  # fmt: skip
 
 
-def _gauge(name: str, said: str, label: str, values: dict[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, said, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
+def _gauge(name: str, said: str, labels: list[str], values: Values) -> Metric:
+    family = GaugeMetricFamily(name, said, labels=labels)
+    for where, number in values.items():
+        family.add_metric(where, number)
     return family
 
 

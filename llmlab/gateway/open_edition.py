@@ -21,6 +21,7 @@ def main(plan: GatewayPlan) -> list[str]:
 def http(plan: GatewayPlan) -> list[str]:
     return [
         "js_import token from lab/token.js;",
+        "js_import openai from lab/openai.js;",
         "js_set $token_sound token.ok;",
         'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
         f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
@@ -51,6 +52,11 @@ def server(plan: GatewayPlan) -> list[str]:
 def stable(plan: GatewayPlan) -> list[str]:
     """The limit of the server holds; there is only the shadow to be served."""
     return mirror(plan.traffic)
+
+
+def openai(plan: GatewayPlan) -> list[str]:
+    """The script reads the body, and goes on to @openai."""
+    return ["js_content openai.choose;"]
 
 
 def claims(names: list[str]) -> list[str]:
@@ -88,5 +94,8 @@ def _to(upstream: Upstream) -> str:
 
 
 def files() -> dict[str, str]:
-    script = resources.files("llmlab.gateway").joinpath("token.js")
-    return {"lab/token.js": script.read_text(encoding="utf-8")}
+    scripts = resources.files("llmlab.gateway")
+    return {
+        f"lab/{name}": scripts.joinpath(name).read_text(encoding="utf-8")
+        for name in ("token.js", "openai.js")
+    }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.config import Gateway, RateLimit, Service
+from llmlab.names import SUMMARIZE
 from llmlab.traffic import Traffic
 
 
@@ -16,21 +17,24 @@ class Upstream:
 
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
     ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
-    addresses.
+    addresses. ``elsewhere``: they ask a provider, who may take money for each time.
+    ``fallback``: the deployment that answers for it while that provider does not.
     """
 
     deployment: str
     servers: tuple[str, ...]
     spares: tuple[str, ...] = ()
     replicas: int = 1
+    elsewhere: bool = False
+    fallback: str = ""
 
 
 @dataclass(frozen=True)
 class GatewayPlan:
     """Everything that is rendered into lab/. ``listen`` is an address with its port, and what
     NGINX takes behind it; ``also`` are further ones of the same server, such as the socket where
-    the lab itself asks, without a limit. ``stable`` is the deployment that has the requests which
-    no route takes.
+    the lab itself asks, without a limit. ``stable`` is the deployment that has the requests to
+    summarize which no rule takes, and ``further`` says that of all other routes.
 
     ``logs`` is a folder, relative to NGINX's prefix: NGINX opens its logs itself. Without one it
     prints them, for whoever runs its container."""
@@ -43,6 +47,7 @@ class GatewayPlan:
     timeout: float  # seconds that a generation may take
     max_text_chars: int = Service().max_text_chars
     connections: int = Gateway().connections  # requests under way of one address; 0 = no limit
+    cors_origins: tuple[str, ...] = ()  # of pages that may ask from a browser
     worker_user: str = ""  # "user group" of the workers, where the master is root
     ended: Mapping[str, int] = field(default_factory=dict)  # subject -> until when
     leeway: float = 5.0  # seconds that other clocks may be ahead
@@ -55,6 +60,12 @@ class GatewayPlan:
     scraped_at: str = ""  # HOST:PORT of it, for Prometheus, which finds the APIs' metrics there
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
     traffic: Traffic = field(default_factory=Traffic)
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def routes(self) -> dict[str, str]:
+        """{route: its stable deployment}."""
+        return {SUMMARIZE: self.stable, **self.further}
 
     def upstream(self, deployment: str) -> Upstream:
         return next(one for one in self.upstreams if one.deployment == deployment)

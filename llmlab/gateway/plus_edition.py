@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
+from llmlab.gateway.openai import unnamed
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.shadow import mirror
 
@@ -62,6 +63,12 @@ def server(plan: GatewayPlan) -> list[str]:
 
 def stable(plan: GatewayPlan) -> list[str]:
     return ["# First the token, then the rest: see @routed.", GO_ON.format("routed")]
+
+
+def openai(plan: GatewayPlan) -> list[str]:
+    """Without njs nobody reads the body here: every request goes by the route chat, whose API says
+    so of one that names another model. X-Model and /models/NAME/v1 lead to any deployment."""
+    return [f"set $asked {unnamed(plan)};", GO_ON.format("routed")]
 
 
 def claims(names: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import ROUND_DOWN, Decimal
 
 from llmlab.errors import ConfigError
@@ -18,6 +19,28 @@ NAMES = {
 }
 WHAT = {"salt": "the salt of a split", "decoding": "a decoding parameter",
         "default": "a value for decoding"}  # fmt: skip
+# Letters of one word. NGINX reads no word that is longer than 4096 bytes, quotes and escapes
+# included: NGX_CONF_BUFFER of its ngx_conf_file.c.
+LONGEST = 3500
+
+
+def by_set(variable: str, value: str) -> str:
+    return f"set {variable} {value};"
+
+
+def by_map(variable: str, value: str) -> str:
+    return f'map "" {variable} {{ default {value}; }}'
+
+
+def in_words(variable: str, text: str, define: Callable[[str, str], str]) -> list[str]:
+    """Lines that define a variable as a text, however long it is. A `$` would begin a variable."""
+    words = [text[at : at + LONGEST] for at in range(0, len(text), LONGEST)] or [""]
+    quoted = ["'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in words]
+    if len(quoted) == 1:
+        return [define(variable, quoted[0])]
+    parts = {f"{variable}_{number}": word for number, word in enumerate(quoted, 1)}
+    whole = "".join(parts)
+    return [*(define(part, word) for part, word in parts.items()), define(variable, f'"{whole}"')]
 
 
 def checked(kind: str, name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import metrics, open_edition, plus_edition
+from llmlab.gateway import metrics, open_edition, openai, plus_edition
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.quoting import by_map, in_words
 from llmlab.gateway.routes import routes
 from llmlab.gateway.shadow import shadow
 
@@ -17,6 +18,13 @@ HEADER = "# Rendered by llmlab; edits here are lost.\n"
 GRACE = 10
 LINGER = 5  # seconds that an idle connection of a client outlives a reload
 HEALTH_RATE = "20r/s"
+FALLBACK = "@fallback_"  # and a deployment: a location that an API may name in X-Accel-Redirect
+# What every answer of an API says; a location with a header of its own inherits none.
+ANSWERS = [
+    "add_header X-Request-ID  $lab_request_id always;",
+    "add_header X-Deployment  $lab_log_deployment always;",
+    "include lab/cors_headers.conf;",
+]
 
 
 class Edition(Protocol):
@@ -26,6 +34,7 @@ class Edition(Protocol):
     def http(self, plan: GatewayPlan) -> list[str]: ...
     def server(self, plan: GatewayPlan) -> list[str]: ...
     def stable(self, plan: GatewayPlan) -> list[str]: ...
+    def openai(self, plan: GatewayPlan) -> list[str]: ...
     def claims(self, names: list[str]) -> list[str]: ...
     def models(self, plan: GatewayPlan) -> str: ...
     def files(self) -> dict[str, str]: ...
@@ -46,9 +55,13 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/upstreams.conf": _upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
         "lab/stable.conf": joined(edition.stable(plan)),
+        "lab/openai.conf": joined(edition.openai(plan)),
+        "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
+        "lab/answers.conf": joined(ANSWERS),
+        "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
-        "lab/models.conf": edition.models(plan),
+        "lab/models.conf": edition.models(plan) + _fallbacks(plan),
         "lab/shadow.conf": joined(shadow(plan.traffic)),
     }
     own = metrics.files(plan)
@@ -69,6 +82,23 @@ def _access_log(plan: GatewayPlan) -> str:
     ])  # fmt: skip
 
 
+def _fallbacks(plan: GatewayPlan) -> str:
+    """A location for each deployment that answers in another one's place."""
+    return "".join(
+        f"location {FALLBACK}{name} {{\n"
+        + joined([
+            "    auth_jwt off;                       # it was judged",
+            f"    set $deployment {name};",
+            "    set $route fallback;",
+            "    include lab/answers.conf;",
+            f"    add_header X-Fallback {name} always;",
+            "    proxy_buffering off;",
+            f"    proxy_pass http://model_{name}$lab_uri;",
+        ]) + "}\n"
+        for name in sorted({one.fallback for one in plan.upstreams if one.fallback})
+    )  # fmt: skip
+
+
 def _user(plan: GatewayPlan) -> list[str]:
     return [f"user {plan.worker_user};"] if plan.worker_user else []
 
@@ -80,6 +110,21 @@ def _http(plan: GatewayPlan) -> list[str]:
         f'map "" $retry_after {{ default {limit.retry_after}; }}',
         f'map "" $lab_too_large {{ default "{_too_large(plan)}"; }}',
         f"map \"\" $rate_policy {{ default '{limit.policy}'; }}",
+        *in_words("$lab_names", " ".join(openai.names(plan)), by_map),
+        f'map "" $lab_unnamed {{ default {openai.unnamed(plan)}; }}',
+        *openai.listed(plan),
+        *openai.cors_maps(plan.cors_origins),
+        "# A provider elsewhere may take money: what one may have received is asked once.",
+        "map $lab_target $lab_asked_once {",
+        *(f"    {one.deployment} 1;" for one in plan.upstreams if one.elsewhere),
+        "    default 0;",
+        "}",
+        "# Where an API may hand a request on to; not one that asks for a deployment by its name.",
+        'map "$route$lab_wish:$lab_target" $lab_fallback_to {',
+        *(f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
+          for one in plan.upstreams if one.fallback),
+        '    default "";',
+        "}",
         "",
         "# An idle client connection outlives a reload by so much: none is cut mid-request.",
         f"keepalive_min_timeout {LINGER}s;",

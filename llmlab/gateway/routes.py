@@ -1,4 +1,4 @@
-"""lab/routes.conf: which deployment a request goes to, as a chain of maps.
+"""lab/routes.conf: which deployment a request goes to, as a chain of maps for each route.
 
 NGINX evaluates the chain when the request is passed on, which is after its token was judged.
 Each map holds one rule; its `default` is the next one. What comes out is RULE:DEPLOYMENT.
@@ -15,8 +15,10 @@ from llmlab.gateway.flags import flag_maps, flag_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked, exactly, percentage
 from llmlab.gateway.shadow import shadow_maps
-from llmlab.traffic import Match, Split, Traffic
+from llmlab.names import SUMMARIZE
+from llmlab.traffic import Flag, Match, Route, Split, Traffic
 
+FORGET = "llmlab up --as-configured forgets what was deployed and routed since"
 # A split is by one of these: who asks, for NGINX and for Python alike (see Split.by).
 SOMEONE = [
     "# Who a share keeps on one side: the subject, else the cookie llmlab, else the address.",
@@ -41,9 +43,12 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     lines = [f'map "" $lab_revision {{ default {traffic.revision}; }}', ""]
     if used:
         lines += [*claims(used), ""]
-    if traffic.split or traffic.flags:
+    if traffic.flags or any(route.split for route in traffic.routes.values()):
         lines += [*SOMEONE, ""]
-    parts = [flag_maps(traffic.flags), _wishes(plan), _rules(plan), shadow_maps(traffic)]
+    parts = [
+        flag_maps(traffic.flags), _wishes(plan), _asked(plan),
+        *(_rules(plan, route) for route in plan.routes), shadow_maps(traffic),
+    ]  # fmt: skip
     for part in parts:
         lines += [*part, ""] if part else []
     return lines[:-1]
@@ -55,13 +60,16 @@ def routable(conf: str, traffic: Traffic) -> str:
     Raises:
         ConfigError: it does not; it was written for an earlier llmlab, or edited.
     """
+    routes = traffic.routes.values()
+    shadows = any(route.shadow for route in routes)
     needs = {
-        "$lab_target": bool(traffic.split or traffic.matches
-                            or any(flag.deployment for flag in traffic.flags)),
+        "$lab_target": any(route.split or route.matches for route in routes)
+        or any(flag.deployment for flag in traffic.flags),
         "$lab_flags": bool(traffic.flags),
-        "lab/shadow.conf": traffic.shadow is not None,
-        "$endpoint": traffic.shadow is not None,
-    }  # fmt: skip
+        "lab/shadow.conf": shadows,
+        "$endpoint": shadows,
+        "lab/openai.conf": bool(traffic.routes.keys() - {SUMMARIZE}),
+    }
     for word, needed in needs.items():
         if needed and word not in conf:
             raise ConfigError(
@@ -89,38 +97,61 @@ def _source(name: str) -> str:
     return f"\\{name}" if name in ("include", "hostnames", "volatile") else name
 
 
-def _rules(plan: GatewayPlan) -> list[str]:
-    """The chain for everybody without a wish, beginning at $lab_rule_1."""
-    traffic = plan.traffic
-    numbers = count(1)
-    lines = ["# Everybody else: by the first rule that fits."]
-    for source, pattern, way in _matches(traffic):
+def _asked(plan: GatewayPlan) -> list[str]:
+    """From what a request names ($asked: "" for a text to be summarized) to its way, and to the
+    route that is in the log: "" for a deployment."""
+    names = [one.deployment for one in plan.upstreams if one.deployment not in plan.routes]
+    return [
+        "# What a request names: a route, or a deployment.",
+        "map $asked $lab_by_name {",
+        f'    "" {_rule(SUMMARIZE)}1;',
+        *(f"    {_source(route)} {_rule(route)}1;" for route in plan.routes),
+        *(f"    {_source(name)} model:{name};" for name in names),
+        "}",
+        "map $asked $lab_asked_route {",
+        f'    "" {SUMMARIZE};',
+        *(f"    {_source(route)} {route};" for route in plan.routes),
+        '    default "";',
+        "}",
+    ]
+
+
+def _rule(route: str) -> str:
+    """How the variables of a route's chain begin. No name holds an underscore."""
+    return "$lab_rule_" if route == SUMMARIZE else f"$lab_rule_{route.replace('-', '_')}_"
+
+
+def _rules(plan: GatewayPlan, name: str) -> list[str]:
+    """The chain of a route for everybody without a wish, beginning at 1."""
+    route, rule, numbers = plan.traffic.route(name), _rule(name), count(1)
+    lines = [f"# Everybody else who asks for {name}: by the first rule that fits."]
+    for source, pattern, way in _matches(route, plan.traffic.flags_of(name)):
         number = next(numbers)
         lines += [
-            f"map {source} $lab_rule_{number} {{",
+            f"map {source} {rule}{number} {{",
             f"    {pattern} {way};",
-            f"    default $lab_rule_{number + 1};",
+            f"    default {rule}{number + 1};",
             "}",
         ]
-    last = f"$lab_rule_{next(numbers)}"
-    stable = f"stable:{plan.stable}"
-    shares = _shares(traffic.split) if traffic.split else []
-    if traffic.split and shares:
-        lines += _by(traffic.split.by)
-        key = f"{checked('salt', traffic.split.salt)}:{_who(traffic.split.by)}"
+    last = f"{rule}{next(numbers)}"
+    stable = f"stable:{plan.routes[name]}"
+    shares = _shares(route.split) if route.split else []
+    if route.split and shares:
+        who, lines_of_who = _who(route.split.by, rule)
+        lines += lines_of_who
+        key = f"{checked('salt', route.split.salt)}:{who}"
         lines += [f'split_clients "{key}" {last} {{', *shares, f"    * {stable};", "}"]
     else:
         lines.append(f'map "" {last} {{ default {stable}; }}')
     return lines
 
 
-def _matches(traffic: Traffic) -> Iterator[tuple[str, str, str]]:
+def _matches(route: Route, flags: Iterable[Flag]) -> Iterator[tuple[str, str, str]]:
     """(variable, pattern, way) of every rule: matches in their order, then flags."""
-    for one in traffic.matches:
+    for one in route.matches:
         yield _variable(one), exactly(one.value), f"{one.kind}:{one.deployment}"
-    for flag in traffic.flags:
-        if flag.deployment:
-            yield flag_variable(flag.name), "on", f"flag:{flag.deployment}"
+    for flag in flags:
+        yield flag_variable(flag.name), "on", f"flag:{flag.deployment}"
 
 
 def _variable(match: Match) -> str:
@@ -139,14 +170,11 @@ def _shares(split: Split) -> list[str]:
     return [f"    {percent} split:{name};" for percent, name in shares if percent]
 
 
-def _who(by: str) -> str:
-    return "$lab_someone" if by == "subject" else "$lab_split_by"
-
-
-def _by(by: str) -> list[str]:
+def _who(by: str, rule: str) -> tuple[str, list[str]]:
+    """(variable by which a split is, lines that define it)."""
     kind, _, name = by.partition(":")
     if by == "subject":
-        return []
+        return "$lab_someone", []
     if kind == "cookie":
         source = f"$cookie_{checked(kind, name)}"
     elif kind == "claim":
@@ -155,15 +183,24 @@ def _by(by: str) -> list[str]:
         raise ConfigError(
             f"a split cannot be by {by!r}", fix="use subject, cookie:NAME or claim:NAME"
         )
-    return [f'map {source} $lab_split_by {{ "" $lab_someone; default {source}; }}']
+    variable = f"{rule.replace('$lab_rule_', '$lab_split_')}by"
+    return variable, [f'map {source} {variable} {{ "" $lab_someone; default {source}; }}']
 
 
 def _refuse_unknown(plan: GatewayPlan) -> None:
     known = {one.deployment for one in plan.upstreams}
     _refuse(plan.traffic.targets() - known, "deployment", "llmlab status shows what runs")
     flags = {one.name for one in plan.traffic.flags}
-    asked = {one.name for one in plan.traffic.matches if one.kind == "flag"}
+    routes = plan.traffic.routes
+    asked = {
+        one.name for route in routes.values() for one in route.matches if one.kind == "flag"
+    }  # fmt: skip
     _refuse(asked - flags, "flag", "llmlab flag list")
+    for name in sorted(routes.keys() - plan.routes.keys()):
+        raise ConfigError(
+            f"traffic is shared out on the route {name}, and this lab has none of that name",
+            fix=f"put it back into [routes] of configs/lab.toml, or {FORGET}",
+        )
 
 
 def _refuse(missing: Iterable[str], what: str, fix: str) -> None:

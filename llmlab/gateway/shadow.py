@@ -8,7 +8,8 @@ same connection its next request is looked at only once the copy is over. So the
 from __future__ import annotations
 
 from llmlab.gateway.quoting import percentage
-from llmlab.traffic import Traffic
+from llmlab.names import SUMMARIZE
+from llmlab.traffic import Shadow, Traffic
 
 PATH = "/shadow/"  # of the API, for a copy of a request to /summarize/
 PATIENCE = "200ms"
@@ -16,12 +17,13 @@ PATIENCE = "200ms"
 
 def mirror(traffic: Traffic) -> list[str]:
     """What the location says whose requests are copied."""
-    return ["mirror /.shadow;"] if _share(traffic) else []
+    return ["mirror /.shadow;"] if _share(_copied(traffic)) else []
 
 
 def shadow(traffic: Traffic) -> list[str]:
     """The location that the copies go to. The chance is drawn for each request."""
-    if traffic.shadow is None or not _share(traffic):
+    copied = _copied(traffic)
+    if copied is None or not _share(copied):
         return []
     return [
         "location = /.shadow {",
@@ -30,7 +32,7 @@ def shadow(traffic: Traffic) -> list[str]:
         '    if ($lab_shadowed = "") {',
         "        return 204;",
         "    }",
-        f"    proxy_pass http://model_{traffic.shadow.deployment}{PATH};",
+        f"    proxy_pass http://model_{copied.deployment}{PATH};",
         f"    proxy_connect_timeout {PATIENCE};",
         f"    proxy_send_timeout {PATIENCE};",
         f"    proxy_read_timeout {PATIENCE};",
@@ -42,15 +44,21 @@ def shadow(traffic: Traffic) -> list[str]:
 
 def shadow_maps(traffic: Traffic) -> list[str]:
     """$lab_shadowed: 1 for a request that is copied."""
-    if not _share(traffic):
+    share = _share(_copied(traffic))
+    if not share:
         return []
     return [
         "# Of the texts to be summarized, so many are copied to the shadow.",
-        f'split_clients "shadow:$request_id" $lab_drawn {{ {_share(traffic)} 1; * ""; }}',
+        f'split_clients "shadow:$request_id" $lab_drawn {{ {share} 1; * ""; }}',
         'map "$request_method $endpoint" $lab_shadowed '
         '{ "POST /summarize/" $lab_drawn; default ""; }',
     ]
 
 
-def _share(traffic: Traffic) -> str:
-    return percentage(traffic.shadow.percent) if traffic.shadow else ""
+def _copied(traffic: Traffic) -> Shadow | None:
+    """The shadow of summarize: of other routes nothing is copied."""
+    return traffic.route(SUMMARIZE).shadow
+
+
+def _share(shadow: Shadow | None) -> str:
+    return percentage(shadow.percent) if shadow else ""

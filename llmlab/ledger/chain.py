@@ -33,6 +33,7 @@ class Kind(StrEnum):
     VERDICT = "verdict"
     DRILL = "drill"
     LAB = "lab"
+    UPSTREAM = "upstream"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmlab.ledger.chain import Entry
 from llmlab.models.identity import short_id
+from llmlab.names import SUMMARIZE
 
 TRAFFIC = "traffic"  # a whole document, in every entry that changes it
 LONGEST = 200
@@ -70,7 +71,9 @@ def _rollout(document: Mapping[str, Any]) -> str:
     number = f"rollout {document['rollout']}"
     if "of" in document:
         names = " and ".join(document["candidates"])
-        return f"{number}: {document['of']} of {names}, beside {document['stable']}"
+        route = str(document.get("route", SUMMARIZE)).strip("/")
+        on = "" if route == SUMMARIZE else f" on {route}"
+        return f"{number}: {document['of']} of {names}{on}, beside {document['stable']}"
     return f"{_at_step(document)}: {document['phase']}{_share(document)}"
 
 
@@ -90,6 +93,17 @@ def _at_step(document: Mapping[str, Any]) -> str:
 
 def _route(document: Mapping[str, Any]) -> str:
     traffic = document[TRAFFIC]
+    if "routes" not in traffic:  # of before there were several
+        return _ways(traffic)
+    several = len(traffic["routes"]) > 1 or SUMMARIZE not in traffic["routes"]
+    told = [
+        f"{name}: {_ways(route)}" if several else _ways(route)
+        for name, route in traffic["routes"].items()
+    ]
+    return "; ".join(told) or "as in lab.toml"
+
+
+def _ways(traffic: Mapping[str, Any]) -> str:
     stable = traffic["stable"] or "the stable deployment"
     ways = [f"{one['kind']} {one['name']}={one['value']} to {one['deployment']}"
             for one in traffic["matches"]]  # fmt: skip
@@ -100,6 +114,17 @@ def _route(document: Mapping[str, Any]) -> str:
     if shadow := traffic["shadow"]:
         ways.append(f"copies of {shadow['percent']:g} % to {shadow['deployment']}")
     return ", ".join(ways)
+
+
+def _upstream(document: Mapping[str, Any]) -> str:
+    before = document["before"]
+    was = f", before: {_itself(before)}" if before else ""
+    return f"{document['deployment']} is answered by {_itself(document)}{was}"
+
+
+def _itself(said: Mapping[str, Any]) -> str:
+    fingerprint = f" ({said['fingerprint']})" if said["fingerprint"] else ""
+    return f"{said['model'] or 'a model without a name'}{fingerprint}"
 
 
 def _rest(document: Mapping[str, Any], *but: str) -> str:
@@ -119,4 +144,5 @@ def _members(document: Mapping[str, Any]) -> str:
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
     "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
+    "upstream": _upstream,
 }  # fmt: skip

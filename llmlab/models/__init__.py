@@ -2,6 +2,7 @@
 
 from llmlab.models.identity import content_id
 from llmlab.models.inspect import inspect
-from llmlab.models.sources import Availability, availability, pull
+from llmlab.models.ready import Availability
+from llmlab.models.sources import availability, pull
 
 __all__ = ["Availability", "availability", "content_id", "inspect", "pull"]

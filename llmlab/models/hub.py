@@ -7,14 +7,16 @@ mean what they mean there.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from llmlab.errors import ModelUnavailable
+from llmlab.models import gguf
 from llmlab.models.download import fetch_large_files
 from llmlab.models.identity import MODEL_FILES, damaged_files
 from llmlab.network import is_loopback, without_login
@@ -51,6 +53,11 @@ def _not_of(folder: Path) -> str:
     return ""
 
 
+def only(name: str) -> Any:
+    """As ``TOP_LEVEL``, for one file of a repository."""
+    return {"allow_patterns": [glob.escape(name)], "ignore_patterns": ["*/*"]}
+
+
 def cached(repository: str, revision: str) -> Path | None:
     """The snapshot of a commit in the cache, if it is there; it may be incomplete."""
     from huggingface_hub import snapshot_download
@@ -77,36 +84,112 @@ def download(name: str, repository: str, revision: str, say: Callable[[str], Non
     Raises:
         ModelUnavailable: not reachable within 10 s, refused, incomplete, or damaged.
     """
-    folder = _complete(name, repository, revision, say)
-    _verify(name, folder)
+    if _is_offline():
+        folder = cached(repository, revision)
+        if folder is None or incomplete(folder):
+            raise _not_to_be_fetched(name, repository)
+    else:
+        _reach(name, repository, revision)
+        _announce(name, repository, revision, say)
+        folder = _fetch(name, repository, revision, TOP_LEVEL)
+        if problem := incomplete(folder):
+            raise ModelUnavailable(f"{repository} is not complete: {problem}")
+    _verify(name, damaged_files(folder))
     return folder
 
 
-def _complete(name: str, repository: str, revision: str, say: Callable[[str], None]) -> Path:
-    from huggingface_hub import constants, snapshot_download
+def cached_gguf(repository: str, revision: str, pattern: str) -> Path | None:
+    """The language model of a commit in the cache, if it is there, whole as far as its head says.
 
-    if constants.HF_HUB_OFFLINE:
-        there = cached(repository, revision)
-        if there is not None and not incomplete(there):
-            return there
-        raise ModelUnavailable(
-            f"{repository} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
-            fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
-        )
-    _reach(name, repository, revision)
-    say(f"{name}: {repository} at {revision[:12]} from {without_login(constants.ENDPOINT)}")
+    Args:
+        pattern: which of several GGUF files; "" for the only one.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    # Not by the library, to which a snapshot without the other files is none.
+    cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
+    folder = cache / "snapshots" / revision
+    there = [one.name for one in folder.glob(gguf.PATTERN) if one.is_file()]
+    name, _ = gguf.chosen(there, pattern, repository)
+    return folder / name if name and not gguf.problem(folder / name) else None
+
+
+def download_gguf(
+    name: str, repository: str, revision: str, pattern: str, say: Callable[[str], None]
+) -> Path:
+    """Have one GGUF file of a commit in the cache, verified, and no other one of it.
+
+    Args:
+        pattern: which of several files at the top of the repository; "" for the only one.
+
+    Raises:
+        ModelUnavailable: not reachable within 10 s, refused, damaged, or none that is meant.
+    """
+    if _is_offline():
+        file = cached_gguf(repository, revision, pattern)
+        if file is None:
+            raise _not_to_be_fetched(name, repository)
+    else:
+        _reach(name, repository, revision)
+        wanted, problem = gguf.chosen(_names(name, repository, revision), pattern, repository)
+        if problem:
+            raise ModelUnavailable(f"{name}: {problem}", fix=f"correct models.{name}.file")
+        _announce(name, f"{wanted} of {repository}", revision, say)
+        file = _fetch(name, repository, revision, only(wanted)) / wanted
+    _verify(name, damaged_files(file.parent, [file]))
+    if problem := gguf.problem(file):
+        raise ModelUnavailable(f"{name}: {problem}", fix=f"correct models.{name}.file")
+    return file
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _not_to_be_fetched(name: str, repository: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"{repository} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
+        fix=f"HF_HUB_OFFLINE=0 llmlab models pull {name}",
+    )
+
+
+def _announce(name: str, what: str, revision: str, say: Callable[[str], None]) -> None:
+    from huggingface_hub import constants
+
+    say(f"{name}: {what} at {revision[:12]} from {without_login(constants.ENDPOINT)}")
+
+
+def _names(name: str, repository: str, revision: str) -> list[str]:
+    """Of the files at the top of a repository."""
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi(token=_hub_token()).list_repo_tree(repository, revision=revision)
+        return [one.path for one in found]
+    except Exception as error:
+        raise _broke_off(name, repository, error) from error
+
+
+def _fetch(name: str, repository: str, revision: str, wanted: Any) -> Path:
+    """Complete the wanted files of a commit in the cache. Returns the snapshot's folder."""
+    from huggingface_hub import snapshot_download
+
     token = _hub_token()
     try:
-        fetch_large_files(repository, revision, patterns=MODEL_FILES, token=token)
-        found = Path(snapshot_download(repository, revision=revision, token=token, **TOP_LEVEL))
+        fetch_large_files(repository, revision, patterns=wanted["allow_patterns"], token=token)
+        return Path(snapshot_download(repository, revision=revision, token=token, **wanted))
     except Exception as error:
-        raise ModelUnavailable(
-            f"the download of {repository} broke off: {_one_line(error)}",
-            fix=f"llmlab models pull {name} takes it up where it stopped",
-        ) from error
-    if problem := incomplete(found):
-        raise ModelUnavailable(f"{repository} is not complete: {problem}")
-    return found
+        raise _broke_off(name, repository, error) from error
+
+
+def _broke_off(name: str, repository: str, error: Exception) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"the download of {repository} broke off: {_one_line(error)}",
+        fix=f"llmlab models pull {name} takes it up where it stopped",
+    )
 
 
 def _reach(name: str, repository: str, revision: str) -> None:
@@ -166,8 +249,8 @@ def _hub_token() -> bool | None:
     return None if encrypted or is_loopback(constants.ENDPOINT) else False
 
 
-def _verify(name: str, folder: Path) -> None:
-    damaged = list(damaged_files(folder))
+def _verify(name: str, found: Iterable[Path]) -> None:
+    damaged = list(found)
     if not damaged:
         return
     for file in damaged:

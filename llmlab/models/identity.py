@@ -1,4 +1,8 @@
-"""A model's id is a hash of its content, so that a name can never lie about what answered."""
+"""A model's id is a hash of its content, so that a name can never lie about what answered.
+
+A model elsewhere shows no content. Its id covers what it is asked, and says by its first word that
+nobody here can know what answers.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 # A folder with this file is a converted model, and its weights are in WEIGHTS. That name is no
 # pattern above: elsewhere such a file may be a pickle.
 MANIFEST, WEIGHTS = "llmlab-manifest.json", "model.bin"
+HASHED, ELSEWHERE = "sha256:", "elsewhere:"
+SHORT = 12  # digits of an id, for people
 _CHUNK = 1 << 20
 
 
@@ -54,24 +60,49 @@ def version_id(files: Mapping[str, str], prompt: str, decoding: Mapping[str, obj
     return id_of({**files, **said})
 
 
+def elsewhere_id(base_url: str, model: str, prompt: str, decoding: Mapping[str, object]) -> str:
+    """``elsewhere:<64 hex digits>`` of a model behind somebody else's server: of what is asked.
+
+    What answers may change at any time without a change of this id.
+
+    Args:
+        base_url: of the server, with or without a slash at its end.
+        model: its name there.
+        prompt, decoding: as of ``version_id``.
+    """
+    asked = [base_url.rstrip("/"), model, prompt, decoding]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    return f"{ELSEWHERE}{digest.hexdigest()}"
+
+
+def is_hashed(model_id: str) -> bool:
+    """Whether an id is one of a content, so that it says what answers."""
+    return model_id.startswith(HASHED)
+
+
 def damaged_names(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Names of the files that are missing, changed or added, given the ``digests``."""
     return [one for one in sorted({*expected, *found}) if expected.get(one) != found.get(one)]
 
 
 def short_id(model_id: str) -> str:
-    """The first 12 digits, for people."""
-    return model_id.removeprefix("sha256:")[:12]
+    """The first 12 digits, for people; of a model elsewhere ``elsewhere:`` and 12 digits."""
+    if model_id.startswith(ELSEWHERE):
+        return model_id[: len(ELSEWHERE) + SHORT]
+    return model_id.removeprefix(HASHED)[:SHORT]
 
 
-def damaged_files(folder: Path) -> Iterator[Path]:
+def damaged_files(folder: Path, files: Iterable[Path] | None = None) -> Iterator[Path]:
     """Files of a hub snapshot whose content is not what the hub announced.
 
     In the hub's cache every file is a link to a blob that is named after its
     hash: sha256 for large files, the git object id (sha1 over a header and the
     content) for the rest. So a download can be verified without the network.
+
+    Args:
+        files: which of them; default: those that make up a model.
     """
-    for file in model_files(folder):
+    for file in model_files(folder) if files is None else files:
         expected = file.resolve().name
         if re.fullmatch(r"[0-9a-f]{64}", expected):
             actual = _digest(file, hashlib.sha256())

@@ -8,7 +8,8 @@ from pathlib import Path
 from llmlab.config import Model
 from llmlab.errors import ModelUnavailable
 from llmlab.models.identity import content_id, digests, id_of, version_id
-from llmlab.models.store import Manifest, verify
+from llmlab.models.language import weights
+from llmlab.models.store import Manifest, is_stored, verify
 from llmlab.runtimes import Runtime
 from llmlab.runtimes.chat import ModelServer
 
@@ -56,6 +57,30 @@ def load(
     return Seq2Seq(folder, **limits), model_id
 
 
+def language_model(model: Model, folder: Path, prompt: str) -> tuple[Path, str]:
+    """What the runtime ``llamacpp`` loads, every byte of it verified.
+
+    Args:
+        folder: where its file is.
+        prompt: the template that it is asked by.
+
+    Returns:
+        The file, and the id of the version: of its weights, prompt and decoding together.
+
+    Raises:
+        ModelUnavailable: the file is not there, is not as it was taken out of its package, or
+            is not the one that ``content_id`` says.
+    """
+    file = weights(model, folder)
+    if is_stored(folder):
+        verify(folder)
+        found = dict(Manifest.read(folder).files)
+    else:
+        found = digests([file])
+    _refuse_another(model, file, id_of(found))
+    return file, version_id(found, prompt, model.decoding.as_body())
+
+
 def load_chat(
     model: Model,
     folder: Path | None,
@@ -82,17 +107,14 @@ def load_chat(
             says.
     """
     from llmlab.runtimes import llamacpp
-    from llmlab.runtimes.gguf import model_file, parts
 
     assert folder is not None
-    model_file(folder, model.file)
-    files = digests(parts(folder, model.file))
-    _refuse_another(model, folder, id_of(files))
+    file, model_id = language_model(model, folder, prompt)
     running = llamacpp.start(
-        folder, pattern=model.file, context=model.context, slots=model.slots,
-        server=server, patience=patience, died=died,
+        file.parent, pattern=file.name, context=model.context, slots=model.slots, server=server,
+        patience=patience, died=died,
     )  # fmt: skip
-    return running, version_id(files, prompt, model.decoding.as_body())
+    return running, model_id
 
 
 def _refuse_another(model: Model, where: Path | str, *found: str) -> None:

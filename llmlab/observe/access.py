@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from llmlab.names import SUMMARIZE
 
 BY_SHARE = ("stable", "split")  # how requests are routed that no match has taken
 
@@ -18,7 +21,8 @@ class Access:
         at: when it was over, in seconds since 1970.
         deployment: who was asked; "" where nobody was, because the gateway refused it.
         seconds: from the first byte of the request to the last byte of the answer.
-        route: how the deployment was decided, see nginx.conf.
+        rule: how the deployment was decided, see nginx.conf.
+        route: which public name was asked for; "" for a deployment.
         revision: of the routes that held.
     """
 
@@ -26,13 +30,14 @@ class Access:
     deployment: str
     status: int
     seconds: float
-    route: str = ""
+    rule: str = ""
     revision: int = 0
+    route: str = ""
 
     @property
     def by_share(self) -> bool:
         """Whether the shares decided where it went."""
-        return bool(self.deployment) and self.route in BY_SHARE
+        return bool(self.deployment) and self.rule in BY_SHARE
 
 
 def read(line: str) -> Access | None:
@@ -41,16 +46,30 @@ def read(line: str) -> Access | None:
         told = json.loads(line)
         # The gateway knows where a request would go before it looks at its token.
         asked = told["upstream_status"] != ""
+        rule, route = asked_by({"route": "", **told})
         return Access(
             at=_moment(told),
             deployment=told["deployment"] if asked else "",
             status=int(told["status"]),
             seconds=float(told["seconds"]),
-            route=told.get("route") or _route(told["path"]),
+            rule=rule or _rule(told["path"]),
             revision=int(told.get("revision") or 0),
+            route=route,
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def asked_by(told: Mapping[str, Any]) -> tuple[str, str]:
+    """(rule, route) of a line. Before there were several routes, it said the rule as `route`.
+
+    Raises:
+        KeyError: it says neither.
+    """
+    if "rule" in told:
+        return str(told["rule"]), str(told["route"])
+    rule = str(told["route"])
+    return rule, "" if rule == "model" else SUMMARIZE
 
 
 def _moment(told: dict[str, Any]) -> float:
@@ -59,6 +78,6 @@ def _moment(told: dict[str, Any]) -> float:
     return datetime.fromisoformat(told["time"]).timestamp()
 
 
-def _route(path: str) -> str:
+def _rule(path: str) -> str:
     """Of a gateway whose nginx.conf is from before there were routes."""
     return "model" if path.startswith("/models/") else "stable"

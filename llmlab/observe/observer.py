@@ -26,27 +26,35 @@ class Wanted:
     """What the gateway was told to do, as it tells itself.
 
     Args:
-        weights: percent of the requests that no match takes, by deployment.
+        weights: percent of the requests of a route that no match takes, by deployment; of several
+            routes, the largest.
         shadows: percent of the requests of which a deployment gets copies.
         flags: percent of the subjects for which a flag is on.
+        rollouts, steps: {route: the rollout that made it so, and at which of its steps}.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     shadows: Mapping[str, float] = field(default_factory=dict)
     flags: Mapping[str, float] = field(default_factory=dict)
     revision: int = 0
-    rollout: int = 0
-    step: int = 0
+    rollouts: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, page: Samples) -> Wanted:
+        weights: dict[str, float] = {}
+        for one in page.named("llmlab_route_weight"):
+            name = one.labels["deployment"]
+            weights[name] = max(one.value, weights.get(name, 0.0))
+        rollouts = page.by("route", "llmlab_rollout")
+        steps = page.by("route", "llmlab_rollout_step")
         return cls(
-            weights=page.by("deployment", "llmlab_route_weight"),
+            weights=weights,
             shadows=page.by("deployment", "llmlab_shadow_percent"),
             flags=page.by("flag", "llmlab_flag_percent"),
             revision=int(page.total("llmlab_traffic_revision")),
-            rollout=int(page.total("llmlab_rollout")),
-            step=int(page.total("llmlab_rollout_step")),
+            rollouts={route: int(number) for route, number in rollouts.items() if number},
+            steps={route: int(steps.get(route, 0)) for route in rollouts if rollouts[route]},
         )
 
 

@@ -22,8 +22,8 @@ class Seen:
         statuses: requests by class: 2xx, 4xx, 5xx.
         p50, p95, p99: seconds; nan without requests.
         buckets: (upper bound in seconds, requests up to it).
-        share: percent of the requests that the shares decided on, since the routes last
-            changed; nan without any.
+        share: percent of the requests of its route that the shares decided on, since the routes
+            last changed; nan without any.
         recent: requests per second in steps of ``STEP`` seconds, the last one last.
     """
 
@@ -86,11 +86,12 @@ class Window:
         looked = max(1.0, min(seconds, now - self._begin))
         cells = [cell for second, cell in self._cells.items() if second > now - seconds]
         names = {name for cell in self._cells.values() for name in cell.deployments}
-        revision = max((one for cell in cells for _, one in cell.shared), default=0)
-        shared: Counter[str] = Counter()
+        revision = max((one for cell in cells for _, _, one in cell.shared), default=0)
+        shared: Counter[tuple[str, str]] = Counter()
         for cell in cells:
-            for (name, at), count in cell.shared.items():
-                shared[name] += count if at == revision else 0
+            for (route, name, at), count in cell.shared.items():
+                if at == revision:
+                    shared[route, name] += count
         refused: Counter[int] = Counter()
         for cell in cells:
             refused.update(cell.refused)
@@ -150,7 +151,8 @@ class _Cell:
     def __init__(self) -> None:
         self.deployments: defaultdict[str, _Sums] = defaultdict(_Sums)
         self.refused: Counter[int] = Counter()
-        self.shared: Counter[tuple[str, int]] = Counter()  # by deployment and revision
+        # By route, deployment and revision.
+        self.shared: Counter[tuple[str, str, int]] = Counter()
 
     def add(self, request: Access) -> None:
         if not request.deployment:
@@ -160,8 +162,11 @@ class _Cell:
         sums.statuses[f"{request.status // 100}xx"] += 1
         sums.latencies.add(request.seconds)
         if request.by_share:
-            self.shared[request.deployment, request.revision] += 1
+            self.shared[request.route, request.deployment, request.revision] += 1
 
 
-def _share(shared: Counter[str], name: str) -> float:
-    return 100 * shared[name] / shared.total() if shared.total() else math.nan
+def _share(shared: Counter[tuple[str, str]], name: str) -> float:
+    """Its part of the requests of the routes that it has a part of."""
+    routes = {route for route, deployment in shared if deployment == name}
+    of = sum(count for (route, _), count in shared.items() if route in routes)
+    return 100 * sum(shared[route, name] for route in routes) / of if of else math.nan

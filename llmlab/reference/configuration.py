@@ -21,10 +21,13 @@ beats an environment variable, which beats the file, which beats the default. `l
 --origin` says where each value came from, and what the running lab has instead. Unknown keys and
 wrong types are errors, which name the path of the value and where it came from.
 
+The environment variable of a key is `LLMLAB_` and its path in capitals, with an underscore for each
+dot and hyphen: `{path}` is `{variable}`. {shorter}
+
 A change is taken over by `llmlab up`, which changes a running lab without losing requests, unless
 a key says otherwise."""
-MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens. In its
-variable, hyphens are underscores."""
+SAMPLE = "gateway.rate_limit.rate"
+MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
 # Keys of a model that are shown in lab.toml only where they say something.
 FURTHER = ("fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
@@ -83,12 +86,6 @@ class Key:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return f"table of {', '.join(code(name) for name in annotation.model_fields)}"
         return ", ".join([_plain(annotation), *_bounds(self.field.metadata)])
-
-    @property
-    def variables(self) -> list[str]:
-        return [
-            *(short for short, path in ALIASES.items() if path == self.path), variable(self.path)
-        ]  # fmt: skip
 
 
 def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
@@ -158,7 +155,13 @@ def markdown() -> str:
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
-    return page("Configuration", INTRODUCTION, *parts)
+    return page("Configuration", _introduction(), *parts)
+
+
+def _introduction() -> str:
+    shorter = (f"{code(short)} is short for {code(variable(path))}."
+               for short, path in ALIASES.items())  # fmt: skip
+    return INTRODUCTION.format(path=SAMPLE, variable=variable(SAMPLE), shorter=" ".join(shorter))
 
 
 def _table(known: list[Key]) -> str:
@@ -166,10 +169,9 @@ def _table(known: list[Key]) -> str:
     for one in known:
         how = f" A change needs {how}." if (how := TAKEN_OVER_BY.get(one.path)) else ""
         rows.append(
-            (code(one.name), one.type, code(one.default) or "required", text(one.description) + how,
-             ", ".join(code(name) for name in one.variables))
-        )  # fmt: skip
-    return table(("key", "type", "default", "", "environment variable"), rows)
+            (code(one.name), one.type, code(one.default) or "required", text(one.description) + how)
+        )
+    return table(("key", "type", "default", "what it is for"), rows)
 
 
 # --- lab.toml --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from llmlab.cli.documents import (
+    AddedUpstream,
     Address,
     Changed,
     ClassFolder,
@@ -65,6 +66,7 @@ def documents() -> dict[str, Any]:
     """{verb: the type of its document}. Imports what they are made of, which is not little."""
     from llmlab.auth.tokens import Explained
     from llmlab.client.batch import Summaries
+    from llmlab.client.chat import Reply
     from llmlab.compare.comparison import ComparedTexts
     from llmlab.course.classes import ClassLabs
     from llmlab.course.finding import Checks
@@ -97,6 +99,8 @@ def documents() -> dict[str, Any]:
     return {
         "status": LabStatus,
         "summarize": Summaries,
+        "chat": Reply,
+        "url": Address,
         "notebook": NotebookAddress,
         "token": Token,
         "token --decode": Explained,
@@ -144,6 +148,7 @@ def documents() -> dict[str, Any]:
         "models untag": MoveDocument,
         "models history": list[MoveDocument],
         "models verify": VerifiedModels,
+        "models add-upstream": AddedUpstream,
         "models export": ExportedModel,
         "models suite lint": list[Finding],
         "models suite stats": SuiteStats,

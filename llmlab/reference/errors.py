@@ -21,7 +21,7 @@ from llmlab.reference.markdown import page, table, text
 INTRODUCTION = """What the command says when something is wrong, and the `Fix:` below it, by
 [exit code](exit-codes.md). Words in capitals, and `...`, stand for what depends on the situation.
 `llmlab doctor` looks at the machine and the lab, and says what it finds. What the lab answers over
-HTTP is in [http.md](http.md#problems)."""
+HTTP is in [HTTP API](http.md#problems)."""
 # What an error quotes rather than names.
 QUOTED = {"error", "strerror", "message", "reason", "why", "problem", "said", "found", "last"}
 LEAST = 8  # letters of its own; less is a frame around another error's text

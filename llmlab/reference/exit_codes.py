@@ -9,7 +9,7 @@ from llmlab.errors import EXIT_CODES, LlmlabError
 from llmlab.reference.markdown import anchor, code, page, table, text
 
 INTRODUCTION = """An error says what happened on stderr, and in a line `Fix:` how to go on. The
-texts are in [errors.md](errors.md). From Python the same errors are exceptions of `llmlab.errors`,
+texts are in [Errors](errors.md). From Python the same errors are exceptions of `llmlab.errors`,
 each with `message`, `fix` and `exit_code`."""
 OF_SOME = """These verbs answer with their exit code as well, after they have printed what they
 found. Where some of many texts failed, the code is that of the first failure."""
@@ -51,5 +51,5 @@ def markdown() -> str:
         OF_SOME,
         table(("verb", "code", "when"), endings),
         "## The tree of errors",
-        table(("class", "code", ""), tree),
+        table(("class", "code", "what happened"), tree),
     )

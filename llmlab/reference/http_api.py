@@ -37,7 +37,7 @@ def markdown() -> str:
         for method, one in item.items():
             operations.setdefault(one["summary"], []).append((f"{method.upper()} {path}", one))
     index = table(
-        ("request", "", "token"),
+        ("request", "what it does", "token"),
         (
             (code(request), f"[{text(summary)}](#{anchor(summary)})",
              "no" if one.get("security") == [] else "yes")
@@ -74,7 +74,7 @@ def _operation(
         "\n".join(f"    {request}" for request, _ in known),
         text(_line(one.get("description", ""))),
         table(
-            ("parameter", "in", "type", ""),
+            ("parameter", "in", "type", "what it is for"),
             (
                 (code(each["name"]), each["in"], _type(each["schema"]),
                  text(each["description"]) + (" Required." if each.get("required") else ""))
@@ -120,7 +120,7 @@ def _headers(headers: dict[str, Any]) -> str:
         (code(name), _type(one["schema"]), text(_line(one["description"])))
         for name, one in headers.items()
     ]
-    return table(("header", "type", ""), rows)
+    return table(("header", "type", "what it says"), rows)
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
@@ -134,7 +134,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
              text(_line(one.get("description", ""))))
             for key, one in schema["properties"].items()
         ]  # fmt: skip
-        parts.append(table(("key", "type", ""), rows))
+        parts.append(table(("key", "type", "what it is"), rows))
     return "\n\n".join(part for part in parts if part)
 
 

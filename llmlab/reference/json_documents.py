@@ -87,5 +87,5 @@ def _section(name: str, one: Any, links: dict[Any, str]) -> str:
     sentences += [f"All keys of {links[part]}, and these:" for part in there]
     said = " ".join(one for one in sentences if one)
     return "\n\n".join(
-        part for part in (f"### {name}", said, table(("key", "type", ""), rows)) if part
+        part for part in (f"### {name}", said, table(("key", "type", "what it is"), rows)) if part
     )

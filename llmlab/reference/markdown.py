@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 MADE = "<!-- Made by `make reference` from the code. What is changed here is lost. -->"
-_STEERING = re.compile(r"([\\<>\[\]*])")
+_STEERING = {**{one: f"\\{one}" for one in "\\[]*"}, "<": "&lt;", ">": "&gt;"}
+_STEERS = re.compile(r"[\\\[\]*<>]")
 
 
 def page(title: str, *parts: str) -> str:
@@ -30,7 +31,10 @@ def code(text: str) -> str:
 def text(said: str) -> str:
     """Text for people: what would steer Markdown is shown as it is, but spans of code stay."""
     parts = re.split(r"(`[^`]*`)", said)
-    return "".join(one if one.startswith("`") else _STEERING.sub(r"\\\1", one) for one in parts)
+    return "".join(
+        one if one.startswith("`") else _STEERS.sub(lambda found: _STEERING[found[0]], one)
+        for one in parts
+    )
 
 
 def anchor(heading: str) -> str:

@@ -27,7 +27,7 @@ ADDED = "What `llmlab metrics` adds to them."
 # The script of the gateway makes these as text; its labels stand in the middle of it.
 COUNTED = {
     "llmlab_gateway_requests_total": ("deployment", "status"),
-    "llmlab_gateway_shared_requests_total": ("deployment",),
+    "llmlab_gateway_shared_requests_total": ("route", "deployment"),
     "llmlab_gateway_refused_total": ("status",),
     "llmlab_gateway_request_seconds": ("deployment",),
 }
@@ -70,9 +70,11 @@ def _wanted() -> Iterable[Family]:
     from llmlab.config import RateLimit
     from llmlab.gateway.metrics import wanted
     from llmlab.gateway.plan import GatewayPlan, Upstream
-    from llmlab.traffic import Flag, Shadow, Traffic
+    from llmlab.names import SUMMARIZE
+    from llmlab.traffic import Flag, Route, Shadow, Traffic
 
-    traffic = Traffic(shadow=Shadow("any", 1.0), flags=(Flag("any", percent=1.0),))
+    route = Route(shadow=Shadow("any", 1.0))
+    traffic = Traffic(routes={SUMMARIZE: route}, flags=(Flag("any", percent=1.0),))
     plan = GatewayPlan(
         listen="127.0.0.1:8000", stable="any", upstreams=(Upstream("any", ("unix:/any",)),),
         rate_limit=RateLimit(), max_body="3m", timeout=1.0, traffic=traffic,
@@ -120,4 +122,4 @@ def _table(families: Iterable[Family]) -> str:
         (code(one.name), one.type, ", ".join(map(code, one.labels)), text(one.help))
         for one in families
     ]
-    return table(("metric", "type", "labels", ""), rows)
+    return table(("metric", "type", "labels", "what it tells"), rows)

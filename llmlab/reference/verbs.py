@@ -15,8 +15,8 @@ from typer.models import ParameterInfo
 from llmlab.reference.markdown import anchor, code, page, table, text
 
 INTRODUCTION = """Every verb with its arguments and options, as `llmlab VERB --help` shows them.
-What a verb prints with `-o json` is in [json.md](json.md), and how it ends in
-[exit-codes.md](exit-codes.md)."""
+What a verb prints with `-o json` is in [What -o json prints](json.md), and how it
+ends in [Exit codes](exit-codes.md)."""
 MOVED_VERBS = """The spellings from before go on working, with the same options, output and exit
 codes. In a terminal they say where the verb is now."""
 COMPLETION = ("install_completion", "show_completion")  # Typer's own, of which the page says less
@@ -205,13 +205,13 @@ def _section(verb: Verb) -> str:
         f"    {verb.usage}",
         text(verb.help),
         table(
-            ("argument", "default", ""),
+            ("argument", "default", "what it is for"),
             ((_either(one.value), code(one.default), text(one.help)) for one in arguments),
         )
         if arguments
         else "",
         table(
-            ("option", "value", "default", ""),
+            ("option", "value", "default", "what it is for"),
             (
                 (", ".join(map(code, one.names)), _either(one.value), code(one.default),
                  text(one.help) + (" Required." if one.required else ""))

@@ -22,7 +22,8 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from llmlab.errors import EnvironmentFailure, UsageError
-from llmlab.models.identity import MANIFEST, MODEL_FILES, WEIGHTS, digests, id_of, model_files
+from llmlab.models import gguf
+from llmlab.models.identity import MANIFEST, MODEL_FILES, WEIGHTS, digests
 from llmlab.registry.checking import located
 from llmlab.registry.contents import check_room, copy, open_regular, write
 from llmlab.registry.record import Facts, Record, canonical
@@ -33,6 +34,7 @@ LABEL_LIMIT = 16 << 20  # bytes
 FILES_LIMIT = 1000
 BLOCK = 512  # bytes; a header is one, and a file fills whole ones
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+# A tar's header has 100 bytes for a name.
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,12 @@ def export_model(registry: Registry, record: Record, target: Path) -> int:
         UsageError: the file exists, or the model is damaged or not on this disk.
         EnvironmentFailure: it cannot be written.
     """
-    folder = located(record, registry.contents)
+    there = located(record, registry.contents)
     if target.exists():
         raise UsageError(f"{target} exists already", fix="name another file, or remove it")
-    there = model_files(folder)
     files = {
-        name: File(digest, (folder / name).stat().st_size)
-        for name, digest in digests(there).items()
+        file.name: File(digest, file.stat().st_size)
+        for file, digest in zip(there, digests(there).values(), strict=True)
     }
     label = Label(
         1, record.id, record.name, record.created, record.facts, files, record.evaluations
@@ -173,14 +174,16 @@ def _label(archive: BinaryIO, file: Path) -> Label:
 
 
 def _check_files(label: Label, file: Path) -> None:
-    patterns = (*MODEL_FILES, *((WEIGHTS,) if MANIFEST in label.files else ()))
+    patterns: tuple[str, ...] = (*MODEL_FILES, *((WEIGHTS,) if MANIFEST in label.files else ()))
+    if label.facts.chats:
+        patterns = (gguf.PATTERN,)
     for name in label.files:
         fits = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         if not FILE_NAME.fullmatch(name) or not fits:
             raise UsageError(f"{file}: {name!r} is no file of a model")
     if len(label.files) > FILES_LIMIT:
         raise UsageError(f"{file} has {len(label.files)} files, and no model has so many")
-    found = id_of({name: label.files[name].sha256 for name in sorted(label.files)})
+    found = label.facts.id_of({name: label.files[name].sha256 for name in sorted(label.files)})
     if found != label.id:
         raise UsageError(f"{file} contradicts itself: its files make {found}, not {label.id}")
 

@@ -13,10 +13,13 @@ from typing import Any
 
 from llmlab.config import Config, Loaded, Model, load_config
 from llmlab.config.load import with_model
-from llmlab.errors import UsageError
+from llmlab.errors import ConfigError, UsageError
 from llmlab.lab import Lab
+from llmlab.models.identity import ELSEWHERE
+from llmlab.models.prompts import prompt_of
 from llmlab.near import hint
 from llmlab.registry.record import Record
+from llmlab.registry.reference import FEWEST_DIGITS
 from llmlab.registry.registry import Registry
 
 DEPLOYED = re.compile(r"(.+)-([1-9][0-9]{0,8})")
@@ -46,6 +49,8 @@ class Catalogue:
         """
         if model := self.config.models.get(reference):
             return Known(reference, model, self.record_of(model))
+        if reference.startswith(ELSEWHERE):
+            return self._elsewhere(reference)
         if known := registered(self.registry, reference):
             return known
         return self._by_id(reference) if reference.startswith("sha256:") else None
@@ -54,7 +59,7 @@ class Catalogue:
         """As ``find``. Raises UsageError: there is no such model."""
         if known := self.find(reference):
             return known
-        if ":" in reference:
+        if ":" in reference and not reference.startswith(ELSEWHERE):
             self.registry.get(reference)  # says why there is none
         registered = [*self.registry.aliases(), *(one.reference for one in self._records())]
         raise UsageError(
@@ -78,13 +83,20 @@ class Catalogue:
         return config, [one.name for one in known]
 
     def record_of(self, model: Model) -> Record | None:
-        """The record of a model of lab.toml, if it is registered."""
-        return next((one for one in self._records() if one.serves(model)), None)
+        """The record of a model of lab.toml, if it is registered as it is there."""
+        return next(iter(self._records_of(model)), None)
+
+    def _records_of(self, model: Model) -> list[Record]:
+        try:
+            prompt = prompt_of("it", model, self.registry.root)
+        except ConfigError:  # who wants to serve it is told
+            return []
+        return [one for one in self._records() if one.serves(model, prompt)]
 
     def users_of(self, record: Record) -> list[str]:
         """Which models of lab.toml are this one, so that it cannot just be removed."""
         found = [f"[models.{name}]" for name, one in self.config.models.items()
-                 if one.content_id == record.id]  # fmt: skip
+                 if one.content_id and record in self._records_of(one)]  # fmt: skip
         for path, reference in self.config.undefined_models():
             known = self.find(reference)
             if known and known.record and known.record.reference == record.reference:
@@ -101,15 +113,55 @@ class Catalogue:
                 f"{name} is a model of lab.toml, which would hide it", fix="choose another name"
             )
 
+    def refuse_elsewhere(self, reference: str) -> None:
+        """
+        Raises:
+            UsageError: it is a model of lab.toml that is elsewhere, so nothing of it can be read.
+        """
+        found = self.config.models.get(reference)
+        if found and found.runtime == "openai":
+            raise UsageError(
+                f"{reference} is elsewhere: its content cannot be hashed, and so not be verified",
+                fix="llmlab doctor asks whether it answers; llmlab ledger --kind upstream "
+                "shows what it called itself",
+            )
+
+    def refuse_registered(self, name: str) -> None:
+        """
+        Raises:
+            UsageError: a registered model or an alias has that name, and lab.toml would hide it.
+        """
+        if self.registry.find(name):
+            raise UsageError(
+                f"{name} is a registered model, which lab.toml would hide",
+                fix="choose another name",
+            )
+
     def _records(self) -> list[Record]:
         return self.registry.records()
+
+    def _elsewhere(self, reference: str) -> Known | None:
+        """A model elsewhere, by what it is asked."""
+        from llmlab.models.inspect import ids
+
+        if len(reference) < len(ELSEWHERE) + FEWEST_DIGITS:
+            return None
+        for name, model in self.config.models.items():
+            if model.runtime == "openai" and any(
+                one.startswith(reference) for one in ids(name, model, self.registry.root)
+            ):
+                return Known(name, model)
+        return None
 
     def _by_id(self, reference: str) -> Known | None:
         """A model of lab.toml that is not registered, by its content id. Reads all its files."""
         from llmlab.models.inspect import ids
 
         for name, model in self.config.models.items():
-            if any(one.startswith(reference) for one in ids(name, model, self.registry.root)):
+            found = ids(
+                name, model, self.registry.root, llama_server=self.config.service.llama_server
+            )
+            if any(one.startswith(reference) for one in found):
                 return Known(name, model)
         return None
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from llmlab.errors import EnvironmentFailure, ModelUnavailable, UsageError
 from llmlab.files import locked, sync_folder
 from llmlab.lab import private_folder
-from llmlab.models import hub, store
+from llmlab.models import gguf, hub, store
 from llmlab.models.identity import damaged_names, digests, model_files
 
 # The folders around it are closed to other users. A container's user, who sees nothing of those,
@@ -25,6 +25,7 @@ PART = ".part-"
 RESERVE = 64 << 20  # bytes of disk that stay free
 CHUNK = 1 << 20
 DIGITS = re.compile(r"[0-9a-f]{64}")
+_ONE_OF_THEM = "llmlab models add FOLDER/FILE.gguf --name NAME"
 # The file formats of weights that run code when they are read, for a word on what is left out.
 CAN_RUN_CODE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -71,7 +72,7 @@ class Contents:
             sync_folder(self.models)
             sync_folder(self._registry)  # in which `models` may be new
             return
-        wanted, there = digests(model_files(staged)), digests(model_files(target))
+        wanted, there = digests(kept_files(staged)), digests(kept_files(target))
         for name in damaged_names(wanted, there):
             if name in wanted:
                 (staged / name).replace(target / name)
@@ -96,8 +97,37 @@ class Contents:
         folder = self.models / digits
         if not folder.is_dir():
             return f"its folder {folder} is gone"
-        names = damaged_names(files, digests(model_files(folder)))
+        names = damaged_names(files, digests(kept_files(folder)))
         return f"not as registered, in {folder}: {', '.join(names)}" if names else ""
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The files of a model in the registry, of whatever kind it is, sorted by name."""
+    return sorted({*model_files(folder), *folder.glob(gguf.PATTERN)}, key=lambda one: one.name)
+
+
+def copy_gguf(source: Path, pattern: str, staged: Path) -> None:
+    """Copy a language model into ``staged``.
+
+    Args:
+        source: the file, or a folder that it is in.
+        pattern: which of several files of the folder; "" for the only one.
+
+    Raises:
+        UsageError: there is none, or it is a link, or cannot be read by llama.cpp.
+        EnvironmentFailure: the disk has no room for it.
+    """
+    if source.is_dir():
+        names = [one.name for one in source.glob(gguf.PATTERN)]
+        name, problem = gguf.chosen(names, pattern, source)
+        if problem:
+            raise UsageError(f"this is no language model: {problem}", fix=_ONE_OF_THEM)
+        source /= name
+    if not source.is_file():
+        raise UsageError(f"there is no file {source}")
+    check_room(staged, source.stat().st_size)
+    with open_regular(source.resolve()) as content:
+        write(staged / source.name, content, source.stat().st_size)
 
 
 def copy_in(source: Path, staged: Path, say: Callable[[str], None]) -> None:
@@ -127,12 +157,24 @@ def copy_in(source: Path, staged: Path, say: Callable[[str], None]) -> None:
             write(staged / file.name, content, file.stat().st_size)
 
 
-def refuse_incomplete(folder: Path) -> None:
+def refuse_incomplete(folder: Path, *, language: bool = False) -> None:
     """
+    Args:
+        language: whether it should be a language model, rather than one laid out like a hub's.
+
     Raises:
         UsageError: the files in a folder are not those of a model.
     """
-    if store.is_converted(folder):
+    if language:
+        name, problem = gguf.chosen([one.name for one in folder.iterdir()], "", "it")
+        if problem := problem or gguf.problem(folder / name):
+            raise UsageError(f"this is no language model: {problem.replace(f'{folder}/', '')}")
+        if not gguf.FILE_NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} has other letters in its name than a-z, 0-9, dot, - and _",
+                fix="rename it, then llmlab models add it again",
+            )
+    elif store.is_converted(folder):
         try:
             store.verify(folder)
         except ModelUnavailable as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmlab.config.schema import wrong_name
 from llmlab.errors import UsageError
+from llmlab.models.identity import ELSEWHERE
 
 FEWEST_DIGITS = 8  # of a content id, that name a model
 VERSIONED = re.compile(r"([^:]+):([1-9][0-9]{0,8})")
@@ -35,6 +36,12 @@ def parse(reference: str) -> ById | ByName:
     """
     if found := DIGITS.fullmatch(reference):
         return ById(found[1])
+    if reference.startswith(ELSEWHERE):
+        raise UsageError(
+            f"{reference!r} is the id of a model elsewhere: its content cannot be hashed, so it is "
+            "in no registry",
+            fix="llmlab models show NAME, as it is called in configs/lab.toml",
+        )
     if reference.startswith("sha256:"):
         raise UsageError(
             f"{reference!r} is no content id: it takes {FEWEST_DIGITS} to 64 hex digits",

@@ -18,13 +18,14 @@ from llmlab.config import Model
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.lab import Lab
 from llmlab.models import store
-from llmlab.models.identity import digests, id_of, model_files
+from llmlab.models.identity import digests
 from llmlab.registry import lookup, rows
 from llmlab.registry.checking import Verdict, check
-from llmlab.registry.contents import Contents, copy_in, refuse_incomplete
+from llmlab.registry.contents import Contents, copy_gguf, copy_in, kept_files, refuse_incomplete
 from llmlab.registry.database import open_database
-from llmlab.registry.record import Facts, Move, Record, canonical
+from llmlab.registry.record import PUBLISHED, Facts, Move, Record, canonical
 from llmlab.registry.reference import checked_name
+from llmlab.runtimes.prompt import Prompt
 
 Say = Callable[[str], None]
 
@@ -62,13 +63,31 @@ class Registry:
         Of a converted one, what it was converted to counts, whatever ``facts`` says.
 
         Args:
-            folder: laid out like a hub snapshot, or converted by llmlab; it is left alone.
+            folder: laid out like a hub snapshot, or converted by llmlab; it is left alone. Of a
+                language model, its file, or the folder of which ``facts.file`` says which.
 
         Raises:
             UsageError: the name cannot be one, or the folder is no model.
             EnvironmentFailure: the disk is full, or a file cannot be read.
         """
+        if facts.chats:
+            own = replace(facts, file="")
+            return self.admit(name, own, lambda staged: copy_gguf(folder, facts.file, staged))
         return self.admit(name, facts, lambda staged: copy_in(folder, staged, say))
+
+    def add_version(self, parent: Record, name: str, facts: Facts) -> Added:
+        """Record a version that shares the files of another, and differs in what is said to it.
+
+        Raises:
+            UsageError: the files of the other one are damaged or gone, or the name cannot be one.
+        """
+        facts = self._checked(name, facts)
+        with self.contents.writing():
+            if parent.owned and (problem := self.contents.damage(parent.digits, parent.files)):
+                raise UsageError(f"{parent.reference}: {problem}", fix="llmlab models verify")
+            made = Record(facts.id_of(parent.files), name, 0, _now(), facts, parent.files,
+                          parent.bytes)  # fmt: skip
+            return self._enter(made)
 
     def admit(
         self,
@@ -93,11 +112,12 @@ class Registry:
             with self.contents.staging() as staged:
                 try:
                     fill(staged)
-                    refuse_incomplete(staged)
-                    there = model_files(staged)
+                    refuse_incomplete(staged, language=facts.chats)
+                    there = kept_files(staged)
                     files, size = digests(there), sum(one.stat().st_size for one in there)
                     facts = self._as_converted(name, facts, staged)
-                    record = Record(id_of(files), name, 0, created or _now(), facts, files, size)
+                    model_id = facts.id_of(files)
+                    record = Record(model_id, name, 0, created or _now(), facts, files, size)
                     if expected and record.id != expected:
                         raise UsageError(f"its content is {record.id}, and not {expected}")
                     self.contents.install(staged, record.digits)
@@ -107,16 +127,22 @@ class Registry:
                     ) from error
             return self._enter(record, evaluations)
 
-    def add_hub(self, name: str, facts: Facts) -> Added:
-        """Record a model whose files stay in the hub library's cache; ``facts.base`` says which.
+    def add_hub(self, name: str, facts: Facts, files: Mapping[str, str] | None = None) -> Added:
+        """Record a model whose files stay in the hub library's cache, or in the store if it is out
+        of a Python package; ``facts.base`` says which.
+
+        Args:
+            files: the ``digests`` of a language model's weights; none for another model.
 
         Raises:
             UsageError: the name cannot be one.
         """
         facts = self._checked(name, facts)
-        assert facts.source == "hub" and facts.base
+        assert facts.source in PUBLISHED and facts.base
+        files = files or {}
+        model_id = facts.id_of(files) if facts.chats else facts.base.id
         with self.contents.writing():
-            return self._enter(Record(facts.base.id, name, 0, _now(), facts, {}, 0))
+            return self._enter(Record(model_id, name, 0, _now(), facts, files, 0))
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -130,6 +156,8 @@ class Registry:
         try:
             facts = Facts.parse(facts.dump())
             facts.model("path:x", "")
+            if facts.chats:
+                Prompt.parse(facts.prompt, f"the prompt of {name}")
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -139,7 +167,7 @@ class Registry:
         return facts
 
     def _as_converted(self, name: str, facts: Facts, folder: Path) -> Facts:
-        if not store.is_converted(folder):
+        if facts.chats or not store.is_converted(folder):
             return facts
         compute_type: Any = store.Manifest.read(folder).compute_type
         return self._checked(name, replace(facts, runtime="ctranslate2", compute_type=compute_type))

@@ -11,10 +11,11 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from llmlab.errors import LlmlabError
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
 from llmlab.ledger.chain import now as utc
+from llmlab.names import SUMMARIZE
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence
@@ -30,7 +32,7 @@ from llmlab.rollout.machine import Tick, step
 from llmlab.rollout.process import only_driver
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running, RunningLab
-from llmlab.rollout.seen import seen_in
+from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Finding, Kind, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
@@ -46,8 +48,10 @@ LOOKS_AGAIN = 30.0  # seconds at least between two looks at the texts of one ste
 
 @dataclass
 class Controller:
-    """Args:
-    say: takes what is worth a line in the log, as a document.
+    """Drives what is under way on one route.
+
+    Args:
+        say: takes what is worth a line in the log, as a document.
     """
 
     rollouts: Rollouts
@@ -56,13 +60,14 @@ class Controller:
     root: Path
     clock: Clock
     say: Callable[[dict[str, Any]], None]
+    route: str = SUMMARIZE
     retry_at: float = 0.0
     looked_at: float = 0.0
     probe_at: float = 0.0
 
     def tick(self) -> bool:
         """Take what is under way a little further. Returns whether anything is."""
-        kept = self.rollouts.unfinished()
+        kept = self.rollouts.unfinished(self.route)
         if kept is None:
             self.background.only(None)
             with self._complaining("the gateway does not take the routes"):
@@ -127,7 +132,7 @@ class Controller:
             if not evidence.cursor:
                 self._look_back(rollout, evidence)
             lines, cursor = self.running.requests_since(evidence.cursor)
-            for seen in filter(None, map(seen_in, lines)):
+            for seen in self._seen(lines):
                 evidence.add(seen)
             evidence.until(self.clock() - LATE)
             moved, evidence.cursor = cursor != evidence.cursor, cursor
@@ -137,11 +142,15 @@ class Controller:
     def _look_back(self, rollout: Rollout, evidence: Evidence) -> None:
         """Learn what is usual from what the gateway has logged before this step began."""
         lines, evidence.cursor = self.running.requests_since("0", after=rollout.created - BEFORE)
-        for seen in filter(None, map(seen_in, lines[-LINES:])):
+        for seen in self._seen(lines[-LINES:]):
             if seen.at >= rollout.since:
                 evidence.add(seen)
             elif seen.at >= rollout.created - BEFORE:
                 evidence.learn(seen)
+
+    def _seen(self, lines: Sequence[str]) -> Iterator[Seen]:
+        """What of it happened on this route."""
+        return (seen for seen in map(seen_in, lines) if seen and seen.route == self.route)
 
     def _collect(self, rollout: Rollout, evidence: Evidence) -> bool:
         done = self.background.collect(lambda text: self._complain(text))
@@ -239,18 +248,35 @@ def control(lab: Lab, *, at_least: float = 0.0) -> None:
     while True:
         with only_driver(lab) as alone, ThreadPoolExecutor(1, "asking") as executor:
             running = RunningLab(lab)
-            controller = Controller(
-                rollouts, running, Background(running, executor), lab.root, time.time, _say
-            )
+
+            make = partial(_controller, rollouts, running, executor, lab)
+            controllers = {SUMMARIZE: make(SUMMARIZE)}
             start = time.monotonic()
-            while alone and (controller.tick() or time.monotonic() < leaves):
+            while alone and (_tick(rollouts, controllers, make) or time.monotonic() < leaves):
                 time.sleep(max(0.0, TICK - (time.monotonic() - start)))
                 start = time.monotonic()
         # Whoever begins a rollout looks afterwards whether somebody holds the lock. So who has
         # let it go looks once more whether anything was begun meanwhile: one of both sees it.
-        if rollouts.unfinished() is None:
+        if not rollouts.routes():
             return
         time.sleep(0 if alone else TICK)
+
+
+def _controller(
+    rollouts: Rollouts, running: RunningLab, executor: Executor, lab: Lab, on: str
+) -> Controller:
+    background = Background(running, executor)
+    return Controller(rollouts, running, background, lab.root, time.time, _say, on)
+
+
+def _tick(
+    rollouts: Rollouts, controllers: dict[str, Controller], make: Callable[[str], Controller]
+) -> bool:
+    """Take every rollout a little further. Returns whether there is any."""
+    for on in rollouts.routes():
+        if on not in controllers:
+            controllers[on] = make(on)
+    return any([one.tick() for one in controllers.values()])  # noqa: C419  each of them
 
 
 def _say(document: dict[str, Any]) -> None:

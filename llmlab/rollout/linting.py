@@ -46,7 +46,7 @@ def lint(
     found += problems(rules, lab.root)
     if wish.models:
         found += _of_start(wish, lab, catalogue, known)
-    return found + list(told(_planned(wish.kind, rules), _usual(lab, known, usual)))
+    return found + list(told(_planned(wish.kind, rules), _usual(lab, known, usual, wish.route)))
 
 
 def _planned(kind: Kind, rules: Rules) -> Rollout:
@@ -55,9 +55,11 @@ def _planned(kind: Kind, rules: Rules) -> Rollout:
     return Rollout(0, kind, nobody, "", (nobody, nobody), "", rules)
 
 
-def _usual(lab: Lab, known: Callable[[], Known], usual: Callable[[str], Usual]) -> Usual:
+def _usual(
+    lab: Lab, known: Callable[[], Known], usual: Callable[[str], Usual], route: str
+) -> Usual:
     try:
-        return usual(stable_of(known(), Rollouts(lab).traffic()).deployment)
+        return usual(stable_of(known(), Rollouts(lab).traffic(), route).deployment)
     except LlmlabError:
         return Usual()  # it does not run, which is said where it matters
 
@@ -70,7 +72,7 @@ def _of_start(
     if len(wish.models) != wanted:
         return [Problem("error", f"{wish.kind} takes {wanted} model{'s' * (wanted > 1)}")]
     rollouts = Rollouts(lab)
-    if kept := rollouts.unfinished():
+    if kept := rollouts.unfinished(wish.route):
         found.append(
             Problem("error", f"rollout {kept.rollout.number} is under way", "llmlab rollout status")
         )

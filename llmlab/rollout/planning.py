@@ -16,6 +16,8 @@ from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM, is_counted
+from llmlab.names import SUMMARIZE
+from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
 from llmlab.registry.catalogue import Known as Model
 from llmlab.rollout.evidence import EQUAL
@@ -23,7 +25,7 @@ from llmlab.rollout.machine import Deployed, step
 from llmlab.rollout.speed import parse_speed
 from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.steps import checked_steps
-from llmlab.traffic import Traffic
+from llmlab.traffic import Route, Traffic
 
 TELLING = 20  # texts, below which the permutation test rarely reaches the level of a fail
 PASS_ALPHA = 0.10  # to pass, the 90 % interval lies within the bounds: a test at the level 5 %
@@ -40,6 +42,7 @@ class Wish:
         rules: what is to be otherwise than in lab.toml, by name; None values are left out.
         deployment: a name of its own for the candidate's deployment: a second one of a model
             that is deployed already, say.
+        route: the public name whose traffic moves.
     """
 
     kind: Kind
@@ -51,6 +54,7 @@ class Wish:
     deployment: str = ""
     who: str = ""
     why: str = ""
+    route: str = SUMMARIZE
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,12 @@ def rollout_of(
         UsageError: it makes no sense as things are; says why.
     """
     rules = rules_of(known.config, wish)
-    stable = stable_of(known, traffic)
+    stable = stable_of(known, traffic, wish.route)
+    if wish.kind is Kind.SHADOW and wish.route != SUMMARIZE:
+        raise UsageError(
+            f"of {wish.route} nothing can be copied: what is compared are summaries",
+            fix=f"llmlab rollout start canary {wish.models[-1]} --route {wish.route}",
+        )
     arms = tuple(version_of(known, traffic, model) for model in wish.models)
     if wish.deployment:
         arms = (*arms[:-1], replace(arms[-1], deployment=wish.deployment))
@@ -109,16 +118,17 @@ def rollout_of(
     ))  # fmt: skip
     named = {one.deployment for one in arms} | {stable.deployment}
     return Rollout(
-        number, wish.kind, stable, traffic.stable, arms, known.plan.stable, rules,
-        started=started, retired=_retired(traffic, history, named), percent=wish.percent,
-        by=wish.by, auto_promote=wish.auto_promote, since=now,
-        who=wish.who, why=wish.why, created=now,
+        number, wish.kind, stable, traffic.route(wish.route).stable, arms,
+        known.plan.routes[wish.route], rules,
+        started=started, retired=_retired(traffic, _of(history, wish.route), named),
+        percent=wish.percent, by=wish.by, auto_promote=wish.auto_promote, since=now,
+        who=wish.who, why=wish.why, created=now, route=wish.route,
     )  # fmt: skip
 
 
 def undo_of(
     known: Known, number: int, traffic: Traffic, history: Sequence[Rollout], now: float,
-    *, to: int | None, who: str, why: str,
+    *, to: int | None, who: str, why: str, route: str = SUMMARIZE,
 ) -> Rollout:  # fmt: skip
     """A rollout that gives all traffic back.
 
@@ -126,8 +136,8 @@ def undo_of(
         to: the number of the rollout whose outcome is wanted again; 0 for lab.toml's stable
             deployment; None for what had the traffic before the last promotion.
     """
-    stable = stable_of(known, traffic)
-    target = _earlier(known, traffic, history, to)
+    stable = stable_of(known, traffic, route)
+    target = _earlier(known, traffic.route(route), _of(history, route), to, route)
     if target.deployment == stable.deployment:
         raise UsageError(
             f"{stable.deployment} has all the traffic already", fix="llmlab rollout history"
@@ -135,48 +145,67 @@ def undo_of(
     started = () if target.deployment in deployments(known, traffic) else (target.deployment,)
     named = {target.deployment, stable.deployment}
     rollout = Rollout(
-        number, Kind.UNDO, stable, traffic.stable, (target,), known.plan.stable,
+        number, Kind.UNDO, stable, traffic.route(route).stable, (target,),
+        known.plan.routes[route],
         rules_of(known.config, Wish(Kind.UNDO, ())), started=started,
-        retired=_retired(traffic, history, named), since=now, who=who, why=why, created=now,
+        retired=_retired(traffic, _of(history, route), named), since=now, who=who, why=why,
+        created=now, route=route,
     )  # fmt: skip
     # What still runs gets the traffic at once.
     return rollout if started else step(rollout, Deployed(), now)
 
 
-def _earlier(known: Known, traffic: Traffic, history: Sequence[Rollout], to: int | None) -> Version:
+def _of(history: Sequence[Rollout], route: str) -> list[Rollout]:
+    return [one for one in history if one.route == route]
+
+
+def _earlier(
+    known: Known, now: Route, history: Sequence[Rollout], to: int | None, route: str
+) -> Version:
     promotions = [one for one in history if one.over and one.promoted]
     if to == 0:
-        return _configured(known)
+        return _configured(known, route)
     if to is not None:
         found = [one for one in promotions if one.number == to]
         if not found:
             raise UsageError(
                 f"rollout {to} has promoted nothing"
                 if any(one.number == to for one in history)
-                else f"there is no rollout {to}",
+                else f"there is no rollout {to} of {route}",
                 fix="llmlab rollout history; --to 0 is the stable deployment of lab.toml",
             )
         arms = {one.deployment: one for one in found[0].arms}
         return arms[found[0].promoted]
     if promotions:
         return promotions[-1].stable
-    if traffic.stable:
-        return _configured(known)
+    if now.stable:
+        return _configured(known, route)
     raise UsageError("nothing was promoted yet, so there is nothing to undo")
 
 
-def stable_of(known: Known, traffic: Traffic) -> Version:
-    """What has the traffic now."""
-    if traffic.stable in ("", known.plan.stable):
-        return _configured(known)
-    deployed = traffic.deployed(traffic.stable)
+def stable_of(known: Known, traffic: Traffic, route: str = SUMMARIZE) -> Version:
+    """What has the traffic of a route now.
+
+    Raises:
+        UsageError: there is no such route.
+    """
+    routes = known.plan.routes
+    if route not in routes:
+        raise UsageError(
+            f"this lab has no route {route!r}; routes: {', '.join(routes)}{hint(route, routes)}",
+            fix=f"{route} = MODEL in [routes] of configs/lab.toml, then llmlab up",
+        )
+    stable = traffic.route(route).stable
+    if stable in ("", routes[route]):
+        return _configured(known, route)
+    deployed = traffic.deployed(stable)
     if deployed:
         return Version(deployed.name, deployed.model)
-    return _of_plan(known, traffic.stable)
+    return _of_plan(known, stable)
 
 
-def _configured(known: Known) -> Version:
-    return _of_plan(known, known.plan.stable)
+def _configured(known: Known, route: str) -> Version:
+    return _of_plan(known, known.plan.routes[route])
 
 
 def _of_plan(known: Known, deployment: str) -> Version:
@@ -213,7 +242,7 @@ def version_of(known: Known, traffic: Traffic, model: str) -> Version:
         return Version(found.name, found.name)
     record = found.record
     for one in known.plan.deployments:
-        if record.serves(one.model):
+        if record.serves(one.model, one.prompt):
             return Version(one.deployment, record.reference)
     return Version(f"{record.name}-{record.version}", record.reference)
 

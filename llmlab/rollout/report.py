@@ -69,9 +69,10 @@ class Report:
                 traffic = Traffic.parse(json.dumps(entry.document["traffic"]))
             except (KeyError, ValueError):  # of another version; the table of entries has it
                 continue
-            percent = traffic.weights(one.configured)
+            route = traffic.route(one.route)
+            percent = route.weights(one.configured)
             if one.kind is Kind.SHADOW:
-                copied = traffic.shadow.percent if traffic.shadow else 0.0
+                copied = route.shadow.percent if route.shadow else 0.0
                 percent = {one.candidate.deployment: copied}
             yield Shares(moment_of(entry), percent)
 
@@ -83,14 +84,17 @@ class Report:
         }
 
 
-def report(rollouts: Rollouts, store: Store, number: int | None, now: float) -> Report:
+def report(
+    rollouts: Rollouts, store: Store, number: int | None, now: float, route: str = ""
+) -> Report:
     """Args:
     number: of the rollout; None: the one that is under way, or the last one.
+    route: whose, if no number says it.
 
     Raises:
         UsageError: there is no such rollout, or none at all.
     """
-    kept = rollouts.unfinished() or rollouts.last() if number is None else rollouts.get(number)
+    kept = rollouts.current(route) if number is None else rollouts.get(number)
     if kept is None:
         raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
     one = kept.rollout

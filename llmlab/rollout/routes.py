@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from llmlab.rollout.state import Kind, Phase, Rollout
-from llmlab.traffic import Deployed, Shadow, Share, Split, Traffic
+from llmlab.traffic import Deployed, Route, Shadow, Share, Split, Traffic
 
 TRIES = frozenset({Phase.PROGRESSING, Phase.PAUSED})
 
@@ -14,26 +14,27 @@ TRIES = frozenset({Phase.PROGRESSING, Phase.PAUSED})
 def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
     """What is wanted once a rollout is where it is. Asked twice, it changes nothing more.
 
-    Flags and matches of a person stay as they are, and so does every deployment that one of
-    them leads to.
+    Other routes stay as they are, flags and matches of a person as well, and so does every
+    deployment that one of them leads to.
     """
     trying = rollout.phase in TRIES
-    routed = replace(
-        traffic,
-        stable=_stable(rollout, traffic),
+    before = traffic.route(rollout.route)
+    routed = traffic.with_route(rollout.route, replace(
+        before,
+        stable=_stable(rollout, before),
         split=_split(rollout) if trying else None,
         shadow=_shadow(rollout) if trying else None,
         rollout=rollout.number,
         step=rollout.step,
-    )
+    ))  # fmt: skip
     return replace(routed, deployments=tuple(_deployments(rollout, routed)))
 
 
-def _stable(rollout: Rollout, traffic: Traffic) -> str:
+def _stable(rollout: Rollout, route: Route) -> str:
     if rollout.phase in (Phase.ABORTING, Phase.ABORTED):
         return rollout.stable_before
     if not rollout.promoted:
-        return traffic.stable
+        return route.stable
     return "" if rollout.promoted == rollout.configured else rollout.promoted
 
 

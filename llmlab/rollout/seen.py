@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmlab.rollout.state import ROUTE
+from llmlab.names import SUMMARIZE
+from llmlab.observe.access import asked_by
 from llmlab.service.schemas import OWN_LIMIT
 
 ROUTED = ("stable", "split")  # not those who asked for a deployment by name or flag
+HANDED_ON = "fallback"
+# The API's addresses whose answers are a model's.
+MODELS = ("/summarize/", "/v1/chat/completions", "/v1/completions")
 CLIENT_LEFT, TOO_MANY = 499, 429
 QUEUE = re.compile(r"\bqueue;dur=(\d+(?:\.\d+)?)")  # milliseconds
 
@@ -26,6 +30,7 @@ class Seen:
         refused: the API found the request wrong.
         subject: who asked.
         at: seconds since 1970.
+        route: which public name was asked for.
     """
 
     deployment: str
@@ -35,6 +40,7 @@ class Seen:
     subject: str = ""
     at: float = 0.0
     refused: bool = False
+    route: str = SUMMARIZE
 
 
 def seen_in(line: str) -> Seen | None:
@@ -54,8 +60,14 @@ def seen_in(line: str) -> Seen | None:
         name, status = str(told["deployment"]), int(told["status"])
         # A line of an earlier nginx.conf says no more than the path, as the client spelled it.
         endpoint = told.get("endpoint", told["path"])
-        if endpoint != ROUTE or told["method"] != "POST" or told["route"] not in ROUTED:
+        rule, route = asked_by(told)
+        if endpoint not in MODELS or told["method"] != "POST" or rule not in (*ROUTED, HANDED_ON):
             return None
+        if told.get("handed_on"):  # it could not answer: another deployment did in its place
+            return Seen(
+                str(told["handed_on"]), True, subject=str(told.get("subject", "")),
+                at=float(told.get("at", 0.0)), route=route,
+            )  # fmt: skip
         by_api = str(told["upstream_status"]).endswith(str(status))
         timing = str(told["timing"])
         seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))
@@ -66,17 +78,17 @@ def seen_in(line: str) -> Seen | None:
     if not name:
         return None
     if gave_up:
-        return Seen(name, False, seconds, True, subject, at)
+        return Seen(name, False, seconds, True, subject, at, route=route)
     if 400 <= status < 500 and not by_api:
         return None
     if 400 <= status < 500 and status != TOO_MANY:
-        return Seen(name, False, None, False, subject, at, refused=True)
+        return Seen(name, False, None, False, subject, at, refused=True, route=route)
     if status >= 400:
-        return Seen(name, True, None, False, subject, at)
+        return Seen(name, True, None, False, subject, at, route=route)
     # An answer that was kept from before says nothing of the model, and the candidate, being
     # new, has none.
     kept = told.get("cache") == "hit"
-    return Seen(name, False, None if kept else seconds, False, subject, at)
+    return Seen(name, False, None if kept else seconds, False, subject, at, route=route)
 
 
 def _upstream_seconds(told: Mapping[str, Any]) -> float:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-ROUTE = "/summarize/"  # the route that rollouts change; one at a time does
+from llmlab.names import SUMMARIZE
 
 
 class Kind(StrEnum):
@@ -163,6 +163,7 @@ class Rollout:
         ending: why it ended, in one sentence.
         verdict: the newest.
         judged: the verdicts that something followed from, the oldest first.
+        route: the public name whose traffic it moves.
     """
 
     number: int
@@ -191,7 +192,7 @@ class Rollout:
     ending: str = ""
     verdict: Verdict | None = None
     judged: tuple[Judged, ...] = ()
-    route: str = ROUTE
+    route: str = SUMMARIZE
 
     @property
     def candidate(self) -> Version:
@@ -229,7 +230,9 @@ class Rollout:
     @classmethod
     def parse(cls, document: object) -> Rollout:
         """Raises ValueError: it is no such document."""
-        return _ROLLOUT.validate_python(document)
+        rollout = _ROLLOUT.validate_python(document)
+        # Before there were several, the one route was called by its address.
+        return replace(rollout, route=rollout.route.strip("/"))
 
 
 _ROLLOUT: TypeAdapter[Rollout] = TypeAdapter(Rollout)

@@ -13,6 +13,7 @@ from llmlab.errors import LlmlabError, UsageError, unreadable
 from llmlab.lab import Lab
 from llmlab.ledger import chain
 from llmlab.ledger.store import FILE, Store, change_in, traffic_in
+from llmlab.names import SUMMARIZE
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Judged, Outcome, Phase, Rollout
@@ -39,22 +40,44 @@ class Rollouts:
     def traffic(self) -> Traffic:
         return self._store.traffic()
 
-    def unfinished(self) -> Kept | None:
-        """The rollout that is under way; there is one at most."""
+    def unfinished(self, route: str = "") -> Kept | None:
+        """The rollout that is under way on a route, which has one at most.
+
+        Args:
+            route: "" for the only one that there is.
+
+        Raises:
+            UsageError: there are several, and no route was named.
+        """
         with self._store.database.reading() as connection:
-            number = _unfinished_in(connection)
+            numbers = _unfinished_in(connection)
+            if not route and len(numbers) > 1:
+                raise UsageError(
+                    f"rollouts are under way on {' and '.join(numbers)}",
+                    fix=f"name one of them: --route {next(iter(numbers))}",
+                )
+            number = numbers.get(route or next(iter(numbers), ""))
             return _kept(connection, number) if number else None
+
+    def routes(self) -> list[str]:
+        """Those on which a rollout is under way."""
+        with self._store.database.reading() as connection:
+            return list(_unfinished_in(connection))
 
     def get(self, number: int) -> Kept:
         """Raises UsageError: there is no such rollout."""
         with self._store.database.reading() as connection:
             return _kept(connection, number)
 
-    def last(self) -> Kept | None:
-        """The newest; None if there was none yet."""
+    def last(self, route: str = "") -> Kept | None:
+        """The newest, of all or of a route; None if there was none yet."""
         with self._store.database.reading() as connection:
-            row = connection.execute("SELECT max(number) FROM rollouts").fetchone()
-            return _kept(connection, row[0]) if row and row[0] else None
+            found = [one for one in _all(connection) if route in ("", one.rollout.route)]
+            return found[-1] if found else None
+
+    def current(self, route: str = "") -> Kept | None:
+        """The one that is under way, else the newest."""
+        return self.unfinished(route) or self.last(route)
 
     def history(self) -> list[Rollout]:
         """All of them, the oldest first."""
@@ -68,14 +91,14 @@ class Rollouts:
             make: from its number, the traffic and the history to the rollout. Raise to refuse.
 
         Raises:
-            UsageError: another one is under way.
+            UsageError: another one is under way on its route.
         """
         with self._store.writing() as connection:
             history = [one.rollout for one in _all(connection)]
-            if number := _unfinished_in(connection):
-                raise _under_way(next(one for one in history if one.number == number))
             number = max((one.number for one in history), default=0) + 1
             rollout = make(number, traffic_in(connection), history)
+            if under_way := _unfinished_in(connection).get(rollout.route):
+                raise _under_way(next(one for one in history if one.number == under_way))
             _write(connection, Kept(rollout, Evidence.of(rollout)))
             what = {
                 "of": rollout.kind, "route": rollout.route,
@@ -158,7 +181,11 @@ def _write(connection: sqlite3.Connection, kept: Kept) -> None:
         " ON CONFLICT (number) DO UPDATE SET document = excluded.document",
         (rollout.number, json.dumps(document, allow_nan=False)),
     )
-    state = {"unfinished": not rollout.over, "number": rollout.number}
+    unfinished = _unfinished_in(connection)
+    unfinished.pop(rollout.route, None)
+    if not rollout.over:
+        unfinished[rollout.route] = rollout.number
+    state = {"unfinished": bool(unfinished), "number": rollout.number, "routes": unfinished}
     connection.execute(
         "INSERT INTO state (name, document) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET document = excluded.document",
@@ -166,11 +193,13 @@ def _write(connection: sqlite3.Connection, kept: Kept) -> None:
     )
 
 
-def _unfinished_in(connection: sqlite3.Connection) -> int:
-    """The number of the rollout that is under way, 0 if none is."""
+def _unfinished_in(connection: sqlite3.Connection) -> dict[str, int]:
+    """{route: the number of the rollout that is under way}."""
     row = connection.execute("SELECT document FROM state WHERE name = ?", (STATE,)).fetchone()
     state = json.loads(row["document"]) if row else {}
-    return int(state["number"]) if state.get("unfinished") else 0
+    if "routes" in state:
+        return {str(route): int(number) for route, number in state["routes"].items()}
+    return {SUMMARIZE: int(state["number"])} if state.get("unfinished") else {}  # of before
 
 
 def _all(connection: sqlite3.Connection) -> Iterator[Kept]:
@@ -203,7 +232,7 @@ def _under_way(rollout: Rollout) -> UsageError:
     phase = "paused" if rollout.phase is Phase.PAUSED else str(rollout.phase)
     return UsageError(
         f"rollout {rollout.number} ({rollout.kind} of {rollout.target}) is under way, {phase}, "
-        f"and {rollout.route} has one at a time",
+        f"and the route {rollout.route} has one at a time",
         fix="llmlab rollout status waits for its end; llmlab rollout abort ends it now",
     )
 

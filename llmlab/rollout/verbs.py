@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
+from llmlab.names import SUMMARIZE
 from llmlab.rollout import planning
 from llmlab.rollout.machine import Abort, Event, Promote, step
 from llmlab.rollout.planning import Known, Wish, refuse, rollout_of, rules_of, undo_of
@@ -29,6 +30,7 @@ class Desk:
         start_controller: have it running; returns whether it does.
         say: progress.
         patience: seconds, for a candidate that starts while it is promoted.
+        route: whose rollout is meant; "" for the only one under way.
     """
 
     rollouts: Rollouts
@@ -37,6 +39,7 @@ class Desk:
     say: Say
     clock: Clock = time.time
     patience: float = 60.0
+    route: str = ""
 
     # --- beginning ------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class Desk:
             UsageError: there is nothing to undo.
         """
         self._refuse_down()
-        kept = self.rollouts.unfinished()
+        kept = self.rollouts.unfinished(self.route)
         if kept and to is not None:
             raise UsageError(
                 f"rollout {kept.rollout.number} is under way", fix="llmlab rollout abort, first"
@@ -75,7 +78,8 @@ class Desk:
             return self.do("undo", Abort(why), who=who)
         rollout = self.rollouts.create(
             lambda number, traffic, history: undo_of(
-                known, number, traffic, history, self.clock(), to=to, who=who, why=why
+                known, number, traffic, history, self.clock(), to=to, who=who, why=why,
+                route=self.route or SUMMARIZE,
             )
         )
         return self._follow(rollout)
@@ -103,7 +107,7 @@ class Desk:
         no sense then either is refused at once."""
         until, told = time.monotonic() + self.patience, False
         while time.monotonic() < until and self.running.alive():
-            kept = self.rollouts.unfinished()
+            kept = self.rollouts.unfinished(self.route)
             if kept is None or kept.rollout.phase is not Phase.STARTING:
                 return
             if not told:
@@ -114,7 +118,7 @@ class Desk:
             time.sleep(LOOKS)
 
     def _current(self, event: Event) -> Kept:
-        kept = self.rollouts.unfinished() or self.rollouts.last()
+        kept = self.rollouts.current(self.route)
         if kept is None:
             raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
         step(kept.rollout, event, self.clock())  # says why, if it makes no sense

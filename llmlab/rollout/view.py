@@ -86,32 +86,36 @@ class View:
         }  # fmt: skip
 
 
-def gather(lab: Lab, rollouts: Rollouts, status: LabStatus | None, now: float) -> View:
+def gather(
+    lab: Lab, rollouts: Rollouts, status: LabStatus | None, now: float, route: str = ""
+) -> View:
     """The rollout that is under way, or the last one.
 
     Args:
         status: of the running lab; None if it does not run.
+        route: whose rollout; "" for the only one under way, else the last of all.
 
     Raises:
         UsageError: there was none yet.
     """
-    kept = rollouts.unfinished() or rollouts.last()
+    kept = rollouts.current(route)
     if kept is None:
         raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
     rollout = kept.rollout
     wanted = rollouts.traffic()
     record = Record.read(lab) if status else None
-    taken = record.plan().traffic if record else None
-    configured = record.stable if record else rollout.configured
+    plan = record.plan() if record else None
+    configured = plan.routes.get(rollout.route) if plan else None
     shadowed = rollout.kind is Kind.SHADOW
 
     def weight(name: str, role: str, requested: bool) -> float | None:
-        traffic = wanted if requested else taken
+        traffic = wanted if requested else plan.traffic if plan else None
         if traffic is None:
             return None
+        route = traffic.route(rollout.route)
         if shadowed and role == "candidate":
-            return traffic.shadow.percent if traffic.shadow else 0.0
-        return traffic.weights(configured).get(name, 0.0)
+            return route.shadow.percent if route.shadow else 0.0
+        return route.weights(configured or rollout.configured).get(name, 0.0)
 
     there = {one.name: one for one in status.deployments} if status else {}
     seats = []

@@ -67,14 +67,26 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """What a model elsewhere calls itself; "" for what it does not say."""
+
+    model: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """A summary and what it cost, in the unit of the runtime (tokens or words)."""
+    """A summary and what it cost, in the unit of the runtime (tokens or words).
+
+    ``by``: what wrote it, where that says so by itself.
+    """
 
     text: str
     input_tokens: int
     output_tokens: int
     truncated: bool
     windows: int = 1
+    by: AnsweredBy | None = None
 
 
 class TextTooLong(UsageError):

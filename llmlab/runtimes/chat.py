@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import httpx2
 
+from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.sse import Events, TooLarge
 
 Path = Literal["chat/completions", "completions"]
@@ -133,11 +134,19 @@ class ModelServer:
         self.abilities = abilities
         self._timeout = httpx2.Timeout(patience, connect=min(10.0, patience), pool=None)
 
+    # Whether it has to have answered once before it is ready: one that loads weights has.
+    warms_up = True
+
     # --- what is written ---------------------------------------------------------
 
     @asynccontextmanager
-    async def stream(self, path: Path, body: Body) -> AsyncGenerator[AsyncIterator[Chunk]]:
+    async def stream(
+        self, path: Path, body: Body, *, whole: bool = False
+    ) -> AsyncGenerator[AsyncIterator[Chunk]]:
         """The chunks of an answer. Leaving the block early has the server stop.
+
+        Args:
+            whole: nobody reads it before its end, so that it may come as one chunk.
 
         One at least has the ``usage``, as a rule the last; an earlier one has what is known by
         then.
@@ -147,6 +156,7 @@ class ModelServer:
             Unreachable: on the way in.
             BrokenOff: at any time.
         """
+        del whole  # by a stream it can be stopped
         asked = {**self.prepared(body), "model": self.model, "stream": True}
         asked["stream_options"] = {"include_usage": True}
         request = self.client.build_request("POST", path, json=asked, timeout=self._timeout)
@@ -204,6 +214,11 @@ class ModelServer:
         """Tokens of a prompt, with all that is said around it. Likewise."""
         said = (json.dumps(one.get("content"), ensure_ascii=False) for one in messages)
         return sum(AROUND + self.count_text(one) for one in said)
+
+    def answered_by(self, chunk: Chunk) -> AnsweredBy | None:
+        """What an answer says that it is by; None where that is known better here."""
+        del chunk
+        return None
 
     def prepared(self, body: Body) -> Body:
         """A request as this server wants it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from llmlab.runtimes.base import Encoded, Encoder, Generation, Strategy, Summary
+from llmlab.runtimes.base import AnsweredBy, Encoded, Encoder, Generation, Strategy, Summary
 from llmlab.runtimes.chat import ModelServer
 from llmlab.runtimes.decoding import too_long
 from llmlab.runtimes.prompt import Prompt
@@ -67,8 +67,10 @@ class Prompted(Encoder):
         """
         text: list[str] = []
         usage: Mapping[str, Any] = {}
-        async with self._server.stream("chat/completions", encoded.content) as chunks:
+        by: AnsweredBy | None = None
+        async with self._server.stream("chat/completions", encoded.content, whole=True) as chunks:
             async for chunk in chunks:
+                by = by or self._server.answered_by(chunk)
                 usage = chunk.get("usage") or usage
                 text += [
                     choice["delta"].get("content") or "" for choice in chunk.get("choices", ())
@@ -78,6 +80,7 @@ class Prompted(Encoder):
             input_tokens=int(usage.get("prompt_tokens", encoded.tokens)),
             output_tokens=int(usage.get("completion_tokens", len(text))),
             truncated=encoded.truncated,
+            by=by,
         )
 
     def _count_said(self, longest: int, shortest: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from llmlab.runtimes.chat import ChatFailure
 from llmlab.service.chat.errors import of_failure
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
+from llmlab.service.elsewhere import handed_on, note, telling
 from llmlab.service.events import COMMENT, Event, EventStream
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
@@ -58,6 +59,7 @@ class Endpoint:
     metrics: Metrics
     drills: Drills
     told: Told
+    fallback: str = ""
 
     @property
     def refusals(self) -> Refusals:
@@ -125,6 +127,7 @@ class Endpoint:
                 listener=listener,
                 fresh=fresh,
             )
+            note(answer.summary.by, connection.scope["state"])
             return _after(drill, answer)
         except Struck:
             raise Problem(500, f"{FAILED} (A fault drill.)") from None
@@ -133,7 +136,8 @@ class Endpoint:
         except TooSlow:
             raise self.refusals.too_slow(seconds) from None
         except ChatFailure as failure:
-            raise _of_server(failure) from failure
+            more = handed_on(failure, self.fallback, connection.headers)
+            raise _of_server(failure, more) from failure
         except TextTooLong as error:
             raise Problem(422, f"{error.message}; {error.fix}.") from None
 
@@ -185,10 +189,10 @@ class Endpoint:
             return Event("problem", document(request_id, 500, FAILED))
 
 
-def _of_server(failure: ChatFailure) -> Problem:
+def _of_server(failure: ChatFailure, more: Mapping[str, str]) -> Problem:
     """What a client is told where it is a model's server that failed."""
     told = of_failure(failure, prompt="text")
-    return Problem(told.status, told.message, headers=told.headers)
+    return Problem(told.status, told.message, headers={**told.headers, **more})
 
 
 async def within(seconds: float, heard: asyncio.Queue[Heard]) -> Heard:
@@ -209,4 +213,4 @@ def _after(drill: Drill | None, answer: Answer) -> Answer:
 
 def headers_of(answer: Answer) -> dict[str, str]:
     queue = f"queue;dur={answer.queue_seconds * 1000:.1f}"
-    return {"X-Cache": answer.source, "Server-Timing": queue}
+    return {"X-Cache": answer.source, "Server-Timing": queue, **telling(answer.summary.by)}

@@ -11,6 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from llmlab.runtimes.base import AnsweredBy
 from llmlab.service.drill import Kind
 from llmlab.service.labels import Labelled
 
@@ -36,6 +37,12 @@ class Metrics:
         self.model = Gauge(
             "llmlab_model_info", "The model that answers; always 1.",
             ["deployment", "model", "model_id", "runtime"], registry=registry,
+        )  # fmt: skip
+        self._by: AnsweredBy | None = None
+        self.upstream = Gauge(
+            "llmlab_upstream_info",
+            "What the model elsewhere called itself in its newest answer; always 1.",
+            ["model", "fingerprint"], registry=registry,
         )  # fmt: skip
         self.ready = Gauge(
             "llmlab_ready", "1 once the model answered a warm-up.", registry=registry
@@ -124,6 +131,13 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+    def answered_by(self, by: AnsweredBy) -> None:
+        """Take note of what a model elsewhere calls itself."""
+        if by != self._by:
+            self._by = by
+            self.upstream.clear()
+            self.upstream.labels(by.model, by.fingerprint).set(1)
 
     def batch(self, texts: int, read: int, written: int, seconds: float) -> None:
         """Take note of a batch that the model has worked on; lengths in its tokens."""

@@ -170,6 +170,8 @@ class Observe:
             line["model_id"] = model_id
         if usage := scope["state"].get("usage"):
             line["usage"] = usage
+        if upstream := scope["state"].get("upstream"):
+            line["upstream"] = upstream
         if trace := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
             line["trace_id"] = trace[1]
         if (revision := headers.get("x-revision", "")) and _REVISION.fullmatch(revision):

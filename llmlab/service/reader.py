@@ -74,7 +74,8 @@ class Reader:
             text = " ".join(one.text for one in summaries)
             written = sum(one.output_tokens for one in summaries)
             if self._is_a_summary(written, generation):
-                return Summary(text, tokens, written, truncated=cut, windows=parts)
+                by = summaries[-1].by
+                return Summary(text, tokens, written, truncated=cut, windows=parts, by=by)
             before, (whole,) = whole, await self._encode([text], last)
             if whole.whole > OF_NO_USE * before.whole:
                 break

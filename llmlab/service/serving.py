@@ -19,6 +19,7 @@ from llmlab.service.chat.endpoint import Backend, ChatEndpoint
 from llmlab.service.chat.summaries import Summaries
 from llmlab.service.chat.talking import Talking
 from llmlab.service.drill import Drills
+from llmlab.service.elsewhere import reach
 from llmlab.service.endpoint import Endpoint
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
@@ -108,16 +109,19 @@ async def _load_chat(serving: Serving, parts: Parts) -> None:
     """A model that holds a conversation, and summarizes by a prompt."""
     settings, service, model = parts.settings, parts.settings.service, parts.settings.model
     prompt = Prompt.parse(settings.prompt, "the prompt of this deployment")
-    server, model_id = await asyncio.to_thread(
-        load_chat, model, settings.folder, settings.prompt,
-        server=service.llama_server, patience=service.timeout, died=_end_with_it,
-    )  # fmt: skip
+    if model.runtime == "openai":
+        server, model_id = reach(settings, parts.metrics)
+    else:
+        server, model_id = await asyncio.to_thread(
+            load_chat, model, settings.folder, settings.prompt,
+            server=service.llama_server, patience=service.timeout, died=_end_with_it,
+        )  # fmt: skip
     serving.server, decoding = server, model.decoding.as_body()
     encoder = Prompted(
         server, prompt, max_length=model.max_length, min_length=model.min_length,
         decoding=decoding,
     )  # fmt: skip
-    if not server.abilities.embeddings:  # else it writes nothing
+    if server.warms_up and not server.abilities.embeddings:  # else it writes nothing
         async with server.stream(
             "chat/completions", {"messages": HELLO, "max_tokens": 1}
         ) as chunks:
@@ -138,7 +142,9 @@ def _ready(
     summarizer = Summarizer(reader, queued, metrics, cache=service.cache)
     serving.shadow = Shadow(reader, queued, metrics, parts.drills, seconds=service.timeout)
     info = _info(settings, model_id)
-    serving.endpoint = Endpoint(summarizer, info, service, metrics, parts.drills, parts.told)
+    serving.endpoint = Endpoint(
+        summarizer, info, service, metrics, parts.drills, parts.told, settings.model.fallback
+    )
     return summarizer
 
 
@@ -147,8 +153,9 @@ def _ready_to_chat(serving: Serving, parts: Parts, backend: Backend, model_id: s
     settings, metrics = parts.settings, parts.metrics
     info = _info(settings, model_id)
     serving.chat = ChatEndpoint(
-        backend, info, settings.deployment, settings.service, metrics, parts.drills
-    )
+        backend, info, settings.deployment, settings.service, metrics, parts.drills,
+        settings.model.fallback,
+    )  # fmt: skip
     kind = settings.model.runtime
     metrics.limit.set(settings.service.queue)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)

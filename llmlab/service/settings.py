@@ -19,6 +19,7 @@ class Settings(BaseModel):
     Args:
         folder: where its files are; None for an embedded model, and for one elsewhere.
         prompt: of a chat model, the template itself; "" for another model.
+        key, ca: of a model elsewhere, the files with its key and with the certificates to trust.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +29,8 @@ class Settings(BaseModel):
     model: Model
     folder: Path | None = None
     prompt: str = ""
+    key: Path | None = None
+    ca: Path | None = None
     service: Service = Service()
     version: str = __version__
 

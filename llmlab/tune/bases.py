@@ -10,7 +10,7 @@ from llmlab.config import Model
 from llmlab.errors import UsageError
 from llmlab.models import hub, pull
 from llmlab.models.identity import content_id
-from llmlab.models.sources import not_the_same
+from llmlab.models.ready import not_the_same
 from llmlab.models.store import is_converted
 from llmlab.registry import Base
 from llmlab.registry.catalogue import Catalogue
@@ -60,6 +60,11 @@ def find_start(reference: str, catalogue: Catalogue, say: Say) -> Start:
         raise UsageError(
             f"{reference} chooses sentences by a rule; it has no weights to train",
             fix=f"--base {SCRATCH}, or a model as in llmlab models list",
+        )
+    if known.model.runtime == "openai":
+        raise UsageError(
+            f"{reference} is elsewhere; its weights are not here to be trained",
+            fix="a model as in llmlab models list that has a source",
         )
     as_published = known.model.model_copy(update={"runtime": "transformers"})
     folder = pull(known.name, as_published, catalogue.registry.root, say=say)

@@ -14,9 +14,10 @@ from llmlab.cli import completing
 from llmlab.cli.deliver import rollout_report, rollout_start
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, view_of, who
 from llmlab.cli.endings import ABORTED, PAUSED, TOO_LATE
-from llmlab.cli.options import WhyOption, switch
+from llmlab.cli.options import RouteOption, WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json, progress
 from llmlab.cli.session import Session
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.rollout.machine import Event
@@ -38,15 +39,16 @@ app.command("report")(rollout_report.report)
 @app.command()
 def get(
     context: typer.Context,
+    route: RouteOption = "",
     watch: Annotated[bool, switch("--watch -w", "Keep looking until it is over.")] = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show the rollout that is under way, or the last one."""
     session = Session.of(context)
     if watch and output is Format.TEXT:
-        _watch(lambda: view_of(session))
+        _watch(lambda: view_of(session, route))
         return
-    view = view_of(session)
+    view = view_of(session, route)
     if output is Format.JSON:
         print_json(view.as_json())
     else:
@@ -58,6 +60,7 @@ def get(
 @app.command()
 def status(
     context: typer.Context,
+    route: RouteOption = "",
     timeout: Annotated[
         str, typer.Option(metavar="TIME", help="Wait no longer: 90s, 10m, 1h; 0 = do not wait.")
     ] = "1h",
@@ -69,7 +72,7 @@ def status(
 
     session = Session.of(context)
     deadline = time.monotonic() + parse_seconds(timeout)
-    view, said = view_of(session), ""
+    view, said = view_of(session, route), ""
     with progress("") as say:
         while not view.rollout.over and view.rollout.phase != "paused":
             if time.monotonic() >= deadline:
@@ -78,7 +81,7 @@ def status(
                 said = waits
                 say(waits)
             time.sleep(REFRESH / 2)
-            view = view_of(session)
+            view = view_of(session, route)
     one = view.rollout
     if output is Format.JSON:
         print_json(view.as_json())
@@ -108,37 +111,47 @@ def promote(
         str, typer.Argument(metavar="[A|B]", help="Of an A/B comparison: which one.")
     ] = "",
     full: Annotated[bool, switch("--full", "All the way, past all further steps.")] = False,
+    route: RouteOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Take the rollout one step on, whatever its gate says."""
     from llmlab.rollout.machine import Promote
 
-    _do(context, "promote", Promote(full, arm), output)
+    _do(context, "promote", Promote(full, arm), route, output)
 
 
 @app.command()
-def pause(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
+def pause(
+    context: typer.Context, route: RouteOption = "", output: OutputOption = Format.TEXT
+) -> None:
     """Stay at this step until somebody promotes, resumes or aborts. A gate that fails still
     aborts."""
     from llmlab.rollout.machine import Pause
 
-    _do(context, "pause", Pause(), output)
+    _do(context, "pause", Pause(), route, output)
 
 
 @app.command()
-def resume(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
+def resume(
+    context: typer.Context, route: RouteOption = "", output: OutputOption = Format.TEXT
+) -> None:
     """Go on from the step where it was paused."""
     from llmlab.rollout.machine import Resume
 
-    _do(context, "resume", Resume(), output)
+    _do(context, "resume", Resume(), route, output)
 
 
 @app.command()
-def abort(context: typer.Context, why: WhyOption = "", output: OutputOption = Format.TEXT) -> None:
+def abort(
+    context: typer.Context,
+    route: RouteOption = "",
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
+) -> None:
     """Give all traffic back at once, and end what the rollout has started."""
     from llmlab.rollout.machine import Abort
 
-    _do(context, "abort", Abort(why), output)
+    _do(context, "abort", Abort(why), route, output)
 
 
 @app.command()
@@ -151,13 +164,14 @@ def undo(
             help="Back to what rollout ID has promoted; 0: to the stable model of lab.toml.",
         ),
     ] = None,
+    route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Give all traffic back to what had it before the last promotion, at once."""
     session = Session.of(context)
     with progress("undoing") as say:
-        desk = desk_of(session, say)
+        desk = desk_of(session, say, route)
         rollout = desk.undo(known_of(session), to=to, who=who(), why=why)
     tell(session, rollout, output)
 
@@ -176,10 +190,10 @@ def history(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     from llmlab.cli.table import print_table
 
     print_table(
-        ("id", "began", "kind", "of", "result", "who", "why"),
+        ("id", "began", "route", "kind", "of", "result", "who", "why"),
         [
-            (str(one.number), when(one.created), one.kind, escaped(one.target), one.phase,
-             escaped(one.who), escaped(shorten(_why(one), WIDEST, placeholder=" …")))
+            (str(one.number), when(one.created), one.route, one.kind, escaped(one.target),
+             one.phase, escaped(one.who), escaped(shorten(_why(one), WIDEST, placeholder=" …")))
             for one in found
         ],
     )  # fmt: skip
@@ -212,6 +226,7 @@ def lint(
     progress_deadline: rollout_start.DeadlineOption = "",
     text_gate: rollout_start.TextGateOption = None,
     probe_suite: rollout_start.SuiteOption = None,
+    route: RouteOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Check the rollout section of lab.toml, and a start, without starting. Exit code 1 for an
@@ -229,7 +244,7 @@ def lint(
         steps=steps, interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         probe_suite=probe_suite,
     )  # fmt: skip
-    wish = Wish(Kind(kind.value), tuple(models or ()), rules=rules)
+    wish = Wish(Kind(kind.value), tuple(models or ()), rules=rules, route=route or SUMMARIZE)
     running = RunningLab(session.lab())
     found = linted(
         wish, session.lab(), session.catalogue(), lambda: known_of(session),
@@ -251,10 +266,10 @@ def lint(
         raise typer.Exit(1)
 
 
-def _do(context: typer.Context, name: str, event: Event, output: Format) -> None:
+def _do(context: typer.Context, name: str, event: Event, route: str, output: Format) -> None:
     session = Session.of(context)
     with progress(name) as say:
-        rollout = desk_of(session, say).do(name, event, who=who())
+        rollout = desk_of(session, say, route).do(name, event, who=who())
     tell(session, rollout, output)
 
 

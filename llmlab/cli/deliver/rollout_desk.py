@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmlab.rollout.view import View
 
 
-def desk_of(session: Session, say: Callable[[str], None]) -> Desk:
+def desk_of(session: Session, say: Callable[[str], None], route: str = "") -> Desk:
     """Where verbs are done, on the session's lab."""
     from llmlab.rollout.process import start_controller
     from llmlab.rollout.running import RunningLab
@@ -25,7 +25,7 @@ def desk_of(session: Session, say: Callable[[str], None]) -> Desk:
     from llmlab.rollout.verbs import Desk
 
     lab = session.lab()
-    return Desk(Rollouts(lab), RunningLab(lab), lambda: start_controller(lab), say)
+    return Desk(Rollouts(lab), RunningLab(lab), lambda: start_controller(lab), say, route=route)
 
 
 def known_of(session: Session) -> Known:
@@ -47,7 +47,7 @@ def known_of(session: Session) -> Known:
     return Known(record.plan(), session.catalogue(config), lab.root)
 
 
-def view_of(session: Session) -> View:
+def view_of(session: Session, route: str = "") -> View:
     """The rollout that is under way, or the last one."""
     from llmlab.engines.choice import running_engine
     from llmlab.rollout.store import Rollouts
@@ -55,13 +55,13 @@ def view_of(session: Session) -> View:
 
     lab = session.lab()
     engine = running_engine(lab)
-    return gather(lab, Rollouts(lab), engine.status() if engine else None, time.time())
+    return gather(lab, Rollouts(lab), engine.status() if engine else None, time.time(), route)
 
 
 def tell(session: Session, rollout: Rollout, output: Format) -> None:
     """What a verb has come to."""
     if output is Format.JSON:
-        print_json(view_of(session).as_json())
+        print_json(view_of(session, rollout.route).as_json())
         return
     at = f", step {rollout.step} of {rollout.last_step}" if rollout.step else ""
     err().print(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli.options import RouteOption
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
@@ -27,6 +28,7 @@ def report(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it all.")
     ] = None,
+    route: RouteOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Show how a rollout went: its steps, errors, latency, evidence, verdicts and entries of the
@@ -41,7 +43,7 @@ def report(
     if html:
         check_place(html, "--html")
     session = Session.of(context)
-    found = gathered(Rollouts(session.lab()), session.store(), number, time.time())
+    found = gathered(Rollouts(session.lab()), session.store(), number, time.time(), route)
     if html:
         from llmlab.rollout.page import page
 

@@ -8,15 +8,16 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, who
-from llmlab.cli.options import WhyOption, switch
+from llmlab.cli.options import RouteOption, WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, progress
 from llmlab.cli.session import Session
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.rollout.state import Rollout
 
 app = typer.Typer(
-    add_completion=False, help="Begin a rollout; there is one at a time.", no_args_is_help=True
+    add_completion=False, help="Begin a rollout; a route has one at a time.", no_args_is_help=True
 )
 ModelArgument = Annotated[
     str,
@@ -77,6 +78,7 @@ def canary(
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
     min_samples: SamplesOption = None,
+    route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -86,7 +88,7 @@ def canary(
         text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
         min_samples=min_samples,
     )  # fmt: skip
-    _start(context, output, "canary", (model,), rules=wanted, why=why)
+    _start(context, output, "canary", (model,), rules=wanted, why=why, route=route)
 
 
 @app.command()
@@ -107,6 +109,7 @@ def bluegreen(
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
     min_samples: SamplesOption = None,
+    route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
@@ -115,7 +118,10 @@ def bluegreen(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
     )  # fmt: skip
-    _start(context, output, "bluegreen", (model,), auto_promote=auto_promote, rules=wanted, why=why)
+    _start(
+        context, output, "bluegreen", (model,), auto_promote=auto_promote, rules=wanted, why=why,
+        route=route,
+    )  # fmt: skip
 
 
 @app.command()
@@ -140,12 +146,13 @@ def ab(
     text_gate: TextGateOption = None,
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
+    route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Split the requests between A and B until a person promotes one of them."""
     wanted = rules(text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate)
-    _start(context, output, "ab", (a, b), percent=split, by=by, rules=wanted, why=why)
+    _start(context, output, "ab", (a, b), percent=split, by=by, rules=wanted, why=why, route=route)
 
 
 @app.command()
@@ -159,6 +166,7 @@ def shadow(
     progress_deadline: DeadlineOption = "",
     text_gate: TextGateOption = None,
     min_samples: SamplesOption = None,
+    route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -167,7 +175,7 @@ def shadow(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         min_samples=min_samples,
     )  # fmt: skip
-    _start(context, output, "shadow", (model,), percent=percent, rules=wanted, why=why)
+    _start(context, output, "shadow", (model,), percent=percent, rules=wanted, why=why, route=route)
 
 
 def rules(
@@ -209,7 +217,8 @@ def _start(
     from llmlab.rollout.state import Kind
 
     session = Session.of(context)
-    wish = Wish(Kind(kind), models, who=who(), **wanted)
+    route = wanted.pop("route") or SUMMARIZE
+    wish = Wish(Kind(kind), models, who=who(), route=route, **wanted)
     with progress("starting") as say:
         rollout = desk_of(session, say).start(wish, known_of(session))
     tell(session, rollout, output)

@@ -24,9 +24,9 @@ CACHE = {
 def trace(
     context: typer.Context,
     request_id: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="REQUEST_ID...", help="As in X-Request-ID; - reads them on stdin."),
-    ],
+    ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Tell which model served a request, by which route, and how long it took.
@@ -35,7 +35,14 @@ def trace(
     """
     from llmlab.delivery.tracing import trace as traced
     from llmlab.engines.follow import no_logs
+    from llmlab.errors import UsageError
 
+    if not request_id:
+        raise UsageError(
+            "no request was named; the id of each is in the header X-Request-ID of its answer, and "
+            "in what `llmlab summarize -o json` prints",
+            fix="llmlab trace REQUEST_ID",
+        )
     session = Session.of(context)
     given = sys.stdin.read().split() if request_id == ["-"] else request_id
     ids = list(dict.fromkeys(given))
@@ -80,7 +87,7 @@ def _history(session: Session) -> History:
         return record.reference if record else ""
 
     record = Record.read(session.lab())
-    return History(session.store(), version, stable=record.stable if record else "")
+    return History(session.store(), version, stable=record.plan().routes if record else {})
 
 
 def _show(one: Traced) -> None:
@@ -101,7 +108,7 @@ def _show(one: Traced) -> None:
         "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
         "subject": one.subject,
         "trace id": one.trace_id,
-        "took": _timings(one),
+        "took": timings(one),
         "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
@@ -117,16 +124,18 @@ def _served_by(one: Traced) -> str:
         return "nobody: the gateway answered by itself"
     model_id = f"@{short_id(by.model_id)}" if by.model_id else ""
     version = f", registered as {by.version}" if by.version else ""
-    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}"
+    itself = " ".join(one for one in (by.upstream, by.fingerprint) if one)
+    called = f", which called itself {itself}" if itself else ""
+    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}{called}"
 
 
 def routed_by(one: Traced) -> str:
     """The rule, and the shares only where it went by them."""
-    if one.route in ("stable", "split"):
-        return f"{one.route} ({_weights(one)})"
-    if one.route == "model":
-        return f"model: its address asks for {one.served_by.deployment}"
-    return f"{one.route}, whatever the shares are" if one.route else ""
+    if one.rule in ("stable", "split"):
+        return f"{one.route}: {one.rule} ({_weights(one)})"
+    if one.rule == "model":
+        return f"model: it asks for {one.served_by.deployment} itself"
+    return f"{one.route}: {one.rule}, whatever the shares are" if one.rule else ""
 
 
 def _weights(one: Traced) -> str:
@@ -144,9 +153,10 @@ def _entry(one: Traced) -> str:
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 
-def _timings(one: Traced) -> str:
+def timings(one: Traced) -> str:
     took = one.timings
-    tries = " + ".join(f"{seconds:.3f}" for seconds in took.upstream)
+    # NGINX rounds each of its times: a part may come out a millisecond longer than the whole.
+    tries = " + ".join(f"{min(seconds, took.total):.3f}" for seconds in took.upstream)
     parts = [f"{took.total:.3f} s", f"upstream {tries} s" if tries else ""]
     parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
     tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""

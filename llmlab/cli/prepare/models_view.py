@@ -17,9 +17,13 @@ TELLING = ("coverage", "rougeLsum", "unsupported", "length", "p95")
 # By section: what stands in it, and how that is called there. The rest of the facts is said in
 # words of its own, or says the same again.
 IS = {"runtime": "runtime", "compute_type": "weights as", "license": "licence", "note": "note"}
-FROM = {"source": "source", "revision": "revision", "converted_from": "converted from",
+FROM = {"source": "source", "revision": "revision", "file": "file", "base_url": "asked at",
+        "model": "called there", "converted_from": "converted from", "weights": "id of its file",
         "folder": "on this disk"}  # fmt: skip
-ANSWERS = {"max_length": "max length", "min_length": "min length"}
+ANSWERS = {"max_length": "max length", "min_length": "min length", "context": "context",
+           "slots": "slots"}  # fmt: skip
+ORIGINS = {"hub": "a hub", "wheel": "a Python package", "path": "added from a folder",
+           "tuned": "tuned here", "import": "imported from an archive"}  # fmt: skip
 MADE = {"parent": "tuned from", "data": "data", "overlap": "overlap", "seed": "seed",
         "parameters": "parameters", "libraries": "libraries"}  # fmt: skip
 MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
@@ -87,7 +91,7 @@ def sections(facts: Mapping[str, Any], used: Used) -> list[Section]:
     found = (
         ("what it is", _is(facts, record)),
         ("where from", _from(facts, record)),
-        ("how it answers", [*_named(facts, ANSWERS), *rows(facts.get("decoding") or {})]),
+        ("how it answers", _answers(facts)),
         ("how it was made", _made(record)),
         ("files", _files(facts, record)),
         ("judged by", [_evaluation(one) for one in record.get("evaluations", ())]),
@@ -115,18 +119,27 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _from(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
-    origin = {"hub": "a hub", "path": "added from a folder", "tuned": "tuned here",
-              "import": "imported from an archive"}.get(str(record.get("source")))  # fmt: skip
-    if origin:
+    if origin := ORIGINS.get(str(record.get("source"))):
         yield Row(0, "origin", f"{origin}, {str(record['created'])[:10]}")
     embedded = str(facts["source"]).startswith("embedded:")
     yield from _named(facts if not embedded else {}, FROM)
     if embedded:
         yield Row(0, "source", f"{facts['source']}, part of llmlab")
     if base := record.get("base"):
-        yield Row(0, "base", f"{base['repository']} at {base['revision']}")
-        if base["id"] != record["id"]:
+        at = f" at {base['revision']}" if base["revision"] else ""
+        yield Row(0, "base", f"{base['repository']}{at}")
+        if base["id"] != record["weights"]:
             yield Row(0, "id of the base", str(base["id"]))
+
+
+def _answers(facts: Mapping[str, Any]) -> Iterator[Row]:
+    if head := facts.get("gguf"):
+        yield Row(0, "kind", f"{head['name'] or 'without a name'} ({head['architecture']})")
+        yield Row(0, "made for", f"{head['context']:,} tokens")
+    yield from rows({ANSWERS[key]: facts[key] or None for key in ANSWERS if key in facts})
+    yield from rows(facts.get("decoding") or {})
+    for number, line in enumerate((facts.get("prompt_text") or "").strip().splitlines()):
+        yield Row(0, "" if number else "prompt", line)
 
 
 def _made(record: Mapping[str, Any]) -> Iterator[Row]:

@@ -34,38 +34,77 @@ Reference = Annotated[
 class RuntimeName(StrEnum):
     CTRANSLATE2 = "ctranslate2"
     TRANSFORMERS = "transformers"
+    LLAMACPP = "llamacpp"
 
 
 def add(
     context: typer.Context,
-    path: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Laid out like a hub snapshot, or converted.")
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|FILE.gguf|MODEL",
+            autocompletion=completing.models,
+            help="A folder laid out like a hub snapshot, or converted; a language model as GGUF, "
+            "or the folder with it; or a language model that the lab has, with another prompt "
+            "or decoding.",
+        ),
     ],
-    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Its name.")],
+    name: Annotated[
+        str,
+        typer.Option("--name", "-n", metavar="NAME", help="Its name; of MODEL: default its own."),
+    ] = "",
     license_: Annotated[
         str, typer.Option("--license", metavar="TEXT", help="The licence it is under.")
     ] = "",
     note: Annotated[str, typer.Option(metavar="TEXT", help="What a person should know.")] = "",
-    runtime: Annotated[RuntimeName, typer.Option(help="What runs it.")] = RuntimeName.CTRANSLATE2,
+    runtime: Annotated[
+        RuntimeName | None,
+        typer.Option(help="What runs it. Default: llamacpp for a GGUF, else ctranslate2."),
+    ] = None,
     compute_type: Annotated[
         ComputeType, typer.Option(help="What ctranslate2 converts it to, unless that is done.")
     ] = ComputeType.INT8,
     max_length: Annotated[
-        int, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
-    ] = 100,
-    min_length: Annotated[int, typer.Option(metavar="N", help="Shortest summary.")] = 5,
+        int | None,
+        typer.Option(metavar="N", help="Longest summary, in the model's tokens. Default: 100."),
+    ] = None,
+    min_length: Annotated[
+        int | None, typer.Option(metavar="N", help="Shortest summary. Default: 5.")
+    ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="How a language model is asked for a summary; a copy is kept. Default: "
+            "configs/prompts/summarize.md, or as MODEL is asked.",
+        ),
+    ] = None,
+    decoding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What a language model decodes by, such as temperature=0.2; repeat for several.",
+        ),
+    ] = None,
+    file: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Which of several GGUF files of a folder.")
+    ] = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Copy a model into the registry, as the next version of its name."""
-    from llmlab.registry import Facts
+    """Register a model, as the next version of its name.
 
-    catalogue = Session.of(context).catalogue()
-    catalogue.refuse_defined(name)
-    facts = Facts(
-        "path", runtime=runtime.value, compute_type=compute_type.value,
-        max_length=max_length, min_length=min_length, license=license_, note=note,
+    What is given as a folder or a file is copied. A version of a language model is its weights,
+    its prompt and its decoding: `models add NAME --prompt FILE` makes another version of it,
+    which shares the weights.
+    """
+    from llmlab.registry.adding import Wanted, add_model
+
+    wanted = Wanted(
+        name=name, license=license_, note=note, runtime=runtime.value if runtime else None,
+        compute_type=compute_type.value, max_length=max_length, min_length=min_length,
+        prompt=prompt, decoding=tuple(decoding or ()), file=file,
     )  # fmt: skip
-    _tell_added(catalogue.registry.add(path, name, facts, say=_say), output)
+    _tell_added(add_model(Session.of(context).catalogue(), what, wanted, say=_say), output)
 
 
 def import_(
@@ -192,7 +231,10 @@ def verify(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Read every byte of the registered models. Exit code 1 if anything is not as registered."""
-    registry = Session.of(context).registry()
+    catalogue = Session.of(context).catalogue()
+    registry = catalogue.registry
+    for reference in models or ():
+        catalogue.refuse_elsewhere(reference)
     wanted = [registry.get(one) for one in models] if models else registry.records()
     verdicts = [registry.verify(record) for record in wanted]
     problems = registry.database.problems()
@@ -224,7 +266,10 @@ def _users(session: Session, catalogue: Catalogue, record: Record) -> list[str]:
     users += [f"{one.name}, which is deployed" for one in deployed if one.model == record.reference]
     running = Running.read(session.lab())
     if running and running_engine(session.lab()):
-        served = [one.deployment for one in running.plan().deployments if record.serves(one.model)]
+        served = [
+            one.deployment for one in running.plan().deployments
+            if record.serves(one.model, one.prompt)
+        ]  # fmt: skip
         users += [f"{one}, which runs" for one in served]
     return users
 

@@ -72,9 +72,12 @@ def _gateway(view: View) -> Table:
     table.add_column()
     table.add_row("refused by the gateway", counts(view.glance.refused) or "none")
     wanted = view.wanted
-    step = f", step {wanted.step}" if wanted.step else ""
-    made = f", of rollout {wanted.rollout}{step}" if wanted.rollout else ""
-    table.add_row("routes", f"revision {wanted.revision}{made}")
+    made = (
+        f", {route} of rollout {number}"
+        + (f", step {wanted.steps[route]}" if wanted.steps[route] else "")
+        for route, number in wanted.rollouts.items()
+    )
+    table.add_row("routes", f"revision {wanted.revision}{''.join(made)}")
     for name, share in view.wanted.shadows.items():
         table.add_row("shadow", f"{escaped(name)} {percent(share)}")
     for name, share in view.wanted.flags.items():

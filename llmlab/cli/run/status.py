@@ -107,12 +107,13 @@ def _line(one: DeploymentStatus) -> str:
     from llmlab.models.identity import short_id
 
     waiting = f", {one.waiting} waiting" if one.waiting else ""
-    path = "/summarize/" if one.weight else f"/models/{one.name}/summarize/"
+    parts = [f"{share:g} % of {route}" for route, share in one.weights.items()]
+    path = ", ".join(parts) or f"0 %  /models/{one.name}/"
     spare = f", spare {one.spare}" if one.spare else ""
     several = f"{one.ready} of {one.replicas} ready, " if one.replicas > 1 else ""
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
     return (
-        f"{_mark(one.healthy)} [bold]{one.name}[/] {one.weight:g} %  {path}\n"
+        f"{_mark(one.healthy)} [bold]{one.name}[/] {path}\n"
         f"  [dim]{model}, {several}{one.state.lower()}, up {duration(one.uptime)}, "
         f"{one.requests} request{'' if one.requests == 1 else 's'}{waiting}{spare}{_memory(one)}[/]"
     )

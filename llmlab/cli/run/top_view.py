@@ -63,9 +63,9 @@ def _totals(view: View, width: int) -> Table:
     refused = view.glance.refused
     table.add_row("refused", f"[yellow]{counts(refused)}[/]" if refused else "[dim]none[/]")
     wanted = view.wanted
-    if wanted.rollout:
-        step = f", step [bold]{wanted.step}[/]" if wanted.step else ""
-        table.add_row("routes", f"of rollout [bold]{wanted.rollout}[/]{step}")
+    for route, number in wanted.rollouts.items():
+        step = f", step [bold]{wanted.steps[route]}[/]" if wanted.steps[route] else ""
+        table.add_row("routes", f"{escaped(route)} of rollout [bold]{number}[/]{step}")
     if wanted.flags:
         flags = (f"{escaped(name)} {percent(on)}" for name, on in wanted.flags.items())
         table.add_row("flags", "  ".join(flags))

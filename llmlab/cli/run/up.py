@@ -8,6 +8,7 @@ from llmlab.cli import completing
 from llmlab.cli.options import switch
 from llmlab.cli.output import DryRunOption, err, out, print_commands, progress, show_warning
 from llmlab.cli.session import EngineOption, Session
+from llmlab.names import CHAT
 
 if TYPE_CHECKING:
     from llmlab.config.schema import Observability
@@ -98,7 +99,7 @@ def up(
         # Within the turn: as it is now, whatever a `down` that waits for its turn will do.
         status = chosen.status()
         if changed:
-            lab_is_up(session.store(), status, plan.stable)
+            lab_is_up(session.store(), status, plan.routes)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:
@@ -138,7 +139,7 @@ def _say(text: str) -> None:
 
 def _headline(status: LabStatus, changed: bool, engine: str, why: str) -> str:
     did = "The lab is up" if changed else "The lab was up already; nothing changed"
-    return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}: {why})[/]"
+    return f"[bold green]✓[/] {did}: {status.gateway.url} [dim](engine {engine}, {why})[/]"
 
 
 def _where_to_look(ports: Observability) -> str:
@@ -152,11 +153,16 @@ def _what_next(status: LabStatus) -> str:
     from llmlab.client.snippets import curl_options
 
     stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
+    chats = [one for one in status.deployments if one.weights.get(CHAT)]
+    chat = max(chats, key=lambda one: one.weights[CHAT], default=None)
     return "\n".join((
         f"[bold]{stable.model}[/] ({stable.runtime}) answers at {url}/summarize/",
+        *([f"[bold]{chat.model}[/] ({chat.runtime}) answers at {url}/v1/chat/completions"]
+          if chat else []),
         "",
         "Try:",
         "  llmlab summarize FILE            a summary of a text file",
+        *(["  llmlab chat                      a conversation"] if chat else []),
         "  llmlab status                    what runs, and how it is",
         f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
         "  llmlab down                      stop everything",

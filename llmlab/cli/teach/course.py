@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,10 +43,10 @@ def start(context: typer.Context, number: Number, output: OutputOption = Format.
 
     The addresses in it are this lab's own.
     """
-    from llmlab.config import read_config
+    from llmlab.client.credentials import address_of
     from llmlab.course.pages import page
 
-    found = page(number).at(read_config(Session.of(context).lab().config_file).config.gateway.url)
+    found = page(number).at(address_of(Session.of(context).lab(), os.environ))
     if output is Format.JSON:
         print_json(found.as_json())
         return

@@ -10,7 +10,16 @@ import typer
 
 from llmlab.cli import completing, documents
 from llmlab.cli.options import WhyOption, switch
-from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_json, printable
+from llmlab.cli.output import (
+    Format,
+    OutputOption,
+    duration,
+    err,
+    escaped,
+    out,
+    print_json,
+    printable,
+)
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -188,6 +197,8 @@ def _explain(session: Session, source: str, output: Format) -> None:
 
 
 def _show(told: Explained) -> None:
+    from llmlab.auth.tokens import expiry
+
     console = out()
     console.print("[green]valid[/]: " if told.valid else "[red]refused[/]: ", end="")
     console.print(printable(told.reason), markup=False, highlight=False)
@@ -196,4 +207,4 @@ def _show(told: Explained) -> None:
         for name, value in values.items():
             console.print(printable(f"  {name}: {value}"), markup=False, highlight=False)
     console.print("[bold]expires[/] ", end="")
-    console.print(told.expires, markup=False, highlight=False)
+    console.print(expiry(told.claims, duration), markup=False, highlight=False)

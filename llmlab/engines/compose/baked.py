@@ -8,10 +8,10 @@ from pathlib import Path
 from llmlab import models
 from llmlab.config import Config
 from llmlab.config.schema import TEXTRANK
-from llmlab.errors import ModelUnavailable
+from llmlab.errors import ModelUnavailable, UsageError
 from llmlab.lab import Lab
-from llmlab.models.identity import model_files
-from llmlab.models.sources import checked_name
+from llmlab.models.prompts import prompt_of
+from llmlab.models.sources import checked_name, files_of
 from llmlab.service.settings import Settings
 
 # Beside /model, which docker-compose.yml mounts over.
@@ -28,19 +28,25 @@ def bake(name: str, config: Config, lab: Lab, context: Path) -> None:
     """Have the image serve a model of the lab, its files in the image.
 
     Raises:
-        UsageError: no such model is defined.
+        UsageError: no such model is defined, its prompt is none, or it is elsewhere.
         ModelUnavailable: it is not on disk.
     """
     model = checked_name(name, config.models)
-    found = models.availability(name, model, lab.root)
+    if model.runtime == "openai":
+        raise UsageError(
+            f"{name} is elsewhere: there is nothing of it to bake in",
+            fix="llmlab build, and llmlab up --engine compose deploys it",
+        )
+    llama_server = config.service.llama_server
+    found = models.availability(name, model, lab.root, llama_server=llama_server)
     if not found.ready:
         raise ModelUnavailable(f"{name} cannot be baked in: {found.reason}", fix=found.fix)
     if found.folder:
-        for file in model_files(found.folder):
+        for file in files_of(model, found.folder):
             shutil.copyfile(file, context / "model" / file.name)  # a hub's files are links
     settings = Settings(
         deployment=name, name=name, model=model, service=config.service,
-        folder=BAKED_MODEL if found.folder else None,
+        folder=BAKED_MODEL if found.folder else None, prompt=prompt_of(name, model, lab.root),
     )  # fmt: skip
     _write(settings, context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,17 +36,20 @@ from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
+from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
+from llmlab.engines.upstreams import keep_keys
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.gateway.render import LINGER
 from llmlab.lab import Lab
 from llmlab.shell import run
 from llmlab.traffic import Traffic
+from llmlab.upstreams import keys
 
 STOP_SOON = "12"  # seconds until `down` kills what does not end
 KEEPER = "keeper"
@@ -150,6 +154,7 @@ class ComposeEngine:
         apis = mounts.api_services(plan)
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
+        keep_keys(self.lab, plan, os.environ)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -207,6 +212,8 @@ class ComposeEngine:
             compose = replace(self.project.compose(), project=project)
             self.project.run(compose.command(*_down_arguments(volumes)))
             run(_forget_sockets(project), timeout=COMMAND_DEADLINE)
+        keys.forget(self.lab)
+        forget_upstreams(self.lab)
         Record.forget(self.lab)
         return bool(there)
 

@@ -7,11 +7,15 @@ from collections.abc import Collection, Mapping
 from llmlab.config import Config
 from llmlab.errors import UsageError
 
-# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model alone.
+# What `llmlab build --extra` takes, the smallest first. "none" is the embedded model alone, and
+# what is elsewhere.
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
-    "none": ("extractive",),
-    "serve": ("extractive", "ctranslate2"),
-    "models": ("extractive", "ctranslate2", "transformers"),
+    "none": ("extractive", "openai"),
+    "chat": ("extractive", "openai", "llamacpp"),
+    "serve": ("extractive", "openai", "ctranslate2"),
+    "serve,chat": ("extractive", "openai", "ctranslate2", "llamacpp"),
+    "models": ("extractive", "openai", "ctranslate2", "transformers"),
+    "models,chat": ("extractive", "openai", "ctranslate2", "transformers", "llamacpp"),
 }
 RUNTIMES_LABEL = "llmlab.runtimes"  # of the image: the names above, with spaces between
 
@@ -34,7 +38,7 @@ def chosen_extra(asked: str, config: Config, model: str = "") -> str:
         )
     baked = {config.models[model].runtime} if model else set()
     if not asked:
-        names = {config.stable, *config.deploy, config.fallback} - {""}
+        names = {*config.served.values(), *config.deploy, config.fallback} - {""}
         return smallest_extra({"ctranslate2", *baked, *(config.models[n].runtime for n in names)})
     if missing := baked - set(RUNTIMES[asked]):
         raise UsageError(

@@ -148,7 +148,7 @@ def lay_out_context(
     """Write the build context of the images: the package, and what they need.
 
     Args:
-        extra: the API's optional packages to install, see ``extras``.
+        extra: the API's optional packages to install, see ``extras``; several with commas.
         wheels: wheels to prefer over the index.
         model: the model to bake in; "" for none.
 
@@ -193,7 +193,7 @@ def requirements(
         wanted = re.search(r"""extra == ['"]([\w-]+)['"]""", marker)
         if wanted is None and _package(requirement) in leave_out:
             continue
-        if wanted is None or wanted[1] == extra:
+        if wanted is None or wanted[1] in extra.split(","):
             lines.append(requirement)
     torch = [line for line in lines if _package(line) == "torch"]
     return torch, [line for line in lines if line not in torch]
@@ -210,7 +210,7 @@ def offered_wheels(lab: Lab, environ: Mapping[str, str], extra: str) -> list[Pat
     of several gigabytes. An image without torch needs none of these.
     """
     found = sorted((lab.root / "wheels").glob("*.whl"))
-    if extra != "models":
+    if "models" not in extra.split(","):
         return [wheel for wheel in found if not wheel.name.startswith("torch-")]
     for folder in environ.get("PIP_FIND_LINKS", "").split():
         found += sorted(Path(folder).glob("torch-*+cpu-cp311-*.whl"))

@@ -23,10 +23,14 @@ from typing import Any
 
 import psutil
 
+from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.containers import DockerEngine, is_of_lab
 from llmlab.engines.compose.incidents import Incidents
+from llmlab.engines.compose.logs import log_name
 from llmlab.engines.local.supervisor import Supervisor
-from llmlab.errors import EnvironmentFailure, LlmlabError
+from llmlab.engines.probe import Told, read_metrics
+from llmlab.engines.upstreams import Watch
+from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.processes import is_supervisor
 
@@ -37,6 +41,7 @@ KEPT = ("unless-stopped", "always")  # restart policies
 KILLED = 137  # exit code after SIGKILL
 ONE_DEATH = 5.0  # seconds
 LOOK = 0.5  # seconds
+PATIENCE = 5.0  # seconds for an API to tell its metrics
 LOST = 2.0  # seconds until the engine is asked again after it went away
 
 
@@ -88,12 +93,24 @@ class Keeper:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     lab = Lab(Path(sys.argv[1]))
+    Watch(lab, lambda deployment: _told(lab, deployment)).start()
     while True:
         try:
             _watch(lab)
         except EnvironmentFailure as error:
             log.warning("%s", error)
         time.sleep(LOST)
+
+
+def _told(lab: Lab, deployment: str) -> Told:
+    found = DockerEngine().containers(lab.root)
+    named = (one for one in found if log_name(one) == f"api-{deployment}")
+    try:
+        code, page = ask(next(named, None), deployment, "/metrics", method="GET", body=b"",
+                         timeout=PATIENCE, headers={})  # fmt: skip
+    except UpstreamError:
+        return Told()
+    return read_metrics(page.decode()) if code == 200 else Told()
 
 
 def _supervised() -> bool:

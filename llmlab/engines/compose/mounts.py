@@ -19,6 +19,7 @@ from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
+from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
@@ -69,8 +70,13 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     """
     only = [config.stable]
     plan = make_plan(config, lab.root, lambda _: None, only=only, fetch=False, runs_here=False)
+    if plan.deployments[0].model.runtime == "openai":
+        why = (
+            f"{plan.stable} is elsewhere, and a plain `docker compose up` starts no network for it"
+        )
+        plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
     files = gateway_files(lab, plan, keys)
-    lay_out(lab, plan)
+    _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)
     ours = releases(lab)
     private_folder(ours.folder, OPEN_FOLDER)
@@ -93,6 +99,8 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
             name,
             tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
             replicas=plan.replicas(name),
+            elsewhere=plan.settings(name).model.runtime == "openai",
+            fallback=plan.fallback(name),
         )
         for name in plan.names
     )
@@ -147,7 +155,18 @@ def notebook_folder(lab: Lab) -> Path:
 
 def lay_out(lab: Lab, plan: Plan) -> None:
     """Write each deployment's settings and point to its model, and what the CLI adds to
-    docker-compose.yml. The gateway's configuration is not touched."""
+    docker-compose.yml. The gateway's configuration is not touched.
+
+    Raises:
+        UsageError: a model elsewhere cannot be reached from a container.
+        EnvironmentFailure: its file of certificates cannot be read.
+    """
+    for settings in plan.deployments:
+        lay_out_upstream(lab, settings)
+    _lay_out(lab, plan)
+
+
+def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
     services: dict[str, Any] = {}
     for settings in plan.deployments:
@@ -160,7 +179,8 @@ def lay_out(lab: Lab, plan: Plan) -> None:
         for replica in services_of(settings.deployment, plan):
             own = {} if replica == STABLE_SERVICE else _as_the_stable_one(lab, folder, service)
             where = {"environment": {SOCKET: str(socket_of(replica))}}
-            services[replica] = entry | where | own
+            service_entry = entry | where | own
+            services[replica] = service_entry | mounted_upstream(lab, settings, service_entry)
     override = {"services": services}
     write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
 
@@ -181,7 +201,8 @@ def _lay_out_api(folder: Path, service: str, settings: Settings) -> str:
     """Returns a digest of all that the API is made of: another one makes another container."""
     where = settings.folder
     inside = MODEL_MOUNT / _mounted_part(where)[1] if where else None
-    content = settings.model_copy(update={"folder": inside}).model_dump_json(indent=1) + "\n"
+    told = as_mounted(settings).model_copy(update={"folder": inside})
+    content = told.model_dump_json(indent=1) + "\n"
     target = private_folder(_settings_folder(folder, service), OPEN_FOLDER)
     write_atomically(target / "settings.json", content, OPEN_FILE)
     _link_model(_model_link(folder, service), where)

@@ -95,6 +95,7 @@ def _deployment(
     return DeploymentStatus(
         name=name, model=answers.model, model_id=answers.model_id, runtime=answers.runtime,
         healthy=ready == len(replicas), weight=plan.weight(name) if plan else configured,
+        weights=plan.weights(name) if plan else {},
         state=first.state.upper(), pid=first.pid, uptime=first.uptime,
         requests=sum(told.requests for _, told in replicas),
         memory=sum(docker.memory(one) for one, _ in replicas if one.state == "running"),

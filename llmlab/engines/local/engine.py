@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -36,12 +37,14 @@ from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
+from llmlab.engines.upstreams import keep_keys
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes
 from llmlab.shell import run
 from llmlab.traffic import Traffic
+from llmlab.upstreams import keys
 
 
 class LocalEngine:
@@ -125,6 +128,7 @@ class LocalEngine:
         """
         nginx = nginx_of(plan.config)
         make_folders(self.lab)
+        keep_keys(self.lab, plan, os.environ)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
@@ -212,6 +216,7 @@ class LocalEngine:
     def _down(self) -> bool:
         was_running = self.supervisor.shutdown()
         self.notebooks.forget()
+        keys.forget(self.lab)
         shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)
         return was_running
 

@@ -28,6 +28,7 @@ from llmlab.engines.local.programs import API_PREFIX, GATEWAY
 from llmlab.engines.local.started import Started, all_started
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.turns import gateway_turn
+from llmlab.engines.upstreams import Watch
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.network import SHARES_PORTS
@@ -203,7 +204,9 @@ def _is_a_supervisor(pid: int) -> bool:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-    keeper = Keeper(Lab(Path(sys.argv[1])))
+    lab = Lab(Path(sys.argv[1]))
+    keeper = Keeper(lab)
+    Watch(lab, lambda deployment: probe.told_by(lab.api_socket(deployment))).start()
     looked = -LOOK
     while True:
         if not keeper.supervised():

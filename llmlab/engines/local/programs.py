@@ -119,6 +119,8 @@ def gateway_plan(
             tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
             (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
             replicas=plan.replicas(name),
+            elsewhere=plan.settings(name).model.runtime == "openai",
+            fallback=plan.fallback(name),
         )
         for name in plan.names
     )

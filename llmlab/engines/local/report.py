@@ -88,7 +88,8 @@ def _deployment(
     first = states[0]
     return DeploymentStatus(
         name=name, model=answers.model, model_id=answers.model_id, runtime=answers.runtime,
-        healthy=ready == len(names) or says.ready, weight=plan.weight(name), state=first.state,
+        healthy=ready == len(names) or says.ready, weight=plan.weight(name),
+        weights=plan.weights(name), state=first.state,
         pid=first.pid, uptime=first.uptime,
         requests=sum(one.requests for one in (*told, says)),
         spare=_spare(spare, says) if spare else "",

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.chat import Chunk
 
 Kind = Literal["chat", "text"]
@@ -55,6 +56,7 @@ class Usage:
     where it did not come to that, what was seen is counted.
 
     Args:
+        by: what wrote it, where that says so by itself.
         prompts: tokens of each prompt that was read; several choices share one.
     """
 
@@ -62,6 +64,7 @@ class Usage:
     written: dict[int, int] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
     cached: dict[int, int] = field(default_factory=dict)
+    by: AnsweredBy | None = None
 
     def note(self, part: int, prompt: int, usage: Mapping[str, Any]) -> None:
         """Of one part of an answer, which has read that prompt."""

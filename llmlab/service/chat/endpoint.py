@@ -33,6 +33,7 @@ from llmlab.service.chat.stream import ChatStream
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.drill import Kind as Fault
+from llmlab.service.elsewhere import handed_on, note, telling
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED, Problem
 from llmlab.service.queued import QueueFull
@@ -73,6 +74,7 @@ class ChatEndpoint:
     service: Service
     metrics: Metrics
     drills: Drills
+    fallback: str = ""
     since: int = field(default_factory=lambda: int(time.time()))
 
     # --- models ------------------------------------------------------------------
@@ -167,11 +169,14 @@ class ChatEndpoint:
                 whole = self._whole(named, chunks, usage, seconds)
                 answer = await while_connected(connection.receive, whole)
                 settle()
-                return JSONResponse(answer)
+                return JSONResponse(answer, headers=telling(usage.by))
             first = await while_connected(connection.receive, _first(chunks, seconds))
         except Exception as error:
             settle()
-            raise self._failure(error, FIELDS[kind], seconds) from error
+            found = self._failure(error, FIELDS[kind], seconds)
+            if isinstance(found, ApiError):
+                found.headers |= handed_on(error, self.fallback, connection.headers)
+            raise found from error
 
         def failed(error: Exception) -> ApiError:
             found = self._failure(error, FIELDS[kind], seconds)
@@ -184,8 +189,9 @@ class ChatEndpoint:
             return ApiError(500, FAILED)
 
         return ChatStream(
-            named, first, chunks, usage, wanted=asked.wants_usage, failed=failed, after=settle
-        )
+            named, first, chunks, usage, wanted=asked.wants_usage, failed=failed, after=settle,
+            headers=telling(usage.by),
+        )  # fmt: skip
 
     async def _whole(
         self, named: Named, chunks: AsyncGenerator[Chunk], usage: Usage, seconds: float
@@ -209,6 +215,7 @@ class ChatEndpoint:
         """Count what was read and written, whoever is still there to hear of it."""
         self.metrics.input_tokens.inc(usage.read)
         self.metrics.output_tokens.inc(usage.completion)
+        note(usage.by, state)
         if usage.read or usage.completion:
             state["usage"] = {"input_tokens": usage.read, "output_tokens": usage.completion}
 

@@ -89,6 +89,13 @@ def of_failure(failure: ChatFailure, *, prompt: str) -> ApiError:
                 return ApiError(400, failure.message, code=TOO_LONG, param=prompt)
             return ApiError(400, failure.message, code=failure.code or None,
                             param=failure.param or None)  # fmt: skip
+        case Refused(status=502):  # in words of our own already
+            told: dict[str, str] = {}
+            if failure.retry_after is not None:
+                told["Retry-After"] = f"{failure.retry_after:g}"
+            if failure.code != "upstream_failed":  # it will not go well later
+                told["x-should-retry"] = "false"
+            return ApiError(502, failure.message, code=failure.code, headers=told)
         case Refused():  # its key, its name for the model: matters of the lab
             said = f"The model's server answered {failure.status}: {failure.message}"
             return ApiError(502, said, code="upstream_error")
@@ -103,7 +110,7 @@ def of_failure(failure: ChatFailure, *, prompt: str) -> ApiError:
 
 def _with_retry(status: int, headers: Mapping[str, str]) -> dict[str, str]:
     """openai's clients go by it, rather than by a status alone."""
-    return {**headers, "x-should-retry": "true" if status in RETRIED else "false"}
+    return {"x-should-retry": "true" if status in RETRIED else "false", **headers}
 
 
 class OpenAiErrors:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -53,8 +53,9 @@ class ChatStream(Response):
         wanted: bool,
         failed: Callable[[Exception], ApiError],
         after: Callable[[], object],
+        headers: Mapping[str, str],
     ) -> None:
-        super().__init__(None, headers=UNBUFFERED, media_type=EVENTS)
+        super().__init__(None, headers={**UNBUFFERED, **headers}, media_type=EVENTS)
         del self.headers["content-length"]
         self._named, self._first, self._rest, self._usage = named, first, rest, usage
         self._wanted, self._failed, self._after = wanted, failed, after

@@ -15,7 +15,13 @@ from llmlab.service.chat import tools
 from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
 from llmlab.service.chat.merging import merged
-from llmlab.service.chat.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, Message
+from llmlab.service.chat.schemas import (
+    Asked,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Message,
+)
 from llmlab.service.turns import Turns
 from llmlab.service.waiting import Place
 
@@ -30,12 +36,14 @@ class Part:
     Args:
         prompt: the number of the prompt that it reads.
         first: the index of its first choice.
+        whole: nobody reads it before its end.
     """
 
     path: Path
     body: Mapping[str, Any]
     prompt: int = 0
     first: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Talking:
             body["response_format"] = tools.as_schema(asked)
             said = tools.spoken(asked.messages)
             body["messages"] = tools.with_description(said, tools.described(asked))
-        return list(self._multiplied("chat/completions", body, asked.choices, 0))
+        return list(self._multiplied("chat/completions", body, asked, 0))
 
     def of_completion(self, asked: CompletionRequest) -> list[Part]:
         """
@@ -81,29 +89,28 @@ class Talking:
         return [
             part
             for number, prompt in enumerate(asked.prompts)
-            for part in self._multiplied(
-                "completions", {**body, "prompt": prompt}, asked.choices, number
-            )
+            for part in self._multiplied("completions", {**body, "prompt": prompt}, asked, number)
         ]
 
     def _tools_done_here(self, asked: ChatRequest) -> bool:
         return asked.offers_tools and not self.server.abilities.tools
 
     def _multiplied(
-        self, path: Path, body: Mapping[str, Any], choices: int, prompt: int
+        self, path: Path, body: Mapping[str, Any], asked: Asked, prompt: int
     ) -> Iterator[Part]:
         """A request for each choice, or one for all where the server can do that: some count
         their tokens once for each, or have fewer slots than there are choices."""
+        choices, whole = asked.choices, not asked.stream
         first = prompt * choices
         if choices == 1:
-            yield Part(path, body, prompt, first)
+            yield Part(path, body, prompt, first, whole)
         elif self.server.abilities.choices:
-            yield Part(path, {**body, "n": choices}, prompt, first)
+            yield Part(path, {**body, "n": choices}, prompt, first, whole)
         else:
             for number in range(choices):
                 # The same seed would give the same answer.
                 seed = {"seed": body["seed"] + number} if "seed" in body else {}
-                yield Part(path, {**body, **seed}, prompt, first + number)
+                yield Part(path, {**body, **seed}, prompt, first + number, whole)
 
     def _decoded(self, asked: ChatRequest | CompletionRequest) -> dict[str, Any]:
         said = {**self.decoding, **asked.sampling()}
@@ -168,8 +175,10 @@ class Talking:
     async def _part(
         self, part: Part, number: int, place: Place, usage: Usage
     ) -> AsyncGenerator[Chunk]:
-        async with self.turns.turn(place), self.server.stream(part.path, part.body) as chunks:
+        asking = self.server.stream(part.path, part.body, whole=part.whole)
+        async with self.turns.turn(place), asking as chunks:
             async for chunk in chunks:
+                usage.by = usage.by or self.server.answered_by(chunk)
                 if said := chunk.get("usage"):
                     usage.note(number, part.prompt, said)
                 for choice in chunk.get("choices") or ():
