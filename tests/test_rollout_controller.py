@@ -471,3 +471,54 @@ def test_a_and_b_go_on_until_a_person_decides(stage: Stage) -> None:
     stage.tick()
     assert stage.rollout.phase is Phase.COMPLETED
     assert route_of(stage.rollouts.traffic()).stable == "tuned-2"
+
+
+# --- several routes -----------------------------------------------------------------------
+
+
+def test_a_controller_hears_of_its_own_route_and_leaves_the_other_rollout_alone(
+    stage: Stage,
+) -> None:
+    stage.begin()
+    stage.begin(route="chat")
+    for number in range(30):
+        who = f"subject-{number}"
+        of_chat = {"route": "chat", "endpoint": "/v1/chat/completions", "status": 500}
+        stage.gateway.lines.append(line("tuned-2", subject=who, at=stage.now + 2, **of_chat))
+        stage.gateway.lines.append(line("base", subject=who, at=stage.now + 2, rule="stable"))
+    for _ in range(5):
+        stage.tick()
+    kept = stage.rollouts.unfinished("summarize")
+    assert kept and kept.rollout.phase is Phase.PROGRESSING
+    assert (kept.evidence.tested.total.requests, kept.evidence.base.total.requests) == (0, 30)
+    other = stage.rollouts.unfinished("chat")
+    assert other and other.rollout.phase is Phase.STARTING, "another controller takes that one on"
+
+
+def test_errors_on_one_route_end_the_rollout_of_that_route_alone(stage: Stage) -> None:
+    stage.begin()
+    stage.begin(route="chat")
+    of_chat = Controller(
+        stage.rollouts, stage.gateway, Background(stage.gateway, stage.executor),
+        stage.lab.root, lambda: stage.now, stage.said.append, "chat",
+    )  # fmt: skip
+    for _ in range(100):
+        stage.now += 1
+        for number in range(4):
+            at = stage.now - 2 * SLICE
+            for name, rule in (("base", "stable"), ("tuned-2", "split")):
+                who = f"subject-{next(WHO)}"
+                broken = 500 if name == "tuned-2" and number % 2 else 200
+                asked = {"subject": who, "at": at, "rule": rule}
+                stage.gateway.lines.append(line(name, **asked))
+                chat = {"route": "chat", "endpoint": "/v1/chat/completions", "status": broken}
+                stage.gateway.lines.append(line(name, **asked, **chat))
+        stage.controller.tick()
+        of_chat.tick()
+    ended, fine = stage.rollouts.get(2).rollout, stage.rollouts.get(1).rollout
+    assert ended.phase is Phase.ABORTED and "errors" in ended.ending
+    assert fine.phase in (Phase.PROGRESSING, Phase.COMPLETED)
+    traffic = stage.rollouts.traffic()
+    assert traffic.route("chat").weights("base") == {"base": 100}
+    assert traffic.route("summarize").weights("base").get("tuned-2", 0) >= 5
+    assert "tuned-2" in [one.name for one in traffic.deployments]
