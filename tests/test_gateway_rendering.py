@@ -101,7 +101,7 @@ PLANS = {
         ONE_MODEL,
         upstreams=(
             *ONE_MODEL.upstreams,
-            Upstream("small-2", ("unix:/run/lab/s.sock",)),
+            Upstream("small-2", ("unix:/run/lab/s.sock",), elsewhere=True, fallback="include"),
             Upstream("include", ("unix:/run/lab/i.sock",)),
         ),
         further={"chat": "small-2", "my-support": "include"},
