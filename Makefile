@@ -94,11 +94,11 @@ $(BIN)/python:
 $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV); torch alone is some 200 MB."
 	@$(PIP) install 'torch>=2.4,<2.14'
-	@$(PIP) install -e '.[tune]'
+	@$(PIP) install -e '.[tune,chat]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[tune,notebook,dev]'
+	@$(PIP) install -e '.[tune,chat,notebook,dev]'
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
@@ -106,5 +106,5 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.models
-	@$(PIP) install -e '.[tune,bench]'
+	@$(PIP) install -e '.[tune,chat,bench]'
 	@touch $@
