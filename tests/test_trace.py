@@ -301,7 +301,7 @@ def test_a_request_of_a_running_lab_is_traced(served: tuple[LabUnderTest, str]) 
     (found,) = traced(lab, request_id)
     assert found["served_by"] == {
         "deployment": "textrank", "model": "textrank", "model_id": identity(), "version": "",
-        "told_by": "api",
+        "told_by": "api", "upstream": "", "fingerprint": "",
     }  # fmt: skip
     assert (found["subject"], found["status"], found["path"]) == ("alice", 200, "/summarize/")
     assert found["weights"] == {"textrank": 100.0}
