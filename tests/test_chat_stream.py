@@ -43,7 +43,7 @@ class Sent:
 
         async def work() -> None:
             one = ChatStream(
-                NAMED, FIRST, rest, usage, wanted=wanted, failed=failed,
+                NAMED, FIRST, rest, usage, wanted=wanted, failed=failed, headers={},
                 after=lambda: self.after.append(True),
             )  # fmt: skip
             await one(self.scope, self.receive, self.send)
