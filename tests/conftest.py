@@ -39,9 +39,10 @@ hypothesis.settings.load_profile("lab")
 SLOW = {"smollm2", "make_lab", "make_api", "make_tiny_lab", "tiny_t5", "small_t5", "images", "walk"}
 SLOW_FILES = {
     "test_benchmarks", "test_class", "test_converting", "test_course_pages", "test_ctranslate2",
-    "test_distribution", "test_draining", "test_load", "test_measures", "test_registry_killed",
-    "test_rollout_killed", "test_rollout_statistics", "test_rollout_texts", "test_routes",
-    "test_sentences", "test_site", "test_tune_rounds",
+    "test_distribution", "test_draining", "test_load", "test_measures",
+    "test_openai_at_the_gateway", "test_registry_killed", "test_rollout_killed",
+    "test_rollout_statistics", "test_rollout_texts", "test_routes", "test_sentences", "test_site",
+    "test_tune_rounds",
 }  # fmt: skip
 
 
