@@ -1,6 +1,6 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
-# make test-quick what takes no running lab: to run while one works
+# make test-quick what takes no running lab, no other processes and no third of a second: a minute
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus

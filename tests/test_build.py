@@ -197,6 +197,7 @@ def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(
     }
 
 
+@pytest.mark.slow
 def test_the_api_imports_nothing_that_its_image_leaves_out() -> None:
     modules = {"typer", "rich", "jwt", "cryptography", "docker", "supervisor"}
     program = (

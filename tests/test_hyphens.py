@@ -62,6 +62,7 @@ def test_a_name_that_the_source_breaks_is_neither_unsupported_nor_missing() -> N
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a-\n", "ab-\ncd ", "-", "-\n", "a-", "a-\f", "a- "])
 def test_many_breaks_are_no_trouble(unit: str) -> None:
     assert len(mended(unit * 100_000).text) <= len(unit) * 100_000

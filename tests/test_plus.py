@@ -261,6 +261,7 @@ def test_a_forged_token_names_no_subject_upstream_or_in_the_log(
     assert "made-up" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_in_demo_mode_only_the_published_token_may_lack_exp(tmp_path: Path) -> None:
     def like_plus(files: Files) -> Files:
         server = files["lab/server.conf"] + "auth_jwt_validate_exp off;\n"
@@ -342,6 +343,7 @@ def test_the_edition_decides_over_compose_files_and_image() -> None:
         assert gateway_image(Config(gateway=own), built) == "registry.example.com/nginx:r36"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ['a"; worker_processes 1; #', "a\\b", "a$b", "a\nb"])
 def test_a_licence_whose_path_would_be_more_than_a_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="should be a path"):

@@ -132,6 +132,7 @@ def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None
     assert evidence.base.total.requests == 1, "and is no evidence"
 
 
+@pytest.mark.slow
 def test_a_good_candidate_goes_all_the_way(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.COMPLETED, requests=10)
@@ -195,6 +196,7 @@ def test_a_paused_candidate_that_fails_is_aborted_too(stage: Stage) -> None:
     assert stage.rollout.phase is Phase.ABORTING
 
 
+@pytest.mark.slow
 def test_no_traffic_pauses_and_never_promotes(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.PAUSED)
@@ -295,6 +297,7 @@ def with_texts(**values: Any) -> Rules:
     return replace(RULES, text_gate=GATE, **values)
 
 
+@pytest.mark.slow
 def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -306,6 +309,7 @@ def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     assert asked.count("base") == asked.count("tuned-2") >= 20
 
 
+@pytest.mark.slow
 def test_worse_texts_abort_however_good_the_rest_is(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": ""}
@@ -313,6 +317,7 @@ def test_worse_texts_abort_however_good_the_rest_is(stage: Stage) -> None:
     assert one.step == 1 and one.ending.startswith("text: empty is 1.0000 against 0.0000")
 
 
+@pytest.mark.slow
 def test_texts_that_get_worse_later_are_caught_at_the_next_step(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -324,6 +329,7 @@ def test_texts_that_get_worse_later_are_caught_at_the_next_step(stage: Stage) ->
     assert one.step == 2 and one.ending.startswith("text: empty")
 
 
+@pytest.mark.slow
 def test_the_same_answers_again_are_no_new_look(stage: Stage) -> None:
     stage.begin(rules=with_texts(interval=200.0, progress_deadline=1000.0))
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -342,6 +348,7 @@ def test_answers_are_asked_for_afresh(stage: Stage) -> None:
     assert all(headers["Cache-Control"] == "no-cache" for _, _, headers in stage.gateway.asked)
 
 
+@pytest.mark.slow
 def test_without_the_stable_ones_answers_no_text_is_judged(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": None, "tuned-2": GOOD}
@@ -359,6 +366,7 @@ def test_blue_green_gets_its_samples_from_probes(stage: Stage) -> None:
     assert kept and kept.evidence.tested.total.requests == 0
 
 
+@pytest.mark.slow
 def test_probes_are_asked_at_their_rate(stage: Stage) -> None:
     stage.begin(rules=replace(RULES, probe_rate=0.5, interval=90.0, min_samples=999))
     for _ in range(41):
@@ -421,6 +429,7 @@ def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_a_shadow_that_is_as_good_ends_with_that_verdict_and_never_has_traffic(
     stage: Stage,
 ) -> None:

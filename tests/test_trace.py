@@ -251,6 +251,7 @@ def test_a_line_that_is_in_two_files_while_they_rotate_is_told_once(tmp_path: Pa
     assert len(in_files(tmp_path, ["r1"]).gateway) == 1
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_in_full_logs_are_found_in_a_few_seconds(
     tmp_path: Path, store: Store
 ) -> None:

@@ -121,8 +121,11 @@ def _http(plan: GatewayPlan) -> list[str]:
         "# Where an API may hand a request on to; not one that asks for a deployment by its name.",
         'map "$route$lab_wish:$lab_target" $lab_fallback_to {',
         "    volatile;                           # handed on once, a request is not again",
-        *(f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
-          for one in plan.upstreams if one.fallback),
+        *(
+            f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
+            for one in plan.upstreams
+            if one.fallback
+        ),
         '    default "";',
         "}",
         "",
