@@ -117,7 +117,7 @@ T, C, E, L = "transformers", "ctranslate2", "extractive", "llamacpp"
 @pytest.mark.parametrize(
     ("config", "model", "extra"),
     [
-        (Config(), "", "serve"),
+        (Config(), "", "serve,chat"),  # its route chat leads to a language model
         (configured(E), "", "serve"),
         (configured(C, T), "", "serve"),  # defined, and used by nobody
         (configured(C, T), "m1", "models"),
