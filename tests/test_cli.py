@@ -295,7 +295,7 @@ def test_status_tells_people_the_same(lab: LabUnderTest) -> None:
     shown = " ".join(lab.ok("status").split())
     assert shown.startswith(f"{lab.root} engine local")
     assert re.search(rf"gateway {lab.url} .*nginx .*running, up \d+ (s|min)", shown)
-    assert re.search(r"textrank 100 %.* /summarize/ .*\(extractive\).* \d+ requests", shown)
+    assert re.search(r"textrank 100 % of summarize .*\(extractive\).* \d+ requests", shown)
 
 
 def test_the_guide_shows_what_status_prints() -> None:
@@ -306,7 +306,7 @@ def test_the_guide_shows_what_status_prints() -> None:
         deployments=(
             DeploymentStatus(
                 "textrank", "textrank", model, "extractive", True, 100, "RUNNING",
-                uptime=250, requests=17, memory=65 << 20,
+                uptime=250, requests=17, memory=65 << 20, weights={"summarize": 100},
             ),
         ),
     )  # fmt: skip
