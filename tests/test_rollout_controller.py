@@ -350,7 +350,7 @@ def test_answers_are_asked_for_afresh(stage: Stage) -> None:
 
 @pytest.mark.slow
 def test_without_the_stable_ones_answers_no_text_is_judged(stage: Stage) -> None:
-    stage.begin(rules=with_texts())
+    stage.begin(rules=with_texts(interval=5.0, progress_deadline=20.0))
     stage.gateway.answers = {"base": None, "tuned-2": GOOD}
     one = stage.until(Phase.PAUSED, requests=10)
     assert one.paused is Paused.DEADLINE
