@@ -1,6 +1,6 @@
 # make up    install into .venv and start the lab
 # make test  the whole test suite; needs no Docker
-# make test-quick what takes no running lab: to run while one works
+# make test-quick what takes no running lab, no other processes and no third of a second: a minute
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
@@ -94,11 +94,11 @@ $(BIN)/python:
 $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV); torch alone is some 200 MB."
 	@$(PIP) install 'torch>=2.4,<2.14'
-	@$(PIP) install -e '.[tune]'
+	@$(PIP) install -e '.[tune,chat]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[tune,notebook,dev]'
+	@$(PIP) install -e '.[tune,chat,notebook,dev]'
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
@@ -106,5 +106,5 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.models
-	@$(PIP) install -e '.[tune,bench]'
+	@$(PIP) install -e '.[tune,chat,bench]'
 	@touch $@

@@ -26,7 +26,7 @@ TEXTRANK = {"runtime": "extractive", "source": "embedded:textrank"}
 T5 = {"runtime": "transformers", "source": "path:model", "max_length": 40, "min_length": 5}
 PROMPT = Path(__file__).parents[1] / "configs" / "prompts" / "summarize.md"
 LANGUAGE_MODEL = {
-    "runtime": "llamacpp", "source": "path:model", "context": 640, "slots": 2,
+    "runtime": "llamacpp", "source": "path:model", "context": 512, "slots": 2, "max_length": 40,
     "decoding": {"seed": 7},
 }  # fmt: skip
 SENTENCE = "The keeper lit the lamp at dusk and a ship far out at sea read its light."

@@ -35,13 +35,16 @@ hypothesis.settings.load_profile("lab")
 
 
 # Left out by `make test-quick`: tests with one of these fixtures, which run something or take
-# seconds to make, and files whose tests start processes by themselves or work for long.
+# seconds to make, and files whose tests start processes by themselves or work for long. Of other
+# files, single tests are marked: those that start processes or take a third of a second.
 SLOW = {"smollm2", "make_lab", "make_api", "make_tiny_lab", "tiny_t5", "small_t5", "images", "walk"}
 SLOW_FILES = {
     "test_benchmarks", "test_class", "test_converting", "test_course_pages", "test_ctranslate2",
-    "test_distribution", "test_draining", "test_load", "test_measures", "test_registry_killed",
-    "test_rollout_killed", "test_rollout_statistics", "test_rollout_texts", "test_routes",
-    "test_sentences", "test_site", "test_tune_rounds",
+    "test_distribution", "test_draining", "test_evaluating", "test_gates", "test_load",
+    "test_measures", "test_openai_at_the_gateway", "test_passing_on", "test_prometheus",
+    "test_registry_killed", "test_report_browser", "test_rollout_killed",
+    "test_rollout_statistics", "test_rollout_texts", "test_routes", "test_sentences",
+    "test_service", "test_site", "test_tune_rounds",
 }  # fmt: skip
 
 

@@ -12,8 +12,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import Server
 
 MANIFEST = re.compile(r"/v2/(.+)/manifests/(.+)")
 UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/([^?]*)(?:\?(.*))?")
@@ -35,7 +37,7 @@ def running_registry() -> Iterator[Registry]:
     """A registry on a free port of loopback, where Docker asks for no TLS."""
     registry = Registry()
     handler = type("Handler", (_Handler,), {"registry": registry})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
     registry.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -118,6 +118,7 @@ ENSURE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_only_the_owner_can_reach_the_keys_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     file = file_of(tmp_path)
@@ -178,6 +179,7 @@ for _ in range(5):
 """
 
 
+@pytest.mark.slow
 def test_rotations_of_many_processes_at_once_lose_nothing(store: KeyStore, tmp_path: Path) -> None:
     store.ensure()
     processes = [python(ROTATE, str(file_of(tmp_path))) for _ in range(6)]

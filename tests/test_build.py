@@ -117,7 +117,7 @@ T, C, E, L = "transformers", "ctranslate2", "extractive", "llamacpp"
 @pytest.mark.parametrize(
     ("config", "model", "extra"),
     [
-        (Config(), "", "serve"),
+        (Config(), "", "serve,chat"),  # its route chat leads to a language model
         (configured(E), "", "serve"),
         (configured(C, T), "", "serve"),  # defined, and used by nobody
         (configured(C, T), "m1", "models"),
@@ -197,8 +197,9 @@ def test_a_labs_own_wheels_go_along_and_torch_only_where_it_is_installed(
     }
 
 
+@pytest.mark.slow
 def test_the_api_imports_nothing_that_its_image_leaves_out() -> None:
-    modules = {"typer", "rich", "jwt", "cryptography", "httpx2", "docker", "supervisor"}
+    modules = {"typer", "rich", "jwt", "cryptography", "docker", "supervisor"}
     program = (
         "import sys, llmlab.service.__main__, llmlab.runtimes.extractive\n"
         "print(*{name.split('.')[0] for name in sys.modules})"

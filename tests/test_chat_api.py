@@ -330,7 +330,7 @@ def test_a_text_is_summarized_by_the_prompt(api: Api) -> None:
 
 
 def test_a_long_text_is_read_window_by_window(api: Api, article: str) -> None:
-    text = article[:4500]  # 950 tokens, and its context has 768
+    text = article[:2400]  # 500 tokens, and what is left beside prompt and answer is less
     with api.client() as client, client.stream(
         "POST", "/summarize/", json={"text": text, "max_length": 20},
         headers={"Accept": "text/event-stream"},
@@ -348,3 +348,21 @@ def test_hugging_faces_client_reads_a_summary(api: Api, port: int) -> None:
     client = InferenceClient(base_url=f"http://127.0.0.1:{port}", token="none")
     found = client.summarization(SENTENCE, generate_parameters={"max_length": 12})
     assert found.summary_text
+
+
+# --- the end ---------------------------------------------------------------------
+
+
+def test_what_is_being_written_is_written_to_its_end_before_the_process_ends(
+    make_api: Callable[..., Api], smollm2: Path
+) -> None:
+    api = make_api(LANGUAGE_MODEL, smollm2).start().until_ready()
+    body = {"messages": HELLO, "max_tokens": 40, "stream": True, "logit_bias": {"2": -100}}
+    with api.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        parts = answer.iter_text()
+        told = next(parts)
+        api.process.terminate()
+        told += "".join(parts)
+    assert told.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in told
+    assert api.process.wait(20) == 0
+    assert "Traceback" not in api.stderr

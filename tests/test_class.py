@@ -17,12 +17,13 @@ from typer.testing import CliRunner, Result
 
 from llmlab.auth import KeyStore, describe
 from llmlab.cli.app import app
+from llmlab.config import read_config
 from llmlab.course import attending, classes
 from llmlab.course.attending import estimate
 from llmlab.course.classes import Class, Seat, create, token_holds
-from llmlab.course.resetting import planned, reset
+from llmlab.course.resetting import GIVEN, given, planned, reset, with_given
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
-from llmlab.lab import Lab
+from llmlab.lab import Lab, init_lab
 from tests.conftest import clean_env, free_port
 
 LABS = 5
@@ -269,3 +270,14 @@ def test_twenty_labs_fit_into_four_gigabytes_on_up_to_sixteen_cores(
     """Each core adds a worker to each lab's NGINX."""
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     assert 1 * GIB < estimate(20).needed < 4 * GIB
+
+
+def test_what_a_class_of_before_there_were_routes_was_given_is_understood(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    init_lab(lab.root)
+    lab.make_state()
+    (lab.state / GIVEN).write_text('{"stable": "textrank", "gateway.port": 8123}')
+    text = with_given(lab.config_file.read_text(), given(lab))
+    lab.config_file.write_text(text)
+    config = read_config(lab.config_file).config
+    assert (config.stable, config.gateway.port) == ("textrank", 8123)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +38,7 @@ from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from tests import command
 from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
+from tests.http_server import Server
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 TIDES = (
@@ -93,6 +94,7 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_help_loads_little_more_than_typer_itself() -> None:
     """How long it takes is in benchmarks/startup.py: 0.3 s on a quiet machine."""
     ours, least = (
@@ -106,6 +108,7 @@ def test_help_loads_little_more_than_typer_itself() -> None:
     assert len(more) < 12, more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["import llmlab", "import llmlab.cli.app"])
 def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
     code += f"\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"
@@ -136,6 +139,7 @@ VERBS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str) -> None:
     asked = CliRunner().invoke(app, [*verb.split(), "--help"], prog_name="llmlab")
@@ -291,7 +295,7 @@ def test_status_tells_people_the_same(lab: LabUnderTest) -> None:
     shown = " ".join(lab.ok("status").split())
     assert shown.startswith(f"{lab.root} engine local")
     assert re.search(rf"gateway {lab.url} .*nginx .*running, up \d+ (s|min)", shown)
-    assert re.search(r"textrank 100 %.* /summarize/ .*\(extractive\).* \d+ requests", shown)
+    assert re.search(r"textrank 100 % of summarize .*\(extractive\).* \d+ requests", shown)
 
 
 def test_the_guide_shows_what_status_prints() -> None:
@@ -302,7 +306,7 @@ def test_the_guide_shows_what_status_prints() -> None:
         deployments=(
             DeploymentStatus(
                 "textrank", "textrank", model, "extractive", True, 100, "RUNNING",
-                uptime=250, requests=17, memory=65 << 20,
+                uptime=250, requests=17, memory=65 << 20, weights={"summarize": 100},
             ),
         ),
     )  # fmt: skip
@@ -1017,9 +1021,7 @@ class UpstreamHandler(BaseHTTPRequestHandler):
         pass
 
 
-class UpstreamServer(ThreadingHTTPServer):
-    daemon_threads = True
-
+class UpstreamServer(Server):
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         super().__init__(("127.0.0.1", upstream.port), UpstreamHandler)
@@ -1174,6 +1176,7 @@ def test_the_command_gives_up_after_the_time_for_retries(start: Start, tmp_path:
     assert 1 < len(upstream.times) < 10
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_summary_without_a_traceback(start: Start, tmp_path: Path) -> None:
     upstream = start(Upstream(seconds=20))
     (tmp_path / "text.txt").write_text(TIDES)
@@ -1192,6 +1195,7 @@ def test_ctrl_c_ends_a_summary_without_a_traceback(start: Start, tmp_path: Path)
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_ctrl_c_keeps_the_summaries_that_are_there(
     start: Start, tmp_path: Path, output: str

@@ -154,10 +154,13 @@ def plan_of(*names: str, **config: Any) -> Plan:
     ("plan", "name", "why", "fix"),
     [
         (plan_of("a", "b", stable="a", deploy=["b"]), "b", "deployment of lab.toml", "`deploy`"),
-        (plan_of("a", stable="a"), "a", "stable deployment", "name another one as `stable`"),
+        (plan_of("a", stable="a"), "a", "stable deployment of summarize",
+         "name another one as routes.summarize"),
         (plan_of("a", stable="falconsai", fallback="a"), "a", "because falconsai cannot be served",
          "llmlab models pull falconsai"),
         (plan_of("a", "b", stable="a"), "b", "llmlab up --model b", "--model for each"),
+        (plan_of("a", "b", routes={"summarize": "a", "support": "b"}), "b",
+         "b is the stable deployment of support", "name another one as routes.support"),
     ],
 )  # fmt: skip
 def test_what_undeploy_cannot_stop_is_told_with_the_reason_that_it_runs_for(
@@ -240,7 +243,7 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
         "max_length": 100, "ready": True, "id": "sha256:ab", "decoding": {"num_beams": 4},
         "files": [{"name": "model.bin", "bytes": 64_000_000}], "record": record,
     }  # fmt: skip
-    page = sections(facts, Used("stable", ["best"], ["tuned-2, 100 % of /summarize/"]))
+    page = sections(facts, Used("stable", ["best"], ["tuned-2, 100 % of summarize"]))
     said = {each.title: [(row.name, row.text) for row in each.rows] for each in page}
     assert [*said] == ["what it is", "where from", "how it answers", "how it was made", "files",
                        "judged by", "used"]  # fmt: skip
@@ -250,7 +253,7 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
     assert said["files"][0] == ("size", "61.0 MiB")
     assert said["judged by"] == [("news, 41 texts", "✓ pass coverage>=0.3   coverage 0.63")]
     assert said["used"] == [("in lab.toml", "stable"), ("aliases", "best"),
-                            ("served by", "tuned-2, 100 % of /summarize/")]  # fmt: skip
+                            ("served by", "tuned-2, 100 % of summarize")]  # fmt: skip
 
 
 def test_on_a_narrow_terminal_no_id_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,6 +251,7 @@ def test_a_text_that_is_refused_fails_alone(
     assert (done.returncode, told["failed"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_an_api_of_ones_own_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
     script = (
         "import time\n"
@@ -271,6 +272,7 @@ def test_an_api_of_ones_own_ends_with_the_one_who_started_it(tmp_path: Path) -> 
     wait_until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.slow
 def test_an_api_of_ones_own_ends_although_its_starter_ended_before_it_began(
     tmp_path: Path,
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_printed_request_goes_past_proxies_and_netrc(
     assert proxy.times == []
 
 
+@pytest.mark.slow
 def test_a_printed_request_to_a_lab_elsewhere_keeps_its_token_whatever_netrc_says(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

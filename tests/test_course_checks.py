@@ -48,7 +48,7 @@ def test_where_the_fallback_serves_for_the_chosen_model_the_next_step_is_no_circ
     away = seen(lab, status=running(), not_ready=("its files are not here", "a fix"))
     found = objectives.api_runs(away)
     assert found.told == "textrank answers in the place of falconsai: its files are not here"
-    assert found.fix.startswith("llmlab course check 1; or stable = ")
+    assert found.fix.startswith("llmlab course check 1; or summarize = ")
     there = objectives.api_runs(seen(lab, status=running(), not_ready=("", "")))
     assert there.fix == "llmlab up"
 

@@ -27,6 +27,7 @@ import pytest
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.flags.split import side
 from tests.conftest import LabUnderTest, wait_until
+from tests.summarizing import route_of
 from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
 from tests.test_rollout_lab import consistent, last, status, taken
 from tests.test_rollout_lab import load as trickle
@@ -147,7 +148,7 @@ def test_the_split_is_what_was_asked_for_and_nobody_moves_back(make: Make) -> No
     before: set[str] = set()
     for percent in (5, 25, 50):
         _wait_for_weight(lab, percent)
-        split = taken(lab).split
+        split = route_of(taken(lab)).split
         assert split
         there = {one for one in subjects if side(f"{split.salt}:{one}", [percent]) is not None}
         assert abs(100 * len(there) / MANY - percent) < 2, (percent, len(there) / MANY)

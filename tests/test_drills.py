@@ -252,6 +252,7 @@ def test_every_text_can_be_made_worse(text: str) -> None:
     assert worse(text) == worse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", ["founding", "news"])
 def test_the_gate_sees_that_texts_are_worse(suite: str) -> None:
     cases = load_suite(SUITES / f"{suite}.jsonl").cases

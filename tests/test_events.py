@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from llmlab.client import AsyncClient, Client, Progress, RetryPolicy, Summary
 from llmlab.client.bounds import LONGEST_ANSWER
 from llmlab.errors import AuthError, UpstreamError, UsageError
 from llmlab.gateway import Upstream
+from tests.http_server import Server
 from tests.test_gateway import echo_gateway
 
 USAGE = {"input_tokens": 99, "output_tokens": 1, "windows": 3, "truncated": False}
@@ -100,9 +101,7 @@ class Streaming(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class StreamingServer(ThreadingHTTPServer):
-    daemon_threads = True
-
+class StreamingServer(Server):
     def __init__(self, service: Service) -> None:
         self.service = service
         super().__init__(("127.0.0.1", 0), Streaming)
@@ -335,6 +334,7 @@ def test_what_no_lab_would_say_is_an_error(service: Service, ask: Ask, stream: b
     assert len(service.heard) == 1
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
 def test_an_answer_without_end_is_given_up(service: Service, ask: Ask, kind: str) -> None:

@@ -279,6 +279,7 @@ def test_an_endless_chinese_sentence_is_cut_at_the_limit() -> None:
     assert summarize("灯塔，" * 5000, 10).text == "灯塔，灯塔，灯塔，灯塔，灯塔 …"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words_take_little_memory() -> None:
     numbered = (f"{LIGHTHOUSES}\n\nChapter {n} ends here." for n in range(75))
     text = "\n\n".join(numbered)
@@ -293,6 +294,7 @@ def test_a_hundred_thousand_words_take_little_memory() -> None:
     assert peak_bytes < 500_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["! ", ".\n\n"])
 def test_a_hundred_thousand_characters_of_one_letter_sentences_are_no_trouble(ending: str) -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"

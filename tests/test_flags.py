@@ -34,6 +34,7 @@ def as_numbers(percents: list[str]) -> list[float]:
     return [float(percent.removesuffix("%")) for percent in percents]
 
 
+@pytest.mark.slow
 def test_thousands_of_keys_are_on_the_side_where_nginx_has_them() -> None:
     chance = random.Random(1)
     keys = [f"short:user-{number}" for number in range(3000)]

@@ -101,7 +101,7 @@ PLANS = {
         ONE_MODEL,
         upstreams=(
             *ONE_MODEL.upstreams,
-            Upstream("small-2", ("unix:/run/lab/s.sock",)),
+            Upstream("small-2", ("unix:/run/lab/s.sock",), elsewhere=True, fallback="include"),
             Upstream("include", ("unix:/run/lab/i.sock",)),
         ),
         further={"chat": "small-2", "my-support": "include"},
@@ -462,6 +462,7 @@ def test_old_releases_are_pruned_but_never_the_current_one(
     assert len(folders(releases)) == KEPT
 
 
+@pytest.mark.slow
 def test_a_reader_never_misses_the_current_release(releases: Releases, nginx: Nginx) -> None:
     files = files_for(ONE_MODEL)
     publish(releases, files, nginx)

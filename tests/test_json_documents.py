@@ -121,8 +121,10 @@ def test_the_lab_and_its_configuration(said: Said) -> None:
     said("doctor")
 
 
-def test_what_the_lab_does(said: Said) -> None:
+def test_what_the_lab_does(said: Said, lab: LabUnderTest) -> None:
     said("summarize", ARTICLE)
+    url, replied = said("url")["url"], said("chat", "One lamp. Two ships.", "-m", "summarize")
+    assert (url, replied["deployment"]) == (lab.url, "textrank")
     assert said("metrics")["glance"]["total"]["requests"] >= 0
     assert said("top --once", "--interval", "0.5")["deployments"][0]["api"]["requests"] >= 1
 

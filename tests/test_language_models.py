@@ -648,8 +648,8 @@ def test_a_model_elsewhere_is_ready_and_has_no_files(lab_root: Path) -> None:
     assert pull("there", there, lab_root, say=lambda _: None) is None
     facts = inspect("there", there, lab_root)
     assert (facts["base_url"], facts["model"]) == ("https://example.com/v1", "m")
-    assert "id" not in facts, "nobody can hash what is there"
-    assert ids("there", there, lab_root) == []
+    assert facts["id"].startswith("elsewhere:"), "nobody can hash what is there"
+    assert ids("there", there, lab_root) == [facts["id"]]
 
 
 def test_a_version_is_weights_prompt_and_decoding(lab_root: Path) -> None:

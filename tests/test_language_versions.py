@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config, Model
+from llmlab.config.schema import Routes
 from llmlab.engines.compose import images
 from llmlab.engines.compose.mounts import lay_out
 from llmlab.engines.planning import make_plan
@@ -254,7 +255,7 @@ def test_an_archive_whose_prompt_was_changed_contradicts_itself(lab: Lab, tmp_pa
 
 def settings_of(lab: Lab, name: str, model: Model, **how: Any) -> Settings:
     config = Config().model_copy(
-        update={"models": {name: model}, "stable": name, "fallback": ""}
+        update={"models": {name: model}, "routes": Routes(summarize=name, chat=""), "fallback": ""}
     )  # fmt: skip
     plan = make_plan(config, lab.root, lambda _: None, **{"runs_here": False, **how})
     return plan.deployments[0]
@@ -318,7 +319,11 @@ def test_what_may_not_be_fetched_is_not(lab: Lab) -> None:
 
 def test_a_container_has_the_file_mounted_and_nothing_else(lab: Lab) -> None:
     config = Config().model_copy(
-        update={"models": {"smol": SMOL}, "stable": "smol", "fallback": ""}
+        update={
+            "models": {"smol": SMOL},
+            "routes": Routes(summarize="smol", chat=""),
+            "fallback": "",
+        }
     )
     plan = make_plan(config, lab.root, lambda _: None, runs_here=False)
     lay_out(lab, plan)

@@ -268,6 +268,7 @@ def writer(lab: Lab, times: int, name: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_a_chain_that_holds_and_all_that_it_had_told_of(
     tmp_path: Path,
 ) -> None:
@@ -289,6 +290,7 @@ def test_a_writer_that_is_killed_leaves_a_chain_that_holds_and_all_that_it_had_t
     assert told_of > 20, "none of them wrote anything"
 
 
+@pytest.mark.slow
 def test_several_writers_at_once_make_one_chain(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     processes = [writer(lab, 20, name) for name in ("one", "other", "third")]

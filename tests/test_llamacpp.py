@@ -23,7 +23,7 @@ from llmlab.errors import ModelUnavailable
 from llmlab.models.identity import digests, version_id
 from llmlab.models.loading import load_chat
 from llmlab.runtimes import Generation, Strategy, TextTooLong, llamacpp, native
-from llmlab.runtimes.gguf import Shape, model_file, shape
+from llmlab.runtimes.gguf import Shape, shape
 from llmlab.runtimes.llamacpp import LlamaCpp, start
 from llmlab.runtimes.prompt import Prompt
 from llmlab.runtimes.prompted import Prompted
@@ -38,8 +38,14 @@ STAND_IN = Path(__file__).parent / "llama_server.py"
 
 
 @pytest.fixture(scope="module")
-def model(smollm2: Path) -> Iterator[LlamaCpp]:
-    one = start(smollm2, server=llamacpp.HERE, context=512, slots=2)
+def weights(smollm2: Path) -> Path:
+    (file,) = smollm2.glob("*.gguf")
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Iterator[LlamaCpp]:
+    one = start(weights, server=llamacpp.HERE, context=512, slots=2)
     yield one
     one.end()
 
@@ -55,10 +61,10 @@ def llama_server(tmp_path: Path) -> str:
 # --- a file ----------------------------------------------------------------------
 
 
-def test_a_file_says_what_its_model_was_made_for(smollm2: Path) -> None:
-    found = shape(model_file(smollm2))
+def test_a_file_says_what_its_model_was_made_for(weights: Path) -> None:
+    found = shape(weights)
     assert (found.context, found.token_bytes, found.embeds) == (8192, 23_040, False)
-    assert found.weights == model_file(smollm2).stat().st_size
+    assert found.weights == weights.stat().st_size
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"PK\x03\x04", b"GGUF" + b"\xff" * 64])
@@ -66,16 +72,6 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.gguf").write_bytes(content)
     with pytest.raises(ModelUnavailable, match=r"a\.gguf is no GGUF file"):
         shape(tmp_path / "a.gguf")
-
-
-def test_one_model_is_meant_and_its_parts_are_one(tmp_path: Path) -> None:
-    for name in ("a-Q4-00001-of-00002.gguf", "a-Q4-00002-of-00002.gguf", "a-Q8.gguf"):
-        (tmp_path / name).touch()
-    assert model_file(tmp_path, "*Q4*").name == "a-Q4-00001-of-00002.gguf"
-    with pytest.raises(ModelUnavailable, match="2 GGUF models"):
-        model_file(tmp_path)
-    with pytest.raises(ModelUnavailable, match="no GGUF file"):
-        model_file(tmp_path, "*Q5*")
 
 
 # --- how much of a machine it gets -----------------------------------------------
@@ -162,18 +158,18 @@ def test_a_prompt_is_a_part_of_what_is_counted(model: LlamaCpp, article: str) ->
 # --- a version of a model --------------------------------------------------------
 
 
-def test_a_version_is_weights_prompt_and_decoding(smollm2: Path) -> None:
+def test_a_version_is_weights_prompt_and_decoding(weights: Path) -> None:
     about = {"runtime": "llamacpp", "source": "path:x", "context": 256, "slots": 1}
     model = Model.model_validate(about | {"decoding": {"temperature": 0.5}})
-    server, found = load_chat(model, smollm2, "a prompt", server=llamacpp.HERE)
+    server, found = load_chat(model, weights.parent, "a prompt", server=llamacpp.HERE)
     asyncio.run(server.close())
-    weights = digests([model_file(smollm2)])
-    assert found == version_id(weights, "a prompt", {"temperature": 0.5})
-    assert found != version_id(weights, "another", {"temperature": 0.5})
-    assert found != version_id(weights, "a prompt", {})
+    files = digests([weights])
+    assert found == version_id(files, "a prompt", {"temperature": 0.5})
+    assert found != version_id(files, "another", {"temperature": 0.5})
+    assert found != version_id(files, "a prompt", {})
     another = Model.model_validate(about | {"content_id": "sha256:" + "0" * 64})
     with pytest.raises(ModelUnavailable, match="is expected"):
-        load_chat(another, smollm2, "a prompt", server=llamacpp.HERE)
+        load_chat(another, weights.parent, "a prompt", server=llamacpp.HERE)
 
 
 # --- a native server -------------------------------------------------------------
@@ -199,8 +195,8 @@ def test_a_native_server_is_found_by_its_path_or_on_path(llama_server: str) -> N
         native.find("/nowhere/x")
 
 
-def test_a_native_server_answers_and_ends_with_its_user(smollm2: Path, llama_server: str) -> None:
-    one = start(smollm2, server=llama_server, context=256, slots=1)
+def test_a_native_server_answers_and_ends_with_its_user(weights: Path, llama_server: str) -> None:
+    one = start(weights, server=llama_server, context=256, slots=1)
 
     async def work() -> list[Any]:
         body = {"messages": STORY, "max_tokens": 2}
@@ -214,19 +210,19 @@ def test_a_native_server_answers_and_ends_with_its_user(smollm2: Path, llama_ser
     assert not child.is_running()
 
 
-def test_a_native_server_that_cannot_start_says_why(smollm2: Path, tmp_path: Path) -> None:
+def test_a_native_server_that_cannot_start_says_why(weights: Path, tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho 'error: unknown argument: --jinja' >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(ModelUnavailable, match="ended at its start") as raised:
-        start(smollm2, server=str(program))
+        start(weights, server=str(program))
     assert "unknown argument" in (raised.value.log or "")
 
 
-def test_no_native_server_outlives_a_killed_process(smollm2: Path, llama_server: str) -> None:
+def test_no_native_server_outlives_a_killed_process(weights: Path, llama_server: str) -> None:
     program = (
         "import sys, time; from pathlib import Path; from llmlab.runtimes.llamacpp import start\n"
-        f"one = start(Path({str(smollm2)!r}), server={llama_server!r}, context=256, slots=1)\n"
+        f"one = start(Path({str(weights)!r}), server={llama_server!r}, context=256, slots=1)\n"
         "print('ready', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from llmlab.models import availability, content_id
 from llmlab.models.identity import damaged_files, short_id
 from llmlab.models.sources import pull
 from tests.conftest import LabUnderTest, free_port
+from tests.http_server import Server
 
 REVISION = "feedfacefeedfacefeedfacefeedfacefeedface"
 WEIGHTS = "model.safetensors"
@@ -297,9 +298,7 @@ class HubHandler(BaseHTTPRequestHandler):
         pass
 
 
-class HubServer(ThreadingHTTPServer):
-    daemon_threads = True
-
+class HubServer(Server):
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         super().__init__(("127.0.0.1", hub.port), HubHandler)

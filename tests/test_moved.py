@@ -48,6 +48,7 @@ def test_the_old_spelling_does_what_the_new_one_does(
     assert (old.returncode, old.stdout, old.stderr) == (new.returncode, new.stdout, new.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", MOVED)
 def test_the_new_spelling_is_a_verb_or_a_group_and_the_old_one_is_not_shown(old: str) -> None:
     assert MOVED[old] in {one.name for one in verbs()}
@@ -55,6 +56,7 @@ def test_the_new_spelling_is_a_verb_or_a_group_and_the_old_one_is_not_shown(old:
     assert old not in command.list_commands(command.make_context("llmlab", ["status"]))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_person_at_a_terminal_is_told_the_new_spelling(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
@@ -68,6 +70,7 @@ def test_a_person_at_a_terminal_is_told_the_new_spelling(tmp_path: Path) -> None
     assert "Usage: llmlab course class create" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offered"),
     [("llmlab unde", ""), ("llmlab open", ""), ("llmlab cl", ""), ("llmlab depl", "deploy")],
@@ -83,6 +86,7 @@ def test_the_shell_does_not_offer_the_old_spelling(
     assert shown.stderr == ""
 
 
+@pytest.mark.slow
 def test_after_an_old_spelling_the_shell_offers_what_belongs_there(tmp_path: Path) -> None:
     words = {"COMP_WORDS": "llmlab class ", "COMP_CWORD": "2"}
     shown = subprocess.run(

@@ -324,6 +324,7 @@ def test_url_takes_no_port(lab: LabUnderTest) -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.slow
 def test_looking_at_the_command_starts_no_jupyter() -> None:
     code = (
         "import sys; from llmlab.cli.app import app; import llmlab.engines.local; "

@@ -155,6 +155,7 @@ def test_the_delivery_notebook_breaks_a_version_and_sees_it_taken_back(
     assert len(list(ARTIFACTS.glob("progressive_delivery-*.png"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.name)
 def test_a_notebook_is_kept_without_outputs(file: Path) -> None:
     import nbformat

@@ -167,6 +167,7 @@ def test_grouping_does_not_change_a_number(number: int) -> None:
         assert numbers(grouped.replace(",", mark)) == [str(number)]
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="0123456789", min_size=1, max_size=12), st.text(max_size=8))
 def test_digits_are_never_divided(digits: str, behind: str) -> None:
     first = next(iter(terms(f"({digits}{behind}")))
@@ -183,11 +184,12 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_long_text_takes_time_in_proportion(piece: str) -> None:
     began = time.process_time()
-    list(terms(piece * (100_000 // len(piece))))
-    assert time.process_time() - began < 20  # 0.3 s; were it quadratic, minutes
+    list(terms(piece * (30_000 // len(piece))))
+    assert time.process_time() - began < 5  # 0.1 s; were it quadratic, ten
 
 
 @pytest.mark.parametrize(

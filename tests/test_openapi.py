@@ -61,6 +61,7 @@ def parameters(document: dict[str, Any], operation: dict[str, Any]) -> dict[str,
 # --- As a whole ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_and_the_same_for_every_deployment(document: dict[str, Any]) -> None:
     from openapi_spec_validator import validate  # takes seconds, wherever this file is collected
 

@@ -114,6 +114,7 @@ def test_text_that_a_stream_lacks_loses_nothing(encoding: str) -> None:
     assert written.getvalue().decode(encoding).count("✓" if encoding == "utf-8" else "\\u2713") == 4
 
 
+@pytest.mark.slow
 def test_summaries_reach_a_stream_of_ascii_from_a_file_with_an_odd_name(
     start: Start, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def asking(lab: Limited, texts: int, concurrency: int, retry: float = 60.0) -> t
     return in_no_time(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
 def test_five_hundred_texts_all_get_through_at_the_labs_rate(concurrency: int, told: bool) -> None:

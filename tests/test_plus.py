@@ -91,8 +91,8 @@ def test_every_directive_is_one_that_nginx_plus_documents(plan: GatewayPlan) -> 
 def test_what_is_not_of_plus_is_only_in_the_files_of_the_open_edition() -> None:
     assert set(directives(NGINX_CONF.read_text())) - documented() == set()
     assert set(directives(whole(replace(ONE_MODEL, demo_kid="0001")))) - documented() == {
-        "auth_jwt_phase", "auth_jwt_validate_exp", "auth_jwt_www_authenticate", "js_import",
-        "js_set",
+        "auth_jwt_phase", "auth_jwt_validate_exp", "auth_jwt_www_authenticate", "js_content",
+        "js_import", "js_set",
     }  # fmt: skip
 
 
@@ -261,6 +261,7 @@ def test_a_forged_token_names_no_subject_upstream_or_in_the_log(
     assert "made-up" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_in_demo_mode_only_the_published_token_may_lack_exp(tmp_path: Path) -> None:
     def like_plus(files: Files) -> Files:
         server = files["lab/server.conf"] + "auth_jwt_validate_exp off;\n"
@@ -342,6 +343,7 @@ def test_the_edition_decides_over_compose_files_and_image() -> None:
         assert gateway_image(Config(gateway=own), built) == "registry.example.com/nginx:r36"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ['a"; worker_processes 1; #', "a\\b", "a$b", "a\nb"])
 def test_a_licence_whose_path_would_be_more_than_a_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="should be a path"):

@@ -483,7 +483,7 @@ class Machine(RuleBasedStateMachine):
         assert there == {one.digits for one in found.values()}
 
 
-TestRegistryAgainstDictionaries = Machine.TestCase
+TestRegistryAgainstDictionaries = pytest.mark.slow(Machine.TestCase)
 TestRegistryAgainstDictionaries.settings = settings(
     max_examples=15, stateful_step_count=20, deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -520,6 +520,7 @@ def _at_once(barrier: Any, root: Path, folder: Path, name: str, alias: str) -> N
     registry.append_evaluation(name, {"by": alias})
 
 
+@pytest.mark.slow
 def test_processes_that_add_the_same_and_other_models_at_once_lose_nothing(
     lab: Lab, tmp_path: Path
 ) -> None:

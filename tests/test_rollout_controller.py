@@ -132,6 +132,7 @@ def test_what_the_gateway_logged_before_says_what_is_usual(stage: Stage) -> None
     assert evidence.base.total.requests == 1, "and is no evidence"
 
 
+@pytest.mark.slow
 def test_a_good_candidate_goes_all_the_way(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.COMPLETED, requests=10)
@@ -195,6 +196,7 @@ def test_a_paused_candidate_that_fails_is_aborted_too(stage: Stage) -> None:
     assert stage.rollout.phase is Phase.ABORTING
 
 
+@pytest.mark.slow
 def test_no_traffic_pauses_and_never_promotes(stage: Stage) -> None:
     stage.begin()
     one = stage.until(Phase.PAUSED)
@@ -295,6 +297,7 @@ def with_texts(**values: Any) -> Rules:
     return replace(RULES, text_gate=GATE, **values)
 
 
+@pytest.mark.slow
 def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -306,6 +309,7 @@ def test_texts_that_are_as_good_pass_at_each_step(stage: Stage) -> None:
     assert asked.count("base") == asked.count("tuned-2") >= 20
 
 
+@pytest.mark.slow
 def test_worse_texts_abort_however_good_the_rest_is(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": ""}
@@ -313,6 +317,7 @@ def test_worse_texts_abort_however_good_the_rest_is(stage: Stage) -> None:
     assert one.step == 1 and one.ending.startswith("text: empty is 1.0000 against 0.0000")
 
 
+@pytest.mark.slow
 def test_texts_that_get_worse_later_are_caught_at_the_next_step(stage: Stage) -> None:
     stage.begin(rules=with_texts())
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -324,6 +329,7 @@ def test_texts_that_get_worse_later_are_caught_at_the_next_step(stage: Stage) ->
     assert one.step == 2 and one.ending.startswith("text: empty")
 
 
+@pytest.mark.slow
 def test_the_same_answers_again_are_no_new_look(stage: Stage) -> None:
     stage.begin(rules=with_texts(interval=200.0, progress_deadline=1000.0))
     stage.gateway.answers = {"base": GOOD, "tuned-2": GOOD}
@@ -342,8 +348,9 @@ def test_answers_are_asked_for_afresh(stage: Stage) -> None:
     assert all(headers["Cache-Control"] == "no-cache" for _, _, headers in stage.gateway.asked)
 
 
+@pytest.mark.slow
 def test_without_the_stable_ones_answers_no_text_is_judged(stage: Stage) -> None:
-    stage.begin(rules=with_texts())
+    stage.begin(rules=with_texts(interval=5.0, progress_deadline=20.0))
     stage.gateway.answers = {"base": None, "tuned-2": GOOD}
     one = stage.until(Phase.PAUSED, requests=10)
     assert one.paused is Paused.DEADLINE
@@ -359,6 +366,7 @@ def test_blue_green_gets_its_samples_from_probes(stage: Stage) -> None:
     assert kept and kept.evidence.tested.total.requests == 0
 
 
+@pytest.mark.slow
 def test_probes_are_asked_at_their_rate(stage: Stage) -> None:
     stage.begin(rules=replace(RULES, probe_rate=0.5, interval=90.0, min_samples=999))
     for _ in range(41):
@@ -421,6 +429,7 @@ def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_a_shadow_that_is_as_good_ends_with_that_verdict_and_never_has_traffic(
     stage: Stage,
 ) -> None:
@@ -471,3 +480,54 @@ def test_a_and_b_go_on_until_a_person_decides(stage: Stage) -> None:
     stage.tick()
     assert stage.rollout.phase is Phase.COMPLETED
     assert route_of(stage.rollouts.traffic()).stable == "tuned-2"
+
+
+# --- several routes -----------------------------------------------------------------------
+
+
+def test_a_controller_hears_of_its_own_route_and_leaves_the_other_rollout_alone(
+    stage: Stage,
+) -> None:
+    stage.begin()
+    stage.begin(route="chat")
+    for number in range(30):
+        who = f"subject-{number}"
+        of_chat = {"route": "chat", "endpoint": "/v1/chat/completions", "status": 500}
+        stage.gateway.lines.append(line("tuned-2", subject=who, at=stage.now + 2, **of_chat))
+        stage.gateway.lines.append(line("base", subject=who, at=stage.now + 2, rule="stable"))
+    for _ in range(5):
+        stage.tick()
+    kept = stage.rollouts.unfinished("summarize")
+    assert kept and kept.rollout.phase is Phase.PROGRESSING
+    assert (kept.evidence.tested.total.requests, kept.evidence.base.total.requests) == (0, 30)
+    other = stage.rollouts.unfinished("chat")
+    assert other and other.rollout.phase is Phase.STARTING, "another controller takes that one on"
+
+
+def test_errors_on_one_route_end_the_rollout_of_that_route_alone(stage: Stage) -> None:
+    stage.begin()
+    stage.begin(route="chat")
+    of_chat = Controller(
+        stage.rollouts, stage.gateway, Background(stage.gateway, stage.executor),
+        stage.lab.root, lambda: stage.now, stage.said.append, "chat",
+    )  # fmt: skip
+    for _ in range(100):
+        stage.now += 1
+        for number in range(4):
+            at = stage.now - 2 * SLICE
+            for name, rule in (("base", "stable"), ("tuned-2", "split")):
+                who = f"subject-{next(WHO)}"
+                broken = 500 if name == "tuned-2" and number % 2 else 200
+                asked = {"subject": who, "at": at, "rule": rule}
+                stage.gateway.lines.append(line(name, **asked))
+                chat = {"route": "chat", "endpoint": "/v1/chat/completions", "status": broken}
+                stage.gateway.lines.append(line(name, **asked, **chat))
+        stage.controller.tick()
+        of_chat.tick()
+    ended, fine = stage.rollouts.get(2).rollout, stage.rollouts.get(1).rollout
+    assert ended.phase is Phase.ABORTED and "errors" in ended.ending
+    assert fine.phase in (Phase.PROGRESSING, Phase.COMPLETED)
+    traffic = stage.rollouts.traffic()
+    assert traffic.route("chat").weights("base") == {"base": 100}
+    assert traffic.route("summarize").weights("base").get("tuned-2", 0) >= 5
+    assert "tuned-2" in [one.name for one in traffic.deployments]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from itertools import count
@@ -89,6 +90,21 @@ def test_an_answer_that_was_kept_from_before_says_nothing_of_the_models_speed() 
 )
 def test_only_who_came_by_the_split_is_counted(values: dict[str, Any]) -> None:
     assert seen_in(line(**{"deployment": "base", **values})) is None
+
+
+def test_a_line_of_before_there_were_several_routes_counts_for_summarize() -> None:
+    told = json.loads(line("base"))
+    del told["rule"]
+    for rule in ("split", "stable"):
+        assert seen_in(json.dumps(told | {"route": rule})) == seen_in(line("base", rule=rule))
+    for rule in ("header", "flag", "model", ""):
+        assert seen_in(json.dumps(told | {"route": rule})) is None
+
+
+def test_an_answer_is_one_of_the_route_that_was_asked_for() -> None:
+    endpoint = {"path": "/openai/v1/chat/completions", "endpoint": "/v1/chat/completions"}
+    seen = seen_in(line("base", route="chat", **endpoint))
+    assert seen == Seen("base", False, 0.2, **ASKED, route="chat")
 
 
 @pytest.mark.parametrize("path", ["/summarize", "//summarize/", "/%73ummarize/", "/./summarize/"])

@@ -51,7 +51,8 @@ def consistent(folder: Path) -> None:
         )
         told = [one.document for one in chain.entries(connection, "kind = 'route'")]
     one, traffic = rollouts.history()[0], rollouts.traffic()
-    assert state == {"unfinished": not one.over, "number": 1}
+    routes = {} if one.over else {"summarize": 1}
+    assert state == {"unfinished": not one.over, "number": 1, "routes": routes}
     assert told[-1]["traffic"] == json.loads(traffic.dump())
     assert sum(route_of(traffic).weights("base").values()) == 100
     if one.phase is Phase.PROGRESSING:

@@ -20,7 +20,7 @@ from llmlab.rollout.machine import Abort, Deployed, Pause, Promote, Settled, Tic
 from llmlab.rollout.seen import seen_in
 from llmlab.rollout.state import Outcome, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Rollouts
-from tests.rollouts import line, rollout, verdict
+from tests.rollouts import OTHER, line, rollout, verdict
 
 
 @pytest.fixture
@@ -212,3 +212,96 @@ def test_a_rollout_of_another_lab_toml_keeps_the_rules_it_began_with(rollouts: R
     rules = replace(rollout().rules, steps=(50.0, 100.0), alpha=0.01)
     begin(rollouts, rules=rules)
     assert rollouts.get(1).rollout.rules == rules
+
+
+# --- several routes -----------------------------------------------------------------------
+
+
+def test_a_rollout_of_before_there_were_several_routes_is_one_of_summarize(
+    rollouts: Rollouts, lab: Lab
+) -> None:
+    begun = begin(rollouts)
+    document = begun.as_json() | {"route": "/summarize/"}
+    evidence = Evidence.of(begun).dump()
+    with Store(lab).writing() as connection:
+        connection.execute(
+            "UPDATE rollouts SET document = ?",
+            (json.dumps({"rollout": document, "evidence": evidence}),),
+        )
+        connection.execute(
+            "UPDATE state SET document = ? WHERE name = 'rollout'",
+            (json.dumps({"unfinished": True, "number": 1}),),
+        )
+    kept = rollouts.unfinished()
+    assert kept and kept.rollout == begun and kept.rollout.route == "summarize"
+    assert rollouts.routes() == ["summarize"]
+    go(rollouts, Abort())
+    assert go(rollouts, Settled()).over and rollouts.routes() == []
+
+
+def test_the_state_of_before_says_that_none_is_under_way(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts)
+    with Store(lab).writing() as connection:
+        connection.execute(
+            "UPDATE state SET document = ? WHERE name = 'rollout'",
+            (json.dumps({"unfinished": False, "number": 1}),),
+        )
+    assert rollouts.unfinished() is None and rollouts.routes() == []
+
+
+def test_each_route_has_one_rollout_at_a_time(rollouts: Rollouts) -> None:
+    first, second = begin(rollouts), begin(rollouts, route="chat")
+    assert (first.number, second.number) == (1, 2)
+    assert rollouts.routes() == ["summarize", "chat"]
+    for route in ("summarize", "chat"):
+        with pytest.raises(UsageError, match=f"the route {route} has one at a time"):
+            begin(rollouts, route=route)
+        kept = rollouts.unfinished(route)
+        assert kept and kept.rollout.route == route
+    assert rollouts.unfinished("support") is None
+    assert [one.number for one in rollouts.history()] == [1, 2]
+
+
+def test_while_several_are_under_way_one_has_to_be_named(rollouts: Rollouts) -> None:
+    begin(rollouts)
+    begin(rollouts, route="chat")
+    for ask in (rollouts.unfinished, rollouts.current):
+        with pytest.raises(UsageError, match="under way on summarize and chat") as several:
+            ask()
+        assert several.value.fix == "name one of them: --route summarize"
+    go(rollouts, Abort())
+    go(rollouts, Settled())
+    kept = rollouts.unfinished()
+    assert kept and kept.rollout.route == "chat", "the only one that is left"
+    last = rollouts.last("summarize")
+    assert last and last.rollout.phase is Phase.ABORTED
+
+
+def test_each_moves_the_shares_of_its_own_route(rollouts: Rollouts, lab: Lab) -> None:
+    begin(rollouts)
+    begin(rollouts, route="chat", arms=(OTHER,), started=("other",))
+    go(rollouts, Deployed())
+    traffic = rollouts.traffic()
+    assert traffic.route("summarize").weights("base") == {"tuned-2": 5, "base": 95}
+    assert traffic.route("chat").weights("base") == {"base": 100}
+    assert [one.name for one in traffic.deployments] == ["tuned-2", "other"]
+    rollouts.change(2, "Deployed", lambda one: step(one, Deployed(), 2000.0))
+    go(rollouts, Abort())
+    go(rollouts, Settled())
+    traffic = rollouts.traffic()
+    assert traffic.route("summarize").weights("base") == {"base": 100}
+    assert traffic.route("chat").weights("base") == {"other": 5, "base": 95}
+    assert [one.name for one in traffic.deployments] == ["other"]
+    last = [one.document["traffic"] for one in entries(lab) if "traffic" in one.document][-1]
+    assert json.loads(traffic.dump()) == last
+
+
+def test_a_candidate_of_two_routes_runs_until_neither_needs_it(rollouts: Rollouts) -> None:
+    begin(rollouts)
+    go(rollouts, Deployed())
+    begin(rollouts, route="chat", started=())  # it was there already, and has no traffic here yet
+    go(rollouts, Abort())
+    go(rollouts, Settled())
+    assert [one.name for one in rollouts.traffic().deployments] == ["tuned-2"]
+    rollouts.change(2, "Deployed", lambda one: step(one, Deployed(), 2000.0))
+    assert rollouts.traffic().route("chat").weights("base") == {"tuned-2": 5, "base": 95}

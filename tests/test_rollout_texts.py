@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ LONG = 1500  # words
 @pytest.fixture(scope="module")
 def cases() -> tuple[Case, ...]:
     return texts.with_long(load_suite(find_suite("news", Path())).cases)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_once() -> Iterator[None]:
+    """Most tests here have the stable version say the same of the same texts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "measure", cache(texts.measure))
+        yield
 
 
 def lead(text: str) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from llmlab.cli.deliver.rollout_view import tree
 from llmlab.config import Config
-from llmlab.config.schema import TEXTRANK
+from llmlab.config.schema import TEXTRANK, Routes
 from llmlab.engines.base import Plan
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
@@ -51,7 +51,7 @@ QUIET: Callable[[str], None] = lambda text: None  # noqa: E731
 def config(**rollout: Any) -> Config:
     section = {"text_gate": "", **rollout}
     return Config.model_validate({
-        "stable": "base", "fallback": "", "rollout": section,
+        "routes": {"summarize": "base", "chat": ""}, "fallback": "", "rollout": section,
         "models": {name: TEXTRANK.model_dump() for name in ("base", "next", "third")},
     })  # fmt: skip
 
@@ -72,10 +72,11 @@ class Office:
         self.now = 5000.0
         self.desk = self.at_desk(patience=0)
 
-    def at_desk(self, patience: float) -> Desk:
+    def at_desk(self, patience: float = 0, route: str = "") -> Desk:
         return Desk(
-            self.rollouts, self.gateway, self._start, self.said.append, lambda: self.now, patience
-        )
+            self.rollouts, self.gateway, self._start, self.said.append, lambda: self.now, patience,
+            route,
+        )  # fmt: skip
 
     def _start(self) -> bool:
         self.started += self.controlled
@@ -83,8 +84,13 @@ class Office:
 
     @property
     def known(self) -> Known:
-        settings = Settings(deployment="base", name="base", model=TEXTRANK)
-        plan = Plan(self.config, "base", (settings,))
+        names = dict.fromkeys(self.config.served.values())
+        plan = Plan(
+            self.config, self.config.stable,
+            tuple(Settings(deployment=name, name=name, model=TEXTRANK) for name in names),
+            further={route: model for route, model in self.config.served.items()
+                     if route != "summarize"},
+        )  # fmt: skip
         return Known(plan, Catalogue(self.config, Registry(self.lab)), self.lab.root)
 
     def start(self, *models: str, kind: Kind = Kind.CANARY, **values: Any) -> Rollout:
@@ -564,3 +570,90 @@ def test_errors_of_the_lab_itself_do_not_change_what_was_decided(office: Office)
         office.desk.do("abort", Abort(), who="ada")
     kept = office.rollouts.last()
     assert kept and kept.rollout.phase is Phase.ABORTING
+
+
+# --- several routes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Office:
+    """A lab with a route support beside summarize, which third answers."""
+    init_lab(tmp_path)
+    routes = {"summarize": "base", "chat": "", "support": "third"}
+    return Office(Lab(tmp_path), config().model_copy(
+        update={"routes": Routes.model_validate(routes)}
+    ))  # fmt: skip
+
+
+def settle_on(office: Office, route: str) -> Rollout:
+    kept = office.rollouts.unfinished(route)
+    assert kept
+    return settle(office.rollouts, office.gateway, kept.rollout, lambda: office.now, QUIET)
+
+
+def test_a_rollout_on_a_route_is_held_against_what_answers_there(house: Office) -> None:
+    one = house.start("next", route="support")
+    assert (one.route, one.stable, one.configured) == (
+        "support", Version("third", "third"), "third",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="third has all the traffic already"):
+        house.start("third", route="support")
+    assert house.start("third").stable == Version("base", "base"), "on summarize it has none"
+
+
+def test_a_route_that_is_none_is_refused(house: Office) -> None:
+    with pytest.raises(UsageError, match="this lab has no route 'suport'; routes: ") as refused:
+        house.start("next", route="suport")
+    assert "did you mean 'support'?" in refused.value.message
+    assert refused.value.fix and "[routes] of configs/lab.toml" in refused.value.fix
+
+
+def test_of_another_route_than_summarize_nothing_is_copied(house: Office) -> None:
+    with pytest.raises(UsageError, match="of support nothing can be copied"):
+        house.start("next", kind=Kind.SHADOW, percent=20.0, route="support")
+
+
+def test_verbs_are_about_the_route_that_is_named(house: Office) -> None:
+    house.start("next")
+    settle_on(house, "summarize")
+    house.start("next", route="support")
+    settle_on(house, "support")
+    for verb in (
+        lambda: house.desk.do("pause", Pause(), who="ada"),
+        house.undo,
+    ):
+        with pytest.raises(UsageError, match="under way on summarize and support"):
+            verb()
+    support = house.at_desk(route="support")
+    assert support.do("promote", Promote(), who="ada").step == 2
+    support.do("abort", Abort(), who="ada")
+    assert settle_on(house, "support").phase is Phase.ABORTED
+    kept = house.rollouts.unfinished()
+    assert kept and (kept.rollout.route, kept.rollout.step) == ("summarize", 1)
+    traffic = house.rollouts.traffic()
+    assert traffic.route("summarize").weights("base") == {"next": 5, "base": 95}
+    assert traffic.route("support").weights("third") == {"third": 100}
+    assert [one.name for one in traffic.deployments] == ["next"], "summarize needs it still"
+
+
+def test_undo_gives_back_the_traffic_of_its_route_alone(house: Office) -> None:
+    for route in ("summarize", "support"):
+        house.start("next", route=route)
+        settle_on(house, route)
+        house.at_desk(route=route).do("promote", Promote(full=True), who="ada")
+        settle_on(house, route)
+    assert [house.rollouts.traffic().route(one).stable for one in ("summarize", "support")] == [
+        "next", "next",
+    ]  # fmt: skip
+    house.at_desk(route="support").undo(house.known, to=None, who="ada", why="")
+    settle_on(house, "support")
+    traffic = house.rollouts.traffic()
+    assert traffic.route("summarize").stable == "next"
+    assert traffic.route("support").weights("third") == {"third": 100}
+    with pytest.raises(UsageError, match="third has all the traffic already"):
+        house.at_desk(route="support").undo(house.known, to=0, who="ada", why="")
+    with pytest.raises(UsageError, match="there is no rollout 1 of support"):
+        house.at_desk(route="support").undo(house.known, to=1, who="ada", why="")
+    house.undo()  # without a route: of summarize
+    settle_on(house, "summarize")
+    assert house.rollouts.traffic().route("summarize").stable == ""

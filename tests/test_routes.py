@@ -14,7 +14,7 @@ import pytest
 
 from llmlab.errors import ConfigError
 from llmlab.gateway import GatewayPlan, Upstream, render
-from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
+from llmlab.traffic import Flag, Match, Route, Shadow, Share, Split, Traffic
 from tests.conftest import wait_until
 from tests.routing import CANARY, STABLE, THIRD, Routed, routed
 from tests.summarizing import summarizing
@@ -509,6 +509,18 @@ REFUSED = {
     "a decoding parameter": Traffic(flags=(Flag("a", decoding={"max length": 1}),)),
     "a value for decoding": Traffic(flags=(Flag("a", decoding={"strategy": "x;y"}),)),
 }
+
+
+def test_what_is_shared_out_on_a_route_that_is_gone_is_not_forgotten() -> None:
+    gone = Traffic().with_route("chat", Route(stable="b", rollout=4, step=1))
+    with pytest.raises(ConfigError, match="on the route chat, and this lab has none") as refused:
+        render(replace(TWO, traffic=gone))
+    assert "llmlab up --as-configured" in (refused.value.fix or "")
+
+
+def test_a_route_may_go_once_its_last_rollout_is_over() -> None:
+    over = Traffic().with_route("chat", Route(rollout=4, step=1))
+    assert "chat" not in render(replace(TWO, traffic=over))["lab/routes.conf"]
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -151,6 +151,7 @@ def test_blocks_of_what_has_no_pages_stay() -> None:
     assert text_of(b"A heading\n\nthe tower fell.", "a") == "A heading\n\nthe tower fell."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", [b"a\f", b"a-\n", b"\f", b"<p>", b"<nav>", b"<!--", b"<", b"a\n\n\f", b"\n \n"]
 )

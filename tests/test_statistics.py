@@ -37,6 +37,7 @@ def sample(seed: int, n: int, kind: str = "normal") -> Any:
 # The bootstrap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 7, 40, 333])
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 @pytest.mark.parametrize(("method", "ours"), [("BCa", "bca"), ("percentile", "percentile")])

@@ -130,6 +130,7 @@ def test_a_folder_is_no_suite(tmp_path: Path) -> None:
         load_suite(tmp_path)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 def test_any_line_is_a_case_or_a_clear_refusal(line: str) -> None:
     import tempfile
@@ -223,6 +224,7 @@ def test_stats_count_and_measure(write: Callable[..., Path]) -> None:
 # The suites that ship
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["founding", "news"])
 def test_a_suite_that_ships_has_nothing_for_lint_to_find(name: str) -> None:
     assert lint(load_suite(SUITES / f"{name}.jsonl")) == []
@@ -293,6 +295,7 @@ def test_suite_lint_of_a_broken_file_is_a_usage_error(write: Callable[..., Path]
     assert broken.exception.exit_code == 2
 
 
+@pytest.mark.slow
 def test_suite_stats_takes_a_name_in_a_lab_and_a_file_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,8 @@ def view(**changed: Any) -> View:
             ("next", False, 0, 0.0, None),
         )
     )  # fmt: skip
-    wanted = Wanted({"textrank": 75.0, "tuned-on-news": 25.0}, {}, {"new-ui": 10.0}, 17, 3, 2)
+    wanted = Wanted({"textrank": 75.0, "tuned-on-news": 25.0}, {}, {"new-ui": 10.0}, 17,
+                    {"summarize": 3, "chat": 4}, {"summarize": 2, "chat": 0})  # fmt: skip
     made = View(NOON, "/home/alice/lab", "local", "http://127.0.0.1:8000", True, wanted, glance,
                 deployments)  # fmt: skip
     return replace(made, **changed)

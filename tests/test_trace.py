@@ -19,7 +19,7 @@ from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store
 from llmlab.runtimes.extractive import identity
-from llmlab.traffic import Deployed, Share, Split
+from llmlab.traffic import Deployed, Route, Share, Split
 from tests.api import SENTENCE
 from tests.conftest import LabUnderTest
 from tests.summarizing import summarizing
@@ -113,6 +113,41 @@ def test_a_request_from_before_any_change_went_by_lab_toml(store: Store) -> None
     )
     assert found.weights == {"old": 100.0}
     assert (found.rollout, found.entry) == (0, None)
+
+
+def test_a_line_of_before_there_were_several_routes_is_traced_as_ever(store: Store) -> None:
+    old = line(route="split")
+    del old["rule"]
+    (found,) = trace(Found([old]), history(store), ["r1"])
+    assert (found.rule, found.route) == ("split", "summarize")
+    assert routed_by(found) == "summarize: split (new 25 %, old 75 %)"
+
+
+def test_an_up_of_before_there_were_several_routes_says_what_was_stable(tmp_path: Path) -> None:
+    store = Store(Lab(tmp_path))
+    store.note("lab", {"did": "up", "engine": "local", "url": "", "stable": "old",
+                       "deployments": {}})  # fmt: skip
+    (found,) = trace(Found([line(revision=0, deployment="old")]), history(store), ["r1"])
+    assert found.weights == {"old": 100.0}
+
+
+def test_each_request_is_told_the_shares_of_its_own_route(store: Store) -> None:
+    store.change(
+        "rollout", {"number": 4},
+        lambda traffic: traffic.with_route(
+            "chat", Route(split=Split((Share("new", 10.0),)), rollout=4, step=1)
+        ),
+        "the first step",
+    )  # fmt: skip
+    told = History(store, lambda _: "", stable={"chat": "smol"})
+    asked = line(request_id="r2", route="chat", revision=3, deployment="smol", rule="split")
+    of_summarize, of_chat = trace(
+        Found([line(revision=3, deployment="old"), asked]), told, ["r1", "r2"]
+    )
+    assert (of_summarize.rollout, of_summarize.step) == (3, 2)
+    assert of_summarize.weights == {"new": 25.0, "old": 75.0}
+    assert (of_chat.rollout, of_chat.step, of_chat.weights["new"]) == (4, 1, 10.0)
+    assert routed_by(of_chat).startswith("chat: split (new 10 %, ")
 
 
 def test_without_the_apis_line_the_ledger_says_which_model_it_was(store: Store) -> None:
@@ -216,6 +251,7 @@ def test_a_line_that_is_in_two_files_while_they_rotate_is_told_once(tmp_path: Pa
     assert len(in_files(tmp_path, ["r1"]).gateway) == 1
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_in_full_logs_are_found_in_a_few_seconds(
     tmp_path: Path, store: Store
 ) -> None:
@@ -266,7 +302,7 @@ def test_a_request_of_a_running_lab_is_traced(served: tuple[LabUnderTest, str]) 
     (found,) = traced(lab, request_id)
     assert found["served_by"] == {
         "deployment": "textrank", "model": "textrank", "model_id": identity(), "version": "",
-        "told_by": "api",
+        "told_by": "api", "upstream": "", "fingerprint": "",
     }  # fmt: skip
     assert (found["subject"], found["status"], found["path"]) == ("alice", 200, "/summarize/")
     assert found["weights"] == {"textrank": 100.0}

@@ -226,12 +226,14 @@ def test_a_text_whose_reference_is_in_no_window_is_left_out_and_counted() -> Non
 # --- what is shipped -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_shipped_data_shares_no_text_with_any_shipped_suite() -> None:
     suites = [load_suite(file) for file in sorted(SUITES.glob("*.jsonl"))]
     assert {one.name for one in suites} == {"beginnings", "founding", "news"}
     assert shared(load_pairs(DATA).cases, suites) == []
 
 
+@pytest.mark.slow
 def test_no_sentence_of_the_shipped_data_is_in_the_founding_text_or_the_unseen_suite() -> None:
     sentences = {
         sentence.strip().lower()
@@ -248,6 +250,7 @@ def test_the_shipped_data_does_not_know_f5() -> None:
     assert "F5" not in DATA.read_text()
 
 
+@pytest.mark.slow
 def test_the_shipped_data_is_what_its_script_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +262,7 @@ def test_the_shipped_data_is_what_its_script_writes(
     assert (folder / "beginnings.jsonl").read_bytes() == DATA.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_references_of_the_shipped_data_mention_what_they_must() -> None:
     for one in load_pairs(DATA).cases:
         assert one.reference and one.reference in one.text

@@ -207,5 +207,6 @@ def carried() -> Iterator[str]:
                     yield f"{name}:{part.lineno}"
 
 
+@pytest.mark.slow
 def test_no_message_holds_an_exception_that_may_carry_what_was_read() -> None:
     assert list(carried()) == [], "llmlab.errors.unreadable says why, without it"

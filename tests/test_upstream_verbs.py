@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmlab.config import Model
+from llmlab.config import Model, load_config
 from llmlab.config.edit import with_model
+from llmlab.engines.compose import mounts
+from llmlab.engines.compose.command import OVERRIDE
+from llmlab.engines.compose.upstreams import forget_upstreams
+from llmlab.engines.planning import make_plan
+from llmlab.engines.upstreams import keep_keys
 from llmlab.errors import UsageError
 from llmlab.ledger import telling
 from llmlab.ledger.store import Store
@@ -235,6 +241,49 @@ def test_without_its_key_nothing_is_started(
     assert done.returncode in (2, 4)
     assert said in done.stderr
     assert not json.loads(quiet.run("status", "-o", "json").stdout)["running"]
+
+
+# --- containers --------------------------------------------------------------------------
+
+
+def laid_out(lab: LabUnderTest, **model: str) -> tuple[dict[str, Any], Path]:
+    """The Compose service of a model elsewhere, and what is mounted into its container alone."""
+    said = {"base_url": "https://api.example/v1", "model": "m", **model}
+    one = Model(runtime="openai", **said)  # type: ignore[arg-type]
+    config = load_config(lab.lab.config_file).config
+    config = config.model_copy(update={"models": {**config.models, "far": one}})
+    plan = make_plan(config, lab.root, lambda _: None, only=["textrank", "far"], runs_here=False)
+    keep_keys(lab.lab, plan, {"FAR_KEY": KEY})
+    mounts.lay_out(lab.lab, plan)
+    override = json.loads((lab.lab.state / OVERRIDE).read_text())
+    assert KEY not in json.dumps(override)
+    assert "network_mode" not in override["services"]["llmapi"]
+    return override["services"]["llmapi-far"], lab.lab.state / "compose" / "upstreams" / "far"
+
+
+@pytest.mark.parametrize("where", [{"key_env": "FAR_KEY"}, {"key_file": "groq.key"}])
+def test_a_container_has_its_key_as_a_file_and_a_way_out(
+    tmp_path_factory: pytest.TempPathFactory, where: dict[str, str]
+) -> None:
+    lab = lay_out(tmp_path_factory)
+    key_file(lab)
+    service, mounted = laid_out(lab, **where)
+    assert service["network_mode"] == "bridge"
+    assert f"{mounted}:/run/upstream:ro" in service["volumes"]
+    assert service["environment"].keys() == {"LLMAPI_SOCKET"}
+    assert (mounted / "key").read_text() == KEY + "\n"
+    assert lab.lab.state.stat().st_mode & 0o077 == 0  # nobody walks in there
+    told = json.loads((lab.lab.state / "compose" / "llmapi-far" / "settings.json").read_text())
+    assert told["key"] == "/run/upstream/key"
+    forget_upstreams(lab.lab)
+    assert not mounted.exists()
+
+
+def test_a_container_has_no_way_to_this_machine_s_loopback(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with pytest.raises(UsageError, match="in a container is the container itself"):
+        laid_out(lay_out(tmp_path_factory), base_url="http://127.0.0.1:1/v1")
 
 
 # --- the ledger ------------------------------------------------------------------------------

@@ -14,6 +14,11 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/opt/llmlab \
     HF_HUB_OFFLINE=1 HOME=/tmp
 
+# What runs language models wants GNU's OpenMP of the system; everything else brings its own.
+RUN --mount=type=bind,source=install,target=/install \
+    if grep -q ^xllamacpp /install/requirements.txt; then apt-get -qq update && \
+      apt-get -qq install --no-install-recommends -y libgomp1 && rm -rf /var/lib/apt/lists/*; fi
+
 # Dependencies are a layer of their own: a change of llmlab does not install torch again.
 # The optional secret `ca` is a bundle of the certificates that pip has to trust.
 RUN --mount=type=bind,source=install,target=/install \

@@ -167,9 +167,7 @@ class Client(_Base):
     def _open(self, question: Question, stack: ExitStack) -> Outcome:
         """An answer: whole, or a stream that is open as long as the stack is."""
         try:
-            response = stack.enter_context(
-                self._http.stream("POST", **self._sent(question))
-            )
+            response = stack.enter_context(self._http.stream("POST", **self._sent(question)))
             answer = self._bounds.bounded(response)
             if not is_stream(answer):
                 answer.read()

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.model import Model
-from llmlab.config.schema import SAID_TWICE, Config, as_spelled_today
+from llmlab.config.schema import Config, as_spelled_today
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -146,7 +146,9 @@ def read_config(
         merged = as_spelled_today(_read_toml(file))
     except ValueError:
         raise ConfigError(
-            f"{SAID_TWICE} (from configs/{file.name})", fix=f"correct {file}"
+            "stable: is an old spelling of routes.summarize; say one of them "
+            f"(from configs/{file.name})",
+            fix=f"correct {file}",
         ) from None
     origins = {path: f"configs/{file.name}" for path, _ in _flatten(merged)}
     layers = [

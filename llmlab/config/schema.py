@@ -174,9 +174,6 @@ SMOLLM2 = Model(
 )
 
 
-SAID_TWICE = "stable: is an old spelling of routes.summarize; say one of them"
-
-
 def as_spelled_today(said: dict[str, Any]) -> dict[str, Any]:
     """`stable` is how routes.summarize was spelled when there was one route.
 
@@ -189,7 +186,7 @@ def as_spelled_today(said: dict[str, Any]) -> dict[str, Any]:
     rest, stable = {**said}, said["stable"]
     del rest["stable"]
     if routes.get("summarize", stable) != stable:
-        raise ValueError(SAID_TWICE)
+        raise ValueError("stable is another one than routes.summarize")
     return {**rest, "routes": {**routes, "summarize": stable}}
 
 

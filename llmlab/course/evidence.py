@@ -171,7 +171,7 @@ class Evidence:
         if (plan := self.plan) is None:
             return [self.model]
         return [self.model, *(one.model for one in plan.deployments
-                              if one.deployment == plan.leading)]  # fmt: skip
+                              if one.deployment == plan.leading())]  # fmt: skip
 
     def rollouts(self) -> Iterator[tuple[int, Entry]]:
         """Numbers of rollouts with the entry of their start, the newest first."""

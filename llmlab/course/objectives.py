@@ -65,7 +65,8 @@ def api_runs(lab: Evidence) -> Finding:
         if reason:
             return missing(
                 f"{', '.join(here)} answers in the place of {chosen}: {reason}",
-                'llmlab course check 1; or stable = "textrank" in configs/lab.toml, then llmlab up',
+                'llmlab course check 1; or summarize = "textrank" in [routes] of configs/lab.toml, '
+                "then llmlab up",
             )
         return missing(
             f"{', '.join(here)} answers, and not {chosen}, which was chosen", "llmlab up"

@@ -62,18 +62,20 @@ def make_plan(
         except ModelUnavailable as error:
             why = error.message.removeprefix(f"{name}: ")
             fix = f"\nFix: {error.fix}" if error.fix else ""
+            others = [route for route, model in routes.items()
+                      if model == name and route != SUMMARIZE]  # fmt: skip
+            without = f"there is no route {' and '.join(others)}" if others else ""
             if name == stable and config.fallback not in ("", stable):
                 fallback = config.fallback
-                warnings.append(
-                    f"{name} cannot serve, so {fallback} answers in its place.\n{why}.{fix}"
+                instead = f"{fallback} answers in its place" + (
+                    f", and {without}" if without else ""
                 )
+                warnings.append(f"{name} cannot serve, so {instead}.\n{why}.{fix}")
                 deployments[fallback] = settings(fallback)
                 continue
-            without = [route for route, model in routes.items() if model == name]
             if only or name in config.deploy or not without or name == stable:
                 raise
-            said = " and ".join(without)
-            warnings.append(f"{name} cannot serve, so there is no route {said}.\n{why}.{fix}")
+            warnings.append(f"{name} cannot serve, so {without}.\n{why}.{fix}")
     further = {
         route: model for route, model in routes.items()
         if route != SUMMARIZE and model in deployments

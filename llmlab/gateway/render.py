@@ -57,7 +57,6 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/stable.conf": joined(edition.stable(plan)),
         "lab/openai.conf": joined(edition.openai(plan)),
         "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
-        "lab/answers.conf": joined(ANSWERS),
         "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
@@ -90,7 +89,7 @@ def _fallbacks(plan: GatewayPlan) -> str:
             "    auth_jwt off;                       # it was judged",
             f"    set $deployment {name};",
             "    set $route fallback;",
-            "    include lab/answers.conf;",
+            *(f"    {line}" for line in ANSWERS),
             f"    add_header X-Fallback {name} always;",
             "    proxy_buffering off;",
             f"    proxy_pass http://model_{name}$lab_uri;",
@@ -121,8 +120,12 @@ def _http(plan: GatewayPlan) -> list[str]:
         "}",
         "# Where an API may hand a request on to; not one that asks for a deployment by its name.",
         'map "$route$lab_wish:$lab_target" $lab_fallback_to {',
-        *(f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
-          for one in plan.upstreams if one.fallback),
+        "    volatile;                           # handed on once, a request is not again",
+        *(
+            f'    ":{one.deployment}" {FALLBACK}{one.fallback};'
+            for one in plan.upstreams
+            if one.fallback
+        ),
         '    default "";',
         "}",
         "",

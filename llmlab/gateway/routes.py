@@ -196,7 +196,9 @@ def _refuse_unknown(plan: GatewayPlan) -> None:
         one.name for route in routes.values() for one in route.matches if one.kind == "flag"
     }  # fmt: skip
     _refuse(asked - flags, "flag", "llmlab flag list")
-    for name in sorted(routes.keys() - plan.routes.keys()):
+    # One that says nothing but which rollout was there last may go.
+    used = {name for name, route in routes.items() if route.targets()}
+    for name in sorted(used - plan.routes.keys()):
         raise ConfigError(
             f"traffic is shared out on the route {name}, and this lab has none of that name",
             fix=f"put it back into [routes] of configs/lab.toml, or {FORGET}",

@@ -111,8 +111,7 @@ def load_chat(
     assert folder is not None
     file, model_id = language_model(model, folder, prompt)
     running = llamacpp.start(
-        file.parent, pattern=file.name, context=model.context, slots=model.slots, server=server,
-        patience=patience, died=died,
+        file, context=model.context, slots=model.slots, server=server, patience=patience, died=died,
     )  # fmt: skip
     return running, model_id
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from llmlab.rollout.state import Kind, Phase, Rollout
@@ -11,11 +11,15 @@ from llmlab.traffic import Deployed, Route, Shadow, Share, Split, Traffic
 TRIES = frozenset({Phase.PROGRESSING, Phase.PAUSED})
 
 
-def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
+def traffic_of(rollout: Rollout, traffic: Traffic, others: Iterable[str] = ()) -> Traffic:
     """What is wanted once a rollout is where it is. Asked twice, it changes nothing more.
 
     Other routes stay as they are, flags and matches of a person as well, and so does every
     deployment that one of them leads to.
+
+    Args:
+        others: deployments that rollouts of other routes need, whether they have traffic yet or
+            not.
     """
     trying = rollout.phase in TRIES
     before = traffic.route(rollout.route)
@@ -27,7 +31,7 @@ def traffic_of(rollout: Rollout, traffic: Traffic) -> Traffic:
         rollout=rollout.number,
         step=rollout.step,
     ))  # fmt: skip
-    return replace(routed, deployments=tuple(_deployments(rollout, routed)))
+    return replace(routed, deployments=tuple(_deployments(rollout, routed, set(others))))
 
 
 def _stable(rollout: Rollout, route: Route) -> str:
@@ -55,9 +59,9 @@ def _shadow(rollout: Rollout) -> Shadow | None:
     return Shadow(rollout.candidate.deployment, rollout.percent)
 
 
-def _deployments(rollout: Rollout, routed: Traffic) -> Iterator[Deployed]:
+def _deployments(rollout: Rollout, routed: Traffic, others: set[str]) -> Iterator[Deployed]:
     """Those that there are, with the rollout's own for as long as they are needed."""
-    needed = routed.targets() | {rollout.stable.deployment}
+    needed = routed.targets() | {rollout.stable.deployment} | others
     ends = {rollout.retired} if rollout.promoted else set()
     ends |= _own_to_end(rollout)
     for one in routed.deployments:

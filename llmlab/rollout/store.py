@@ -167,9 +167,10 @@ def _tell(
         **more,
     }  # fmt: skip
     chain.append(connection, "rollout", told, why, who=who)
+    others = _needed_in(connection, rollout.number)
     change_in(
         connection, "route", {"rollout": rollout.number, "step": rollout.step},
-        lambda traffic: traffic_of(rollout, traffic), why, who=who,
+        lambda traffic: traffic_of(rollout, traffic, others), why, who=who,
     )  # fmt: skip
 
 
@@ -200,6 +201,13 @@ def _unfinished_in(connection: sqlite3.Connection) -> dict[str, int]:
     if "routes" in state:
         return {str(route): int(number) for route, number in state["routes"].items()}
     return {SUMMARIZE: int(state["number"])} if state.get("unfinished") else {}  # of before
+
+
+def _needed_in(connection: sqlite3.Connection, but: int) -> set[str]:
+    """The deployments of all rollouts that are under way, but for one of them."""
+    numbers = [number for number in _unfinished_in(connection).values() if number != but]
+    under_way = [_kept(connection, number).rollout for number in numbers]
+    return {arm.deployment for one in under_way for arm in (one.stable, *one.arms)}
 
 
 def _all(connection: sqlite3.Connection) -> Iterator[Kept]:

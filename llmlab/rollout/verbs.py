@@ -78,7 +78,14 @@ class Desk:
             return self.do("undo", Abort(why), who=who)
         rollout = self.rollouts.create(
             lambda number, traffic, history: undo_of(
-                known, number, traffic, history, self.clock(), to=to, who=who, why=why,
+                known,
+                number,
+                traffic,
+                history,
+                self.clock(),
+                to=to,
+                who=who,
+                why=why,
                 route=self.route or SUMMARIZE,
             )
         )

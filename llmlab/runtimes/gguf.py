@@ -1,13 +1,15 @@
 """What a GGUF file says of its model: the part before the weights.
 
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: a magic, a version, two counts, and
-then key after key. Vocabularies are in there as well, and are passed over.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: a magic, a version, two
+counts, then key after key, then where each tensor is. Nothing in such a file is code, but its chat
+template is a program in Jinja's language, which llama.cpp runs in a sandbox of its own.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,14 +17,20 @@ from typing import Any, BinaryIO
 from llmlab.errors import ModelUnavailable
 
 MAGIC = b"GGUF"
-VERSIONS = (2, 3)
-MOST_KEYS, LONGEST_TEXT, LONGEST_ARRAY = 10_000, 1 << 24, 1 << 24
-# By the number of its type: how a value is packed.
-_PACKED = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?",
-           10: "Q", 11: "q", 12: "d"}  # fmt: skip
-_TEXT, _ARRAY = 8, 9
+VERSIONS = (2, 3)  # 1 was in use for three weeks of 2023
+# By the format's own number of a type: how struct reads it.
+NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
+           12: "d"}  # fmt: skip
+STRING, ARRAY = 8, 9
+# Far above what any model has. A file that says more is broken, and would be read for ever.
+LONGEST_KEY, LONGEST_STRING, MOST = 65_535, 64 << 20, 1 << 24
+# A longer list of numbers is of a vocabulary, and is passed over as its words are.
+LONGEST_LIST = 10_000
 HALF = 2  # bytes of a number in the cache of keys and values
-_FURTHER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+
+
+class NoGguf(ValueError):
+    """It is no GGUF, or breaks off; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +48,6 @@ class Shape:
     token_bytes: int
     weights: int
     embeds: bool
-
-
-def model_file(folder: Path, pattern: str = "") -> Path:
-    """The GGUF file of a folder; of one in several parts, the first.
-
-    Raises:
-        ModelUnavailable: there is none, or more than one model.
-    """
-    found = [file for file in parts(folder, pattern) if not _FURTHER_PART.search(file.name)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} GGUF models" if found else "no GGUF file"
-    which = f" that match {pattern!r}" if pattern else ""
-    raise ModelUnavailable(
-        f"there are {what}{which} in {folder}" if found else f"there is {what}{which} in {folder}",
-        fix='name one by file = "*Q4_K_M.gguf" in the model\'s table of configs/lab.toml',
-    )
-
-
-def parts(folder: Path, pattern: str = "") -> list[Path]:
-    """The GGUF files of a folder, sorted by name."""
-    return sorted(file for file in folder.glob(pattern or "*.gguf") if file.is_file())
 
 
 def shape(file: Path) -> Shape:
@@ -83,68 +69,103 @@ def shape(file: Path) -> Shape:
         return Shape(
             context=said[f"{kind}.context_length"],
             token_bytes=all_heads * (key + value) * HALF,
-            weights=sum(one.stat().st_size for one in _all_parts(file)),
+            weights=file.stat().st_size,
             embeds=f"{kind}.pooling_type" in said,
         )
-    except (OSError, ValueError, KeyError, TypeError, struct.error, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelUnavailable(
             f"{file} is no GGUF file of a language model: {type(error).__name__}: {error}",
             fix="llmlab models pull NAME fetches it again",
         ) from error
 
 
-def _all_parts(file: Path) -> list[Path]:
-    stem, first, _ = file.name.partition("-00001-of-")
-    return sorted(file.parent.glob(f"{stem}-*-of-*.gguf")) if first else [file]
-
-
 def metadata(file: Path) -> dict[str, Any]:
-    """{key: value} of numbers, texts and short arrays of numbers.
+    """{key: value}: numbers, texts and lists of numbers; of other lists, only that there is one.
 
     Raises:
-        ValueError, struct.error: it is no GGUF file.
+        NoGguf: it is none, or breaks off before its last tensor.
+        OSError: it cannot be read.
     """
     with file.open("rb") as content:
-        if content.read(4) != MAGIC:
-            raise ValueError("it does not begin as one")
-        version, _, keys = _unpacked(content, "<IQQ")
-        if version not in VERSIONS or keys > MOST_KEYS:
-            raise ValueError(f"version {version} with {keys} keys")
-        return {_text(content): _value(content, _unpacked(content, "<I")[0]) for _ in range(keys)}
+        try:
+            return _metadata(content)
+        except NoGguf:
+            raise
+        except (struct.error, ValueError, TypeError, OverflowError, MemoryError):
+            raise NoGguf("it breaks off, or is damaged") from None
+
+
+def _metadata(content: BinaryIO) -> dict[str, Any]:
+    if content.read(4) != MAGIC:
+        raise NoGguf("it does not begin like one")
+    version = _number(content, "I")
+    if version not in VERSIONS:
+        raise NoGguf(f"its version of the format is {version}, and {VERSIONS} are known")
+    tensors, entries = _number(content, "Q"), _number(content, "Q")
+    if max(tensors, entries) > MOST:
+        raise NoGguf(f"it claims {tensors} tensors and {entries} entries")
+    said = dict(_entries(content, entries))
+    if said.get("split.count", 0) > 1:
+        raise NoGguf("it is one part of several")
+    _check_length(content, tensors, int(said.get("general.alignment", 32)))
+    return said
+
+
+def _entries(content: BinaryIO, count: int) -> Iterator[tuple[str, Any]]:
+    for _ in range(count):
+        key = _string(content, LONGEST_KEY)
+        yield key, _value(content, _number(content, "I"))
 
 
 def _value(content: BinaryIO, kind: int) -> Any:
-    if kind == _TEXT:
-        return _text(content)
-    if kind == _ARRAY:
-        return _array(content)
-    return _unpacked(content, f"<{_PACKED[kind]}")[0]
-
-
-def _array(content: BinaryIO) -> list[Any]:
-    """An array of numbers; nothing of others, which are vocabularies."""
-    kind, length = _unpacked(content, "<IQ")
-    if length > LONGEST_ARRAY:
-        raise ValueError(f"an array of {length}")
-    if kind == _TEXT:
-        for _ in range(length):
-            content.seek(_length(content), 1)
+    if kind in NUMBERS:
+        return _number(content, NUMBERS[kind])
+    if kind == STRING:
+        return _string(content, LONGEST_STRING)
+    if kind != ARRAY:
+        raise NoGguf(f"it has a value of an unknown kind ({kind})")
+    of, count = _number(content, "I"), _number(content, "Q")
+    if of == ARRAY or of not in (*NUMBERS, STRING) or count > MOST:
+        raise NoGguf(f"it has a list of {count} values of kind {of}")
+    if of == STRING:
+        for _ in range(count):
+            content.seek(_length(content, LONGEST_STRING), os.SEEK_CUR)
         return []
-    if kind == _ARRAY:
-        raise ValueError("an array of arrays")
-    return list(_unpacked(content, f"<{length}{_PACKED[kind]}"))
+    form = f"<{count}{NUMBERS[of]}"
+    if count > LONGEST_LIST:
+        content.seek(struct.calcsize(form), os.SEEK_CUR)
+        return []
+    return list(struct.unpack(form, content.read(struct.calcsize(form))))
 
 
-def _text(content: BinaryIO) -> str:
-    return content.read(_length(content)).decode(errors="replace")
+def _check_length(content: BinaryIO, tensors: int, alignment: int) -> None:
+    """The last tensor has to begin inside the file. How long it is, only its type would say."""
+    last = -1
+    for _ in range(tensors):
+        _string(content, LONGEST_KEY)
+        dimensions = _number(content, "I")
+        if dimensions > 8:
+            raise NoGguf(f"it has a tensor of {dimensions} dimensions")
+        content.seek(8 * dimensions + 4, os.SEEK_CUR)
+        last = max(last, _number(content, "Q"))
+    begin = -(-content.tell() // max(1, alignment)) * max(1, alignment)
+    if tensors and content.seek(0, os.SEEK_END) <= begin + last:
+        raise NoGguf("it breaks off before its last tensor")
 
 
-def _length(content: BinaryIO) -> int:
-    length: int = _unpacked(content, "<Q")[0]
-    if length > LONGEST_TEXT:
-        raise ValueError(f"a text of {length} bytes")
+def _number(content: BinaryIO, form: str) -> Any:
+    return struct.unpack(f"<{form}", content.read(struct.calcsize(f"<{form}")))[0]
+
+
+def _length(content: BinaryIO, most: int) -> int:
+    length = int(_number(content, "Q"))
+    if length > most:
+        raise NoGguf(f"it has a string of {length} bytes")
     return length
 
 
-def _unpacked(content: BinaryIO, how: str) -> tuple[Any, ...]:
-    return struct.unpack(how, content.read(struct.calcsize(how)))
+def _string(content: BinaryIO, most: int) -> str:
+    data = content.read(length := _length(content, most))
+    if len(data) < length:
+        raise NoGguf("it breaks off")
+    return data.decode("utf-8", "replace")

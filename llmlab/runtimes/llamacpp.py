@@ -24,7 +24,7 @@ import httpx2
 from llmlab.errors import EnvironmentFailure, ModelUnavailable
 from llmlab.runtimes import native
 from llmlab.runtimes.chat import Abilities, Body, Chunk, Message, ModelServer, Refused
-from llmlab.runtimes.gguf import Shape, model_file, shape
+from llmlab.runtimes.gguf import Shape, shape
 from llmlab.runtimes.room import MIB, Room, room_for
 
 log = logging.getLogger("llmlab.service")
@@ -143,9 +143,8 @@ def _abilities(caps: dict[str, Any], shape: Shape) -> Abilities:
 
 
 def start(
-    folder: Path,
+    file: Path,
     *,
-    pattern: str = "",
     context: int = 0,
     slots: int = 0,
     threads: int = 0,
@@ -156,7 +155,7 @@ def start(
     """Load a model. Blocks until it can answer.
 
     Args:
-        pattern: which of several GGUF files.
+        file: the GGUF.
         context, slots, threads: 0 for what fits this machine.
         server: the native server to run; "" for one on PATH, "none" for none.
         patience: seconds of silence after which an answer is given up.
@@ -166,7 +165,6 @@ def start(
         ModelUnavailable: there is no such file, or llama.cpp cannot load it.
         EnvironmentFailure: there is neither a native server nor the library.
     """
-    file = model_file(folder, pattern)
     found = shape(file)
     room = room_for(found, context=context, slots=slots, threads=threads)
     program = None if server == HERE else native.find(server)

