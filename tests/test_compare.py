@@ -31,6 +31,7 @@ from llmlab.compare.page import page
 from llmlab.config.schema import TEXTRANK
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.evaluate.answer import Answer, Respondent
+from llmlab.evaluate.suite import Case
 from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, wait_until
 from tests.reading import Parsed, asks_for
@@ -52,7 +53,11 @@ def model(name: str, **answers: str | LlmlabError) -> Respondent:
 
 
 def of(*models: Respondent) -> Comparison:
-    return compare({"a": TEXT}, models)
+    return compare(cases_of(a=TEXT), models)
+
+
+def cases_of(**texts: str) -> dict[str, Case]:
+    return {name: Case(name, text) for name, text in texts.items()}
 
 
 def parts(marked: tuple[Any, ...], mark: Mark) -> list[str]:
@@ -105,7 +110,7 @@ def test_a_model_without_an_answer_is_one_failure_and_no_number() -> None:
 
 
 def test_means_are_over_all_texts() -> None:
-    texts = {"a": TEXT, "b": TEXT}
+    texts = cases_of(a=TEXT, b=TEXT)
     models = [model("one", a="Two words.", b="Now four words here."), model("x", a="A.", b="B.")]
     assert compare(texts, models).mean("one", "length") == 3
 
@@ -143,7 +148,7 @@ def test_the_page_has_a_dot_for_each_value() -> None:
 
 def test_what_a_model_writes_is_text_on_the_page_and_nothing_else() -> None:
     evil = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-    texts = {"<b>name</b>": f"{TEXT} {evil}"}
+    texts = cases_of(**{"<b>name</b>": f"{TEXT} {evil}"})
     models = [model("a", **{"<b>name</b>": evil}), model("b", **{"<b>name</b>": GOOD})]
     parsed = Parsed(page(compare(texts, models)))
     assert parsed.named("script") == parsed.named("img") == []

@@ -138,6 +138,8 @@ VARIABLES = {
     "rollout.bake": ("0", 0.0),
     "rollout.text_gate": ("coverage>=-0.01", "coverage>=-0.01"),
     "rollout.probe_suite": ("founding", "founding"),
+    "rollout.chat_gate": ("checks>=-0.2", "checks>=-0.2"),
+    "rollout.chat_suite": ("mine", "mine"),
     "rollout.probe_rate": ("1.5", 1.5),
     "observability.enabled": ("true", True),
     "observability.prometheus_port": ("9191", 9191),

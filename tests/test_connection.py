@@ -17,6 +17,7 @@ from llmlab.client.protocol import summary_of
 from llmlab.client.snippets import as_curl, as_python
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.flags.asking import Asker
+from llmlab.probe.load import Profile
 from llmlab.probe.target import Target
 from tests.conftest import LabUnderTest
 from tests.test_cli import TIDES, Start, Upstream, start, with_commands
@@ -116,7 +117,7 @@ def test_every_client_of_a_lab_elsewhere_says_which_variable_is_wrong(
         lambda: Client(url),
         lambda: AsyncClient(url),
         lambda: Asker(url).flags(),
-        lambda: Target.find(url, None, 1).check("/summarize/", 1),
+        lambda: Target.find(url, None, 1).check(Profile(timeout=1)),
     ):
         with pytest.raises(EnvironmentFailure, match="SSL_CERT_FILE"):
             ask()

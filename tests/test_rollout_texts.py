@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmlab.config.rollout import Rollout as Section
+from llmlab.evaluate.checks import Checks
+from llmlab.evaluate.conversations import asked
+from llmlab.evaluate.dialect import request
 from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.rollout import texts
-from llmlab.rollout.asking import Answered, Pair, ask
+from llmlab.rollout.asking import Answered, Pair, ask, ask_both
 from llmlab.rollout.observed import Texts
 from llmlab.rollout.planning import problems
-from llmlab.rollout.state import Kind, Outcome, Phase, Rules
+from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rules
 from llmlab.runtimes.sentences import split_sentences
 from tests.rollouts import at
 from tests.rollouts import rollout as begun
@@ -122,8 +128,98 @@ def test_a_text_that_fails_is_asked_for_once_more(
     statuses: tuple[int, ...], asked: int, summary: str | None
 ) -> None:
     running = Running(*statuses)
-    found = ask(running, "base", "The keeper lit the lamp.")  # type: ignore[arg-type]
+    found = ask(running, "base", Case("a", "The keeper lit the lamp."))  # type: ignore[arg-type]
     assert (running.asked, found.summary) == (asked, summary)
+
+
+# --- conversations -------------------------------------------------------------------------------
+
+
+class Talking:
+    """Keeps what it is asked, and answers like a chat model."""
+
+    def __init__(self, said: str = "Paris.") -> None:
+        self.said, self.asked = said, list[tuple[str, str, Any]]()
+
+    def ask(self, deployment: str, path: str, *, body: bytes, **_: object) -> tuple[int, bytes]:
+        self.asked.append((deployment, path, json.loads(body)))
+        message = {"role": "assistant", "content": self.said}
+        choice = {"index": 0, "message": message, "finish_reason": "length"}
+        return 200, json.dumps({"choices": [choice], "usage": {}}).encode()
+
+
+def question(number: int) -> Case:
+    checks = Checks(equals=("Paris",))
+    return Case(f"q{number}", "", messages=asked(f"Capital {number}?"), checks=checks)
+
+
+def test_a_conversation_goes_to_both_by_openais_dialect_with_the_same_seed() -> None:
+    running, case = Talking(), question(1)
+    (pair,) = ask_both(running, [case], "next", "base")  # type: ignore[arg-type]
+    (_, path, first), (_, _, second) = running.asked
+    assert path == "/v1/chat/completions"
+    assert first == second
+    assert first["messages"] == [{"role": "user", "content": "Capital 1?"}]
+    assert set(first) == {"messages", "seed", "max_tokens"}  # decoding is the version's own
+    assert first["seed"] != request(question(2))["seed"]
+    assert (pair.tested.summary, pair.tested.cut_off) == ("Paris.", True)
+
+
+def test_what_is_no_chat_completion_is_no_answer() -> None:
+    class Odd(Talking):
+        def ask(self, *_: object, **__: object) -> tuple[int, bytes]:
+            return 200, b'{"choices": []}'
+
+    assert ask(Odd(), "base", question(1)).summary is None  # type: ignore[arg-type]
+
+
+def test_of_questions_no_long_texts_are_made() -> None:
+    cases = [question(number) for number in range(30)]
+    assert texts.with_long(cases) == tuple(cases)
+
+
+def judged_chat(tested: Sequence[str], base: Sequence[str], gate: str = "") -> Finding:
+    rules = Rules(text_gate=gate or Section().chat_gate)
+    pairs = [
+        Pair(question(n), Answered("tuned-2", 200, 0.1, mine), Answered("base", 200, 0.1, theirs))
+        for n, (mine, theirs) in enumerate(zip(tested, base, strict=True))
+    ]
+    found = texts.look(at(Phase.PROGRESSING, rules=rules), Texts(), pairs).finding
+    assert found
+    return found
+
+
+HALF = ["Paris.", "Rome."] * 20
+
+
+def test_a_chat_model_that_answers_as_before_passes_the_shipped_gate() -> None:
+    assert judged_chat(HALF, HALF).outcome is Outcome.PASS
+
+
+def test_one_that_has_forgotten_everything_fails_it() -> None:
+    assert judged_chat(["Rome."] * 40, ["Paris."] * 40).outcome is Outcome.FAIL
+
+
+def test_one_that_is_better_passes_also_a_gate_that_asks_for_it() -> None:
+    assert judged_chat(["Paris."] * 40, HALF, "checks>=+0.20").outcome is Outcome.PASS
+
+
+def test_what_so_few_questions_do_not_show_is_allowed_for() -> None:
+    """Of 40 that all pass, 8.8 % of all others may not, at a confidence of 95 %."""
+    all_pass = ["Paris."] * 40
+    assert judged_chat(all_pass, all_pass, "checks>=-0.05").outcome is Outcome.INCONCLUSIVE
+    assert judged_chat(all_pass, all_pass, "checks>=0.95").outcome is Outcome.INCONCLUSIVE
+    assert judged_chat(all_pass, all_pass, "checks>=0.9").outcome is Outcome.PASS
+
+
+def test_a_bound_that_40_questions_cannot_show_is_told_before() -> None:
+    rules = Rules(text_gate="checks>=-0.05 equals>=+0.1", probe_suite="chat")
+    (found,) = [one for one in problems(rules, Path()) if "cannot pass" in one.message]
+    assert found.message.startswith("checks>=-0.05 cannot pass: of 42 texts")
+    assert found.fix == "a suite of 59 texts with probe_suite, or a wider bound"
+    shipped = Rules(text_gate=Section().chat_gate, probe_suite="chat")
+    assert not [one for one in problems(shipped, Path()) if one.severity == "error"]
+    assert not [one for one in problems(shipped, Path()) if "cannot pass" in one.message]
 
 
 # --- what so few texts can show ------------------------------------------------------------------

@@ -198,6 +198,16 @@ def test_the_rules_of_lab_toml_are_those_of_a_rollout() -> None:
     )
 
 
+def test_a_route_that_is_no_summaries_is_judged_by_questions() -> None:
+    rules = rules_of(config(probe_suite="news"), Wish(Kind.CANARY, (), route="support"))
+    assert (rules.probe_suite, rules.text_gate) == ("chat", Config().rollout.chat_gate)
+    named = Wish(Kind.CANARY, (), route="chat", rules={"text_gate": "", "probe_suite": "founding"})
+    assert rules_of(config(), named).probe_suite == "founding"
+    assert rules_of(config(), named).text_gate == ""
+    own = rules_of(config(chat_suite="mine"), Wish(Kind.CANARY, (), route="chat"))
+    assert own.probe_suite == "mine"
+
+
 def test_where_there_is_no_traffic_or_a_suite_is_named_there_are_probes() -> None:
     assert rules_of(config(), Wish(Kind.CANARY, ())).probe_rate == 0
     assert rules_of(config(), Wish(Kind.BLUEGREEN, ())).probe_rate == PROBES

@@ -73,7 +73,7 @@ def test_a_line_separator_inside_a_text_does_not_end_its_line(write: Callable[..
         ("{", "s.jsonl:2: not JSON: Expecting property name"),
         ("[]", "s.jsonl:2: should be an object with id and text, not a list"),
         ({"text": TEXT}, "s.jsonl:2: id: is missing"),
-        ({"id": "b"}, "s.jsonl:2: text: is missing"),
+        ({"id": "b"}, "s.jsonl:2: text: is missing; of a conversation, prompt or messages"),
         ({"id": 7, "text": TEXT}, "s.jsonl:2: id: should be a text such as 'f5-founding', not a"),
         (
             {"id": " ", "text": TEXT},
@@ -225,7 +225,7 @@ def test_stats_count_and_measure(write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["founding", "news"])
+@pytest.mark.parametrize("name", ["chat", "founding", "news"])
 def test_a_suite_that_ships_has_nothing_for_lint_to_find(name: str) -> None:
     assert lint(load_suite(SUITES / f"{name}.jsonl")) == []
 
@@ -258,9 +258,18 @@ def test_no_two_texts_that_ship_share_a_long_passage() -> None:
                 assert seen.setdefault(tuple(split[at : at + 9]), one.id) == one.id
 
 
-def test_a_new_lab_has_both_suites(tmp_path: Path) -> None:
+def test_the_chat_suite_has_40_short_questions_and_every_check() -> None:
+    suite = load_suite(SUITES / "chat.jsonl")
+    assert len(suite.cases) >= 40 and all(one.messages for one in suite.cases)
+    assert set(suite_stats(suite).checks) == {
+        "matches", "json_schema", "equals", "max_words", "language",
+    }  # fmt: skip
+    assert max(len(words(one.given)) for one in suite.cases) <= 40
+
+
+def test_a_new_lab_has_the_suites(tmp_path: Path) -> None:
     init_lab(tmp_path)
-    for name in ("founding", "news"):
+    for name in ("chat", "founding", "news"):
         assert (tmp_path / "configs" / "suites" / f"{name}.jsonl").read_bytes() == (
             SUITES / f"{name}.jsonl"
         ).read_bytes()

@@ -1,4 +1,5 @@
-"""Asking several models for summaries of the same texts, in turns.
+"""Asking several models for summaries of the same texts, or for answers to the same questions,
+in turns.
 
 All models get a text before the next text is sent, each time another model first: a moment in
 which the machine is busy meets them all, so their times can be compared.
@@ -9,13 +10,33 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmlab.client.protocol import Summary
 from llmlab.errors import LlmlabError
 from llmlab.evaluate.answer import Answer, Respondent
+from llmlab.evaluate.suite import Case
 
-Ask = Callable[[str], Awaitable[Summary]]
+
+@dataclass(frozen=True)
+class Told:
+    """An answer, and what the model that gave it says of itself. ``seconds`` are not taken yet."""
+
+    answer: Answer
+    model_id: str
+    runtime: str
+
+    @classmethod
+    def of(cls, summary: Summary) -> Told:
+        usage = summary.usage
+        answer = Answer(
+            summary.text, 0.0, usage.truncated, usage.windows,
+            usage.input_tokens, usage.output_tokens, summary.request_id,
+        )  # fmt: skip
+        return cls(answer, summary.model.id, summary.model.runtime)
+
+
+Ask = Callable[[Case], Awaitable[Told]]
 
 
 @dataclass
@@ -28,20 +49,16 @@ class Asked:
     runtime: str = ""
     answers: dict[str, Answer | LlmlabError] = field(default_factory=dict)
 
-    async def answer(self, key: str, text: str) -> None:
+    async def answer(self, key: str, case: Case) -> None:
         start = time.perf_counter()
         try:
-            summary = await self.ask(text)
+            told = await self.ask(case)
         except LlmlabError as error:
             self.answers[key] = error
             return
         seconds = time.perf_counter() - start
-        self.model_id, self.runtime = summary.model.id, summary.model.runtime
-        usage = summary.usage
-        self.answers[key] = Answer(
-            summary.text, seconds, usage.truncated, usage.windows,
-            usage.input_tokens, usage.output_tokens, summary.request_id,
-        )  # fmt: skip
+        self.model_id, self.runtime = told.model_id, told.runtime
+        self.answers[key] = replace(told.answer, seconds=seconds)
 
     def respondent(self, order: Sequence[str]) -> Respondent:
         answers = {key: self.answers[key] for key in order}
@@ -50,27 +67,27 @@ class Asked:
 
 async def ask_all(
     models: Sequence[Asked],
-    texts: Mapping[str, str],
+    cases: Mapping[str, Case],
     *,
     concurrency: int,
     done: Callable[[], None] = lambda: None,
 ) -> list[Respondent]:
-    """Every model's answer to every text; a failure takes the place of its answer.
+    """Every model's answer to every case; a failure takes the place of its answer.
 
     Args:
-        texts: by id.
-        concurrency: texts that are under way at a time. Times are comparable with any number,
+        cases: by the name that the answers have.
+        concurrency: cases that are under way at a time. Times are comparable with any number,
             but only with 1 do they say how long one request takes.
         done: called after each answer.
     """
     places = asyncio.Semaphore(concurrency)
 
-    async def one(number: int, key: str, text: str) -> None:
+    async def one(number: int, key: str, case: Case) -> None:
         async with places:
             first = number % len(models)
             for model in (*models[first:], *models[:first]):
-                await model.answer(key, text)
+                await model.answer(key, case)
                 done()
 
-    await asyncio.gather(*(one(number, *item) for number, item in enumerate(texts.items())))
-    return [model.respondent(list(texts)) for model in models]
+    await asyncio.gather(*(one(number, *item) for number, item in enumerate(cases.items())))
+    return [model.respondent(list(cases)) for model in models]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from llmlab.answers.asking import Ask, Asked
+from llmlab.answers.asking import Ask, Asked, Told
 from llmlab.answers.process import private_api
 from llmlab.client import protocol
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
+from llmlab.client.retry import Outcome
+from llmlab.errors import UsageError
+from llmlab.evaluate import dialect
+from llmlab.evaluate.answer import Answer
 from llmlab.evaluate.lead import lead
+from llmlab.evaluate.suite import Case
 from llmlab.service.schemas import ModelInfo, Usage
 from llmlab.service.settings import Settings
 
@@ -24,29 +30,67 @@ LEAD = "lead-3"  # the rule that every summarizer has to beat
 def by_rule() -> Asked:
     """Lead-3: the first three sentences."""
 
-    async def ask(text: str) -> Summary:
-        summary = lead(text)
-        read, written = len(text.split()), len(summary.split())
+    async def ask(case: Case) -> Told:
+        if case.messages:
+            raise UsageError(f"{LEAD} is a rule for texts, and answers no question")
+        summary = lead(case.text)
+        read, written = len(case.text.split()), len(summary.split())
         usage = Usage(input_tokens=read, output_tokens=written, windows=1, truncated=False)
-        return Summary(summary, ModelInfo(name=LEAD, id="", runtime="rule"), usage, "")
+        info = ModelInfo(name=LEAD, id="", runtime="rule")
+        return Told.of(Summary(summary, info, usage, ""))
 
     return Asked(LEAD, ask)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How models are asked.
+
+    Args:
+        options: for summaries, as ``Client.summarize`` has them.
+        seed: of answers in a conversation; each case has its own, made of it.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 1
+
+    @property
+    def most(self) -> int:
+        """Tokens of an answer in a conversation."""
+        return int(self.options.get("max_length") or dialect.MOST_TOKENS)
+
+
 def through_gateway(
-    client: AsyncClient, names: Sequence[str], options: Mapping[str, Any]
+    client: AsyncClient, names: Mapping[str, tuple[str, str]], manner: Manner
 ) -> list[Asked]:
-    """Models that run in a lab. Answers kept from before would look like a fast model's."""
+    """Models that run in a lab. Answers kept from before would look like a fast model's.
 
-    def asker(name: str) -> Ask:
-        return lambda text: client.summarize(text, model=name, fresh=True, **options)
+    Args:
+        names: {deployment: (its model's id, its runtime)}, for those that an answer does not name.
+    """
 
-    return [Asked(name, asker(name)) for name in names]
+    def asker(name: str, model_id: str, runtime: str) -> Ask:
+        async def ask(case: Case) -> Told:
+            if not case.messages:
+                return Told.of(
+                    await client.summarize(case.text, model=name, fresh=True, **manner.options)
+                )
+            sampling = dialect.sampling(case, manner.seed, manner.most)
+            reply = await client.chat(dialect.messages(case), model=name, **sampling)
+            answer = Answer(
+                reply.text.strip(), 0.0, False, 1, reply.usage.prompt, reply.usage.completion,
+                reply.request_id, reply.finish_reason == "length",
+            )  # fmt: skip
+            return Told(answer, model_id, runtime)
+
+        return ask
+
+    return [Asked(name, asker(name, *about)) for name, about in names.items()]
 
 
 @asynccontextmanager
 async def without_a_lab(
-    settings: Sequence[Settings], options: Mapping[str, Any], say: Callable[[str], None]
+    settings: Sequence[Settings], manner: Manner, say: Callable[[str], None]
 ) -> AsyncIterator[list[Asked]]:
     """Models that each run in a process of their own while the body runs."""
     async with AsyncExitStack() as stack:
@@ -61,18 +105,52 @@ async def without_a_lab(
                     timeout=httpx2.Timeout(one.service.timeout + 10, connect=5),
                 )
             )  # fmt: skip
-            found.append(Asked(one.name, _over(http, socket, options)))
+            found.append(Asked(one.name, Private(http, socket, manner)))
         yield found
 
 
-def _over(http: httpx2.AsyncClient, socket: Path, options: Mapping[str, Any]) -> Ask:
-    async def ask(text: str) -> Summary:
-        body = protocol.body(text, **options)
-        outcome: httpx2.Response | httpx2.RequestError
-        try:
-            outcome = await http.post("/summarize/", json=body)
-        except httpx2.RequestError as error:
-            outcome = error
-        return protocol.summary_of(outcome, str(socket))
+@dataclass
+class Private:
+    """An API process of one's own, as it is asked.
 
-    return ask
+    Args:
+        about: its model's id and runtime; None before it was asked for them.
+    """
+
+    http: httpx2.AsyncClient
+    socket: Path
+    manner: Manner
+    about: tuple[str, str] | None = None
+
+    async def __call__(self, case: Case) -> Told:
+        if case.messages:
+            return await self._chat(case)
+        body = protocol.body(case.text, **self.manner.options)
+        outcome = await self._sent("POST", "/summarize/", json=body)
+        return Told.of(protocol.summary_of(outcome, str(self.socket)))
+
+    async def _chat(self, case: Case) -> Told:
+        if self.about is None:
+            (model,) = (await self._document("GET", "/v1/models"))["data"]
+            self.about = model["content_id"], model["runtime"]
+        body = dialect.request(case, self.manner.seed, self.manner.most)
+        outcome = await self._sent("POST", dialect.PATH, json=body)
+        response = protocol.answered(outcome, str(self.socket))
+        try:
+            reply = dialect.reply_of(response.json())
+        except ValueError:
+            raise protocol.refused(outcome, str(self.socket)) from None
+        answer = Answer(
+            reply.text, 0.0, False, 1, reply.read, reply.written,
+            response.headers.get("X-Request-ID", ""), reply.cut_off,
+        )  # fmt: skip
+        return Told(answer, *self.about)
+
+    async def _document(self, method: str, path: str) -> Any:
+        return protocol.answered(await self._sent(method, path), str(self.socket)).json()
+
+    async def _sent(self, method: str, path: str, **how: Any) -> Outcome:
+        try:
+            return await self.http.request(method, path, **how)
+        except httpx2.RequestError as error:
+            return error

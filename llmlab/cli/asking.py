@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.evaluate.answer import Respondent
+    from llmlab.evaluate.suite import Case
     from llmlab.service.settings import Settings
 
 
@@ -46,9 +48,16 @@ StrategyOption = Annotated[
     typer.Option(help="auto: all of it; truncate: the first window; full: all of it at once."),
 ]
 MaxLengthOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Longest summary, in the model's tokens.")
+    int | None, typer.Option(metavar="N", help="Longest answer, in the model's tokens.")
 ]
 MinLengthOption = Annotated[int | None, typer.Option(metavar="N", help="Shortest summary.")]
+PromptOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prompt", metavar="FILE.md",
+        help="A prompt for the model, loaded for this alone; again for another one.",
+    ),
+]  # fmt: skip
 ConcurrencyOption = Annotated[
     int,
     typer.Option(
@@ -99,7 +108,7 @@ def bar(texts: int) -> Iterator[Progress]:
 async def answers(
     session: Session,
     names: Sequence[str],
-    texts: Mapping[str, str],
+    cases: Mapping[str, Case],
     *,
     offline: bool,
     options: Mapping[str, Any],
@@ -107,12 +116,17 @@ async def answers(
     progress: Progress,
     at_least: int = 1,
     beside: bool = False,
+    prompts: Mapping[str, str] | None = None,
+    seed: int = 1,
 ) -> list[Respondent]:
-    """Ask the models for their summaries, in the order of ``names``.
+    """Ask the models for their answers, in the order of ``names``.
 
     Args:
-        at_least: if there are fewer names, lead-3 is one more.
-        beside: also ask lead-3 and the embedded model.
+        at_least: if there are fewer names, lead-3 is one more; of texts only.
+        beside: also ask lead-3 and the embedded model; of texts only.
+        prompts: {name: template}: the first model is asked by each of these, under their names,
+            and not by its own.
+        seed: of answers in conversations.
 
     Raises:
         UsageError: a model does not exist or is not deployed.
@@ -122,34 +136,54 @@ async def answers(
     from contextlib import AsyncExitStack
 
     from llmlab.answers import ask_all
-    from llmlab.answers.sources import LEAD, by_rule, through_gateway, without_a_lab
+    from llmlab.answers.sources import LEAD, Manner, by_rule, through_gateway, without_a_lab
     from llmlab.client import RetryPolicy
     from llmlab.client.client import AsyncClient
     from llmlab.errors import UsageError
 
-    names = list(dict.fromkeys(names)) or (_configured(session) if offline else _deployed(session))
-    if len(names) < at_least:
+    names = list(dict.fromkeys(names)) or (
+        _configured(session) if offline else list(_deployed(session))
+    )
+    prompts = prompts or {}
+    prompted = names[:1] if prompts else []
+    names = [*prompts, *names[len(prompted) :]]
+    talks = any(case.messages for case in cases.values())
+    if talks and LEAD in names:
+        raise UsageError(f"{LEAD} is a rule for texts, and answers no question")
+    if len(names) < at_least and not talks:
         names = [*names, LEAD]
-    if beside:
+    if beside and not talks:
         names = list(dict.fromkeys([*names, LEAD, EMBEDDED]))
     progress.of(len(names))
-    running = [] if offline else _deployed(session)
-    called = {name: _deployment(session, name, running) for name in names if name != LEAD}
+    others = [name for name in names if name not in (LEAD, EMBEDDED, *prompts)]
+    there = {} if offline or (prompts and not others) else _deployed(session)
+    running = list(there)
+    named = [name for name in names if name != LEAD and name not in prompts]
+    called = {name: _deployment(session, name, running) for name in named}
     alone = {name: one for name, one in called.items() if one not in running}
     if not offline and (missing := [name for name in alone if not (beside and name == EMBEDDED)]):
         raise UsageError(f"{missing[0]} does not run in this lab", fix=_way_to(session, called))
-    settings = [_settings(session, name, progress.say) for name in alone]
+    settings = {name: _settings(session, name, progress.say) for name in alone}
+    settings |= {
+        label: _settings(session, model, progress.say, prompt)
+        for model in prompted
+        for label, prompt in prompts.items()
+    }
+    manner = Manner(options, seed)
     async with AsyncExitStack() as stack:
         by_name = {LEAD: by_rule()}
-        own = await stack.enter_async_context(without_a_lab(settings, options, progress.say))
-        by_name |= dict(zip(alone, own, strict=True))
-        if there := [name for name in called if name not in alone]:
+        loading = without_a_lab(list(settings.values()), manner, progress.say)
+        own = await stack.enter_async_context(loading)
+        by_name |= dict(zip(settings, own, strict=True))
+        if through := [name for name in called if name not in alone]:
             client = AsyncClient(lab=session.folder, retry=RetryPolicy(PATIENCE))
             await stack.enter_async_context(client)
-            found = through_gateway(client, [called[name] for name in there], options)
-            by_name |= dict(zip(there, found, strict=True))
-        asked = [replace(by_name[name], name=name) for name in names]
-        return await ask_all(asked, texts, concurrency=concurrency, done=progress.step)
+            about = {one: there[one] for one in (called[name] for name in through)}
+            by_deployment = {one.name: one for one in through_gateway(client, about, manner)}
+            by_name |= {name: by_deployment[called[name]] for name in through}
+        # Two names of one model are two askers: each has answers of its own.
+        asked = [replace(by_name[name], name=name, answers={}) for name in names]
+        return await ask_all(asked, cases, concurrency=concurrency, done=progress.step)
 
 
 def _way_to(session: Session, wanted: Mapping[str, str]) -> str:
@@ -186,13 +220,14 @@ def _deployment(session: Session, name: str, running: Sequence[str]) -> str:
     return session.catalogue().get(name).name
 
 
-def _deployed(session: Session) -> list[str]:
+def _deployed(session: Session) -> dict[str, tuple[str, str]]:
+    """{deployment: (its model's id, its runtime)}"""
     from llmlab.errors import UpstreamError
 
     status = session.engine().status()
     if not status.running:
         raise UpstreamError("the lab does not run", fix="llmlab up; or --offline")
-    return [one.name for one in status.deployments]
+    return {one.name: (one.model_id, one.runtime) for one in status.deployments}
 
 
 def _configured(session: Session) -> list[str]:
@@ -200,14 +235,46 @@ def _configured(session: Session) -> list[str]:
     return list(dict.fromkeys([*config.served.values(), *config.deploy]))
 
 
-def _settings(session: Session, name: str, say: Callable[[str], None]) -> Settings:
-    """The settings of an API process with a model of this lab."""
+def _settings(
+    session: Session, name: str, say: Callable[[str], None], prompt: str = ""
+) -> Settings:
+    """The settings of an API process with a model of this lab.
+
+    Args:
+        prompt: a template that takes the place of its own; "" for its own.
+    """
     from llmlab.answers.alone import settings_alone
     from llmlab.config.schema import TEXTRANK
+    from llmlab.errors import UsageError
 
     config = session.load().config
     if name == EMBEDDED and name not in config.models:
         config = config.model_copy(update={"models": {**config.models, name: TEXTRANK}})
     else:
         config, (name,) = session.catalogue(config).with_models([name])
+    if prompt:
+        model = config.models[name]
+        if not model.chats:
+            raise UsageError(f"{name} only summarizes, and takes no prompt")
+        asked = model.model_copy(update={"prompt": prompt})
+        config = config.model_copy(update={"models": {**config.models, name: asked}})
     return settings_alone(config, name, session.lab().root, say)
+
+
+def read_prompts(files: Sequence[Path]) -> dict[str, str]:
+    """{name: template}; a prompt is called by its file, with the folder where that is needed.
+
+    Raises:
+        UsageError: one cannot be read, is no template, or is there twice.
+    """
+    from llmlab.errors import UsageError
+    from llmlab.models.prompts import read_prompt
+
+    short = [file.name for file in files]
+    found: dict[str, str] = {}
+    for file in files:
+        name = file.name if short.count(file.name) == 1 else str(file)
+        if name in found:
+            raise UsageError(f"--prompt {file} is there twice")
+        found[name] = read_prompt(file)
+    return found

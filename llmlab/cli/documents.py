@@ -209,6 +209,8 @@ class LoadSetup(TypedDict):
     """How the load was made.
 
     Args:
+        model: of a chat, the route or deployment that was named, "" for none; null for summaries.
+        max_tokens: of a chat, the most that an answer may have; null for summaries.
         loop: closed: so many clients, each of which waits; open: at its own pace.
         rate: requests a second, of an open loop.
         warm_up, retry: seconds.
@@ -218,6 +220,8 @@ class LoadSetup(TypedDict):
 
     url: str
     path: str
+    model: str | None
+    max_tokens: int | None
     loop: Literal["open", "closed"]
     concurrency: int | None
     rate: float | None

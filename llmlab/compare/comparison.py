@@ -1,4 +1,5 @@
-"""The same texts through several models, side by side: what to show of it, and the document."""
+"""The same texts or questions through several models, side by side: what to show of it, and the
+document."""
 
 from __future__ import annotations
 
@@ -20,9 +21,12 @@ from llmlab.evaluate.text import fold, words
 # What is measured without a reference, as it is shown, best known first.
 SHOWN = (
     "length", "compression", "latency", "names_kept", "numbers_kept", "unsupported",
-    "novelty", "copy_rate", "repetition", "truncated",
+    "novelty", "copy_rate", "repetition", "truncated", "cut_off", "checks",
 )  # fmt: skip
-SHARES = ("names_kept", "numbers_kept", "novelty", "copy_rate", "repetition", "truncated")
+SHARES = (
+    "names_kept", "numbers_kept", "novelty", "copy_rate", "repetition", "truncated", "cut_off",
+    "checks",
+)  # fmt: skip
 # Below this, two summaries have so little in common that marking the rest shows nothing.
 IN_COMMON = 0.3
 _WORD = re.compile(r"\S+")
@@ -73,11 +77,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Row:
-    """A text and what each model made of it, in the order of the models."""
+    """A text, or what was asked, and what each model made of it, in the order of the models."""
 
     name: str
     text: str
     results: tuple[Result | Failure, ...]
+    is_text: bool = True
 
 
 class ComparedModel(TypedDict):
@@ -120,7 +125,7 @@ class FailureDocument(TypedDict):
 
 class ComparedText(TypedDict):
     """Args:
-    words: of the text.
+    words: of the text, or of all that was asked.
     results: in the order of the models.
     """
 
@@ -181,20 +186,23 @@ class Comparison:
         }
 
 
-def compare(texts: Mapping[str, str], models: Sequence[Respondent]) -> Comparison:
+def compare(cases: Mapping[str, Case], models: Sequence[Respondent]) -> Comparison:
     """Measure every answer, and mark what is different.
+
+    Args:
+        cases: by the name that the answers have.
 
     Each summary is compared with the first model's, and the first one's with the second's.
     """
     rows = []
-    for name, text in texts.items():
+    for name, case in cases.items():
         answers = [one.answers[name] for one in models]
         summaries = [one.text if isinstance(one, Answer) else "" for one in answers]
         results = tuple(
-            _result(model.name, text, answer, against=_other(summaries, number))
+            _result(model.name, case, answer, against=_other(summaries, number))
             for number, (model, answer) in enumerate(zip(models, answers, strict=True))
         )
-        rows.append(Row(name, text, results))
+        rows.append(Row(name, case.given, results, not case.messages))
     return Comparison(tuple(models), tuple(rows))
 
 
@@ -203,12 +211,14 @@ def _other(summaries: Sequence[str], number: int) -> str:
 
 
 def _result(
-    model: str, text: str, answer: Answer | LlmlabError, *, against: str
+    model: str, case: Case, answer: Answer | LlmlabError, *, against: str
 ) -> Result | Failure:
     if isinstance(answer, LlmlabError):
         return Failure(model, answer)
-    case = Case(id="", text=text)
-    measured = measure(case, answer.text, seconds=answer.seconds, truncated=answer.truncated)
+    measured = measure(
+        case, answer.text, seconds=answer.seconds, cut_off=answer.cut_off,
+        truncated=None if case.messages else answer.truncated,
+    )  # fmt: skip
     details = measured.details
     unsupported = _places(details.unsupported, Mark.UNSUPPORTED)
     alone = [(start, end, Mark.ALONE) for start, end in _only_in(answer.text, against)]
@@ -216,7 +226,7 @@ def _result(
     return Result(
         model, answer, measured,
         marked=stretches(answer.text, [*unsupported, *alone]),
-        source=stretches(text, places),
+        source=stretches(case.given, places),
     )  # fmt: skip
 
 

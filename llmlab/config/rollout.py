@@ -88,6 +88,16 @@ class Rollout(Section):
         description="The texts that both versions are asked for it, of configs/suites; the 10 of "
         "founding are quicker, and show nothing but a disaster.",
     )
+    chat_gate: str = Field(
+        "checks>=-0.10 empty<=+0.10 length<=2x repetition<=+0.10",
+        description="In place of text_gate on any other route than summarize.",
+    )
+    chat_suite: str = Field(
+        "chat",
+        min_length=1,
+        description="In place of probe_suite there: what both are asked, each by the decoding of "
+        "its own version.",
+    )
     probe_rate: float = Field(
         0.0,
         ge=0,

@@ -1,4 +1,4 @@
-"""What a model made of a text."""
+"""What a model made of a text, or answered in a conversation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from llmlab.errors import LlmlabError
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A summary, and what it took.
+    """A summary or an answer, and what it took.
 
     ``seconds`` passed for the one who asked. ``truncated``: something of the text was not
-    read. Tokens are the model's own (words for an extractive one).
+    read. ``cut_off``: it ended at the most tokens that it may have; None where nobody knows.
+    Tokens are the model's own (words for an extractive one).
     """
 
     text: str
@@ -23,6 +24,7 @@ class Answer:
     input_tokens: int = 0
     output_tokens: int = 0
     request_id: str = ""
+    cut_off: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from llmlab.evaluate.suite import Suite
 from llmlab.evaluate.verdict import Verdict, judge
 
 # Regressions are looked for in the first of these that the suite can measure.
-TELLING = ("coverage", "rougeLsum", "unsupported")
+TELLING = ("coverage", "rougeLsum", "checks", "unsupported")
 SHOWN_REGRESSIONS = 3
 
 
@@ -222,10 +222,13 @@ def _judged(suite: Suite, one: Respondent, seed: int) -> Judged:
     for case in suite.cases:
         answer = one.answers[case.id]
         measured[case.id] = (
-            measure(case, answer.text, seconds=answer.seconds, truncated=answer.truncated)
+            measure(
+                case, answer.text, seconds=answer.seconds, cut_off=answer.cut_off,
+                truncated=None if case.messages else answer.truncated,
+            )
             if isinstance(answer, Answer)
             else None
-        )
+        )  # fmt: skip
     scores = Scores.of(measured)
     return Judged(
         one.name, one.model_id, one.runtime, one.answers, scores, tuple(levels(scores, seed=seed))

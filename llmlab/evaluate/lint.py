@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from llmlab.evaluate.facts import Fact, details, find_fact, mentions
 from llmlab.evaluate.lead import lead
+from llmlab.evaluate.patterns import matches
 from llmlab.evaluate.rouge import rouge
 from llmlab.evaluate.style import style
 from llmlab.evaluate.suite import Case, Suite
@@ -17,6 +19,7 @@ from llmlab.evaluate.text import readings, terms, words
 FEW_CASES = 10  # below, no gate with its defaults decides anything
 SHORT_TEXT = 50  # words, below which there is little to leave out
 LONG_REFERENCE = 0.5  # of the text's words, above which it is no summary
+TOO_FEW = 3  # words, whose language is a guess
 COPIED_REFERENCE = 0.8  # of a reference's words, above which copying is what wins
 
 
@@ -48,22 +51,24 @@ def _of_suite(suite: Suite) -> Iterator[Finding]:
         )  # fmt: skip
     seen: dict[tuple[str, ...], str] = {}
     for case in suite.cases:
-        first = seen.setdefault(tuple(words(case.text)), case.id)
+        first = seen.setdefault((*words(case.given), str(len(case.messages))), case.id)
         if first != case.id:
+            what = "conversation" if case.messages else "text"
             yield Finding(
                 Severity.ERROR, case.id, case.line,
-                f"has the text of {first}: one text would count twice",
+                f"has the {what} of {first}: one {what} would count twice",
             )  # fmt: skip
 
 
 def _of_case(case: Case) -> Iterator[Finding]:
-    for severity, message in (*_of_facts(case), *_of_text(case)):
+    of_kind = () if case.messages else _of_text(case)
+    for severity, message in (*_of_facts(case), *_of_checks(case), *of_kind):
         yield Finding(severity, case.id, case.line, message)
 
 
 def _of_facts(case: Case) -> Iterator[tuple[Severity, str]]:
     held = readings(case.text)
-    for fact in case.must_mention:
+    for fact in () if case.messages else case.must_mention:
         if not find_fact(fact, held):
             yield Severity.ERROR, f"must_mention {_said(fact)} is not in the text"
     both = set(_keys(case.must_mention)) & set(_keys(case.must_not_mention))
@@ -77,8 +82,29 @@ def _of_facts(case: Case) -> Iterator[tuple[Severity, str]]:
         yield Severity.ERROR, f"the reference says {_said(fact)}, which must not be mentioned"
     for fact in said.missing:
         yield Severity.WARNING, f"the reference does not mention {_said(fact)}"
-    for mention in details(case.text, case.reference).unsupported:
+    found = () if case.messages else details(case.text, case.reference).unsupported
+    for mention in found:
         yield Severity.WARNING, f"the reference's {mention.text!r} is not in the text"
+
+
+def _of_checks(case: Case) -> Iterator[tuple[Severity, str]]:
+    checks = case.checks
+    for name, passes in checks.outcomes(case.reference).items() if case.reference else ():
+        if not passes:
+            yield Severity.ERROR, f"the reference does not pass {name}"
+    for spelling in checks.equals:
+        for name, passes in checks.outcomes(spelling).items():
+            if not passes and name != "language":
+                yield Severity.ERROR, f"equals {spelling!r} does not pass {name}"
+        for fact in mentions(spelling, case.must_mention).missing:
+            yield Severity.ERROR, f"equals {spelling!r} does not mention {_said(fact)}"
+    if checks.matches and matches(checks.matches, ""):
+        yield Severity.WARNING, "matches takes anything, an empty answer as well"
+    if checks.language and checks.max_words and checks.max_words < TOO_FEW:
+        yield Severity.WARNING, "so few words hardly tell their language"
+    any_check = checks.named or case.must_mention or case.must_not_mention
+    if case.messages and not case.reference and not any_check:
+        yield Severity.WARNING, "has no check and no reference: nothing says what is good"
 
 
 def _keys(facts: Iterable[Fact]) -> Iterator[tuple[str, ...]]:
@@ -91,7 +117,7 @@ def _of_text(case: Case) -> Iterator[tuple[Severity, str]]:
     length = len(words(case.text))
     if length < SHORT_TEXT:
         yield Severity.WARNING, f"the text has {length} words: little to leave out"
-    if not case.reference and not case.must_mention:
+    if not case.reference and not case.must_mention and not case.checks.named:
         yield Severity.WARNING, "has neither reference nor must_mention: nothing says what is good"
     if not case.reference:
         return
@@ -131,6 +157,9 @@ class SuiteStats:
     """What is in a suite, and how far its first three sentences get (lexical proxies).
 
     Args:
+        conversations: How many cases are no texts, but what a chat model is asked.
+        checks: How many cases have each check, those of facts aside.
+        asked_words: Length of all that is said in a conversation; ``text_words`` of a text.
         text_words, reference_words: Lengths.
         facts: How many facts must be mentioned, in all cases together.
         forbidden: How many must not be.
@@ -146,6 +175,9 @@ class SuiteStats:
     references: int
     facts: int
     forbidden: int
+    conversations: int
+    checks: dict[str, int]
+    asked_words: Spread | None
     text_words: Spread | None
     reference_words: Spread | None
     fact_position: Spread | None
@@ -156,17 +188,24 @@ class SuiteStats:
 
 def suite_stats(suite: Suite) -> SuiteStats:
     """Count and measure a suite."""
-    with_reference = [(case, case.reference) for case in suite.cases if case.reference]
-    with_facts = [case for case in suite.cases if case.must_mention]
+    texts = [case for case in suite.cases if not case.messages]
+    chats = [case for case in suite.cases if case.messages]
+    with_reference = [(case, case.reference) for case in texts if case.reference]
+    with_facts = [case for case in texts if case.must_mention]
     styles = [style(case.text, reference) for case, reference in with_reference]
     return SuiteStats(
         name=suite.name,
         digest=suite.digest,
         cases=len(suite.cases),
-        references=len(with_reference),
+        references=sum(bool(case.reference) for case in suite.cases),
         facts=sum(len(case.must_mention) for case in suite.cases),
         forbidden=sum(len(case.must_not_mention) for case in suite.cases),
-        text_words=Spread.of(len(words(case.text)) for case in suite.cases),
+        conversations=len(chats),
+        checks=dict(Counter(name for case in suite.cases for name in case.checks.named)),
+        asked_words=Spread.of(
+            sum(len(words(one.content)) for one in case.messages) for case in chats
+        ),
+        text_words=Spread.of(len(words(case.text)) for case in texts),
         reference_words=Spread.of(one.length for one in styles),
         fact_position=Spread.of(at for case in with_facts for at in _positions(case)),
         reference_novelty=_mean(one.novelty for one in styles),

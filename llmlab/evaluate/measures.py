@@ -1,8 +1,8 @@
-"""What is measured of one summary, what the measures are called, and the table of them all."""
+"""What is measured of one answer, what the measures are called, and the table of them all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -64,11 +64,23 @@ def _metrics() -> Iterable[Metric]:
         ("unfinished", down, "share of summaries that do not end as a sentence does"),
     ):
         yield Metric(name, better, means, name)
+    for name, means in (
+        ("checks", "share of answers that pass all that they are checked for"),
+        ("must_mention", "share of answers that mention all that they must"),
+        ("must_not_mention", "share of answers that mention nothing that they must not"),
+        ("matches", "share of answers that match the pattern"),
+        ("json_schema", "share of answers that are JSON of the schema"),
+        ("equals", "share of answers that are the expected one, notation aside"),
+        ("max_words", "share of answers that are no longer than they may be"),
+        ("language", "share of answers in the language that is asked for, by their letters"),
+    ):
+        yield Metric(name, up, means, name, proxy=name not in ("json_schema", "max_words"))
     for name, better, means in (
         ("length", free, "words per summary"),
         ("compression", free, "words of the source for each word of the summary"),
         ("empty", down, "share of summaries without a word"),
         ("truncated", down, "share of texts of which the model read only the beginning"),
+        ("cut_off", down, "share of answers that ended at the most tokens that they may have"),
         ("latency", down, "seconds per text, mean"),
     ):
         yield Metric(name, better, means, name, proxy=False)
@@ -79,21 +91,32 @@ def _metrics() -> Iterable[Metric]:
 
 # Columns of what happens or not, or so many times, in each text.
 COUNTED = frozenset({
-    "empty", "truncated", "repetitive", "unfinished", "forbidden", "unsupported",
+    "empty", "truncated", "cut_off", "repetitive", "unfinished", "forbidden", "unsupported",
     "unsupported_names", "unsupported_numbers",
 })  # fmt: skip
+# Columns of what each answer passes or does not.
+PASSED = frozenset({
+    "checks", "must_mention", "must_not_mention", "matches", "json_schema", "equals", "max_words",
+    "language",
+})  # fmt: skip
+# Columns that hold an answer against a source; and a right one of a word ends as it likes.
+OF_A_SOURCE = (
+    "compression", "novelty", "copy_rate", "unsupported", "unsupported_names",
+    "unsupported_numbers", "unfinished",
+)  # fmt: skip
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _metrics()}
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """All that is measured of one summary.
+    """All that is measured of one summary, or of one answer in a conversation.
 
     Args:
         values: Column name -> value; None where there is nothing to measure. Without a
             reference there is no ROUGE, without must_mention no coverage. An empty summary
             scores 0 on these two and has no value where it would look good for saying
-            nothing (``unsupported``, ``forbidden``, ``repetition``, ...).
+            nothing (``unsupported``, ``forbidden``, ``repetition``, ...). It passes no check.
+            A conversation is no source, so nothing is held against it as against a text.
         details: Names and numbers kept, missing and unsupported, with their places.
         mentions: The facts asked for, with their places.
         style: Copied spans, novelty, repetition, compression.
@@ -106,17 +129,23 @@ class Measures:
 
 
 def measure(
-    case: Case, summary: str, *, seconds: float | None = None, truncated: bool | None = None
+    case: Case,
+    summary: str,
+    *,
+    seconds: float | None = None,
+    truncated: bool | None = None,
+    cut_off: bool | None = None,
 ) -> Measures:
-    """Measure one summary of a case.
+    """Measure one answer to a case.
 
     Args:
-        case: The text and what is expected of its summary.
+        case: What is given, and what is expected of the answer.
         summary: What a model made of it.
         seconds: How long that took.
         truncated: Whether the model read only the beginning of the text.
+        cut_off: Whether the answer ended at the most tokens that it may have.
     """
-    found = details(case.text, summary)
+    found = Details((), (), ()) if case.messages else details(case.text, summary)
     said = mentions(summary, case.must_mention, case.must_not_mention)
     form = style(case.text, summary)
     values: dict[str, float | None] = {
@@ -129,6 +158,8 @@ def measure(
         "empty": float(form.empty),
         "latency": seconds,
         "truncated": None if truncated is None else float(truncated),
+        "cut_off": None if cut_off is None else float(cut_off),
+        **dict(_checked(case, summary, said, form)),
     }
     scores = rouge(case.reference, summary) if case.reference else {}
     for name in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
@@ -145,7 +176,24 @@ def measure(
         "unfinished": float(form.unfinished),
     }.items():
         values[name] = None if form.empty else value
+    for name in OF_A_SOURCE if case.messages else ():
+        values[name] = None
     return Measures(values, found, said, form)
+
+
+def _checked(
+    case: Case, summary: str, said: Mentions, form: Style
+) -> Iterator[tuple[str, float | None]]:
+    """Of each check 1.0 for an answer that passes, 0.0 for one that does not, and None where
+    there is none."""
+    passed = case.checks.outcomes(summary)
+    if case.must_mention:
+        passed["must_mention"] = not said.missing
+    if case.must_not_mention:
+        passed["must_not_mention"] = not said.forbidden
+    passed |= {"checks": all(passed.values())} if passed else {}
+    for name in PASSED:
+        yield name, float(passed[name] and not form.empty) if name in passed else None
 
 
 def _count(found: tuple[Mention, ...], kind: Kind) -> int:

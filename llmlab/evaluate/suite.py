@@ -1,4 +1,4 @@
-"""Suites: the texts that models are judged by, one JSON object a line."""
+"""Suites: the texts and conversations that models are judged by, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,25 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from llmlab.errors import UsageError
+from llmlab.evaluate import checks as checking
+from llmlab.evaluate import conversations
+from llmlab.evaluate.checks import Checks, checks_of
+from llmlab.evaluate.conversations import Message, asked, messages_of
 from llmlab.evaluate.facts import Fact, is_sayable
 from llmlab.near import hint
 
 FOLDER = Path("configs", "suites")  # in a lab; where a suite's name is looked up
-FIELDS = ("id", "text", "reference", "must_mention", "must_not_mention")
+# What a model is given, exactly one of them: a text to summarize, or what it is asked.
+GIVEN = ("text", "prompt", "messages")
+FACTS = ("must_mention", "must_not_mention")
+FIELDS = ("id", *GIVEN, "reference", *FACTS, *checking.FIELDS)
+UNCHECKED = Checks()
 SHOWN = 10  # problems of a file that one error names
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One text and what a good summary of it is.
+    """What a model is given, and what a good answer to it is.
 
     Args:
         id: Unique in its suite.
-        text: What is summarized.
-        reference: A good summary, by hand.
-        must_mention: Facts a summary has to keep, each as its possible spellings.
+        text: What is summarized; "" of a conversation.
+        reference: A good answer, by hand.
+        must_mention: Facts an answer has to mention, each as its possible spellings.
         must_not_mention: What it must not say.
         line: Where it stands in its file, from 1.
+        messages: What a chat model is asked; empty of a text.
+        checks: What the answer is checked for beside that.
     """
 
     id: str
@@ -37,6 +47,15 @@ class Case:
     must_mention: tuple[Fact, ...] = ()
     must_not_mention: tuple[Fact, ...] = ()
     line: int = 0
+    messages: tuple[Message, ...] = ()
+    checks: Checks = UNCHECKED
+
+    @property
+    def given(self) -> str:
+        """The text, or what was said so far, for people."""
+        if len(self.messages) == 1:
+            return self.messages[0].content
+        return self.text or "\n\n".join(f"{one.role}: {one.content}" for one in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +65,11 @@ class Suite:
     name: str
     cases: tuple[Case, ...]
     digest: str
+
+    @property
+    def chats(self) -> bool:
+        """Whether any of it is a conversation."""
+        return any(case.messages for case in self.cases)
 
 
 class SuiteError(UsageError):
@@ -96,7 +120,7 @@ def load_suite(file: Path, prepare: Prepare = as_it_is) -> Suite:
     """Read and check a suite.
 
     Blank lines are skipped. Everything else must be an object of the ``FIELDS``, with a
-    unique ``id`` and a ``text`` that has a word.
+    unique ``id`` and exactly one of ``GIVEN``: a ``text`` that has a word, or what is asked.
 
     Args:
         prepare: called with each object and its line first; may change what it is, or raise
@@ -124,7 +148,7 @@ def load_suite(file: Path, prepare: Prepare = as_it_is) -> Suite:
     if not cases:
         raise SuiteError(
             f"{file} has no case, and no data proves nothing",
-            fix='write one {"id": "...", "text": "..."} a line',
+            fix='write one {"id": "...", "text": "..."} or {"id": "...", "prompt": "..."} a line',
         )
     return Suite(file.stem, tuple(cases), f"sha256:{hashlib.sha256(content).hexdigest()}")
 
@@ -174,13 +198,19 @@ def _case(found: Mapping[str, Any], line: int) -> Case:
     problems = [*_problems(found)]
     if problems:
         raise Wrong(*problems)
+    if found.get("messages") is not None:
+        messages = messages_of(found["messages"])
+    else:
+        messages = asked(found["prompt"]) if found.get("prompt") is not None else ()
     return Case(
         id=found["id"],
-        text=found["text"],
+        text=found.get("text") or "",
         reference=found.get("reference"),
         must_mention=_facts(found.get("must_mention")),
         must_not_mention=_facts(found.get("must_not_mention")),
         line=line,
+        messages=messages,
+        checks=checks_of(found),
     )
 
 
@@ -193,12 +223,13 @@ def _problems(found: Mapping[str, Any]) -> Iterator[str]:
         if name not in FIELDS:
             yield f"{name}: unknown field{hint(name, FIELDS)}"
     yield from _id_problems(found.get("id"))
-    for name in ("text", "reference"):
-        if name in found or name == "text":
-            yield from _text_problems(name, found.get(name))
-    for name in ("must_mention", "must_not_mention"):
+    yield from _given_problems(found)
+    if found.get("reference") is not None:
+        yield from _text_problems("reference", found["reference"])
+    for name in FACTS:
         if found.get(name) is not None:
             yield from _facts_problems(name, found[name])
+    yield from checking.problems(found)
 
 
 def _id_problems(found: Any) -> Iterator[str]:
@@ -210,11 +241,21 @@ def _id_problems(found: Any) -> Iterator[str]:
         yield "id: should have at most 100 characters, all of them printable"
 
 
+def _given_problems(found: Mapping[str, Any]) -> Iterator[str]:
+    given = [name for name in GIVEN if found.get(name) is not None]
+    if not given:
+        yield "text: is missing; of a conversation, prompt or messages"
+    for name in given[1:]:
+        yield f"{name}: there is {given[0]} already, and a case has one of {', '.join(GIVEN)}"
+    for name in ("text", "prompt"):
+        if name in given:
+            yield from _text_problems(name, found[name])
+    if "messages" in given:
+        yield from conversations.problems(found["messages"])
+
+
 def _text_problems(name: str, found: Any) -> Iterator[str]:
-    if found is None:
-        if name == "text":
-            yield "text: is missing"
-    elif not isinstance(found, str):
+    if not isinstance(found, str):
         yield f"{name}: should be a text, not {_kind(found)}"
     elif not _is_unicode(found):
         yield f"{name}: holds half of a surrogate pair, so it is no Unicode text"

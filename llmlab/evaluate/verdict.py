@@ -15,7 +15,8 @@ lies wholly beyond; in between, the texts do not decide. That is the test for no
 What is counted and should be rare, such as empty summaries, is often not seen at all in a few
 texts, and a bootstrap of nothing is sure that there is nothing. Who asks about more than these
 texts (``rare``) gets the exact upper end for the share of texts in which the candidate is worse,
-times the most that it is worse by.
+times the most that it is worse by. The same of checks that all answers pass: failures are what
+should be rare there.
 
 Fewer than ``MINIMUM`` texts, or none, never pass and never fail. Nor does a condition pass if
 the candidate has no value for a text: a failed or empty answer, or one that the baseline has.
@@ -32,7 +33,7 @@ import numpy as np
 
 from llmlab.evaluate.comparison import aggregate_of, pairs
 from llmlab.evaluate.gate import Against, Condition, Gate, GateError
-from llmlab.evaluate.measures import COUNTED, Scores
+from llmlab.evaluate.measures import COUNTED, PASSED, Scores
 from llmlab.evaluate.statistics import (
     RESAMPLES,
     Bootstrap,
@@ -197,7 +198,7 @@ def _judge_one(condition: Condition, sample: _Sample, settings: _Settings) -> Fi
     interval_at = found.bca if condition.metric.quantile is None else found.percentile
     interval = interval_at(1 - settings.alpha)
     if settings.rare and is_counted(condition):
-        interval = _with_rare(sample, interval)
+        interval = _with_rare(condition, sample, interval)
     strict = interval_at(1 - settings.alpha / settings.family)
     p = _confirming_p(condition, sample, settings)
     within, beyond = _decided(condition, interval)[0], _decided(condition, strict)[1]
@@ -217,20 +218,31 @@ def _judge_one(condition: Condition, sample: _Sample, settings: _Settings) -> Fi
 
 def is_counted(condition: Condition) -> bool:
     """Whether it is about how often something happens that should not."""
-    metric = condition.metric
-    return (
-        metric.column in COUNTED and not condition.at_least
-        and condition.against is not Against.RATIO
-    )  # fmt: skip
+    if condition.against is Against.RATIO:
+        return False
+    return condition.metric.column in (PASSED if condition.at_least else COUNTED)
 
 
-def _with_rare(sample: _Sample, interval: Interval) -> Interval:
+def room(condition: Condition) -> float:
+    """In which share of all texts a candidate that shows nothing else may be worse, by a bound on
+    what is counted."""
+    if not condition.at_least:
+        return condition.bound
+    return (1.0 if condition.against is Against.VALUE else 0.0) - condition.bound
+
+
+def _with_rare(condition: Condition, sample: _Sample, interval: Interval) -> Interval:
     """An interval that allows for events which so few texts may not have shown."""
-    worse = sample.candidate - (0.0 if sample.baseline is None else sample.baseline)
-    worse = worse[worse > 0]
-    n = len(sample.candidate)
+    best = 1.0 if condition.at_least else 0.0
+    better = sample.candidate - (best if sample.baseline is None else sample.baseline)
+    better = better if condition.at_least else -better
+    worse = -better[better < 0]
+    n = len(better)
     share = most_likely_share(len(worse), n, (1 - interval.level) / 2)
     most = share * max(1.0, float(worse.max(initial=0.0)))
+    if condition.at_least:
+        seen = best if sample.baseline is None else float(better[better > 0].sum()) / n
+        return replace(interval, low=min(interval.low, seen - most))
     return replace(interval, high=max(interval.high, most))
 
 

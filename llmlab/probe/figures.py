@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmlab.probe.load import Run
-from llmlab.probe.shots import NO_ANSWER, NO_SUMMARY, Shot
+from llmlab.probe.shots import BROKEN_OFF, NO_ANSWER, NO_SUMMARY, Shot
 
 PERCENTILES = (50, 90, 95, 99)
-NAMES = {NO_ANSWER: "no answer", NO_SUMMARY: "no summary"}
+NAMES = {NO_ANSWER: "no answer", NO_SUMMARY: "no summary", BROKEN_OFF: "broken off"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,52 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Tokens a second, of one stream each; one in twenty has ``slowest_5`` or less. ``nan`` where
+    nothing was measured."""
+
+    mean: float
+    p50: float
+    slowest_5: float
+
+    @classmethod
+    def of(cls, rates: Sequence[float]) -> Rates:
+        ordered = sorted(rates)
+        if not ordered:
+            return cls(*[math.nan] * 3)
+        mean = sum(ordered) / len(ordered)
+        return cls(mean, percentile(ordered, 50), percentile(ordered, 5))
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Of a chat, what came when, of the answers that came to their end.
+
+    ``first_token`` is counted from the time at which a request should have been sent, ``gaps``
+    are between two pieces of a stream, of all streams together, each a token as a rule. ``rate``
+    is that of a stream after its first token; ``cut_off`` the share of answers that ended at the
+    most tokens that they were allowed.
+    """
+
+    first_token: Latency
+    gaps: Latency
+    rate: Rates
+    cut_off: float
+
+    @classmethod
+    def of(cls, ok: Sequence[Shot]) -> Streams:
+        return cls(
+            first_token=Latency.of([shot.first for shot in ok if shot.first is not None]),
+            gaps=Latency.of([gap for shot in ok for gap in shot.gaps]),
+            rate=Rates.of([
+                (shot.tokens_out - 1) / shot.writing
+                for shot in ok if shot.writing > 0 and shot.tokens_out > 1
+            ]),
+            cut_off=_share(sum(shot.cut_off for shot in ok), ok),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Figures:
     """A run in numbers. Rates per second; times in seconds; shares from 0 to 1.
 
@@ -72,6 +118,7 @@ class Figures:
     of those whose summary was made for them, and not taken from a cache; the way through the
     gateway counts as ``compute``. ``deployments`` has those that were asked, by their names; what
     the gateway answered itself is none's. ``late`` is how long requests were sent after their time.
+    ``streams`` is of a chat only; there an answer takes a summary's place.
     """
 
     requests: int
@@ -93,6 +140,7 @@ class Figures:
     queue: Latency
     compute: Latency
     late: Latency
+    streams: Streams | None = None
 
     @classmethod
     def of(cls, run: Run) -> Figures:
@@ -125,6 +173,7 @@ class Figures:
             queue=Latency.of([queue for queue, _ in told]),
             compute=Latency.of([compute for _, compute in told]),
             late=Latency.of([shot.late for shot in shots]),
+            streams=Streams.of(ok) if run.profile.talk else None,
         )
 
     def as_json(self) -> dict[str, Any]:

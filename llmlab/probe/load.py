@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 import httpx2
 
@@ -23,7 +24,8 @@ from llmlab.client import protocol
 from llmlab.client.connection import connect
 from llmlab.client.retry import RetryPolicy
 from llmlab.errors import UpstreamError
-from llmlab.probe.shots import Outcome, Shot, refusal_of, shot_of
+from llmlab.probe.shots import Outcome, Shot, chat_shot_of, refusal_of, shot_of
+from llmlab.probe.streams import Streamed, Talk, listen
 from llmlab.probe.texts import Texts
 
 # However it is asked, a run ends, and does not eat the machine that it runs on.
@@ -45,6 +47,7 @@ class Profile:
         warm_up: seconds before it, whose requests are not counted.
         retry: seconds during which a request that was turned away is asked again.
         timeout: seconds for one try.
+        talk: what is asked of a chat model; None for summaries.
     """
 
     path: str = "/summarize/"
@@ -56,6 +59,11 @@ class Profile:
     retry: float = 0.0
     timeout: float = 120.0
     seed: int = 0
+    talk: Talk | None = None
+
+    def body(self, text: str) -> dict[str, Any]:
+        """What is sent with a text."""
+        return self.talk.body(text) if self.talk else {"text": text}
 
 
 @dataclass
@@ -91,6 +99,9 @@ class Run:
                 "not one request was sent, so nothing was measured",
                 fix="a longer --duration or a higher --rate",
             )
+        if self.profile.talk:
+            protocol.answered(self.failure, url)
+            raise UpstreamError(f"{url} broke off every answer", fix="llmlab logs")
         protocol.summary_of(self.failure, url)
 
 
@@ -199,18 +210,24 @@ class Generator:
         self, http: httpx2.AsyncClient, run: Run, intended: float, counted: bool
     ) -> tuple[Shot, Outcome]:
         number, self._number = self._number, self._number + 1
-        body = {"text": self._texts(number)}
+        body = run.profile.body(self._texts(number))
         attempts = RetryPolicy(run.profile.retry).attempts()
         first = time.perf_counter()
         pause: float | None = 0.0
         while pause is not None:
             await asyncio.sleep(pause)
             sent = time.perf_counter()
-            outcome = await _post(http, run.profile, body, self._headers(number))
+            outcome, streamed = await _post(http, run.profile, body, self._headers(number))
             if counted:
                 run.refusals.update(refusal_of(outcome))
             pause = attempts.pause_after(outcome)
         now = time.perf_counter()
+        if run.profile.talk:
+            shot = chat_shot_of(
+                outcome, streamed, intended=intended, begin=run.begin, latency=now - intended,
+                took=now - sent, late=first - intended, tries=attempts.tries,
+            )  # fmt: skip
+            return shot, outcome
         shot = shot_of(
             outcome, start=intended - run.begin, latency=now - intended, took=now - sent,
             late=first - intended, tries=attempts.tries,
@@ -219,15 +236,21 @@ class Generator:
 
 
 async def _post(
-    http: httpx2.AsyncClient, profile: Profile, body: dict[str, str], headers: dict[str, str]
-) -> Outcome:
+    http: httpx2.AsyncClient, profile: Profile, body: dict[str, Any], headers: dict[str, str]
+) -> tuple[Outcome, Streamed]:
+    streamed = Streamed()
     try:
         async with asyncio.timeout(profile.timeout):  # httpx's own starts anew with every byte
-            return await http.post(profile.path, json=body, headers=headers)
+            if not profile.talk:
+                return await http.post(profile.path, json=body, headers=headers), streamed
+            sending = http.stream("POST", profile.path, json=body, headers=headers)
+            async with sending as response:
+                await listen(response, streamed)
+                return response, streamed
     except httpx2.RequestError as error:
-        return error
+        return error, streamed
     except TimeoutError:
-        return httpx2.ReadTimeout("no complete answer in time")
+        return httpx2.ReadTimeout("no complete answer in time"), streamed
 
 
 def arrivals(rate: float, seed: int) -> Iterator[float]:

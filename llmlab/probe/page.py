@@ -18,6 +18,7 @@ WIDTH, LEFT, RIGHT = 960, 64, 100
 LATENCY_HEIGHT, RATE_HEIGHT = 360, 150
 COLUMNS = 60  # bars of throughput at most; else one a second
 LOG_FROM = 30.0  # the longest latency over the median that a linear axis shows well
+QUANTILES = ("p50", "p95", "p99")
 # What became of a request; also readable without colours, by the order in the legend.
 KINDS = ("summary", "cached", "refused", "error", "no answer")
 
@@ -76,6 +77,7 @@ def html(run: Run, title: str, notes: Sequence[str]) -> str:
     shots = thinned(run.shots)
     thin = "" if len(shots) == len(run.shots) else f" ({len(shots)} of {len(run.shots)} drawn)"
     counted = Counter(shot.kind for shot in run.shots)
+    called = "answers" if figures.streams else "summaries"
     return f"""<!DOCTYPE html>
 <html lang="en" xmlns="http://www.w3.org/1999/xhtml">
 <head><meta charset="utf-8" /><meta name="viewport" content="width=device-width" />
@@ -84,8 +86,8 @@ def html(run: Run, title: str, notes: Sequence[str]) -> str:
 <h1>{escape(title)}</h1>
 {"".join(f"<p>{escape(note)}</p>" for note in notes)}
 <div class="cards">{"".join(_cards(figures))}</div>
-<h2>Latency over time{thin}; dashed: percentiles of summaries</h2>
-<p class="legend">{"".join(_legend(counted))}</p>
+<h2>Latency over time{thin}; dashed: percentiles of {called}</h2>
+<p class="legend">{"".join(_legend(counted, called))}</p>
 {_latency(shots, figures, run.seconds)}
 <h2>Answers a second</h2>
 {_throughput(run)}
@@ -145,30 +147,41 @@ def uneven(seconds: Sequence[float]) -> bool:
 def _cards(figures: Figures) -> Iterable[str]:
     latency = figures.latency
     shown = {
-        "texts/s": f"{figures.texts_per_second:.3g}",
+        "answers/s" if figures.streams else "texts/s": f"{figures.texts_per_second:.3g}",
         "requests/s": f"{figures.requests_per_second:.3g}",
         "p50": span(latency.p50), "p95": span(latency.p95), "p99": span(latency.p99),
         "slowest": span(latency.max),
-        "without a summary": "-" if math.isnan(figures.failed) else f"{figures.failed:.1%}",
+        "failed" if figures.streams else "without a summary":
+            "-" if math.isnan(figures.failed) else f"{figures.failed:.1%}",
     }  # fmt: skip
+    if streams := figures.streams:
+        shown |= {
+            "tokens/s": f"{figures.tokens_out_per_second:.3g}",
+            "tokens/s of a stream": f"{streams.rate.p50:.3g}",
+            **{f"first token, {one}": span(getattr(streams.first_token, one)) for one in QUANTILES},
+            **{f"gap, {one}": span(getattr(streams.gaps, one)) for one in QUANTILES},
+            "longest gap": span(streams.gaps.max),
+            "cut off": "-" if math.isnan(streams.cut_off) else f"{streams.cut_off:.1%}",
+        }  # fmt: skip
     return (f"<div><b>{value}</b><span>{name}</span></div>" for name, value in shown.items())
 
 
-def _legend(counted: Counter[str]) -> Iterable[str]:
+def _legend(counted: Counter[str], called: str) -> Iterable[str]:
     return (
-        f'<span><i class="{_class(kind)}"></i>{kind} {counted[kind]}</span>'
+        f'<span><i class="{_class(kind)}"></i>{_name(kind, called)} {counted[kind]}</span>'
         for kind in KINDS if counted[kind]
     )  # fmt: skip
 
 
 def _latency(shots: Sequence[Shot], figures: Figures, seconds: float) -> str:
+    called = "answers" if figures.streams else "summaries"
     values = [shot.latency for shot in shots]
     across = time_axis(seconds, WIDTH - LEFT - RIGHT)
     up = axis(values, LATENCY_HEIGHT, log=uneven(values))
     dots = (
         f'<circle class="{_class(shot.kind)}" cx="{LEFT + across.place(shot.start):.1f}" '
         f'cy="{LATENCY_HEIGHT - up.place(shot.latency):.1f}" r="3">'
-        f"<title>{_told(shot)}</title></circle>"
+        f"<title>{_told(shot, called)}</title></circle>"
         for shot in sorted(shots, key=lambda shot: -KINDS.index(shot.kind))  # summaries on top
     )
     marks = _apart([
@@ -182,6 +195,7 @@ def _latency(shots: Sequence[Shot], figures: Figures, seconds: float) -> str:
 def _throughput(run: Run) -> str:
     """Stacked bars of what was answered when, and a line over all of it."""
     columns, width = per_column(run)
+    called = "answers" if run.profile.talk else "summaries"
     across = time_axis(run.seconds, WIDTH - LEFT - RIGHT)
     up = axis([column.total() / width for column in columns], RATE_HEIGHT)
     shapes, line = [], []
@@ -195,7 +209,7 @@ def _throughput(run: Run) -> str:
                 shapes.append(
                     f'<rect class="{_class(kind)}" x="{left + 0.5:.1f}" y="{bottom:.1f}" '
                     f'width="{wide - 1:.1f}" height="{up.place(rate):.1f}">'
-                    f"<title>{kind}: {rate:.3g}/s</title></rect>"
+                    f"<title>{_name(kind, called)}: {rate:.3g}/s</title></rect>"
                 )
         line.append(f"{left + wide / 2:.1f},{bottom:.1f}")
     shapes.append(f'<polyline class="rate" points="{" ".join(line)}" />')
@@ -244,5 +258,11 @@ def _class(kind: str) -> str:
     return kind.replace(" ", "-")
 
 
-def _told(shot: Shot) -> str:
-    return f"at {shot.start:.2f} s: {shot.kind} ({shot.status}) after {span(shot.latency)}"
+def _name(kind: str, called: str) -> str:
+    """A kind for people, where summaries are called otherwise."""
+    return "answer" if (kind, called) == ("summary", "answers") else kind
+
+
+def _told(shot: Shot, called: str) -> str:
+    kind = _name(shot.kind, called)
+    return f"at {shot.start:.2f} s: {kind} ({shot.status}) after {span(shot.latency)}"

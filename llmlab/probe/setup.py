@@ -9,12 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmlab.client.protocol import path_for
+from llmlab.client.chat import PATH
+from llmlab.client.protocol import checked_name, path_for
 from llmlab.client.sources import Source
 from llmlab.errors import UsageError
 from llmlab.probe.load import MOST_REQUESTS, MOST_SECONDS, Profile
 from llmlab.probe.slo import Promise
-from llmlab.probe.texts import BUILT_IN, Texts, built_in, own, repeated
+from llmlab.probe.streams import Talk
+from llmlab.probe.texts import (
+    BUILT_IN,
+    BUILT_IN_QUESTIONS,
+    Texts,
+    built_in,
+    own,
+    questions,
+    repeated,
+)
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -51,6 +61,9 @@ class Wishes:
     timeout: float = 120.0
     until: Promise | None = None
     seed: int | None = None
+    chat: bool = False
+    route: str | None = None
+    max_tokens: int | None = None
 
     def profile(self) -> Profile:
         """What to run; of a search, what all its trials share.
@@ -69,7 +82,7 @@ class Wishes:
         if not seconds:
             raise UsageError("--duration 0 leaves no time to measure", fix="--duration 30s")
         return Profile(
-            path=path_for(self.model),
+            path=PATH if self.chat else path_for(self.model),
             concurrency=self.concurrency or CLIENTS,
             rate=self.rate or 0.0,
             seconds=seconds,
@@ -78,9 +91,23 @@ class Wishes:
             retry=self.retry,
             timeout=self.timeout,
             seed=random.SystemRandom().randrange(10**6) if self.seed is None else self.seed,
+            talk=self._talk() if self.chat else None,
         )
 
+    def _talk(self) -> Talk:
+        name = self.route or self.model
+        most = {} if self.max_tokens is None else {"most": self.max_tokens}
+        return Talk(checked_name(name) if name else "", **most)
+
     def _agree(self) -> None:
+        if not self.chat and (self.route or self.max_tokens):
+            other = "--route" if self.route else "--max-tokens"
+            raise UsageError(f"{other} is for a chat", fix=f"llmlab load --chat {other} ...")
+        if self.route and self.model:
+            raise UsageError(
+                "--route goes by the split of its deployments, and --model to one of them",
+                fix="leave one of them out",
+            )
         if self.rate and self.concurrency:
             raise UsageError(
                 "--rate sends at its own pace, however many requests are under way; "
@@ -103,19 +130,23 @@ class Supply:
     told: str
 
 
-def supply(sources: Sequence[Source], repeat: int, seed: int) -> Supply:
+def supply(sources: Sequence[Source], repeat: int, seed: int, chat: bool = False) -> Supply:
     """Own texts, or built-in ones where there are none; ``repeat`` of them again and again.
+
+    Args:
+        chat: they are questions, and no texts to summarize.
 
     Raises:
         UsageError: a text cannot be read or is empty.
     """
     run = secrets.token_hex(3)
     if not sources:
+        make, told = (questions, BUILT_IN_QUESTIONS) if chat else (built_in, BUILT_IN)
         if not repeat:
-            return Supply(built_in(seed, run), BUILT_IN)
-        endless = built_in(seed, str(seed))
+            return Supply(make(seed, run), told)
+        endless = make(seed, str(seed))
         few = [endless(number) for number in range(repeat)]
-        return Supply(repeated(few), f"{repeat} of those {BUILT_IN}; repeated")
+        return Supply(repeated(few), f"{repeat} of those {told}; repeated")
     texts = [_read(source) for source in sources]
     told = f"{len(texts)} of one's own"
     if repeat:
@@ -135,6 +166,8 @@ def described(profile: Profile) -> dict[str, Any]:
     open_loop = bool(profile.rate)
     return {
         "path": profile.path,
+        "model": profile.talk.model if profile.talk else None,
+        "max_tokens": profile.talk.most if profile.talk else None,
         "loop": "open" if open_loop else "closed",
         "concurrency": None if open_loop else profile.concurrency,
         "rate": profile.rate or None,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import httpx2
 from pydantic import ValidationError
 
+from llmlab.probe.streams import Streamed
 from llmlab.service.schemas import DEPLOYMENT, SummarizeResponse
 
 QUEUE_TIME = re.compile(r"\bqueue;dur=(\d+(?:\.\d+)?)")
 REFUSED = (429, 503)
-NO_ANSWER, NO_SUMMARY = 0, -1
+NO_ANSWER, NO_SUMMARY, BROKEN_OFF = 0, -1, -2
 
 Outcome = httpx2.Response | httpx2.RequestError
 
@@ -23,8 +25,12 @@ class Shot:
 
     ``latency`` is from the time at which it should have been sent to its last answer, ``took``
     the part of that for the last try, ``late`` how long after its time it was first sent.
-    ``status`` is 0 where there was no answer, -1 where a 200 held no summary. ``tries`` counts
-    the first one too. ``queue`` is None where the answer does not tell.
+    ``status`` is 0 where there was no answer, -1 where a 200 held no summary, -2 where a stream
+    ended before its end. ``tries`` counts the first one too. ``queue`` is None where the answer
+    does not tell.
+
+    Of a chat: ``first`` is from the time at which it should have been sent to the first token,
+    ``writing`` from there to the last one, ``gaps`` what passed between two.
     """
 
     start: float
@@ -39,6 +45,10 @@ class Shot:
     cached: bool = False
     model: str = ""
     deployment: str = ""
+    first: float | None = None
+    writing: float = 0.0
+    gaps: Sequence[float] = ()
+    cut_off: bool = False
 
     @property
     def ok(self) -> bool:
@@ -79,6 +89,39 @@ def shot_of(
         tokens_in=answer.usage.input_tokens, tokens_out=answer.usage.output_tokens,
         cached=outcome.headers.get("X-Cache", "miss") != "miss",
         model=answer.model.name,
+    )  # fmt: skip
+
+
+def chat_shot_of(
+    outcome: Outcome,
+    streamed: Streamed,
+    *,
+    intended: float,
+    begin: float,
+    latency: float,
+    took: float,
+    late: float,
+    tries: int,
+) -> Shot:
+    """What a stream says of its request.
+
+    Args:
+        intended: when it should have been sent, on the clock of the stream.
+        begin: of the run, on the same.
+    """
+    shot = Shot(intended - begin, latency, NO_ANSWER, took, late, tries)
+    if isinstance(outcome, httpx2.RequestError):
+        return shot if streamed.first is None else replace(shot, status=BROKEN_OFF)
+    shot = replace(shot, status=outcome.status_code, deployment=outcome.headers.get(DEPLOYMENT, ""))
+    if outcome.status_code != 200:
+        return shot
+    if not streamed.whole or streamed.first is None or streamed.last is None:
+        return replace(shot, status=BROKEN_OFF)
+    return replace(
+        shot,
+        tokens_in=streamed.tokens_in, tokens_out=streamed.tokens_out, model=streamed.model,
+        first=streamed.first - intended, writing=streamed.last - streamed.first,
+        gaps=streamed.gaps, cut_off=streamed.cut_off,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -10,7 +10,9 @@ import httpx2
 from llmlab.client import credentials, protocol
 from llmlab.client.connection import connect
 from llmlab.client.credentials import LabTokens, TokenSource
+from llmlab.client.events import is_stream
 from llmlab.errors import UsageError
+from llmlab.probe.load import Profile
 
 MOST_SUBJECTS = 1000
 HELLO = "A lab that is asked for a summary of this answers, or says why it does not."
@@ -47,21 +49,27 @@ class Target:
         """Those of the n-th request."""
         return {"Authorization": f"Bearer {self.tokens[number % len(self.tokens)]()}"}
 
-    def check(self, path: str, timeout: float) -> None:
+    def check(self, profile: Profile) -> None:
         """Ask once, and leave it to the load what a lab that is busy or loading answers.
 
         Raises:
             LlmlabError: it cannot be reached, refuses the token, or is no lab.
         """
         outcome: httpx2.Response | httpx2.RequestError
-        patience = httpx2.Timeout(timeout, connect=5.0)
+        patience = httpx2.Timeout(profile.timeout, connect=5.0)
+        asked = replace(profile, talk=profile.talk and replace(profile.talk, most=1))
         with connect(httpx2.Client, self.url, timeout=patience) as http:
             try:
-                outcome = http.post(path, json={"text": HELLO}, headers=self.headers(0))
+                body = asked.body(HELLO)
+                outcome = http.post(profile.path, json=body, headers=self.headers(0))
             except httpx2.RequestError as error:
                 outcome = error
-        if isinstance(outcome, httpx2.RequestError) or not _busy(outcome):
+        if not isinstance(outcome, httpx2.RequestError) and _busy(outcome):
+            return
+        if not profile.talk:
             protocol.summary_of(outcome, self.url, self.tokens[0].advice)
+        elif not is_stream(protocol.answered(outcome, self.url, self.tokens[0].advice)):
+            raise protocol.refused(outcome, self.url)
 
 
 def _busy(response: httpx2.Response) -> bool:

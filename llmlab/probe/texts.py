@@ -12,6 +12,16 @@ MEDIAN_WORDS, SPREAD = 300, 0.75
 FEWEST, MOST = 40, 3000
 BUILT_IN = f"built in, {FEWEST} to {MOST} words, half of them above {MEDIAN_WORDS}"
 
+# Questions of a line or two, as people type them.
+FEWEST_SENTENCES, MOST_SENTENCES = 1, 4
+QUESTIONS = (
+    "What is this about, in one sentence?", "Which question would you ask about this?",
+    "Explain this to a child.", "What may happen next?", "Write a headline for this.",
+)  # fmt: skip
+BUILT_IN_QUESTIONS = (
+    f"built in, each about {FEWEST_SENTENCES} to {MOST_SENTENCES} sentences of its own"
+)
+
 Texts = Callable[[int], str]
 
 
@@ -33,6 +43,19 @@ def built_in(seed: int, run: str) -> Texts:
             parts.append(draw.choice(sentences))
             words += len(parts[-1].split())
         return " ".join(parts)
+
+    return text
+
+
+def questions(seed: int, run: str) -> Texts:
+    """The n-th question of an endless set, likewise: so that no model has read its beginning."""
+    source = resources.files("llmlab.probe").joinpath("sentences.txt")
+    sentences = source.read_text(encoding="utf-8").splitlines()
+
+    def text(number: int) -> str:
+        draw = random.Random(f"{seed}/{number}")  # noqa: S311  repeatable, not secret
+        said = draw.sample(sentences, draw.randint(FEWEST_SENTENCES, MOST_SENTENCES))
+        return " ".join([f"Report {number} of series {run}.", *said, draw.choice(QUESTIONS)])
 
     return text
 

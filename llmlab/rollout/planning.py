@@ -15,7 +15,7 @@ from llmlab.errors import LlmlabError, UsageError
 from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import find_suite, load_suite
-from llmlab.evaluate.verdict import MINIMUM, is_counted
+from llmlab.evaluate.verdict import MINIMUM, is_counted, room
 from llmlab.names import SUMMARIZE
 from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
@@ -57,6 +57,11 @@ class Wish:
     route: str = SUMMARIZE
 
 
+# What lab.toml calls the texts and their gate where a route is no summaries', and whose place
+# they take.
+CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite"}
+
+
 @dataclass(frozen=True)
 class Known:
     """What the lab has: the plan that runs, and its models."""
@@ -73,6 +78,9 @@ class Known:
 def rules_of(config: Config, wish: Wish) -> Rules:
     """lab.toml's rules, with what the wish wants otherwise."""
     section = config.rollout.model_dump()
+    of_chat = {name: section.pop(name) for name in CHATS}
+    if wish.route != SUMMARIZE:
+        section |= {CHATS[name]: value for name, value in of_chat.items()}
     section["steps"] = tuple(section["steps"])
     names = {one.name for one in fields(Rules)}
     asked = {name: value for name, value in (wish.rules or {}).items() if value is not None}
@@ -313,13 +321,15 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
         )  # fmt: skip
     for one in gate.conditions if gate and cases >= TELLING else ():
         seen = 1 - PASS_ALPHA / 2
-        if is_counted(one) and one.bound < (least := most_likely_share(0, cases, 1 - seen)):
-            takes = math.ceil(math.log(1 - seen) / math.log(1 - one.bound)) if one.bound > 0 else 0
+        least, left = most_likely_share(0, cases, 1 - seen), room(one)
+        # One that asks for a better candidate may be met by it, whatever was not seen.
+        if is_counted(one) and (0 if one.at_least else -1) <= left < least:
+            takes = math.ceil(math.log(1 - seen) / math.log(1 - left)) if left > 0 else 0
             yield Problem(
                 "warning", f"{one.text} cannot pass: of {cases} texts none may show what happens "
                 f"in {100 * least:.0f} % of all",
                 f"a suite of {takes} texts with probe_suite, or a wider bound" if takes
-                else "a bound above 0",
+                else "a bound below 0" if one.at_least else "a bound above 0",
             )  # fmt: skip
     try:
         speed = parse_speed(rules.latency_gate)

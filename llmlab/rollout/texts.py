@@ -41,7 +41,11 @@ def rows_of(pairs: Iterable[Pair]) -> list[Row]:
         mine, theirs = (
             dict(
                 measure(
-                    pair.case, one.summary or "", seconds=one.seconds, truncated=one.truncated
+                    pair.case,
+                    one.summary or "",
+                    seconds=one.seconds,
+                    cut_off=one.cut_off,
+                    truncated=None if pair.case.messages else one.truncated,
                 ).values
             )
             for one in (pair.tested, pair.base)
@@ -51,11 +55,13 @@ def rows_of(pairs: Iterable[Pair]) -> list[Row]:
 
 
 def with_long(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """A suite's texts, and long ones made of them, one after the other: a version may do well
+    """A suite's cases, and long texts made of its texts, one after the other: a version may do well
     with each and fail at what is longer. Of these nothing is expected but a summary."""
     found: list[Case] = []
     texts: list[str] = []
     for case in cases:
+        if case.messages:
+            continue
         texts.append(case.text)
         if sum(len(text.split()) for text in texts) >= LONG and len(found) < LONGS:
             found.append(Case(f"long-{len(found) + 1}", "\n\n".join(texts)))

@@ -38,6 +38,9 @@ def load_pairs(file: Path) -> Pairs:
 
 
 def _as_case(found: dict[str, Any], line: int) -> dict[str, Any]:
+    for name in ("prompt", "messages"):
+        if found.get(name) is not None:
+            raise Wrong(f"{name}: training data are texts with their summaries")
     given = dict(found)
     if "summary" in given:
         if "reference" in given:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmlab.answers import ask_all
 from llmlab.answers.alone import settings_alone
-from llmlab.answers.sources import LEAD, by_rule, without_a_lab
+from llmlab.answers.sources import LEAD, Manner, by_rule, without_a_lab
 from llmlab.config import Config, Model
 from llmlab.config.load import with_model
 from llmlab.config.schema import TEXTRANK
@@ -76,12 +76,12 @@ class Judge:
         self, models: list[tuple[Config, str]], root: Path, suite: Suite, gate: Gate | None
     ) -> list[Respondent]:
         settings = [settings_alone(config, name, root, self.say) for config, name in models]
-        texts = {case.id: case.text for case in suite.cases}
+        cases = {case.id: case for case in suite.cases}
         timed = gate is not None and any(one.metric.column == "latency" for one in gate.conditions)
-        async with without_a_lab(settings, {}, self.say) as asked:
+        async with without_a_lab(settings, Manner(), self.say) as asked:
             rule = [by_rule()] if self.baseline == LEAD else []
-            self.say(f"judging by {suite.name}: {len(texts)} texts")
-            return await ask_all([*asked, *rule], texts, concurrency=1 if timed else TOGETHER)
+            self.say(f"judging by {suite.name}: {len(cases)} texts")
+            return await ask_all([*asked, *rule], cases, concurrency=1 if timed else TOGETHER)
 
 
 def _awaited(answers: Coroutine[None, None, list[Respondent]]) -> list[Respondent]:

@@ -94,6 +94,11 @@ class _Tune:
         split = Split.of(pairs.cases)
         root = catalogue.registry.root
         test_suite = load_suite(find_suite(request.suite, root)) if request.suite else None
+        if test_suite and test_suite.chats:
+            raise UsageError(
+                f"{test_suite.name} has conversations, and what is tuned summarizes texts",
+                fix="name a suite of texts, such as news",
+            )
         overlap = _overlap(split, _suites(root, test_suite), request.force_overlap)
         start = find_start(request.base, catalogue, listener.say)
         if test_suite is None and split.test:

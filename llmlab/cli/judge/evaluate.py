@@ -11,16 +11,19 @@ from llmlab.cli.asking import (
     MaxLengthOption,
     MinLengthOption,
     OfflineOption,
+    PromptOption,
     StrategyOption,
     answers,
     bar,
     chosen_options,
+    read_prompts,
 )
 from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.evaluate.evaluation import Evaluation
+    from llmlab.evaluate.suite import Suite
 
 
 def evaluate(
@@ -59,6 +62,7 @@ def evaluate(
             "it does not, or if the suite does not decide.",
         ),
     ] = None,
+    prompt: PromptOption = None,
     offline: OfflineOption = False,
     strategy: StrategyOption = None,
     max_length: MaxLengthOption = None,
@@ -72,6 +76,9 @@ def evaluate(
 ) -> None:
     """Judge a model by a suite: beside lead-3 and the embedded model, against a baseline.
 
+    A suite has texts to summarize, or conversations, which a chat model answers. With --prompt a
+    chat model is judged by that prompt on texts; with a second --prompt, against that one.
+
     Measures on words (ROUGE, coverage, unsupported names, ...) are proxies: they show that
     something changed, and where to look.
     """  # fmt: skip
@@ -83,28 +90,33 @@ def evaluate(
 
     session = Session.of(context)
     conditions = parse_gate(gate) if gate is not None else None
-    if conditions and conditions.needs_baseline and baseline is None:
+    prompts = read_prompts(prompt or [])
+    judged, held_against = _sides(model, baseline, list(prompts))
+    if conditions and conditions.needs_baseline and held_against is None:
         _refuse_without_baseline(conditions.text)
     if report:
         from llmlab.report.file import check_place
 
         check_place(report, "--report")
     judged_by = load_suite(find_suite(suite, session.lab().root))
+    if prompts and judged_by.chats:
+        _refuse_prompts(judged_by)
     options = chosen_options(strategy, max_length, min_length)
-    texts = {case.id: case.text for case in judged_by.cases}
-    with bar(len(texts)) as progress:
+    cases = {case.id: case for case in judged_by.cases}
+    with bar(len(cases)) as progress:
         found = asyncio.run(
             answers(
-                session, _names(model, baseline), texts, offline=offline, options=options,
-                concurrency=concurrency, progress=progress, beside=True,
+                session, _names(model, baseline), cases, offline=offline, options=options,
+                concurrency=concurrency, progress=progress, beside=True, prompts=prompts,
+                seed=seed,
             )
         )  # fmt: skip
         progress.say("judging")
         by_name = {one.name: one for one in found}
         evaluation = judge_answers(
-            judged_by, by_name[model], by_name[baseline] if baseline else None,
+            judged_by, by_name[judged], by_name[held_against] if held_against else None,
             seed=seed, options=options, gate=conditions,
-            beside=[one for one in found if one.name not in (model, baseline)],
+            beside=[one for one in found if one.name not in (judged, held_against)],
         )  # fmt: skip
     if report:
         from llmlab.evaluate.page import page
@@ -130,6 +142,34 @@ def _refuse_without_baseline(conditions: str) -> None:
         f'--gate "{conditions}" compares with a baseline, and none is named',
         fix="--baseline NAME, or plain bounds such as coverage>=0.8",
     )
+
+
+def _refuse_prompts(suite: Suite) -> None:
+    from llmlab.errors import UsageError
+
+    raise UsageError(
+        f"a prompt is how a text is asked for, and {suite.name} has conversations, which are asked "
+        "as they are",
+        fix="--suite news, or another one of texts",
+    )
+
+
+def _sides(model: str, baseline: str | None, prompts: list[str]) -> tuple[str, str | None]:
+    """Who is judged, and against whom, as the answers call them.
+
+    Raises:
+        UsageError: there would be more than one baseline.
+    """
+    from llmlab.errors import UsageError
+
+    if len(prompts) > 2 or (len(prompts) == 2 and baseline):
+        raise UsageError(
+            "the first --prompt is judged, and the second one is its baseline; there is no third",
+            fix="leave --baseline out, or look at several with llmlab compare",
+        )
+    if len(prompts) == 2:
+        return prompts[0], prompts[1]
+    return (prompts[0] if prompts else model), baseline
 
 
 def _names(model: str, baseline: str | None) -> list[str]:

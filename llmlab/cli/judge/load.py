@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
 from llmlab.cli.endings import INTERRUPTED
-from llmlab.cli.options import DeploymentOption
+from llmlab.cli.options import DeploymentOption, switch
 from llmlab.cli.output import Format, OutputOption
 from llmlab.cli.session import Session
 
@@ -57,7 +58,28 @@ def load(
             "former at most 1 % of the requests may fail.",
         ),
     ] = None,
+    chat: Annotated[
+        bool,
+        switch("--chat", "Ask a chat model, by streams: first token, gaps and tokens/s as well."),
+    ] = False,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROUTE",
+            autocompletion=completing.routes,
+            help="Of a chat: this public name; default: the lab's own for chats.",
+        ),
+    ] = None,
     model: DeploymentOption = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Of a chat: tokens of an answer; default: 128.",
+        ),
+    ] = None,
     subjects: Annotated[
         int,
         typer.Option(
@@ -114,13 +136,25 @@ def load(
 
     promise = Promise.parse(until) if until else None
     profile = Wishes(
-        model, concurrency, rate, duration, requests, warm_up, retry, timeout, promise, seed
+        model,
+        concurrency,
+        rate,
+        duration,
+        requests,
+        warm_up,
+        retry,
+        timeout,
+        promise,
+        seed,
+        chat,
+        route,
+        max_tokens,
     ).profile()
     if plot:
         check_plot(plot)
-    supplied = supply(collect(inputs or []), repeat, profile.seed)
+    supplied = supply(collect(inputs or []), repeat, profile.seed, chat)
     target = Target.find(url, Session.of(context).folder, subjects)
-    target.check(profile.path, timeout)
+    target.check(profile)
     generator = Generator(target.url, target.headers, supplied.texts)
     report = Report(target, profile, supplied.told, output, plot)
     with live(target.url + profile.path) as watch:

@@ -109,9 +109,17 @@ def _print_figures(figures: Figures, run: Run) -> None:
     rates.add_column(style="dim")
     rates.add_row("requests/s", f"{figures.requests_per_second:.1f}",
                   f"{figures.requests} in {figures.seconds:.1f} s")  # fmt: skip
-    rates.add_row("texts/s", f"{figures.texts_per_second:.1f}", _by(figures))
-    rates.add_row("tokens/s", f"{figures.tokens_in_per_second:,.0f}",
-                  f"in, {figures.tokens_out_per_second:,.0f} out")  # fmt: skip
+    answers = "answers/s" if figures.streams else "texts/s"
+    rates.add_row(answers, f"{figures.texts_per_second:.1f}", _by(figures))
+    if streams := figures.streams:
+        rates.add_row("tokens/s", f"{figures.tokens_out_per_second:,.1f}",
+                      f"written, {figures.tokens_in_per_second:,.0f} read")  # fmt: skip
+        slowest = f"the median; one in twenty {_rate(streams.rate.slowest_5)} or less"
+        rates.add_row("  of a stream", _rate(streams.rate.p50), slowest)
+        rates.add_row("cut off", f"{streams.cut_off:.1%}", "of the answers, at --max-tokens")
+    else:
+        rates.add_row("tokens/s", f"{figures.tokens_in_per_second:,.0f}",
+                      f"in, {figures.tokens_out_per_second:,.0f} out")  # fmt: skip
     split = [_deployments(figures)] if len(figures.deployments) > 1 else []
     for table in (rates, _statuses(figures), *split, _latencies(figures)):
         console.print()
@@ -179,11 +187,18 @@ def _latencies(figures: Figures) -> Table:
         if latency.max == latency.max:  # not nan: something was measured
             table.add_row(name, *(span(getattr(latency, column)) for column in columns))
 
-    add("a summary", figures.latency)
+    if figures.streams:
+        add("the first token", figures.streams.first_token)
+        add("the next one", figures.streams.gaps)
+    add("the whole answer" if figures.streams else "a summary", figures.latency)
     add("  in the queue", figures.queue)
     add("  computing and on the way", figures.compute)
     add("a refusal", figures.refusal)
     return table
+
+
+def _rate(rate: float) -> str:
+    return "-" if rate != rate else f"{rate:.1f}"  # nan
 
 
 def _notes(figures: Figures, run: Run) -> list[str]:

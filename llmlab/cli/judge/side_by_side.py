@@ -42,6 +42,8 @@ def print_row(console: Console, row: Row, *, named: bool) -> None:
     """One text: the summaries, then their measures."""
     if named:
         console.print(Rule(f"{printable(row.name)} ({len(words(row.text))} words)", align="left"))
+    if not row.is_text:
+        console.print(Text(printable(row.text), style="dim"))
     console.print(_summaries(row.results, console.width))
     console.print(_measures(row))
     for title, kind in (("names", Kind.NAME), ("numbers", Kind.NUMBER)):

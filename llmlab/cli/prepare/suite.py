@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,8 +74,11 @@ def stats(context: typer.Context, suite: Name, output: OutputOption = Format.TEX
         ("suite", found.name),
         ("content", found.digest),
         ("cases", f"{found.cases}, {found.references} with a reference"),
+        ("of them conversations", str(found.conversations)),
         ("must mention", f"{found.facts} facts"),
         ("must not mention", f"{found.forbidden}"),
+        ("cases with a check", _counted(found.checks)),
+        ("words that are asked", _spread(found.asked_words)),
         ("words of a text", _spread(found.text_words)),
         ("words of a reference", _spread(found.reference_words)),
         ("where facts stand", _spread(found.fact_position, share=True)),
@@ -102,6 +106,10 @@ def _spread(spread: Spread | None, *, share: bool = False) -> str:
         form.format(one) for one in (spread.least, spread.median, spread.greatest)
     )
     return f"{median} (median), {least} to {greatest}"
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in found.items()) or "-"
 
 
 def _share(value: float | None) -> str:
