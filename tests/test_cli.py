@@ -121,7 +121,8 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 VERBS = (
     "up", "down", "status", "logs", "summarize", "chat", "url", "token revoke", "token restore",
     "token revoked", "init", "doctor", "build", "deploy", "deployment scale", "deployment stop",
-    "models list", "models pull", "models show", "models add", "models tag", "models untag",
+    "models list", "models pull", "models show", "models add", "models add-upstream",
+    "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
     "models suite lint", "models suite stats", "config show", "config gateway", "config openapi",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
