@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LINES = 24
 CTRL_C, CTRL_D = "\x03", "\x04"
 _STEPS = re.compile(r"\x1b\[\??([\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")
 
@@ -43,9 +44,9 @@ def type_into(
     program = [sys.executable, "-m", "llmlab", *arguments]
     process, terminal = pty.fork()
     if not process:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
         os.chdir(cwd)
         os.execve(program[0], program, {**env, "TERM": "xterm-256color"})
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     written, seen, left = "", 0, list(keys)
     deadline = time.monotonic() + seconds
     try:

@@ -28,6 +28,7 @@ from tests.conftest import LabUnderTest, clean_env, lay_out
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = sorted(GUIDE.glob("*.md"))
 NEEDS_DOCKER = {"containers.md"}
+NEEDS_LANGUAGE_MODEL = {"chat"}
 RUN = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 SHOWN = {"text", "toml", "yaml", "json", "nginx"}  # never run
 NOT_RUN_AT_MOST = 17  # blocks of the whole guide
@@ -96,8 +97,14 @@ def no_op(example: Example) -> None:
 
 
 @pytest.fixture
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    lab = lay_out(tmp_path_factory)
+def walk(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Walk]:
+    values = {}
+    if request.node.callspec.id in NEEDS_LANGUAGE_MODEL:  # fetched before: see the page's skip
+        folder = request.getfixturevalue("smollm2")
+        values = {"routes__chat": '"smollm2"', "models__smollm2__source": f'"path:{folder}"'}
+    lab = lay_out(tmp_path_factory, **values)
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = clean_env(PATH=commands, LLMLAB_HOME=str(lab.root / "home"), TZ="UTC")
     walk = Walk(lab, env=env)

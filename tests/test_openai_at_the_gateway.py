@@ -129,7 +129,18 @@ def test_the_model_in_a_body_names_a_route_or_a_deployment(
 @both
 @pytest.mark.parametrize(
     "sent",
-    [body(), body(""), b'{"model": null}', b"", b"{", b"[1]", b'"chat"', b"\xff\xfe", b"null"],
+    [
+        body(),
+        body(""),
+        body("dummy"),
+        b'{"model": null}',
+        b"",
+        b"{",
+        b"[1]",
+        b'"chat"',
+        b"\xff\xfe",
+        b"null",
+    ],
 )
 def test_a_body_that_names_no_model_goes_by_the_route_chat(start: Open, sent: bytes) -> None:
     """What is wrong with it, the API says."""

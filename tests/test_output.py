@@ -28,6 +28,7 @@ from llmlab.cli.output import (
     take_any_text,
 )
 from llmlab.cli.table import fitted, print_table
+from llmlab.cli.use.writing import as_markdown
 from llmlab.client.snippets import as_curl, as_python
 from llmlab.client.sources import collect
 from llmlab.errors import UsageError
@@ -48,6 +49,19 @@ def stream(encoding: str = "utf-8", kind: type[io.TextIOWrapper] = io.TextIOWrap
     written = io.BytesIO()
     sys.stdout = sys.stderr = kind(written, encoding=encoding, write_through=True)
     return written
+
+
+def test_an_answer_on_a_terminal_steers_it_nowhere_and_is_there_though_it_was_interrupted() -> None:
+    written = stream(kind=Terminal)
+    with pytest.raises(KeyboardInterrupt), as_markdown(out()) as show:
+        for piece in ("\n\n- a lamp", "\x1b[2J\x1b]0;title\x07 that is *lit*", " \u202eat dusk"):
+            show(piece)
+        raise KeyboardInterrupt
+    shown = written.getvalue().decode()
+    assert not re.search(r"\x1b\[2J|\x1b\]|\x07|\u202e", shown)
+    last = re.split(r"\x1b\[\?25h", shown)[-1]  # what is printed once nothing is drawn any more
+    assert r"a lamp\x1b[2J" in last and "lit" in last and "*" not in last
+    assert last.lstrip("\r").startswith("\x1b[1A\x1b[2K"), "no empty line before it"
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,8 @@ def url(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "/etc/nginx/": f"{folder}/", "/var/log/nginx/": f"{folder}/", "/var/run/": f"{folder}/",
         "listen 80;": f"listen 127.0.0.1:{port};", "server llmapi:80": "server 127.0.0.1:1",
         "server api.openai.com:443": f"server 127.0.0.1:{provider.port}",
-        "user              nginx;": f"user {getpass.getuser()};", "rate=2r/s": "rate=10000r/s",
+        "user              nginx;": f"user {getpass.getuser()};",
+        "zone=per_client;": "zone=per_client burst=100 nodelay;",
     }  # fmt: skip
     conf = (FIXTURE / "saas.conf").read_text()
     for one, other in here.items():
