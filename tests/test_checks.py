@@ -175,7 +175,7 @@ def test_a_check_that_has_no_value_is_none(write: Callable[..., Path]) -> None:
 
 
 def findings(write: Callable[..., Path], *lines: dict[str, Any]) -> list[tuple[Severity, str]]:
-    fillers = [{"id": f"f{n}", "prompt": f"How much is {n}?", "max_words": 5} for n in range(10)]
+    fillers = [{"id": f"f{n}", "prompt": f"How much is {n}?", "max_words": 3} for n in range(10)]
     return [(one.severity, one.message) for one in lint(load_suite(write(*lines, *fillers)))]
 
 
@@ -189,11 +189,14 @@ def findings(write: Callable[..., Path], *lines: dict[str, Any]) -> list[tuple[S
          "equals 'Rome' does not mention 'Paris'"),
         ({"reference": "In Rome.", "matches": "^Paris"}, Severity.ERROR,
          "the reference does not pass matches"),
-        ({"matches": "a*"}, Severity.WARNING, "matches takes anything, an empty answer as well"),
-        ({"language": "en", "max_words": 2}, Severity.WARNING,
+        ({"matches": "a*", "max_words": 1}, Severity.WARNING,
+         "matches takes anything, an empty answer as well"),
+        ({"language": "en", "max_words": 1}, Severity.WARNING,
          "so few words hardly tell their language"),
         ({"must_mention": ["x"], "must_not_mention": ["X"]}, Severity.ERROR,
          "'x' is in must_mention and in must_not_mention"),
+        ({"prompt": "Say Paris.", "must_mention": ["Paris"]}, Severity.WARNING,
+         "who repeats the question passes all checks"),
         ({"prompt": "How much is 3?", "max_words": 1}, Severity.ERROR,
          "has the conversation of a: one conversation would count twice"),
     ],

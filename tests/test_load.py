@@ -596,10 +596,11 @@ FIGURES = {
     "tokens_out_per_second", "statuses", "models", "deployments", "failed", "cached",
     "retried", "missed",
     "refusals", "latency", "refusal", "queue", "compute", "late",
+    "streams",
 }  # fmt: skip
 SETUP = {
-    "url", "path", "loop", "concurrency", "rate", "warm_up", "retry", "seed", "subjects", "texts",
-    "interrupted",
+    "url", "path", "model", "max_tokens", "loop", "concurrency", "rate", "warm_up", "retry", "seed",
+    "subjects", "texts", "interrupted",
 }  # fmt: skip
 
 

@@ -200,6 +200,12 @@ def test_one_that_has_forgotten_everything_fails_it() -> None:
     assert judged_chat(["Rome."] * 40, ["Paris."] * 40).outcome is Outcome.FAIL
 
 
+def test_one_that_only_repeats_what_it_is_asked_fails_beside_one_of_135_million_weights() -> None:
+    """Of the shipped questions smollm2 passes 15, and who repeats them none."""
+    small = ["Paris."] * 15 + ["Rome."] * 27
+    assert judged_chat(["Capital?"] * 42, small).outcome is Outcome.FAIL
+
+
 def test_one_that_is_better_passes_also_a_gate_that_asks_for_it() -> None:
     assert judged_chat(["Paris."] * 40, HALF, "checks>=+0.20").outcome is Outcome.PASS
 

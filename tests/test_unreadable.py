@@ -185,7 +185,10 @@ CARRIERS = {
 }  # fmt: skip
 # Where their words are wanted, and nothing secret was read: of libraries that refuse a model, a
 # processor or an image.
-WANTED = {"models/converter.py", "runtimes/ct2.py", "tune/training.py", "engines/compose/images.py"}
+WANTED = {
+    "models/converter.py", "runtimes/ct2.py", "runtimes/llamacpp.py", "tune/training.py",
+    "engines/compose/images.py",
+}  # fmt: skip
 
 
 def carried() -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmlab.errors import unreadable
 from llmlab.evaluate.suite import Case
 
 PATH = "/v1/chat/completions"
@@ -55,4 +56,4 @@ def reply_of(document: Mapping[str, Any]) -> Reply:
         read, written = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         return Reply(text.strip(), cut_off, int(read), int(written))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"no chat completion: {type(error).__name__} {error}") from None
+        raise ValueError(f"no chat completion: {unreadable(error)}") from None

@@ -102,9 +102,20 @@ def _of_checks(case: Case) -> Iterator[tuple[Severity, str]]:
         yield Severity.WARNING, "matches takes anything, an empty answer as well"
     if checks.language and checks.max_words and checks.max_words < TOO_FEW:
         yield Severity.WARNING, "so few words hardly tell their language"
+    if case.messages and _passes(case, case.messages[-1].content):
+        yield Severity.WARNING, "who repeats the question passes all checks"
     any_check = checks.named or case.must_mention or case.must_not_mention
     if case.messages and not case.reference and not any_check:
         yield Severity.WARNING, "has no check and no reference: nothing says what is good"
+
+
+def _passes(case: Case, answer: str) -> bool:
+    """Whether an answer passes all checks of a case; False if there is none."""
+    said = mentions(answer, case.must_mention, case.must_not_mention)
+    facts = [not said.missing] if case.must_mention else []
+    facts += [not said.forbidden] if case.must_not_mention else []
+    passed = [*case.checks.outcomes(answer).values(), *facts]
+    return bool(passed) and all(passed)
 
 
 def _keys(facts: Iterable[Fact]) -> Iterator[tuple[str, ...]]:

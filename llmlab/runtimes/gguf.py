@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmlab.errors import ModelUnavailable
+from llmlab.errors import ModelUnavailable, unreadable
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # 1 was in use for three weeks of 2023
@@ -72,11 +72,14 @@ def shape(file: Path) -> Shape:
             weights=file.stat().st_size,
             embeds=f"{kind}.pooling_type" in said,
         )
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ModelUnavailable(
-            f"{file} is no GGUF file of a language model: {type(error).__name__}: {error}",
-            fix="llmlab models pull NAME fetches it again",
-        ) from error
+    except NoGguf as error:
+        why = str(error)
+    except (OSError, KeyError, TypeError, ZeroDivisionError) as error:
+        why = unreadable(error)
+    raise ModelUnavailable(
+        f"{file} is no GGUF file of a language model: {why}",
+        fix="llmlab models pull NAME fetches it again",
+    )
 
 
 def metadata(file: Path) -> dict[str, Any]:

