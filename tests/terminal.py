@@ -46,7 +46,8 @@ def type_into(
     if not process:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
         os.chdir(cwd)
-        os.execve(program[0], program, {**env, "TERM": "xterm-256color"})
+        sized = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
+        os.execve(program[0], program, sized | {"TERM": "xterm-256color"})
     written, seen, left = "", 0, list(keys)
     deadline = time.monotonic() + seconds
     try:
