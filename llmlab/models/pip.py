@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 def command(wheel: str, folder: Path) -> list[str]:
     """The argument list of the pip that fetches a package into a folder."""
     return [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
-            "--progress-bar", "off", "--dest", str(folder), wheel]  # fmt: skip
+            "--progress-bar", "off", "--dest", str(folder), "--", wheel]  # fmt: skip
 
 
 def environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:

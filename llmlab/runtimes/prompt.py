@@ -19,7 +19,7 @@ from llmlab.errors import UsageError
 from llmlab.near import hint
 
 HEADING = re.compile(r"^# (system|user)[ \t]*$", re.MULTILINE)
-VARIABLE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+VARIABLE = re.compile(r"\{\{([^{}\n]*)\}\}")
 # What a template may ask for.
 TEXT, MAX_WORDS, MIN_WORDS = "text", "max_words", "min_words"
 KNOWN = (TEXT, MAX_WORDS, MIN_WORDS)
@@ -54,12 +54,12 @@ class Prompt:
             raise _wrong(where, "it has a part twice")
         if "user" not in parts:
             raise _wrong(where, "it has no part `# user`")
-        for name in VARIABLE.findall(document):
+        for name in _variables(document):
             if name not in KNOWN:
                 known = ", ".join(KNOWN)
                 raise _wrong(where, f"there is no variable {name!r}, only {known}"
                              + hint(name, KNOWN))  # fmt: skip
-        if TEXT not in VARIABLE.findall(parts["user"]):
+        if TEXT not in _variables(parts["user"]):
             raise _wrong(where, "its part `# user` does not hold {{text}}")
         return cls(parts.get("system", "").strip(), parts["user"].strip())
 
@@ -77,10 +77,14 @@ class Prompt:
 
         def filled(part: str) -> str:
             # In one pass: what the text says is never read as a template.
-            return VARIABLE.sub(lambda found: values[found[1]], part)
+            return VARIABLE.sub(lambda found: values[found[1].strip()], part)
 
         said = [("system", filled(self.system)), ("user", filled(self.user))]
         return [{"role": role, "content": content} for role, content in said if content]
+
+
+def _variables(part: str) -> list[str]:
+    return [found.strip() for found in VARIABLE.findall(part)]
 
 
 def _wrong(where: str, why: str) -> UsageError:

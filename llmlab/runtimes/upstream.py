@@ -12,6 +12,7 @@ model that it was yesterday: it takes note of what that calls itself.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path as File
@@ -23,6 +24,7 @@ from llmlab.config import Model
 from llmlab.errors import AuthError, unreadable
 from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.chat import (
+    LONGEST_REASON,
     Abilities,
     Body,
     BrokenOff,
@@ -132,12 +134,15 @@ class Upstream(ModelServer):
 
     async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[Chunk]:
         first = True
-        async with aclosing(super()._chunks(response)) as chunks:
-            async for chunk in chunks:
-                if first:
-                    self._noticed(self.answered_by(chunk))
-                    first = False
-                yield chunk
+        try:
+            async with aclosing(super()._chunks(response)) as chunks:
+                async for chunk in chunks:
+                    if first:
+                        self._noticed(self.answered_by(chunk))
+                        first = False
+                    yield chunk
+        except Refused as said:  # within a stream, whose head has said 200
+            raise self._told(said) from None
 
     # --- the wire ----------------------------------------------------------------
 
@@ -159,11 +164,17 @@ class Upstream(ModelServer):
             raise Unreachable(f"{self._name} cannot be reached: {error.message}") from None
 
     async def _refusal(self, response: httpx2.Response) -> Refused:
-        said = await super()._refusal(response)
+        return self._told(await super()._refusal(response))
+
+    def _told(self, said: Refused) -> Refused:
+        """A refusal as a client may hear it: nothing of it is about the lab's own key."""
+        if isinstance(said, Failed):
+            return said
         status = said.status
         if status < 500 and status not in (*OURS, 404, 408) and not 300 <= status < 400:
-            said.message = self._without_key(said.message)
+            said.message = self._without_key(said.message)[:LONGEST_REASON]
             said.args = (said.message,)
+            said.code, said.param = _plain(said.code), _plain(said.param)
             return said
         return Failed(
             f"{self._name} {_why(status)}", answered=status, code=_code(status),
@@ -174,6 +185,11 @@ class Upstream(ModelServer):
         """Some servers tell again what they were sent."""
         key = self._key.current() if self._key else ""
         return text.replace(key, "[key]") if key else text
+
+
+def _plain(word: str) -> str:
+    """A code or a field's name, if it is one."""
+    return word if re.fullmatch(r"[A-Za-z0-9_.\[\]-]{1,64}", word) else ""
 
 
 def _why(status: int) -> str:

@@ -178,9 +178,10 @@ class Connection(asyncio.Protocol):
         return self.is_open() and not seen.poll(0)
 
     def can_go_on(self) -> bool:
-        """Whether it may have another request: its last answer came whole, and it stays open."""
+        """Whether it may have another request: its last answer came whole, it stays open, and
+        nothing came behind that answer, which would be taken for the next one."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        return done and self.is_open()
+        return done and not self._http.trailing_data[0] and self.is_open()
 
     def begin_anew(self) -> None:
         self._http.start_next_cycle()

@@ -68,9 +68,9 @@ class Usage:
 
     def note(self, part: int, prompt: int, usage: Mapping[str, Any]) -> None:
         """Of one part of an answer, which has read that prompt."""
-        if isinstance(read := usage.get("prompt_tokens"), int):
+        if isinstance(read := usage.get("prompt_tokens"), int) and read >= 0:
             self.prompts[prompt] = read
-        if isinstance(written := usage.get("completion_tokens"), int):
+        if isinstance(written := usage.get("completion_tokens"), int) and written >= 0:
             self.written[part] = written
         details = usage.get("prompt_tokens_details")
         if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):

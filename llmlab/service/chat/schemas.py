@@ -25,6 +25,7 @@ from llmlab.service.chat.errors import ApiError
 
 MOST_CHOICES = 16
 MOST_PROMPTS = 64
+MOST_INPUTS = 2048  # of embeddings; OpenAI's own bound
 T = TypeVar("T", bound="Asked")
 # Fields that would change what an answer is, and that nothing here can honour.
 NEVER = ("functions", "function_call", "audio", "web_search_options")
@@ -204,10 +205,13 @@ class CompletionRequest(Asked):
     def _is_there(cls, prompt: Any) -> Any:
         if not prompt or (isinstance(prompt, list) and not all(one != "" for one in prompt)):
             raise ValueError("the prompt is empty")
-        several = isinstance(prompt, list) and not isinstance(prompt[0], int)
-        if several and len(prompt) > MOST_PROMPTS:
-            raise ValueError(f"more than {MOST_PROMPTS} prompts")
         return prompt
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        if len(self.prompts) * (self.n or 1) > MOST_PROMPTS:
+            raise ValueError(f"prompt: more than {MOST_PROMPTS} answers, over all prompts")
+        return self
 
     @property
     def most(self) -> int | None:
@@ -224,7 +228,12 @@ class CompletionRequest(Asked):
 
 class EmbeddingRequest(Lenient):
     model: PublicName = None
-    input: str | list[str] | list[int] | list[list[int]]
+    input: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None

@@ -16,13 +16,15 @@ from starlette.types import Receive, Scope, Send
 from llmlab.runtimes.chat import Chunk
 from llmlab.service.chat.chunks import Named, Usage
 from llmlab.service.chat.errors import ApiError
-from llmlab.service.connection import while_connected
+from llmlab.service.connection import ClientGone, while_connected
 from llmlab.service.endpoint import HEARTBEAT
 from llmlab.service.events import COMMENT
 from llmlab.service.schemas import EVENTS
 
 log = logging.getLogger("llmlab.service")
 DONE = b"data: [DONE]\n\n"
+# Seconds in which a client has to take a piece: while it does not, its turn is nobody else's.
+PATIENCE = 30.0
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -86,6 +88,8 @@ class ChatStream(Response):
                 await self._tell(send, chunk)
             if self._wanted:
                 await self._send(send, event(self._named.chunk([], usage=self._usage.as_json())))
+        except ClientGone:
+            raise
         except Exception as error:
             told = self._failed(error)
             scope["state"]["status"] = told.status  # for log and metrics: the head has said 200
@@ -97,7 +101,11 @@ class ChatStream(Response):
 
     async def _send(self, send: Send, body: bytes, more: bool = True) -> None:
         self._last = time.monotonic()
-        await send({"type": "http.response.body", "body": body, "more_body": more})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError:
+            raise ClientGone from None
 
     async def _beat(self, send: Send) -> None:
         """A comment where nothing is sent for long: whoever passes the stream on may count the
