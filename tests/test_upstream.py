@@ -9,9 +9,11 @@ import asyncio
 import json
 import logging
 import os
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -465,3 +467,74 @@ def test_a_key_is_in_no_log_of_the_client(
         asked(provider.url, key=key_file(tmp_path))
         failure(lambda: asked(provider.url, "unauthorized", key=key_file(tmp_path)))
     assert KEY not in caplog.text
+
+
+# --- what a spoilt or wicked answer can do ----------------------------------------------
+
+
+@contextmanager
+def saying(*answers: bytes) -> Iterator[str]:
+    """A server that sends the same bytes to each request, one piece for each connection's first."""
+    server = socket.create_server(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            for answer_ in answers:
+                connection, _ = server.accept()
+                taken.append(connection)
+                connection.recv(65536)
+                connection.sendall(answer_)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+    finally:
+        server.close()
+        for one in taken:
+            one.close()
+
+
+def whole_answer(document: dict[str, Any], *headers: str) -> bytes:
+    body = json.dumps(document).encode()
+    head = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def test_what_comes_behind_an_answer_is_nobody_s_answer() -> None:
+    twice = whole_answer({"who": "mine"}) + whole_answer({"who": "somebody's"})
+
+    async def ask(url: str) -> list[str]:
+        async with upstream(url) as one:
+            return [(await one.ask(CHAT, BODY))["who"] for _ in range(2)]
+
+    with saying(twice, whole_answer({"who": "mine, too"})) as url:
+        assert asyncio.run(ask(url)) == ["mine", "mine, too"]
+
+
+def test_an_answer_that_is_packed_is_not_unpacked() -> None:
+    with (
+        saying(whole_answer({"a": 1}, "Content-Encoding: gzip")) as url,
+        pytest.raises(BrokenOff, match="is packed, which was not asked for"),
+    ):
+        asked(url)
+
+
+@pytest.mark.parametrize("code", [401, "401", 403, 500, "invalid_api_key"])
+def test_a_refusal_within_a_stream_tells_nothing_of_the_lab_s_key(
+    tmp_path: Path, code: int | str
+) -> None:
+    error = {"code": code, "message": f"Incorrect API key provided: {KEY}", "param": KEY}
+    event = b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+    async def read(url: str) -> None:
+        async with upstream(url, key=key_file(tmp_path)) as one, one.stream(CHAT, BODY) as chunks:
+            async for _ in chunks:
+                pass
+
+    with saying(head + event) as url, pytest.raises(Refused) as raised:
+        asyncio.run(read(url))
+    told = (str(raised.value), raised.value.message, raised.value.code, raised.value.param)
+    assert KEY not in " ".join(told)
