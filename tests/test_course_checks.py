@@ -44,7 +44,7 @@ def test_a_lab_at_another_port_than_that_of_lab_toml_is_checked_where_it_is(lab:
 def test_where_the_fallback_serves_for_the_chosen_model_the_next_step_is_no_circle(
     lab: Lab,
 ) -> None:
-    configure(lab.root, 8000, stable='"falconsai"')
+    configure(lab.root, 8000, routes__summarize='"falconsai"')
     away = seen(lab, status=running(), not_ready=("its files are not here", "a fix"))
     found = objectives.api_runs(away)
     assert found.told == "textrank answers in the place of falconsai: its files are not here"
@@ -58,7 +58,7 @@ def deploy(lab: Lab, name: str, model: str) -> None:
 
 
 def test_another_model_beside_the_stable_one_is_no_second_version_of_it(lab: Lab) -> None:
-    configure(lab.root, 8000, stable='"textrank"')
+    configure(lab.root, 8000, routes__summarize='"textrank"')
     deploy(lab, "falconsai", "falconsai")
     assert not objectives.second_version(Evidence(lab)).done
     deploy(lab, "next", "textrank")
@@ -66,7 +66,7 @@ def test_another_model_beside_the_stable_one_is_no_second_version_of_it(lab: Lab
 
 
 def test_another_model_is_a_second_version_once_a_rollout_has_it(lab: Lab) -> None:
-    configure(lab.root, 8000, stable='"textrank"')
+    configure(lab.root, 8000, routes__summarize='"textrank"')
     deploy(lab, "other", "falconsai")
     Store(lab).note("rollout", {"rollout": 1, "of": "canary", "candidates": {"other": "falconsai"}})
     assert objectives.second_version(Evidence(lab)).told.startswith("other was deployed")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llmlab.config import RateLimit
@@ -40,6 +41,16 @@ def start(tmp_path: Path, edition: str) -> Iterator[Open]:
 
 
 opened = pytest.mark.parametrize("edition", ["open"])
+
+
+def workers_memory(gateway: Routed) -> int:
+    """Bytes that NGINX's workers have."""
+    listening = (one for one in psutil.net_connections("tcp") if one.status == "LISTEN")
+    pid = next(one.pid for one in listening if one.laddr.port == gateway.port)
+    holder = psutil.Process(pid)
+    master = holder if holder.children() else holder.parent()
+    assert master
+    return sum(one.memory_info().rss for one in master.children())
 
 
 def body(model: object = None, **more: Any) -> bytes:
@@ -210,6 +221,23 @@ def test_a_large_body_arrives_whole(start: Open) -> None:
 
 
 # --- Shares of a route -----------------------------------------------------------------
+
+
+@opened
+@pytest.mark.parametrize("first", [True, False])
+def test_a_large_body_is_not_made_into_a_document_that_fills_the_gateway(
+    start: Open, first: bool
+) -> None:
+    gateway = start()
+    named = f'"model":"{CANARY}"'
+    told = f'said \\"model\\":\\"{THIRD}\\"'  # within a text: no key
+    rest = f'"messages":[{{"role":"user","content":"{told}"}}]'
+    many = '"x":[' + ",".join(["[]"] * 300_000) + "]"
+    sent = "{" + ",".join([named, rest, many] if first else [rest, many, named]) + "}"
+    before = workers_memory(gateway)
+    reply = gateway.ask(path=CHAT, body=sent.encode())
+    assert reply.header("X-Deployment") == CANARY
+    assert workers_memory(gateway) - before < 16 << 20
 
 
 def on_chat(**route: Any) -> Traffic:
