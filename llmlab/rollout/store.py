@@ -183,9 +183,10 @@ def _write(connection: sqlite3.Connection, kept: Kept) -> None:
         (rollout.number, json.dumps(document, allow_nan=False)),
     )
     unfinished = _unfinished_in(connection)
-    unfinished.pop(rollout.route, None)
-    if not rollout.over:
-        unfinished[rollout.route] = rollout.number
+    if rollout.over:
+        unfinished.pop(rollout.route, None)
+    else:
+        unfinished[rollout.route] = rollout.number  # in the order in which they began
     state = {"unfinished": bool(unfinished), "number": rollout.number, "routes": unfinished}
     connection.execute(
         "INSERT INTO state (name, document) VALUES (?, ?)"
