@@ -661,7 +661,7 @@ def test_lab_toml_may_name_registered_models_everywhere(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('stable = "nope"', "stable: no model 'nope' is defined"),
+        ('stable = "nope"', "routes.summarize: no model 'nope' is defined"),
         ('deploy = ["tuned:7"]', "deploy.0: no model 'tuned:7' is defined"),
         ('fallback = "sha256:12"', "fallback: 'sha256:12' is no content id"),
         ('deploy = ["tuned:1", "tuned-1"]', "two models would be deployed as tuned-1"),
@@ -888,4 +888,4 @@ def test_a_lab_whose_stable_model_is_not_registered_yet_can_be_mended(
     roles = {row["name"]: row["role"] for row in lab.json("models", "list")}
     assert roles == {"falconsai": "", "textrank": "fallback", "smollm2": "", "tuned:1": "stable"}
     done = lab.run("models", "rm", "tuned")
-    assert "in use by stable of lab.toml" in done.stderr
+    assert "in use by routes.summarize of lab.toml" in done.stderr
