@@ -164,7 +164,7 @@ def test_a_running_lab_is_recognised_whatever_the_configuration_says_by_now(
     assert f"engine {running.engine}" in running.lab.run("status", env=environ).stdout
     up = running.lab.run("up", "--engine", "auto")
     assert up.returncode == 0
-    assert "it runs there already" in up.stderr
+    assert "where it runs already" in up.stderr
     assert "The lab is down" in running.lab.run("down", env=environ).stderr
     assert running.parts() == set()
 

@@ -86,7 +86,7 @@ def test_its_record_says_which_texts_it_was_made_with(lab: LabUnderTest, tuned: 
         ("test", len(split.test), "pairs"),
     ]
     assert all(len(one["sha256"]) == 64 for one in record["data"])
-    assert record["overlap"]["against"].keys() == {"beginnings", "founding", "news"}
+    assert record["overlap"]["against"].keys() == {"beginnings", "chat", "founding", "news"}
     assert (record["overlap"]["shared"], record["overlap"]["forced"]) == (0, False)
 
 
