@@ -58,4 +58,9 @@ EXPLAINED = (
         "negative_data_rejection", SUMMARIZE, 200, r"in header - object with unexpected properties",
         "A header that nobody knows is ignored, as HTTP wants it (RFC 9110, 5.1).",
     ),
+    Explained(
+        "unsupported_method", r"POST /", 422, r"The body is empty",
+        "Hugging Face's clients post to the address itself. What they send and read is their "
+        "hub's interface, and no part of this document.",
+    ),
 )  # fmt: skip
