@@ -125,7 +125,7 @@ def test_the_gateways_metrics_are_not_published(lab: LabUnderTest) -> None:
 
 def test_the_command_shows_them_as_well(lab: LabUnderTest) -> None:
     page = lab.ok("metrics", "-o", "prometheus")
-    assert 'llmlab_route_weight{deployment="textrank"} 100.0' in page
+    assert 'llmlab_route_weight{deployment="textrank",route="summarize"} 100.0' in page
     assert 'llmlab_up{deployment="second"} 1.0' in page
     assert "llmlab_gateway_requests_total{" in page
 

@@ -256,6 +256,8 @@ async def whole(response: httpx2.Response, most: int) -> bytes:
     """
     if response.headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise BrokenOff("its answer is packed, which was not asked for", begun=False)
+    if response.is_stream_consumed:  # it came with its body
+        return response.content
     body = bytearray()
     async for part in response.aiter_raw():
         body += part
