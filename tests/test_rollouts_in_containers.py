@@ -16,6 +16,7 @@ from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.compose.report import is_api
 from llmlab.rollout.state import Phase
 from tests.conftest import LabUnderTest, wait_until
+from tests.summarizing import route_of
 from tests.test_rollout_lab import QUICK, STEPS, TWIN, consistent, last, load, status, taken
 
 pytestmark = pytest.mark.containers
@@ -66,7 +67,7 @@ def test_a_candidate_that_writes_worse_is_aborted_by_its_texts(contained: LabUnd
 def test_a_shadow_is_judged_by_copies_which_nobody_else_can_read(contained: LabUnderTest) -> None:
     with load(contained, rate=30) as told:
         contained.ok("rollout", "start", "shadow", "twin", "--percent", "50", "--interval", "1s")
-        wait_until(lambda: taken(contained).shadow is not None, 120)
+        wait_until(lambda: route_of(taken(contained)).shadow is not None, 120)
         with contained.client() as client:
             for path in ("/shadow/answers", "/models/twin/shadow/answers"):
                 assert client.get(path).status_code == 404
