@@ -15,8 +15,9 @@ import httpx2
 import pytest
 
 from llmlab.runtimes import Generation, Summary
-from llmlab.service.batcher import Batcher, QueueFull
+from llmlab.service.batcher import Batcher
 from llmlab.service.metrics import Metrics
+from llmlab.service.queued import QueueFull
 from llmlab.service.reader import Reader
 from llmlab.service.schemas import Progress
 from llmlab.service.summarizer import Answer, Summarizer, TooSlow

@@ -19,7 +19,7 @@ from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.rollout import texts
 from llmlab.rollout.asking import Answered, Pair, ask, ask_both
 from llmlab.rollout.observed import Texts
-from llmlab.rollout.planning import problems
+from llmlab.rollout.problems import problems
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rules
 from llmlab.runtimes.sentences import split_sentences
 from tests.rollouts import at

@@ -15,9 +15,10 @@ order.
 """
 
 from llmlab.client.chat import Reply, Tokens
-from llmlab.client.client import AsyncClient, AsyncStream, Client, Stream
+from llmlab.client.client import AsyncClient, Client
 from llmlab.client.protocol import Summary
 from llmlab.client.retry import RetryPolicy
+from llmlab.client.stream import AsyncStream, Stream
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.service.schemas import Progress
 

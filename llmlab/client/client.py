@@ -20,6 +20,7 @@ from llmlab.client.events import Listening, Tell, is_stream
 from llmlab.client.pace import Pace
 from llmlab.client.protocol import Question, Summary
 from llmlab.client.retry import Attempts, Outcome, RetryPolicy
+from llmlab.client.stream import AsyncStream, Stream
 
 TIMEOUT = 150.0  # seconds; above the gateway's own limit, so that its answer is what one sees
 # Seconds for the way there and back: the service is told of the timeout, and it is its answer
@@ -211,25 +212,6 @@ class Client(_Base):
         self.close()
 
 
-class Stream:
-    """An answer that is being written. Iterate over its pieces, then ask for the ``reply``."""
-
-    def __init__(self, talking: Talking, url: str) -> None:
-        self._talking = talking
-        self._url = url
-
-    def __iter__(self) -> Iterator[str]:
-        with protocol.explained(self._url):
-            for event in httpx2.EventSource(self._talking.head):
-                if piece := self._talking.hear(event):
-                    yield piece
-
-    def reply(self) -> Reply:
-        """All of it, once the last piece has come."""
-        with protocol.explained(self._url):
-            return self._talking.reply()
-
-
 class AsyncClient(_Base):
     """The same for asyncio."""
 
@@ -338,22 +320,3 @@ class AsyncClient(_Base):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-class AsyncStream:
-    """``Stream`` for asyncio."""
-
-    def __init__(self, talking: Talking, url: str) -> None:
-        self._talking = talking
-        self._url = url
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        with protocol.explained(self._url):
-            async for event in httpx2.EventSource(self._talking.head):
-                if piece := self._talking.hear(event):
-                    yield piece
-
-    def reply(self) -> Reply:
-        """All of it, once the last piece has come."""
-        with protocol.explained(self._url):
-            return self._talking.reply()

@@ -86,7 +86,7 @@ def documents() -> dict[str, Any]:
     from llmlab.probe.figures import Figures
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
-    from llmlab.rollout.planning import Problem
+    from llmlab.rollout.problems import Problem
     from llmlab.rollout.report import ReportDocument
     from llmlab.rollout.simulating import Simulation
     from llmlab.rollout.state import Rollout

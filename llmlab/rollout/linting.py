@@ -10,15 +10,14 @@ from llmlab.lab import Lab
 from llmlab.registry.catalogue import Catalogue
 from llmlab.rollout.planning import (
     Known,
-    Problem,
     Wish,
     checked_by,
-    problems,
     rollout_of,
     rules_of,
     stable_of,
 )
 from llmlab.rollout.power import Usual, told
+from llmlab.rollout.problems import Problem, problems
 from llmlab.rollout.state import Kind, Rollout, Rules, Version
 from llmlab.rollout.store import Rollouts
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from llmlab.rollout.evidence import EQUAL, FEWEST
 from llmlab.rollout.judging import pass_level
 from llmlab.rollout.observed import quantile
-from llmlab.rollout.planning import Problem
+from llmlab.rollout.problems import Problem
 from llmlab.rollout.running import Running
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.sequential import STAKES

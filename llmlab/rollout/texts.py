@@ -22,7 +22,7 @@ from llmlab.evaluate.verdict import Verdict, judge
 from llmlab.rollout.asking import Pair
 from llmlab.rollout.judging import fail_levels
 from llmlab.rollout.observed import Texts
-from llmlab.rollout.planning import PASS_ALPHA
+from llmlab.rollout.problems import PASS_ALPHA
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout
 
 METRIC = "text"

@@ -12,7 +12,8 @@ from llmlab.errors import UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.rollout import planning
 from llmlab.rollout.machine import Abort, Event, Promote, step
-from llmlab.rollout.planning import Known, Wish, refuse, rollout_of, rules_of, undo_of
+from llmlab.rollout.planning import Known, Wish, rollout_of, rules_of, undo_of
+from llmlab.rollout.problems import refuse
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running
 from llmlab.rollout.settling import Clock, route, settle

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from llmlab.runtimes import Encoded, Runtime, Summary
 from llmlab.service.metrics import Metrics
-from llmlab.service.queued import QueueFull, TooLate
+from llmlab.service.queued import entered
 from llmlab.service.waiting import FairQueue, Job, Place
 
 log = logging.getLogger("llmlab.service")
@@ -92,12 +92,7 @@ class Batcher:
             TooLate: it would wait for longer than that.
         """
         with self._changed:
-            if not self._queue.admits(subject):
-                raise QueueFull(self._time_for(max(len(self._queue), self._queue.waiting)))
-            wait = self._time_for(self._queue.ahead(subject))
-            if wait > seconds:
-                raise TooLate(wait)
-            return self._queue.enter(subject)
+            return entered(self._queue, subject, seconds, self._time_for)
 
     def enter_aside(self, subject: str) -> Place:
         """A place for a text that nobody waits for: it takes no other's, and no other's turn."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from llmlab.runtimes import Encoded, Summary
-from llmlab.service.waiting import Place
+from llmlab.service.waiting import FairQueue, Place
 
 LONGEST_RETRY_AFTER = 60
 
@@ -26,6 +26,26 @@ class QueueFull(Exception):
 
 class TooLate(QueueFull):
     """There is room, but its turn would come when nobody waits for it any more."""
+
+
+def entered(
+    queue: FairQueue, subject: str, seconds: float, time_for: Callable[[int], float]
+) -> Place:
+    """A place for a request of a subject that waits for so many seconds.
+
+    Args:
+        time_for: seconds until so many texts have had their turn.
+
+    Raises:
+        QueueFull: there is none for this subject.
+        TooLate: it would wait for longer than that.
+    """
+    if not queue.admits(subject):
+        raise QueueFull(time_for(max(len(queue), queue.waiting)))
+    wait = time_for(queue.ahead(subject))
+    if wait > seconds:
+        raise TooLate(wait)
+    return queue.enter(subject)
 
 
 class Queued(Protocol):

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 from llmlab.runtimes import Encoded, Summary
 from llmlab.service.metrics import Metrics
-from llmlab.service.queued import QueueFull, TooLate
+from llmlab.service.queued import entered
 from llmlab.service.waiting import FairQueue, Job, Place
 
 SMOOTHING = 0.2
@@ -70,12 +70,7 @@ class Turns:
             QueueFull: there is none for this subject.
             TooLate: it would wait for longer than that.
         """
-        if not self._queue.admits(subject):
-            raise QueueFull(self._time_for(max(len(self._queue), self._queue.waiting)))
-        wait = self._time_for(self._queue.ahead(subject))
-        if wait > seconds:
-            raise TooLate(wait)
-        return self._queue.enter(subject)
+        return entered(self._queue, subject, seconds, self._time_for)
 
     def enter_aside(self, subject: str) -> Place:
         """A place for a request that nobody waits for: it takes no other's turn."""
