@@ -454,6 +454,25 @@ def test_how_much_is_there_is_told_while_it_comes(
     assert "tiny: 2 MB" in said or "tiny: 1 MB" in said
 
 
+def test_how_much_is_there_is_counted_although_pip_clears_up_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.whl").write_bytes(b"123")
+    (tmp_path / "pip-unpack-1").mkdir()
+    (tmp_path / "pip-unpack-1" / "tiny.whl").write_bytes(b"12345")
+    assert pip._size(tmp_path) == 8
+    listed = os.scandir
+
+    def as_pip_does(path: Any) -> Any:
+        if Path(path).name == "pip-unpack-1":  # it was there when its parent was listed
+            monkeypatch.undo()
+            shutil.rmtree(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", as_pip_does)
+    assert pip._size(tmp_path) == 3
+
+
 def test_where_no_index_answers_pip_is_quoted(
     online: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

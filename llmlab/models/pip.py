@@ -128,9 +128,10 @@ def _wait(name: str, process: subprocess.Popen[bytes], folder: Path, say: Say) -
 def _size(folder: Path) -> int:
     """Bytes of all files in a folder that others work in."""
     total = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.stat().st_size
+    for path, _, files in os.walk(folder):  # a folder that goes away meanwhile is passed over
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += (Path(path) / file).stat().st_size
     return total
 
 
