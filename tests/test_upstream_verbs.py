@@ -83,6 +83,12 @@ def test_a_model_elsewhere_is_added_to_lab_toml_and_nothing_else_of_it_changes(
     assert KEY not in after
 
 
+def test_what_was_added_is_said_as_lab_toml_has_it(quiet: LabUnderTest) -> None:
+    key_file(quiet)
+    done = quiet.run("models", "add-upstream", "groq", *GROQ, "--key-file", "groq.key")
+    assert "[models.groq] is in configs/lab.toml" in done.stderr
+
+
 def test_a_name_that_is_taken_is_refused(quiet: LabUnderTest) -> None:
     before = quiet.lab.config_file.read_text()
     done = quiet.run("models", "add-upstream", "textrank", *GROQ)

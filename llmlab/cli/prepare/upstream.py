@@ -77,7 +77,7 @@ def add_upstream(
         print_json(document)
         return
     err().print(
-        f"[bold green]✓[/] [models.{name}] is in configs/lab.toml. `llmlab doctor` tries it, "
+        f"[bold green]✓[/] \\[models.{name}] is in configs/lab.toml. `llmlab doctor` tries it, "
         f"`llmlab deploy {name}` runs it beside the others.",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
