@@ -97,6 +97,7 @@ def test_slots_and_context_fit_cores_and_memory(
     assert room.slots == slots
     assert room.context == pytest.approx(context, rel=0.02)
     assert room.threads == cores
+    assert room.kept <= room.slots * room.context * of.token_bytes  # as much as is at work
 
 
 # --- nobody else is let in -------------------------------------------------------

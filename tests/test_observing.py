@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import UpstreamError
 from llmlab.gateway import GatewayPlan, Upstream, metrics
@@ -249,7 +250,7 @@ def api_page(**how: Any) -> str:
     made.ready.set(1)
     made.limit.set(32)
     made.waiting.set(how.get("waiting", 3))
-    made.requests.labels("/summarize/", 200).inc(how.get("requests", 10))
+    made.requests.labels(how.get("route", "/summarize/"), 200).inc(how.get("requests", 10))
     made.requests.labels("/health/ready", 200).inc(99)
     for _ in range(how.get("batches", 2)):
         made.batch(4, 400, 80, 0.5)
@@ -272,6 +273,19 @@ def test_an_api_tells_its_queue_its_tokens_and_its_batches() -> None:
     assert (told.batches, told.batched) == (2, 8)
     assert told.answers == {"miss": 6, "hit": 2, "coalesced": 0}
     assert told.memory > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("route", "asks"),
+    [
+        ("/summarize/", True), ("/v1/chat/completions", True), ("/v1/completions", True),
+        ("/v1/embeddings", True), ("/v1/models", False), ("/shadow/", False), ("unmatched", False),
+    ],
+)  # fmt: skip
+def test_what_asks_the_model_counts_as_a_request(route: str, asks: bool) -> None:
+    page = api_page(route=route)
+    assert ApiFigures.of(Samples.parse(page)).requests == 10 * asks
+    assert probe.read_metrics(page).requests == 10 * asks
 
 
 def test_rates_are_what_two_looks_differ_by() -> None:

@@ -12,6 +12,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmlab.errors import UpstreamError
+from llmlab.names import ASKS_MODEL
 
 PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
 
@@ -154,7 +155,7 @@ def read_metrics(metrics: str) -> Told:
                 upstream = sample.labels["model"], sample.labels["fingerprint"]
             elif sample.name == "llmlab_ready":
                 is_ready = sample.value == 1
-            elif sample.name == "llmlab_requests_total" and "/summarize" in sample.labels["route"]:
+            elif sample.name == "llmlab_requests_total" and sample.labels["route"] in ASKS_MODEL:
                 requests += sample.value
             elif sample.name == "llmlab_queue_waiting":
                 waiting = sample.value

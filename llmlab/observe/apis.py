@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from llmlab.names import ASKS_MODEL
 from llmlab.observe.samples import Samples
 
 
@@ -58,7 +59,7 @@ class ApiFigures:
             runtime=told.get("runtime", ""), waiting=number("llmlab_queue_waiting"),
             queue=number("llmlab_queue_limit"), waiting_texts=number("llmlab_queue_texts"),
             running_texts=number("llmlab_running_texts"),
-            requests=sum(count for route, count in by_route.items() if "/summarize" in route),
+            requests=sum(count for route, count in by_route.items() if route in ASKS_MODEL),
             tokens_in=number("llmlab_input_tokens_total"),
             tokens_out=number("llmlab_output_tokens_total"),
             batches=number("llmlab_batch_texts_count"), batched=number("llmlab_batch_texts_sum"),

@@ -55,4 +55,5 @@ def fitting(shape: Shape, memory: float, cores: int, *, context: int = 0, slots:
         few = 1 if context else min(FEWEST_SLOTS, max(1, tokens // least))
         slots = max(few, min(most, tokens // wanted))
     wanted = max(least, min(wanted, tokens // slots))
-    return Room(wanted, slots, cores, int(share / 2))
+    # As much again as the slots hold: conversations that are gone on with find what was read.
+    return Room(wanted, slots, cores, int(min(share / 2, slots * wanted * shape.token_bytes)))
