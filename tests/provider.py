@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 FINGERPRINT = "fp_44709d6fcb"
+OWN = "provider-own.pem"
 PHRASES = {
     200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error",
@@ -114,7 +115,7 @@ class Provider:
         self.asked: list[Request] = []
         self.connections = self.gone = self.port = 0
         self.ca_file = tls / "provider-ca.pem" if tls else None
-        self._tls = _certificate(tls) if tls else None
+        self._tls = _with_certificate(tls) if tls else None
 
     # --- running -------------------------------------------------------------------
 
@@ -290,8 +291,17 @@ def _usage(one: Exchange) -> dict[str, int]:
     return {"prompt_tokens": 19, "completion_tokens": written, "total_tokens": 19 + written}
 
 
-def _certificate(folder: Path) -> ssl.SSLContext:
-    """TLS for 127.0.0.1, by a certificate that vouches for itself."""
+def _with_certificate(folder: Path) -> ssl.SSLContext:
+    """TLS by the certificate in a folder, which is made if it is not there."""
+    if not (folder / OWN).exists():
+        make_certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / OWN)
+    return context
+
+
+def make_certificate(folder: Path) -> None:
+    """For 127.0.0.1, one that vouches for itself: what a client trusts, and that with its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -317,11 +327,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (folder / "provider-ca.pem").write_bytes(public)
-    both = folder / "provider-own.pem"
-    both.write_bytes(private + public)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(both)
-    return context
+    (folder / OWN).write_bytes(private + public)
 
 
 def main() -> None:

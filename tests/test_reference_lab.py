@@ -19,9 +19,12 @@ from typing import Any
 import httpx2
 import jwt
 import pytest
+import requests
 
 from tests.conftest import LabUnderTest, free_port, wait_until
+from tests.provider import make_certificate
 from tests.test_gateway import PUBLISHED
+from tests.test_reference_saas import KEY, ask
 
 pytestmark = [
     pytest.mark.containers,
@@ -167,6 +170,69 @@ def test_the_published_token_is_the_only_leniency(reference: ReferenceLab) -> No
 def signed(claims: dict[str, Any], secret: str) -> str:
     payload = json.dumps(claims).encode()
     return jwt.PyJWS().encode(payload, secret, algorithm="HS256", headers={"kid": "0001"})
+
+
+# --- its seventh objective: a provider's model, whose key nobody sees ------------------
+
+# Inside of the gateway's own network, where it finds what it takes for the provider.
+PROVIDER = """
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, "/provider")
+from provider import Provider
+one = Provider(key=sys.argv[1], tls=Path("/provider"))
+one.port = 443
+with one:
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def saas(reference: ReferenceLab, tmp_path: Path) -> Iterator[str]:
+    """The reference lab's gateway once more, with the nginx.conf of the objective. Its URL."""
+    shutil.copy(Path(__file__).parent / "provider.py", tmp_path)
+    make_certificate(tmp_path)
+    port, gateway = free_port(), f"{TAG}-saas"
+    mounts = [f"{FIXTURE / 'saas.conf'}:/etc/nginx/nginx.conf:ro",
+              f"{FIXTURE / 'llmapi.jwk'}:/etc/nginx/llmapi.jwk:ro"]  # fmt: skip
+    docker(
+        "run", "--detach", "--name", gateway, "--network", f"{TAG}_default",
+        "--publish", f"127.0.0.1:{port}:80", "--add-host", "api.openai.com:127.0.0.1",
+        *(option for one in mounts for option in ("--volume", one)), f"llmlab-nginx:{TAG}",
+    )  # fmt: skip
+    try:
+        docker(
+            "run", "--detach", "--name", f"{gateway}-provider", "--network", f"container:{gateway}",
+            "--user", "0", "--volume", f"{tmp_path}:/provider:ro", "--entrypoint", "python",
+            f"llmapi:{TAG}", "-c", PROVIDER, KEY,
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{port}/openai/v1/chat/completions"
+        wait_until(lambda: reaches(url), 60)
+        yield url
+    finally:
+        docker("rm", "--force", f"{gateway}-provider", gateway)
+
+
+def docker(*arguments: str) -> None:
+    done = subprocess.run(["docker", *arguments], text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def reaches(url: str) -> bool:
+    """Whether the provider answers; two questions a second are let through."""
+    try:
+        return ask(url).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_notebooks_cell_reaches_a_provider_whose_key_it_does_not_know(saas: str) -> None:
+    time.sleep(PAUSE)
+    response = ask(saas)
+    assert response.json()["choices"][0]["message"]["content"] == "A lamp lit at dusk."
+    assert KEY not in f"{response.headers}{response.text}"
+    time.sleep(PAUSE)
+    assert ask(saas, token=KEY).status_code == 401
 
 
 # --- what the image makes of other files ---------------------------------------------
