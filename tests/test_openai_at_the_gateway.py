@@ -344,6 +344,15 @@ def test_what_a_client_claims_of_the_route_does_not_reach_the_api(start: Open) -
             assert told == (["chat"] if path == CHAT else [])
 
 
+@both
+def test_how_often_a_client_s_library_has_tried_before_is_in_the_log(start: Open) -> None:
+    gateway = start()
+    for said, noted in {"0": 0, "2": 2, '1","status":"500': 0, "-1": 0, "1e9": 0}.items():
+        reply = gateway.ask(("x-stainless-retry-count", said), path=CHAT, body=body())
+        assert gateway.line(reply)["retry"] == noted
+    assert gateway.line(gateway.ask(path=CHAT, body=body()))["retry"] == 0
+
+
 # --- When the gateway says no ----------------------------------------------------------
 
 OF_OPENAI = [CHAT, f"/openai{CHAT}", f"/models/{THIRD}{CHAT}"]

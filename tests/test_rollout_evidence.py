@@ -58,6 +58,12 @@ def test_a_client_that_gave_too_little_time_has_waited_and_met_no_error(status: 
     assert seen_in(line("base", status=499)) == Seen("base", False, 0.2, gave_up=True, **ASKED)
 
 
+def test_what_a_client_s_library_sends_again_by_itself_counts_once() -> None:
+    tries = [line("base", retry=0, status=500), line("base", retry=1, status=500),
+             line("base", retry=2)]  # fmt: skip
+    assert [seen_in(one) for one in tries] == [Seen("base", True, **ASKED), None, None]
+
+
 def test_how_long_it_waited_for_its_turn_is_no_matter_of_the_model() -> None:
     seen = seen_in(line("base", timing="queue;dur=150.0"))
     assert seen == Seen("base", False, pytest.approx(0.05), **ASKED)

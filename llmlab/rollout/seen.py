@@ -49,7 +49,8 @@ def seen_in(line: str) -> Seen | None:
     Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
     for the request. Nobody blames a deployment for the gateway's rate limit or for a request
     that was wrong: whoever has a token could else decide a rollout; how many its API refused is
-    counted all the same. One whose client left (499), or gave it too little time, is no error
+    counted all the same. What a client's library sends once more by itself counts as it went the
+    first time. One whose client left (499), or gave it too little time, is no error
     either; but the time that it had is known.
 
     Seconds are those after the queue, where the API tells it: how many requests wait is a matter
@@ -62,6 +63,8 @@ def seen_in(line: str) -> Seen | None:
         endpoint = told.get("endpoint", told["path"])
         rule, route = asked_by(told)
         if endpoint not in MODELS or told["method"] != "POST" or rule not in (*ROUTED, HANDED_ON):
+            return None
+        if told.get("retry"):
             return None
         if told.get("handed_on"):  # it could not answer: another deployment did in its place
             return Seen(
