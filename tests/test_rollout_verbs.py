@@ -17,10 +17,12 @@ from llmlab.config.schema import TEXTRANK, Routes
 from llmlab.engines.base import Plan
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
+from llmlab.ledger import chain
+from llmlab.ledger.store import Store
 from llmlab.registry import Facts, Registry
 from llmlab.registry.catalogue import Catalogue
 from llmlab.rollout.linting import lint
-from llmlab.rollout.machine import Abort, Pause, Promote, Resume, Settled, step
+from llmlab.rollout.machine import Abort, Pause, Promote, Resume, Settled, Verb, step
 from llmlab.rollout.planning import PROBES, Known, Wish, rules_of
 from llmlab.rollout.power import Usual
 from llmlab.rollout.settling import settle
@@ -298,6 +300,18 @@ def test_who_promotes_right_after_the_start_waits_until_the_candidate_answers(
         office.settle()
         assert promoting.result(30).phase is Phase.COMPLETING
     assert len(office.said) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "event"),
+    [("promote", Promote(why="Ada has read the texts")), ("pause", Pause("Ada has read the texts")),
+     ("abort", Abort("Ada has read the texts"))],
+)  # fmt: skip
+def test_a_persons_reason_is_in_the_ledger(office: Office, verb: str, event: Verb) -> None:
+    bring(office, "progressing")
+    office.desk.do(verb, event, who="ada")
+    told = Store(office.lab).entries(kind=chain.Kind.ROLLOUT, last=1)[0]
+    assert (told.who, told.why) == ("ada", "Ada has read the texts")
 
 
 def test_what_makes_no_sense_once_it_answers_either_is_not_waited_for(office: Office) -> None:

@@ -51,16 +51,21 @@ class Promote:
 
     full: bool = False
     arm: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class Pause:
     """Stay at this step."""
 
+    why: str = ""
+
 
 @dataclass(frozen=True)
 class Resume:
     """Go on from this step."""
+
+    why: str = ""
 
 
 @dataclass(frozen=True)

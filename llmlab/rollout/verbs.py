@@ -11,7 +11,7 @@ from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.rollout import planning
-from llmlab.rollout.machine import Abort, Event, Promote, step
+from llmlab.rollout.machine import Abort, Promote, Verb, step
 from llmlab.rollout.planning import Known, Wish, rollout_of, rules_of, undo_of
 from llmlab.rollout.problems import refuse
 from llmlab.rollout.routes import TRIES
@@ -94,7 +94,7 @@ class Desk:
 
     # --- going on -------------------------------------------------------------------------
 
-    def do(self, name: str, event: Event, *, who: str) -> Rollout:
+    def do(self, name: str, event: Verb, *, who: str) -> Rollout:
         """Promote, pause, resume or abort the rollout that is under way.
 
         Raises:
@@ -103,10 +103,9 @@ class Desk:
         if isinstance(event, Promote):
             self._until_started(event)
         kept = self._current(event)
-        why = event.why if isinstance(event, Abort) else ""
         rollout = self.rollouts.change(
             kept.rollout.number, name, lambda one: step(one, event, self.clock()),
-            who=who, why=why,
+            who=who, why=event.why,
         )  # fmt: skip
         return self._follow(rollout)
 
@@ -125,7 +124,7 @@ class Desk:
             told = True
             time.sleep(LOOKS)
 
-    def _current(self, event: Event) -> Kept:
+    def _current(self, event: Verb) -> Kept:
         kept = self.rollouts.current(self.route)
         if kept is None:
             raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")

@@ -20,7 +20,7 @@ from llmlab.cli.session import Session
 from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
-    from llmlab.rollout.machine import Event
+    from llmlab.rollout.machine import Verb
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import View
 
@@ -112,33 +112,40 @@ def promote(
     ] = "",
     full: Annotated[bool, switch("--full", "All the way, past all further steps.")] = False,
     route: RouteOption = "",
+    why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Take the rollout one step on, whatever its gate says."""
     from llmlab.rollout.machine import Promote
 
-    _do(context, "promote", Promote(full, arm), route, output)
+    _do(context, "promote", Promote(full, arm, why), route, output)
 
 
 @app.command()
 def pause(
-    context: typer.Context, route: RouteOption = "", output: OutputOption = Format.TEXT
+    context: typer.Context,
+    route: RouteOption = "",
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
 ) -> None:
     """Stay at this step until somebody promotes, resumes or aborts. A gate that fails still
     aborts."""
     from llmlab.rollout.machine import Pause
 
-    _do(context, "pause", Pause(), route, output)
+    _do(context, "pause", Pause(why), route, output)
 
 
 @app.command()
 def resume(
-    context: typer.Context, route: RouteOption = "", output: OutputOption = Format.TEXT
+    context: typer.Context,
+    route: RouteOption = "",
+    why: WhyOption = "",
+    output: OutputOption = Format.TEXT,
 ) -> None:
     """Go on from the step where it was paused."""
     from llmlab.rollout.machine import Resume
 
-    _do(context, "resume", Resume(), route, output)
+    _do(context, "resume", Resume(why), route, output)
 
 
 @app.command()
@@ -266,7 +273,7 @@ def lint(
         raise typer.Exit(1)
 
 
-def _do(context: typer.Context, name: str, event: Event, route: str, output: Format) -> None:
+def _do(context: typer.Context, name: str, event: Verb, route: str, output: Format) -> None:
     session = Session.of(context)
     with progress(name) as say:
         rollout = desk_of(session, say, route).do(name, event, who=who())
