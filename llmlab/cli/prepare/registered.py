@@ -280,8 +280,10 @@ def _tell_added(added: Added, output: Format) -> None:
         print_json({**record.as_json(), "new": added.new})
         return
     did = "is registered" if added.new else "was registered already"
+    # Files of a hub or of a Python package are not copied.
+    size = f"{record.bytes:,} bytes" if record.bytes else "its files stay where they are"
     err().print(
-        f"[bold green]✓[/] {record.reference} {did}: {record.bytes:,} bytes, {record.id}",
+        f"[bold green]✓[/] {record.reference} {did}: {size}, {record.id}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     print(record.reference)
