@@ -267,7 +267,8 @@ def test_errors_of_every_kind_have_openais_shape(api: Api) -> None:
     assert refused(api, temperature=9) == (400, "invalid_value", "temperature")
     assert refused(api, tool_choice="required") == (400, "invalid_value", "tool_choice")
     nothing = api.get("/v1/nothing")
-    assert (nothing.status_code, nothing.json()["error"]["code"]) == (404, "not_found")
+    assert (nothing.status_code, nothing.json()["error"]["code"]) == (404, "unknown_url")
+    assert "/v1/chat/completions" in nothing.json()["error"]["message"]
     broken = api.request("POST", "/v1/chat/completions", content=b"{")
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_json")
     squeezed = api.request("POST", "/v1/completions", headers={"Content-Encoding": "gzip"})
