@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,33 @@ def test_a_failure_in_the_middle_of_a_stream_is_an_event(far: Far, provider: Pro
     assert "x-accel-redirect" not in answer.headers
     told = events(answer)
     assert told[-1]["error"]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "whose"), [(0.7, "60", "stream_timeout"), (60, "0.7", "X-Request-Timeout")]
+)
+def test_a_stream_that_hardly_goes_on_ends_in_time_and_holds_no_turn(
+    provider: Provider, bound: float, asked: str, whose: str
+) -> None:
+    """Each of its tokens comes before the patience with a silence is over."""
+    provider.now, gone = "dripping", provider.gone
+    api = Far(provider.url, key=KEY, stream_timeout=bound)
+    try:
+        api.start().until_ready()
+        start = time.monotonic()
+        answer = api.chat(stream=True, headers={"X-Request-Timeout": asked})
+        assert 0.6 < time.monotonic() - start < 5
+        *told, last = events(answer)
+        assert " 0" in [one["choices"][0]["delta"].get("content") for one in told]
+        assert (last["error"]["code"], last["error"]["type"]) == ("timeout", "server_error")
+        assert f"0.7 s ({whose})" in last["error"]["message"]
+        wait_until(lambda: provider.gone == gone + 1, "the provider is told to stop", 5)
+        (line,) = api.logged(answer.headers["x-request-id"])
+        assert line["status"] == 504 and line["usage"]["output_tokens"] > 0
+        assert api.metric("llmlab_rejected_total", reason="timeout") == 1
+        assert not api.metric("llmlab_running_texts")
+    finally:
+        api.stop()
 
 
 # --- another one answers ---------------------------------------------------------------
