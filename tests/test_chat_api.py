@@ -258,6 +258,44 @@ def test_what_would_change_the_answer_and_cannot_be_done_is_refused(
     assert refused(api, **{field: value}) == (400, "unsupported_parameter", field)
 
 
+BIG = f"1{'0' * 400}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("temperature", "1e400", "temperature"),
+        ("temperature", "-1e400", "temperature"),
+        ("temperature", '"1"', "temperature"),
+        ("max_tokens", "true", "max_tokens"),
+        ("max_tokens", "1e400", "max_tokens"),
+        ("max_tokens", str(1 << 40), "max_tokens"),
+        ("logit_bias", '{"5": 1e400}', "logit_bias.5"),
+        ("logit_bias", f'{{"5": {BIG}}}', "logit_bias.5"),
+        ("logit_bias", '{"5": 1e300}', "logit_bias.5"),
+        ("seed", BIG, "seed"),
+        ("seed", "1e400", "seed"),
+        ("nobody_knows", "[0, {\"a\": 1e999}]", "nobody_knows[1].a"),
+        ("response_format",
+         '{"type": "json_schema", "json_schema": {"name": "a", "schema": {"maximum": 1e400}}}',
+         "response_format.json_schema.schema.maximum"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_refused_by_its_name(
+    api: Api, field: str, value: str, param: str
+) -> None:
+    content = f'{{"messages": {json.dumps(HELLO)}, "{field}": {value}}}'.encode()
+    answer = api.request("POST", "/v1/chat/completions", content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
+
+
+def test_a_token_whose_number_is_none_is_refused(api: Api) -> None:
+    asked = {"prompt": [1, 10**30], "max_tokens": 1}
+    answer = api.request("POST", "/v1/completions", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+
+
 def test_what_nobody_knows_is_passed_over(api: Api) -> None:
     assert post(api, messages=HELLO, max_tokens=1, nobody_knows=1, user="u").status_code == 200
 
