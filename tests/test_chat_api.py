@@ -325,6 +325,23 @@ def test_an_answer_that_takes_too_long_is_given_up(api: Api) -> None:
     until_idle(api)
 
 
+def test_who_asks_for_many_answers_takes_as_many_places(api: Api) -> None:
+    many = {**STORY, "n": 16, "max_tokens": 60, "stream": True}
+    path, mine = "/v1/chat/completions", {"X-Subject": "many"}
+    with api.client() as client, client.stream("POST", path, json=many, headers=mine) as answer:
+        told = answer.iter_text()
+        next(told)  # its first turns have come, others wait
+        refused = api.request("POST", path, json=many, headers=mine)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            429,
+            "rate_limit_exceeded",
+        )
+        other = {"messages": HELLO, "max_tokens": 1}
+        assert api.request("POST", path, json=other, headers={"X-Subject": "one"}).is_success
+        assert "".join(told).count('"finish_reason":"length"') == 16
+    until_idle(api)
+
+
 # --- when the client leaves ------------------------------------------------------
 
 

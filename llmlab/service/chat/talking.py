@@ -224,7 +224,7 @@ class Talking:
     async def _placed(
         self, parts: list[Part], connection: Request, seconds: float, usage: Usage, calls: bool
     ) -> AsyncGenerator[Chunk]:
-        place = self.turns.enter(_subject(connection), seconds)
+        place = self.turns.enter(_subject(connection), seconds, len(parts))
         try:
             async with aclosing(self.chunks(parts, place, usage, calls=calls)) as chunks:
                 async for chunk in chunks:
