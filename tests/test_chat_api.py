@@ -241,11 +241,16 @@ def test_a_prompt_beyond_the_context_is_refused_and_never_cut(client: openai.Ope
 
 def test_a_picture_is_never_fetched(api: Api) -> None:
     port = free_port()  # nobody listens: whoever tried would say so
-    picture = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/a.png"}}
-    content = [{"type": "text", "text": "What is this?"}, picture]
-    where = "messages[0].content[1].type"
-    asked = [{"role": "user", "content": content}]
-    assert refused(api, messages=asked) == (400, "unsupported_parameter", where)
+    for url in (
+        f"http://127.0.0.1:{port}/a.png",
+        "file:///etc/passwd",
+        "data:image/png;base64,aaaa",
+    ):
+        picture = {"type": "image_url", "image_url": {"url": url}}
+        content = [{"type": "text", "text": "What is this?"}, picture]
+        where = "messages[0].content[1].type"
+        asked = [{"role": "user", "content": content}]
+        assert refused(api, messages=asked) == (400, "unsupported_parameter", where)
 
 
 @pytest.mark.parametrize(

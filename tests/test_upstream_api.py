@@ -129,6 +129,36 @@ def test_a_stream_comes_event_for_event(far: Far, provider: Provider, name: str)
     assert provider.chats[0].body["stream_options"] == {"include_usage": True}
 
 
+def shown(url: object) -> list[dict[str, Any]]:
+    picture = {"type": "image_url", "image_url": {"url": url}}
+    return [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "data:image/png;base64,aaaa"])
+def test_a_picture_is_handed_to_the_provider_and_not_fetched(
+    far: Far, provider: Provider, url: str
+) -> None:
+    asked = shown(url)
+    assert far.chat(messages=asked).status_code == 200
+    assert provider.chats[0].body["messages"] == asked
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "FILE:/etc/passwd", "ftp://a/b.png", "/etc/passwd", "", None, 1]
+)
+def test_no_file_of_the_provider_is_asked_for(far: Far, provider: Provider, url: object) -> None:
+    answer = far.chat(messages=shown(url))
+    param = answer.json()["error"]["param"]
+    assert (answer.status_code, param) == (400, "messages[0].content[1].image_url")
+    assert not provider.chats
+
+
+def test_a_picture_is_no_longer_than_a_body_may_be(far: Far, provider: Provider) -> None:
+    answer = far.chat(messages=shown(f"data:image/png;base64,{'a' * 3_000_000}"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert not provider.chats
+
+
 def test_usage_is_told_to_who_asks_for_it(far: Far) -> None:
     last = events(far.chat(stream=True, stream_options={"include_usage": True}))[-1]
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 25)

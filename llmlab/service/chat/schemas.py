@@ -88,6 +88,13 @@ class Part(Lenient):
     type: str
     text: str | None = None
 
+    @property
+    def picture(self) -> str:
+        """The address of a picture; "" where there is none."""
+        said = (self.model_extra or {}).get("image_url")
+        url = said.get("url") if isinstance(said, dict) else said
+        return url if isinstance(url, str) else ""
+
 
 class Message(Lenient):
     role: Literal["developer", "system", "user", "assistant", "tool"]
