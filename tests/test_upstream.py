@@ -134,13 +134,18 @@ def test_it_gets_the_lab_s_key_and_the_configured_headers_and_nothing_else(
     }  # fmt: skip
 
 
+async def given_back(one: Upstream) -> None:
+    """The end of the last stream, which nobody reads any more, has come."""
+    await asyncio.gather(*one.client._transport._lingering)  # type: ignore[attr-defined]
+
+
 def test_a_connection_is_kept(provider: Provider) -> None:
     async def three() -> None:
         async with upstream(provider.url) as one:
             await one.ask(CHAT, BODY)
             async with one.stream(CHAT, BODY) as chunks:
                 assert [chunk async for chunk in chunks]
-            await asyncio.sleep(0.05)
+            await given_back(one)
             await one.ask(CHAT, BODY)
 
     asyncio.run(three())
@@ -184,9 +189,20 @@ def test_what_never_reached_it_is_sent_again(ask: Callable[..., object]) -> None
     url = f"http://127.0.0.1:{provider.port}/v1"
 
     async def late() -> None:
+        loop, refused = asyncio.get_running_loop(), asyncio.Event()
+        connect = loop.create_connection
+
+        async def told(*args: Any, **named: Any) -> Any:
+            try:
+                return await connect(*args, **named)
+            except OSError:
+                refused.set()
+                raise
+
+        loop.create_connection = told  # type: ignore[method-assign]
         async with upstream(url) as one:
             work = asyncio.create_task(one.ask(CHAT, BODY))
-            await asyncio.sleep(0.05)  # it was refused once by now
+            await refused.wait()
             with provider:
                 assert (await work)["choices"]
                 assert len(provider.chats) == 1
