@@ -115,7 +115,8 @@ class Route:
 
     Args:
         stable: the deployment that gets what nothing else takes; "" for the configured one.
-        rollout, step: which rollout made it so, and at which of its steps (from 1); 0 for none.
+        rollout: which one made it so; 0 for none.
+        step: at which of its steps it is (from 1); 0 before the first one, and when it is over.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

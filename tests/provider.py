@@ -69,6 +69,7 @@ EXCHANGES = {
     "single-bytes": Exchange(words=("é", " 灯", " 🚨"), cut=1),
     "all-at-once": Exchange(cut=1 << 20),
     "slow": Exchange(words=tuple(f" {number}" for number in range(300)), pace=100),
+    "dripping": Exchange(words=tuple(f" {number}" for number in range(300)), pace=4),
     "hundred": Exchange(words=tuple(f" {number}" for number in range(100)), pace=100),
     "renamed": Exchange(model="llama-3.3-70b-0915", fingerprint="fp_0000000001"),
     "late": Exchange(waits=30),

@@ -241,11 +241,16 @@ def test_a_prompt_beyond_the_context_is_refused_and_never_cut(client: openai.Ope
 
 def test_a_picture_is_never_fetched(api: Api) -> None:
     port = free_port()  # nobody listens: whoever tried would say so
-    picture = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/a.png"}}
-    content = [{"type": "text", "text": "What is this?"}, picture]
-    where = "messages[0].content[1].type"
-    asked = [{"role": "user", "content": content}]
-    assert refused(api, messages=asked) == (400, "unsupported_parameter", where)
+    for url in (
+        f"http://127.0.0.1:{port}/a.png",
+        "file:///etc/passwd",
+        "data:image/png;base64,aaaa",
+    ):
+        picture = {"type": "image_url", "image_url": {"url": url}}
+        content = [{"type": "text", "text": "What is this?"}, picture]
+        where = "messages[0].content[1].type"
+        asked = [{"role": "user", "content": content}]
+        assert refused(api, messages=asked) == (400, "unsupported_parameter", where)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +263,44 @@ def test_what_would_change_the_answer_and_cannot_be_done_is_refused(
     assert refused(api, **{field: value}) == (400, "unsupported_parameter", field)
 
 
+BIG = f"1{'0' * 400}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("temperature", "1e400", "temperature"),
+        ("temperature", "-1e400", "temperature"),
+        ("temperature", '"1"', "temperature"),
+        ("max_tokens", "true", "max_tokens"),
+        ("max_tokens", "1e400", "max_tokens"),
+        ("max_tokens", str(1 << 40), "max_tokens"),
+        ("logit_bias", '{"5": 1e400}', "logit_bias.5"),
+        ("logit_bias", f'{{"5": {BIG}}}', "logit_bias.5"),
+        ("logit_bias", '{"5": 1e300}', "logit_bias.5"),
+        ("seed", BIG, "seed"),
+        ("seed", "1e400", "seed"),
+        ("nobody_knows", "[0, {\"a\": 1e999}]", "nobody_knows[1].a"),
+        ("response_format",
+         '{"type": "json_schema", "json_schema": {"name": "a", "schema": {"maximum": 1e400}}}',
+         "response_format.json_schema.schema.maximum"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_refused_by_its_name(
+    api: Api, field: str, value: str, param: str
+) -> None:
+    content = f'{{"messages": {json.dumps(HELLO)}, "{field}": {value}}}'.encode()
+    answer = api.request("POST", "/v1/chat/completions", content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
+
+
+def test_a_token_whose_number_is_none_is_refused(api: Api) -> None:
+    asked = {"prompt": [1, 10**30], "max_tokens": 1}
+    answer = api.request("POST", "/v1/completions", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+
+
 def test_what_nobody_knows_is_passed_over(api: Api) -> None:
     assert post(api, messages=HELLO, max_tokens=1, nobody_knows=1, user="u").status_code == 200
 
@@ -267,7 +310,8 @@ def test_errors_of_every_kind_have_openais_shape(api: Api) -> None:
     assert refused(api, temperature=9) == (400, "invalid_value", "temperature")
     assert refused(api, tool_choice="required") == (400, "invalid_value", "tool_choice")
     nothing = api.get("/v1/nothing")
-    assert (nothing.status_code, nothing.json()["error"]["code"]) == (404, "not_found")
+    assert (nothing.status_code, nothing.json()["error"]["code"]) == (404, "unknown_url")
+    assert "/v1/chat/completions" in nothing.json()["error"]["message"]
     broken = api.request("POST", "/v1/chat/completions", content=b"{")
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_json")
     squeezed = api.request("POST", "/v1/completions", headers={"Content-Encoding": "gzip"})
@@ -283,6 +327,23 @@ def test_an_answer_that_takes_too_long_is_given_up(api: Api) -> None:
     )
     assert answer.status_code == 504 and answer.json()["error"]["code"] == "timeout"
     assert answer.headers["x-should-retry"] == "true"
+    until_idle(api)
+
+
+def test_who_asks_for_many_answers_takes_as_many_places(api: Api) -> None:
+    many = {**STORY, "n": 16, "max_tokens": 60, "stream": True}
+    path, mine = "/v1/chat/completions", {"X-Subject": "many"}
+    with api.client() as client, client.stream("POST", path, json=many, headers=mine) as answer:
+        told = answer.iter_text()
+        next(told)  # its first turns have come, others wait
+        refused = api.request("POST", path, json=many, headers=mine)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            429,
+            "rate_limit_exceeded",
+        )
+        other = {"messages": HELLO, "max_tokens": 1}
+        assert api.request("POST", path, json=other, headers={"X-Subject": "one"}).is_success
+        assert "".join(told).count('"finish_reason":"length"') == 16
     until_idle(api)
 
 
@@ -303,18 +364,21 @@ def test_nothing_is_written_for_a_client_that_is_gone(api: Api, stream: bool) ->
         "POST /v1/chat/completions HTTP/1.1\r\nHost: api\r\n"
         f"Content-Length: {len(content)}\r\nX-Request-ID: gone-{stream}\r\n\r\n"
     )
+    begun = api.metric("llmlab_first_token_seconds_count")
     with api.connect() as bare:
         bare.sendall(head.encode() + content)
-        wait_until(lambda: api.metric("llmlab_running_texts"), "the model is at work", 10)
+        wait_until(
+            lambda: api.metric("llmlab_first_token_seconds_count") > begun,
+            "a token was written",
+            10,
+        )
         if stream:
-            wait_until(lambda: b'"content":"' in bare.recv(65536), "something was written", 10)
-        else:
-            time.sleep(0.5)
+            wait_until(lambda: b'"content":"' in bare.recv(65536), "and told", 10)
     assert until_idle(api) < 1  # the model's own slots: test_llamacpp
     (line,) = api.logged(f"gone-{stream}")
     assert line["status"] == 499
     assert line["usage"]["input_tokens"] > 10
-    assert line["usage"]["output_tokens"] >= stream
+    assert line["usage"]["output_tokens"] >= 1
 
 
 # --- /summarize/ and Hugging Face's shape ----------------------------------------

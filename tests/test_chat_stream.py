@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -43,7 +44,7 @@ class Sent:
 
         async def work() -> None:
             one = ChatStream(
-                NAMED, FIRST, rest, usage, wanted=wanted, failed=failed, headers={},
+                NAMED, FIRST, rest, usage, wanted=wanted, failed=failed, headers={}, ends=math.inf,
                 after=lambda: self.after.append(True),
             )  # fmt: skip
             await one(self.scope, self.receive, self.send)

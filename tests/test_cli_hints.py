@@ -240,7 +240,8 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
     }  # fmt: skip
     facts = {
         "name": "tuned-2", "runtime": "ctranslate2", "source": "path:x", "license": "mit",
-        "max_length": 100, "ready": True, "id": "sha256:ab", "decoding": {"num_beams": 4},
+        "max_length": 100, "ready": True, "id": "sha256:ab",
+        "decoding": {"num_beams": 4, "max_length": 200, "min_length": 30},
         "files": [{"name": "model.bin", "bytes": 64_000_000}], "record": record,
     }  # fmt: skip
     page = sections(facts, Used("stable", ["best"], ["tuned-2, 100 % of summarize"]))
@@ -249,6 +250,7 @@ def test_the_page_of_a_registered_model_says_what_it_is_how_it_was_judged_and_wh
                        "judged by", "used"]  # fmt: skip
     assert ("version", "tuned:2") in said["what it is"] and ("licence", "mit") in said["what it is"]
     assert ("origin", "tuned here, 2026-11-29") in said["where from"]
+    assert said["how it answers"] == [("max length", "100"), ("num beams", "4")]
     assert ("took", "6 min") in said["how it was made"]
     assert said["files"][0] == ("size", "61.0 MiB")
     assert said["judged by"] == [("news, 41 texts", "✓ pass coverage>=0.3   coverage 0.63")]

@@ -114,6 +114,7 @@ VARIABLES = {
     "gateway.rate_limit.burst": ("0", 0),
     "service.max_text_chars": ("5000", 5000),
     "service.timeout": ("2.5", 2.5),
+    "service.stream_timeout": ("90", 90.0),
     "service.queue": ("4", 4),
     "service.spare": ("false", False),
     "service.batch_tokens": ("512", 512),
@@ -176,6 +177,7 @@ VARIABLES = {
     "models.smollm2.decoding.presence_penalty": ("1", 1.0),
     "models.smollm2.context": ("4096", 4096),
     "models.smollm2.slots": ("2", 2),
+    "models.smollm2.stream_timeout": ("45", 45.0),
 }
 # What says nothing to the runtime of the model that it is said of.
 WITHOUT_EFFECT = [

@@ -307,7 +307,10 @@ def test_a_lab_from_before_there_were_prompts_is_told_how_to_come_by_one(lab: La
     (lab.root / "configs" / "prompts" / "summarize.md").unlink()
     with pytest.raises(ConfigError, match=r"there is no .*prompts/summarize\.md") as refused:
         settings_of(lab, "smol", SMOL)
-    assert "llmlab init ." in (refused.value.fix or "")
+    assert (refused.value.fix or "").startswith(f"llmlab init {lab.root} ")
+    with pytest.raises(ConfigError) as refused:
+        settings_of(lab, "smol", SMOL.model_copy(update={"prompt": "mine.md"}))
+    assert "correct models.smol.prompt" in (refused.value.fix or "")
     assert Path("configs", "prompts", "summarize.md") in init_lab(lab.root)
     assert Prompt.parse(settings_of(lab, "smol", SMOL).prompt)
 

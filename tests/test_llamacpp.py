@@ -28,7 +28,7 @@ from llmlab.runtimes.llamacpp import LlamaCpp, start
 from llmlab.runtimes.prompt import Prompt
 from llmlab.runtimes.prompted import Prompted
 from llmlab.runtimes.room import Room, fitting
-from tests.api import PROMPT
+from tests.api import PROMPT, wait_until
 
 GIB = 1 << 30
 SMALL = Shape(context=8192, token_bytes=23_040, weights=98 << 20, embeds=False)
@@ -219,6 +219,25 @@ def test_a_native_server_that_cannot_start_says_why(weights: Path, tmp_path: Pat
     with pytest.raises(ModelUnavailable, match="ended at its start") as raised:
         start(weights, server=str(program))
     assert "unknown argument" in (raised.value.log or "")
+
+
+def test_what_a_native_server_prints_takes_no_room_however_much_it_is() -> None:
+    says = (
+        "import sys, time\n"
+        "for n in range(200_000): print('request', n, 'x' * 100)\n"
+        "sys.stdout.write('y' * 20_000_000 + '\\nthe end\\n'); sys.stdout.flush()\n"
+        "time.sleep(600)"
+    )
+    before = psutil.Process().memory_info().rss
+    child = native.Child([sys.executable, "-c", says], {}, died=lambda _: None)
+    try:
+        wait_until(lambda: child.last_lines().endswith("the end"), "it has printed all", 60)
+        assert psutil.Process(child.pid).is_running()
+        assert len(child.last_lines()) <= native.TOLD * (native.LONGEST_LINE + 1)
+        assert psutil.Process().memory_info().rss - before < 10 << 20
+        assert [one.path for one in psutil.Process(child.pid).open_files()] == []
+    finally:
+        child.end()
 
 
 def test_no_native_server_outlives_a_killed_process(weights: Path, llama_server: str) -> None:

@@ -390,7 +390,8 @@ def test_a_token_that_cannot_be_had_ends_the_run(profile: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("text", "measure", "limit"),
     [("p95<2s", "p95", 2.0), (" p99 < 800ms ", "p99", 0.8), ("max<1.5s", "max", 1.5),
-     ("failed<1%", "failed", 0.01), ("mean<10ms", "mean", 0.01)],
+     ("failed<1%", "failed", 0.01), ("mean<10ms", "mean", 0.01),
+     ("first_token.p95<500ms", "first_token.p95", 0.5), ("gaps.max < 2s", "gaps.max", 2.0)],
 )  # fmt: skip
 def test_a_promise_is_a_measure_and_a_limit(text: str, measure: str, limit: float) -> None:
     promise = Promise.parse(text)
@@ -400,7 +401,7 @@ def test_a_promise_is_a_measure_and_a_limit(text: str, measure: str, limit: floa
 @pytest.mark.parametrize(
     "text",
     ["", "p95", "p95<2", "p95>2s", "p42<2s", "p95<s", "p95<0s", "p95<1.2.3s", "p95<5%", "failed<2s",
-     "p95<-1s", "p95<.s"],
+     "p95<-1s", "p95<.s", "first_token<1s", "first_token.failed<1%", "queue.p95<1s"],
 )  # fmt: skip
 def test_what_is_no_promise_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no promise") as caught:

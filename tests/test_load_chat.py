@@ -18,6 +18,7 @@ from llmlab.probe.figures import Figures
 from llmlab.probe.load import Generator, Profile, Run
 from llmlab.probe.setup import Wishes, described, supply
 from llmlab.probe.shots import BROKEN_OFF, NO_ANSWER, Shot
+from llmlab.probe.slo import Promise, Search
 from llmlab.probe.streams import Streamed, Talk
 from llmlab.probe.texts import questions
 
@@ -170,6 +171,35 @@ def test_figures_of_a_chat() -> None:
     assert figures.tokens_out_per_second == pytest.approx(3.2)
 
 
+@pytest.mark.parametrize(
+    ("promise", "broken_by"),
+    [
+        ("first_token.p95<1.1s", ""),
+        ("first_token.p50<0.6s", ""),
+        ("first_token.p95<1s", "first_token.p95 was 1 s"),
+        ("gaps.p95<200ms", ""),
+        ("gaps.max<200ms", "gaps.max was 0.9 s"),
+    ],
+)
+def test_a_promise_may_be_about_first_tokens_and_gaps(promise: str, broken_by: str) -> None:
+    figures = Figures.of(talked(*SHOTS[:2]))
+    assert Promise.parse(promise).broken_by(figures) == broken_by
+
+
+def test_an_answer_of_one_token_has_no_gaps_to_promise_anything_of() -> None:
+    one = Shot(0, 0.5, 200, tokens_in=10, tokens_out=1, first=0.5)
+    promise = Promise.parse("gaps.p95<1s")
+    assert promise.broken_by(Figures.of(talked(one))) == "nothing of gaps was measured"
+
+
+def test_a_search_for_a_rate_goes_by_the_first_token() -> None:
+    search = Search(Promise.parse("first_token.p95<1s"), Profile(talk=Talk(), rate=1.0))
+    while (rate := search.next_rate()) is not None:
+        first = 0.2 if rate <= 5 else 3.0
+        search.add(rate, talked(Shot(0, 9.0, 200, tokens_out=2, first=first)))
+    assert search.best and 4.5 <= search.best.rate <= 5
+
+
 def test_a_run_of_summaries_has_no_figures_of_streams() -> None:
     assert Figures.of(Run(Profile(), [Shot(0, 1, 200)], seconds=1.0)).as_json()["streams"] is None
 
@@ -214,6 +244,10 @@ def test_a_chat_goes_to_a_route_or_to_a_deployment() -> None:
     [
         ({"route": "chat"}, "--route is for a chat"),
         ({"max_tokens": 5}, "--max-tokens is for a chat"),
+        (
+            {"until": Promise.parse("first_token.p95<1s")},
+            "is about streams, and summaries are none",
+        ),
         ({"chat": True, "route": "a", "model": "b"}, "--route goes by the split"),
         ({"chat": True, "route": "no name"}, "is no model's name"),
     ],

@@ -95,6 +95,21 @@ def test_models_are_the_routes_and_the_deployments(start: Open, prefix: str) -> 
 def test_a_name_that_is_none_is_not_found(start: Open, name: str) -> None:
     reply = start().ask(path=f"/v1/models/{name}", method="GET")
     assert "/v1/models lists those" in assert_refused(reply, 404, "model_not_found")
+    assert reply.json()["error"]["param"] == "model"
+    assert reply.all("X-Should-Retry") == ["false"]
+
+
+@both
+@pytest.mark.parametrize("prefix", ["", "/openai"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/chat"])
+def test_names_can_only_be_read(start: Open, prefix: str, path: str) -> None:
+    gateway = start()
+    for method in ("POST", "DELETE", "PUT"):
+        reply = gateway.ask(path=prefix + path, method=method, body=b"{}")
+        assert reply.status == 405
+        assert reply.all("Allow") == ["GET, HEAD"]
+        assert reply.json()["error"]["type"] == "invalid_request_error"
+    assert gateway.ask(path=prefix + path, method="HEAD").status == 200
 
 
 @both
@@ -182,6 +197,7 @@ def test_a_model_that_is_none_is_told_which_there_are(
     gateway = start()
     reply = gateway.ask(path=CHAT, body=body(model))
     message = assert_refused(reply, 404, "model_not_found")
+    assert reply.all("X-Should-Retry") == ["false"]
     assert message == f"The model '{said}' does not exist; there are: {', '.join(NAMES)}."
     line = gateway.line(reply)
     assert (line["status"], line["deployment"], line["rule"], line["route"]) == (404, "", "", "")
@@ -420,11 +436,22 @@ def test_an_api_that_broke_off_is_not_asked_again_by_the_client(start: Open) -> 
 
 
 @both
-@pytest.mark.parametrize("path", ["/v1/", "/v1/nothing", "/v1/chat", "/openai/v1/files"])
-def test_an_address_of_openais_that_is_none_is_not_found(start: Open, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/v1/", "/v1/chat", "/v1/responses", "/v1/messages", "/openai/v1/files"]
+)
+def test_an_address_of_openais_that_is_none_is_not_found_and_told_which_there_are(
+    start: Open, path: str
+) -> None:
     gateway = start()
-    message = assert_refused(gateway.ask(path=path, body=body()), 404, "unknown_url")
-    assert message == "There is nothing at this address."
+    for method in ("GET", "POST"):
+        reply = gateway.ask(path=path, method=method, body=body("chat"))
+        message = assert_refused(reply, 404, "unknown_url")
+        assert message == (
+            "There is nothing at this address. Of OpenAI's API there are /v1/models, "
+            "/v1/chat/completions, /v1/completions and /v1/embeddings."
+        )
+        assert reply.json()["error"]["param"] is None
+        assert reply.all("X-Should-Retry") == ["false"]
     assert_refused(gateway.ask(path=path, token=None), 401, "invalid_api_key")
 
 

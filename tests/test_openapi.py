@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from importlib import resources
@@ -74,7 +75,8 @@ def test_it_lists_what_the_gateway_lets_through_and_each_address_once(
     document: dict[str, Any],
 ) -> None:
     assert set(document["paths"]) == {
-        "/", "/summarize/", "/models/{deployment}/summarize/", "/flags",
+        "/", "/summarize/", "/models/{deployment}/summarize/", "/flags", "/v1/models",
+        "/v1/models/{name}", "/v1/chat/completions", "/v1/completions", "/v1/embeddings",
         "/health", "/health/live", "/health/ready",
     }  # fmt: skip
 
@@ -156,15 +158,19 @@ def test_a_header_that_is_a_number_is_a_number_and_nothing_else(document: dict[s
 
 def test_every_answer_has_an_id_and_those_of_a_model_its_name(document: dict[str, Any]) -> None:
     for path, operation in operations(document):
+        by_a_model = not path.startswith("/v1/models")
         for status, answer in operation["responses"].items():
-            headers = resolve(document, answer)["headers"]
-            assert {"X-Request-ID", "X-Deployment"} <= set(headers), f"{path} {status}"
-            assert ("X-Model" in headers) == (status in ("200", "422", "500")), f"{path} {status}"
+            headers = set(resolve(document, answer)["headers"])
+            assert "X-Request-ID" in headers, f"{path} {status}"
+            asked = by_a_model or status != "200"
+            assert ("X-Deployment" in headers) == asked, f"{path} {status}"
+            named = status in ("422", "500") or (status == "200" and by_a_model)
+            assert ("X-Model" in headers) == named, f"{path} {status}"
     shared = document["components"]["headers"]
     assert shared["X-Request-ID"]["required"] is True
 
 
-def test_whatever_can_go_wrong_is_a_problem_document_of_one_schema(
+def test_whatever_can_go_wrong_is_a_document_of_one_schema_and_under_v1_of_openais(
     document: dict[str, Any],
 ) -> None:
     everywhere = {"200", "400", "413", "414", "429", "431", "500", "502", "503", "504"}
@@ -173,18 +179,22 @@ def test_whatever_can_go_wrong_is_a_problem_document_of_one_schema(
         wanted |= set() if path.startswith("/health") else {"401", "404"}
         wanted |= {"415", "422"} if "requestBody" in operation else set()
         assert set(operation["responses"]) == wanted, path
+        dialect = path.startswith("/v1/")
+        kind, schema = (JSON, "ErrorDocument") if dialect else (PROBLEM, "ProblemDocument")
         for status in wanted - {"200"}:
             assert list(operation["responses"][status]) == ["$ref"], "written once"
-            content = resolve(document, operation["responses"][status])["content"]
-            assert content == {
-                PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+            found = resolve(document, operation["responses"][status])
+            assert found["content"] == {
+                kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}
             }
+            assert ("X-Should-Retry" in found["headers"]) == dialect
 
 
 def test_it_says_what_each_problem_means_and_when_to_ask_again(document: dict[str, Any]) -> None:
     problems = {
         name.removeprefix("Problem"): one
         for name, one in document["components"]["responses"].items()
+        if name.startswith("Problem")
     }
     assert {k for k, v in problems.items() if "Retry-After" in v["headers"]} == {
         "429", "502", "503",
@@ -208,6 +218,23 @@ def test_it_describes_a_summary_and_its_events(document: dict[str, Any]) -> None
     assert names == ["event: progress"] * 3 + ["event: summary"]
     for name in ("progress", "summary", "problem"):
         assert f"`{name}`" in ok["description"]
+
+
+def test_it_describes_a_conversation_and_its_chunks(document: dict[str, Any]) -> None:
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    asked = resolve(document, chat["requestBody"]["content"][JSON]["schema"])
+    assert asked["required"] == ["messages"]
+    assert {"model", "max_completion_tokens", "tools"} <= set(asked["properties"])
+    ok = chat["responses"]["200"]
+    answer = resolve(document, ok["content"][JSON]["schema"])
+    assert set(answer["required"]) == set(answer["properties"]) == {
+        "id", "object", "created", "model", "system_fingerprint", "choices", "usage",
+    }  # fmt: skip
+    *chunks, done = ok["content"][EVENTS]["example"].strip().split("\n\n")
+    assert done == "data: [DONE]"
+    told = [json.loads(one.removeprefix("data: "))["choices"][0] for one in chunks]
+    assert [one["finish_reason"] for one in told] == [None, None, "stop"]
+    assert "[DONE]" in ok["description"] and "include_usage" in ok["description"]
 
 
 def test_links_lead_from_one_operation_to_the_next(document: dict[str, Any]) -> None:

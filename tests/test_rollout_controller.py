@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from llmlab.config import Config
+from llmlab.config.rollout import Rollout as RolloutSection
 from llmlab.lab import Lab, init_lab
 from llmlab.rollout.background import Background
 from llmlab.rollout.controller import RETRY, Controller
 from llmlab.rollout.evidence import SLICE
 from llmlab.rollout.machine import Abort, Pause, Promote, step
+from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Rules
 from llmlab.rollout.store import Rollouts
 from tests.rollouts import Played, line, rollout
@@ -48,6 +51,7 @@ class Stage:
     executor: Executor = field(default_factory=AtOnce)
     now: float = 5000.0
     said: list[dict[str, Any]] = field(default_factory=list)
+    asked_by: dict[str, str] = field(default_factory=dict)  # of a log line, if not summarize
 
     def __post_init__(self) -> None:
         self.rollouts = Rollouts(self.lab)
@@ -84,6 +88,7 @@ class Stage:
             status = 500 if number >= requests - errors else 200
             for name, told in (("base", {"rule": "stable"}), ("tuned-2", {"status": status})):
                 who = f"subject-{next(WHO)}"
+                told |= self.asked_by
                 # Of a slice that is over: it is heard of at the next tick.
                 self.gateway.lines.append(line(name, subject=who, at=self.now - 2 * SLICE, **told))
 
@@ -531,3 +536,70 @@ def test_errors_on_one_route_end_the_rollout_of_that_route_alone(stage: Stage) -
     assert traffic.route("chat").weights("base") == {"base": 100}
     assert traffic.route("summarize").weights("base").get("tuned-2", 0) >= 5
     assert "tuned-2" in [one.name for one in traffic.deployments]
+
+
+# --- a route that is no summaries: judged by questions ------------------------------------
+
+
+def quiz(lab: Lab, questions: int) -> None:
+    """A suite of that many questions, each with one right answer."""
+    rows = [
+        {"id": f"q{n}", "prompt": f"What is {n} and 1?", "equals": str(n + 1)}
+        for n in range(questions)
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (lab.root / "configs" / "suites" / "quiz.jsonl").write_text(text)
+
+
+def answering(*, wrong: int = 0) -> Callable[[str, bytes], Any]:
+    """A chat model that adds, but for so many of the first questions."""
+
+    def answer(path: str, body: bytes) -> Any:
+        assert path == "/v1/chat/completions"
+        (said,) = json.loads(body)["messages"]
+        number = int(said["content"].split()[2])
+        content = "I do not know." if number < wrong else str(number + 1)
+        message = {"role": "assistant", "content": content}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+
+    return answer
+
+
+@pytest.fixture
+def chats(stage: Stage) -> Stage:
+    """A canary on the route chat, by the rules that lab.toml has for such a route."""
+    quiz(stage.lab, 42)
+    section = RolloutSection(chat_suite="quiz", probe_suite="founding", text_gate="empty<=+0.0")
+    asked = {"steps": (10.0, 100.0), "interval": 10.0, "progress_deadline": 100.0,
+             "error_margin": 0.05, "bake": 5.0}  # fmt: skip
+    wish = Wish(Kind.CANARY, ("tuned:2",), rules=asked, route="chat")
+    stage.begin(rules=rules_of(Config(rollout=section), wish), route="chat")
+    stage.controller = Controller(
+        stage.rollouts, stage.gateway, Background(stage.gateway, stage.executor),
+        stage.lab.root, lambda: stage.now, stage.said.append, "chat",
+    )  # fmt: skip
+    stage.asked_by = {"route": "chat", "endpoint": "/v1/chat/completions"}
+    return stage
+
+
+@pytest.mark.slow
+def test_a_chat_model_that_answers_as_well_goes_all_the_way(chats: Stage) -> None:
+    chats.gateway.answers = {"base": answering(wrong=2), "tuned-2": answering(wrong=2)}
+    one = chats.until(Phase.COMPLETED, requests=10)
+    assert one.rules.text_gate == RolloutSection().chat_gate
+    texts = [kept.verdict.findings[-1] for kept in one.judged]
+    assert {found.outcome for found in texts} == {Outcome.PASS}
+    assert texts[0].figures["n"] == 42
+    assert "checks 0.952 against 0.952" in texts[0].reason
+    assert {path for _, path, _ in chats.gateway.asked} == {"/v1/chat/completions"}
+    traffic = chats.rollouts.traffic()
+    assert (traffic.route("chat").stable, traffic.route("summarize").stable) == ("tuned-2", "")
+
+
+@pytest.mark.slow
+def test_a_chat_model_that_has_forgotten_what_it_knew_is_aborted(chats: Stage) -> None:
+    chats.gateway.answers = {"base": answering(), "tuned-2": answering(wrong=30)}
+    one = chats.until(Phase.ABORTED, requests=10)
+    assert one.step == 1 and one.ending.startswith("text: checks is 0.2857 against 1.0000")
+    assert not chats.rollouts.traffic().route("chat").split

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from llmlab.rollout.machine import Abort, Deployed, Promote, Settled, step
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Kind, Phase, Version
@@ -65,7 +67,7 @@ def test_what_a_flag_or_a_match_leads_to_is_not_ended() -> None:
 
 def test_an_aborted_candidate_has_no_traffic_and_ends_if_the_rollout_had_started_it() -> None:
     trying = traffic_of(at(Phase.PROGRESSING), Traffic(deployments=(OURS,)))
-    assert traffic_of(at(Phase.ABORTING), trying) == summarizing(rollout=1, step=2)
+    assert traffic_of(at(Phase.ABORTING), trying) == summarizing(rollout=1)
     persons = at(Phase.ABORTING, started=())
     mine = Beside("tuned-2", "tuned:2")
     assert traffic_of(persons, replace(trying, deployments=(mine,))).deployments == (mine,)
@@ -102,6 +104,18 @@ def test_blue_green_switches_at_once() -> None:
     assert route_of(after).weights("base") == {"tuned-2": 100}
 
 
+@pytest.mark.parametrize("kind", [one for one in Kind if one is not Kind.UNDO])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_route_says_at_which_step_it_is_for_as_long_as_it_is_tried(
+    kind: Kind, phase: Phase
+) -> None:
+    """By that alone a rollout that goes on is told from one that is over, whose number stays."""
+    one = at(phase, kind)
+    route = route_of(traffic_of(one, Traffic(deployments=(OURS,))))
+    assert route.rollout == 1
+    assert bool(route.step) == (phase in (Phase.PROGRESSING, Phase.PAUSED))
+
+
 def test_a_and_b_share_all_of_it() -> None:
     one = at(Phase.PROGRESSING, Kind.AB, by="cookie:group", percent=30.0)
     wanted = route_of(traffic_of(one, Traffic(deployments=(OURS,))))
@@ -123,4 +137,4 @@ def test_a_shadow_gets_copies_and_never_traffic() -> None:
     assert route_of(wanted).shadow == Shadow("tuned-2", 20)
     assert route_of(wanted).weights("base") == {"base": 100}
     done = traffic_of(step(at(Phase.COMPLETING, Kind.SHADOW), Settled(), 0), wanted)
-    assert done == summarizing(rollout=1, step=1)
+    assert done == summarizing(rollout=1)

@@ -154,6 +154,18 @@ def test_a_name_is_looked_up_in_the_lab_and_a_path_taken_as_it_is(tmp_path: Path
         find_suite("nwes", tmp_path)
 
 
+def test_a_lab_from_before_there_was_a_shipped_suite_is_told_how_to_come_by_it(
+    tmp_path: Path,
+) -> None:
+    init_lab(tmp_path)
+    (tmp_path / "configs" / "suites" / "chat.jsonl").unlink()
+    with pytest.raises(SuiteError) as refused:
+        find_suite("chat", tmp_path)
+    assert (refused.value.fix or "").startswith(f"llmlab init {tmp_path} ")
+    init_lab(tmp_path)
+    assert load_suite(find_suite("chat", tmp_path)).cases
+
+
 # Lint and stats
 
 

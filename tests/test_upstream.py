@@ -134,13 +134,18 @@ def test_it_gets_the_lab_s_key_and_the_configured_headers_and_nothing_else(
     }  # fmt: skip
 
 
+async def given_back(one: Upstream) -> None:
+    """The end of the last stream, which nobody reads any more, has come."""
+    await asyncio.gather(*one.client._transport._lingering)  # type: ignore[attr-defined]
+
+
 def test_a_connection_is_kept(provider: Provider) -> None:
     async def three() -> None:
         async with upstream(provider.url) as one:
             await one.ask(CHAT, BODY)
             async with one.stream(CHAT, BODY) as chunks:
                 assert [chunk async for chunk in chunks]
-            await asyncio.sleep(0.05)
+            await given_back(one)
             await one.ask(CHAT, BODY)
 
     asyncio.run(three())
@@ -184,9 +189,20 @@ def test_what_never_reached_it_is_sent_again(ask: Callable[..., object]) -> None
     url = f"http://127.0.0.1:{provider.port}/v1"
 
     async def late() -> None:
+        loop, refused = asyncio.get_running_loop(), asyncio.Event()
+        connect = loop.create_connection
+
+        async def told(*args: Any, **named: Any) -> Any:
+            try:
+                return await connect(*args, **named)
+            except OSError:
+                refused.set()
+                raise
+
+        loop.create_connection = told  # type: ignore[method-assign]
         async with upstream(url) as one:
             work = asyncio.create_task(one.ask(CHAT, BODY))
-            await asyncio.sleep(0.05)  # it was refused once by now
+            await refused.wait()
             with provider:
                 assert (await work)["choices"]
                 assert len(provider.chats) == 1
@@ -422,13 +438,57 @@ def test_a_key_that_was_replaced_is_taken_without_a_restart(
     asyncio.run(replaced())
 
 
-def test_a_key_that_is_gone_is_said_to_be(provider: Provider, tmp_path: Path) -> None:
+def test_a_key_that_is_gone_is_told_to_the_log_and_to_no_client(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = key_file(tmp_path)
     file.unlink()
     said = failure(lambda: asked(provider.url, key=file))
     assert isinstance(said, Failed)
-    assert "the key of far is gone" in said.message
+    assert "cannot read its key" in said.message and str(tmp_path) not in said.message
+    assert "the key of far is gone" in caplog.text
     assert not provider.asked
+
+
+def opened(file: Path) -> None:
+    file.chmod(0o644)
+
+
+def replaced_by_an_open_one(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_text("sk-other\n")
+    other.chmod(0o640)
+    other.rename(file)
+
+
+@pytest.mark.parametrize("change", [opened, replaced_by_an_open_one])
+def test_a_key_that_others_may_read_from_now_on_is_not_used_any_more(
+    provider: Provider,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Path], None],
+) -> None:
+    file = key_file(tmp_path)
+
+    async def changed() -> None:
+        async with upstream(provider.url, key=file) as one:
+            assert (await one.ask(CHAT, BODY))["choices"]
+            change(file)
+            with pytest.raises(Failed) as refused:
+                await one.ask(CHAT, BODY)
+            assert refused.value.code == "upstream_key"
+            file.chmod(0o600)
+            assert (await one.ask(CHAT, BODY))["choices"]
+
+    asyncio.run(changed())
+    assert "others can read it" in caplog.text
+    assert len(provider.chats) == 2
+
+
+def test_the_copy_that_only_a_container_has_says_nothing_by_its_mode(tmp_path: Path) -> None:
+    file = key_file(tmp_path)
+    file.chmod(0o644)
+    assert keys.KeyFile(file, "far", mounted=True).current() == KEY
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])

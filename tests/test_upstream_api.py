@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,36 @@ def test_a_stream_comes_event_for_event(far: Far, provider: Provider, name: str)
     assert provider.chats[0].body["stream_options"] == {"include_usage": True}
 
 
+def shown(url: object) -> list[dict[str, Any]]:
+    picture = {"type": "image_url", "image_url": {"url": url}}
+    return [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "data:image/png;base64,aaaa"])
+def test_a_picture_is_handed_to_the_provider_and_not_fetched(
+    far: Far, provider: Provider, url: str
+) -> None:
+    asked = shown(url)
+    assert far.chat(messages=asked).status_code == 200
+    assert provider.chats[0].body["messages"] == asked
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "FILE:/etc/passwd", "ftp://a/b.png", "/etc/passwd", "", None, 1]
+)
+def test_no_file_of_the_provider_is_asked_for(far: Far, provider: Provider, url: object) -> None:
+    answer = far.chat(messages=shown(url))
+    param = answer.json()["error"]["param"]
+    assert (answer.status_code, param) == (400, "messages[0].content[1].image_url")
+    assert not provider.chats
+
+
+def test_a_picture_is_no_longer_than_a_body_may_be(far: Far, provider: Provider) -> None:
+    answer = far.chat(messages=shown(f"data:image/png;base64,{'a' * 3_000_000}"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert not provider.chats
+
+
 def test_usage_is_told_to_who_asks_for_it(far: Far) -> None:
     last = events(far.chat(stream=True, stream_options={"include_usage": True}))[-1]
     assert (last["choices"], last["usage"]["total_tokens"]) == ([], 25)
@@ -208,6 +239,33 @@ def test_a_failure_in_the_middle_of_a_stream_is_an_event(far: Far, provider: Pro
     assert "x-accel-redirect" not in answer.headers
     told = events(answer)
     assert told[-1]["error"]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "whose"), [(0.7, "60", "stream_timeout"), (60, "0.7", "X-Request-Timeout")]
+)
+def test_a_stream_that_hardly_goes_on_ends_in_time_and_holds_no_turn(
+    provider: Provider, bound: float, asked: str, whose: str
+) -> None:
+    """Each of its tokens comes before the patience with a silence is over."""
+    provider.now, gone = "dripping", provider.gone
+    api = Far(provider.url, key=KEY, stream_timeout=bound)
+    try:
+        api.start().until_ready()
+        start = time.monotonic()
+        answer = api.chat(stream=True, headers={"X-Request-Timeout": asked})
+        assert 0.6 < time.monotonic() - start < 5
+        *told, last = events(answer)
+        assert " 0" in [one["choices"][0]["delta"].get("content") for one in told]
+        assert (last["error"]["code"], last["error"]["type"]) == ("timeout", "server_error")
+        assert f"0.7 s ({whose})" in last["error"]["message"]
+        wait_until(lambda: provider.gone == gone + 1, "the provider is told to stop", 5)
+        (line,) = api.logged(answer.headers["x-request-id"])
+        assert line["status"] == 504 and line["usage"]["output_tokens"] > 0
+        assert api.metric("llmlab_rejected_total", reason="timeout") == 1
+        assert not api.metric("llmlab_running_texts")
+    finally:
+        api.stop()
 
 
 # --- another one answers ---------------------------------------------------------------

@@ -167,6 +167,22 @@ def test_a_key_is_replaced_without_a_restart(
     assert {one["name"]: one["pid"] for one in far.json("status")["deployments"]} == before
 
 
+def test_a_key_of_the_environment_goes_with_the_last_deployment_that_reads_it(
+    far: LabUnderTest,
+) -> None:
+    file = kept(far) / "FAR_KEY"
+    far.ok("deploy", "far", "--name", "far-2")
+    far.ok("up", "--model", "textrank", "--model", "near")
+    assert file.exists(), "far-2 reads it still"
+    assert summary(far, "far-2", "Another one.")[0]
+    far.ok("deployment", "stop", "far-2")
+    assert not file.exists()
+    done = far.run("deploy", "far")
+    assert (done.returncode, "Fix: export FAR_KEY=..." in done.stderr) == (4, True)
+    models = ("--model", "textrank", "--model", "near", "--model", "far")
+    assert far.run("up", *models, env={"FAR_KEY": BY_ENVIRONMENT}).returncode == 0
+
+
 def test_the_next_up_needs_the_variable_no_more_and_down_forgets_the_key(
     far: LabUnderTest,
 ) -> None:

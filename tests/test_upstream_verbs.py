@@ -11,15 +11,18 @@ import pytest
 
 from llmlab.config import Model, load_config
 from llmlab.config.edit import with_model
+from llmlab.engines.base import Plan
 from llmlab.engines.compose import mounts
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.planning import make_plan
-from llmlab.engines.upstreams import keep_keys
+from llmlab.engines.probe import Told
+from llmlab.engines.record import Record
+from llmlab.engines.upstreams import Watch, keep_keys
 from llmlab.errors import UsageError
 from llmlab.ledger import telling
 from llmlab.ledger.store import Store
-from llmlab.ledger.upstreams import take_note
+from llmlab.ledger.upstreams import MOST, take_note
 from llmlab.models.identity import elsewhere_id, is_hashed, short_id
 from llmlab.upstreams.trying import Outcome, try_upstream
 from tests.conftest import LabUnderTest, free_port, lay_out
@@ -252,13 +255,18 @@ def test_without_its_key_nothing_is_started(
 # --- containers --------------------------------------------------------------------------
 
 
-def laid_out(lab: LabUnderTest, **model: str) -> tuple[dict[str, Any], Path]:
-    """The Compose service of a model elsewhere, and what is mounted into its container alone."""
+def plan_with(lab: LabUnderTest, **model: str) -> Plan:
+    """textrank, and a model elsewhere by the name of far."""
     said = {"base_url": "https://api.example/v1", "model": "m", **model}
     one = Model(runtime="openai", **said)  # type: ignore[arg-type]
     config = load_config(lab.lab.config_file).config
     config = config.model_copy(update={"models": {**config.models, "far": one}})
-    plan = make_plan(config, lab.root, lambda _: None, only=["textrank", "far"], runs_here=False)
+    return make_plan(config, lab.root, lambda _: None, only=["textrank", "far"], runs_here=False)
+
+
+def laid_out(lab: LabUnderTest, **model: str) -> tuple[dict[str, Any], Path]:
+    """The Compose service of a model elsewhere, and what is mounted into its container alone."""
+    plan = plan_with(lab, **model)
     keep_keys(lab.lab, plan, {"FAR_KEY": KEY})
     mounts.lay_out(lab.lab, plan)
     override = json.loads((lab.lab.state / OVERRIDE).read_text())
@@ -280,8 +288,10 @@ def test_a_container_has_its_key_as_a_file_and_a_way_out(
     assert (mounted / "key").read_text() == KEY + "\n"
     assert lab.lab.state.stat().st_mode & 0o077 == 0  # nobody walks in there
     told = json.loads((lab.lab.state / "compose" / "llmapi-far" / "settings.json").read_text())
-    assert told["key"] == "/run/upstream/key"
-    forget_upstreams(lab.lab)
+    assert (told["key"], told["mounted"]) == ("/run/upstream/key", True)
+    forget_upstreams(lab.lab, but=["textrank", "far"])
+    assert (mounted / "key").exists()
+    forget_upstreams(lab.lab, but=["textrank"])
     assert not mounted.exists()
 
 
@@ -315,3 +325,28 @@ def test_a_change_of_what_answers_is_one_entry(
     # ... and one that goes back for good is seen.
     monkeypatch.setattr("llmlab.ledger.upstreams.ONCE_IN", 0.0)
     assert take_note(store, "groq", "llama-3.3-70b", "fp_1")
+
+
+def test_a_provider_with_a_new_name_for_every_answer_fills_no_ledger(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = lay_out(tmp_path_factory)
+    lab.lab.make_state()
+    Record.of(plan_with(lab, key_env="FAR_KEY"), "compose", "nginx").write(lab.lab)
+    said = [("llama", f"fp_{number}") for number in range(100)]
+    now = iter(said)
+    watch = Watch(lab.lab, lambda _: Told(upstream=next(now)))
+    for _ in range(99):
+        watch.look()
+    told = Store(lab.lab).entries(kind="upstream")
+    assert [one.document["fingerprint"] for one in told] == [f"fp_{n}" for n in range(MOST)]
+    assert "not told" in telling.told(told[-1])
+    assert not [one for one in told[:-1] if "not told" in telling.told(one)]
+    # What it is called in the end is told, once there is room again.
+    now = iter([said[-1]] * 3)
+    watch.look()
+    monkeypatch.setattr("llmlab.ledger.upstreams.ONCE_IN", 0.0)
+    watch.look()
+    watch.look()
+    (last,) = Store(lab.lab).entries(kind="upstream")[MOST:]
+    assert last.document["fingerprint"] == "fp_99"

@@ -257,3 +257,41 @@ def test_whatever_happens_the_counts_are_those_of_what_is_there(
     for place in places:
         queue.leave(place)
     assert (queue.waiting, len(queue)) == (0, 0)
+
+
+# --- Several answers to one request ------------------------------------------
+
+
+def test_several_answers_take_as_many_places() -> None:
+    queue = FairQueue(32)
+    first = queue.enter("a", 16)
+    assert queue.waiting == 16
+    assert not queue.admits("a", 16)
+    assert queue.admits("b", 4)
+    queue.leave(first)
+    assert queue.waiting == 0 and queue.admits("a", 16)
+
+
+def test_more_answers_than_places_come_in_when_nothing_else_waits_and_leave_room_for_others() -> (
+    None
+):
+    queue = FairQueue(32)
+    assert queue.admits("a", 64)
+    one = queue.enter("b")
+    assert not queue.admits("a", 64)
+    queue.leave(one)
+    queue.enter("a", 64)
+    assert not queue.admits("a")
+    assert queue.admits("b")
+
+
+@given(st.integers(1, 100), st.integers(1, 200))
+def test_an_empty_queue_takes_any_request_and_never_more_than_it_has(
+    limit: int, places: int
+) -> None:
+    queue = FairQueue(limit)
+    assert queue.admits("a", places)
+    queue.leave(queue.enter("a", places))
+    assert queue.waiting == 0
+    queue.enter("a", places)
+    assert queue.waiting <= limit

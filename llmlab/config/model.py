@@ -56,6 +56,7 @@ ONLY: dict[str, tuple[Runtime, ...]] = {
     "headers": ("openai",),
     "ca_file": ("openai",),
     "timeout": ("openai",),
+    "stream_timeout": CHAT,
     "fallback": ("openai",),
 }
 
@@ -146,6 +147,13 @@ class Model(Section):
         le=3600,
         description="openai: seconds of silence, before its first token or between two, after "
         "which it is given up; 0 = service.timeout.",
+    )
+    stream_timeout: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="llamacpp, openai: seconds for one streamed answer of this model; 0 = "
+        "service.stream_timeout.",
     )
     fallback: str = Field(
         "",

@@ -54,6 +54,13 @@ class Service(Section):
         description="Seconds for one summary, waiting included; then 504. A client may ask for "
         "less.",
     )
+    stream_timeout: float = Field(
+        600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds for one streamed answer of a chat model, from the request to its last "
+        "token; then it ends with an error event. A client may ask for less.",
+    )
     queue: int = Field(
         32,
         ge=1,

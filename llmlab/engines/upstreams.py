@@ -14,7 +14,7 @@ from llmlab.engines.record import Record
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store
-from llmlab.ledger.upstreams import take_note
+from llmlab.ledger.upstreams import is_told, take_note
 from llmlab.upstreams import keys
 
 log = logging.getLogger("llmlab.keeper")
@@ -62,9 +62,11 @@ class Watch:
         for deployment in self._elsewhere():
             said = self._told(deployment).upstream
             if said and said != self._seen.get(deployment):
-                if entry := take_note(Store(self._lab), deployment, *said):
+                store = Store(self._lab)
+                if entry := take_note(store, deployment, *said):
                     log.info("%s is answered by %s %s: entry %d", deployment, *said, entry.seq)
-                self._seen[deployment] = said
+                if is_told(store, deployment, *said):  # else it is put off
+                    self._seen[deployment] = said
 
     def _elsewhere(self) -> list[str]:
         record = Record.read(self._lab)

@@ -15,6 +15,7 @@ from llmlab.evaluate import conversations
 from llmlab.evaluate.checks import Checks, checks_of
 from llmlab.evaluate.conversations import Message, asked, messages_of
 from llmlab.evaluate.facts import Fact, is_sayable
+from llmlab.lab import lab_file
 from llmlab.near import hint
 
 FOLDER = Path("configs", "suites")  # in a lab; where a suite's name is looked up
@@ -110,6 +111,12 @@ def find_suite(name: str, root: Path) -> Path:
     if path.name == name and inside.is_file():
         return inside
     known = sorted(file.stem for file in folder.glob("*.jsonl"))
+    if path.name == name and lab_file(f"{FOLDER}/{name}.jsonl").is_file():
+        # Of a lab that was laid out before there was such a suite.
+        raise SuiteError(
+            f"there is no suite {name} in {folder}",
+            fix=f"llmlab init {root} lays out what a lab of this version has",
+        )
     raise SuiteError(
         f"there is no file {name}, and no suite of that name in {folder}{hint(name, known)}",
         fix=f"name one of {', '.join(known)}, or a .jsonl file" if known else "name a .jsonl file",

@@ -135,7 +135,7 @@ def wanted(plan: GatewayPlan) -> str:
                 traffic.revision),
         _gauge("llmlab_rollout", "The rollout that made them; 0 for none.", ["route"],
                {(route,): one.rollout for route, one in rollouts.items()}),
-        _gauge("llmlab_rollout_step", "At which of its steps.", ["route"],
+        _gauge("llmlab_rollout_step", "At which of its steps it is; 0 when it is over.", ["route"],
                {(route,): one.step for route, one in rollouts.items()}),
     )  # fmt: skip
 

@@ -44,6 +44,7 @@ function named(r, names) {
 function refuse(r, message) {
     const error = { message, type: 'invalid_request_error', param: 'model', code: 'model_not_found' };
     r.headersOut['Content-Type'] = 'application/json';
+    r.headersOut['X-Should-Retry'] = 'false';
     r.return(404, `${JSON.stringify({ error })}\n`);
 }
 

@@ -119,7 +119,8 @@ def _ways(traffic: Mapping[str, Any]) -> str:
 def _upstream(document: Mapping[str, Any]) -> str:
     before = document["before"]
     was = f", before: {_itself(before)}" if before else ""
-    return f"{document['deployment']} is answered by {_itself(document)}{was}"
+    more = "; further names within the hour are not told" if document.get("restless") else ""
+    return f"{document['deployment']} is answered by {_itself(document)}{was}{more}"
 
 
 def _itself(said: Mapping[str, Any]) -> str:

@@ -28,7 +28,9 @@ def prompt_of(name: str, model: Model, lab_root: Path) -> str:
         text, where = model.prompt, key
     else:
         file = lab_root / Path(model.prompt or DEFAULT).expanduser()
-        text, where = _read(key, file), f"{key}: {file}"
+        laid_out = f"llmlab init {lab_root} lays out what a lab of this version has"
+        fix = laid_out if file == lab_root / DEFAULT else f"correct {key}, or write that file"
+        text, where = _read(key, file, fix), f"{key}: {file}"
     try:
         Prompt.parse(text, where)
     except UsageError as error:
@@ -43,18 +45,17 @@ def read_prompt(file: Path) -> str:
         ConfigError: it cannot be read, or is no template.
         UsageError: likewise.
     """
-    text = _read("the prompt", file)
+    text = _read("the prompt", file, "name a file that is there")
     Prompt.parse(text, str(file))
     return text
 
 
-def _read(key: str, file: Path) -> str:
+def _read(key: str, file: Path, fix: str) -> str:
     try:
         with file.open("rb") as content:
             data = content.read(LARGEST + 1)
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        fix = "llmlab init . lays out configs/prompts/summarize.md where it is missing"
         raise ConfigError(f"{key}: there is no {file}", fix=fix) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{key}: {file} cannot be read: {unreadable(error)}",

@@ -30,7 +30,7 @@ class Wanted:
             routes, the largest.
         shadows: percent of the requests of which a deployment gets copies.
         flags: percent of the subjects for which a flag is on.
-        rollouts, steps: {route: the rollout that made it so, and at which of its steps}.
+        rollouts, steps: {route: the rollout that made it so, and at which step it is; 0: over}.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)

@@ -103,6 +103,11 @@ class Wishes:
         if not self.chat and (self.route or self.max_tokens):
             other = "--route" if self.route else "--max-tokens"
             raise UsageError(f"{other} is for a chat", fix=f"llmlab load --chat {other} ...")
+        if self.until and self.until.of_streams and not self.chat:
+            raise UsageError(
+                f"{self.until.text} is about streams, and summaries are none",
+                fix=f"llmlab load --chat --until '{self.until.text}'",
+            )
         if self.route and self.model:
             raise UsageError(
                 "--route goes by the split of its deployments, and --model to one of them",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from llmlab.errors import GateFailure, UsageError
 from llmlab.probe.figures import Figures
 from llmlab.probe.load import MOST_RATE, Generator, Listener, Profile, Run
 
-PROMISE = re.compile(r"(p50|p90|p95|p99|max|mean|failed)\s*<\s*(\d+(?:\.\d+)?)\s*(ms|s|%)")
+PROMISE = re.compile(
+    r"((?:(?:first_token|gaps)\.)?(?:p50|p90|p95|p99|max|mean)|failed)"
+    r"\s*<\s*(\d+(?:\.\d+)?)\s*(ms|s|%)"
+)
 UNITS = {"ms": 0.001, "s": 1.0, "%": 0.01}
 FIRST_RATE = 1.0
 FACTOR = 2.0
@@ -24,7 +29,8 @@ FEWEST_REQUESTS, LONGEST_TRIAL = 20, 60.0
 
 @dataclass(frozen=True)
 class Promise:
-    """``limit`` in seconds, or as a share for ``failed``."""
+    """A measure by its name in the report: of ``latency``, or with a dot of ``streams``. ``limit``
+    in seconds, or as a share for ``failed``."""
 
     measure: str
     limit: float
@@ -32,7 +38,7 @@ class Promise:
 
     @classmethod
     def parse(cls, text: str) -> Promise:
-        """``p95<2s``, ``max<800ms`` or ``failed<1%``.
+        """``p95<2s``, ``max<800ms``, ``first_token.p95<500ms`` or ``failed<1%``.
 
         Raises:
             UsageError: it is none of these.
@@ -42,9 +48,15 @@ class Promise:
         if not float(number) or (measure == "failed") != (unit == "%"):
             raise UsageError(
                 f"--until {text!r} is no promise: it takes a measure, < and a limit",
-                fix="--until 'p95<2s', 'p99<800ms', 'max<5s' or 'failed<1%', in quotes",
+                fix="--until 'p95<2s', 'max<800ms', 'failed<1%', or of a chat "
+                "'first_token.p95<500ms' or 'gaps.p99<100ms', in quotes",
             )
         return cls(measure, float(number) * UNITS[unit], f"{measure}<{number}{unit}")
+
+    @property
+    def of_streams(self) -> bool:
+        """Whether only a chat has it."""
+        return "." in self.measure
 
     def kept(self, figures: Figures) -> bool:
         """Whether a run kept it. One that measured nothing, or in which many failed, did not."""
@@ -60,7 +72,10 @@ class Promise:
             return "" if figures.failed < self.limit else f"{figures.failed:.1%} failed"
         if figures.failed > MOST_FAILED:
             return f"{figures.failed:.1%} failed, and at most {MOST_FAILED:.0%} may"
-        value: float = getattr(figures.latency, self.measure)
+        of = figures.streams if self.of_streams else figures.latency
+        value: float = attrgetter(self.measure)(of)
+        if math.isnan(value):
+            return f"nothing of {self.measure.partition('.')[0]} was measured"
         return "" if value < self.limit else f"{self.measure} was {value:.3g} s"
 
 

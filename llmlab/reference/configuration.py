@@ -214,7 +214,7 @@ def _wrapped(said: str, first: str, later: str) -> list[str]:
 def _about_models() -> str:
     lines = []
     for one in model_keys():
-        lines += _wrapped(one.description.removesuffix("."), f"# {one.name:14}", f"# {'':14}")
+        lines += _wrapped(one.description.removesuffix("."), f"# {one.name:16}", f"# {'':16}")
     return "\n".join(lines) + "\n"
 
 

@@ -54,7 +54,10 @@ def markdown() -> str:
         *(_operation(summary, known, components) for summary, known in operations.items()),
         "## Problems",
         text(document["info"].get("description", "").replace("\n", " ")),
-        _problems(components["responses"]),
+        _refusals(components["responses"], "Problem"),
+        "## Errors",
+        "Under `/v1`, where OpenAI's clients read no other shape: [ErrorDocument](#errordocument).",
+        _refusals(components["responses"], "Error"),
         "## Headers of answers",
         _headers(components["headers"]),
         "## Documents",
@@ -89,7 +92,9 @@ def _operation(
     if example := ok["content"].get(EVENTS, {}).get("example"):
         parts.append("\n".join(f"    {line}" for line in example.strip().splitlines()))
     parts.append(f"Headers: {', '.join(code(name) for name in ok['headers'])}.")
-    parts.append(f"[Problems](#problems): {', '.join(problems)}.")
+    dialect = any(" /v1/" in request for request, _ in known)
+    where = "[Errors](#errors)" if dialect else "[Problems](#problems)"
+    parts.append(f"{where}: {', '.join(problems)}.")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -106,11 +111,12 @@ def _resolved(parameter: dict[str, Any], components: dict[str, Any]) -> dict[str
     return found
 
 
-def _problems(responses: dict[str, Any]) -> str:
+def _refusals(responses: dict[str, Any], kind: str) -> str:
     rows = [
-        (name.removeprefix("Problem"), text(_line(one["description"])),
+        (name.removeprefix(kind), text(_line(one["description"])),
          ", ".join(code(header) for header in one["headers"]))
         for name, one in responses.items()
+        if name.startswith(kind)
     ]  # fmt: skip
     return table(("status", "when", "headers"), rows)
 
@@ -151,6 +157,8 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(code(f'"{one}"') for one in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
+    if schema.get("additionalProperties") is True:
+        return "object"
     if schema.get("additionalProperties"):
         return f"{{string: {_type(schema['additionalProperties'])}}}"
     said = [str(schema["type"])]

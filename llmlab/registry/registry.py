@@ -1,4 +1,4 @@
-"""What one does with registered models: add, find, name, judge, verify and remove them."""
+"""What one does with registered models: add, name, judge, verify and remove them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmlab.config import Model
 from llmlab.errors import EnvironmentFailure, UsageError
-from llmlab.lab import Lab
 from llmlab.models import store
 from llmlab.models.identity import digests
 from llmlab.registry import lookup, rows
 from llmlab.registry.checking import Verdict, check
-from llmlab.registry.contents import Contents, copy_gguf, copy_in, kept_files, refuse_incomplete
-from llmlab.registry.database import open_database
+from llmlab.registry.contents import copy_gguf, copy_in, kept_files, refuse_incomplete
 from llmlab.registry.record import PUBLISHED, Facts, Move, Record, canonical
+from llmlab.registry.records import Records
 from llmlab.registry.reference import checked_name
 from llmlab.runtimes.prompt import Prompt
 
@@ -42,18 +40,11 @@ class Added:
     new: bool
 
 
-class Registry:
+class Registry(Records):
     """The registry of one lab. It is there once something is registered.
 
     Every method is one transaction, and may be called by any number of processes at once.
     """
-
-    def __init__(self, lab: Lab) -> None:
-        self.root = lab.root
-        folder = lab.state / "registry"
-        self.contents = Contents(folder)
-        self.database = open_database(folder / "registry.db")
-        self._models = self.contents.models.relative_to(lab.root)
 
     # --- bringing models in ------------------------------------------------------
 
@@ -205,48 +196,7 @@ class Registry:
             keep = {one.digits for one in rows.live(connection) if one.owned}
         self.contents.collect(keep)
 
-    # --- finding them --------------------------------------------------------------
-
-    def records(self, *, removed: bool = False) -> list[Record]:
-        """All models, in the order in which they were registered; on demand also those that
-        were removed."""
-        with self.database.reading() as connection:
-            return list(rows.records(connection)) if removed else rows.live(connection)
-
-    def find(self, reference: str) -> Record | None:
-        """The model of a reference: NAME (its newest version), NAME:VERSION, an alias, or
-        sha256: and at least 8 digits of its content id or of its converted form's.
-
-        Raises:
-            UsageError: it cannot be a reference, or means several models.
-        """
-        with self.database.reading() as connection:
-            return lookup.find(connection, reference)
-
-    def get(self, reference: str) -> Record:
-        """As ``find``. Raises UsageError: there is no such model."""
-        with self.database.reading() as connection:
-            return lookup.get(connection, reference)
-
-    def folder(self, record: Record) -> Path | None:
-        """Where its files are; None if they are in a hub's cache."""
-        return self.contents.models / record.digits if record.owned else None
-
-    def model(self, record: Record) -> Model:
-        """The model as lab.toml would define it."""
-        return record.model(self._models)
-
     # --- aliases ---------------------------------------------------------------------
-
-    def aliases(self) -> dict[str, str]:
-        """{alias: reference of a model, with its version}."""
-        with self.database.reading() as connection:
-            return rows.aliases(connection)
-
-    def history(self, alias: str = "") -> list[Move]:
-        """Every move of an alias, or of all, the oldest first."""
-        with self.database.reading() as connection:
-            return list(rows.moves(connection, alias))
 
     def tag(self, reference: str, alias: str, why: str = "") -> Move | None:
         """Point an alias to a model. Returns the move; None if it points there already.

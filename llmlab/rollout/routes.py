@@ -29,7 +29,7 @@ def traffic_of(rollout: Rollout, traffic: Traffic, others: Iterable[str] = ()) -
         split=_split(rollout) if trying else None,
         shadow=_shadow(rollout) if trying else None,
         rollout=rollout.number,
-        step=rollout.step,
+        step=rollout.step if trying else 0,
     ))  # fmt: skip
     return replace(routed, deployments=tuple(_deployments(rollout, routed, set(others))))
 

@@ -200,9 +200,8 @@ def _run_native(
     died: Callable[[int], None],
 ) -> Callable[[], None]:
     child = native.Child(
-        native.command(program, file, shape, room, socket), native.environment(room, key),
-        socket.with_name("output"), died,
-    )  # fmt: skip
+        native.command(program, file, shape, room, socket), native.environment(room, key), died
+    )
 
     def answers() -> bool:
         try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ LOADING = 600.0  # seconds, for tens of gigabytes from a slow disk
 LOOK = 0.05
 ENDING = 5.0
 TOLD = 20  # last lines of what it printed, where it does not start
+LONGEST_LINE = 4096  # bytes; a longer one is told in pieces
 
 
 def find(named: str = "", environ: Mapping[str, str] | None = None) -> str | None:
@@ -79,10 +81,11 @@ class Child:
         self,
         command: list[str],
         environment: Mapping[str, str],
-        output: Path,
         died: Callable[[int], None],
     ) -> None:
-        self._output, self._died = output, died
+        # Not a file: it prints some lines for each request, for as long as it runs.
+        self._printed: deque[bytes] = deque(maxlen=TOLD)
+        self._died = died
         self._started = threading.Event()
         self._ending = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,20 +102,28 @@ class Child:
 
     def _run(self, command: list[str], environment: dict[str, str]) -> None:
         try:
-            with self._output.open("wb") as output:
-                self._process = subprocess.Popen(
-                    command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-                    stdout=output, stderr=subprocess.STDOUT,
-                )  # fmt: skip
+            self._process = subprocess.Popen(
+                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+            self._reader.start()
         except OSError as error:
             self._failed = error
             return
         finally:
             self._started.set()
         code = self._process.wait()
+        self._reader.join(ENDING)
         if not self._ending:
             log.error("%s ended with %d: %s", PROGRAM, code, self.last_lines())
             self._died(code)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout
+        with process.stdout as printed:
+            while line := printed.readline(LONGEST_LINE):
+                self._printed.append(line)
 
     @property
     def pid(self) -> int:
@@ -125,7 +136,9 @@ class Child:
 
     def last_lines(self) -> str:
         """Of what it printed."""
-        said = self._output.read_text(encoding="utf-8", errors="replace")
+        if self.ended:
+            self._reader.join(ENDING)
+        said = b"".join(list(self._printed)).decode(errors="replace")
         return "\n".join(said.splitlines()[-TOLD:])
 
     def until(self, ready: Callable[[], bool], seconds: float = LOADING) -> None:

@@ -12,6 +12,7 @@ model that it was yesterday: it takes note of what that calls itself.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -40,6 +41,8 @@ from llmlab.upstreams.keys import OURS, KeyFile
 from llmlab.upstreams.tls import trusted
 from llmlab.version import __version__
 
+log = logging.getLogger("llmlab.service")
+LOGGED = "the log of this deployment says why"
 CONTEXT, SLOTS = 8192, 512  # where lab.toml says nothing
 # Seconds until what never reached it is sent again.
 AGAIN = (0.1, 0.4)
@@ -151,8 +154,12 @@ class Upstream(ModelServer):
             try:
                 request.headers["Authorization"] = f"Bearer {self._key.current()}"
             except (AuthError, OSError) as error:
-                why = error.message if isinstance(error, AuthError) else unreadable(error)
-                raise Failed(why, answered=0, code="upstream_key", retry_after=None) from None
+                # Where it stands, and whose it is, is no matter of the client's.
+                log.error(
+                    "%s", error.message if isinstance(error, AuthError) else unreadable(error)
+                )
+                said = f"{self._name} cannot be asked: this lab cannot read its key ({LOGGED})"
+                raise Failed(said, answered=0, code="upstream_key", retry_after=None) from None
         for pause in AGAIN:
             try:
                 return await super()._sent(request)
@@ -183,7 +190,7 @@ class Upstream(ModelServer):
 
     def _without_key(self, text: str) -> str:
         """Some servers tell again what they were sent."""
-        key = self._key.current() if self._key else ""
+        key = self._key.last if self._key else ""
         return text.replace(key, "[key]") if key else text
 
 

@@ -62,7 +62,7 @@ BY_THE_API = (422, 500)  # the others may come from the gateway, which is no mod
 
 def responses() -> dict[str, Any]:
     """{component's name: response} of every problem."""
-    return {problem(status): _problem(status) for status in PROBLEMS}
+    return {problem(status): problem_response(status) for status in PROBLEMS}
 
 
 def problem(status: int) -> str:
@@ -97,6 +97,11 @@ def headers() -> dict[str, Any]:
         "RateLimit-Policy": _header(
             "The limit of this subject, where it was that one: `q` requests in `w` seconds "
             "(draft-ietf-httpapi-ratelimit-headers)."
+        ),
+        "X-Should-Retry": _header(
+            "Whether the same request may go well later: OpenAI's clients go by it.",
+            enum=["true", "false"],
+            required=True,
         ),
         "WWW-Authenticate": _header(
             'RFC 6750: `Bearer`, and `error="invalid_token"` where one was sent.', required=True
@@ -153,7 +158,8 @@ def answered() -> dict[str, dict[str, Any]]:
     }
 
 
-def _problem(status: int) -> dict[str, Any]:
+def problem_response(status: int) -> dict[str, Any]:
+    """What is said of one problem."""
     after = ["Retry-After"] if status in WAIT else []
     challenge = ["WWW-Authenticate"] if status == 401 else []
     model = ["X-Model"] if status in BY_THE_API else []

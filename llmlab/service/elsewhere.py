@@ -34,7 +34,7 @@ def reach(settings: Settings, metrics: Metrics) -> tuple[ModelServer, str]:
     from llmlab.upstreams.keys import KeyFile
 
     model = settings.model
-    key = KeyFile(settings.key, settings.name) if settings.key else None
+    key = KeyFile(settings.key, settings.name, mounted=settings.mounted) if settings.key else None
     if key:
         key.current()
     server = Upstream(

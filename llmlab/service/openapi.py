@@ -7,16 +7,19 @@ describes the lab as it is behind its gateway, not one API process.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 
 from llmlab.config.schema import MODEL_NAME
 from llmlab.service import description
+from llmlab.service.chat import described
 from llmlab.service.schemas import DEPLOYMENT
 
-INTRODUCTION = """Every answer but 200 is a problem document (RFC 9457). Where one has a
-`Retry-After`, the same request may go well after that many seconds."""
+INTRODUCTION = """Every answer but 200 is a problem document (RFC 9457); under `/v1`, an error in
+OpenAI's shape. Where one has a `Retry-After`, the same request may go well after that many
+seconds."""
 TOKEN = {
     "type": "http",
     "scheme": "bearer",
@@ -25,12 +28,14 @@ TOKEN = {
 }
 TAGS = [
     {"name": "texts", "description": "What the models do."},
+    described.TAG,
     {"name": "lab", "description": "What the lab tells whoever has a token."},
     {"name": "health", "description": "What it tells everybody."},
 ]
 EVERYWHERE = (400, 413, 414, 429, 431, 500, 502, 503, 504)
 WITH_A_TOKEN = (401, 404)
 WITH_A_BODY = (415, 422)
+BY_THE_GATEWAY = ("models", "model")  # which knows the names without asking an API
 
 
 class DescribedApi(FastAPI):
@@ -54,15 +59,17 @@ def completed(routes: dict[str, Any]) -> dict[str, Any]:
             paths["/health"] = _also(item, "health")
         if path == "/summarize/":
             paths["/models/{deployment}/summarize/"] = _by_deployment(item)
-    answered = description.answered()
-    for item in paths.values():
+    answered = description.answered() | described.answered()
+    for path, item in paths.items():
         for operation in item.values():
-            _complete(operation, answered.get(operation["operationId"], {}))
+            problem = described.error if path.startswith(described.PREFIX) else description.problem
+            _complete(operation, answered.get(operation["operationId"], {}), problem)
     schemas = routes["components"]["schemas"]
     ours = {name: one for name, one in schemas.items() if "ValidationError" not in name}
+    theirs = description.problem_schemas() | described.schemas()
     components = {
-        "schemas": dict(sorted((ours | description.problem_schemas()).items())),
-        "responses": description.responses(),
+        "schemas": dict(sorted((ours | theirs).items())),
+        "responses": description.responses() | described.responses(),
         "parameters": {
             name: {"name": name, **one} for name, one in description.parameters().items()
         },
@@ -106,28 +113,36 @@ def _by_deployment(item: dict[str, Any]) -> dict[str, Any]:
     return there
 
 
-def _complete(operation: dict[str, Any], answered: dict[str, Any]) -> None:
-    """Say of an operation what holds for all of its kind."""
+def _complete(
+    operation: dict[str, Any], answered: dict[str, Any], problem: Callable[[int], str]
+) -> None:
+    """Say of an operation what holds for all of its kind.
+
+    Args:
+        problem: the name of the component that says what an answer of that status is.
+    """
     is_open = "health" in operation["tags"]
-    chosen = operation["operationId"] == "summarize_by"
+    by_name = operation["operationId"] in (*BY_THE_GATEWAY, "summarize_by")
     texts = "requestBody" in operation
     wanted = ["X-Request-ID"]
-    wanted += [] if is_open or chosen else ["X-Model"]
-    wanted += ["Cache-Control"] if texts else []
+    wanted += [] if is_open or by_name else ["X-Model"]
+    wanted += ["Cache-Control"] if texts and operation["operationId"] != "embeddings" else []
     shared = [{"$ref": f"#/components/parameters/{name}"} for name in wanted]
     statuses = {*EVERYWHERE}
     statuses |= set() if is_open else {*WITH_A_TOKEN}
     statuses |= {*WITH_A_BODY} if texts else set()
     operation["parameters"] = [*operation.get("parameters", []), *shared]
-    operation["responses"] = {"200": _ok(operation["responses"]["200"], answered)} | {
-        str(status): {"$ref": f"#/components/responses/{description.problem(status)}"}
+    operation["responses"] = {"200": _ok(operation, answered)} | {
+        str(status): {"$ref": f"#/components/responses/{problem(status)}"}
         for status in sorted(statuses)
     }
     if is_open:
         operation["security"] = []
 
 
-def _ok(found: dict[str, Any], answered: dict[str, Any]) -> dict[str, Any]:
-    headers = description.named("X-Request-ID", "X-Model", DEPLOYMENT) | answered.get("headers", {})
+def _ok(operation: dict[str, Any], answered: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = operation["responses"]["200"]
+    by = () if operation["operationId"] in BY_THE_GATEWAY else ("X-Model", DEPLOYMENT)
+    headers = description.named("X-Request-ID", *by) | answered.get("headers", {})
     content = found["content"] | answered.get("content", {})
     return found | answered | {"headers": headers, "content": content}

@@ -29,23 +29,28 @@ class TooLate(QueueFull):
 
 
 def entered(
-    queue: FairQueue, subject: str, seconds: float, time_for: Callable[[int], float]
+    queue: FairQueue,
+    subject: str,
+    seconds: float,
+    time_for: Callable[[int], float],
+    places: int = 1,
 ) -> Place:
     """A place for a request of a subject that waits for so many seconds.
 
     Args:
         time_for: seconds until so many texts have had their turn.
+        places: that it takes.
 
     Raises:
         QueueFull: there is none for this subject.
         TooLate: it would wait for longer than that.
     """
-    if not queue.admits(subject):
+    if not queue.admits(subject, places):
         raise QueueFull(time_for(max(len(queue), queue.waiting)))
     wait = time_for(queue.ahead(subject))
     if wait > seconds:
         raise TooLate(wait)
-    return queue.enter(subject)
+    return queue.enter(subject, places)
 
 
 class Queued(Protocol):

@@ -28,6 +28,16 @@ class Refusals:
         than the service's."""
         return min(timeout or self.service.timeout, self.service.timeout)
 
+    def broken_off(self, seconds: float, longest: float) -> Problem:
+        """What a stream ends with that has taken so many seconds.
+
+        Args:
+            longest: seconds of a stream, whoever asks.
+        """
+        self.metrics.rejected.labels("timeout").inc()
+        whose = "stream_timeout" if seconds == longest else TIMEOUT
+        return Problem(504, f"The answer was not whole within {seconds:g} s ({whose}).")
+
     def turned_away(self, full: QueueFull, seconds: float) -> Problem:
         """It may come again later."""
         if isinstance(full, TooLate):

@@ -138,7 +138,7 @@ class FieldError(BaseModel):
     message: str
 
 
-def _never_null(schema: dict[str, Any]) -> None:
+def never_null(schema: dict[str, Any]) -> None:
     """What is None is left out of the document."""
     schema.pop("default", None)
 
@@ -155,12 +155,12 @@ class ProblemDocument(BaseModel):
     ] = ""
     request_id: str
     errors: Annotated[
-        list[FieldError] | SkipJsonSchema[None], Field(json_schema_extra=_never_null)
+        list[FieldError] | SkipJsonSchema[None], Field(json_schema_extra=never_null)
     ] = None
     retry_after: Annotated[
         int | SkipJsonSchema[None],
         Field(
             description="In a stream: seconds, as Retry-After elsewhere.",
-            json_schema_extra=_never_null,
+            json_schema_extra=never_null,
         ),
     ] = None

@@ -154,7 +154,7 @@ def _ready_to_chat(serving: Serving, parts: Parts, backend: Backend, model_id: s
     info = _info(settings, model_id)
     serving.chat = ChatEndpoint(
         backend, info, settings.deployment, settings.service, metrics, parts.drills,
-        settings.model.fallback,
+        settings.model.stream_timeout or settings.service.stream_timeout, settings.model.fallback,
     )  # fmt: skip
     kind = settings.model.runtime
     metrics.limit.set(settings.service.queue)

@@ -20,6 +20,7 @@ class Settings(BaseModel):
         folder: where its files are; None for an embedded model, and for one elsewhere.
         prompt: of a chat model, the template itself; "" for another model.
         key, ca: of a model elsewhere, the files with its key and with the certificates to trust.
+        mounted: they are copies in a container, where nobody else is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +32,7 @@ class Settings(BaseModel):
     prompt: str = ""
     key: Path | None = None
     ca: Path | None = None
+    mounted: bool = False
     service: Service = Service()
     version: str = __version__
 

@@ -60,17 +60,18 @@ class Turns:
         """Turns that are waited for, and those that are taken."""
         return len(self._queue), self._running
 
-    def enter(self, subject: str, seconds: float) -> Place:
+    def enter(self, subject: str, seconds: float, places: int = 1) -> Place:
         """Claim a place for a request; ``leave`` gives it back.
 
         Args:
             seconds: how long the client will wait.
+            places: as many as it has answers, each of which takes a turn.
 
         Raises:
             QueueFull: there is none for this subject.
             TooLate: it would wait for longer than that.
         """
-        return entered(self._queue, subject, seconds, self._time_for)
+        return entered(self._queue, subject, seconds, self._time_for, places)
 
     def enter_aside(self, subject: str) -> Place:
         """A place for a request that nobody waits for: it takes no other's turn."""

@@ -29,6 +29,8 @@ class Place:
     """One request's place in the queue, from its arrival to its end.
 
     Args:
+        places: how many it takes, one for each of its answers: who asks for sixteen at once waits
+            like sixteen who ask for one.
         untaken: its texts that wait for their turn.
         waits: whether it counts against the limit: until all its texts are with the model.
         given_up: nobody wants its summary any more.
@@ -37,6 +39,7 @@ class Place:
     """
 
     subject: str
+    places: int = 1
     untaken: int = 0
     waits: bool = True
     given_up: bool = False
@@ -63,7 +66,7 @@ class Job:
 
 @dataclass
 class FairQueue:
-    """The texts of many subjects. ``limit`` bounds the requests that wait."""
+    """The texts of many subjects. ``limit`` bounds the places of those that wait."""
 
     limit: int
     _waiting: Counter[str] = field(default_factory=Counter)
@@ -75,17 +78,24 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait."""
+        """Places of requests that wait."""
         return self._waiting.total()
 
-    def admits(self, subject: str) -> bool:
+    def admits(self, subject: str, places: int = 1) -> bool:
         """Whether one more request of a subject may come in."""
-        free = self.limit - self.waiting
-        return free > 0 and self._waiting[subject] < max(1, SHARE * free)
+        further = self._counted(places) - 1
+        free = self.limit - self.waiting - further
+        return free > 0 and self._waiting[subject] + further < max(1, SHARE * free)
 
-    def enter(self, subject: str) -> Place:
-        self._waiting[subject] += 1
-        return Place(subject)
+    def enter(self, subject: str, places: int = 1) -> Place:
+        place = Place(subject, self._counted(places))
+        self._waiting[subject] += place.places
+        return place
+
+    def _counted(self, places: int) -> int:
+        """No more than one subject may have of an empty queue: what would take more comes in when
+        nothing else waits, rather than never."""
+        return min(places, SHARE * (self.limit + 1) // (SHARE + 1))
 
     def leave(self, place: Place) -> None:
         """The request is answered or given up; what it has in the queue is dropped."""
@@ -101,7 +111,7 @@ class FairQueue:
         """Whether a request is one of those that wait."""
         if place.waits is not waits:
             place.waits = waits
-            self._waiting[place.subject] += 1 if waits else -1
+            self._waiting[place.subject] += place.places if waits else -place.places
             if not self._waiting[place.subject]:
                 del self._waiting[place.subject]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from llmlab.config import Model
@@ -76,26 +76,34 @@ def keep(name: str, model: Model, lab: Lab, environ: Mapping[str, str]) -> None:
     read(file, name)
 
 
-def forget(lab: Lab) -> None:
-    """Remove the keys of the environment, when the lab is down."""
+def forget(lab: Lab, but: Iterable[Model] = ()) -> None:
+    """Remove the keys of the environment that nobody reads any more.
+
+    Args:
+        but: models that still run; none of them when the lab is down.
+    """
+    wanted = {one.key_env for one in but}
     with contextlib.suppress(OSError):
         for file in kept(lab).iterdir():
-            file.unlink(missing_ok=True)
-        kept(lab).rmdir()
+            if file.name not in wanted:
+                file.unlink(missing_ok=True)
+        kept(lab).rmdir()  # which fails where one is left
 
 
-def read(file: Path, name: str) -> str:
+def read(file: Path, name: str, *, mounted: bool = False) -> str:
     """The key in a file.
 
     Args:
         name: of the model, for an error.
+        mounted: see ``KeyFile``.
 
     Raises:
         AuthError: there is none, somebody else owns the file or may read it, or it is no key.
     """
     try:
         with file.open("rb") as opened:
-            _refuse_open(file, name, os.fstat(opened.fileno()))
+            if not mounted:
+                _refuse_open(file, name, os.fstat(opened.fileno()))
             content = opened.read(LONGEST + 1)
     except OSError as error:
         raise AuthError(
@@ -137,23 +145,32 @@ def _refuse_open(file: Path, name: str, found: os.stat_result) -> None:
 class KeyFile:
     """A key that is read again when its file was changed: one that is replaced needs no restart.
 
+    Whether others may read it is looked at each time that it is read.
+
     Args:
         name: of the model, for an error.
+        mounted: it is a copy that only this container has, which says nothing by its mode.
     """
 
-    def __init__(self, file: Path, name: str) -> None:
-        self._file, self._name = file, name
+    def __init__(self, file: Path, name: str, *, mounted: bool = False) -> None:
+        self._file, self._name, self._mounted = file, name, mounted
         self._look: Look = ()
         self._key = ""
 
     def __repr__(self) -> str:
         return f"KeyFile({str(self._file)!r})"
 
+    @property
+    def last(self) -> str:
+        """The key as it was read last; "" if it was not yet."""
+        return self._key
+
     def current(self) -> str:
         """The key as it stands in the file now.
 
         Raises:
-            AuthError: there is none any more.
+            AuthError: there is none any more, somebody else owns the file or may read it, or it
+                is no key.
         """
         try:
             found = self._file.stat()
@@ -161,6 +178,6 @@ class KeyFile:
             raise AuthError(f"the key of {self._name} is gone: {unreadable(error)}") from None
         look = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
         if look != self._look:
-            self._key = value_of(self._file.read_bytes(), self._file, self._name)
+            self._key = read(self._file, self._name, mounted=self._mounted)
             self._look = look
         return self._key

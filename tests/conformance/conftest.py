@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
     """One running lab for all of them."""
-    one = lay_out(tmp_path_factory, gateway__rate_limit__enabled="false")
+    one = lay_out(tmp_path_factory, gateway__rate_limit__enabled="false", routes__chat='"textrank"')
     try:
         one.ok("up")
         yield one

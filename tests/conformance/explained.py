@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 SUMMARIZE = r"POST (/models/\{deployment\})?/summarize/"
+WRITES = r"POST /v1/(chat/)?completions"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Explained:
 
 EXPLAINED = (
     Explained(
-        "not_a_server_error", SUMMARIZE, 504, r"No summary within \S+ s \(X-Request-Timeout\)",
+        "not_a_server_error", f"{SUMMARIZE}|{WRITES}", 504,
+        r"No (summary|answer) within \S+ s \(X-Request-Timeout\)",
         "The client gave it less time than there is: 504 says so, and is no failure of the lab.",
     ),
     Explained(
@@ -55,8 +57,24 @@ EXPLAINED = (
         "for a length.",
     ),
     Explained(
-        "negative_data_rejection", SUMMARIZE, 200, r"in header - object with unexpected properties",
+        "negative_data_rejection", f"{SUMMARIZE}|{WRITES}", 200,
+        r"in header - object with unexpected properties",
         "A header that nobody knows is ignored, as HTTP wants it (RFC 9110, 5.1).",
+    ),
+    Explained(
+        "positive_data_acceptance", r"POST /v1/.*", 400, r"This model only summarizes\.",
+        "What a request may say and what a model can honour are two things, and the document is of "
+        "every model.",
+    ),
+    Explained(
+        "positive_data_acceptance", r"POST /v1/.*", 400,
+        r'"\w+: Input should be a valid integer|"(prompt|input): Input should be a valid string',
+        "9.0 is an integer of JSON Schema's, as above; in a list it is the number of no token.",
+    ),
+    Explained(
+        "positive_data_acceptance", WRITES, 400,
+        r"top_logprobs needs|tool_choice|(json_schema|content|tool_call_id) is missing",
+        "Fields that need each other: said in words, where a schema would say it in a page.",
     ),
     Explained(
         "unsupported_method", r"POST /", 422, r"The body is empty",

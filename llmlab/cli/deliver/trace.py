@@ -147,7 +147,8 @@ def _entry(one: Traced) -> str:
         return "configs/lab.toml"
     if one.entry is None:
         return f"entry {one.revision} of another ledger"
-    by = f"rollout {one.rollout}, step {one.step}, " if one.rollout else ""
+    step = f", step {one.step}" if one.step else ""
+    by = f"rollout {one.rollout}{step}, " if one.rollout else ""
     reason = shorten(one.entry["why"], LONGEST, placeholder=" …")
     why = f": {reason}" if reason else ""
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"

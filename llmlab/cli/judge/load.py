@@ -54,8 +54,9 @@ def load(
         str | None,
         typer.Option(
             metavar="PROMISE",
-            help="Find the highest rate that keeps 'p95<2s', 'failed<1%' or the like; for the "
-            "former at most 1 % of the requests may fail.",
+            help="Find the highest rate that keeps 'p95<2s', 'failed<1%' or the like, of a chat "
+            "also 'first_token.p95<500ms' or 'gaps.p99<100ms'; where it is a time, at most 1 % of "
+            "the requests may fail.",
         ),
     ] = None,
     chat: Annotated[

@@ -140,7 +140,9 @@ def _answers(facts: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(0, "kind", f"{head['name'] or 'without a name'} ({head['architecture']})")
         yield Row(0, "made for", f"{head['context']:,} tokens")
     yield from rows({ANSWERS[key]: facts[key] or None for key in ANSWERS if key in facts})
-    yield from rows(facts.get("decoding") or {})
+    # Of lengths the lab's own count, which stand above, and not those that came with the model.
+    decoding = facts.get("decoding") or {}
+    yield from rows({key: value for key, value in decoding.items() if key not in ANSWERS})
     for number, line in enumerate((facts.get("prompt_text") or "").strip().splitlines()):
         yield Row(0, "" if number else "prompt", line)
 

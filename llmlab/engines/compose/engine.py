@@ -177,6 +177,8 @@ class ComposeEngine:
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
         self.notebooks.follow_token(compose)
         self._keep()
+        keys.forget(self.lab, [one.model for one in plan.deployments])
+        forget_upstreams(self.lab, but=plan.names)
         same = {(one.id, one.started) for one in before}
         after = {(one.id, one.started) for one in self.project.containers()}
         return moved or record != old or after != same

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def as_mounted(settings: Settings) -> Settings:
     """The settings as its container reads them."""
     return settings.model_copy(update={
         "key": MOUNT / KEY if settings.key else None, "ca": MOUNT / CA if settings.ca else None,
+        "mounted": settings.model.runtime == "openai",
     })  # fmt: skip
 
 
@@ -74,10 +75,17 @@ def mounted_upstream(lab: Lab, settings: Settings, service: Mapping[str, Any]) -
     return {"volumes": [*service.get("volumes", ()), mount], **WAY_OUT}
 
 
-def forget_upstreams(lab: Lab) -> None:
-    """Remove the copies, when the lab is down."""
+def forget_upstreams(lab: Lab, but: Collection[str] = ()) -> None:
+    """Remove the copies that no container reads any more.
+
+    Args:
+        but: deployments that still run; none of them when the lab is down.
+    """
     with contextlib.suppress(OSError):
-        shutil.rmtree(_all(lab))
+        for folder in _all(lab).iterdir():
+            if folder.name not in but:
+                shutil.rmtree(folder)
+        _all(lab).rmdir()  # which fails where one is left
 
 
 def _folder(lab: Lab, settings: Settings) -> Path:

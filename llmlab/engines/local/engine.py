@@ -159,6 +159,7 @@ class LocalEngine:
         if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
         self.supervisor.forget_starts()
+        keys.forget(self.lab, [one.model for one in plan.deployments])
         return moved or record != before
 
     def _running(self) -> set[str]:

@@ -66,7 +66,11 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class ChatEndpoint:
-    """What answers under /v1 once the model is loaded."""
+    """What answers under /v1 once the model is loaded.
+
+    Args:
+        longest: seconds of a streamed answer, whatever its client would wait.
+    """
 
     backend: Backend
     info: ModelInfo
@@ -74,6 +78,7 @@ class ChatEndpoint:
     service: Service
     metrics: Metrics
     drills: Drills
+    longest: float
     fallback: str = ""
     since: int = field(default_factory=lambda: int(time.time()))
 
@@ -156,6 +161,8 @@ class ChatEndpoint:
         state = connection.scope["state"]
         state["model_id"] = self.info.id
         seconds = self._refusals.patience(timeout)
+        lasts = min(timeout or self.longest, self.longest)
+        ends = asyncio.get_running_loop().time() + lasts
         fingerprint = f"{self.deployment}@{short_id(self.info.id)}"
         named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
         drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
@@ -179,7 +186,10 @@ class ChatEndpoint:
             raise found from error
 
         def failed(error: Exception) -> ApiError:
-            found = self._failure(error, FIELDS[kind], seconds)
+            if isinstance(error, TimeoutError):
+                found: Exception = self._refusals.broken_off(lasts, self.longest)
+            else:
+                found = self._failure(error, FIELDS[kind], seconds)
             match found:
                 case ApiError():
                     return found
@@ -189,8 +199,8 @@ class ChatEndpoint:
             return ApiError(500, FAILED)
 
         return ChatStream(
-            named, first, chunks, usage, wanted=asked.wants_usage, failed=failed, after=settle,
-            headers=telling(usage.by),
+            named, first, chunks, usage, wanted=asked.wants_usage, ends=ends, failed=failed,
+            after=settle, headers=telling(usage.by),
         )  # fmt: skip
 
     async def _whole(

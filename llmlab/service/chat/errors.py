@@ -23,9 +23,14 @@ UNSUPPORTED = "unsupported_model"
 _TOO_LONG = ("exceed_context_size_error", TOO_LONG)
 # What a document of RFC 9457 becomes: by its status, what a program may tell it by.
 CODES = {
-    404: "not_found", 405: "method_not_allowed", 413: "request_too_large",
+    404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large",
     415: "unsupported_media_type", 429: "rate_limit_exceeded", 503: "unavailable", 504: "timeout",
 }  # fmt: skip
+# Said of an address where there is nothing: clients of later APIs look for theirs.
+THERE_IS = (
+    "Of OpenAI's API there are /v1/models, /v1/chat/completions, /v1/completions and "
+    "/v1/embeddings."
+)
 # The same request may go well later; what is a fault of the request will not.
 RETRIED = (429, 502, 503, 504)
 
@@ -144,7 +149,8 @@ class OpenAiErrors:
 async def _translate(head: Message, body: bytes, send: Send) -> None:
     said = json.loads(body)
     errors = said.get("errors") or [{}]
-    told = document(head["status"], said["detail"], param=errors[0].get("path"))
+    detail = f"{said['detail']} {THERE_IS}" if head["status"] == 404 else said["detail"]
+    told = document(head["status"], detail, param=errors[0].get("path"))
     content = json.dumps(told).encode()
     headers = MutableHeaders(scope=head)
     headers["content-type"] = "application/json"

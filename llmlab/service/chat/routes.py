@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Header, Path, Request, Response
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-from llmlab.service.chat import errors
+from llmlab.service.chat import described, errors
+from llmlab.service.chat.answers import (
+    ChatCompletion,
+    Embeddings,
+    PublicModel,
+    PublicModels,
+    TextCompletion,
+)
 from llmlab.service.chat.endpoint import ChatEndpoint
+from llmlab.service.chat.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 from llmlab.service.schemas import TIMEOUT
 
 Timeout = Annotated[
-    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Header(alias=TIMEOUT)
-]
+    # Not | None in the document: no header can say null.
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | SkipJsonSchema[None],
+    Header(alias=TIMEOUT, examples=[30.0],
+           description="Seconds that the client waits for all of the answer: one that is not "
+           "written by then is given up. The service may wait less (`service.timeout`)."),
+]  # fmt: skip
 
 
 def add_routes(app: FastAPI, loaded: Callable[[], ChatEndpoint]) -> None:
@@ -23,23 +37,40 @@ def add_routes(app: FastAPI, loaded: Callable[[], ChatEndpoint]) -> None:
         loaded: what answers; it raises Problem before the model is there.
     """
     app.add_exception_handler(errors.ApiError, errors.answer)
+    tags: list[str | Enum] = [described.TAG["name"]]
 
-    @app.get("/v1/models", include_in_schema=False)
+    @app.get("/v1/models", summary="Which models may I name?", tags=tags,
+             response_model=PublicModels)  # fmt: skip
     async def models(connection: Request) -> dict[str, Any]:
+        """Routes go by their rules; a deployment answers itself."""
         return loaded().models(connection)
 
-    @app.get("/v1/models/{name:path}", include_in_schema=False)
-    async def model(name: str, connection: Request) -> dict[str, Any]:
+    @app.get("/v1/models/{name:path}", summary="Is there a model of that name?", tags=tags,
+             response_model=PublicModel)  # fmt: skip
+    async def model(
+        name: Annotated[str, Path(description="A route, or a deployment.", examples=["chat"])],
+        connection: Request,
+    ) -> dict[str, Any]:
+        """It says no more than that it is there."""
         return loaded().model(name, connection)
 
-    @app.post("/v1/chat/completions", include_in_schema=False)
+    @app.post("/v1/chat/completions", summary="Have a conversation", tags=tags,
+              response_model=ChatCompletion, openapi_extra=described.body(ChatRequest))  # fmt: skip
     async def chat(connection: Request, timeout: Timeout = None) -> Response:
+        """`model` names a route or a deployment; without it, the lab chooses. A model that only
+        summarizes takes the last message of the user for its text."""
         return await loaded().chat(connection, timeout)
 
-    @app.post("/v1/completions", include_in_schema=False)
+    @app.post("/v1/completions", summary="Complete a text", tags=tags,
+              response_model=TextCompletion,
+              openapi_extra=described.body(CompletionRequest))  # fmt: skip
     async def completions(connection: Request, timeout: Timeout = None) -> Response:
+        """The older form: a prompt, and what follows it."""
         return await loaded().completion(connection, timeout)
 
-    @app.post("/v1/embeddings", include_in_schema=False)
+    @app.post("/v1/embeddings", summary="Turn texts into vectors", tags=tags,
+              response_model=Embeddings,
+              openapi_extra=described.body(EmbeddingRequest))  # fmt: skip
     async def embeddings(connection: Request, timeout: Timeout = None) -> Response:
+        """Of a model that gives embeddings; any other one says 400 `unsupported_model`."""
         return await loaded().embeddings(connection, timeout)

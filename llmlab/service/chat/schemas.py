@@ -7,6 +7,7 @@ known are checked, and one that this model cannot honour is refused by whoever f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -36,8 +37,20 @@ UNNAMED = "dummy"
 PublicName = Annotated[str | None, AfterValidator(lambda name: None if name == UNNAMED else name)]
 
 
+# What a model server still reads as a number of its own: 32 bits of tokens, 64 of a seed.
+MOST_TOKENS, LARGEST_SEED = (1 << 31) - 1, (1 << 63) - 1
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+TokenId = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+# Said of a schema only: who checks it says so in fewer words than a union of types does.
+NOT_EMPTY = {"minLength": 1}
+Prompt = Annotated[str, Field(json_schema_extra=NOT_EMPTY)]
+SOME = Field(json_schema_extra={"minItems": 1})
+
+
 class Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    """Fields that nobody knows are passed over; of those that are known, a text is no number."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class StreamOptions(Lenient):
@@ -74,6 +87,13 @@ class Part(Lenient):
 
     type: str
     text: str | None = None
+
+    @property
+    def picture(self) -> str:
+        """The address of a picture; "" where there is none."""
+        said = (self.model_extra or {}).get("image_url")
+        url = said.get("url") if isinstance(said, dict) else said
+        return url if isinstance(url, str) else ""
 
 
 class Message(Lenient):
@@ -130,15 +150,15 @@ class Asked(Lenient):
     """What requests for a chat and for a completion have in common."""
 
     model: PublicName = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_tokens: Tokens | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     n: Annotated[int | None, Field(ge=1, le=MOST_CHOICES)] = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    seed: int | None = None
+    seed: Annotated[int | None, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)] = None
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     user: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -160,8 +180,12 @@ class Asked(Lenient):
 
 
 class ChatRequest(Asked):
+    model_config = ConfigDict(json_schema_extra={
+        "examples": [{"model": "chat", "messages": [{"role": "user", "content": "Say hello."}]}]
+    })  # fmt: skip
+
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_completion_tokens: Tokens | None = None
     tools: list[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
@@ -194,7 +218,16 @@ class ChatRequest(Asked):
 
 
 class CompletionRequest(Asked):
-    prompt: str | list[str] | list[int] | list[list[int]]
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "chat", "prompt": "Once upon a"}]}
+    )
+
+    prompt: (
+        Prompt
+        | Annotated[list[Prompt], SOME]
+        | Annotated[list[TokenId], SOME]
+        | Annotated[list[Annotated[list[TokenId], SOME]], SOME]
+    )
     echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None
@@ -227,12 +260,14 @@ class CompletionRequest(Asked):
 
 
 class EmbeddingRequest(Lenient):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["A text."]}]})
+
     model: PublicName = None
     input: (
         str
         | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[TokenId], Field(min_length=1)]
+        | Annotated[list[list[TokenId]], Field(min_length=1, max_length=MOST_INPUTS)]
     )
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
@@ -259,9 +294,13 @@ def parsed_json(body: bytes) -> dict[str, Any]:
         ApiError: 400, it is no JSON object.
     """
     try:
-        document = json.loads(body, parse_constant=_no_number)
+        document = json.loads(body, parse_constant=_no_number, parse_float=_finite)
         if b"\\ud" in body.lower():  # else there is no way to write half of a surrogate pair
             json.dumps(document, ensure_ascii=False).encode()
+    except _TooLarge as error:
+        param = next(_infinite(json.loads(body)), "").removeprefix(".")
+        raise ApiError(400, f"{param}: {error} is beyond what a number can be.",
+                       code="invalid_value", param=param) from None  # fmt: skip
     except (ValueError, RecursionError) as error:
         why = getattr(error, "msg", None) or unreadable(error)
         raise ApiError(400, f"The body is not valid JSON: {why}.", code="invalid_json") from None
@@ -272,6 +311,29 @@ def parsed_json(body: bytes) -> dict[str, Any]:
 
 def _no_number(name: str) -> None:
     raise json.JSONDecodeError(f"{name} is no number", name, 0)
+
+
+class _TooLarge(ValueError):
+    """A number such as 1e400."""
+
+
+def _finite(said: str) -> float:
+    number = float(said)
+    if not math.isfinite(number):
+        raise _TooLarge(said)
+    return number
+
+
+def _infinite(document: Any, path: str = "") -> Iterator[str]:
+    """Where a document holds numbers that are none."""
+    if isinstance(document, float) and not math.isfinite(document):
+        yield path
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from _infinite(value, f"{path}.{name}")
+    elif isinstance(document, list):
+        for number, value in enumerate(document):
+            yield from _infinite(value, f"{path}[{number}]")
 
 
 M = TypeVar("M", bound=BaseModel)

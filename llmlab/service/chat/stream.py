@@ -41,6 +41,8 @@ class ChatStream(Response):
     Args:
         first: the first chunk, which is there already: what fails before it has a status.
         wanted: whether the client asked for the usage.
+        ends: when it is over at the latest, by the loop's clock: a model that writes on and on, or
+            hardly at all, has its turn for no longer.
         failed: says what a failure is to a client; what it does not know, it raises.
         after: called at the end, however it came about.
     """
@@ -53,6 +55,7 @@ class ChatStream(Response):
         usage: Usage,
         *,
         wanted: bool,
+        ends: float,
         failed: Callable[[Exception], ApiError],
         after: Callable[[], object],
         headers: Mapping[str, str],
@@ -60,7 +63,7 @@ class ChatStream(Response):
         super().__init__(None, headers={**UNBUFFERED, **headers}, media_type=EVENTS)
         del self.headers["content-length"]
         self._named, self._first, self._rest, self._usage = named, first, rest, usage
-        self._wanted, self._failed, self._after = wanted, failed, after
+        self._wanted, self._ends, self._failed, self._after = wanted, ends, failed, after
         self._last = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,10 +85,11 @@ class ChatStream(Response):
 
     async def _events(self, scope: Scope, send: Send) -> None:
         try:
-            if self._first:
-                await self._tell(send, self._first)
-            async for chunk in self._rest:
-                await self._tell(send, chunk)
+            async with asyncio.timeout_at(self._ends):
+                if self._first:
+                    await self._tell(send, self._first)
+                async for chunk in self._rest:
+                    await self._tell(send, chunk)
             if self._wanted:
                 await self._send(send, event(self._named.chunk([], usage=self._usage.as_json())))
         except ClientGone:

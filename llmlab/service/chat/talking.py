@@ -27,6 +27,8 @@ from llmlab.service.waiting import Place
 
 EFFORTS_OF_NONE = ("none", "minimal")
 PARTS_OF_TEXT = ("text", "refusal")
+# Whoever fetches them is the provider, never the lab; no server is asked for a file of its own.
+PICTURES = ("https://", "http://", "data:image/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,14 @@ class Talking:
         for place, part in enumerate(message.content):
             if part.type in PARTS_OF_TEXT:
                 continue
+            where = f"messages[{number}].content[{place}]"
             if not (self.server.abilities.images and part.type == "image_url"):
-                where = f"messages[{number}].content[{place}].type"
-                raise cannot(where, f"This model reads text only, and no {part.type[:40]}.")
+                raise cannot(
+                    f"{where}.type", f"This model reads text only, and no {part.type[:40]}."
+                )
+            if not part.picture.lower().startswith(PICTURES):
+                why = "A picture is a URL that begins with https:, http: or data:image/."
+                raise ApiError(400, why, code="invalid_value", param=f"{where}.image_url")
         if not self.server.abilities.images:
             said["content"] = message.text
         return said
@@ -224,7 +231,7 @@ class Talking:
     async def _placed(
         self, parts: list[Part], connection: Request, seconds: float, usage: Usage, calls: bool
     ) -> AsyncGenerator[Chunk]:
-        place = self.turns.enter(_subject(connection), seconds)
+        place = self.turns.enter(_subject(connection), seconds, len(parts))
         try:
             async with aclosing(self.chunks(parts, place, usage, calls=calls)) as chunks:
                 async for chunk in chunks:
