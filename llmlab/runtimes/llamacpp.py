@@ -59,7 +59,7 @@ class LlamaCpp(ModelServer):
         end: Callable[[], None],
         kind: str,
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}
         over: dict[str, Any] = {"uds": str(socket), "verify": False, "limits": KEEP_NONE}
         client = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(**over), base_url=URL, headers=headers,

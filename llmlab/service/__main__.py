@@ -7,7 +7,6 @@ same as ``--uds``: there whoever looks after it has to know the path as well.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import logging
@@ -17,12 +16,11 @@ import signal
 import socket
 import sys
 import time
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import uvicorn
 
-from llmlab.rotation import LOG_BACKUPS, LOG_BYTES
+from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
 from llmlab.service.drill import drill_file
@@ -33,12 +31,12 @@ CANNOT_LOAD = 78
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; lines that are JSON already (the access log) pass through."""
+    """One JSON object a line: of a message that is an object (the access log), its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))}
-        if record.name == "llmlab.access":
-            line |= json.loads(record.getMessage())
+        if isinstance(record.msg, dict):
+            line |= record.msg
         else:
             line |= {"level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
@@ -71,7 +69,7 @@ def main() -> None:
 
     handler: logging.Handler = logging.StreamHandler(sys.stdout)
     if options.log:
-        handler = RotatingFileHandler(options.log, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
+        handler = RotatingLog(options.log, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx2", "transformers", "uvicorn.error"):
@@ -97,14 +95,15 @@ def main() -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app, uds=options.uds, host=options.host, port=options.port or 0,
-            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            http="h11", log_config=None, access_log=False,
+            server_header=False, proxy_headers=False,
             timeout_keep_alive=75, timeout_graceful_shutdown=math.ceil(settings.service.timeout),
         )
     )  # fmt: skip
     sockets = None
     if options.uds:
         sockets = listening(unix, options.uds, options.host, options.port)
-    asyncio.run(server.serve(sockets))
+    server.run(sockets)
     if failed:
         sys.exit(CANNOT_LOAD)
 

@@ -28,11 +28,12 @@ PATIENCE = 30.0
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+# JSON without indentation has no line breaks, which would end the data.
+_as_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def event(data: dict[str, Any]) -> bytes:
-    # JSON without indentation has no line breaks, which would end the data.
-    return (
-        b"data: " + json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
-    )
+    return b"data: " + _as_json(data).encode() + b"\n\n"
 
 
 class ChatStream(Response):
