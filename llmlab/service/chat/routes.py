@@ -51,10 +51,11 @@ def add_routes(app: FastAPI, loaded: Callable[[], ChatEndpoint]) -> None:
     async def embeddings(connection: Request) -> Response:
         return await loaded().embeddings(connection, _timeout(connection))
 
+    # First of all: a router looks at one after the other.
     for path, handler in {
         "/v1/chat/completions": chat, "/v1/completions": completions, "/v1/embeddings": embeddings,
     }.items():  # fmt: skip
-        app.router.routes.append(Bare(path, handler, methods=["POST"]))
+        app.router.routes.insert(0, Bare(path, handler, methods=["POST"]))
 
 
 def _timeout(connection: Request) -> float | None:
