@@ -158,8 +158,10 @@ class Connection(asyncio.Protocol):
         self._unread += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserError as error:
             self._broken = str(error) or "its answer is no HTTP"
+        except httptools.HttpParserUpgrade:
+            self._broken = "it changes to another protocol"
         if self._unread > LARGEST_HEAD and not self._whole:
             self._broken = f"the head of its answer has more than {LARGEST_HEAD >> 10} KiB"
         if self._buffered > FULL:
@@ -249,10 +251,11 @@ class Connection(asyncio.Protocol):
         content = await request.aread()
         first = f"{request.method} ".encode() + request.url.raw_path + b" HTTP/1.1"
         lines = [first, *(name + b": " + value for name, value in request.headers.raw), b"", b""]
-        if any(b"\n" in line or b"\r" in line for line in lines):
+        head = b"\r\n".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
             raise httpx2.LocalProtocolError("a header has a line break")
         self._asked = True
-        self._transport.write(b"\r\n".join(lines) + content)
+        self._transport.write(head + content)
         while not self._head:
             await self._more(patience)
         return self._head
