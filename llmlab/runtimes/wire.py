@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one server, over connections that are kept: what a model elsewhere is asked by.
+"""HTTP/1.1 to one server, over connections that are kept: what a model's server is asked by.
 
 In the place of httpx's own transport, whose pool looks at all of its connections, each by a system
 call, before and after every request: half a millisecond with 64 of them, and four with 512. This
@@ -27,13 +27,16 @@ FULL = 1 << 20  # bytes that wait to be read; then the server has to wait, too
 class Wire(httpx2.AsyncBaseTransport):
     """
     Args:
-        trusted: by what certificates an https server is known.
         most: connections at once; further requests wait.
-        idle: seconds for which a connection is kept that nobody uses.
+        idle: seconds for which a connection is kept that nobody uses; 0 = each is made anew.
+        trusted: by what certificates an https server is known.
+        uds: the unix socket where it listens, whatever the address says.
     """
 
-    def __init__(self, trusted: ssl.SSLContext, *, most: int, idle: float) -> None:
-        self._trusted, self._idle_for = trusted, idle
+    def __init__(
+        self, *, most: int, idle: float, trusted: ssl.SSLContext | None = None, uds: str = ""
+    ) -> None:
+        self._trusted, self._idle_for, self._uds = trusted, idle, uds
         self._free = asyncio.Semaphore(most)
         self._idle: dict[Connection, float] = {}  # since when; the one that was used last is last
         self._lingering: set[asyncio.Task[None]] = set()
@@ -78,7 +81,7 @@ class Wire(httpx2.AsyncBaseTransport):
         self._free.release()
         if connection is None:
             return
-        if connection.can_go_on():
+        if self._idle_for and connection.can_go_on():
             connection.begin_anew()
             self._idle[connection] = asyncio.get_running_loop().time()
             connection.when_lost = lambda: self._idle.pop(connection, None)
@@ -98,16 +101,20 @@ class Wire(httpx2.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if url.scheme == "https":
+            assert self._trusted
             tls = {"ssl": self._trusted, "server_hostname": url.host}
         port = url.port or (443 if tls else 80)
         try:
             async with asyncio.timeout(patience.get("connect")):
-                _, connection = await loop.create_connection(Connection, url.host, port, **tls)
+                if self._uds:
+                    made = await loop.create_unix_connection(Connection, self._uds)
+                else:
+                    made = await loop.create_connection(Connection, url.host, port, **tls)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("no connection in time") from error
         except OSError as error:  # of names and of TLS as well
             raise httpx2.ConnectError(_reason(error)) from error
-        return connection
+        return made[1]
 
     async def aclose(self) -> None:
         for task in self._lingering:
