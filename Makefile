@@ -13,6 +13,8 @@
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
 # make bench-overload   llmlab under three times the load that it can answer: 5 minutes
+# make bench-chat       chat beside llama.cpp's own server, and a model elsewhere beside a plain
+#                       proxy_pass: 10 minutes; make bench-chat BENCH=--quick: 2
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -22,7 +24,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload bench-chat docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -61,6 +63,9 @@ bench-gate: $(VENV)/.models
 
 bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)
+
+bench-chat: $(VENV)/.models
+	$(BIN)/python -m benchmarks.chat $(BENCH)
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean

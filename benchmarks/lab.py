@@ -10,7 +10,7 @@ from dataclasses import replace
 import psutil
 
 from benchmarks.load import Job, Result
-from benchmarks.systems import Setting, System, fire, free_port
+from benchmarks.systems import Failed, Setting, System, fire, free_port
 from llmlab.lab import CONFIG, Lab, init_lab
 from llmlab.processes import lab_processes
 
@@ -60,8 +60,8 @@ class ThroughGateway(System):
         (self.lab.root / CONFIG).write_text(filled, encoding="utf-8")
 
     def start(self) -> None:
-        self._llmlab("up")
-        self._token = self._llmlab("token", "--sub", "bench", "--ttl", "2h").strip()
+        command(self.lab, "up")
+        self._token = command(self.lab, "token", "--sub", "bench", "--ttl", "2h").strip()
 
     def ask(self, job: Job) -> Result:
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -72,18 +72,24 @@ class ThroughGateway(System):
 
     def stop(self) -> None:
         self.thaw()
-        self._llmlab("down")
+        command(self.lab, "down")
 
-    def _llmlab(self, *arguments: str) -> str:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("LLMLAB_") or name == "LLMLAB_HOME"
-        }
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "llmlab", *arguments],
-            cwd=self.lab.root, env=kept, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            raise self._failed(f"llmlab {arguments[0]}: {done.stderr}")
-        return done.stdout
+
+def command(lab: Lab, *arguments: str) -> str:
+    """What a verb of llmlab prints.
+
+    Raises:
+        Failed: it ends with an error.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("LLMLAB_") or name == "LLMLAB_HOME"
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "llmlab", *arguments],
+        cwd=lab.root, env=kept, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise Failed(f"llmlab {arguments[0]}: {done.stderr}")
+    return done.stdout

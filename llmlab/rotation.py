@@ -8,12 +8,23 @@ and cut back to nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 LOG_BYTES = 10_000_000
 LOG_BACKUPS = 3
+
+
+class RotatingLog(RotatingFileHandler):
+    """It goes by what was written. The one that it inherits from makes every line twice: once to
+    see whether it still fits."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        del record
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
 
 
 def is_full(log: Path) -> bool:

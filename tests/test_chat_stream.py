@@ -105,6 +105,28 @@ def test_who_leaves_ends_the_work() -> None:
     assert ended == sent.after == [True]
 
 
+def test_a_client_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    ended: list[bool] = []
+
+    class Stuck(Sent):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if message.get("body"):
+                await asyncio.sleep(60)
+
+    async def rest() -> AsyncGenerator[Chunk]:
+        try:
+            yield FIRST
+        finally:
+            ended.append(True)
+
+    sent = Stuck()
+    with pytest.raises(ClientGone):
+        sent.answer(rest(), Usage())
+    assert len(sent.messages) == 2 and sent.after == [True]
+
+
 def test_a_long_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT", 0.02)
 

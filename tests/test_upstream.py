@@ -533,8 +533,12 @@ def test_a_key_is_in_no_log_of_the_client(
 
 
 @contextmanager
-def saying(*answers: bytes) -> Iterator[str]:
-    """A server that sends the same bytes to each request, one piece for each connection's first."""
+def saying(*answers: bytes, closes: bool = False) -> Iterator[str]:
+    """A server that sends the same bytes to each request, one piece for each connection's first.
+
+    Args:
+        closes: it ends each connection then.
+    """
     server = socket.create_server(("127.0.0.1", 0))
     taken: list[socket.socket] = []
 
@@ -545,6 +549,8 @@ def saying(*answers: bytes) -> Iterator[str]:
                 taken.append(connection)
                 connection.recv(65536)
                 connection.sendall(answer_)
+                if closes:
+                    connection.shutdown(socket.SHUT_WR)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -571,6 +577,37 @@ def test_what_comes_behind_an_answer_is_nobody_s_answer() -> None:
 
     with saying(twice, whole_answer({"who": "mine, too"})) as url:
         assert asyncio.run(ask(url)) == ["mine", "mine, too"]
+
+
+def test_what_comes_before_an_answer_is_passed_over() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    with saying(early + whole_answer({"who": "mine"})) as url:
+        assert asked(url) == {"who": "mine"}
+
+
+def test_an_answer_whose_length_nobody_knows_ends_with_its_connection() -> None:
+    with saying(b'HTTP/1.1 200 OK\r\n\r\n{"who": "mine"}', closes=True) as url:
+        assert asked(url) == {"who": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "Expected HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+         "another protocol"),
+        (b"HTTP/1.1 200 OK\r\nX-A: " + 100_000 * b"a", "the head .* more than 64 KiB"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: "
+         + 1_000_000 * b"a", "the head .* more than 64 KiB"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n", "chunk size"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}", "Content-Length"),
+    ],
+    ids=["no HTTP", "another protocol", "a head without end", "a foot without end",
+         "no chunk", "two lengths"],
+)  # fmt: skip
+def test_what_is_no_answer_breaks_off(said: bytes, why: str) -> None:
+    with saying(said) as url, pytest.raises(BrokenOff, match=why):
+        asked(url)
 
 
 def test_an_answer_that_is_packed_is_not_unpacked() -> None:

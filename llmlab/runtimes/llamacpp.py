@@ -26,6 +26,7 @@ from llmlab.runtimes import native
 from llmlab.runtimes.chat import Abilities, Body, Chunk, Message, ModelServer, Refused
 from llmlab.runtimes.gguf import Shape, shape
 from llmlab.runtimes.room import MIB, Room, room_for
+from llmlab.runtimes.wire import Wire
 
 log = logging.getLogger("llmlab.service")
 
@@ -36,6 +37,7 @@ SOCKET = "model.sock"  # llama.cpp takes what does not end so for the name of a 
 # It closes a connection that is kept after 5 s, or after some requests, just when the next one
 # comes. One over a unix socket costs nothing to make.
 KEEP_NONE = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+CONNECTIONS = 10_000  # no bound: who may ask at once is decided before
 FURTHER_CONNECTIONS = 8  # beside those that write: to count tokens
 
 
@@ -59,16 +61,15 @@ class LlamaCpp(ModelServer):
         end: Callable[[], None],
         kind: str,
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
-        over: dict[str, Any] = {"uds": str(socket), "verify": False, "limits": KEEP_NONE}
+        headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}
         client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(**over), base_url=URL, headers=headers,
-            trust_env=False,
+            transport=Wire(most=CONNECTIONS, idle=0, uds=str(socket)), base_url=URL,
+            headers=headers, trust_env=False,
         )  # fmt: skip
         # For threads: the other one belongs to an event loop.
         self._plain = httpx2.Client(
-            transport=httpx2.HTTPTransport(**over), base_url="http://model/", headers=headers,
-            timeout=patience, trust_env=False,
+            transport=httpx2.HTTPTransport(uds=str(socket), verify=False, limits=KEEP_NONE),
+            base_url="http://model/", headers=headers, timeout=patience, trust_env=False,
         )  # fmt: skip
         self._end = end
         self.kind = kind

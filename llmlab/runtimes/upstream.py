@@ -253,7 +253,7 @@ def client_of(model: Model, ca: File | None) -> httpx2.AsyncClient:
     """
     most = model.slots or SLOTS
     return httpx2.AsyncClient(
-        transport=Wire(trusted(ca), most=most, idle=IDLE),
+        transport=Wire(most=most, idle=IDLE, trusted=trusted(ca)),
         base_url=model.base_url,
         headers={
             **model.headers,

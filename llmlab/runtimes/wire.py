@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one server, over connections that are kept: what a model elsewhere is asked by.
+"""HTTP/1.1 to one server, over connections that are kept: what a model's server is asked by.
 
 In the place of httpx's own transport, whose pool looks at all of its connections, each by a system
 call, before and after every request: half a millisecond with 64 of them, and four with 512. This
@@ -14,9 +14,9 @@ import asyncio
 import select
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-import h11
+import httptools
 import httpx2
 
 LARGEST_HEAD = 64 << 10  # bytes of an answer's head
@@ -27,13 +27,16 @@ FULL = 1 << 20  # bytes that wait to be read; then the server has to wait, too
 class Wire(httpx2.AsyncBaseTransport):
     """
     Args:
-        trusted: by what certificates an https server is known.
         most: connections at once; further requests wait.
-        idle: seconds for which a connection is kept that nobody uses.
+        idle: seconds for which a connection is kept that nobody uses; 0 = each is made anew.
+        trusted: by what certificates an https server is known.
+        uds: the unix socket where it listens, whatever the address says.
     """
 
-    def __init__(self, trusted: ssl.SSLContext, *, most: int, idle: float) -> None:
-        self._trusted, self._idle_for = trusted, idle
+    def __init__(
+        self, *, most: int, idle: float, trusted: ssl.SSLContext | None = None, uds: str = ""
+    ) -> None:
+        self._trusted, self._idle_for, self._uds = trusted, idle, uds
         self._free = asyncio.Semaphore(most)
         self._idle: dict[Connection, float] = {}  # since when; the one that was used last is last
         self._lingering: set[asyncio.Task[None]] = set()
@@ -50,7 +53,7 @@ class Wire(httpx2.AsyncBaseTransport):
             self.give_back(connection)
             raise
         return httpx2.Response(
-            head.status_code, headers=list(head.headers), stream=answer,
+            head.status, headers=head.headers, stream=answer,
             extensions={"http_version": b"HTTP/1.1"},
         )  # fmt: skip
 
@@ -78,7 +81,7 @@ class Wire(httpx2.AsyncBaseTransport):
         self._free.release()
         if connection is None:
             return
-        if connection.can_go_on():
+        if self._idle_for and connection.can_go_on():
             connection.begin_anew()
             self._idle[connection] = asyncio.get_running_loop().time()
             connection.when_lost = lambda: self._idle.pop(connection, None)
@@ -98,16 +101,20 @@ class Wire(httpx2.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if url.scheme == "https":
+            assert self._trusted
             tls = {"ssl": self._trusted, "server_hostname": url.host}
         port = url.port or (443 if tls else 80)
         try:
             async with asyncio.timeout(patience.get("connect")):
-                _, connection = await loop.create_connection(Connection, url.host, port, **tls)
+                if self._uds:
+                    made = await loop.create_unix_connection(Connection, self._uds)
+                else:
+                    made = await loop.create_connection(Connection, url.host, port, **tls)
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("no connection in time") from error
         except OSError as error:  # of names and of TLS as well
             raise httpx2.ConnectError(_reason(error)) from error
-        return connection
+        return made[1]
 
     async def aclose(self) -> None:
         for task in self._lingering:
@@ -116,31 +123,54 @@ class Wire(httpx2.AsyncBaseTransport):
             self._idle.popitem()[0].end()
 
 
+class Head(NamedTuple):
+    """Of an answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+
 class Connection(asyncio.Protocol):
-    """One request at a time, and its answer event by event."""
+    """One request at a time, and its answer part by part."""
 
     def __init__(self) -> None:
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._transport: asyncio.Transport
         self._waiting: asyncio.Future[None] | None = None
         self._open = True
         self._paused = False
-        self._buffered = 0
+        self._broken = ""  # why nothing more of an answer can be read
         self.when_lost: Any = None
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """For the next request."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._asked = self._whole = self._goes_on = False
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head: Head | None = None
+        self._unread = 0  # bytes since the last part: of its head, or of what is behind its parts
+        self._parts: list[bytes] = []
+        self._buffered = 0
 
     # --- what the loop tells -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
 
     def data_received(self, data: bytes) -> None:
-        if self._http.our_state is h11.IDLE:  # nobody has asked
+        if not self._asked or self._whole:  # nobody has asked, or for no more than that
             self._lost()
             self._transport.abort()
             return
-        self._http.receive_data(data)
-        self._buffered += len(data)
+        self._unread += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._broken = str(error) or "its answer is no HTTP"
+        except httptools.HttpParserUpgrade:
+            self._broken = "it changes to another protocol"
+        if self._unread > LARGEST_HEAD and not self._whole:
+            self._broken = f"the head of its answer has more than {LARGEST_HEAD >> 10} KiB"
         if self._buffered > FULL:
             self._paused = True
             self._transport.pause_reading()
@@ -156,7 +186,8 @@ class Connection(asyncio.Protocol):
     def _lost(self) -> None:
         if self._open:
             self._open = False
-            self._http.receive_data(b"")
+            # Where nothing says how long an answer is, its end is that of the connection.
+            self._whole = self._whole or (self._head is not None and not _has_an_end(self._head))
             if self.when_lost:
                 self.when_lost()
             self._wake()
@@ -164,6 +195,31 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
+
+    # --- what the parser tells -----------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            raise ValueError("something comes behind its answer")  # which ends the reading
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head:  # else it stands behind the body
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:  # else the answer is still to come
+            self._head = Head(status, self._headers)
+        self._headers = []
+
+    def on_body(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._buffered += len(part)
+        self._unread = 0
+
+    def on_message_complete(self) -> None:
+        if self._head:
+            self._whole, self._goes_on = True, self._parser.should_keep_alive()
 
     # --- asking --------------------------------------------------------------------
 
@@ -180,23 +236,19 @@ class Connection(asyncio.Protocol):
     def can_go_on(self) -> bool:
         """Whether it may have another request: its last answer came whole, it stays open, and
         nothing came behind that answer, which would be taken for the next one."""
-        done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        return done and not self._http.trailing_data[0] and self.is_open()
-
-    def begin_anew(self) -> None:
-        self._http.start_next_cycle()
+        return self._whole and self._goes_on and not self._broken and self.is_open()
 
     async def ends_within(self, seconds: float) -> bool:
         """Whether nothing but the end of its answer comes, and that in time."""
         try:
-            return isinstance(await self.event(seconds), h11.EndOfMessage)
+            return not await self.part(seconds)
         except httpx2.TransportError:
             return False
 
     def end(self) -> None:
         self._transport.abort()
 
-    async def ask(self, request: httpx2.Request, patience: float | None) -> h11.Response:
+    async def ask(self, request: httpx2.Request, patience: float | None) -> Head:
         """Send a request; gives the head of its answer.
 
         Raises:
@@ -204,22 +256,19 @@ class Connection(asyncio.Protocol):
         """
         self.when_lost = None
         content = await request.aread()
-        http, url = self._http, request.url
-        sent = http.send(
-            h11.Request(method=request.method, target=url.raw_path, headers=request.headers.raw)
-        )
-        parts = [sent, http.send(h11.Data(content)) if content else b""]
-        self._transport.writelines([one for one in parts if one])
-        http.send(h11.EndOfMessage())
-        while True:
-            event = await self.event(patience)
-            if isinstance(event, h11.Response):
-                return event
-            if not isinstance(event, h11.InformationalResponse):
-                raise httpx2.RemoteProtocolError("it closed the connection without an answer")
+        first = f"{request.method} ".encode() + request.url.raw_path + b" HTTP/1.1"
+        lines = [first, *(name + b": " + value for name, value in request.headers.raw), b"", b""]
+        head = b"\r\n".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
+            raise httpx2.LocalProtocolError("a header has a line break")
+        self._asked = True
+        self._transport.write(head + content)
+        while not self._head:
+            await self._more(patience)
+        return self._head
 
-    async def event(self, patience: float | None) -> Any:
-        """The next event of the answer.
+    async def part(self, patience: float | None) -> bytes:
+        """The next part of the answer; b"" at its end.
 
         Args:
             patience: seconds for it to come; None for ever.
@@ -227,26 +276,45 @@ class Connection(asyncio.Protocol):
         Raises:
             httpx2.TransportError: it does not.
         """
-        while True:
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError as error:
-                why = "it closed the connection too early" if not self._open else str(error)
-                raise httpx2.RemoteProtocolError(why) from error
-            if event is not h11.NEED_DATA:
-                return event
-            self._buffered = 0
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(patience):
-                    await self._waiting
-            except TimeoutError as error:
-                raise httpx2.ReadTimeout("no answer in time") from error
-            finally:
-                self._waiting = None
+        while not self._parts:
+            if self._whole:
+                return b""
+            await self._more(patience)
+        part = b"".join(self._parts)
+        self._parts.clear()
+        self._buffered = 0
+        return part
+
+    async def _more(self, patience: float | None) -> None:
+        """Until something came."""
+        if self._broken:
+            raise httpx2.RemoteProtocolError(self._broken)
+        if not self._open:
+            raise httpx2.RemoteProtocolError("it closed the connection too early")
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        loop = asyncio.get_running_loop()
+        self._waiting = waiting = loop.create_future()
+        # Of a stream there are thousands a second; asyncio.timeout() costs four times as much.
+        timer = loop.call_later(patience, _too_late, waiting) if patience is not None else None
+        try:
+            await waiting
+        finally:
+            self._waiting = None
+            if timer:
+                timer.cancel()
+
+
+def _too_late(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_exception(httpx2.ReadTimeout("no answer in time"))
+
+
+def _has_an_end(head: Head) -> bool:
+    """Whether it says where the answer behind it ends."""
+    names = {name.lower() for name, _ in head.headers}
+    return not names.isdisjoint((b"content-length", b"transfer-encoding"))
 
 
 class _Answer(httpx2.AsyncByteStream):
@@ -255,14 +323,8 @@ class _Answer(httpx2.AsyncByteStream):
         self._given_back = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            event = await self._connection.event(self._patience)
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            else:
-                raise httpx2.RemoteProtocolError("the answer ended before its end")
+        while part := await self._connection.part(self._patience):
+            yield part
         await self.aclose()
 
     async def aclose(self) -> None:

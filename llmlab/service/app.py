@@ -98,8 +98,9 @@ def build_app(
         redirect_slashes=False,
     )
     problems.install(app)
-    _add_routes(app, parts, serving)
+    # First: a router looks at one after the other, and of these there may be thousands a second.
     add_routes(app, lambda: _loaded(serving.chat))
+    _add_routes(app, parts, serving)
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.

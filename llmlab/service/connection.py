@@ -24,13 +24,23 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientGone: nobody waits for the answer.
     """
-    working = asyncio.ensure_future(work)
+    working = asyncio.current_task()
+    assert working
     leaving = asyncio.ensure_future(receive())
+    over = gone = False
+
+    def drop(_: object) -> None:
+        nonlocal gone
+        if not over:  # it may have ended in the same moment
+            gone = working.cancel()
+
+    leaving.add_done_callback(drop)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and not working.uncancel():  # else somebody else wants it to end, too
+            raise ClientGone from None
+        raise
     finally:
+        over = True
         leaving.cancel()
-        working.cancel()

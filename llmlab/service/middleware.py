@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -176,7 +175,7 @@ class Observe:
             line["trace_id"] = trace[1]
         if (revision := headers.get("x-revision", "")) and _REVISION.fullmatch(revision):
             line["revision"] = int(revision)
-        log.info(json.dumps(line))
+        log.info(line)
 
 
 def _utf8(value: str) -> str:

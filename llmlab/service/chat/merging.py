@@ -11,13 +11,13 @@ T = TypeVar("T")
 AHEAD = 64  # chunks that may wait for whoever reads them
 
 
-async def merged(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
+def merged(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
     """The first failure of one ends all of them."""
-    if len(streams) == 1:  # as nearly always: no tasks, no queue
-        async with aclosing(streams[0]) as only:
-            async for one in only:
-                yield one
-        return
+    # One, as nearly always: no tasks, no queue.
+    return streams[0] if len(streams) == 1 else _together(streams)
+
+
+async def _together(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
     came: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue(AHEAD)
 
     async def read(stream: AsyncGenerator[T]) -> None:

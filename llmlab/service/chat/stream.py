@@ -28,11 +28,12 @@ PATIENCE = 30.0
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+# JSON without indentation has no line breaks, which would end the data.
+_as_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def event(data: dict[str, Any]) -> bytes:
-    # JSON without indentation has no line breaks, which would end the data.
-    return (
-        b"data: " + json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
-    )
+    return b"data: " + _as_json(data).encode() + b"\n\n"
 
 
 class ChatStream(Response):
@@ -105,11 +106,24 @@ class ChatStream(Response):
 
     async def _send(self, send: Send, body: bytes, more: bool = True) -> None:
         self._last = time.monotonic()
+        sending = asyncio.current_task()
+        assert sending
+        gone = False
+
+        def give_up() -> None:
+            nonlocal gone
+            gone = sending.cancel()
+
+        # asyncio.timeout() does the same, and takes a tenth of the time of an event.
+        timer = asyncio.get_running_loop().call_later(PATIENCE, give_up)
         try:
-            async with asyncio.timeout(PATIENCE):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
-        except TimeoutError:
-            raise ClientGone from None
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+        except asyncio.CancelledError:
+            if gone and not sending.uncancel():
+                raise ClientGone from None
+            raise
+        finally:
+            timer.cancel()
 
     async def _beat(self, send: Send) -> None:
         """A comment where nothing is sent for long: whoever passes the stream on may count the

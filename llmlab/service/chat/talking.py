@@ -161,7 +161,7 @@ class Talking:
 
     # --- what comes of it --------------------------------------------------------
 
-    async def chunks(
+    def chunks(
         self, parts: list[Part], place: Place, usage: Usage, *, calls: bool = False
     ) -> AsyncGenerator[Chunk]:
         """What the server streams for these, in the order in which it comes.
@@ -175,9 +175,7 @@ class Talking:
         """
         streams = [self._part(part, number, place, usage) for number, part in enumerate(parts)]
         together = merged(streams)
-        async with aclosing(tools.as_calls(together) if calls else together) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return tools.as_calls(together) if calls else together
 
     async def _part(
         self, part: Part, number: int, place: Place, usage: Usage
@@ -196,21 +194,16 @@ class Talking:
 
     # --- as a backend ------------------------------------------------------------
 
-    async def chat(
+    def chat(
         self, asked: ChatRequest, connection: Request, seconds: float, usage: Usage
     ) -> AsyncGenerator[Chunk]:
         parts, here = self.of_chat(asked), self._tools_done_here(asked)
-        async with aclosing(self._placed(parts, connection, seconds, usage, here)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._placed(parts, connection, seconds, usage, here)
 
-    async def completion(
+    def completion(
         self, asked: CompletionRequest, connection: Request, seconds: float, usage: Usage
     ) -> AsyncGenerator[Chunk]:
-        parts = self.of_completion(asked)
-        async with aclosing(self._placed(parts, connection, seconds, usage, False)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._placed(self.of_completion(asked), connection, seconds, usage, False)
 
     async def embeddings(
         self, asked: EmbeddingRequest, connection: Request, seconds: float
