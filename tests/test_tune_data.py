@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmlab.errors import UsageError
+from llmlab.evaluate.conversations import asked
 from llmlab.evaluate.suite import Case, Suite, load_suite
 from llmlab.tune.data import load_pairs
 from llmlab.tune.examples import Examples
@@ -71,6 +72,22 @@ def test_what_is_wrong_with_a_pair_is_said_with_file_line_and_field(
     assert caught.value.fix
 
 
+def test_conversations_are_for_language_models(tmp_path: Path) -> None:
+    said = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Why?"}]
+    file = write(
+        tmp_path, {"text": "T.", "summary": "S."}, {"prompt": "Why a lamp?", "reference": "Light."},
+        {"messages": said, "reference": "So."},
+    )  # fmt: skip
+    pairs = load_pairs(file)
+    assert [one.given for one in pairs.cases] == [
+        "T.", "Why a lamp?", "system: Be short.\n\nuser: Why?",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="line 2 is a conversation, and falconsai only") as caught:
+        pairs.refuse_chats("falconsai")
+    assert caught.value.fix
+    load_pairs(write(tmp_path, {"text": "T.", "summary": "S."})).refuse_chats("falconsai")
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file .*none\.jsonl"):
         load_pairs(tmp_path / "none.jsonl")
@@ -102,6 +119,18 @@ def test_a_text_keeps_its_part_when_the_data_grows_or_is_shuffled() -> None:
     for part in ("train", "validation", "test"):
         before = {one.id for one in getattr(few, part)}
         assert before <= {one.id for one in getattr(many, part)}
+
+
+def test_a_question_that_is_asked_twice_is_there_once_and_one_of_a_suite_is_found() -> None:
+    def question(number: int, spelling: str) -> Case:
+        text = f"{spelling} number {number} of all lamps?"
+        return Case(f"{spelling}{number}", "", "That.", messages=asked(text))
+
+    once = [question(one, "Which") for one in range(300)]
+    split = Split.of([*once, *(question(one, "WHICH") for one in range(5))])
+    assert split.repeated == 5
+    suite = Suite("chat", (question(7, "which"),), "sha256:0")
+    assert [one.id for one in shared(once, [suite])] == ["Which7"]
 
 
 def test_about_a_tenth_is_for_validation_and_a_tenth_for_the_last_test() -> None:

@@ -35,7 +35,8 @@ WHERE = "WARM_TESTS"  # the variable that names the folder, and the process to e
 MODULES = (
     *command.PRELOADED, "llmlab.models.converter", "llmlab.tune.tune", "llmlab.tune.training",
     "transformers.models.t5.modeling_t5", "transformers.models.bart.modeling_bart",
-    "transformers.trainer_seq2seq", "peft", "accelerate",
+    "transformers.models.llama.modeling_llama",
+    "transformers.trainer", "peft", "accelerate", "gguf", "llmlab.tune.causal",
 )  # fmt: skip
 HEAVY = ("tune",)  # verbs
 CONVERTER = "llmlab.models.converter"

@@ -96,11 +96,20 @@ class LlamaCpp(ModelServer):
         return said
 
     def count_text(self, text: str) -> int:
-        return len(self._post("tokenize", {"content": text})["tokens"])
+        return len(self.read_text(text))
 
     def count_prompt(self, messages: Sequence[Message]) -> int:
+        return len(self.read_prompt(messages))
+
+    def read_text(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return list(self._post("tokenize", {"content": text})["tokens"])
+
+    def read_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation up to where the model's answer begins."""
         prompt = self._post("apply-template", {"messages": list(messages)})["prompt"]
-        return len(self._post("tokenize", {"content": prompt, "parse_special": True})["tokens"])
+        whole = {"content": prompt, "add_special": True, "parse_special": True}
+        return list(self._post("tokenize", whole)["tokens"])
 
     def prepared(self, body: Body) -> Body:
         """Templates know no developer, who says the same as the system. How long a prompt is

@@ -1,4 +1,4 @@
-"""Training data: a suite in which every text has a reference."""
+"""Training data: a suite in which every text, or question, has a reference."""
 
 from __future__ import annotations
 
@@ -12,16 +12,30 @@ from llmlab.evaluate.suite import Case, Wrong, load_suite
 
 @dataclass(frozen=True)
 class Pairs:
-    """Texts with good summaries. ``digest`` is "sha256:<64 hex digits>" of the file."""
+    """Texts with good summaries, or conversations with good answers. ``digest`` is
+    "sha256:<64 hex digits>" of the file."""
 
     name: str
     cases: tuple[Case, ...]
     digest: str
 
+    def refuse_chats(self, base: str) -> None:
+        """
+        Raises:
+            UsageError: there are conversations, and the base only summarizes texts.
+        """
+        if found := [case for case in self.cases if case.messages]:
+            raise UsageError(
+                f"{self.name}: line {found[0].line} is a conversation, and {base} only summarizes "
+                "texts",
+                fix="--base with a language model, such as smollm2; or texts with their summaries",
+            )
+
 
 def load_pairs(file: Path) -> Pairs:
     """Read and check training data: JSONL as a suite's, so that a suite is training data too.
 
+    A line has a text to summarize, or what a language model is asked: ``prompt`` or ``messages``.
     ``reference`` must be there, and may be called ``summary``; ``id`` may be missing, and is the
     line's number then.
 
@@ -38,9 +52,6 @@ def load_pairs(file: Path) -> Pairs:
 
 
 def _as_case(found: dict[str, Any], line: int) -> dict[str, Any]:
-    for name in ("prompt", "messages"):
-        if found.get(name) is not None:
-            raise Wrong(f"{name}: training data are texts with their summaries")
     given = dict(found)
     if "summary" in given:
         if "reference" in given:

@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 def part_as_suite(pairs: Pairs, role: str, cases: tuple[Case, ...]) -> Suite:
     """A part of the data as a suite: its first texts in the order of their hashes, which is
     as good as any and stays the same."""
-    chosen = sorted(cases, key=lambda case: fingerprint(case.text))[:MOST_TEXTS]
+    chosen = sorted(cases, key=lambda case: fingerprint(case.given))[:MOST_TEXTS]
     return Suite(f"{pairs.name}/{role}", tuple(chosen), digest_of(chosen))
 
 

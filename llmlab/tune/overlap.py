@@ -35,7 +35,7 @@ def shared(cases: Iterable[Case], suites: Sequence[Suite]) -> list[Shared]:
     index = [(suite, _Index.of(suite.cases)) for suite in suites]
     found = []
     for case in cases:
-        runs = _runs(case.text)
+        runs = _runs(case.given)
         for suite, texts in index:
             if nearest := texts.nearest(runs):
                 found.append(Shared(case.id, suite.name, *nearest))
@@ -70,7 +70,7 @@ class _Index:
         holders: dict[int, list[str]] = defaultdict(list)
         sizes = {}
         for case in cases:
-            runs = _runs(case.text)
+            runs = _runs(case.given)
             sizes[case.id] = len(runs)
             for run in runs:
                 holders[run].append(case.id)

@@ -45,6 +45,11 @@ class Parameters:
         for name, value in asked.items():
             if value <= 0:
                 raise UsageError(f"--{name} {value}: should be more than 0")
+        if request.full and start.is_language:
+            raise UsageError(
+                f"{start.name} is a language model, of which only LoRA's weights are trained",
+                fix="leave out --full",
+            )
         return replace(_for(start, request.full), seed=request.seed, **asked)
 
     def in_round(self, number: int) -> Parameters:
@@ -60,11 +65,14 @@ class Parameters:
 
 
 def _for(start: Start, full: bool) -> Parameters:
-    """Rates: T5 takes larger ones than BERT's kin; LoRA ten times those of full training."""
+    """Rates: T5 takes larger ones than BERT's kin, and these than language models; LoRA ten times
+    those of full training."""
     if start.from_scratch:
         # Its matrices are so small that a second thread gains little, and on a busy machine
         # waiting for it costs ten times that. One thread also adds numbers in one order only.
         return Parameters("full", epochs=3, batch=16, rate=1e-3, patience=5, seed=1, threads=1)
+    if start.is_language:
+        return Parameters("lora", epochs=3, batch=4, rate=3e-4, patience=3, seed=1)
     if full:
         return Parameters("full", epochs=3, batch=8, rate=1e-4, patience=3, seed=1)
     return Parameters("lora", epochs=3, batch=8, rate=1e-3, patience=3, seed=1)

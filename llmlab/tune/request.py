@@ -18,7 +18,8 @@ class Request:
     """One call of ``tune``. What is None is chosen to fit the base.
 
     Args:
-        base: ``scratch:tiny``, a model of the lab, or a folder laid out like a hub snapshot.
+        base: ``scratch:tiny``, a model of the lab, a folder laid out like a hub snapshot, or a
+            language model's ``.gguf`` file.
         data: a file as ``data.load_pairs`` takes it.
         name: of the model that comes out.
         suite: what judges it at the very end, once: a suite's name or file. Without one, the
@@ -26,11 +27,11 @@ class Request:
         until: a gate for the validation part, and at the end for the suite.
         max_rounds: of tuning, if the gate does not pass before.
         baseline: the model that a gate compares with; by default the base itself.
-        full: train all weights, rather than LoRA's.
+        full: train all weights, rather than LoRA's; not of a language model.
         budget: seconds for all of it.
         epochs, batch, rate: of one round; batch in examples, rate the peak learning rate.
         patience: looks at the validation part without a better loss after which a round ends.
-        compute_type: what the fast runtime converts it to.
+        compute_type: what ctranslate2 converts it to; None for a language model.
         force_overlap: go on though the data shares texts with a suite; it is recorded.
         keep: register the model even if it is not accepted.
         fresh: begin anew, though a tune of that name can be taken up.

@@ -51,11 +51,11 @@ class Split:
         seen: set[str] = set()
         repeated = 0
         for case in cases:
-            if (key := fingerprint(case.text)) in seen:
+            if (key := fingerprint(case.given)) in seen:
                 repeated += 1
                 continue
             seen.add(key)
-            parts[part_of(case.text)].append(case)
+            parts[part_of(case.given)].append(case)
         for name in ("train", "validation"):
             if len(parts[name]) < FEWEST:
                 raise UsageError(
@@ -71,7 +71,7 @@ class Split:
 def digest_of(cases: Iterable[Case]) -> str:
     """ "sha256:..." over the texts and references of a part, whatever their order."""
     lines = sorted(
-        hashlib.sha256(f"{case.text}\0{case.reference or ''}".encode()).hexdigest()
+        hashlib.sha256(f"{case.given}\0{case.reference or ''}".encode()).hexdigest()
         for case in cases
     )
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""One round: transformers' trainer over the examples, ending in a folder like a hub snapshot.
+"""One round: transformers' trainer over the examples, ending in a folder with a model.
 
 It can be killed at any moment. Its checkpoints are in the round's folder, and the same call goes
 on from the last one that is whole.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
-from llmlab.runtimes.decoding import Decoding, summarization_params, window
 from llmlab.tune.batches import ByLength
-from llmlab.tune.examples import Example, Examples
+from llmlab.tune.learner import Load
 from llmlab.tune.parameters import Parameters
 from llmlab.tune.split import Split
 from llmlab.tune.watching import Clock, Step, watcher
@@ -63,6 +63,7 @@ class Trained:
 
 
 def train(
+    load: Load,
     start: Path,
     folder: Path,
     split: Split,
@@ -74,6 +75,7 @@ def train(
     """Train the model in ``start``; the result is in ``folder/model``.
 
     Args:
+        load: takes a model of its kind into memory.
         folder: of this round; what an earlier call has left there is taken up.
         clock: says when the time is over, and is told at every checkpoint.
         tell: called after every step.
@@ -85,13 +87,8 @@ def train(
     if done := Trained.read(folder):
         return done
     import torch
-    from transformers import (
-        DataCollatorForSeq2Seq,
-        EarlyStoppingCallback,
-        PrinterCallback,
-        Seq2SeqTrainer,
-        set_seed,
-    )
+    from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+    from transformers import Trainer as AnyTrainer
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -99,32 +96,33 @@ def train(
     if parameters.threads:
         torch.set_num_threads(parameters.threads)
     set_seed(parameters.seed)
-    tokenizer, model = _load(start)
-    weights = sum(one.numel() for one in model.parameters())
-    reader = _Reader.of(start, tokenizer, model.config)
-    learned, checked = reader.examples(split.train), reader.examples(split.validation)
+    learner = load(start)
+    learned, checked = learner.rows(split.train, split.validation)
     if not learned.all or not checked.all:
         raise EnvironmentFailure(
-            "no text has a reference whose words are within one window of the model",
+            "no text has a reference whose words are within one window of the model, and no "
+            "conversation fits into one",
             fix="references that say what the text says, or a base with a larger window",
         )
+    weights = sum(one.numel() for one in learner.model.parameters())
+    model = learner.model
     if parameters.method == "lora":
-        model = _with_lora(model, parameters)
+        model = with_lora(model, learner.task, parameters)
     moving = sum(one.numel() for one in model.parameters() if one.requires_grad)
     settings = _settings(folder / CHECKPOINTS, parameters, len(learned.all))
-    rows = [reader.row(one) for one in learned.all]
-    order = ByLength([len(row["input_ids"]) for row in rows], parameters.batch, parameters.seed)
+    lengths = [len(row["input_ids"]) for row in learned.all]
+    order = ByLength(lengths, parameters.batch, parameters.seed)
 
-    class Trainer(Seq2SeqTrainer):  # type: ignore[misc]
+    class Trainer(AnyTrainer):  # type: ignore[misc]
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return order
 
     trainer = Trainer(
         model=model,
         args=settings,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        train_dataset=rows,
-        eval_dataset=[reader.row(one) for one in checked.all[:LOOKED_AT]],
+        data_collator=learner.collator,
+        train_dataset=list(learned.all),
+        eval_dataset=list(checked.all[:LOOKED_AT]),
         callbacks=[
             EarlyStoppingCallback(early_stopping_patience=parameters.patience),
             watcher(clock, tell),
@@ -139,8 +137,7 @@ def train(
             "the loss is no number any more: the steps were too large",
             fix=f"--rate {parameters.rate / 10:g} --fresh",
         )
-    best = trainer.model.merge_and_unload() if parameters.method == "lora" else trainer.model
-    _save(best, start, folder / MODEL)
+    learner.save(trainer.model, folder / MODEL)
     trained = Trained(
         steps=state.global_step, epochs=round(float(state.epoch or 0), 2),
         examples=len(learned.all), left_out=learned.left_out, losses=losses,
@@ -153,61 +150,9 @@ def train(
     return trained
 
 
-def _load(start: Path) -> tuple[Any, Any]:
-    """Tokenizer and model."""
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    here = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(start, **here)
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            start, use_safetensors=True, dtype=torch.float32, **here
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"{start} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            fix="an encoder-decoder that transformers has itself; code that a model brings along "
-            "is never run",
-        ) from None
-    return tokenizer, model
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Texts as this model reads and writes them."""
-
-    tokenizer: Any
-    prefix: str
-    window: int
-    longest: int
-
-    @classmethod
-    def of(cls, start: Path, tokenizer: Any, config: Any) -> _Reader:
-        task = summarization_params(start)
-        longest = max(Decoding.of(task).max_length, 100)
-        return cls(tokenizer, task.get("prefix", ""), window(tokenizer, config), longest)
-
-    def examples(self, cases: Sequence[Any]) -> Examples:
-        return Examples.of(cases, self.window, self._tokens)
-
-    def row(self, example: Example) -> dict[str, list[int]]:
-        read = self.tokenizer(self.prefix + example.source, truncation=True, max_length=self.window)
-        written = self.tokenizer(
-            text_target=example.target, truncation=True, max_length=self.longest
-        )
-        return {
-            "input_ids": read["input_ids"], "attention_mask": read["attention_mask"],
-            "labels": written["input_ids"],
-        }  # fmt: skip
-
-    def _tokens(self, text: str) -> int:
-        return len(self.tokenizer(self.prefix + text, verbose=False)["input_ids"])
-
-
 def _settings(folder: Path, parameters: Parameters, examples: int) -> Any:
     import torch
-    from transformers import Seq2SeqTrainingArguments
+    from transformers import TrainingArguments
 
     of_epoch = math.ceil(examples / parameters.batch)
     steps = max(1, math.ceil(of_epoch * parameters.epochs))
@@ -215,7 +160,7 @@ def _settings(folder: Path, parameters: Parameters, examples: int) -> Any:
     # that looking is what takes the time.
     every = max(1, min(of_epoch, math.ceil(steps / LOOKS)), steps // (2 * LOOKS))
     gpu = torch.cuda.is_available()
-    return Seq2SeqTrainingArguments(
+    return TrainingArguments(
         output_dir=str(folder), num_train_epochs=parameters.epochs,
         per_device_train_batch_size=parameters.batch,
         per_device_eval_batch_size=2 * parameters.batch,
@@ -232,16 +177,16 @@ def _settings(folder: Path, parameters: Parameters, examples: int) -> Any:
     )  # fmt: skip
 
 
-def _with_lora(model: Any, parameters: Parameters) -> Any:
+def with_lora(model: Any, task: str, parameters: Parameters) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type=TaskType.SEQ_2_SEQ_LM, target_modules="all-linear", r=parameters.rank,
-            lora_alpha=parameters.alpha, lora_dropout=parameters.dropout,
-        ),
+    config = LoraConfig(
+        task_type=TaskType[task], target_modules="all-linear", r=parameters.rank,
+        lora_alpha=parameters.alpha, lora_dropout=parameters.dropout,
     )  # fmt: skip
+    with warnings.catch_warnings():  # of names that transformers will drop, and PEFT uses
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -267,23 +212,3 @@ def _losses(
         loss, checked = found.get(step, (None, None))
         found[step] = (entry.get("loss", loss), entry.get("eval_loss", checked))
     return tuple((step, *both) for step, both in sorted(found.items()) if any(both))
-
-
-def _save(model: Any, start: Path, target: Path) -> None:
-    """Write the model; it is there in one step, and reads and decodes as the one that it started
-    from."""
-    from transformers import AutoTokenizer
-
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)
-    model.save_pretrained(part)
-    # Not the one that was trained with: at what length it last cut a text, it would save as well.
-    AutoTokenizer.from_pretrained(start, local_files_only=True).save_pretrained(part)
-    task = json.loads((start / "config.json").read_text(encoding="utf-8"))
-    file = part / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    if "task_specific_params" in task:
-        config["task_specific_params"] = task["task_specific_params"]
-    file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    part.rename(target)

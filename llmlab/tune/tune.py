@@ -15,15 +15,13 @@ from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.evaluate.gate import Gate, GateError, parse_gate
 from llmlab.evaluate.suite import FOLDER, Suite, find_suite, load_suite
 from llmlab.lab import Lab
-from llmlab.models import store
-from llmlab.models.identity import content_id
-from llmlab.registry import Data, Facts, Overlap, Record
+from llmlab.registry import Data, Overlap, Record
 from llmlab.registry.catalogue import Catalogue
-from llmlab.registry.contents import copy_in
 from llmlab.registry.reference import checked_name
 from llmlab.tune.bases import Start, find_start
 from llmlab.tune.data import Pairs, load_pairs
 from llmlab.tune.judging import Judge, part_as_suite
+from llmlab.tune.kinds import Kind, kind_of
 from llmlab.tune.overlap import refuse, shared
 from llmlab.tune.parameters import Parameters
 from llmlab.tune.request import SCRATCH, Request
@@ -35,9 +33,9 @@ from llmlab.tune.training import MODEL, train
 from llmlab.tune.watching import Clock
 from llmlab.tune.work import Work
 
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "ctranslate2")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "gguf", "ctranslate2")
 EXTRA = "pip install 'llmlab[tune]'"
-RECORDED = (*PACKAGES, "tokenizers", "llmlab")
+RECORDED = (*PACKAGES, "tokenizers", "xllamacpp", "llmlab")
 
 
 def tune(
@@ -69,6 +67,7 @@ class _Tune:
     work: Work
     listener: Listener
     start: Start
+    kind: Kind
     pairs: Pairs
     split: Split
     parameters: Parameters
@@ -94,18 +93,18 @@ class _Tune:
         split = Split.of(pairs.cases)
         root = catalogue.registry.root
         test_suite = load_suite(find_suite(request.suite, root)) if request.suite else None
-        if test_suite and test_suite.chats:
-            raise UsageError(
-                f"{test_suite.name} has conversations, and what is tuned summarizes texts",
-                fix="name a suite of texts, such as news",
-            )
         overlap = _overlap(split, _suites(root, test_suite), request.force_overlap)
         start = find_start(request.base, catalogue, listener.say)
+        parameters = Parameters.of(request, start)
+        kind = kind_of(start, request.compute_type, catalogue.config, root)
+        if not kind.chats:
+            pairs.refuse_chats(start.name)
+            _refuse_chats(test_suite)
         if test_suite is None and split.test:
             test_suite = part_as_suite(pairs, "test", split.test)
         return cls(
-            request, catalogue, catalogue.config, work, listener, start, pairs, split,
-            Parameters.of(request, start), gate, test_suite, overlap,
+            request, catalogue, catalogue.config, work, listener, start, kind, pairs, split,
+            parameters, gate, test_suite, overlap,
         )  # fmt: skip
 
     def run(self) -> Result:
@@ -143,8 +142,8 @@ class _Tune:
         self.listener.round_begins(number, self.request.max_rounds if self.gate else 1)
         folder = self.work.round(number)
         trained = train(
-            self._start_of(number), folder, self.split, self.parameters.in_round(number),
-            clock=clock, tell=self.listener.step,
+            self.kind.load, self._start_of(number), folder, self.split,
+            self.parameters.in_round(number), clock=clock, tell=self.listener.step,
         )  # fmt: skip
         validation = part_as_suite(self.pairs, "validation", self.split.validation)
         played = Round(number, trained, self._judged(folder / MODEL, validation))
@@ -158,8 +157,8 @@ class _Tune:
         """What a round goes on from: the base, or what the round before has made of it."""
         if number > 1:
             return self.work.round(number - 1) / MODEL
-        if self.start.folder:
-            return self.start.folder
+        if self.start.weights:
+            return self.start.weights
         base = self.work.folder / "base"
         if not base.is_dir():
             from llmlab.tune.scratch import make_tiny
@@ -192,21 +191,9 @@ class _Tune:
 
     def _model(self, folder: Path) -> Model:
         """How what is in a folder is served: as the base is."""
-        facts = self._served()
-        return facts.model(f"path:{folder.absolute()}", content_id(folder))
+        return self.kind.facts.model(f"path:{folder.absolute()}", self.kind.id_of(folder))
 
     # --- in the end ------------------------------------------------------------------
-
-    def _served(self) -> Facts:
-        """What a record says of how its model is served."""
-        compute: Any = self.request.compute_type
-        if (base := self.start.model) is None:
-            return Facts("tuned", compute_type=compute or "int8", min_length=2)
-        runtime: Any = base.runtime
-        return Facts(
-            "tuned", runtime=runtime, compute_type=compute or base.compute_type,
-            max_length=base.max_length, min_length=base.min_length, license=base.license,
-        )  # fmt: skip
 
     def _registered(self) -> Record | None:
         """What this tune has registered before it was killed, if it came that far.
@@ -230,7 +217,7 @@ class _Tune:
         parts = {"train": self.split.train, "validation": self.split.validation,
                  "test": self.split.test}  # fmt: skip
         facts = replace(
-            self._served(), base=self.start.base, parent=self.start.parent,
+            self.kind.facts, base=self.start.base, parent=self.start.parent,
             note=f"{ending.outcome}: {ending.reason}",
             data=tuple(
                 Data(role, digest_of(cases).removeprefix("sha256:"), len(cases), self.pairs.name)
@@ -243,7 +230,7 @@ class _Tune:
         judged = [last.validation, *([ending.test] if ending.test else [])]
         added = self.catalogue.registry.admit(
             self.request.name, facts,
-            lambda staged: copy_in(folder, staged, lambda _: None), evaluations=judged,
+            lambda staged: self.kind.copy(folder, staged), evaluations=judged,
         )  # fmt: skip
         return added.record
 
@@ -262,14 +249,12 @@ class _Tune:
         """Nothing stays of what is not registered, neither here nor in the store. What says that
         this tune is over goes last: whoever is killed here clears up by the same command, and does
         not train again."""
-        compute_type = self._served().compute_type
         for one in ending.rounds:
             model = self.work.round(one.number) / MODEL
             if not model.is_dir():
                 continue
-            made = content_id(model)
-            if record is None or made != record.id:
-                shutil.rmtree(store.place(made, compute_type), ignore_errors=True)
+            if record is None or self.kind.id_of(model) != record.weights:
+                self.kind.forget(model)
             self.work.discard(one.number)
         self.work.remove()
 
@@ -298,6 +283,18 @@ def _suites(root: Path, named: Suite | None) -> list[Suite]:
     if named and named.digest not in {one.digest for one in found}:
         found.append(named)
     return found
+
+
+def _refuse_chats(suite: Suite | None) -> None:
+    """
+    Raises:
+        UsageError: a suite has conversations, and what it should judge only summarizes.
+    """
+    if suite and suite.chats:
+        raise UsageError(
+            f"{suite.name} has conversations, and what is tuned summarizes texts",
+            fix="name a suite of texts, such as news",
+        )
 
 
 def _overlap(split: Split, suites: list[Suite], forced: bool) -> Overlap:

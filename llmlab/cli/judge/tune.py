@@ -22,7 +22,7 @@ def tune(
             "-b",
             metavar="MODEL",
             autocompletion=completing.models,
-            help="scratch:tiny, a model of the lab, or a folder like a hub snapshot.",
+            help="scratch:tiny, a model of the lab, a folder like a hub snapshot, or a .gguf file.",
         ),
     ],
     data: Annotated[
@@ -31,8 +31,8 @@ def tune(
             "--data",
             "-d",
             metavar="FILE",
-            help='Pairs, one {"text", "summary", "must_mention"?} a line; a suite with references '
-            "is such a file.",
+            help='Pairs, one {"text", "summary", "must_mention"?} a line; for a language model '
+            'also {"prompt" or "messages", "reference"}. A suite with references is such a file.',
         ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Of what comes out.")],
@@ -69,7 +69,8 @@ def tune(
             "--full",
             metavar="",
             rich_help_panel=HOW,
-            help="Train all weights, rather than LoRA's. Always so from scratch.",
+            help="Train all weights, rather than LoRA's. Always so from scratch, and never of a "
+            "language model.",
         ),
     ] = False,
     epochs: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmlab.tune.telling import Listener
     from llmlab.tune.watching import Step
 
-TELLING = ("coverage", "rougeLsum", "unsupported", "length")
+TELLING = ("coverage", "rougeLsum", "unsupported", "checks", "length")
 MARKS = {True: "[bold green]✓[/]", False: "[bold red]✗[/]"}
 PARTS = 10  # of a round, after each of which a line is printed where there is no terminal
 
@@ -98,19 +98,22 @@ def print_result(result: Result) -> None:
     console.print(f"{MARKS[result.outcome.is_good]} {result.outcome}{registered}", highlight=False)
     console.print(f"  {escaped(result.reason)}", highlight=False, soft_wrap=True)
     table = Table("", "n", "steps", "loss", box=None, header_style="bold")
-    for name in TELLING:
+    judged = [*(one.validation for one in result.rounds), *([result.test] if result.test else [])]
+    columns = [name for name in TELLING if any(facts["metrics"].get(name) for facts in judged)]
+    for name in columns:
         table.add_column(name, justify="right")
     table.add_column("")
     for one in result.rounds:
         loss = one.trained.best_loss
-        _add(table, f"round {one.number}, validation", one.validation, str(one.trained.steps),
-             "" if loss is None else f"{loss:.3f}")  # fmt: skip
+        _add(table, columns, f"round {one.number}, validation", one.validation,
+             str(one.trained.steps), "" if loss is None else f"{loss:.3f}")  # fmt: skip
     if result.test:
-        _add(table, f"last test, {result.test['suite']}", result.test, "", "")
+        _add(table, columns, f"last test, {result.test['suite']}", result.test, "", "")
     console.print(table)
     data = result.data
+    left = f", {data['left_out']} left out" if data["left_out"] else ""
     console.print(
-        f"{data['train']} texts to train with ({data['examples']} examples), "
+        f"{data['train']} texts to train with ({data['examples']} examples{left}), "
         f"{data['validation']} for validation, {data['test']} held back; "
         f"{duration(result.seconds)}, seed {result.seed}",
         highlight=False, soft_wrap=True,
@@ -118,9 +121,16 @@ def print_result(result: Result) -> None:
     _print_next(result)
 
 
-def _add(table: Any, name: str, facts: Mapping[str, Any], steps: str, loss: str) -> None:
+def _add(
+    table: Any,
+    columns: Sequence[str],
+    name: str,
+    facts: Mapping[str, Any],
+    steps: str,
+    loss: str,
+) -> None:
     values = []
-    for metric in TELLING:
+    for metric in columns:
         level = facts["metrics"].get(metric)
         values.append(f"{level['value']:.3f}" if level else "")
     verdict = facts["verdict"]["outcome"] if facts["verdict"] else ""
