@@ -199,7 +199,7 @@ def _limits(found: Mapping[str, Any]) -> str:
     return "\n".join([
         "### What limits it\n",
         "CPU of a whole answer in ms, by who uses it; the plain way's NGINX is not counted:\n",
-        f"| | {' | '.join(who)} | together |", "| --- | " + "---: | " * (len(who) + 1), *rows, "",
+        f"| | {' | '.join(who)} | together |", "| --- |" + " ---: |" * (len(who) + 1), *rows, "",
         f"A deployment is one API process, which one core serves: {most:.0f} answers/s at most. It "
         "reads, judges,\nrewrites and accounts every answer, and every event of a stream, in "
         "Python; NGINX copies bytes. All of\nthem together share the cores: "

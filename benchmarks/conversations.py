@@ -67,7 +67,7 @@ def measure(ways: Ways, pace: Pace, deadline: float, say: Say) -> dict[Key, list
     """All rounds: the first in any case, further ones while there is time."""
     both = {"llmlab": ways.lab, "llama.cpp": ways.llama}
     for way in both.values():
-        ask(way.task(_bodies(-1, 4, 8), clients=4))
+        ask(way.task(_bodies(-1, 4, 8), clients=4, anew=True))
     found: dict[Key, list[Talk]] = {}
     took = 0.0
     for number in range(pace.rounds):
@@ -78,7 +78,7 @@ def measure(ways: Ways, pace: Pace, deadline: float, say: Say) -> dict[Key, list
             bodies = _bodies(1000 * number + clients, requests, pace.tokens)
             # Who is asked first in a pair changes from round to round.
             for name, way in _turned(both, number):
-                talk = talk_of(ask(way.task(bodies, clients=clients)))
+                talk = talk_of(ask(way.task(bodies, clients=clients, anew=True)))
                 found.setdefault((name, clients), []).append(talk)
                 say(
                     f"chat, round {number + 1}  {clients:>2} clients  {name:<9} "
@@ -116,8 +116,10 @@ def judged(found: Mapping[Key, Sequence[Talk]]) -> list[Judgement]:
         # What is left of the time that llmlab may take.
         over = median(1000 * (here.first - 1.05 * other.first) for here, other in pairs)
         who = f"{clients} client{'s' if clients > 1 else ''}"
+        failed = sum(here.failed + other.failed for here, other in pairs)
         judgements += [
             Judgement(f"{who}: tokens/s, llmlab / llama.cpp", "≥ 0.97", rate, rate >= 0.97),
             Judgement(f"{who}: first token, ms above 1.05 × llama.cpp's", "≤ 5", over, over <= 5),
+            Judgement(f"{who}: answers that failed, of both", "≤ 0", failed, failed == 0),
         ]
     return judgements

@@ -40,6 +40,8 @@ class Task:
         rounds: requests of each client; 0 for as many as there is time for.
         gap: seconds that a client waits before it asks again.
         ramp: seconds in which the clients begin, one after the other.
+        anew: whether each request has a connection of its own. llama.cpp ends those that are kept
+            just when the next request comes.
     """
 
     bodies: list[str]
@@ -48,6 +50,7 @@ class Task:
     rounds: int = 0
     gap: float = 0.0
     ramp: float = 0.1
+    anew: bool = False
     host: str = "127.0.0.1"
     port: int = 0
     uds: str = ""
@@ -82,6 +85,7 @@ class Client(asyncio.Protocol):
     Args:
         connect: makes a connection, given what is told of it.
         next_request: gives the bytes of the next request; b"" for none.
+        gap, anew: as of a task.
     """
 
     def __init__(
@@ -89,8 +93,10 @@ class Client(asyncio.Protocol):
         connect: Callable[[Callable[[], Client]], Awaitable[object]],
         next_request: Callable[[], bytes],
         gap: float,
+        anew: bool,
     ) -> None:
-        self._connect, self._next_request, self._gap = connect, next_request, gap
+        self._connect, self._next_request = connect, next_request
+        self._gap, self._anew = gap, anew
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None  # that is being waited for
         self._rest = b""
@@ -171,7 +177,7 @@ class Client(asyncio.Protocol):
         self._answer.status = self._parser.get_status_code()
         if usage := WRITTEN.search(self._rest):  # of a document
             self._answer.tokens = int(usage[1])
-        if not self._parser.should_keep_alive() and self._transport:
+        if (self._anew or not self._parser.should_keep_alive()) and self._transport:
             self._transport.abort()
             self._transport = None
         self._end()
@@ -203,7 +209,7 @@ async def run(task: Task) -> list[Answer]:
 
         return another
 
-    clients = [Client(connect, requests(), task.gap) for _ in range(task.clients)]
+    clients = [Client(connect, requests(), task.gap, task.anew) for _ in range(task.clients)]
     for client in clients:
         await client.open()
     for number, client in enumerate(clients):
