@@ -28,6 +28,7 @@ class Deployment:
     shadows: list[bytes] = field(default_factory=list)
     silent: threading.Event = field(default_factory=threading.Event)  # no answer to a copy
     breaks: threading.Event = field(default_factory=threading.Event)  # off, once it has a request
+    stream: list[bytes] = field(default_factory=list)  # its answer in pieces, in place of an echo
 
     def handler(self) -> type[Echo]:
         deployment = self
@@ -36,6 +37,9 @@ class Deployment:
             def do_GET(self) -> None:
                 if deployment.breaks.is_set():
                     self.close_connection = True
+                    return
+                if deployment.stream:
+                    self._stream(deployment.stream)
                     return
                 if not self.path.startswith("/shadow"):
                     super().do_GET()
@@ -49,6 +53,16 @@ class Deployment:
                 self.end_headers()
 
             do_POST = do_GET
+
+            def _stream(self, pieces: list[bytes]) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for piece in [*pieces, b""]:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    self.wfile.flush()
 
             def send_response(self, code: int, message: str | None = None) -> None:
                 super().send_response(code, message)

@@ -16,6 +16,7 @@ from llmlab.service.chat.chunks import Named, Usage
 from llmlab.service.chat.errors import ApiError, of_failure
 from llmlab.service.chat.stream import ChatStream
 from llmlab.service.connection import ClientGone
+from llmlab.service.events import BROKEN
 
 NAMED = Named("chat", "chatcmpl-1", 1, "ours", "blue@123")
 FIRST: Chunk = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
@@ -66,7 +67,8 @@ async def failing(error: Exception) -> AsyncGenerator[Chunk]:
 def test_a_failure_after_the_head_is_an_event_and_then_the_end() -> None:
     sent = Sent()
     sent.answer(failing(BrokenOff("reset", begun=True)), Usage(), wanted=True)
-    first, second, error, done = sent.events
+    first, second, comment, error, done = sent.events
+    assert f"{comment}\n\n" == BROKEN
     assert first == second == NAMED.chunk(FIRST["choices"])
     assert set(error) == {"error"} and "reset" in error["error"]["message"]
     assert done == "[DONE]"

@@ -75,6 +75,11 @@ def test_nobody_was_asked_where_the_gateway_refused() -> None:
     assert not refused.by_share
 
 
+def test_a_stream_that_its_model_broke_off_counts_as_an_error() -> None:
+    request = read(line(broken=1))
+    assert request and request.status == 502
+
+
 def test_a_client_that_hung_up_had_asked_an_api() -> None:
     gone = read(line(status=499, upstream_status="-"))
     assert gone

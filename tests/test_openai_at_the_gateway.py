@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from llmlab.config import RateLimit
+from llmlab.service.events import BROKEN
 from llmlab.traffic import Flag, Match, Route, Share, Split, Traffic
 from tests.routing import CANARY, STABLE, THIRD, Routed, routed
 from tests.summarizing import summarizing
@@ -367,6 +368,36 @@ def test_how_often_a_client_s_library_has_tried_before_is_in_the_log(start: Open
         reply = gateway.ask(("x-stainless-retry-count", said), path=CHAT, body=body())
         assert gateway.line(reply)["retry"] == noted
     assert gateway.line(gateway.ask(path=CHAT, body=body()))["retry"] == 0
+
+
+TOLD = b'data: {"choices":[{"delta":{"content":"\\n: broken off\\n"}}]}\n\n'
+FAILURE = BROKEN.encode() + b'data: {"error":{"message":"gone"}}\n\n'
+CUT = len(TOLD) + 9  # within the comment
+
+
+@opened
+@pytest.mark.parametrize("path", ["/summarize/", CHAT])
+@pytest.mark.parametrize(
+    ("pieces", "broken"),
+    [([TOLD, FAILURE], 1), ([TOLD + FAILURE], 1), ([FAILURE], 1),
+     ([(TOLD + FAILURE)[:CUT], (TOLD + FAILURE)[CUT:]], 1), ([TOLD, TOLD], 0)],
+    ids=["an event", "together", "at once", "in two", "never"],
+)  # fmt: skip
+def test_a_stream_that_its_model_broke_off_is_so_in_the_log(
+    start: Open, path: str, pieces: list[bytes], broken: int
+) -> None:
+    gateway = start()
+    for one in gateway.deployments.values():
+        one.stream = pieces
+    reply = gateway.ask(path=path, body=body())
+    assert (reply.status, reply.body) == (200, b"".join(pieces))
+    assert gateway.line(reply)["broken"] == broken
+
+
+@both
+def test_an_answer_that_is_no_stream_is_never_broken_off(start: Open) -> None:
+    gateway = start()
+    assert gateway.line(gateway.ask(path="/summarize/"))["broken"] == 0
 
 
 # --- When the gateway says no ----------------------------------------------------------

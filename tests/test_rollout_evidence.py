@@ -58,6 +58,11 @@ def test_a_client_that_gave_too_little_time_has_waited_and_met_no_error(status: 
     assert seen_in(line("base", status=499)) == Seen("base", False, 0.2, gave_up=True, **ASKED)
 
 
+def test_a_stream_that_the_model_broke_off_is_an_error_though_its_head_said_200() -> None:
+    assert seen_in(line("base", broken=1)) == Seen("base", True, **ASKED)
+    assert seen_in(line("base", broken=0)) == Seen("base", False, 0.2, **ASKED)
+
+
 def test_what_a_client_s_library_sends_again_by_itself_counts_once() -> None:
     tries = [line("base", retry=0, status=500), line("base", retry=1, status=500),
              line("base", retry=2)]  # fmt: skip

@@ -882,6 +882,7 @@ def test_the_head_of_a_stream_does_not_wait_for_the_model(tiny: Api) -> None:
         assert next(lines).startswith(":")
         rest = list(lines)
     assert "event: problem" in rest
+    assert ": broken off" not in rest  # it was the client that gave it so little time
     told = json.loads(rest[-2].removeprefix("data: "))
     assert told["status"] == 504
     # The head said 200, but whoever looks after the API hears what became of the request.
@@ -914,7 +915,7 @@ def test_a_stream_asks_whoever_passes_it_on_not_to_hold_or_keep_it(textrank: Api
     assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert stream.headers["x-accel-buffering"] == "no"
     assert stream.headers["cache-control"] == "no-store"
-    assert stream.text.startswith("event: summary\ndata: {")
+    assert "event: summary\ndata: {" in stream.text
 
 
 # --- What it imports -----------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from llmlab.service.events import BROKEN
 from tests.api import SENTENCE, Api, wait_until
 from tests.conftest import free_port
 from tests.provider import EXCHANGES, FINGERPRINT, Provider
@@ -70,7 +71,7 @@ def far(provider: Provider, running: Far) -> Far:
 def events(response: httpx2.Response) -> list[Any]:
     *parts, done, end = response.text.split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
-    return [json.loads(one.removeprefix("data: ")) for one in parts]
+    return [json.loads(one.removeprefix("data: ")) for one in parts if not one.startswith(":")]
 
 
 def test_it_is_ready_without_having_asked_anything(provider: Provider) -> None:
@@ -239,6 +240,7 @@ def test_a_failure_in_the_middle_of_a_stream_is_an_event(far: Far, provider: Pro
     assert "x-accel-redirect" not in answer.headers
     told = events(answer)
     assert told[-1]["error"]["code"] == "upstream_error"
+    assert BROKEN + "data: {\"error\"" in answer.text  # for the gateway's log
 
 
 @pytest.mark.parametrize(
@@ -259,6 +261,8 @@ def test_a_stream_that_hardly_goes_on_ends_in_time_and_holds_no_turn(
         assert " 0" in [one["choices"][0]["delta"].get("content") for one in told]
         assert (last["error"]["code"], last["error"]["type"]) == ("timeout", "server_error")
         assert f"0.7 s ({whose})" in last["error"]["message"]
+        # That a client gives little time is no fault of the model's.
+        assert (BROKEN in answer.text) == (whose == "stream_timeout")
         wait_until(lambda: provider.gone == gone + 1, "the provider is told to stop", 5)
         (line,) = api.logged(answer.headers["x-request-id"])
         assert line["status"] == 504 and line["usage"]["output_tokens"] > 0

@@ -22,6 +22,8 @@ def http(plan: GatewayPlan) -> list[str]:
     return [
         "js_import token from lab/token.js;",
         "js_import openai from lab/openai.js;",
+        "js_import streams from lab/streams.js;",
+        "js_var $lab_broken 0;",
         "js_set $token_sound token.ok;",
         'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
         f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
@@ -57,6 +59,11 @@ def stable(plan: GatewayPlan) -> list[str]:
 def openai(plan: GatewayPlan) -> list[str]:
     """The script reads the body, and goes on to @openai."""
     return ["js_content openai.choose;"]
+
+
+def streams() -> list[str]:
+    """A script sees whether one ends with an error."""
+    return ["js_body_filter streams.watch buffer_type=buffer;"]
 
 
 def claims(names: list[str]) -> list[str]:
@@ -97,5 +104,5 @@ def files() -> dict[str, str]:
     scripts = resources.files("llmlab.gateway")
     return {
         f"lab/{name}": scripts.joinpath(name).read_text(encoding="utf-8")
-        for name in ("token.js", "openai.js")
+        for name in ("token.js", "openai.js", "streams.js")
     }

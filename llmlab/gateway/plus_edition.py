@@ -12,6 +12,7 @@ What it does otherwise than the open edition, and why:
   ``crit`` that is an empty list or string are not told from an ordinary one: that takes njs,
   which the base image does not have. Only the holder of one of the lab's keys can sign such a
   token; one whose ``iat`` is a text of later digits outlives the end of its subject's tokens.
+- A stream that broke off after its 200 is no error in the log: to look into it takes njs as well.
 - The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 
@@ -45,6 +46,7 @@ def http(plan: GatewayPlan) -> list[str]:
         'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
         "# Claims can be read before the token is judged; a subject is who was found to be one.",
         'map $lab_verified $lab_subject { 1 $jwt_claim_sub; default ""; }',
+        'map "" $lab_broken { default 0; }',
         "# A challenge that NGINX Plus has set by itself is not set twice.",
         "map $sent_http_www_authenticate $lab_challenge {",
         """    ""      'Bearer realm="LLM API"';""",
@@ -69,6 +71,11 @@ def openai(plan: GatewayPlan) -> list[str]:
     """Without njs nobody reads the body here: every request goes by the route chat, whose API says
     so of one that names another model. X-Model and /models/NAME/v1 lead to any deployment."""
     return [f"set $asked {unnamed(plan)};", GO_ON.format("routed")]
+
+
+def streams() -> list[str]:
+    """Without njs nobody looks into one: what broke off is told by the API's metrics alone."""
+    return []
 
 
 def claims(names: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from llmlab.names import SUMMARIZE
 
+BROKEN = 502
 BY_SHARE = ("stable", "split")  # how requests are routed that no match has taken
 
 
@@ -19,6 +20,7 @@ class Access:
 
     Args:
         at: when it was over, in seconds since 1970.
+        status: of the answer; 502 for a stream that its model broke off, whose head has said 200.
         deployment: who was asked; "" where nobody was, because the gateway refused it.
         seconds: from the first byte of the request to the last byte of the answer.
         rule: how the deployment was decided, see nginx.conf.
@@ -50,7 +52,7 @@ def read(line: str) -> Access | None:
         return Access(
             at=_moment(told),
             deployment=told["deployment"] if asked else "",
-            status=int(told["status"]),
+            status=BROKEN if told.get("broken") else int(told["status"]),
             seconds=float(told["seconds"]),
             rule=rule or _rule(told["path"]),
             revision=int(told.get("revision") or 0),

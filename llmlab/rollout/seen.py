@@ -46,15 +46,15 @@ class Seen:
 def seen_in(line: str) -> Seen | None:
     """What a line of the gateway's access log tells of a deployment; None for nothing.
 
-    Errors are answers from 500 on. An API's own 429 is one too: the deployment had no place
-    for the request. Nobody blames a deployment for the gateway's rate limit or for a request
-    that was wrong: whoever has a token could else decide a rollout; how many its API refused is
-    counted all the same. What a client's library sends once more by itself counts as it went the
-    first time. One whose client left (499), or gave it too little time, is no error
-    either; but the time that it had is known.
+    Errors are answers from 500 on, and streams that end with a failure of the model. An API's own
+    429 is one too: the deployment had no place for the request. Nobody blames a deployment for the
+    gateway's rate limit or for a request that was wrong: whoever has a token could else decide a
+    rollout; how many its API refused is counted all the same. What a client's library sends once
+    more by itself counts as it went the first time. One whose client left (499), or gave it too
+    little time, is no error either; but the time that it had is known.
 
-    Seconds are those after the queue, where the API tells it: how many requests wait is a matter
-    of the load. Nor do they have in them how slowly a client sends.
+    Seconds are those after the queue, where the API tells it: how many requests wait is a matter of
+    the load. Nor do they have in them how slowly a client sends.
     """
     try:
         told: Mapping[str, Any] = json.loads(line)
@@ -86,7 +86,7 @@ def seen_in(line: str) -> Seen | None:
         return None
     if 400 <= status < 500 and status != TOO_MANY:
         return Seen(name, False, None, False, subject, at, refused=True, route=route)
-    if status >= 400:
+    if status >= 400 or told.get("broken"):
         return Seen(name, True, None, False, subject, at, route=route)
     # An answer that was kept from before says nothing of the model, and the candidate, being
     # new, has none.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from llmlab.service.chat.errors import of_failure
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.elsewhere import handed_on, note, telling
-from llmlab.service.events import COMMENT, Event, EventStream
+from llmlab.service.events import COMMENT, Event, EventStream, warning
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
 from llmlab.service.problems import FAILED, Problem, document
@@ -169,24 +169,27 @@ class Endpoint:
             while one is not None:
                 yield one if isinstance(one, str) else Event("progress", one.model_dump())
                 one = await within(HEARTBEAT, heard)
-            yield self._last(working, connection.scope["state"])
+            for last in self._last(working, connection.scope["state"]):
+                yield last
 
         return EventStream(events(), headers=headers, after=working.cancel)
 
-    def _last(self, working: asyncio.Task[Answer], state: dict[str, Any]) -> Event:
+    def _last(self, working: asyncio.Task[Answer], state: dict[str, Any]) -> Iterator[Event | str]:
         request_id = str(state["request_id"])
         try:
-            return Event("summary", self._document(working.result()))
-        except Problem as problem:
-            state["status"] = problem.status  # for log and metrics: the head has said 200
-            told = document(request_id, problem.status, problem.detail)
-            after = problem.headers.get("Retry-After")
-            return Event("problem", told | ({"retry_after": int(after)} if after else {}))
+            yield Event("summary", self._document(working.result()))
+            return
+        except Problem as error:
+            problem = error
         except Exception:
             # The response has begun: this is the only place left to say so.
             log.exception("request %s failed", request_id)
-            state["status"] = 500
-            return Event("problem", document(request_id, 500, FAILED))
+            problem = Problem(500, FAILED)
+        state["status"] = problem.status  # for log and metrics: the head has said 200
+        told = document(request_id, problem.status, problem.detail)
+        after = problem.headers.get("Retry-After")
+        yield warning(problem.status, problem.headers)
+        yield Event("problem", told | ({"retry_after": int(after)} if after else {}))
 
 
 def _of_server(failure: ChatFailure, more: Mapping[str, str]) -> Problem:

@@ -11,9 +11,12 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from llmlab.service.connection import while_connected
-from llmlab.service.schemas import EVENTS
+from llmlab.service.schemas import EVENTS, OWN_LIMIT
 
-COMMENT = ": it goes on\n\n"  # which is no event, and which readers pass over
+# Comments are no events, and readers pass over them.
+COMMENT = ": it goes on\n\n"
+# What comes next says that the model failed. The gateway's log has it from here: the head said 200.
+BROKEN = ": broken off\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,16 @@ class Event:
     def __str__(self) -> str:
         # JSON without indentation has no line breaks, which would end the data.
         return f"event: {self.name}\ndata: {json.dumps(self.data, ensure_ascii=False)}\n\n"
+
+
+def warning(status: int, headers: Mapping[str, str]) -> str:
+    """What comes before an event with which a stream ends before its time; "" for nothing.
+
+    Args:
+        status, headers: that the answer would have had, had nothing been sent before.
+    """
+    is_own = OWN_LIMIT in headers.get("Server-Timing", "")
+    return BROKEN if (status >= 500 or status == 429) and not is_own else ""
 
 
 class EventStream(StreamingResponse):

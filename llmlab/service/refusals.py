@@ -35,8 +35,10 @@ class Refusals:
             longest: seconds of a stream, whoever asks.
         """
         self.metrics.rejected.labels("timeout").inc()
-        whose = "stream_timeout" if seconds == longest else TIMEOUT
-        return Problem(504, f"The answer was not whole within {seconds:g} s ({whose}).")
+        is_own = seconds != longest
+        whose = TIMEOUT if is_own else "stream_timeout"
+        said = f"The answer was not whole within {seconds:g} s ({whose})."
+        return Problem(504, said, headers={"Server-Timing": OWN_LIMIT} if is_own else {})
 
     def turned_away(self, full: QueueFull, seconds: float) -> Problem:
         """It may come again later."""

@@ -194,7 +194,7 @@ class ChatEndpoint:
                 case ApiError():
                     return found
                 case Problem():
-                    return ApiError(found.status, found.detail)
+                    return ApiError(found.status, found.detail, headers=found.headers)
             log.error("request %s failed", state["request_id"], exc_info=error)
             return ApiError(500, FAILED)
 

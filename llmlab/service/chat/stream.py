@@ -18,7 +18,7 @@ from llmlab.service.chat.chunks import Named, Usage
 from llmlab.service.chat.errors import ApiError
 from llmlab.service.connection import ClientGone, while_connected
 from llmlab.service.endpoint import HEARTBEAT
-from llmlab.service.events import COMMENT
+from llmlab.service.events import COMMENT, warning
 from llmlab.service.schemas import EVENTS
 
 log = logging.getLogger("llmlab.service")
@@ -98,7 +98,8 @@ class ChatStream(Response):
         except Exception as error:
             told = self._failed(error)
             scope["state"]["status"] = told.status  # for log and metrics: the head has said 200
-            await self._send(send, event(told.document))
+            warned = warning(told.status, told.headers).encode()
+            await self._send(send, warned + event(told.document))
 
     async def _tell(self, send: Send, chunk: Chunk) -> None:
         if chunk["choices"]:
