@@ -211,6 +211,9 @@ def test_completions_of_several_prompts(client: openai.OpenAI) -> None:
 def test_models_are_those_of_this_deployment(client: openai.OpenAI) -> None:
     assert [one.id for one in client.models.list()] == ["smollm2"]
     assert client.models.retrieve("smollm2-blue").id == "smollm2-blue"
+    (here,) = client.models.list()
+    told = here.model_dump()
+    assert told["runtime"] == "llamacpp" and told["content_id"].startswith("sha256:")
     with pytest.raises(openai.NotFoundError, match="there is smollm2"):
         client.models.retrieve("gpt-4o")
 

@@ -10,6 +10,7 @@ import pytest
 
 from llmlab.service.chat.chunks import Kind, Usage, tidied
 from llmlab.service.chat.collecting import collected
+from llmlab.service.chat.errors import ApiError
 from llmlab.service.chat.merging import merged
 from llmlab.service.chat.schemas import ChatRequest, parsed_json
 from llmlab.service.chat.tools import as_calls, as_schema, spoken, with_description
@@ -180,8 +181,21 @@ def test_calls_and_results_are_said_in_words() -> None:
     ]
 
 
-@pytest.mark.parametrize("body", [b"[1]", b"{", b'{"a": NaN}', b'{"a": "\\ud800"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[1]", b"{", b'{"a": NaN}', b'{"a": "\\ud800"}', b"\xff", b'{"a": "\xed\xa0\x80"}',
+        '{"a": "\\ud800"}'.encode("utf-16"), b'{"a":' * 100_000 + b"}" * 100_000,
+    ],
+    ids=lambda body: repr(body)[:20],
+)  # fmt: skip
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
-    with pytest.raises(Exception, match="JSON") as raised:
+    with pytest.raises(ApiError, match="JSON") as raised:
         parsed_json(body)
-    assert raised.value.status == 400  # type: ignore[attr-defined]
+    assert raised.value.status == 400
+
+
+def test_what_is_nested_too_deep_to_be_written_again_is_refused() -> None:
+    with pytest.raises(ApiError, match="nested more than 100 deep"):
+        parsed_json(b'{"a":' * 101 + b"1" + b"}" * 101)
+    assert parsed_json(b'{"a": [' + b"[1]," * 200 + b"[]]}")["a"][0] == [1]

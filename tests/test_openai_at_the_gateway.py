@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from llmlab.config import RateLimit
-from llmlab.service.events import BROKEN
+from llmlab.service.events import BROKEN, GIVEN_UP
 from llmlab.traffic import Flag, Match, Route, Share, Split, Traffic
 from tests.routing import CANARY, STABLE, THIRD, Routed, routed
 from tests.summarizing import summarizing
@@ -380,8 +380,10 @@ CUT = len(TOLD) + 9  # within the comment
 @pytest.mark.parametrize(
     ("pieces", "broken"),
     [([TOLD, FAILURE], 1), ([TOLD + FAILURE], 1), ([FAILURE], 1),
-     ([(TOLD + FAILURE)[:CUT], (TOLD + FAILURE)[CUT:]], 1), ([TOLD, TOLD], 0)],
-    ids=["an event", "together", "at once", "in two", "never"],
+     ([(TOLD + FAILURE)[:CUT], (TOLD + FAILURE)[CUT:]], 1),
+     ([TOLD, b":", b" broken", b" off\n", b"\n"], 1), ([TOLD, TOLD], 0),
+     ([TOLD, GIVEN_UP.encode()], 2)],
+    ids=["an event", "together", "at once", "in two", "in many", "never", "given up"],
 )  # fmt: skip
 def test_a_stream_that_its_model_broke_off_is_so_in_the_log(
     start: Open, path: str, pieces: list[bytes], broken: int

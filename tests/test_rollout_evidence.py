@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmlab.rollout.evidence import FEWEST, SLICE, STRANGER, Evidence
+from llmlab.rollout.evidence import AGAIN, FEWEST, SLICE, STRANGER, Evidence
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rollout, Verdict
@@ -61,12 +61,40 @@ def test_a_client_that_gave_too_little_time_has_waited_and_met_no_error(status: 
 def test_a_stream_that_the_model_broke_off_is_an_error_though_its_head_said_200() -> None:
     assert seen_in(line("base", broken=1)) == Seen("base", True, **ASKED)
     assert seen_in(line("base", broken=0)) == Seen("base", False, 0.2, **ASKED)
+    assert seen_in(line("base", broken=2)) == Seen("base", False, 0.2, gave_up=True, **ASKED)
 
 
-def test_what_a_client_s_library_sends_again_by_itself_counts_once() -> None:
-    tries = [line("base", retry=0, status=500), line("base", retry=1, status=500),
-             line("base", retry=2)]  # fmt: skip
-    assert [seen_in(one) for one in tries] == [Seen("base", True, **ASKED), None, None]
+@pytest.mark.parametrize(
+    ("tries", "answers", "errors"),
+    [
+        ([(0, 500), (1, 500), (2, 200)], 1, 1),
+        ([(1, 500), (2, 200)], 1, 1),  # the gateway had refused the first one
+        ([(1, 200)], 1, 0),
+        ([(0, 200), (1, 200)], 2, 0),  # a client that says so of everything hides nothing
+        ([(0, 500), (0, 500)], 2, 2),  # two requests
+    ],
+)
+def test_what_a_client_s_library_sends_again_by_itself_counts_once(
+    tries: list[tuple[int, int]], answers: int, errors: int
+) -> None:
+    evidence = Evidence.of(ONE)
+    for number, (retry, status) in enumerate(tries):
+        seen = seen_in(line("base", retry=retry, status=status, at=1000.0 + number))
+        assert seen
+        evidence.add(seen)
+    total = evidence.base.total
+    assert (total.answers, total.errors) == (answers, errors)
+
+
+def test_long_after_a_failure_it_counts_again() -> None:
+    evidence = Evidence.of(ONE)
+    for at_, retry in ((1000.0, 0), (1000.0 + AGAIN + 10, 1)):
+        seen = seen_in(line("base", retry=retry, status=500, at=at_))
+        assert seen
+        evidence.add(seen)
+    assert evidence.base.total.errors == 2
+    evidence.until(2000.0)
+    assert len(evidence.failed) == 1
 
 
 def test_how_long_it_waited_for_its_turn_is_no_matter_of_the_model() -> None:

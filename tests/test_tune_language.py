@@ -25,11 +25,12 @@ from llmlab.lab import Lab
 from llmlab.registry import Registry
 from llmlab.registry.catalogue import Catalogue, load_lab
 from llmlab.runtimes import llamacpp
+from llmlab.runtimes.gguf import metadata
 from llmlab.tune import Request
 from llmlab.tune.bases import find_start
 from llmlab.tune.causal import Asked, Causal, load
 from llmlab.tune.chats import UNJUDGED
-from llmlab.tune.layout import PAIRED
+from llmlab.tune.layout import PAIRED, Layout
 from llmlab.tune.parameters import Parameters
 from llmlab.tune.split import part_of
 from llmlab.tune.tune import tune
@@ -317,6 +318,21 @@ def test_a_language_model_that_cannot_be_put_back_is_refused_before_it_is_loaded
         find_start(str(file), Catalogue(Config(), Registry(Lab(tmp_path))), print)
     assert refused.value.fix
     assert "torch" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("attention.head_count", 0), ("attention.head_count_kv", [8, 8]), ("block_count", 4 * 10**9),
+     ("embedding_length", "wide"), ("attention.key_length", -1)],
+)  # fmt: skip
+def test_a_number_that_nothing_can_be_built_by_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: Any
+) -> None:
+    file = make_language_model(tmp_path / "tiny.gguf")
+    said = {**metadata(file), f"llama.{name}": number}
+    monkeypatch.setattr("llmlab.tune.layout.metadata", lambda _: said)
+    with pytest.raises(UsageError, match=f"its {name} is "):
+        Layout.of(file)
 
 
 @pytest.mark.parametrize(

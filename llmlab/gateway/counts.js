@@ -22,7 +22,8 @@ function count(r) {
     const name = told.lab_log_deployment;
     const seconds = Number(told.request_time);
     const found = SECONDS.findIndex((bound) => seconds <= bound);
-    counts.incr(`requests ${name} ${told.status}`, 1, 0);
+    const status = told.lab_broken === '1' ? '502' : told.status;  // its head said 200
+    counts.incr(`requests ${name} ${status}`, 1, 0);
     counts.incr(`bucket ${name} ${found < 0 ? SECONDS.length : found}`, 1, 0);
     counts.incr(`seconds ${name}`, seconds, 0);
     if (byShare(told)) {

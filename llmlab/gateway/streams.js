@@ -1,25 +1,33 @@
-// Whether a stream ended with a failure of its model: its head has said 200 by then, and the log,
-// the gate of a rollout and `top` go by the status. Not part of the edition NGINX Plus, which has
-// no njs.
+// What became of a stream after its head, which has said 200: the log, the gate of a rollout and
+// `top` go by it. Not part of the edition NGINX Plus, which has no njs.
 
-// The comment that the API puts before such an end: BROKEN of llmlab/service/events.py. In what a
-// model has written, line ends are escaped.
-const BROKEN = Buffer.from('\n: broken off\n');
+// The comments that the API puts before an end that is none: BROKEN and GIVEN_UP of
+// llmlab/service/events.py. In what a model has written, line ends are escaped.
+const ENDS = [['1', Buffer.from('\n: broken off\n')], ['2', Buffer.from('\n: given up\n')]];
+const LONGEST = 14;
 
-let before = Buffer.from('\n');  // of this request's stream: the comment may come in two pieces
+// What passes a script stays in memory until the answer is over: more of a stream is not looked at.
+const MOST = 262144;
+
+// Of this request, of which each has a script of its own.
+let before = Buffer.from('\n');  // a comment may come in two pieces
+let seen = 0;
 
 function watch(r, piece, flags) {
-    if (!(r.headersOut['Content-Type'] || '').startsWith('text/event-stream')) {
-        r.sendBuffer(piece, flags);
+    r.sendBuffer(piece, flags);
+    seen += piece.length;
+    const type = r.headersOut['Content-Type'] || '';
+    if (!type.startsWith('text/event-stream') || seen > MOST) {
         r.done();
         return;
     }
-    const seen = Buffer.concat([before, piece]);
-    if (seen.indexOf(BROKEN) >= 0) {
-        r.variables.lab_broken = '1';
+    const joint = Buffer.concat([before, piece.subarray(0, LONGEST)]);
+    for (const [outcome, comment] of ENDS) {
+        if (joint.indexOf(comment) >= 0 || piece.indexOf(comment) >= 0) {
+            r.variables.lab_broken = outcome;
+        }
     }
-    before = seen.subarray(Math.max(0, seen.length - BROKEN.length));
-    r.sendBuffer(piece, flags);
+    before = piece.length >= LONGEST ? piece.subarray(-LONGEST) : joint.subarray(-LONGEST);
 }
 
 export default { watch };

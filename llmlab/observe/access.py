@@ -52,7 +52,7 @@ def read(line: str) -> Access | None:
         return Access(
             at=_moment(told),
             deployment=told["deployment"] if asked else "",
-            status=BROKEN if told.get("broken") else int(told["status"]),
+            status=BROKEN if str(told.get("broken")) == "1" else int(told["status"]),
             seconds=float(told["seconds"]),
             rule=rule or _rule(told["path"]),
             revision=int(told.get("revision") or 0),

@@ -50,6 +50,9 @@ EQUAL = 50.0  # percent; above it the candidate has more load than what it is he
 NEW_ERRORS = 3  # answers of a subject, from which on it may be that it gets nothing but errors
 MOSTLY = 0.25  # the share of them that is at least likely then
 WATCHES = 30  # slices, after which money is put on a change from now on
+# Seconds within which a client's library sends what failed once more, as late as it is told to: one
+# request, and one failure. If its first try never reached the deployment, this one is what counts.
+AGAIN = 150.0
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Evidence:
         speed: one for each of the conditions on the latency.
         compares: for ab nothing is allowed for: the question is whether there is a difference.
         equal: the candidate has no more load than what it is held against.
+        failed: when a subject got its last error that counts, by deployment and subject.
         slice: that is open, as a number since 1970; ``tested_units`` and ``base_units`` are its.
         limits: how many times as long as usual an answer may take in it, as a logarithm and for
             each quantile; none while the base has none.
@@ -81,6 +85,7 @@ class Evidence:
     subjects: Subjects = field(default_factory=Subjects)
     moved: dict[str, Moved] = field(default_factory=dict)
     strangers: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, float] = field(default_factory=dict)
     slice: int = 0
     watched: int = 0
     tested_units: dict[str, Unit] = field(default_factory=dict)
@@ -132,6 +137,8 @@ class Evidence:
         if seen.at >= (self.slice + 1) * SLICE:
             self.close()
             self.slice = int(seen.at // SLICE)
+        if self._is_told(seen):
+            return
         tested = seen.deployment == self.tested_name
         arm, units = (
             (self.tested, self.tested_units) if tested else (self.base, self.base_units)
@@ -150,6 +157,15 @@ class Evidence:
         self._time(seen, arm, unit)
         if not tested and not seen.gave_up:
             self._usual(seen)
+
+    def _is_told(self, seen: Seen) -> bool:
+        """Whether it is a request whose failure was counted before."""
+        who = f"{seen.deployment} {seen.subject}"
+        if seen.again and seen.at - self.failed.get(who, -math.inf) <= AGAIN:
+            return True
+        if seen.error:
+            self.failed[who] = seen.at
+        return False
 
     def _time(self, seen: Seen, arm: Arm, unit: Unit) -> None:
         if seen.seconds is None:
@@ -199,6 +215,8 @@ class Evidence:
             for number, condition in enumerate(self.conditions):
                 self._bet_on_speed(number, condition, tells)
             self.tested_units, self.base_units = {}, {}
+            now = self.slice * SLICE
+            self.failed = {who: at for who, at in self.failed.items() if now - at <= AGAIN}
         if len(self.beside_usual) >= FEWEST:
             ordered = sorted(self.beside_usual)
             self.limits = [quantile_of(ordered, one.quantile) for one in self.conditions]

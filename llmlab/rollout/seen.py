@@ -17,6 +17,7 @@ HANDED_ON = "fallback"
 # The API's addresses whose answers are a model's.
 MODELS = ("/summarize/", "/v1/chat/completions", "/v1/completions")
 CLIENT_LEFT, TOO_MANY = 499, 429
+BROKEN, GIVEN_UP = "1", "2"  # of a stream, see gateway/streams.js
 QUEUE = re.compile(r"\bqueue;dur=(\d+(?:\.\d+)?)")  # milliseconds
 
 
@@ -28,6 +29,7 @@ class Seen:
         seconds: that it took once it had its turn; None where it says nothing of the model.
         gave_up: the client waited no longer. ``seconds`` is then how long it had waited.
         refused: the API found the request wrong.
+        again: a client's library sends it once more by itself.
         subject: who asked.
         at: seconds since 1970.
         route: which public name was asked for.
@@ -41,6 +43,7 @@ class Seen:
     at: float = 0.0
     refused: bool = False
     route: str = SUMMARIZE
+    again: bool = False
 
 
 def seen_in(line: str) -> Seen | None:
@@ -49,9 +52,8 @@ def seen_in(line: str) -> Seen | None:
     Errors are answers from 500 on, and streams that end with a failure of the model. An API's own
     429 is one too: the deployment had no place for the request. Nobody blames a deployment for the
     gateway's rate limit or for a request that was wrong: whoever has a token could else decide a
-    rollout; how many its API refused is counted all the same. What a client's library sends once
-    more by itself counts as it went the first time. One whose client left (499), or gave it too
-    little time, is no error either; but the time that it had is known.
+    rollout; how many its API refused is counted all the same. One whose client left (499), or gave
+    it too little time, is no error either; but the time that it had is known.
 
     Seconds are those after the queue, where the API tells it: how many requests wait is a matter of
     the load. Nor do they have in them how slowly a client sends.
@@ -64,34 +66,33 @@ def seen_in(line: str) -> Seen | None:
         rule, route = asked_by(told)
         if endpoint not in MODELS or told["method"] != "POST" or rule not in (*ROUTED, HANDED_ON):
             return None
-        if told.get("retry"):
-            return None
+        who: dict[str, Any] = {
+            "subject": str(told.get("subject", "")), "at": float(told.get("at", 0.0)),
+            "route": route, "again": bool(told.get("retry")),
+        }  # fmt: skip
         if told.get("handed_on"):  # it could not answer: another deployment did in its place
-            return Seen(
-                str(told["handed_on"]), True, subject=str(told.get("subject", "")),
-                at=float(told.get("at", 0.0)), route=route,
-            )  # fmt: skip
+            return Seen(str(told["handed_on"]), True, **who)
         by_api = str(told["upstream_status"]).endswith(str(status))
         timing = str(told["timing"])
         seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))
-        subject, at = str(told.get("subject", "")), float(told.get("at", 0.0))
     except (ValueError, KeyError, TypeError):
         return None
-    gave_up = status == CLIENT_LEFT or OWN_LIMIT in timing
+    ended = str(told.get("broken", ""))
+    gave_up = status == CLIENT_LEFT or OWN_LIMIT in timing or ended == GIVEN_UP
     if not name:
         return None
     if gave_up:
-        return Seen(name, False, seconds, True, subject, at, route=route)
+        return Seen(name, False, seconds, gave_up=True, **who)
     if 400 <= status < 500 and not by_api:
         return None
     if 400 <= status < 500 and status != TOO_MANY:
-        return Seen(name, False, None, False, subject, at, refused=True, route=route)
-    if status >= 400 or told.get("broken"):
-        return Seen(name, True, None, False, subject, at, route=route)
+        return Seen(name, False, refused=True, **who)
+    if status >= 400 or ended == BROKEN:
+        return Seen(name, True, **who)
     # An answer that was kept from before says nothing of the model, and the candidate, being
     # new, has none.
     kept = told.get("cache") == "hit"
-    return Seen(name, False, None if kept else seconds, False, subject, at, route=route)
+    return Seen(name, False, None if kept else seconds, **who)
 
 
 def _upstream_seconds(told: Mapping[str, Any]) -> float:

@@ -72,8 +72,11 @@ class Wire(httpx2.AsyncBaseTransport):
 
     async def _linger(self, connection: Connection) -> None:
         try:
-            if not await connection.ends_within(LINGER):
-                connection.end()
+            async with asyncio.timeout(LINGER):
+                if not await connection.ends_within(LINGER):
+                    connection.end()
+        except TimeoutError:  # it says a little again and again
+            connection.end()
         finally:
             self._let_go(connection)
 
@@ -229,9 +232,11 @@ class Connection(asyncio.Protocol):
     def is_quiet(self) -> bool:
         """Whether it is open and nobody has said anything: not even its end, which may be on this
         machine already and not have been told yet."""
+        if not self.is_open():  # its socket may be gone
+            return False
         seen = select.poll()
         seen.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return self.is_open() and not seen.poll(0)
+        return not seen.poll(0)
 
     def can_go_on(self) -> bool:
         """Whether it may have another request: its last answer came whole, it stays open, and

@@ -15,8 +15,9 @@ from llmlab.service.schemas import EVENTS, OWN_LIMIT
 
 # Comments are no events, and readers pass over them.
 COMMENT = ": it goes on\n\n"
-# What comes next says that the model failed. The gateway's log has it from here: the head said 200.
-BROKEN = ": broken off\n\n"
+# What comes next says that the model failed, or that the client would wait no longer. The gateway's
+# log has it from here: the head said 200.
+BROKEN, GIVEN_UP = ": broken off\n\n", ": given up\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ def warning(status: int, headers: Mapping[str, str]) -> str:
     Args:
         status, headers: that the answer would have had, had nothing been sent before.
     """
-    is_own = OWN_LIMIT in headers.get("Server-Timing", "")
-    return BROKEN if (status >= 500 or status == 429) and not is_own else ""
+    if OWN_LIMIT in headers.get("Server-Timing", ""):
+        return GIVEN_UP
+    return BROKEN if status >= 500 or status == 429 else ""
 
 
 class EventStream(StreamingResponse):

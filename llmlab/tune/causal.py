@@ -52,7 +52,11 @@ def load(file: Path, asked: Asked) -> Causal:
     layout = Layout.of(file)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         raise UsageError(

@@ -27,6 +27,8 @@ FIX = f"a GGUF of one of the architectures {', '.join(PAIRED)}, or an encoder-de
 BYTES = 4  # of a weight while it is trained
 NEEDED = ("context_length", "block_count", "embedding_length", "feed_forward_length",
           "attention.head_count")  # fmt: skip
+OPTIONAL = ("attention.head_count_kv", "attention.key_length")
+MOST = 1 << 24  # of any of them; contexts are the longest
 END = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eos_token_id")
 
 
@@ -69,7 +71,7 @@ class Layout:
         head = number("attention.key_length", width // heads)
         attention = 2 * width * head * (heads + shared)
         forward = 3 * width * number("feed_forward_length")
-        end = next(said[name] for name in END if name in said)
+        end = next(said[name] for name in END if isinstance(said.get(name), int))
         weights = layers * (attention + forward)
         return cls(kind, number("context_length"), layers, heads, shared, end, weights)
 
@@ -129,8 +131,13 @@ def _problem(said: Mapping[str, Any]) -> str:
         return "it scales positions, which transformers does not read from a GGUF"
     if f"{kind}.pooling_type" in said:
         return "it gives embeddings, and writes nothing"
-    if missing := [key for key in NEEDED if not isinstance(said.get(f"{kind}.{key}"), int)]:
-        return f"it does not say its {missing[0]}"
-    if not any(name in said for name in END):
+    for key in (*NEEDED, *(one for one in OPTIONAL if f"{kind}.{one}" in said)):
+        number = said.get(f"{kind}.{key}")
+        # Of a file that anybody may have made: what is built by it must have an end.
+        if not isinstance(number, int) or not 1 <= number <= MOST:
+            return (
+                f"it does not say its {key}" if number is None else f"its {key} is {number!r:.40}"
+            )
+    if not any(isinstance(said.get(name), int) for name in END):
         return "it does not say with which token an answer ends"
     return ""

@@ -17,12 +17,15 @@ Absent = Field(json_schema_extra=never_null)
 
 
 class PublicModel(BaseModel):
-    """A name that `model` may say: a route, or a deployment."""
+    """A name that `model` may say: a route, or a deployment. Asked at its own address, a deployment
+    tells what it is as well."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    content_id: Annotated[str | SkipJsonSchema[None], Absent] = None
+    runtime: Annotated[str | SkipJsonSchema[None], Absent] = None
 
 
 class PublicModels(BaseModel):

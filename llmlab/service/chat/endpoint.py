@@ -139,7 +139,10 @@ class ChatEndpoint:
                 connection.receive, self.backend.embeddings(asked, connection, seconds)
             )
         except Exception as error:
-            raise self._failure(error, "input", seconds) from error
+            found = self._failure(error, "input", seconds)
+            if found is error:
+                raise
+            raise found from error
         return JSONResponse(answer | {"model": asked.model or self._public(connection)})
 
     async def _answer(
@@ -183,6 +186,8 @@ class ChatEndpoint:
             found = self._failure(error, FIELDS[kind], seconds)
             if isinstance(found, ApiError):
                 found.headers |= handed_on(error, self.fallback, connection.headers)
+            if found is error:  # of which it cannot be the cause, or neither would ever be freed
+                raise
             raise found from error
 
         def failed(error: Exception) -> ApiError:

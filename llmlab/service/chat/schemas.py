@@ -37,6 +37,8 @@ UNNAMED = "dummy"
 PublicName = Annotated[str | None, AfterValidator(lambda name: None if name == UNNAMED else name)]
 
 
+# Of a body, so that whoever writes it anew for a model server can do so as well.
+DEEPEST = 100
 # What a model server still reads as a number of its own: 32 bits of tokens, 64 of a seed.
 MOST_TOKENS, LARGEST_SEED = (1 << 31) - 1, (1 << 63) - 1
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
@@ -294,8 +296,9 @@ def parsed_json(body: bytes) -> dict[str, Any]:
         ApiError: 400, it is no JSON object.
     """
     try:
-        document = json.loads(body, parse_constant=_no_number, parse_float=_finite)
-        if b"\\ud" in body.lower():  # else there is no way to write half of a surrogate pair
+        # Decoded here: of bytes, json takes other encodings, and half a surrogate pair.
+        document = json.loads(body.decode(), parse_constant=_no_number, parse_float=_finite)
+        if b"\\ud" in body.lower():  # by which the other half may be missing as well
             json.dumps(document, ensure_ascii=False).encode()
     except _TooLarge as error:
         param = next(_infinite(json.loads(body)), "").removeprefix(".")
@@ -306,7 +309,17 @@ def parsed_json(body: bytes) -> dict[str, Any]:
         raise ApiError(400, f"The body is not valid JSON: {why}.", code="invalid_json") from None
     if not isinstance(document, dict):
         raise ApiError(400, "The body is no JSON object.", code="invalid_json")
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(document, DEEPEST):
+        raise ApiError(400, f"The body is nested more than {DEEPEST} deep.", code="invalid_json")
     return document
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    here = [document]
+    for _ in range(levels):
+        inner = (one.values() if isinstance(one, dict) else one for one in here)
+        here = [one for several in inner for one in several if isinstance(one, dict | list)]
+    return bool(here)
 
 
 def _no_number(name: str) -> None:

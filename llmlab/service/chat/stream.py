@@ -18,7 +18,7 @@ from llmlab.service.chat.chunks import Named, Usage
 from llmlab.service.chat.errors import ApiError
 from llmlab.service.connection import ClientGone, while_connected
 from llmlab.service.endpoint import HEARTBEAT
-from llmlab.service.events import COMMENT, warning
+from llmlab.service.events import COMMENT, GIVEN_UP, warning
 from llmlab.service.schemas import EVENTS
 
 log = logging.getLogger("llmlab.service")
@@ -66,6 +66,7 @@ class ChatStream(Response):
         self._named, self._first, self._rest, self._usage = named, first, rest, usage
         self._wanted, self._ends, self._failed, self._after = wanted, ends, failed, after
         self._last = 0.0
+        self._held_up = False  # by the client, which took so long to read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -98,8 +99,8 @@ class ChatStream(Response):
         except Exception as error:
             told = self._failed(error)
             scope["state"]["status"] = told.status  # for log and metrics: the head has said 200
-            warned = warning(told.status, told.headers).encode()
-            await self._send(send, warned + event(told.document))
+            warned = GIVEN_UP if self._held_up else warning(told.status, told.headers)
+            await self._send(send, warned.encode() + event(told.document))
 
     async def _tell(self, send: Send, chunk: Chunk) -> None:
         if chunk["choices"]:
@@ -122,6 +123,7 @@ class ChatStream(Response):
         except asyncio.CancelledError:
             if gone and not sending.uncancel():
                 raise ClientGone from None
+            self._held_up = True
             raise
         finally:
             timer.cancel()
