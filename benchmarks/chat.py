@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import signal
@@ -191,7 +192,7 @@ def _limits(found: Mapping[str, Any]) -> str:
     used = {way: _cpu(one["rates"]) for way, one in found.items()}
     who = list(used["llmlab"])
     rows = [
-        f"| {way} | " + " | ".join(digits(cpu[name]) for name in who)
+        f"| {way} | " + " | ".join(digits(cpu.get(name, math.nan)) for name in who)
         + f" | {digits(sum(cpu.values()))} |"
         for way, cpu in used.items()
     ]  # fmt: skip
@@ -209,7 +210,9 @@ def _limits(found: Mapping[str, Any]) -> str:
 
 
 def _cpu(rates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {name: median(one["cpu"][name] for one in rates) for name in rates[0]["cpu"]}
+    """Where it is known."""
+    names = dict.fromkeys(name for one in rates for name in one["cpu"])
+    return {name: median(one["cpu"][name] for one in rates if name in one["cpu"]) for name in names}
 
 
 def _of(rounds: Sequence[Mapping[str, Any]], what: str) -> list[Any]:

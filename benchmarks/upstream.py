@@ -17,7 +17,7 @@ from benchmarks.asking import ask
 from benchmarks.figures import percentile
 from benchmarks.talk import Answer
 from benchmarks.targets import Judgement
-from benchmarks.ways import Way, Ways
+from benchmarks.ways import Cpu, Way, Ways, spent
 
 Say = Callable[[str], None]
 CLIENTS = 64  # of a closed loop that saturates
@@ -142,17 +142,16 @@ def _low(way: Way, seconds: float, found: Found) -> None:
 
 
 def _closed(way: Way, ways: Ways, seconds: float) -> Rate:
-    def used() -> dict[str, float]:
+    def used() -> Cpu:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        rest = {"provider": ways.cpu_of_provider(),
-                "load generator": children.ru_utime + children.ru_stime}  # fmt: skip
-        return way.cpu() | rest
+        own = {"load generator": {0: children.ru_utime + children.ru_stime}}
+        return way.cpu() | ways.cpu_of_provider() | own
 
     before = used()
     answers = ask(way.task([_question()], clients=CLIENTS, seconds=seconds))
     well = [one for one in answers if one.status == 200]
     span = max(one.end for one in well) - min(one.start for one in well)
-    cpu = {name: 1000 * (value - before[name]) / len(well) for name, value in used().items()}
+    cpu = {name: 1000 * value / len(well) for name, value in spent(before, used()).items()}
     return Rate(len(well) / span, len(answers) - len(well), cpu)
 
 

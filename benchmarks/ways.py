@@ -92,6 +92,9 @@ http {{
 """
 
 
+Cpu = dict[str, dict[int, float]]  # seconds of each process, by what it is and its number
+
+
 @dataclass(frozen=True)
 class Way:
     """
@@ -111,16 +114,26 @@ class Way:
         texts = [json.dumps({"model": self.model, **body}) for body in bodies]
         return Task(texts, port=self.port, headers=dict(self.headers), **how)
 
-    def cpu(self) -> dict[str, float]:
+    def cpu(self) -> Cpu:
         """CPU-seconds so far of the lab's processes, by what they are."""
-        used = {"gateway": 0.0, "API": 0.0}
+        used: Cpu = {"gateway": {}, "API": {}}
         for process in lab_processes(self.state) if self.state else ():
             arguments = process.cmdline()
             if arguments[0].startswith("nginx:"):
-                used["gateway"] += _seconds(process)
+                used["gateway"][process.pid] = _seconds(process)
             elif "llmlab.service" in arguments:
-                used["API"] += _seconds(process)
+                used["API"][process.pid] = _seconds(process)
         return used
+
+
+def spent(before: Cpu, after: Cpu) -> dict[str, float]:
+    """CPU-seconds between two looks. What a process used that has ended nobody can say: where
+    there is one, its kind is left out."""
+    return {
+        kind: sum(after[kind].values()) - sum(then.values())
+        for kind, then in before.items()
+        if then.keys() <= after[kind].keys()
+    }
 
 
 @dataclass(frozen=True)
@@ -133,8 +146,9 @@ class Ways:
     plain: Way
     provider: Program
 
-    def cpu_of_provider(self) -> float:
-        return _seconds(psutil.Process(self.provider.process.pid))
+    def cpu_of_provider(self) -> Cpu:
+        pid = self.provider.process.pid
+        return {"provider": {pid: _seconds(psutil.Process(pid))}}
 
 
 def _seconds(process: psutil.Process) -> float:

@@ -3,7 +3,7 @@
 
 // The comments that the API puts before an end that is none: BROKEN and GIVEN_UP of
 // llmlab/service/events.py. In what a model has written, line ends are escaped.
-const ENDS = [['1', Buffer.from('\n: broken off\n')], ['2', Buffer.from('\n: given up\n')]];
+const ENDS = { 1: Buffer.from('\n: broken off\n'), 2: Buffer.from('\n: given up\n') };
 const LONGEST = 14;
 
 // What passes a script stays in memory until the answer is over: more of a stream is not looked at.
@@ -22,11 +22,11 @@ function watch(r, piece, flags) {
         return;
     }
     const joint = Buffer.concat([before, piece.subarray(0, LONGEST)]);
-    for (const [outcome, comment] of ENDS) {
-        if (joint.indexOf(comment) >= 0 || piece.indexOf(comment) >= 0) {
+    Object.keys(ENDS).forEach((outcome) => {
+        if (joint.indexOf(ENDS[outcome]) >= 0 || piece.indexOf(ENDS[outcome]) >= 0) {
             r.variables.lab_broken = outcome;
         }
-    }
+    });
     before = piece.length >= LONGEST ? piece.subarray(-LONGEST) : joint.subarray(-LONGEST);
 }
 
