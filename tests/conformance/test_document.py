@@ -79,8 +79,9 @@ def test_every_operation_is_asked_and_links_are_followed(run: Run) -> None:
     assert run.report["test_cases"]["generated"] > 600
     cases = [case for one in run.scenarios for case in one.get("cases", {}).values()]
     followed = {case["value"]["path"] for case in cases if case["is_transition_applied"]}
-    # The last of its own accord: the list has the names that it takes.
-    assert followed == {"/summarize/", "/models/{deployment}/summarize/", "/v1/models/{name}"}
+    # Those of the document. It finds others of its own accord, in some runs: the list of models has
+    # the names that /v1/models/{name} takes.
+    assert {"/summarize/", "/models/{deployment}/summarize/"} <= followed
 
 
 def test_a_good_part_of_what_is_asked_is_answered_with_what_was_asked_for(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from llmlab.service.schemas import never_null
@@ -18,14 +18,14 @@ Absent = Field(json_schema_extra=never_null)
 
 class PublicModel(BaseModel):
     """A name that `model` may say: a route, or a deployment. Asked at its own address, a deployment
-    tells what it is as well."""
+    tells what it is as well: its `content_id` and `runtime`."""
+
+    model_config = ConfigDict(extra="allow")
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
-    content_id: Annotated[str | SkipJsonSchema[None], Absent] = None
-    runtime: Annotated[str | SkipJsonSchema[None], Absent] = None
 
 
 class PublicModels(BaseModel):

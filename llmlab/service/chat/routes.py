@@ -70,13 +70,13 @@ def add_routes(app: FastAPI, loaded: Callable[[], ChatEndpoint]) -> None:
         return add
 
     @app.get("/v1/models", summary="Which models may I name?", tags=tags,
-             response_model=PublicModels, response_model_exclude_unset=True)  # fmt: skip
+             response_model=PublicModels)  # fmt: skip
     async def models(connection: Request) -> dict[str, Any]:
         """Routes go by their rules; a deployment answers itself."""
         return loaded().models(connection)
 
     @app.get("/v1/models/{name:path}", summary="Is there a model of that name?", tags=tags,
-             response_model=PublicModel, response_model_exclude_unset=True)  # fmt: skip
+             response_model=PublicModel)  # fmt: skip
     async def model(
         name: Annotated[str, Path(description="A route, or a deployment.", examples=["chat"])],
         connection: Request,
