@@ -173,14 +173,15 @@ class DockerEngine:
         except NotFound:
             return None
 
-    def events(self) -> Any:
-        """What happens to Compose's containers from now on, one dictionary after the other."""
+    def events(self, since: float) -> Any:
+        """What happened to Compose's containers since then (seconds since 1970), and what does from
+        now on: one dictionary after the other."""
         wanted = {
             "type": "container", "event": ["die", "stop", "destroy", "oom"], "label": [PROJECT],
         }  # fmt: skip
         # Without a deadline: nothing may happen for days.
         self._client.api.timeout = None
-        return self._client.events(decode=True, filters=wanted)
+        return self._client.events(since=int(since), decode=True, filters=wanted)
 
 
 def is_of_lab(labels: Mapping[str, str], root: Path) -> bool:

@@ -42,6 +42,9 @@ KILLED = 137  # exit code after SIGKILL
 ONE_DEATH = 5.0  # seconds
 LOOK = 0.5  # seconds
 PATIENCE = 5.0  # seconds for an API to tell its metrics
+# Seconds of what happened before it listens: it starts after the containers, some of which may have
+# died by then.
+BEFORE = 30.0
 LOST = 2.0  # seconds until the engine is asked again after it went away
 
 
@@ -124,7 +127,7 @@ def _watch(lab: Lab) -> None:
     docker = DockerEngine()
     keeper = Keeper(docker, Incidents(lab))
     heard: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
-    events = DockerEngine().events()
+    events = DockerEngine().events(since=time.time() - BEFORE)
 
     def listen() -> None:
         with contextlib.suppress(Exception):  # the connection broke; whatever it says
