@@ -37,7 +37,7 @@ def sign_in(page: Page, token: str) -> None:
 def test_whoever_signs_in_can_ask_the_lab_from_the_page(page: Page, lab: LabUnderTest) -> None:
     assert page.run(SHOWN) == 0, "nothing of the lab is shown to whoever has no token"
     sign_in(page, f"Bearer {lab.token('a-reader')}\n")
-    assert page.wait(SHOWN) == 7
+    assert page.wait(SHOWN) == 12
     page.screenshot("docs")
     page.click(f"{OPERATION} .opblock-summary-control")
     page.wait(f"return document.querySelector('{OPERATION} button.execute')")
