@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Usage, tidied
 from llmlab.service.chat.collecting import collected
 from llmlab.service.chat.errors import ApiError
 from llmlab.service.chat.merging import merged
-from llmlab.service.chat.schemas import ChatRequest, parsed_json
+from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.chat.tools import as_calls, as_schema, spoken, with_description
 
 

@@ -17,6 +17,7 @@ from llmlab.config import Service
 from llmlab.models.identity import short_id
 from llmlab.runtimes import TextTooLong
 from llmlab.runtimes.chat import ChatFailure, Chunk
+from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
 from llmlab.service.chat.collecting import collected
 from llmlab.service.chat.errors import TOO_LONG, ApiError, of_failure
@@ -27,7 +28,6 @@ from llmlab.service.chat.schemas import (
     EmbeddingRequest,
     checked,
     parsed,
-    parsed_json,
 )
 from llmlab.service.chat.stream import ChatStream
 from llmlab.service.connection import while_connected
