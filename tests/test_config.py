@@ -105,6 +105,7 @@ VARIABLES = {
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),
     "gateway.image": ("registry.example.com/nginx-plus:r36", "registry.example.com/nginx-plus:r36"),
+    "auth.default_scopes": ("summarize, chat", ["summarize", "chat"]),
     "gateway.cors_origins": (
         "https://a.example, http://localhost:3000",
         ["https://a.example", "http://localhost:3000"],
@@ -350,6 +351,8 @@ BAD = [
     ("stable = 3\n", "routes.summarize", "not 3"),
     ('[gateway]\ncors_origins = ["https://a.example/"]\n', "gateway.cors_origins", "https://HOST"),
     ('[gateway]\ncors_origins = ["*"]\n', "gateway.cors_origins", "https://HOST"),
+    ('[auth]\ndefault_scopes = ["Chat"]\n', "auth.default_scopes", "'Chat' is no scope"),
+    ('[auth]\ndefault_scopes = ["operator"]\n', "auth.default_scopes", "nobody is an operator"),
     ('fallback = "nope"\n', "fallback", "no model 'nope' is defined (from configs/lab.toml)"),
     (
         'deploy = ["textrank", "nope"]\n',

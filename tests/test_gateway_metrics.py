@@ -188,10 +188,14 @@ def test_only_the_labs_owner_can_open_the_socket(lab: LabUnderTest) -> None:
     assert folder.st_uid == os.geteuid()
 
 
-def test_metrics_are_not_at_the_gateways_address(lab: LabUnderTest) -> None:
+def test_at_the_gateways_address_metrics_are_for_operators(lab: LabUnderTest) -> None:
     with lab.client() as client:
-        for path in ("/metrics", "/models/textrank/metrics"):
-            assert client.get(path).status_code == 404
+        assert client.get("/metrics").status_code == 403
+        assert client.get("/models/textrank/metrics").status_code == 404
+        operator = lab.ok("token", "--scope", "operator", "--header").strip().partition(": ")
+        page = client.get("/metrics", headers={operator[0]: operator[2]})
+        assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert "llmlab_route_weight" in page.text
 
 
 def test_the_socket_serves_metrics_and_nothing_else(lab: LabUnderTest) -> None:

@@ -156,6 +156,9 @@ def test_tokens_and_keys(said: Said) -> None:
     assert [one["sub"] for one in said("token revoked")] == ["eve"]
     said("token restore", "--sub", "eve")
     assert [one["state"] for one in said("keys list")] == ["signing"]
+    made = said("keys api create", "--sub", "eve", "--scope", "summarize", "--expires", "1h")
+    assert [one["id"] for one in said("keys api list")] == [made["id"]]
+    assert said("keys api revoke", made["id"])["scopes"] == ["summarize"]
 
 
 def test_flags(said: Said) -> None:

@@ -2,8 +2,9 @@
 
 The file is a JWK set that other tools can read. Members of our own that the RFC
 tells others to ignore: ``created`` on a key, and ``revoked`` beside ``keys``,
-which keeps the ids of revoked keys (without their secrets) and when they ended, and ``ended``,
-which says of subjects until when their tokens were ended.
+which keeps the ids of revoked keys (without their secrets) and when they ended, ``ended``, which
+says of subjects until when their tokens were ended, ``api_keys``, what is kept of each of them, and
+``api_signer``, the key that signs the tokens which stand for them at the gateway.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from llmlab.auth import demo, subjects
+from llmlab.auth import api_keys, demo, subjects
+from llmlab.auth.api_keys import ApiKey
 from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import private_folder
@@ -73,11 +75,15 @@ class KeySet:
     Args:
         revoked: {id of a key: when, ISO 8601}.
         ended: {subject: seconds since 1970}: of its tokens, those made until then are refused.
+        api: API keys, oldest first.
+        signer: signs the tokens that stand for them at the gateway, and none that leaves it.
     """
 
     keys: tuple[Key, ...] = ()
     revoked: Mapping[str, str] = field(default_factory=dict)
     ended: Mapping[str, int] = field(default_factory=dict)
+    api: tuple[ApiKey, ...] = ()
+    signer: Key | None = None
 
     @property
     def signing(self) -> Key:
@@ -113,7 +119,8 @@ class KeySet:
 
     def gateway_jwks(self) -> str:
         """The JWK set that the gateway reads, as JSON."""
-        return json.dumps({"keys": [key.for_gateway() for key in self.keys]}, indent=1) + "\n"
+        signing = [*self.keys, *([self.signer] if self.api and self.signer else [])]
+        return json.dumps({"keys": [key.for_gateway() for key in signing]}, indent=1) + "\n"
 
     def with_key(self, key: Key) -> KeySet:
         revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}
@@ -130,6 +137,33 @@ class KeySet:
                 fix=f"llmlab keys rotate && llmlab keys revoke {kid}",
             )
         return replace(self, keys=rest, revoked={**self.revoked, kid: when})
+
+    def api_tokens(self) -> dict[str, str]:
+        """{digest of an API key: the token that the gateway goes on with}. The same for the same
+        key, so that a configuration which says the same is the same."""
+        import jwt
+
+        if not self.api or self.signer is None:
+            return {}
+        kid, algorithm = self.signer.kid, self.signer.algorithm
+        signing = jwt.PyJWK(dict(self.signer.jwk), algorithm)
+        return {
+            key.digest: jwt.encode(key.payload(), signing, algorithm, {"kid": kid})
+            for key in self.api
+        }
+
+    def find_api_key(self, named: str) -> ApiKey:
+        """
+        Raises:
+            UsageError: no API key has this id.
+        """
+        for key in self.api:
+            if key.id == named:
+                return key
+        known = ", ".join(key.id for key in self.api) or "none"
+        raise UsageError(
+            f"there is no API key {named!r}; there are: {known}", fix="llmlab keys api list"
+        )
 
     def has_ended(self, subject: str, issued: object) -> bool:
         """Whether a token of this subject, made at ``issued``, was ended since. One that does not
@@ -160,7 +194,11 @@ class KeyStore:
             for key in keys:
                 _ = key.kid, key.jwk["kty"]
             ended = {str(sub): int(at) for sub, at in document.get("ended", {}).items()}
-            return KeySet(keys, dict(document.get("revoked", {})), ended)
+            api = tuple(api_keys.read(one) for one in document.get("api_keys", []))
+            signer = document.get("api_signer")
+            return KeySet(
+                keys, dict(document.get("revoked", {})), ended, api, Key(signer) if signer else None
+            )
         except FileNotFoundError:
             return KeySet()
         except OSError as error:
@@ -222,6 +260,26 @@ class KeyStore:
             rest = {sub: at for sub, at in keys.ended.items() if sub != subject}
             return self._write(replace(keys, ended=rest))
 
+    def add_api_key(self, key: ApiKey) -> KeySet:
+        """Let in whoever has this API key, from the next reload on."""
+        with self._changing():
+            keys = self.read()
+            signer = keys.signer or generate(Algorithm.HS256, kid=api_keys.SIGNER)
+            # What its owner had until this second may have been ended: this is a later one.
+            key = replace(key, created=max(key.created, keys.ended.get(key.sub, 0) + 1))
+            return self._write(replace(keys, api=(*keys.api, key), signer=signer))
+
+    def remove_api_key(self, named: str) -> KeySet:
+        """End an API key.
+
+        Raises:
+            UsageError: there is none of this id.
+        """
+        with self._changing():
+            keys = self.read()
+            gone = keys.find_api_key(named)
+            return self._write(replace(keys, api=tuple(one for one in keys.api if one != gone)))
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         private_folder(self._file.parent)
@@ -229,17 +287,24 @@ class KeyStore:
             yield
 
     def _write(self, keys: KeySet) -> KeySet:
-        document = {
+        document: dict[str, Any] = {
             "keys": [{**key.jwk, "created": key.created} for key in keys.keys],
             "revoked": dict(keys.revoked),
             "ended": dict(keys.ended),
         }
+        if keys.api or keys.signer:
+            document["api_keys"] = [key.document() for key in keys.api]
+            document["api_signer"] = dict(keys.signer.jwk) if keys.signer else None
         write_atomically(self._file, json.dumps(document, indent=1) + "\n", mode=0o600)
         return keys
 
 
-def generate(algorithm: str) -> Key:
-    """A new key: 256 random bits for HS256, RSA 2048, P-256 or Ed25519 otherwise."""
+def generate(algorithm: str, *, kid: str = "") -> Key:
+    """A new key: 256 random bits for HS256, RSA 2048, P-256 or Ed25519 otherwise.
+
+    Args:
+        kid: its id; default: random digits.
+    """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
     from jwt.utils import base64url_encode
@@ -257,7 +322,7 @@ def generate(algorithm: str) -> Key:
             jwk = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True)
     # `key_ops` of a private key says "sign", which would tell a verifier to refuse the public part.
     jwk.pop("key_ops", None)
-    jwk |= {"kid": secrets.token_hex(4), "alg": str(algorithm), "use": "sig"}
+    jwk |= {"kid": kid or secrets.token_hex(4), "alg": str(algorithm), "use": "sig"}
     return Key(jwk, _now())
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from llmlab.auth import reading, subjects
+from llmlab.auth import api_keys, reading, subjects
+from llmlab.auth.api_keys import ApiKey
 from llmlab.auth.keys import Key, KeySet
 from llmlab.errors import AuthError, UsageError, unreadable
 
@@ -23,7 +24,9 @@ LONGEST_TOKEN = 8167  # characters
 LEEWAY = 5.0  # seconds
 # What taking apart a text that is no token, or none that means well, may end in.
 NOT_A_TOKEN = (ValueError, IndexError, RecursionError, OverflowError)
-RESERVED_CLAIMS = frozenset({"sub", "name", "iss", "aud", "iat", "exp", "nbf"})
+RESERVED_CLAIMS = frozenset({"sub", "name", "iss", "aud", "iat", "exp", "nbf", "jti"})
+# Of an API key: its token, in base64url, is one word of NGINX's configuration (4,096 bytes).
+LARGEST_CLAIMS = 2400
 _TTL = re.compile(r"(\d+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -51,12 +54,12 @@ class Explained:
     expires: str
 
 
-def parse_ttl(text: str) -> int:
+def parse_ttl(text: str, *, option: str = "--ttl") -> int:
     """``90``, ``30s``, ``15m``, ``1h`` or ``7d`` in seconds; ten years at most."""
     match = _TTL.fullmatch(text.strip())
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST_TTL:
-        raise UsageError(f"--ttl {text!r} is not a duration", fix="use 90, 30s, 15m, 1h or 7d")
+        raise UsageError(f"{option} {text!r} is not a duration", fix="use 90, 30s, 15m, 1h or 7d")
     return seconds
 
 
@@ -69,11 +72,7 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
     """
     import jwt
 
-    clash = RESERVED_CLAIMS & claims.extra.keys()
-    if clash:
-        raise UsageError(
-            f"--claim cannot set {', '.join(sorted(clash))}: there is an option for it"
-        )
+    _refuse_reserved(claims.extra)
     issued = int(time.time() if now is None else now)
     optional = {"name": claims.name, "iss": claims.iss, "aud": claims.aud}
     payload = {
@@ -104,6 +103,29 @@ def mint(key: Key, claims: Claims, *, now: float | None = None) -> str:
     return made
 
 
+def check_api_key(key: ApiKey) -> None:
+    """
+    Raises:
+        UsageError: the token that stands for it is not one that the gateway would let through.
+    """
+    _refuse_reserved(key.claims)
+    payload = key.payload()
+    if problem := subjects.problem(key.sub) or _content_problem(payload):
+        raise UsageError(f"this key would be refused: {problem}")
+    if (size := len(json.dumps(payload))) > LARGEST_CLAIMS:
+        raise UsageError(
+            f"this key would say too much of its owner: {size:,} bytes of {LARGEST_CLAIMS:,}",
+            fix="leave claims out, or say less in them",
+        )
+
+
+def _refuse_reserved(said: Mapping[str, str]) -> None:
+    if clash := RESERVED_CLAIMS & said.keys():
+        raise UsageError(
+            f"--claim cannot set {', '.join(sorted(clash))}: there is an option for it"
+        )
+
+
 def _content_problem(payload: dict[str, Any]) -> str:
     try:
         reading.check(payload)
@@ -119,8 +141,10 @@ def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
         leeway: seconds by which other clocks may be ahead: ``gateway.token_leeway``.
 
     Raises:
-        AuthError: the text is not a JWS at all.
+        AuthError: the text is neither a JWS nor an API key.
     """
+    if api_keys.is_api_key(token):
+        return _described_key(token, keys)
     parts = token.split(".")
     try:
         token.encode("ascii")
@@ -139,6 +163,20 @@ def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
             problem = "the tokens that its subject had when it was made were ended"
     reason = problem or f"signed with key {key.kid}" if isinstance(key, Key) else problem
     return Explained(header, claims, not problem, reason, expiry(claims))
+
+
+def _described_key(text: str, keys: KeySet) -> Explained:
+    """An API key, by the claims of the token that stands for it."""
+    digest = api_keys.digest(text)
+    key = next((one for one in keys.api if one.digest == digest), None)
+    if key is None:
+        return Explained({}, {}, False, "this lab has no such API key", "")
+    claims = key.payload()
+    problem = "it is expired" if key.ended(time.time()) else ""
+    if keys.has_ended(key.sub, key.created):
+        problem = "what its subject had when it was made was ended"
+    reason = problem or f"the API key {key.id} of {key.sub}"
+    return Explained({}, claims, not problem, reason, expiry(claims))
 
 
 def _unread(token: str) -> str:

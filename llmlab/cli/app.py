@@ -51,7 +51,7 @@ GROUPS = {
         "prepare.models",
         "The lab's models: fetch, register, name and move them; what they are judged by.",
     ),
-    "keys": ("prepare.keys", "The keys that sign tokens: make, list, rotate, revoke."),
+    "keys": ("prepare.keys", "The keys that sign tokens, and API keys: make, list, revoke."),
     "config": ("prepare.config", "The configuration as it is in force, and what follows from it."),
     "course": (
         "teach.course",

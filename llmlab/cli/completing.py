@@ -67,6 +67,10 @@ def _keys(session: Session) -> Iterable[str]:
     return [one.kid for one in session.keys().read().keys]
 
 
+def _api_keys(session: Session) -> Iterable[str]:
+    return [one.id for one in session.keys().read().api]
+
+
 def _logs(session: Session) -> Iterable[str]:
     return sorted(file.stem for file in session.lab().logs.glob("*.log"))
 
@@ -78,4 +82,5 @@ flags = _offering(_flags)
 routes = _offering(_routes)
 names = _offering(lambda session: [*_routes(session), *_deployments(session)])
 keys = _offering(_keys)
+api_keys = _offering(_api_keys)
 logs = _offering(_logs)

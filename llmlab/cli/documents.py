@@ -103,6 +103,30 @@ class Token(TypedDict):
     expires_in: int
 
 
+class ApiKey(TypedDict):
+    """What is kept of an API key.
+
+    Args:
+        sub: whose it is.
+        scopes: routes and deployments that it may ask, * or operator; [] for the default ones.
+        claims: what else is so of them.
+        created, expires: in UTC, ISO 8601; ``expires`` null for never.
+    """
+
+    id: str
+    sub: str
+    scopes: list[str]
+    claims: dict[str, str]
+    created: str
+    expires: str | None
+
+
+class NewApiKey(ApiKey):
+    """``key`` is told this once."""
+
+    key: str
+
+
 class Ended(TypedDict):
     """Args:
     until: tokens that were made until then are refused, in seconds since 1970; null for none.

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from llmlab.config.auth import Auth
 from llmlab.config.gateway import Gateway
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
@@ -19,8 +20,8 @@ from llmlab.names import CHAT
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`
-# would read like health checks in a URL.
-RESERVED_NAMES = {"default", "live", "ready"}
+# would read like health checks in a URL; `operator` is a scope of its own.
+RESERVED_NAMES = {"default", "live", "ready", "operator"}
 
 
 def wrong_name(name: str) -> str:
@@ -216,6 +217,7 @@ class Config(Section):
     )
     routes: Routes = Routes()
     gateway: Gateway = Gateway()
+    auth: Auth = Auth()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()

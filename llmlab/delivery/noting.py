@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from llmlab.ledger.store import Store
 
 if TYPE_CHECKING:
+    from llmlab.auth.api_keys import ApiKey
     from llmlab.auth.keys import KeySet
     from llmlab.engines.base import LabStatus
 
@@ -37,6 +38,18 @@ def tokens_ended(store: Store, subject: str, until: int | None, why: str = "") -
     """
     did = "restored" if until is None else "ended"
     store.note(KEY, {"did": did, "tokens_of": subject, "until": until}, why)
+
+
+def api_key_made(store: Store, key: ApiKey, why: str = "") -> None:
+    """Take note of a new API key; nothing that would let anybody in."""
+    store.note(KEY, {
+        "did": "made", "api_key": key.id, "sub": key.sub, "claims": dict(key.claims),
+        "expires": key.expires or None,
+    }, why)  # fmt: skip
+
+
+def api_key_ended(store: Store, key: ApiKey, why: str = "") -> None:
+    store.note(KEY, {"did": "ended", "api_key": key.id, "sub": key.sub}, why)
 
 
 def lab_is_up(store: Store, status: LabStatus, routes: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -216,6 +216,18 @@ class Engine(Protocol):
 
         Raises:
             LlmlabError: it is there and goes on with the keys from before.
+        """
+        ...
+
+    def end_api_keys(self, digests: Sequence[str]) -> None:
+        """Have the workers of a running gateway let these in no more, at once and whichever
+        configuration they go by; ``reload_keys`` then has it forget them.
+
+        Args:
+            digests: SHA-256 in hexadecimal.
+
+        Raises:
+            UpstreamError: it could not be told.
         """
         ...
 

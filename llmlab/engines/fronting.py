@@ -27,6 +27,8 @@ def fronting(
         max_text_chars=plan.config.service.max_text_chars,
         demo_kid=keys.demo_kid,
         ended=keys.ended,
+        api_keys=keys.api_tokens(),
+        default_scopes=tuple(plan.config.auth.default_scopes),
         leeway=gateway.token_leeway,
         edition=gateway.edition,
         traffic=plan.traffic,

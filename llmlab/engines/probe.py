@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket as socketlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmlab.errors import UpstreamError
+from llmlab.gateway.api_keys import END
 from llmlab.names import ASKS_MODEL
 
 PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
@@ -92,6 +93,21 @@ def gateway_metrics(socket: Path) -> str:
         raise UpstreamError(
             f"the gateway does not tell its metrics: {error or type(error).__name__}",
             fix="llmlab up",
+        ) from None
+
+
+def end_api_keys(socket: Path, digests: Sequence[str]) -> None:
+    """Tell all workers of the gateway that these have ended.
+
+    Raises:
+        UpstreamError: it did not take it.
+    """
+    try:
+        with _over(socket) as client:
+            client.post(END, content="\n".join(digests)).raise_for_status()
+    except httpx2.HTTPError as error:
+        raise UpstreamError(
+            f"the gateway did not take it: {error or type(error).__name__}", fix="llmlab up"
         ) from None
 
 

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from llmlab.gateway import api_keys
 from llmlab.gateway.directives import joined
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import by_set, in_words
@@ -36,7 +37,8 @@ def files(plan: GatewayPlan) -> dict[str, str]:
         return {"lab/metrics.conf": ""}
     if plan.edition == "plus":
         # No njs, so no counts. `return` here would run before `allow` and `deny`.
-        where = ["location = /metrics {", "    try_files /nonexistent @wanted;", "}",
+        where = [*in_words("$lab_wanted", wanted(plan), by_set),
+                 "location = /metrics {", "    try_files /nonexistent @wanted;", "}",
                  "location @wanted {", f'    default_type "{TYPE}";',
                  "    return 200 $lab_wanted;", "}"]  # fmt: skip
         return {"lab/metrics.conf": joined(_server(plan, where))}
@@ -49,19 +51,31 @@ def files(plan: GatewayPlan) -> dict[str, str]:
         "access_log /dev/null lab_counted if=$lab_counted;",
         "",
     ]
+    where = ["location = /metrics {", *(f"    {line}" for line in page(plan)), "}",
+             *api_keys.ending()]  # fmt: skip
+    script = resources.files("llmlab.gateway").joinpath("counts.js")
+    return {
+        "lab/metrics.conf": joined([*counting, *_server(plan, where)]),
+        SCRIPT: script.read_text(encoding="utf-8"),
+    }
+
+
+def page(plan: GatewayPlan) -> list[str]:
+    """The lines of a location that answers with the gateway's metrics; none without njs."""
+    if not plan.metrics or plan.edition == "plus":
+        return []
     names = " ".join(one.deployment for one in plan.upstreams)
     ways = " ".join(
         f"{route}:{name}"
         for route, first in plan.routes.items()
         for name in plan.traffic.route(route).weights(first)
     )
-    where = [*in_words("$lab_deployments", names, by_set), *in_words("$lab_ways", ways, by_set),
-             "location = /metrics {", "    js_content counts.page;", "}"]  # fmt: skip
-    script = resources.files("llmlab.gateway").joinpath("counts.js")
-    return {
-        "lab/metrics.conf": joined([*counting, *_server(plan, where)]),
-        SCRIPT: script.read_text(encoding="utf-8"),
-    }
+    return [
+        *in_words("$lab_wanted", wanted(plan), by_set),
+        *in_words("$lab_deployments", names, by_set),
+        *in_words("$lab_ways", ways, by_set),
+        "js_content counts.page;",
+    ]
 
 
 def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
@@ -70,7 +84,6 @@ def _server(plan: GatewayPlan, where: list[str]) -> list[str]:
         "access_log off;",
         *(f"allow {one};" for one in ALLOWED),
         "deny all;",
-        *in_words("$lab_wanted", wanted(plan), by_set),
         *where,
         *_apis(plan),
         "location / {",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from llmlab.gateway import api_keys
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -24,8 +25,9 @@ def http(plan: GatewayPlan) -> list[str]:
         "js_import openai from lab/openai.js;",
         "js_import streams from lab/streams.js;",
         "js_var $lab_broken 0;",
+        *api_keys.credentials(plan.api_keys),
         "js_set $token_sound token.ok;",
-        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
+        'map "$token_sound$token_not_ended$token_own" $token_ok { 111 1; default 0; }',
         f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
         f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         "# There are claims only once a token was found valid.",
@@ -105,4 +107,4 @@ def files() -> dict[str, str]:
     return {
         f"lab/{name}": scripts.joinpath(name).read_text(encoding="utf-8")
         for name in ("token.js", "openai.js", "streams.js")
-    }
+    } | api_keys.script()

@@ -50,6 +50,9 @@ class GatewayPlan:
     cors_origins: tuple[str, ...] = ()  # of pages that may ask from a browser
     worker_user: str = ""  # "user group" of the workers, where the master is root
     ended: Mapping[str, int] = field(default_factory=dict)  # subject -> until when
+    # SHA-256 of an API key -> the token that it stands for
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    default_scopes: tuple[str, ...] = ("*",)  # of a token that names none of the lab's
     leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
+from llmlab.gateway import api_keys
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.openai import unnamed
@@ -38,6 +39,7 @@ def main(plan: GatewayPlan) -> list[str]:
 
 
 def http(plan: GatewayPlan) -> list[str]:
+    api_keys.refuse_without_njs(plan.api_keys)
     demo = f'"{plan.demo_kid}" 1; ' if plan.demo_kid else ""
     return [
         "# A token without exp would live for ever: only the published one of the demo mode may.",
@@ -47,6 +49,7 @@ def http(plan: GatewayPlan) -> list[str]:
         "# Claims can be read before the token is judged; a subject is who was found to be one.",
         'map $lab_verified $lab_subject { 1 $jwt_claim_sub; default ""; }',
         'map "" $lab_broken { default 0; }',
+        *api_keys.by_token_only(),
         "# A challenge that NGINX Plus has set by itself is not set twice.",
         "map $sent_http_www_authenticate $lab_challenge {",
         """    ""      'Bearer realm="LLM API"';""",
@@ -92,12 +95,12 @@ def models(plan: GatewayPlan) -> str:
               "proxy_pass http://model_$lab_target$lab_uri;"]  # fmt: skip
     blocks = [_location("@routed", routed)]
     for name in (one.deployment for one in plan.upstreams):
-        here = GO_ON.format(f"model_{name}")
+        # The scope of a token is judged here as well, by what is asked for.
+        here = [f"set $deployment {name};", "set $route model;", GO_ON.format(f"model_{name}")]
         # Without the first, NGINX would answer it with a redirect, token or no token.
-        blocks.append(_location(f"= /models/{name}", [here]))
-        blocks.append(_location(f"/models/{name}/", [here]))
-        rest = [VERIFIED, *limit, f"set $deployment {name};", "set $route model;",
-                *to_deployment(name)]  # fmt: skip
+        blocks.append(_location(f"= /models/{name}", here))
+        blocks.append(_location(f"/models/{name}/", here))
+        rest = [VERIFIED, *limit, *to_deployment(name)]
         blocks.append(_location(f"@model_{name}", rest))
     return "\n".join(blocks)
 

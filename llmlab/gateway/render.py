@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import metrics, open_edition, openai, plus_edition
+from llmlab.gateway import metrics, open_edition, openai, plus_edition, scopes
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -51,10 +51,18 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/main.conf": joined([*edition.main(plan), *_user(plan)]),
         "lab/error_log.conf": f"error_log {_log(plan, 'gateway.error.log') or 'stderr'} warn;\n",
         "lab/access_log.conf": _access_log(plan),
-        "lab/http.conf": joined([*ended(plan.ended), *edition.http(plan), *_http(plan)]),
+        "lab/http.conf": joined(
+            [
+                *ended(plan.ended),
+                *scopes.scopes(plan.default_scopes),
+                *edition.http(plan),
+                *_http(plan),
+            ]
+        ),
         "lab/routes.conf": joined(routes(plan, edition.claims)),
         "lab/upstreams.conf": _upstreams(plan),
-        "lab/server.conf": joined([*_server(plan), *edition.server(plan)]),
+        "lab/server.conf": joined([*_server(plan), *scopes.judged(), *edition.server(plan)]),
+        "lab/operators.conf": joined(scopes.operators(metrics.page(plan))),
         "lab/stable.conf": joined(edition.stable(plan)),
         "lab/openai.conf": joined(edition.openai(plan)),
         "lab/streams.conf": joined(edition.streams()),

@@ -24,6 +24,8 @@ def told(entry: Entry) -> str:
 
 
 def _key(document: Mapping[str, Any]) -> str:
+    if "api_key" in document:
+        return f"API key {document['api_key']} of {document['sub']} {document['did']}"
     if "tokens_of" in document:
         return f"tokens of {document['tokens_of']} {document['did']}"
     demo = ", published" if document.get("demo") else ""

@@ -8,6 +8,7 @@ import typer
 from llmlab.cli import completing
 from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, print_json, show_warning
+from llmlab.cli.prepare import api_keys
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    help="The keys that sign tokens: make, list, rotate, revoke.",
+    help="The keys that sign tokens, and API keys: make, list, revoke.",
     no_args_is_help=True,
 )
+
+
+app.add_typer(api_keys.app, name="api")
 
 
 class Alg(StrEnum):

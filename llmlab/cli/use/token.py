@@ -49,6 +49,13 @@ def token(
     claim: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="A claim of your own; repeatable.")
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A route or deployment that it may ask, * for all, or operator; repeatable.",
+        ),
+    ] = None,
     kid: Annotated[
         str,
         typer.Option(
@@ -81,7 +88,7 @@ def token(
     key = keys.find(kid) if kid else keys.signing
     claims = Claims(
         sub=sub or user_name(), name=name, iss=iss, aud=aud, ttl=parse_ttl(ttl),
-        extra=_claims(claim or []),
+        extra=claims_of(claim or []) | scope_of(scope or []),
     )  # fmt: skip
     made = mint(key, claims)
     if output is Format.JSON:
@@ -142,7 +149,7 @@ def revoked(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     from llmlab.cli.moments import here
 
     keys = Session.of(context).keys().read()
-    rows = [documents.EndedSubject(sub=sub, until=_iso(until)) for sub, until in keys.ended.items()]
+    rows = [documents.EndedSubject(sub=sub, until=iso(until)) for sub, until in keys.ended.items()]
     if output is Format.JSON:
         print_json(rows)
         return
@@ -157,13 +164,13 @@ def revoked(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     out().print(table)
 
 
-def _iso(seconds: int) -> str:
+def iso(seconds: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _claims(given: list[str]) -> dict[str, str]:
+def claims_of(given: list[str]) -> dict[str, str]:
     from llmlab.errors import UsageError
 
     pairs = [one.partition("=") for one in given]
@@ -171,6 +178,18 @@ def _claims(given: list[str]) -> dict[str, str]:
         if not name or not equals:
             raise UsageError(f"--claim {name!r} is not K=V", fix="llmlab token --claim team=blue")
     return {name: value for name, _, value in pairs}
+
+
+def scope_of(names: list[str]) -> dict[str, str]:
+    """{"scope": ...} of a token that may do this; {} for no names."""
+    from llmlab import scopes
+    from llmlab.errors import UsageError
+
+    try:
+        said = scopes.claim(names)
+    except ValueError as error:
+        raise UsageError(str(error), fix="--scope summarize --scope chat") from None
+    return {"scope": said} if said else {}
 
 
 def _explain(session: Session, source: str, output: Format) -> None:

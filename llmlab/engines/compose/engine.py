@@ -261,6 +261,9 @@ class ComposeEngine:
             self.notebooks.follow_token(compose)
             return moved
 
+    def end_api_keys(self, digests: Sequence[str]) -> None:
+        self.gateway.end_api_keys(digests)
+
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):
             if not self.running():

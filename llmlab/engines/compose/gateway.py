@@ -13,6 +13,7 @@ from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.logs import last_lines, log_name
 from llmlab.engines.compose.report import is_api, told_by
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError
+from llmlab.gateway.api_keys import END
 from llmlab.gateway.metrics import PORT
 from llmlab.lab import Lab
 
@@ -26,6 +27,14 @@ ASK_METRICS = (
     "bash", "-c",
     f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3",
 )  # fmt: skip
+
+
+def tell_ended(digests: Sequence[str]) -> tuple[str, ...]:
+    """What is run in a gateway's container. A digest is nothing that anybody could get in with."""
+    body = "\\n".join(digests)
+    head = f"POST {END} HTTP/1.0\\r\\nContent-Length: {len(digests) * 65 - 1}\\r\\n\\r\\n"
+    told = f"printf '{head}{body}' >&3; cat <&3"
+    return ("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; {told}")
 
 
 class ComposeGateway:
@@ -110,6 +119,15 @@ class ComposeGateway:
         if " 200 " not in head.partition("\n")[0]:
             raise UpstreamError("the gateway does not tell its metrics", fix="llmlab up")
         return page
+
+    def end_api_keys(self, digests: Sequence[str]) -> None:
+        """See ``Engine.end_api_keys``."""
+        for gateway in self._containers():
+            if not gateway.alive:
+                continue  # what does not run reads the keys when it starts
+            answer = self._docker.output_of(gateway, tell_ended(digests))
+            if " 204 " not in answer.partition("\n")[0]:
+                raise UpstreamError("the gateway did not take it", fix="llmlab up")
 
     def _workers(self, gateway: Container, *, leaving: bool) -> set[str]:
         """Pids of the workers that take new connections, or of those that end what they had in

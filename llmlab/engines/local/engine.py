@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +241,10 @@ class LocalEngine:
         self.releases.keep_only_current()  # the others hold keys that were revoked since
         self.notebooks.follow_keys()
         return moved
+
+    def end_api_keys(self, digests: Sequence[str]) -> None:
+        if self._serves():
+            probe.end_api_keys(self.lab.gateway_socket, digests)
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):
