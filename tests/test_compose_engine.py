@@ -15,8 +15,9 @@ import httpx2
 import pytest
 import yaml
 
-from llmlab.auth import KeyStore
+from llmlab.auth import KeyStore, api_keys
 from llmlab.config import Config
+from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import OVERRIDE, Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.compose.mounts import gateway_files, lay_out, socket_of, write_notebook_tokens
@@ -340,6 +341,17 @@ def test_a_lab_that_compose_started_by_hand_is_recognised(lab: LabUnderTest) -> 
     assert "took over the keys" in lab.run("keys", "rotate").stderr
     lab.ok("keys", "revoke", old)
     headers = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{lab.url}/", headers=headers, trust_env=False).status_code == 401
+    key = lab.json("keys", "api", "create", "--sub", "ada")
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    with httpx2.Client(base_url=lab.url, headers=headers, trust_env=False) as client:
+        assert client.get("/").status_code == 200
+        engine = running_engine(lab.lab)
+        assert engine
+        # Told to the workers that have this connection, before they are reloaded.
+        engine.end_api_keys([api_keys.digest(key["key"])])
+        assert client.get("/").status_code == 401
+    lab.ok("keys", "api", "revoke", key["id"])
     assert httpx2.get(f"{lab.url}/", headers=headers, trust_env=False).status_code == 401
     lab.ok("down")
     assert container(lab, "llmapi") == ""
