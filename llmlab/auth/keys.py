@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -111,9 +111,14 @@ class KeySet:
         known = ", ".join(key.kid for key in self.keys) or "none"
         raise AuthError(f"key {kid!r} {state}; valid keys: {known}", fix="llmlab keys list")
 
-    def gateway_jwks(self) -> str:
-        """The JWK set that the gateway reads, as JSON."""
-        return json.dumps({"keys": [key.for_gateway() for key in self.keys]}, indent=1) + "\n"
+    def gateway_jwks(self, further: Iterable[Mapping[str, Any]] = ()) -> str:
+        """The JWK set that the gateway reads, as JSON.
+
+        Args:
+            further: public keys of others, behind the lab's own.
+        """
+        keys = [*(key.for_gateway() for key in self.keys), *(dict(one) for one in further)]
+        return json.dumps({"keys": keys}, indent=1) + "\n"
 
     def with_key(self, key: Key) -> KeySet:
         revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}

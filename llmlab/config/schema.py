@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from llmlab.config.auth import Auth
 from llmlab.config.gateway import Gateway
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
@@ -216,6 +217,7 @@ class Config(Section):
     )
     routes: Routes = Routes()
     gateway: Gateway = Gateway()
+    auth: Auth = Auth()
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
@@ -236,6 +238,15 @@ class Config(Section):
     @classmethod
     def _stable_is_a_route(cls, said: Any) -> Any:
         return as_spelled_today(said) if isinstance(said, dict) else said
+
+    @model_validator(mode="after")
+    def _issuers_are_judged(self) -> Self:
+        if self.auth.issuers and self.gateway.edition == "plus":
+            raise ValueError(
+                "auth.issuers: whose key signed a token, and for whom, njs tells here, which the "
+                'edition plus has not; use gateway.edition = "open"'
+            )
+        return self
 
     @property
     def stable(self) -> str:

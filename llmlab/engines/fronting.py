@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
 from llmlab.gateway import GatewayPlan, Upstream
+from llmlab.issuers.trust import Trust
 
 
 def fronting(
-    plan: Plan, keys: KeySet, *, listen: str, upstreams: Iterable[Upstream]
+    plan: Plan, keys: KeySet, trust: Trust, *, listen: str, upstreams: Iterable[Upstream]
 ) -> GatewayPlan:
     """Where it finds its files, and where its own metrics are, is the engine's to add."""
     gateway = plan.config.gateway
@@ -27,6 +28,7 @@ def fronting(
         max_text_chars=plan.config.service.max_text_chars,
         demo_kid=keys.demo_kid,
         ended=keys.ended,
+        trust=trust,
         leeway=gateway.token_leeway,
         edition=gateway.edition,
         traffic=plan.traffic,

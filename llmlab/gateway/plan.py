@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.config import Gateway, RateLimit, Service
+from llmlab.issuers.trust import Trust
 from llmlab.names import SUMMARIZE
 from llmlab.traffic import Traffic
 
@@ -50,6 +51,7 @@ class GatewayPlan:
     cors_origins: tuple[str, ...] = ()  # of pages that may ask from a browser
     worker_user: str = ""  # "user group" of the workers, where the master is root
     ended: Mapping[str, int] = field(default_factory=dict)  # subject -> until when
+    trust: Trust = field(default_factory=Trust)  # whose tokens are valid, by which keys
     leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()
