@@ -105,6 +105,8 @@ VARIABLES = {
     "gateway.edition": ("plus", "plus"),
     "gateway.license": ("license.jwt", "license.jwt"),
     "gateway.image": ("registry.example.com/nginx-plus:r36", "registry.example.com/nginx-plus:r36"),
+    "auth.refresh": ("600", 600),
+    "auth.max_stale": ("7200", 7200),
     "gateway.cors_origins": (
         "https://a.example, http://localhost:3000",
         ["https://a.example", "http://localhost:3000"],

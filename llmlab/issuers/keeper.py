@@ -102,7 +102,8 @@ class Keeper:
             })  # fmt: skip
         elif after.keys != before.keys or after.dropped != before.dropped or before.error:
             kids = [key.kid for key in after.keys]
-            self.say({"message": f"{issuer.name} has {len(kids)} keys", "kids": kids,
+            count = f"{len(kids)} key{'' if len(kids) == 1 else 's'}"
+            self.say({"message": f"{issuer.name} has {count}", "kids": kids,
                       "left_out": list(after.dropped) or None, **told})  # fmt: skip
 
     def _tell_gateway(self, auth: Auth, now: float) -> None:
