@@ -18,12 +18,12 @@ from llmlab.auth.keys import Key, KeySet, generate
 from llmlab.config.auth import Auth, Issuer
 from llmlab.config.load import read_config
 from llmlab.config.schema import Config
+from llmlab.engines.issuer_keys import EAGER, RETRY, Keeper, unknown_in
 from llmlab.errors import ConfigError, LlmlabError, UpstreamError
 from llmlab.gateway import issuing
 from llmlab.issuers import judging, kept
 from llmlab.issuers.fetching import DISCOVERY, LARGEST, fetch
 from llmlab.issuers.jwks import MOST_KEYS, Accepted, Fetched, PublicKey, read_jwks
-from llmlab.issuers.keeper import EAGER, RETRY, Keeper, unknown_in
 from llmlab.issuers.kept import FIRST_RETRY, Kept
 from llmlab.issuers.trust import MOST_KEYS as MOST_IN_ALL
 from llmlab.issuers.trust import Trust, Trusted, trust
@@ -345,7 +345,7 @@ def test_a_key_id_has_one_owner_the_lab_first_then_the_providers_in_their_order(
         "corp": Kept("", public("own", "shared", "c"), fetched=NOW, until=NOW + 10),
         "b": Kept("", public("shared", "d"), fetched=NOW, until=NOW + 10),
     }
-    told = trust(lab, auth, there, NOW)
+    told = trust(lab.kids, auth, there, NOW)
     assert [[key.kid for key in one.keys] for one in told.issuers] == [["shared", "c"], ["d"]]
     assert told.dropped == {
         "corp": ("key own: this lab has one of that kid",),
@@ -359,8 +359,8 @@ def test_a_key_id_has_one_owner_the_lab_first_then_the_providers_in_their_order(
 
 def test_keys_that_are_too_old_are_nobodys() -> None:
     there = {"corp": Kept("", public("a"), fetched=NOW, until=NOW + 10)}
-    assert trust(KeySet(), AUTH, there, NOW + 9).owner("a")
-    old = trust(KeySet(), AUTH, there, NOW + 10)
+    assert trust((), AUTH, there, NOW + 9).owner("a")
+    old = trust((), AUTH, there, NOW + 10)
     assert (old.owner("a"), old.issuers[0].keys, old.jwks) == (None, (), [])
 
 
@@ -371,7 +371,7 @@ def test_the_gateway_is_given_no_more_keys_than_it_reads() -> None:
         f"i{n}": Kept("", public(*(f"{n}-{k}" for k in range(20))), fetched=NOW, until=NOW + 1)
         for n in range(4)
     }
-    told = trust(KeySet((generate("HS256"),)), auth, there, NOW)
+    told = trust(["own"], auth, there, NOW)
     assert len(told.jwks) == MOST_IN_ALL - 1
     assert len(told.dropped["i3"]) == 17
 

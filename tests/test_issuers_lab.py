@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.config.load import read_config
-from llmlab.issuers.keeper import EAGER
+from llmlab.engines.issuer_keys import EAGER
 from llmlab.issuers.trust import trust_of
 from tests.conftest import LabUnderTest, wait_until
 from tests.identity import CLIENT, IdentityProvider
@@ -207,7 +207,7 @@ def vectors(own: Callable[..., str]) -> Iterator[tuple[str, str, str]]:
 def test_gateway_and_decode_say_of_every_token_whose_it_is(lab: LabUnderTest) -> None:
     keys = KeyStore(lab.lab.keys_file).read()
     auth = read_config(lab.lab.config_file).config.auth
-    trust = trust_of(lab.lab, auth, keys, time.time())
+    trust = trust_of(lab.lab, auth, keys.kids, time.time())
 
     def own(what: str = "token", **more: str) -> str:
         if what == "kid":

@@ -95,6 +95,10 @@ class KeySet:
         return (own or list(self.keys))[-1]
 
     @property
+    def kids(self) -> tuple[str, ...]:
+        return tuple(key.kid for key in self.keys)
+
+    @property
     def has_demo(self) -> bool:
         return any(key.is_demo for key in self.keys)
 

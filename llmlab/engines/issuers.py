@@ -24,15 +24,15 @@ FIRST = 5.0  # seconds that `up` waits for keys that it never had
 
 def issuer_programs(lab: Lab, config: Config) -> list[Program]:
     """The process that keeps their keys, where there are providers."""
-    command = (sys.executable, "-P", "-m", "llmlab.issuers.keeper", str(lab.root))
+    command = (sys.executable, "-P", "-m", "llmlab.engines.issuer_keys", str(lab.root))
     return [Program(NAME, command)] if config.auth.issuers else []
 
 
 def fetch_first(lab: Lab, auth: Auth, say: Say) -> None:
     """Have keys of those of whom none are kept, as far as they answer soon; so that a lab that is
     up takes their tokens. Whatever goes wrong is kept, for `status` to tell."""
+    from llmlab.engines.issuer_keys import fetch_all, settled
     from llmlab.issuers.fetching import fetch
-    from llmlab.issuers.keeper import fetch_all, settled
 
     now = time.time()
     new = [one for one in auth.issuers if not keeping.read(lab, one).trusted(auth, now)]
@@ -60,7 +60,7 @@ def issuers_status(lab: Lab) -> IssuersStatus:
     if not auth.issuers:
         return IssuersStatus()
     now = time.time()
-    trust = trust_of(lab, auth, KeyStore(lab.keys_file).read(), now)
+    trust = trust_of(lab, auth, KeyStore(lab.keys_file).read().kids, now)
     found = tuple(status_of(one, keeping.read(lab, one), trust, now) for one in auth.issuers)
     warnings = [warning(one) for one in found if one.error or one.state == "refused"]
     process = Supervisor(lab).state(NAME)

@@ -40,10 +40,11 @@ function headerOk(header) {
     return header.crit === undefined;
 }
 
-// A part of the token as it was sent: 0 is its header.
+// A part of the token as it was sent: 0 is its header. An nginx.conf from before there was
+// $lab_token has the module read the header itself.
 function part(r, number) {
-    const sent = r.variables.lab_token.split('.')[number];
-    return JSON.parse(Buffer.from(sent, 'base64url').toString());
+    const token = r.variables.lab_token || r.headersIn.Authorization.replace(/^Bearer +/i, '');
+    return JSON.parse(Buffer.from(token.split('.')[number], 'base64url').toString());
 }
 
 // Whose token it is, once it was verified; the name of who made it stands before it.

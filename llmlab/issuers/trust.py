@@ -3,18 +3,14 @@ by them. A key of one never verifies a token of another, so each key id has one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from llmlab.config.auth import Auth, Issuer
 from llmlab.issuers import kept as keeping
 from llmlab.issuers.jwks import PublicKey
 from llmlab.issuers.kept import Kept
 from llmlab.lab import Lab
-
-if TYPE_CHECKING:  # llmlab.auth explains tokens, by what stands here
-    from llmlab.auth.keys import KeySet
 
 MOST_KEYS = 64  # that NGINX's module reads of one file
 
@@ -56,11 +52,15 @@ class Trust:
         return [key.jwk for one in self.issuers for key in one.keys]
 
 
-def trust(keys: KeySet, auth: Auth, kept: Mapping[str, Kept], now: float) -> Trust:
+def trust(kids: Sequence[str], auth: Auth, kept: Mapping[str, Kept], now: float) -> Trust:
     """Who may verify what. The lab's own keys come first, then the providers in their order: whose
-    key has an id that was there before, or comes too late for the gateway, is not used."""
-    own = tuple(key.kid for key in keys.keys)
-    taken = dict.fromkeys(own, "this lab")
+    key has an id that was there before, or comes too late for the gateway, is not used.
+
+    Args:
+        kids: ids of the lab's own keys.
+        now: seconds since 1970.
+    """
+    taken = dict.fromkeys(kids, "this lab")
     issuers, dropped = [], {}
     for issuer in auth.issuers:
         found = kept.get(issuer.name, Kept(""))
@@ -76,9 +76,9 @@ def trust(keys: KeySet, auth: Auth, kept: Mapping[str, Kept], now: float) -> Tru
         issuers.append(Trusted(issuer, tuple(used), found.end(auth) if used else 0.0))
         if lost:
             dropped[issuer.name] = tuple(lost)
-    return Trust(own, tuple(issuers), dropped)
+    return Trust(tuple(kids), tuple(issuers), dropped)
 
 
-def trust_of(lab: Lab, auth: Auth, keys: KeySet, now: float) -> Trust:
+def trust_of(lab: Lab, auth: Auth, kids: Sequence[str], now: float) -> Trust:
     """As of what is kept in a lab."""
-    return trust(keys, auth, keeping.read_all(lab, auth.issuers), now)
+    return trust(kids, auth, keeping.read_all(lab, auth.issuers), now)

@@ -190,7 +190,7 @@ def _explain(session: Session, source: str, output: Format) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{source} cannot be read: {unreadable(error)}") from None
     config, keys = session.load().config, session.keys().read()
-    trust = trust_of(session.lab(), config.auth, keys, time.time())
+    trust = trust_of(session.lab(), config.auth, keys.kids, time.time())
     told = describe(text.strip(), keys, leeway=config.gateway.token_leeway, trust=trust)
     if output is Format.JSON:
         print_json(asdict(told))

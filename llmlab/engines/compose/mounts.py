@@ -106,7 +106,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         )
         for name in plan.names
     )
-    trust = trust_of(lab, plan.config.auth, keys, time.time())
+    trust = trust_of(lab, plan.config.auth, keys.kids, time.time())
     wanted = replace(
         fronting(plan, keys, trust, listen="80", upstreams=upstreams),
         metrics=str(metrics.PORT),

@@ -40,7 +40,7 @@ class Staging:
         """
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
-        trust = trust_of(self._lab, plan.config.auth, keys, time.time())
+        trust = trust_of(self._lab, plan.config.auth, keys.kids, time.time())
         wanted = gateway_plan(
             self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What keeps the keys of a lab's identity providers: python -m llmlab.issuers.keeper LAB
+"""What keeps the keys of a lab's identity providers: python -m llmlab.engines.issuer_keys LAB
 
 Supervised for as long as a lab with providers is up. It fetches their keys before those are too
 old, sooner where a token names a key that nobody has here, and has the gateway go by what changed.
