@@ -17,6 +17,7 @@ import psutil
 from llmlab import models
 from llmlab.auth import KeyStore
 from llmlab.config import Config
+from llmlab.config.auth import Issuer
 from llmlab.config.load import unknown_variables
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import find_program
@@ -73,6 +74,7 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         "hub": lambda: _hub(config, environ),
         **{f"models.{name}": _upstream(name, lab, config, environ)
            for name, model in config.models.items() if model.runtime == "openai"},
+        **{f"issuer {one.name}": _issuer(one, lab) for one in config.auth.issuers},
         "docker": _compose if containers else _docker,
         "environment": lambda: _variables(config, environ),
     }  # fmt: skip
@@ -222,6 +224,25 @@ def _upstream(
             return _ok(f"models.{name}", tried.message)
         is_wrong = needed and tried.outcome is Outcome.WRONG
         return (_fail if is_wrong else _warn)(f"models.{name}", tried.message, tried.fix)
+
+    return check
+
+
+def _issuer(issuer: Issuer, lab: Lab) -> Callable[[], Check]:
+    """Asks for its keys now, whatever is kept of them."""
+
+    def check() -> Check:
+        from llmlab.issuers.fetching import fetch
+
+        name = f"issuer {issuer.name}"
+        try:
+            found = fetch(issuer, lab.root).accepted
+        except LlmlabError as error:
+            fix = error.fix or f"correct issuer or jwks_url of {issuer.name} in configs/lab.toml"
+            return _fail(name, error.message, fix)
+        left_out = f", {len(found.dropped)} left out: {found.dropped[0]}" if found.dropped else ""
+        count = len(found.keys)
+        return _ok(name, f"{count} key{'' if count == 1 else 's'} of {issuer.issuer}{left_out}")
 
     return check
 

@@ -128,7 +128,10 @@ PLUS_PLANS = {
     "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
     "plus-several-routes": replace(PLANS["several-routes"], edition="plus", license=LICENSE),
 }
-SCRIPTS = {"lab/api_keys.js", "lab/token.js", "lab/counts.js", "lab/openai.js", "lab/streams.js"}
+SCRIPTS = {
+    "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",
+    "lab/openai.js", "lab/streams.js",
+}  # fmt: skip
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -101,6 +101,10 @@ class KeySet:
         return (own or list(self.keys))[-1]
 
     @property
+    def kids(self) -> tuple[str, ...]:
+        return tuple(key.kid for key in self.verifying)
+
+    @property
     def has_demo(self) -> bool:
         return any(key.is_demo for key in self.keys)
 
@@ -117,10 +121,19 @@ class KeySet:
         known = ", ".join(key.kid for key in self.keys) or "none"
         raise AuthError(f"key {kid!r} {state}; valid keys: {known}", fix="llmlab keys list")
 
-    def gateway_jwks(self) -> str:
-        """The JWK set that the gateway reads, as JSON."""
-        signing = [*self.keys, *([self.signer] if self.api and self.signer else [])]
-        return json.dumps({"keys": [key.for_gateway() for key in signing]}, indent=1) + "\n"
+    def gateway_jwks(self, further: Iterable[Mapping[str, Any]] = ()) -> str:
+        """The JWK set that the gateway reads, as JSON.
+
+        Args:
+            further: public keys of others, behind the lab's own.
+        """
+        own = [key.for_gateway() for key in self.verifying]
+        return json.dumps({"keys": [*own, *(dict(one) for one in further)]}, indent=1) + "\n"
+
+    @property
+    def verifying(self) -> tuple[Key, ...]:
+        """All of the lab's keys whose tokens the gateway takes."""
+        return (*self.keys, *([self.signer] if self.api and self.signer else []))
 
     def with_key(self, key: Key) -> KeySet:
         revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}

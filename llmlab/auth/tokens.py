@@ -16,6 +16,9 @@ from llmlab.auth import api_keys, reading, subjects
 from llmlab.auth.api_keys import ApiKey
 from llmlab.auth.keys import Key, KeySet
 from llmlab.errors import AuthError, UsageError, unreadable
+from llmlab.issuers import judging
+from llmlab.issuers.jwks import algorithms_of
+from llmlab.issuers.trust import Trust
 
 DEFAULT_TTL = 3600  # seconds
 LONGEST_TTL = 10 * 366 * 86400
@@ -45,13 +48,20 @@ class Claims:
 
 @dataclass(frozen=True)
 class Explained:
-    """A token taken apart. ``valid`` is what this lab's gateway would say to it."""
+    """A token taken apart. ``valid`` is what this lab's gateway would say to it.
+
+    Args:
+        issuer: the identity provider whose key signed it; "" for the lab's own keys, or none.
+        subject: whose it is, as the lab has it; "" for a token that is refused.
+    """
 
     header: dict[str, Any]
     claims: dict[str, Any]
     valid: bool
     reason: str
     expires: str
+    issuer: str = ""
+    subject: str = ""
 
 
 def parse_ttl(text: str, *, option: str = "--ttl") -> int:
@@ -134,11 +144,14 @@ def _content_problem(payload: dict[str, Any]) -> str:
     return ""
 
 
-def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
+def describe(
+    token: str, keys: KeySet, *, leeway: float = LEEWAY, trust: Trust | None = None
+) -> Explained:
     """Take a token apart and judge it as this lab's gateway would.
 
     Args:
         leeway: seconds by which other clocks may be ahead: ``gateway.token_leeway``.
+        trust: the lab's identity providers and their keys, if it has any.
 
     Raises:
         AuthError: the text is neither a JWS nor an API key.
@@ -155,14 +168,24 @@ def describe(token: str, keys: KeySet, *, leeway: float = LEEWAY) -> Explained:
             "this is not a JWT: three parts in base64url, the first two of them JSON objects",
             fix="llmlab token | llmlab token --decode -",
         ) from None
-    problem, key = _unread(token), None
+    trust = trust or Trust()
+    by = trust.owner(header.get("kid"))
+    problem, key, sub = _unread(token), None, ""
     if not problem:
-        key = _key_of(token, signature, header, keys)
+        key = _key_of(token, signature, header, keys, trust)
         problem = key if isinstance(key, str) else _problem(header, claims, key, leeway)
-        if not problem and keys.has_ended(claims.get("sub", ""), claims.get("iat")):
+        problem = problem or judging.problem(header, claims, trust)
+        sub = judging.subject(claims, by.issuer if by else None)
+        problem = problem or subjects.problem(sub)
+        if not problem and keys.has_ended(sub, claims.get("iat")):
             problem = "the tokens that its subject had when it was made were ended"
-    reason = problem or f"signed with key {key.kid}" if isinstance(key, Key) else problem
-    return Explained(header, claims, not problem, reason, expiry(claims))
+    whose = by.issuer.name if by and isinstance(key, Key) else ""
+    reason = problem
+    if not problem and isinstance(key, Key):
+        reason = f"signed with key {key.kid}" + (f" of {whose}" if whose else "")
+    return Explained(
+        header, claims, not problem, reason, expiry(claims), whose, "" if problem else sub
+    )
 
 
 def _described_key(text: str, keys: KeySet) -> Explained:
@@ -193,10 +216,20 @@ def _unread(token: str) -> str:
     return ""
 
 
-def _key_of(token: str, signature: bytes, header: Mapping[str, Any], keys: KeySet) -> Key | str:
+def _key_of(
+    token: str, signature: bytes, header: Mapping[str, Any], keys: KeySet, trust: Trust
+) -> Key | str:
     """The key that a token was signed with, or what is wrong. One that names no key by a text may
     have been signed with any of its algorithm."""
     kid, algorithm = header.get("kid"), header.get("alg")
+    if by := trust.owner(kid):
+        jwk = next(one.jwk for one in by.keys if one.kid == kid)
+        if algorithm not in algorithms_of(jwk):
+            return (
+                f"the algorithm is {algorithm!r}, and key {kid} of {by.issuer.name} is not for it"
+            )
+        key = Key({**jwk, "alg": algorithm})
+        return key if _verifies(token, signature, key) else "the signature is wrong"
     if isinstance(kid, str) and kid:
         try:
             candidates = [keys.find(kid)]
@@ -251,7 +284,7 @@ def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], key: Key, lee
         return "its iat is not a number"
     if not isinstance(claims.get("sub", ""), str):
         return "its sub is no text"
-    return subjects.problem(claims.get("sub", ""))
+    return ""
 
 
 def _verifies(token: str, signature: bytes, key: Key) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from llmlab.config.auth import Issuer
 from llmlab.config.model import Model
 from llmlab.config.schema import Config, as_spelled_today
 from llmlab.errors import ConfigError, UsageError, unreadable
@@ -218,7 +219,8 @@ def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
     """Environment variable -> path, for every leaf that the schema has."""
     models = raw.get("models")
     names = list(models) if isinstance(models, dict) else list(Config().models)
-    paths = [path for path in _schema_paths(Config) if not path.startswith("models")]
+    tables = ("models", "auth.issuers")  # of which there may be any number
+    paths = [path for path in _schema_paths(Config) if not path.startswith(tables)]
     paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
     return {variable(path): path for path in paths}
 
@@ -296,8 +298,10 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
 
 
 def _origin(path: str, origins: Mapping[str, str]) -> str | None:
-    """Where a value came from; an item of a list came with its list."""
-    return origins.get(path) or origins.get(path.rpartition(".")[0])
+    """Where a value came from; an item of a list, and what is in it, came with its list."""
+    while path not in origins and path:
+        path = path.rpartition(".")[0]
+    return origins.get(path)
 
 
 def _fix(path: str, origin: str | None, file: Path) -> str:
@@ -314,6 +318,8 @@ def _nearest(path: str) -> str:
     place = ".".join(parents)
     if place.startswith("models."):
         siblings = list(Model.model_fields)
+    elif place.startswith("auth.issuers."):
+        siblings = list(Issuer.model_fields)
     else:
         known = [name for name in _schema_paths(Config) if name.startswith(place)]
         siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]

@@ -239,6 +239,15 @@ class Config(Section):
     def _stable_is_a_route(cls, said: Any) -> Any:
         return as_spelled_today(said) if isinstance(said, dict) else said
 
+    @model_validator(mode="after")
+    def _issuers_are_judged(self) -> Self:
+        if self.auth.issuers and self.gateway.edition == "plus":
+            raise ValueError(
+                "auth.issuers: whose key signed a token, and for whom, njs tells here, which the "
+                'edition plus has not; use gateway.edition = "open"'
+            )
+        return self
+
     @property
     def stable(self) -> str:
         """The model behind /summarize/."""

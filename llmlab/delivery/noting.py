@@ -10,9 +10,10 @@ from llmlab.ledger.store import Store
 if TYPE_CHECKING:
     from llmlab.auth.api_keys import ApiKey
     from llmlab.auth.keys import KeySet
+    from llmlab.config.auth import Auth
     from llmlab.engines.base import LabStatus
 
-KEY, LAB = "key", "lab"
+KEY, LAB, ISSUERS = "key", "lab", "issuers"
 
 
 def keys_changed(store: Store, did: Literal["made", "revoked"], before: KeySet, now: KeySet) -> int:
@@ -50,6 +51,15 @@ def api_key_made(store: Store, key: ApiKey, why: str = "") -> None:
 
 def api_key_ended(store: Store, key: ApiKey, why: str = "") -> None:
     store.note(KEY, {"did": "ended", "api_key": key.id, "sub": key.sub}, why)
+
+
+def issuers_changed(store: Store, auth: Auth) -> None:
+    """Take note of which identity providers' tokens are valid, if that is something else than the
+    ledger says."""
+    now = {one.name: one.model_dump(mode="json", exclude={"name"}) for one in auth.issuers}
+    last = store.entries(kind=ISSUERS, last=1)
+    if now != (last[0].document["now"] if last else {}):
+        store.note(ISSUERS, {"now": now})
 
 
 def lab_is_up(store: Store, status: LabStatus, routes: Mapping[str, str]) -> None:

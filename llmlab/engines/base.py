@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
+from llmlab.issuers.status import IssuerStatus
 from llmlab.names import SUMMARIZE
 from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
@@ -140,6 +141,7 @@ class LabStatus:
 
     ``notebook`` is the address of a running JupyterLab, without its token; "" if none runs.
     ``controller`` says how the process is that drives a rollout; "" if none is under way.
+    ``issuers`` are the identity providers whose tokens are valid beside the lab's own.
     """
 
     lab: str
@@ -151,6 +153,7 @@ class LabStatus:
     warnings: tuple[str, ...] = ()
     notebook: str = ""
     controller: str = ""
+    issuers: tuple[IssuerStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The document of `status -o json`."""

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from llmlab.auth.keys import KeySet
 from llmlab.engines.base import Plan
 from llmlab.gateway import GatewayPlan, Upstream
+from llmlab.issuers.trust import Trust
 
 
 def fronting(
-    plan: Plan, keys: KeySet, *, listen: str, upstreams: Iterable[Upstream]
+    plan: Plan, keys: KeySet, trust: Trust, *, listen: str, upstreams: Iterable[Upstream]
 ) -> GatewayPlan:
     """Where it finds its files, and where its own metrics are, is the engine's to add."""
     gateway = plan.config.gateway
@@ -29,6 +30,7 @@ def fronting(
         ended=keys.ended,
         api_keys=keys.api_tokens(),
         default_scopes=tuple(plan.config.auth.default_scopes),
+        trust=trust,
         leeway=gateway.token_leeway,
         edition=gateway.edition,
         traffic=plan.traffic,

@@ -19,8 +19,19 @@ END = "/ended_keys"  # where ended ones are told, beside the gateway's own metri
 REMEMBERED = 600  # seconds
 
 
+# Rendered, and not in nginx.conf, for one from before has none. RFC 9110: a scheme has no case,
+# and one or more spaces behind it.
+SENT = [
+    "# What a client has sent.",
+    "map $http_authorization $lab_token {",
+    r'    "~*^Bearer +(?<sent_token>[^\s,]+)\z"  $sent_token;',
+    '    default "";',
+    "}",
+]
+
+
 def by_token_only() -> list[str]:
-    return ['map "" $lab_credential { default $lab_token; }']
+    return [*SENT, 'map "" $lab_credential { default $lab_token; }']
 
 
 def credentials(tokens: Mapping[str, str]) -> list[str]:
@@ -33,6 +44,7 @@ def credentials(tokens: Mapping[str, str]) -> list[str]:
         tokens: {SHA-256 of an API key, in hexadecimal: token}.
     """
     return [
+        *SENT,
         f"js_import api_keys from {SCRIPT};",
         f"js_shared_dict_zone zone=lab_ended_keys:128k timeout={REMEMBERED}s evict;",
         "js_set $lab_key_digest api_keys.digest;",

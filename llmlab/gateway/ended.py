@@ -24,7 +24,7 @@ def ended(subjects: Mapping[str, int]) -> list[str]:
     when = [f'    "~^{n}:(?:{later(until)})\\\\z" 1;' for n, until in enumerate(subjects.values())]
     return [
         "# Whose tokens were ended, and which of theirs are from later.",
-        "map $jwt_claim_sub $lab_ended {", '    default "";', *which, "}",
+        "map $lab_sub $lab_ended {", '    default "";', *which, "}",
         'map "$lab_ended:$jwt_claim_iat" $token_not_ended {', "    default 0;", '    "~^:" 1;',
         *when, "}",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from llmlab.gateway import api_keys
+from llmlab.gateway import api_keys, issuers
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -31,7 +31,8 @@ def http(plan: GatewayPlan) -> list[str]:
         f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',
         f'map "" $lab_demo_kid {{ default "{plan.demo_kid}"; }}',
         "# There are claims only once a token was found valid.",
-        'map "" $lab_subject { default $jwt_claim_sub; }',
+        *issuers.subject(plan.trust),
+        'map "" $lab_subject { default $lab_sub; }',
         "# RFC 6750: what is wrong with a token is said only to those who sent one.",
         "map $http_authorization $lab_challenge {",
         """    "~*^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",
@@ -106,5 +107,5 @@ def files() -> dict[str, str]:
     scripts = resources.files("llmlab.gateway")
     return {
         f"lab/{name}": scripts.joinpath(name).read_text(encoding="utf-8")
-        for name in ("token.js", "openai.js", "streams.js")
+        for name in ("token.js", "whose.js", "openai.js", "streams.js")
     } | api_keys.script()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.config import Gateway, RateLimit, Service
+from llmlab.issuers.trust import Trust
 from llmlab.names import SUMMARIZE
 from llmlab.traffic import Traffic
 
@@ -53,6 +54,7 @@ class GatewayPlan:
     # SHA-256 of an API key -> the token that it stands for
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     default_scopes: tuple[str, ...] = ("*",)  # of a token that names none of the lab's
+    trust: Trust = field(default_factory=Trust)  # whose tokens are valid, by which keys
     leeway: float = 5.0  # seconds that other clocks may be ahead
     demo_kid: str = ""  # the key whose tokens may lack exp; "" outside of demo mode
     load_modules: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import metrics, open_edition, openai, plus_edition, scopes
+from llmlab.gateway import issuers, metrics, open_edition, openai, plus_edition, scopes
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -75,7 +75,12 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     }
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
-    return {name: HEADER + text for name, text in files.items()} | edition.files() | own
+    return (
+        {name: HEADER + text for name, text in files.items()}
+        | edition.files()
+        | own
+        | issuers.files(plan)
+    )
 
 
 def _log(plan: GatewayPlan, name: str) -> str:

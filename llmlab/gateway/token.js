@@ -1,9 +1,13 @@
 // What nginx-auth-jwt does not check by itself. Included by every edition but
 // NGINX Plus. An exception in here leaves the variable empty: the token is refused.
 
+import whose from 'whose.js';
+
 function ok(r) {
     const claims = JSON.parse(r.variables.jwt_claims);
-    return timeOk(claims, r) && subjectOk(claims) && headerOk(r) ? '1' : '0';
+    const header = part(r, 0);
+    return timeOk(claims, r) && subjectOk(claims) && headerOk(header) && whose.ok(header, claims)
+        ? '1' : '0';
 }
 
 // `nbf` must not lie in the future, but for the difference of two clocks, and `exp` must be there.
@@ -32,10 +36,32 @@ function subjectOk(claims) {
 }
 
 // The map in nginx.conf sees no `crit` that is an empty string.
-function headerOk(r) {
-    const first = r.variables.lab_credential.split('.')[0];
-    const header = JSON.parse(Buffer.from(first, 'base64url').toString());
+function headerOk(header) {
     return header.crit === undefined;
+}
+
+// A part of the token, or of the one that an API key stands for: 0 is its header.
+function part(r, number) {
+    const token = r.variables.lab_credential;
+    return JSON.parse(Buffer.from(token.split('.')[number], 'base64url').toString());
+}
+
+// Whose token it is, once it was verified; the name of who made it stands before it.
+function subject(r) {
+    const claims = r.variables.jwt_claims;
+    return claims ? whose.subject(part(r, 0), JSON.parse(claims)) : '';
+}
+
+// For the log. What was let in, or has no token, is not looked at.
+function unknownKey(r) {
+    if (r.variables.status !== '401' || !r.variables.lab_credential) {
+        return '';
+    }
+    try {
+        return whose.unknown(part(r, 0), part(r, 1));
+    } catch (error) {
+        return '';  // it is no token
+    }
 }
 
 // The claims that are plain values, as ",name,name,": a list or an object would match what its
@@ -47,4 +73,4 @@ function values(r) {
     return names.length ? `,${names.filter((name) => !name.includes(',')).join(',')},` : '';
 }
 
-export default { ok, values };
+export default { ok, subject, unknownKey, values };

@@ -41,6 +41,11 @@ def _lab(document: Mapping[str, Any]) -> str:
     return f"up at {document['url']} ({document['engine']}): {running}"
 
 
+def _issuers(document: Mapping[str, Any]) -> str:
+    now = [f"{name} ({one['issuer']})" for name, one in document["now"].items()]
+    return f"tokens are valid of {', '.join(now) or 'no identity provider'}"
+
+
 def _drill(document: Mapping[str, Any]) -> str:
     drill = document["drill"]
     if drill is None:
@@ -147,5 +152,5 @@ def _members(document: Mapping[str, Any]) -> str:
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
     "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
-    "upstream": _upstream,
+    "upstream": _upstream, "issuers": _issuers,
 }  # fmt: skip

@@ -6,11 +6,13 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from llmlab.config.auth import Issuer
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
 from llmlab.config.schema import TAKEN_OVER_BY, Config
@@ -28,6 +30,9 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 SAMPLE = "gateway.rate_limit.rate"
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
+ISSUERS = """There may be several, each with a table of its own; as the lab comes there is none. The
+guide's page on [identity providers](../guide/identity.md) shows them for Keycloak, Entra, Okta,
+Auth0 and Google."""
 # Keys of a model that are shown in lab.toml only where they say something.
 FURTHER = ("fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
@@ -39,6 +44,16 @@ HEAD = """\
 # A flag beats an environment variable, which beats this file, which beats the
 # default: `llmlab up --port 9000` > LLMLAB_GATEWAY_PORT > gateway.port below.
 # `llmlab config show --origin` says where each value came from.
+"""
+ABOUT_ISSUERS = """\
+# --- Identity providers --------------------------------------------------------
+# Whose tokens are valid beside the lab's own, each in a table [[auth.issuers]]:
+#
+# [[auth.issuers]]
+# name = "corp"
+# issuer = "https://login.example.com/realms/staff"
+# audience = "llmlab"
+#
 """
 ABOUT_MODELS = """\
 # --- Models ------------------------------------------------------------------
@@ -70,7 +85,8 @@ class Key:
     @property
     def default(self) -> str:
         """As TOML writes it; "" if there is none."""
-        return "" if self.field.is_required() else toml(self.field.default)
+        without = self.field.is_required() or self.field.default is None
+        return "" if without else toml(self.field.default)
 
     @property
     def type(self) -> str:
@@ -89,17 +105,21 @@ class Key:
 
 
 def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Key]:
-    """Every key but those of the models, in the schema's order."""
+    """Every key but those of models and of identity providers, in the schema's order."""
     for name, field in section.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from lab_keys(inner, f"{prefix}{name}.")
-        elif name != "models":
+        elif prefix + name not in ("models", "auth.issuers"):
             yield Key(prefix + name, field)
 
 
 def model_keys() -> list[Key]:
     return [Key(f"models.NAME.{name}", field) for name, field in Model.model_fields.items()]
+
+
+def issuer_keys() -> list[Key]:
+    return [Key(f"auth.issuers.{name}", field) for name, field in Issuer.model_fields.items()]
 
 
 def sections(
@@ -128,6 +148,13 @@ def toml(value: Any) -> str:
 
 def _plain(annotation: Any, *, plural: bool = False) -> str:
     bare = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    if get_origin(bare) in (Union, UnionType):
+        kinds = [_plain(one, plural=plural) for one in get_args(bare) if one is not type(None)]
+        return " or ".join(dict.fromkeys(kinds))
+    if get_origin(bare) is list:
+        return f"list of {_plain(get_args(bare)[0], plural=True)}"
+    if get_origin(bare) is Literal:
+        bare = type(get_args(bare)[0])
     named = {str: "string", int: "integer", float: "number", bool: "truth value"}
     return named[bare] + ("s" if plural else "")
 
@@ -154,6 +181,7 @@ def markdown() -> str:
         said = text(" ".join((section.__doc__ or "").split())) if path else ""
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
+    parts += ["## [[auth.issuers]]", text(Issuer.__doc__ or ""), ISSUERS, _table(issuer_keys())]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     return page("Configuration", _introduction(), *parts)
 
@@ -169,7 +197,12 @@ def _table(known: list[Key]) -> str:
     for one in known:
         how = f" A change needs {how}." if (how := TAKEN_OVER_BY.get(one.path)) else ""
         rows.append(
-            (code(one.name), one.type, code(one.default) or "required", text(one.description) + how)
+            (
+                code(one.name),
+                one.type,
+                code(one.default) or ("required" if one.field.is_required() else ""),
+                text(one.description) + how,
+            )
         )
     return table(("key", "type", "default", "what it is for"), rows)
 
@@ -185,7 +218,8 @@ def lab_toml() -> str:
         head = _with_comment(f"[{path}]", section.__doc__ or "") if path else []
         lines = [line for one in known if one.section == path for line in _line(one)]
         parts.append("\n".join([*head, *lines]) + "\n")
-    parts.append(ABOUT_MODELS + _about_models())
+    parts.append(ABOUT_ISSUERS + _about(issuer_keys()))
+    parts.append(ABOUT_MODELS + _about(model_keys()))
     defaults = Config()
     parts += [_model(name, model) for name, model in defaults.models.items()]
     return "\n".join(parts)
@@ -211,9 +245,9 @@ def _wrapped(said: str, first: str, later: str) -> list[str]:
     )  # fmt: skip
 
 
-def _about_models() -> str:
+def _about(known: list[Key]) -> str:
     lines = []
-    for one in model_keys():
+    for one in known:
         lines += _wrapped(one.description.removesuffix("."), f"# {one.name:16}", f"# {'':16}")
     return "\n".join(lines) + "\n"
 

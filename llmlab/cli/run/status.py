@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+    from llmlab.issuers.status import IssuerStatus
     from llmlab.lab import Lab
 
 REFRESH = 1.0  # seconds
@@ -44,16 +45,18 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
     """How the lab is, who attends to it, and what was done to it on purpose."""
     from llmlab.delivery import drills
     from llmlab.engines.attendants import attendance
+    from llmlab.engines.issuers import issuers_status
 
     found = engine.status()
     if not found.running:
         return found
     drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
                for name, told in drills.active(lab).items())  # fmt: skip
-    there = attendance(lab)
+    there, providers = attendance(lab), issuers_status(lab)
     return replace(
-        found, healthy=found.healthy and there.healthy, controller=there.controller,
-        warnings=(*found.warnings, *there.warnings, *drilled),
+        found, healthy=found.healthy and there.healthy and providers.healthy,
+        controller=there.controller, issuers=providers.issuers,
+        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled),
     )  # fmt: skip
 
 
@@ -98,9 +101,23 @@ def tree(status: LabStatus) -> Tree:
             f"{_mark(well)} [bold]controller[/] [dim]{status.controller.lower()}, "
             "drives a rollout[/]"
         )
+    for issuer in status.issuers:
+        root.add(_issuer(issuer))
     if status.notebook:
         root.add(f"{_mark(True)} [bold]notebook[/] {status.notebook}")
     return root
+
+
+def _issuer(one: IssuerStatus) -> str:
+    from rich.markup import escape
+
+    count = len(one.keys)
+    left_out = f", {len(one.left_out)} left out" if one.left_out else ""
+    age = "never fetched" if one.age is None else f"fetched {duration(one.age)} ago"
+    return (
+        f"{_mark(one.state != 'refused')} [bold]issuer {one.name}[/] {escape(one.issuer)}\n"
+        f"  [dim]{one.state}, {count} key{'' if count == 1 else 's'}{left_out}, {age}[/]"
+    )
 
 
 def _line(one: DeploymentStatus) -> str:

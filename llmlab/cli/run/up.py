@@ -52,7 +52,7 @@ def up(
     --model says what the configuration says otherwise, and moves no route.
     """
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
-    from llmlab.delivery.noting import keys_changed, lab_is_up
+    from llmlab.delivery.noting import issuers_changed, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
@@ -98,6 +98,7 @@ def up(
             changed = chosen.up(plan, say)
         # Within the turn: as it is now, whatever a `down` that waits for its turn will do.
         status = chosen.status()
+        issuers_changed(session.store(), plan.config.auth)
         if changed:
             lab_is_up(session.store(), status, plan.routes)
     if differs := told(plan):

@@ -193,8 +193,11 @@ def scope_of(names: list[str]) -> dict[str, str]:
 
 
 def _explain(session: Session, source: str, output: Format) -> None:
+    import time
+
     from llmlab.auth import describe
     from llmlab.errors import AuthError, UsageError, unreadable
+    from llmlab.issuers.trust import trust_of
 
     if re.search(r"eyJ[\w-]+\.[\w-]+\.", source):
         raise UsageError(
@@ -205,8 +208,9 @@ def _explain(session: Session, source: str, output: Format) -> None:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{source} cannot be read: {unreadable(error)}") from None
-    leeway = session.load().config.gateway.token_leeway
-    told = describe(text.strip(), session.keys().read(), leeway=leeway)
+    config, keys = session.load().config, session.keys().read()
+    trust = trust_of(session.lab(), config.auth, keys.kids, time.time())
+    told = describe(text.strip(), keys, leeway=config.gateway.token_leeway, trust=trust)
     if output is Format.JSON:
         print_json(asdict(told))
     else:
@@ -221,6 +225,9 @@ def _show(told: Explained) -> None:
     console = out()
     console.print("[green]valid[/]: " if told.valid else "[red]refused[/]: ", end="")
     console.print(printable(told.reason), markup=False, highlight=False)
+    if told.issuer and told.valid:
+        console.print("[bold]subject here[/] ", end="")
+        console.print(printable(told.subject), markup=False, highlight=False)
     for part, values in (("header", told.header), ("claims", told.claims)):
         console.print(f"[bold]{part}[/]")
         for name, value in values.items():

@@ -37,6 +37,7 @@ from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.compose.upstreams import forget_upstreams
+from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
@@ -155,6 +156,7 @@ class ComposeEngine:
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         keep_keys(self.lab, plan, os.environ)
+        fetch_first(self.lab, plan.config.auth, say)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -176,7 +178,7 @@ class ComposeEngine:
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
         self.notebooks.follow_token(compose)
-        self._keep()
+        self._keep(plan.config)
         keys.forget(self.lab, [one.model for one in plan.deployments])
         forget_upstreams(self.lab, but=plan.names)
         same = {(one.id, one.started) for one in before}
@@ -197,11 +199,13 @@ class ComposeEngine:
             Record.of(plan, ENGINE, record.nginx).write(self.lab)
             return moved
 
-    def _keep(self) -> None:
-        """Have the keeper running, which starts again what Docker itself would leave dead."""
+    def _keep(self, config: Config) -> None:
+        """Have the keeper running, which starts again what Docker itself would leave dead, and who
+        keeps the keys of identity providers."""
         make_folders(self.lab)
         command = (sys.executable, "-P", "-m", "llmlab.engines.compose.keeper", str(self.lab.root))
-        Supervisor(self.lab).apply([Program(KEEPER, command), *attendants(self.lab)])
+        programs = [Program(KEEPER, command), *issuer_programs(self.lab, config)]
+        Supervisor(self.lab).apply([*programs, *attendants(self.lab)])
 
     def down(self, *, volumes: bool = False) -> bool:
         with processes_turn(self.lab):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import Releases, Upstream, metrics, render, routable
+from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routable
+from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
 
@@ -104,15 +106,17 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         )
         for name in plan.names
     )
+    trust = trust_of(lab, plan.config.auth, keys.kids, time.time())
     wanted = replace(
-        fronting(plan, keys, listen="80", upstreams=upstreams),
+        fronting(plan, keys, trust, listen="80", upstreams=upstreams),
         metrics=str(metrics.PORT),
         scraped_at=f"nginx:{metrics.PORT}",
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
     )
+    text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
-        "nginx.conf": routable((conf or lab.nginx_conf).read_text(encoding="utf-8"), plan.traffic),
-        "llmapi.jwk": keys.gateway_jwks(),
+        "nginx.conf": issuing(routable(text, plan.traffic), trust),
+        "llmapi.jwk": keys.gateway_jwks(trust.jwks),
         **_licence(lab, plan.config),
         **render(wanted),
     }

@@ -16,6 +16,7 @@ from llmlab.engines import probe
 from llmlab.engines.address import check_address
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local import access_log
 from llmlab.engines.local.answering import wait_for_deployments, wait_for_gateway
 from llmlab.engines.local.draining import drain
@@ -129,6 +130,7 @@ class LocalEngine:
         nginx = nginx_of(plan.config)
         make_folders(self.lab)
         keep_keys(self.lab, plan, os.environ)
+        fetch_first(self.lab, plan.config.auth, say)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
@@ -172,6 +174,7 @@ class LocalEngine:
             *api_programs(self.lab, plan),
             *self.notebooks.programs(),
             keeper_program(self.lab),
+            *issuer_programs(self.lab, plan.config),
             *attendants(self.lab),
         ]
 

@@ -15,6 +15,7 @@ from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
+from llmlab.issuers.trust import Trust
 from llmlab.lab import LOGS_LINK, Lab, private_folder
 from llmlab.network import SHARES_PORTS
 from llmlab.service.settings import Settings
@@ -108,7 +109,7 @@ def listens(host: str, port: int) -> list[str]:
 
 
 def gateway_plan(
-    lab: Lab, plan: Plan, *, worker_user: str, keys: KeySet, nginx: Nginx
+    lab: Lab, plan: Plan, *, worker_user: str, keys: KeySet, trust: Trust, nginx: Nginx
 ) -> GatewayPlan:
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
@@ -125,7 +126,7 @@ def gateway_plan(
         for name in plan.names
     )
     return replace(
-        fronting(plan, keys, listen=listen, upstreams=upstreams),
+        fronting(plan, keys, trust, listen=listen, upstreams=upstreams),
         also=(*more, f"unix:{lab.front_socket}"),
         worker_user=worker_user,
         logs=LOGS_LINK,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from pathlib import Path
 
 from llmlab.auth import KeyStore
@@ -14,7 +15,8 @@ from llmlab.engines.base import Plan
 from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
-from llmlab.gateway import Nginx, Releases, find_nginx, render, routable
+from llmlab.gateway import Nginx, Releases, find_nginx, issuing, render, routable
+from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab
 
 
@@ -38,12 +40,13 @@ class Staging:
         """
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
+        trust = trust_of(self._lab, plan.config.auth, keys.kids, time.time())
         wanted = gateway_plan(
-            self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys
+            self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
         )  # fmt: skip
         files = {
-            "nginx.conf": routable(_read(conf), plan.traffic),
-            "llmapi.jwk": keys.gateway_jwks(),
+            "nginx.conf": issuing(routable(_read(conf), plan.traffic), trust),
+            "llmapi.jwk": keys.gateway_jwks(trust.jwks),
             **render(wanted),
         }
         return self._releases.stage(files, nginx)

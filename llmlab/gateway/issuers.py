@@ -1,0 +1,77 @@
+"""What token.js and whose.js are told of identity providers, and how a subject is found."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from llmlab.errors import ConfigError
+from llmlab.gateway.plan import GatewayPlan
+from llmlab.issuers.trust import Trust, Trusted
+
+SCRIPT = "lab/issuers.js"
+HEADER = "// Rendered by llmlab; edits here are lost.\n"
+SUBJECT = "$lab_sub"
+LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
+
+
+def subject(trust: Trust) -> list[str]:
+    """Lines that define ``$lab_sub``, the subject of a token that was found valid, and
+    ``$lab_unknown_key``, for the log. Without providers no script runs for it."""
+    if not trust.issuers:
+        return [
+            'map "" $lab_sub { default $jwt_claim_sub; }',
+            'map "" $lab_unknown_key { default ""; }',
+        ]
+    return [
+        "# Whose token: with the name of who made it, unless that is this lab.",
+        "js_set $lab_sub token.subject;",
+        "js_set $lab_unknown_key token.unknownKey;",
+    ]
+
+
+def files(plan: GatewayPlan) -> dict[str, str]:
+    """The script that holds keys' owners and rules; nothing for an edition without scripts."""
+    if plan.edition == "plus":
+        return {}
+    return {SCRIPT: f"{HEADER}export default {_told(plan.trust)};\n"}
+
+
+def _told(trust: Trust) -> str:
+    """A text of JavaScript that holds JSON. An object there and then would take a key that is
+    called __proto__ for its own kind."""
+    if not trust.issuers:
+        return "''"
+    owners = dict.fromkeys(trust.own, LAB)
+    for number, one in enumerate(trust.issuers):
+        owners |= {key.kid: number for key in one.keys}
+    document = {"issuers": [_issuer(one) for one in trust.issuers], "owners": owners}
+    return json.dumps(json.dumps(document))
+
+
+def _issuer(trusted: Trusted) -> dict[str, Any]:
+    one = trusted.issuer
+    return {
+        "name": one.name, "iss": one.issuer, "audiences": one.audiences,
+        "algorithms": one.algorithms, "subject": one.subject, "prefix": one.before,
+        "require": [[claim, wanted if isinstance(wanted, list) else [wanted]]
+                    for claim, wanted in one.require.items()],
+        "scopes": one.scopes, "until": math.floor(trusted.until),
+    }  # fmt: skip
+
+
+def issuing(conf: str, trust: Trust) -> str:
+    """An nginx.conf, if it takes the subject for whose it is found to be.
+
+    Raises:
+        ConfigError: it does not, and tokens of providers are to be valid; it was written for an
+            earlier llmlab, or edited.
+    """
+    if trust.issuers and SUBJECT not in conf:
+        raise ConfigError(
+            f"nginx.conf does not use {SUBJECT}, so somebody at an identity provider could be "
+            "taken for a subject of this lab's own",
+            fix="llmlab init FOLDER lays out one that does; take over what differs, then llmlab up",
+        )
+    return conf
