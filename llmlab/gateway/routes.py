@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from llmlab.errors import ConfigError
-from llmlab.gateway.claims import claim_variable, used_claims
+from llmlab.gateway import budgets
+from llmlab.gateway.claims import SUBJECT, claim_variable, used_claims
 from llmlab.gateway.flags import flag_maps, flag_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked, exactly, percentage
@@ -39,7 +40,7 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     """
     traffic = plan.traffic
     _refuse_unknown(plan)
-    used = used_claims(traffic)
+    used = sorted({*used_claims(traffic), *budgets.used_claims(plan.budgets)} - {SUBJECT})
     lines = [f'map "" $lab_revision {{ default {traffic.revision}; }}', ""]
     if used:
         lines += [*claims(used), ""]

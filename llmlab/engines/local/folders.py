@@ -24,7 +24,10 @@ def make_folders(lab: Lab) -> None:
     private_folder(lab.gateway_socket.parent)
     _link_logs(lab)
     sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
+    counts = private_folder(lab.counts_folder) if not lab.counts_folder.exists() else None
     if root:
+        if counts:
+            os.chown(counts, pwd.getpwnam(WORKER).pw_uid, -1)
         os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
 
 

@@ -15,7 +15,7 @@ from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
-from llmlab.lab import LOGS_LINK, Lab, private_folder
+from llmlab.lab import COUNTS_FOLDER, LOGS_LINK, Lab, private_folder
 from llmlab.network import SHARES_PORTS
 from llmlab.service.settings import Settings
 
@@ -121,6 +121,7 @@ def gateway_plan(
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
             fallback=plan.fallback(name),
+            model=plan.settings(name).model,
         )
         for name in plan.names
     )
@@ -130,6 +131,8 @@ def gateway_plan(
         worker_user=worker_user,
         logs=LOGS_LINK,
         metrics=f"unix:{lab.gateway_socket}",
+        counts=COUNTS_FOLDER,
+        settlements=f"unix:{lab.settlements_socket}",
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from llmlab.lab import FRONT_SOCKET, METRICS_SOCKET
+from llmlab.lab import FRONT_SOCKET, METRICS_SOCKET, SETTLEMENTS_SOCKET
 from llmlab.network import SHARES_PORTS
 from llmlab.processes import orphaned_workers, stop_gracefully
 
@@ -28,7 +28,7 @@ def main() -> None:
         stop_gracefully(orphans)
         time.sleep(PORT_FREE_AFTER)
     # A master that was killed hard has left them, and a new one could not listen there.
-    for socket in (METRICS_SOCKET, FRONT_SOCKET):
+    for socket in (METRICS_SOCKET, FRONT_SOCKET, Path("..", "api", SETTLEMENTS_SOCKET)):
         (prefix / socket).unlink(missing_ok=True)
     os.execv(command[0], [*command, "-g", "daemon off;"])
 

@@ -1,0 +1,335 @@
+// What requests may use (budgets of lab.toml) and what they have used. A request that asks a model
+// reserves the most that it may take before the model is asked; what the API then says that it
+// took is settled in its place. Not part of the edition NGINX Plus, which has no njs.
+//
+// lab_budgets is lab/budgets.json, see budgets.py. Of the shared memory, lab_budget_counts holds
+// what is used and reserved, by budget, unit, window and holder; lab_reservations what is known of
+// each request that is not settled, by a random id that only the API is told.
+
+// A larger body is not read as JSON, see openai.js.
+const SMALL = 65536;
+// A token of English has some 4 letters, of code 3; of other scripts, 2 bytes or more, and digits
+// may have one each. What is underestimated here is put right when it is settled.
+const BYTES_A_TOKEN = 3;
+// A picture in a message, whatever its bytes: what the largest providers count for a large one.
+const PICTURE = /"data:image\/[^"]*"/g;
+const A_PICTURE = 4500;  // bytes
+const MOST_TOKENS = /"max_(?:completion_|new_)?(?:tokens|length)"[ \t\r\n]*:[ \t\r\n]*(\d{1,9})/g;
+const CHOICES = 128;  // more than that, the API refuses
+const READS = ['GET', 'HEAD', 'OPTIONS'];
+const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
+const SAID = /^(\d{1,12}|-) (\d{1,12}|-)$/;
+
+// --- Before the model is asked ----------------------------------------------------------
+
+// An exception in here is a 500: nobody is let through uncounted.
+async function admit(r) {
+    const told = r.variables;
+    if (told.lab_ticket || !asks(r)) {
+        return;
+    }
+    const text = await r.readRequestText();
+    const model = lab_budgets.models[told.lab_target] || lab_budgets.unknown;
+    const read = tokensOf(text, r);
+    const written = mostWritten(text, r.uri, model);
+    const wanted = {
+        requests: 1, tokens: read + written, money: costs(model, read, written),
+    };
+    const taken = [];
+    const left = {};
+    const over = reserve(told, wanted, taken, left);
+    if (over) {
+        taken.forEach((one) => { ngx.shared.lab_budget_counts.incr(one[0], -wanted[one[1]]); });
+        refuse(r, over, wanted);
+        return;
+    }
+    Object.keys(left).forEach((unit) => { tell(told, unit, left[unit]); });
+    told.lab_reserved = `${read} ${written} ${wanted.money}`;
+    told.lab_ticket = issue(told, { read, written, cost: wanted.money, taken });
+}
+
+function asks(r) {
+    // The lab's own questions come by a socket of its own, and count for nobody.
+    return READS.indexOf(r.method) < 0 && r.remoteAddress !== 'unix:';
+}
+
+// Counted first, then looked at: of requests that come at once, those that go beyond a limit are
+// taken back, and no two of them take the same room. One that would fit may meet another one's
+// count that is about to be taken back, and be refused with it.
+function reserve(told, wanted, taken, left) {
+    const counts = ngx.shared.lab_budget_counts;
+    const now = Date.now();
+    for (let at = 0; at < lab_budgets.budgets.length; at++) {
+        const budget = lab_budgets.budgets[at];
+        const holder = told[budget.variable];
+        if (budget.who.length && budget.who.indexOf(holder) < 0) {
+            continue;
+        }
+        for (let which = 0; which < budget.limits.length; which++) {
+            const limit = budget.limits[which];
+            const time = windowOf(limit.window, now);
+            const key = `${budget.name} ${limit.key} ${time.begins} ${holder}`;
+            const lasts = time.ends - now + lab_budgets.keeps;
+            const used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            const fits = used <= limit.most;
+            taken.push([key, limit.unit]);
+            if (!fits) {
+                note(`refused ${budget.name} ${limit.key} ${budget.shadow ? 'shadow' : 'real'}`);
+                told.lab_over = `${budget.name} ${limit.key}`;
+                if (!budget.shadow) {
+                    return { budget, limit, time, now, used: used - wanted[limit.unit] };
+                }
+            }
+            const room = { most: limit.most, left: limit.most - used, resets: time.ends - now };
+            if (!budget.shadow && limit.unit !== 'money'
+                && (!left[limit.unit] || room.left < left[limit.unit].left)) {
+                left[limit.unit] = room;
+            }
+        }
+    }
+    return null;
+}
+
+// Fixed windows of UTC: each begins with nothing used.
+function windowOf(name, now) {
+    if (name === 'month') {
+        const date = new Date(now);
+        const year = date.getUTCFullYear(), month = date.getUTCMonth();
+        return { begins: Date.UTC(year, month, 1), ends: Date.UTC(year, month + 1, 1) };
+    }
+    const long = name === 'day' ? 86400000 : 60000;
+    const begins = now - now % long;
+    return { begins, ends: begins + long };
+}
+
+function refuse(r, over, wanted) {
+    const told = r.variables, limit = over.limit;
+    const amount = wanted[limit.unit], never = amount > limit.most;
+    const seconds = Math.max(1, Math.ceil((over.time.ends - over.now) / 1000));
+    const unit = limit.unit === 'money' ? `millionths of ${over.budget.currency || 'money'}`
+        : limit.unit;
+    told.lab_over_why = `The budget ${over.budget.name} (${limit.key}) has no room for this `
+        + `request: limit ${limit.most}, used ${Math.max(0, over.used)}, this one up to ${amount} `
+        + `${unit}. `
+        + (never ? 'It would not fit at any time: ask for less, by max_tokens or a shorter text.'
+            : `Try again in ${seconds} s.`);
+    told.lab_over_after = never ? '' : seconds;
+    told.lab_over_last = never || seconds > PATIENT ? 'last' : '';
+    told.lab_over_kind = limit.unit === 'money' ? 'insufficient_quota' : limit.unit;
+    if (limit.unit !== 'money') {
+        tell(told, limit.unit, {
+            most: limit.most, left: limit.most - over.used, resets: over.time.ends - over.now,
+        });
+    }
+    r.return(429);
+}
+
+function tell(told, unit, room) {
+    told[`lab_limit_${unit}`] = room.most;
+    told[`lab_left_${unit}`] = Math.max(0, room.left);
+    told[`lab_reset_${unit}`] = duration(room.resets);
+}
+
+// As OpenAI's API spells it: 6m0s, 1s, 20ms.
+function duration(milliseconds) {
+    if (milliseconds < 1000) {
+        return `${milliseconds}ms`;
+    }
+    const seconds = Math.ceil(milliseconds / 1000);
+    const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
+    return (hours ? `${hours}h` : '') + (seconds >= 60 ? `${minutes}m` : '') + `${seconds % 60}s`;
+}
+
+// --- What a request may take ----------------------------------------------------------------
+
+// The whole body: what JSON and its names add is what a template says around each message.
+function tokensOf(text, r) {
+    let bytes = Buffer.byteLength(text);
+    if (text.indexOf('"data:image/') >= 0) {
+        (text.match(PICTURE) || []).forEach((one) => { bytes += A_PICTURE - one.length; });
+    }
+    return Math.ceil(bytes / BYTES_A_TOKEN);
+}
+
+function mostWritten(text, uri, model) {
+    if (uri.endsWith('/embeddings')) {
+        return 0;
+    }
+    const most = uri.indexOf('/v1/') >= 0 ? model.writes : model.summary;
+    let said;
+    try {
+        said = text.length <= SMALL ? JSON.parse(text) : undefined;
+    } catch (error) {
+        return most;  // what is wrong with such a body, the API says
+    }
+    if (said === undefined) {
+        // Which of them is the request's own is not known: the most of them all.
+        let largest = most;
+        (text.match(MOST_TOKENS) || []).forEach((one) => {
+            largest = Math.max(largest, Number(one.slice(one.indexOf(':') + 1)));
+        });
+        return bounded(largest, model);
+    }
+    if (said === null || typeof said !== 'object') {
+        return most;
+    }
+    const more = said.parameters || {};
+    const asked = [said.max_completion_tokens, said.max_tokens, said.max_length,
+        more.max_length, more.max_new_tokens].find(whole);
+    const prompts = [said.prompt, said.inputs].find(Array.isArray);
+    const texts = prompts && typeof prompts[0] !== 'number' ? prompts.length : 1;
+    const choices = whole(said.n) ? Math.min(said.n, CHOICES) : 1;
+    return bounded(asked || most, model) * choices * Math.max(1, texts);
+}
+
+function bounded(tokens, model) {
+    return model.context ? Math.min(tokens, model.context) : tokens;
+}
+
+function whole(value) {
+    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 1e9;
+}
+
+// In millionths: a price is that of a million tokens.
+function costs(model, read, written) {
+    return Math.ceil(read * model.input + written * model.output);
+}
+
+// --- Who is to settle it ----------------------------------------------------------------------
+
+// $lab_settlement, a header for the API: the id by which it says what was used. A request that no
+// budget has reserved anything for has one as well, for the log.
+function ticket(r) {
+    if (!r.variables.lab_ticket && asks(r)) {
+        r.variables.lab_ticket = issue(r.variables, { read: 0, written: 0, cost: 0, taken: [] });
+    }
+    return r.variables.lab_ticket;
+}
+
+function issue(told, reserved) {
+    const bytes = new Uint8Array(16);
+    crypto.getRandomValues(bytes);
+    const id = Buffer.from(bytes).toString('hex');
+    const known = Object.assign({
+        request: told.lab_request_id, subject: told.lab_subject, route: told.lab_asked_route,
+        deployment: told.lab_target, claims: claimsOf(told),
+    }, reserved);
+    ngx.shared.lab_reservations.set(id, JSON.stringify(known));
+    return id;
+}
+
+function claimsOf(told) {
+    const found = {};
+    Object.keys(lab_budgets.claims).forEach((name) => {
+        found[name] = told[lab_budgets.claims[name]];
+    });
+    return found;
+}
+
+// --- Once it is over ------------------------------------------------------------------------------
+
+// $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
+// they are what was reserved. What becomes known later has a line of its own.
+function settle(r) {
+    const told = r.variables, id = told.lab_ticket;
+    if (!id) {
+        return '1';  // nothing was asked of a model
+    }
+    const untouched = !told.upstream_addr || !/[1-9]/.test(told.upstream_bytes_sent || '');
+    const said = untouched ? ['', '0', '0'] : SAID.exec(told.upstream_http_x_usage || '');
+    const known = said && taken(id);
+    if (known) {
+        const name = told.lab_log_deployment || told.lab_target;
+        return write(told, settled(known, said[1], said[2], name, untouched));
+    }
+    // The API says it by itself, before or after this. Who comes first here leaves the line to the
+    // other: what is reserved stands in this one, and the difference in one of its own.
+    const late = ngx.shared.lab_reservations;
+    if (late.add(`end ${id}`, '-')) {
+        const reserved = (told.lab_reserved || '0 0 0').split(' ');
+        return write(told, {
+            read: reserved[0], written: reserved[1], cost: reserved[2], exact: false,
+        });
+    }
+    return write(told, JSON.parse(late.pop(`end ${id}`)));
+}
+
+function write(told, used) {
+    told.lab_tokens_in = used.read;
+    told.lab_tokens_out = used.written;
+    told.lab_cost = used.cost;
+    const claims = claimsOf(told);
+    told.lab_claims = Object.keys(claims).length ? JSON.stringify(claims) : '';
+    return used.exact ? '1' : '0';
+}
+
+// Valid once: whoever takes it settles it.
+function taken(id) {
+    const text = ngx.shared.lab_reservations.pop(id);
+    return text ? JSON.parse(text) : null;
+}
+
+// Puts what was used in the place of what was reserved. `-` is what nobody knows: that part of the
+// reservation stands.
+function settled(known, said_read, said_written, name, untouched) {
+    const read = said_read === '-' ? known.read : Number(said_read);
+    const written = said_written === '-' ? known.written : Number(said_written);
+    const model = lab_budgets.models[name] || lab_budgets.unknown;
+    const cost = costs(model, read, written);
+    const more = {
+        requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
+        money: cost - known.cost,
+    };
+    const counts = ngx.shared.lab_budget_counts;
+    known.taken.forEach((one) => {
+        const key = one[0], unit = one[1];
+        if (more[unit] && counts.has(key)) {  // its window may be over, and forgotten
+            counts.incr(key, more[unit]);
+        }
+    });
+    note(`tokens ${known.route || '-'} ${name || '-'} input`, read);
+    note(`tokens ${known.route || '-'} ${name || '-'} output`, written);
+    const exact = said_read !== '-' && said_written !== '-';
+    return { read, written, cost, exact };
+}
+
+// POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
+function late(r) {
+    const said = SAID.exec(`${r.args.in} ${r.args.out}`);
+    const id = String(r.args.id);
+    if (!said || !/^[0-9a-f]{32}$/.test(id) || r.method !== 'POST') {
+        r.return(400);
+        return;
+    }
+    const known = taken(id);
+    if (!known) {
+        r.return(410);  // settled, or given up
+        return;
+    }
+    const by = String(r.args.by || '');
+    const name = lab_budgets.models[by] ? by : known.deployment;
+    const used = settled(known, said[1], said[2], name, false);
+    if (!ngx.shared.lab_reservations.add(`end ${id}`, JSON.stringify(used))) {
+        // Its line is written, and says what was reserved: here is the difference.
+        const now = Date.now() / 1000;
+        r.variables.lab_late = JSON.stringify({
+            at: now, settles: known.request, subject: known.subject, deployment: name,
+            route: known.route || '', tokens_in: used.read - known.read,
+            tokens_out: used.written - known.written, cost: used.cost - known.cost,
+            settled: used.exact ? 1 : 0, claims: known.claims,
+        });
+        ngx.shared.lab_reservations.delete(`end ${id}`);
+    }
+    r.return(204);
+}
+
+// --- For metrics --------------------------------------------------------------------------------
+
+// Beside the counts of counts.js, where there are any.
+function note(key, amount) {
+    if (ngx.shared.lab_counts) {
+        ngx.shared.lab_counts.incr(key, amount === undefined ? 1 : amount, 0);
+    }
+}
+
+export default { admit, ticket, settle, late };
