@@ -30,8 +30,8 @@ class Budget(Section):
 
     name: str = Field(
         "",
-        description='Of lower-case letters, digits and hyphens; "" = what it is by. Counts are kept '
-        "under it.",
+        description='Of lower-case letters, digits and hyphens; "" = what it is by. What is used '
+        "is kept under it.",
     )
     by: str = Field(
         "subject",
@@ -49,7 +49,9 @@ class Budget(Section):
         0.0, ge=0, le=10**9, description="By the models' `price`; a model without one is free."
     )
     currency: str = Field(
-        "", pattern=r"^[A-Z]{0,3}$", description="What that is in, for people; nothing is converted."
+        "",
+        pattern=r"^[A-Z]{0,3}$",
+        description="What that is in, for people; nothing is converted.",
     )
     shadow: bool = Field(
         False, description="Refuse nobody; the log says what would have been refused."

@@ -18,7 +18,8 @@ const MOST_TOKENS = /"max_(?:completion_|new_)?(?:tokens|length)"[ \t\r\n]*:[ \t
 const CHOICES = 128;  // more than that, the API refuses
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
-const SAID = /^(\d{1,12}|-) (\d{1,12}|-)$/;
+// 12 34; <34 for at most so many, - for what nobody knows.
+const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
 
 // --- Before the model is asked ----------------------------------------------------------
 
@@ -244,14 +245,13 @@ function settle(r) {
     }
     // The API says it by itself, before or after this. Who comes first here leaves the line to the
     // other: what is reserved stands in this one, and the difference in one of its own.
-    const late = ngx.shared.lab_reservations;
-    if (late.add(`end ${id}`, '-')) {
+    if (ngx.shared.lab_reservations.add(`end ${id}`, '-')) {
         const reserved = (told.lab_reserved || '0 0 0').split(' ');
         return write(told, {
             read: reserved[0], written: reserved[1], cost: reserved[2], exact: false,
         });
     }
-    return write(told, JSON.parse(late.pop(`end ${id}`)));
+    return write(told, taken(`end ${id}`));
 }
 
 function write(told, used) {
@@ -263,17 +263,23 @@ function write(told, used) {
     return used.exact ? '1' : '0';
 }
 
-// Valid once: whoever takes it settles it.
-function taken(id) {
-    const text = ngx.shared.lab_reservations.pop(id);
-    return text ? JSON.parse(text) : null;
+// Valid once: whoever takes it settles it. njs 0.9.9 has a pop() that never finds anything where
+// keys expire, so it is the deletion that only one can succeed with.
+function taken(key) {
+    const kept = ngx.shared.lab_reservations;
+    const text = kept.get(key);
+    return text && kept.delete(key) ? JSON.parse(text) : null;
 }
 
-// Puts what was used in the place of what was reserved. `-` is what nobody knows: that part of the
-// reservation stands.
+// Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
+// what is only known not to be more.
 function settled(known, said_read, said_written, name, untouched) {
     const read = said_read === '-' ? known.read : Number(said_read);
-    const written = said_written === '-' ? known.written : Number(said_written);
+    const exact = /^\d/.test(said_read) && /^\d/.test(said_written);
+    const most = Number(said_written.replace('<', ''));
+    const written = said_written.endsWith('-') ? known.written
+        : exact || !known.written || !said_written.startsWith('<') ? most
+            : Math.min(most, known.written);
     const model = lab_budgets.models[name] || lab_budgets.unknown;
     const cost = costs(model, read, written);
     const more = {
@@ -289,7 +295,6 @@ function settled(known, said_read, said_written, name, untouched) {
     });
     note(`tokens ${known.route || '-'} ${name || '-'} input`, read);
     note(`tokens ${known.route || '-'} ${name || '-'} output`, written);
-    const exact = said_read !== '-' && said_written !== '-';
     return { read, written, cost, exact };
 }
 

@@ -25,6 +25,8 @@ GRACE = 60.0  # seconds that a settlement may come after the longest stream
 COUNTS, RESERVATIONS = "16m", "16m"
 FORGOTTEN = "35d"  # the longest window is a month
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
+OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
+KNOWN = ("ticket", "reserved", "claims", "late")
 UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
@@ -38,8 +40,7 @@ def http(plan: GatewayPlan) -> list[str]:
     """The script, what it keeps, and the variables by which it tells."""
     kept = {name: f" state={plan.counts}/{name}.json" if plan.counts else "" for name in
             ("counts", "reservations")}  # fmt: skip
-    told = ["ticket", "reserved", "over", "over_why", "over_after", "over_last", "over_kind", "claims", "late",
-            *(f"{part}_{unit}" for part in PARTS for unit in UNITS)]  # fmt: skip
+    told = [*KNOWN, *OVER, *(f"{part}_{unit}" for part in PARTS for unit in UNITS)]
     return [
         f"js_import budgets from {SCRIPT};",
         f"js_preload_object lab_budgets from {DATA};",
@@ -56,7 +57,7 @@ def http(plan: GatewayPlan) -> list[str]:
 
 def nobodys() -> list[str]:
     """The same variables where no script is: nothing is known."""
-    empty = ["over", "over_why", "over_after", "over_last", "over_kind", "claims", "settlement"]
+    empty = [*OVER, "claims", "settlement"]
     zero = ["tokens_in", "tokens_out", "cost", "settled"]
     return [
         *(f'map "" $lab_{name} {{ default ""; }}' for name in empty),
@@ -108,7 +109,10 @@ def settlements(plan: GatewayPlan) -> list[str]:
 
 def files(plan: GatewayPlan) -> dict[str, str]:
     script = resources.files("llmlab.gateway").joinpath("budgets.js")
-    return {SCRIPT: script.read_text(encoding="utf-8"), DATA: json.dumps(data(plan), indent=1) + "\n"}
+    return {
+        SCRIPT: script.read_text(encoding="utf-8"),
+        DATA: json.dumps(data(plan), indent=1) + "\n",
+    }
 
 
 def data(plan: GatewayPlan) -> dict[str, Any]:

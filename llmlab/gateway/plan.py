@@ -42,9 +42,9 @@ class GatewayPlan:
     ``logs`` is a folder, relative to NGINX's prefix: NGINX opens its logs itself. Without one it
     prints them, for whoever runs its container.
 
-    ``counts`` is a folder, likewise, where what budgets have counted outlives a restart; ``longest``
-    are the seconds of the longest answer; ``settlements`` is where an API says what it has used, as
-    ``listen`` takes it."""
+    ``counts`` is a folder, likewise, where what budgets have counted outlives a restart.
+    ``longest`` are the seconds of the longest answer. ``settlements`` is where an API says what it
+    has used, as ``listen`` takes it."""
 
     listen: str
     stable: str
