@@ -51,12 +51,16 @@ class Explained:
     expires: str
 
 
-def parse_ttl(text: str) -> int:
-    """``90``, ``30s``, ``15m``, ``1h`` or ``7d`` in seconds; ten years at most."""
+def parse_ttl(text: str, option: str = "--ttl") -> int:
+    """``90``, ``30s``, ``15m``, ``1h`` or ``7d`` in seconds; ten years at most.
+
+    Args:
+        option: what it was said by, for the error.
+    """
     match = _TTL.fullmatch(text.strip())
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST_TTL:
-        raise UsageError(f"--ttl {text!r} is not a duration", fix="use 90, 30s, 15m, 1h or 7d")
+        raise UsageError(f"{option} {text!r} is not a duration", fix="use 90, 30s, 15m, 1h or 7d")
     return seconds
 
 

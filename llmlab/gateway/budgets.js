@@ -63,7 +63,7 @@ function reserve(told, wanted, taken, left) {
     for (let at = 0; at < lab_budgets.budgets.length; at++) {
         const budget = lab_budgets.budgets[at];
         const holder = told[budget.variable];
-        if (budget.who.length && budget.who.indexOf(holder) < 0) {
+        if (budget.who.length && !among(budget.who, holder)) {
             continue;
         }
         for (let which = 0; which < budget.limits.length; which++) {
@@ -75,7 +75,7 @@ function reserve(told, wanted, taken, left) {
             const fits = used <= limit.most;
             taken.push([key, limit.unit]);
             if (!fits) {
-                note(`refused ${budget.name} ${limit.key} ${budget.shadow ? 'shadow' : 'real'}`);
+                note(`over ${budget.name} ${limit.key} ${budget.shadow ? 1 : 0}`);
                 told.lab_over = `${budget.name} ${limit.key}`;
                 if (!budget.shadow) {
                     return { budget, limit, time, now, used: used - wanted[limit.unit] };
@@ -89,6 +89,16 @@ function reserve(told, wanted, taken, left) {
         }
     }
     return null;
+}
+
+// What is preloaded has no methods.
+function among(list, value) {
+    for (let at = 0; at < list.length; at++) {
+        if (list[at] === value) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // Fixed windows of UTC: each begins with nothing used.
@@ -337,4 +347,51 @@ function note(key, amount) {
     }
 }
 
-export default { admit, ticket, settle, late };
+// Of each limit: the most of it, and what whoever has used the most of it has used and reserved in
+// this window. All holders would be too many.
+function page() {
+    const now = Date.now(), limits = {}, used = {}, held = {};
+    const places = {};  // what keys begin with -> labels
+    for (let at = 0; at < lab_budgets.budgets.length; at++) {
+        const budget = lab_budgets.budgets[at];
+        for (let which = 0; which < budget.limits.length; which++) {
+            const limit = budget.limits[which];
+            const labels = `budget="${budget.name}",limit="${limit.key}"`;
+            places[`${budget.name} ${limit.key} ${windowOf(limit.window, now).begins}`] = labels;
+            limits[labels] = limit.most;
+            used[labels] = held[labels] = 0;
+        }
+    }
+    if (!Object.keys(limits).length) {
+        return '';
+    }
+    ngx.shared.lab_budget_counts.items(65536).forEach((item) => {
+        const labels = places[item[0].split(' ', 3).join(' ')];
+        if (labels) {
+            used[labels] = Math.max(used[labels], item[1]);
+        }
+    });
+    ngx.shared.lab_reservations.items(65536).forEach((item) => {
+        if (item[0].startsWith('end ')) {
+            return;
+        }
+        const known = JSON.parse(item[1]);
+        const amounts = { requests: 1, tokens: known.read + known.written, money: known.cost };
+        known.taken.forEach((one) => {
+            const labels = places[one[0].split(' ', 3).join(' ')];
+            if (labels) {
+                held[labels] += amounts[one[1]];
+            }
+        });
+    });
+    return gauge('llmlab_budget_limit', 'The most that each may use; money in millionths.', limits)
+        + gauge('llmlab_budget_used', 'By whoever uses most, reservations included.', used)
+        + gauge('llmlab_budget_reserved', 'Of requests that are not settled, all together.', held);
+}
+
+function gauge(name, help, values) {
+    const lines = Object.keys(values).sort().map((labels) => `${name}{${labels}} ${values[labels]}\n`);
+    return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n` + lines.join('');
+}
+
+export default { admit, ticket, settle, late, page };

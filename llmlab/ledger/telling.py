@@ -31,12 +31,20 @@ def _key(document: Mapping[str, Any]) -> str:
 
 
 def _lab(document: Mapping[str, Any]) -> str:
+    if document["did"] == "budgets":
+        return f"budgets: {'; '.join(map(_budget, document['budgets'])) or 'none'}"
     if document["did"] != "up":
         return str(document["did"])
     running = ", ".join(
         f"{name} {short_id(one['model_id'])}" for name, one in document["deployments"].items()
     )
     return f"up at {document['url']} ({document['engine']}): {running}"
+
+
+def _budget(said: Mapping[str, Any]) -> str:
+    limits = [f"{name} {value:g}" for name, value in said.items() if "_per_" in name]
+    who = f" of {', '.join(said['who'])}" if said.get("who") else ""
+    return f"{said['name']}{who} {', '.join(limits)}{' (shadow)' if said.get('shadow') else ''}"
 
 
 def _drill(document: Mapping[str, Any]) -> str:

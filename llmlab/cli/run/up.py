@@ -52,7 +52,7 @@ def up(
     --model says what the configuration says otherwise, and moves no route.
     """
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
-    from llmlab.delivery.noting import keys_changed, lab_is_up
+    from llmlab.delivery.noting import budgets_are, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
@@ -100,6 +100,7 @@ def up(
         status = chosen.status()
         if changed:
             lab_is_up(session.store(), status, plan.routes)
+        budgets_are(session.store(), plan.config.budgets)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:
