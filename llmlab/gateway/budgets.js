@@ -222,7 +222,8 @@ function issue(told, reserved) {
     crypto.getRandomValues(bytes);
     const id = Buffer.from(bytes).toString('hex');
     const known = Object.assign({
-        request: told.lab_request_id, subject: told.lab_subject, route: told.lab_asked_route,
+        request: told.lab_request_id, subject: told.lab_subject,
+        route: /^model:/.test(told.lab_route) ? '' : told.lab_asked_route,
         deployment: told.lab_target, claims: claimsOf(told),
     }, reserved);
     ngx.shared.lab_reservations.set(id, JSON.stringify(known));

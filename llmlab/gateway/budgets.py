@@ -31,7 +31,7 @@ UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
 
-def used_claims(budgets: Sequence[Budget]) -> set[str]:
+def claims_of(budgets: Sequence[Budget]) -> set[str]:
     """The claims that budgets are by."""
     return {one.by.partition(":")[2] for one in budgets if one.by != "subject"}
 
@@ -121,7 +121,7 @@ def data(plan: GatewayPlan) -> dict[str, Any]:
         "budgets": [_budget(one) for one in plan.budgets],
         "claims": {
             name: _plain(claim_variable(checked("claim", name)))
-            for name in sorted(used_claims(plan.budgets))
+            for name in sorted(claims_of(plan.budgets))
         },
         "models": {one.deployment: _model(one.model) for one in plan.upstreams},
         "unknown": _model(None),

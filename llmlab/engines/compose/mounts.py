@@ -112,7 +112,11 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
     )
     return {
-        "nginx.conf": routable((conf or lab.nginx_conf).read_text(encoding="utf-8"), plan.traffic),
+        "nginx.conf": routable(
+            (conf or lab.nginx_conf).read_text(encoding="utf-8"),
+            plan.traffic,
+            budgets=bool(plan.config.budgets),
+        ),
         "llmapi.jwk": keys.gateway_jwks(),
         **_licence(lab, plan.config),
         **render(wanted),

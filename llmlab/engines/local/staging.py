@@ -15,6 +15,7 @@ from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
 from llmlab.gateway import Nginx, Releases, find_nginx, render, routable
+from llmlab.gateway.binary import refuse_without_budgets
 from llmlab.lab import Lab
 
 
@@ -36,13 +37,15 @@ class Staging:
         Raises:
             ConfigError: ``nginx -t`` rejects it.
         """
+        if plan.config.budgets:
+            refuse_without_budgets(nginx)
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
         wanted = gateway_plan(
             self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys
         )  # fmt: skip
         files = {
-            "nginx.conf": routable(_read(conf), plan.traffic),
+            "nginx.conf": routable(_read(conf), plan.traffic, budgets=bool(plan.config.budgets)),
             "llmapi.jwk": keys.gateway_jwks(),
             **render(wanted),
         }
