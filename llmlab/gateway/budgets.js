@@ -339,6 +339,19 @@ function late(r) {
     r.return(204);
 }
 
+// GET /counts: all that is counted, as NGINX's own state file has it. That is a second behind.
+function counted(r) {
+    const counts = ngx.shared.lab_budget_counts, now = Date.now(), state = {};
+    counts.items(65536).forEach((item) => {
+        const lasts = counts.ttl(item[0]);
+        if (lasts > 0) {
+            state[item[0]] = { value: item[1], expire: now + lasts };
+        }
+    });
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(200, JSON.stringify(state));
+}
+
 // --- For metrics --------------------------------------------------------------------------------
 
 // Beside the counts of counts.js, where there are any.
@@ -395,4 +408,4 @@ function gauge(name, help, values) {
     return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n` + lines.join('');
 }
 
-export default { admit, ticket, settle, late, page };
+export default { admit, ticket, settle, late, counted, page };

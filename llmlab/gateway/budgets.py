@@ -87,7 +87,8 @@ def exposed(plan: GatewayPlan) -> list[str]:
 
 
 def settlements(plan: GatewayPlan) -> list[str]:
-    """The server where an API says what was used, once its answer's head is gone."""
+    """The server where an API says what was used, once its answer's head is gone, and where the
+    lab asks for all counts."""
     if not plan.settlements:
         return []
     return [
@@ -99,6 +100,9 @@ def settlements(plan: GatewayPlan) -> list[str]:
         "lab_late if=$lab_late;",
         "    location = /settlements {",
         "        js_content budgets.late;",
+        "    }",
+        "    location = /counts {",
+        "        js_content budgets.counted;",
         "    }",
         "    location / {",
         "        return 404;",

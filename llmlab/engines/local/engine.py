@@ -215,10 +215,10 @@ class LocalEngine:
             return self._down()
 
     def _down(self) -> bool:
+        counts.keep(self.lab)
         was_running = self.supervisor.shutdown()
         self.notebooks.forget()
         keys.forget(self.lab)
-        counts.keep(self.lab)
         shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)
         return was_running
 
