@@ -264,9 +264,16 @@ def test_an_api_settles_later_once_and_the_log_says_the_difference(counting: Cou
     assert re.fullmatch(r"[0-9a-f]{32}", number)
     said = {"id": number, "in": "3", "out": "4", "by": CANARY}
     assert counting.settle(**{**said, "in": "x"}) == 400
-    assert counting.settle(**{**said, "id": "0" * 32}) == 410
+    assert counting.settle(**{**said, "by": "a.b"}) == 400
+    used = 100_000 - counting.left("later")
     assert counting.settle(**said) == 204
-    assert counting.settle(**said) == 410  # valid once
+    assert 100_000 - counting.left("later") == used + 1 - 85  # 92 were reserved, 7 are used
+    # Valid once: an id that was settled, or never given, settles nothing.
+    used = 100_000 - counting.left("later")
+    for number in (said["id"], "0" * 32):
+        counting.settle(**{**said, "id": number, "in": "99999"})
+        assert counting.settle(**{**said, "id": number, "in": "99999"}) == 410
+    assert 100_000 - counting.left("later") == used + 1
     late = next(
         json.loads(one) for one in counting.gateway.log.read_text().splitlines()
         if f'"settles":"{line["request_id"]}"' in one

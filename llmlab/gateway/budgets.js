@@ -3,8 +3,9 @@
 // took is settled in its place. Not part of the edition NGINX Plus, which has no njs.
 //
 // lab_budgets is lab/budgets.json, see budgets.py. Of the shared memory, lab_budget_counts holds
-// what is used and reserved, by budget, unit, window and holder; lab_reservations what is known of
-// each request that is not settled, by a random id that only the API is told.
+// what is used and reserved, by budget, limit, window and holder; lab_reservations, by a random id
+// that only the API is told, what is not settled when the answer is over, or what the API has said
+// before that.
 
 // A larger body is not read as JSON, see openai.js.
 const SMALL = 65536;
@@ -19,34 +20,51 @@ const CHOICES = 128;  // more than that, the API refuses
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
 // 12 34; <34 for at most so many, - for what nobody knows.
+const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
 
 // --- Before the model is asked ----------------------------------------------------------
 
 // An exception in here is a 500: nobody is let through uncounted.
-async function admit(r) {
-    const told = r.variables;
-    if (told.lab_ticket || !asks(r)) {
+function admit(r) {
+    if (r.variables.lab_reserved || !asks(r)) {
         return;
     }
-    const text = await r.readRequestText();
+    const text = r.requestText;  // there is one already where openai.js has looked at it
+    if (text === undefined) {
+        read_first(r);
+    } else {
+        decide(r, text);
+    }
+}
+
+async function read_first(r) {
+    decide(r, await r.readRequestText());
+}
+
+function decide(r, text) {
+    const told = r.variables;
     const model = lab_budgets.models[told.lab_target] || lab_budgets.unknown;
-    const read = tokensOf(text, r);
+    const read = tokensOf(text);
     const written = mostWritten(text, r.uri, model);
-    const wanted = {
-        requests: 1, tokens: read + written, money: costs(model, read, written),
-    };
-    const taken = [];
+    const wanted = { requests: 1, tokens: read + written, money: costs(model, read, written) };
+    const keys = [];
     const left = {};
-    const over = reserve(told, wanted, taken, left);
+    const over = reserve(told, wanted, keys, left);
     if (over) {
-        taken.forEach((one) => { ngx.shared.lab_budget_counts.incr(one[0], -wanted[one[1]]); });
+        const counts = ngx.shared.lab_budget_counts;
+        keys.forEach((key) => { counts.incr(key, -wanted[unitOf(key)]); });
         refuse(r, over, wanted);
         return;
     }
-    Object.keys(left).forEach((unit) => { tell(told, unit, left[unit]); });
+    if (left.requests) {
+        tell(told, 'requests', left.requests);
+    }
+    if (left.tokens) {
+        tell(told, 'tokens', left.tokens);
+    }
     told.lab_reserved = `${read} ${written} ${wanted.money}`;
-    told.lab_ticket = issue(told, { read, written, cost: wanted.money, taken });
+    told.lab_keys = keys.join('\n');
 }
 
 function asks(r) {
@@ -57,7 +75,7 @@ function asks(r) {
 // Counted first, then looked at: of requests that come at once, those that go beyond a limit are
 // taken back, and no two of them take the same room. One that would fit may meet another one's
 // count that is about to be taken back, and be refused with it.
-function reserve(told, wanted, taken, left) {
+function reserve(told, wanted, keys, left) {
     const counts = ngx.shared.lab_budget_counts;
     const now = Date.now();
     for (let at = 0; at < lab_budgets.budgets.length; at++) {
@@ -73,7 +91,7 @@ function reserve(told, wanted, taken, left) {
             const lasts = time.ends - now + lab_budgets.keeps;
             const used = counts.incr(key, wanted[limit.unit], 0, lasts);
             const fits = used <= limit.most;
-            taken.push([key, limit.unit]);
+            keys.push(key);
             if (!fits) {
                 note(`over ${budget.name} ${limit.key} ${budget.shadow ? 1 : 0}`);
                 told.lab_over = `${budget.name} ${limit.key}`;
@@ -89,6 +107,12 @@ function reserve(told, wanted, taken, left) {
         }
     }
     return null;
+}
+
+// A key begins with a budget and one of its limits: tokens_per_day.
+function unitOf(key) {
+    const begin = key.indexOf(' ') + 1;
+    return key.slice(begin, key.indexOf('_', begin));
 }
 
 // What is preloaded has no methods.
@@ -154,7 +178,7 @@ function duration(milliseconds) {
 // --- What a request may take ----------------------------------------------------------------
 
 // The whole body: what JSON and its names add is what a template says around each message.
-function tokensOf(text, r) {
+function tokensOf(text) {
     let bytes = Buffer.byteLength(text);
     if (text.indexOf('"data:image/') >= 0) {
         (text.match(PICTURE) || []).forEach((one) => { bytes += A_PICTURE - one.length; });
@@ -212,22 +236,11 @@ function costs(model, read, written) {
 // budget has reserved anything for has one as well, for the log.
 function ticket(r) {
     if (!r.variables.lab_ticket && asks(r)) {
-        r.variables.lab_ticket = issue(r.variables, { read: 0, written: 0, cost: 0, taken: [] });
+        const bytes = new Uint8Array(16);
+        crypto.getRandomValues(bytes);
+        r.variables.lab_ticket = Buffer.from(bytes.buffer).toString('hex');
     }
     return r.variables.lab_ticket;
-}
-
-function issue(told, reserved) {
-    const bytes = new Uint8Array(16);
-    crypto.getRandomValues(bytes);
-    const id = Buffer.from(bytes).toString('hex');
-    const known = Object.assign({
-        request: told.lab_request_id, subject: told.lab_subject,
-        route: /^model:/.test(told.lab_route) ? '' : told.lab_asked_route,
-        deployment: told.lab_target, claims: claimsOf(told),
-    }, reserved);
-    ngx.shared.lab_reservations.set(id, JSON.stringify(known));
-    return id;
 }
 
 function claimsOf(told) {
@@ -241,101 +254,120 @@ function claimsOf(told) {
 // --- Once it is over ------------------------------------------------------------------------------
 
 // $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
-// they are what was reserved. What becomes known later has a line of its own.
+// they are what was reserved, or at most used. What becomes known later has a line of its own.
 function settle(r) {
     const told = r.variables, id = told.lab_ticket;
-    if (!id) {
+    if (!id && !told.lab_reserved) {
         return '1';  // nothing was asked of a model
     }
     const untouched = !told.upstream_addr || !/[1-9]/.test(told.upstream_bytes_sent || '');
-    const said = untouched ? ['', '0', '0'] : SAID.exec(told.upstream_http_x_usage || '');
-    const known = said && taken(id);
-    if (known) {
-        const name = told.lab_log_deployment || told.lab_target;
-        return write(told, settled(known, said[1], said[2], name, untouched));
+    let said = untouched ? ['', '0', '0'] : SAID.exec(told.upstream_http_x_usage || '');
+    let name = told.lab_log_deployment || told.lab_target;
+    if (!said) {
+        // The API says it by itself, before or after this: who comes first leaves it to the other.
+        const known = reservation(told, name);
+        if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
+            return write(told, {
+                read: known.read, written: known.written, cost: known.cost, exact: false,
+            });
+        }
+        const words = taken(id).split(' ');
+        said = ['', words[0], words[1]];
+        name = lab_budgets.models[words[2]] ? words[2] : name;
     }
-    // The API says it by itself, before or after this. Who comes first here leaves the line to the
-    // other: what is reserved stands in this one, and the difference in one of its own.
-    if (ngx.shared.lab_reservations.add(`end ${id}`, '-')) {
-        const reserved = (told.lab_reserved || '0 0 0').split(' ');
-        return write(told, {
-            read: reserved[0], written: reserved[1], cost: reserved[2], exact: false,
-        });
-    }
-    return write(told, taken(`end ${id}`));
+    const known = told.lab_reserved ? reservation(told, name) : NOTHING;
+    return write(told, settled(known, said[1], said[2], name, untouched, told.lab_log_asked));
+}
+
+function reservation(told, name) {
+    const amounts = (told.lab_reserved || '0 0 0').split(' ');
+    return {
+        request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
+        deployment: name, claims: claimsOf(told), read: Number(amounts[0]),
+        written: Number(amounts[1]), cost: Number(amounts[2]),
+        keys: told.lab_keys ? told.lab_keys.split('\n') : [],
+    };
 }
 
 function write(told, used) {
     told.lab_tokens_in = used.read;
     told.lab_tokens_out = used.written;
-    told.lab_cost = used.cost;
-    const claims = claimsOf(told);
-    told.lab_claims = Object.keys(claims).length ? JSON.stringify(claims) : '';
+    if (used.cost) {
+        told.lab_cost = used.cost;
+    }
+    if (lab_budgets.claimed) {
+        told.lab_claims = JSON.stringify(claimsOf(told));
+    }
     return used.exact ? '1' : '0';
 }
 
-// Valid once: whoever takes it settles it. njs 0.9.9 has a pop() that never finds anything where
-// keys expire, so it is the deletion that only one can succeed with.
-function taken(key) {
+// Whoever takes something is the only one. njs 0.9.9 has a pop() that never finds anything where
+// keys expire, so it is the deletion that one alone can succeed with.
+function taken(id) {
     const kept = ngx.shared.lab_reservations;
-    const text = kept.get(key);
-    return text && kept.delete(key) ? JSON.parse(text) : null;
+    const text = kept.get(id);
+    return text && kept.delete(id) ? text : '';
 }
 
 // Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
 // what is only known not to be more.
-function settled(known, said_read, said_written, name, untouched) {
+function settled(known, said_read, said_written, name, untouched, route) {
     const read = said_read === '-' ? known.read : Number(said_read);
-    const exact = /^\d/.test(said_read) && /^\d/.test(said_written);
+    const exact = said_read !== '-' && /^\d/.test(said_written);
     const most = Number(said_written.replace('<', ''));
     const written = said_written.endsWith('-') ? known.written
-        : exact || !known.written || !said_written.startsWith('<') ? most
-            : Math.min(most, known.written);
+        : exact || !known.written ? most : Math.min(most, known.written);
     const model = lab_budgets.models[name] || lab_budgets.unknown;
     const cost = costs(model, read, written);
-    const more = {
-        requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
-        money: cost - known.cost,
-    };
-    const counts = ngx.shared.lab_budget_counts;
-    known.taken.forEach((one) => {
-        const key = one[0], unit = one[1];
-        if (more[unit] && counts.has(key)) {  // its window may be over, and forgotten
-            counts.incr(key, more[unit]);
-        }
-    });
-    note(`tokens ${known.route || '-'} ${name || '-'} input`, read);
-    note(`tokens ${known.route || '-'} ${name || '-'} output`, written);
+    if (known.keys.length) {
+        const more = {
+            requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
+            money: cost - known.cost,
+        };
+        const counts = ngx.shared.lab_budget_counts;
+        known.keys.forEach((key) => {
+            const amount = more[unitOf(key)];
+            if (amount && counts.has(key)) {  // its window may be over, and forgotten
+                counts.incr(key, amount);
+            }
+        });
+    }
+    if (read || written) {
+        note(`tokens ${route || '-'} ${name || '-'} input`, read);
+        note(`tokens ${route || '-'} ${name || '-'} output`, written);
+    }
     return { read, written, cost, exact };
 }
 
 // POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
 function late(r) {
     const said = SAID.exec(`${r.args.in} ${r.args.out}`);
-    const id = String(r.args.id);
-    if (!said || !/^[0-9a-f]{32}$/.test(id) || r.method !== 'POST') {
+    const id = String(r.args.id), by = String(r.args.by || '');
+    if (!said || !/^[0-9a-f]{32}$/.test(id) || !/^[a-z0-9-]{0,63}$/.test(by)
+        || r.method !== 'POST') {
         r.return(400);
         return;
     }
-    const known = taken(id);
-    if (!known) {
-        r.return(410);  // settled, or given up
+    if (ngx.shared.lab_reservations.add(id, `${said[1]} ${said[2]} ${by}`)) {
+        r.return(204);  // whoever writes the line takes it from there
         return;
     }
-    const by = String(r.args.by || '');
-    const name = lab_budgets.models[by] ? by : known.deployment;
-    const used = settled(known, said[1], said[2], name, false);
-    if (!ngx.shared.lab_reservations.add(`end ${id}`, JSON.stringify(used))) {
-        // Its line is written, and says what was reserved: here is the difference.
-        const now = Date.now() / 1000;
-        r.variables.lab_late = JSON.stringify({
-            at: now, settles: known.request, subject: known.subject, deployment: name,
-            route: known.route || '', tokens_in: used.read - known.read,
-            tokens_out: used.written - known.written, cost: used.cost - known.cost,
-            settled: used.exact ? 1 : 0, claims: known.claims,
-        });
-        ngx.shared.lab_reservations.delete(`end ${id}`);
+    const kept = ngx.shared.lab_reservations.get(id);
+    const text = kept && kept.startsWith('{') ? taken(id) : '';
+    if (!text) {
+        r.return(410);  // said already
+        return;
     }
+    // Its line is written, and says what was reserved: here is the difference.
+    const known = JSON.parse(text);
+    const name = lab_budgets.models[by] ? by : known.deployment;
+    const used = settled(known, said[1], said[2], name, false, known.route);
+    r.variables.lab_late = JSON.stringify({
+        at: Date.now() / 1000, settles: known.request, subject: known.subject, deployment: name,
+        route: known.route, tokens_in: used.read - known.read,
+        tokens_out: used.written - known.written, cost: used.cost - known.cost,
+        settled: used.exact ? 1 : 0, claims: known.claims,
+    });
     r.return(204);
 }
 
@@ -386,21 +418,21 @@ function page() {
         }
     });
     ngx.shared.lab_reservations.items(65536).forEach((item) => {
-        if (item[0].startsWith('end ')) {
+        if (!item[1].startsWith('{')) {
             return;
         }
         const known = JSON.parse(item[1]);
         const amounts = { requests: 1, tokens: known.read + known.written, money: known.cost };
-        known.taken.forEach((one) => {
-            const labels = places[one[0].split(' ', 3).join(' ')];
+        known.keys.forEach((key) => {
+            const labels = places[key.split(' ', 3).join(' ')];
             if (labels) {
-                held[labels] += amounts[one[1]];
+                held[labels] += amounts[unitOf(key)];
             }
         });
     });
     return gauge('llmlab_budget_limit', 'The most that each may use; money in millionths.', limits)
         + gauge('llmlab_budget_used', 'By whoever uses most, reservations included.', used)
-        + gauge('llmlab_budget_reserved', 'Of requests that are not settled, all together.', held);
+        + gauge('llmlab_budget_reserved', 'Of answers that are over and not settled.', held);
 }
 
 function gauge(name, help, values) {

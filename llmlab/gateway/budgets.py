@@ -26,7 +26,7 @@ COUNTS, RESERVATIONS = "16m", "16m"
 FORGOTTEN = "35d"  # the longest window is a month
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
 OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
-KNOWN = ("ticket", "reserved", "claims", "late")
+KNOWN = ("ticket", "reserved", "keys", "claims", "late")
 UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
@@ -121,12 +121,11 @@ def files(plan: GatewayPlan) -> dict[str, str]:
 
 def data(plan: GatewayPlan) -> dict[str, Any]:
     """lab/budgets.json."""
+    claims = sorted(claims_of(plan.budgets))
     return {
         "budgets": [_budget(one) for one in plan.budgets],
-        "claims": {
-            name: _plain(claim_variable(checked("claim", name)))
-            for name in sorted(claims_of(plan.budgets))
-        },
+        "claims": {name: _plain(claim_variable(checked("claim", name))) for name in claims},
+        "claimed": bool(claims),
         "models": {one.deployment: _model(one.model) for one in plan.upstreams},
         "unknown": _model(None),
         "keeps": round(1000 * (plan.longest + GRACE)),
