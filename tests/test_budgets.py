@@ -183,6 +183,11 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"messages": [], "max_tokens": "5"}, CHAT, 4096),
         ({"text": "a", "max_length": 9}, f"/models/{CANARY}/summarize/", 9),
         ({"text": "a"}, f"/models/{CANARY}/summarize/", 100),
+        ({"prompt": "a", "max_completion_tokens": 1}, "/v1/completions", 4096),
+        # What means nothing at an address makes no room there.
+        ({"messages": [], "max_length": 1, "parameters": {"max_length": 1}}, CHAT, 4096),
+        ({"text": "a", "max_tokens": 1}, f"/models/{CANARY}/summarize/", 100),
+        ({"text": "a b " * 3000}, f"/models/{CANARY}/summarize/", 100 + 4004 + 2002),
         ({"inputs": ["a", "b"], "parameters": {"max_new_tokens": 9}}, f"/models/{CANARY}/", 18),
         # Too large to be read as JSON: the most that any part of it says.
         ({"messages": [], "max_tokens": 5, "x": "y" * 70_000}, CHAT, 4096),

@@ -143,7 +143,14 @@ PLUS_PLANS = {
     "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
     "plus-several-routes": replace(PLANS["several-routes"], edition="plus", license=LICENSE),
 }
-SCRIPTS = {"lab/budgets.js", "lab/token.js", "lab/counts.js", "lab/openai.js", "lab/streams.js"}
+SCRIPTS = {
+    "lab/budgets.js",
+    "lab/usage.js",
+    "lab/token.js",
+    "lab/counts.js",
+    "lab/openai.js",
+    "lab/streams.js",
+}
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 

@@ -2,10 +2,9 @@
 // reserves the most that it may take before the model is asked; what the API then says that it
 // took is settled in its place. Not part of the edition NGINX Plus, which has no njs.
 //
-// lab_budgets is lab/budgets.json, see budgets.py. Of the shared memory, lab_budget_counts holds
-// what is used and reserved, by budget, limit, window and holder; lab_reservations, by a random id
-// that only the API is told, what is not settled when the answer is over, or what the API has said
-// before that.
+// What is kept where, usage.js says.
+
+import usage from 'lab/usage.js';
 
 // A larger body is not read as JSON, see openai.js.
 const SMALL = 65536;
@@ -17,17 +16,13 @@ const PICTURE = /"data:image\/[^"]*"/g;
 const A_PICTURE = 4500;  // bytes
 const MOST_TOKENS = /"max_(?:completion_|new_)?(?:tokens|length)"[ \t\r\n]*:[ \t\r\n]*(\d{1,9})/g;
 const CHOICES = 128;  // more than that, the API refuses
-const READS = ['GET', 'HEAD', 'OPTIONS'];
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
-// 12 34; <34 for at most so many, - for what nobody knows.
-const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
-const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
 
 // --- Before the model is asked ----------------------------------------------------------
 
 // An exception in here is a 500: nobody is let through uncounted.
 function admit(r) {
-    if (r.variables.lab_reserved || !asks(r)) {
+    if (r.variables.lab_reserved || !usage.asks(r)) {
         return;
     }
     const text = r.requestText;  // there is one already where openai.js has looked at it
@@ -45,15 +40,16 @@ async function read_first(r) {
 function decide(r, text) {
     const told = r.variables;
     const model = lab_budgets.models[told.lab_target] || lab_budgets.unknown;
-    const read = tokensOf(text);
-    const written = mostWritten(text, r.uri, model);
-    const wanted = { requests: 1, tokens: read + written, money: costs(model, read, written) };
+    const most = estimated(text, r.uri, model);
+    const read = most.read, written = most.written;
+    const money = usage.costs(model, read, written);
+    const wanted = { requests: 1, tokens: read + written, money };
     const keys = [];
     const left = {};
     const over = reserve(told, wanted, keys, left);
     if (over) {
         const counts = ngx.shared.lab_budget_counts;
-        keys.forEach((key) => { counts.incr(key, -wanted[unitOf(key)]); });
+        keys.forEach((key) => { counts.incr(key, -wanted[usage.unitOf(key)]); });
         refuse(r, over, wanted);
         return;
     }
@@ -63,13 +59,7 @@ function decide(r, text) {
     if (left.tokens) {
         tell(told, 'tokens', left.tokens);
     }
-    told.lab_reserved = `${read} ${written} ${wanted.money}`;
-    told.lab_keys = keys.join('\n');
-}
-
-function asks(r) {
-    // The lab's own questions come by a socket of its own, and count for nobody.
-    return READS.indexOf(r.method) < 0 && r.remoteAddress !== 'unix:';
+    told.lab_reserved = `${read} ${written} ${money}\n${keys.join('\n')}`;
 }
 
 // Counted first, then looked at: of requests that come at once, those that go beyond a limit are
@@ -93,7 +83,7 @@ function reserve(told, wanted, keys, left) {
             const fits = used <= limit.most;
             keys.push(key);
             if (!fits) {
-                note(`over ${budget.name} ${limit.key} ${budget.shadow ? 1 : 0}`);
+                usage.note(`over ${budget.name} ${limit.key} ${budget.shadow ? 1 : 0}`);
                 told.lab_over = `${budget.name} ${limit.key}`;
                 if (!budget.shadow) {
                     return { budget, limit, time, now, used: used - wanted[limit.unit] };
@@ -107,12 +97,6 @@ function reserve(told, wanted, keys, left) {
         }
     }
     return null;
-}
-
-// A key begins with a budget and one of its limits: tokens_per_day.
-function unitOf(key) {
-    const begin = key.indexOf(' ') + 1;
-    return key.slice(begin, key.indexOf('_', begin));
 }
 
 // What is preloaded has no methods.
@@ -186,11 +170,18 @@ function tokensOf(text) {
     return Math.ceil(bytes / BYTES_A_TOKEN);
 }
 
-function mostWritten(text, uri, model) {
-    if (uri.endsWith('/embeddings')) {
-        return 0;
-    }
-    const most = uri.indexOf('/v1/') >= 0 ? model.writes : model.summary;
+// {read, written}: tokens. A text that is summarized window by window is read once and a half, and
+// again as the summaries of its windows, which are a third of it: see reader.py.
+function estimated(text, uri, model) {
+    const read = tokensOf(text);
+    const chat = uri.indexOf('/v1/') >= 0;
+    const written = uri.endsWith('/embeddings') ? 0 : mostWritten(text, uri, chat, model);
+    const windows = model.window && read > model.window && (!chat || model.summarizes);
+    return windows ? { read: 2 * read, written: written + Math.ceil(read / 2) } : { read, written };
+}
+
+function mostWritten(text, uri, chat, model) {
+    const most = chat ? model.writes : model.summary;
     let said;
     try {
         said = text.length <= SMALL ? JSON.parse(text) : undefined;
@@ -208,13 +199,25 @@ function mostWritten(text, uri, model) {
     if (said === null || typeof said !== 'object') {
         return most;
     }
-    const more = said.parameters || {};
-    const asked = [said.max_completion_tokens, said.max_tokens, said.max_length,
-        more.max_length, more.max_new_tokens].find(whole);
+    const asked = stated(said, uri, chat).filter(whole);
     const prompts = [said.prompt, said.inputs].find(Array.isArray);
     const texts = prompts && typeof prompts[0] !== 'number' ? prompts.length : 1;
-    const choices = whole(said.n) ? Math.min(said.n, CHOICES) : 1;
-    return bounded(asked || most, model) * choices * Math.max(1, texts);
+    const choices = chat && whole(said.n) ? Math.min(said.n, CHOICES) : 1;
+    const each = bounded(asked.length ? Math.max.apply(null, asked) : most, model);
+    return each * choices * Math.max(1, texts);
+}
+
+// Only what the API looks at, or a field that means nothing there would make room for more.
+function stated(said, uri, chat) {
+    if (chat) {
+        return [said.max_tokens].concat(
+            uri.endsWith('/chat/completions') ? said.max_completion_tokens : []);
+    }
+    if (uri !== '/') {
+        return [said.max_length];
+    }
+    const one = said.parameters || {}, other = one.generate_parameters || {};
+    return [one.max_length, one.max_new_tokens, other.max_length, other.max_new_tokens];
 }
 
 function bounded(tokens, model) {
@@ -225,173 +228,7 @@ function whole(value) {
     return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 1e9;
 }
 
-// In millionths: a price is that of a million tokens.
-function costs(model, read, written) {
-    return Math.ceil(read * model.input + written * model.output);
-}
-
-// --- Who is to settle it ----------------------------------------------------------------------
-
-// $lab_settlement, a header for the API: the id by which it says what was used. A request that no
-// budget has reserved anything for has one as well, for the log.
-function ticket(r) {
-    if (!r.variables.lab_ticket && asks(r)) {
-        const bytes = new Uint8Array(16);
-        crypto.getRandomValues(bytes);
-        r.variables.lab_ticket = Buffer.from(bytes.buffer).toString('hex');
-    }
-    return r.variables.lab_ticket;
-}
-
-function claimsOf(told) {
-    const found = {};
-    Object.keys(lab_budgets.claims).forEach((name) => {
-        found[name] = told[lab_budgets.claims[name]];
-    });
-    return found;
-}
-
-// --- Once it is over ------------------------------------------------------------------------------
-
-// $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
-// they are what was reserved, or at most used. What becomes known later has a line of its own.
-function settle(r) {
-    const told = r.variables, id = told.lab_ticket;
-    if (!id && !told.lab_reserved) {
-        return '1';  // nothing was asked of a model
-    }
-    const untouched = !told.upstream_addr || !/[1-9]/.test(told.upstream_bytes_sent || '');
-    let said = untouched ? ['', '0', '0'] : SAID.exec(told.upstream_http_x_usage || '');
-    let name = told.lab_log_deployment || told.lab_target;
-    if (!said) {
-        // The API says it by itself, before or after this: who comes first leaves it to the other.
-        const known = reservation(told, name);
-        if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
-            return write(told, {
-                read: known.read, written: known.written, cost: known.cost, exact: false,
-            });
-        }
-        const words = taken(id).split(' ');
-        said = ['', words[0], words[1]];
-        name = lab_budgets.models[words[2]] ? words[2] : name;
-    }
-    const known = told.lab_reserved ? reservation(told, name) : NOTHING;
-    return write(told, settled(known, said[1], said[2], name, untouched, told.lab_log_asked));
-}
-
-function reservation(told, name) {
-    const amounts = (told.lab_reserved || '0 0 0').split(' ');
-    return {
-        request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
-        deployment: name, claims: claimsOf(told), read: Number(amounts[0]),
-        written: Number(amounts[1]), cost: Number(amounts[2]),
-        keys: told.lab_keys ? told.lab_keys.split('\n') : [],
-    };
-}
-
-function write(told, used) {
-    told.lab_tokens_in = used.read;
-    told.lab_tokens_out = used.written;
-    if (used.cost) {
-        told.lab_cost = used.cost;
-    }
-    if (lab_budgets.claimed) {
-        told.lab_claims = JSON.stringify(claimsOf(told));
-    }
-    return used.exact ? '1' : '0';
-}
-
-// Whoever takes something is the only one. njs 0.9.9 has a pop() that never finds anything where
-// keys expire, so it is the deletion that one alone can succeed with.
-function taken(id) {
-    const kept = ngx.shared.lab_reservations;
-    const text = kept.get(id);
-    return text && kept.delete(id) ? text : '';
-}
-
-// Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
-// what is only known not to be more.
-function settled(known, said_read, said_written, name, untouched, route) {
-    const read = said_read === '-' ? known.read : Number(said_read);
-    const exact = said_read !== '-' && /^\d/.test(said_written);
-    const most = Number(said_written.replace('<', ''));
-    const written = said_written.endsWith('-') ? known.written
-        : exact || !known.written ? most : Math.min(most, known.written);
-    const model = lab_budgets.models[name] || lab_budgets.unknown;
-    const cost = costs(model, read, written);
-    if (known.keys.length) {
-        const more = {
-            requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
-            money: cost - known.cost,
-        };
-        const counts = ngx.shared.lab_budget_counts;
-        known.keys.forEach((key) => {
-            const amount = more[unitOf(key)];
-            if (amount && counts.has(key)) {  // its window may be over, and forgotten
-                counts.incr(key, amount);
-            }
-        });
-    }
-    if (read || written) {
-        note(`tokens ${route || '-'} ${name || '-'} input`, read);
-        note(`tokens ${route || '-'} ${name || '-'} output`, written);
-    }
-    return { read, written, cost, exact };
-}
-
-// POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
-function late(r) {
-    const said = SAID.exec(`${r.args.in} ${r.args.out}`);
-    const id = String(r.args.id), by = String(r.args.by || '');
-    if (!said || !/^[0-9a-f]{32}$/.test(id) || !/^[a-z0-9-]{0,63}$/.test(by)
-        || r.method !== 'POST') {
-        r.return(400);
-        return;
-    }
-    if (ngx.shared.lab_reservations.add(id, `${said[1]} ${said[2]} ${by}`)) {
-        r.return(204);  // whoever writes the line takes it from there
-        return;
-    }
-    const kept = ngx.shared.lab_reservations.get(id);
-    const text = kept && kept.startsWith('{') ? taken(id) : '';
-    if (!text) {
-        r.return(410);  // said already
-        return;
-    }
-    // Its line is written, and says what was reserved: here is the difference.
-    const known = JSON.parse(text);
-    const name = lab_budgets.models[by] ? by : known.deployment;
-    const used = settled(known, said[1], said[2], name, false, known.route);
-    r.variables.lab_late = JSON.stringify({
-        at: Date.now() / 1000, settles: known.request, subject: known.subject, deployment: name,
-        route: known.route, tokens_in: used.read - known.read,
-        tokens_out: used.written - known.written, cost: used.cost - known.cost,
-        settled: used.exact ? 1 : 0, claims: known.claims,
-    });
-    r.return(204);
-}
-
-// GET /counts: all that is counted, as NGINX's own state file has it. That is a second behind.
-function counted(r) {
-    const counts = ngx.shared.lab_budget_counts, now = Date.now(), state = {};
-    counts.items(65536).forEach((item) => {
-        const lasts = counts.ttl(item[0]);
-        if (lasts > 0) {
-            state[item[0]] = { value: item[1], expire: now + lasts };
-        }
-    });
-    r.headersOut['Content-Type'] = 'application/json';
-    r.return(200, JSON.stringify(state));
-}
-
 // --- For metrics --------------------------------------------------------------------------------
-
-// Beside the counts of counts.js, where there are any.
-function note(key, amount) {
-    if (ngx.shared.lab_counts) {
-        ngx.shared.lab_counts.incr(key, amount === undefined ? 1 : amount, 0);
-    }
-}
 
 // Of each limit: the most of it, and what whoever has used the most of it has used and reserved in
 // this window. All holders would be too many.
@@ -426,7 +263,7 @@ function page() {
         known.keys.forEach((key) => {
             const labels = places[key.split(' ', 3).join(' ')];
             if (labels) {
-                held[labels] += amounts[unitOf(key)];
+                held[labels] += amounts[usage.unitOf(key)];
             }
         });
     });
@@ -436,8 +273,9 @@ function page() {
 }
 
 function gauge(name, help, values) {
-    const lines = Object.keys(values).sort().map((labels) => `${name}{${labels}} ${values[labels]}\n`);
+    const lines = Object.keys(values).sort().map((labels) =>
+        `${name}{${labels}} ${values[labels]}\n`);
     return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n` + lines.join('');
 }
 
-export default { admit, ticket, settle, late, counted, page };
+export default { admit, page };

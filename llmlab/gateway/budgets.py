@@ -18,15 +18,16 @@ from llmlab.gateway.claims import claim_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked
 
-SCRIPT, DATA = "lab/budgets.js", "lab/budgets.json"
+SCRIPTS, DATA = ("budgets.js", "usage.js"), "lab/budgets.json"
 GRACE = 60.0  # seconds that a settlement may come after the longest stream
 # Of shared memory. A count is one of 256 bytes as a rule, for each budget, window and holder; a
 # reservation one of 1 KiB.
 COUNTS, RESERVATIONS = "16m", "16m"
 FORGOTTEN = "35d"  # the longest window is a month
+T5_WINDOW = 512
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
 OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
-KNOWN = ("ticket", "reserved", "keys", "claims", "late")
+KNOWN = ("ticket", "reserved", "claims", "late")
 UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
@@ -42,7 +43,8 @@ def http(plan: GatewayPlan) -> list[str]:
             ("counts", "reservations")}  # fmt: skip
     told = [*KNOWN, *OVER, *(f"{part}_{unit}" for part in PARTS for unit in UNITS)]
     return [
-        f"js_import budgets from {SCRIPT};",
+        "js_import budgets from lab/budgets.js;",
+        "js_import usage from lab/usage.js;",
         f"js_preload_object lab_budgets from {DATA};",
         f"js_shared_dict_zone zone=lab_budget_counts:{COUNTS} type=number timeout={FORGOTTEN}"
         f"{kept['counts']};",
@@ -50,8 +52,8 @@ def http(plan: GatewayPlan) -> list[str]:
         f"timeout={round(plan.longest + GRACE)}s{kept['reservations']};",
         *(f'js_var $lab_{name} "";' for name in told),
         *(f"js_var $lab_{name} 0;" for name in ("tokens_in", "tokens_out", "cost")),
-        "js_set $lab_settlement budgets.ticket;",
-        "js_set $lab_settled budgets.settle;",
+        "js_set $lab_settlement usage.ticket;",
+        "js_set $lab_settled usage.settle;",
     ]
 
 
@@ -99,10 +101,10 @@ def settlements(plan: GatewayPlan) -> list[str]:
         f"    access_log {f'{plan.logs}/gateway.log' if plan.logs else '/dev/stdout'} "
         "lab_late if=$lab_late;",
         "    location = /settlements {",
-        "        js_content budgets.late;",
+        "        js_content usage.late;",
         "    }",
         "    location = /counts {",
-        "        js_content budgets.counted;",
+        "        js_content usage.counted;",
         "    }",
         "    location / {",
         "        return 404;",
@@ -112,11 +114,9 @@ def settlements(plan: GatewayPlan) -> list[str]:
 
 
 def files(plan: GatewayPlan) -> dict[str, str]:
-    script = resources.files("llmlab.gateway").joinpath("budgets.js")
-    return {
-        SCRIPT: script.read_text(encoding="utf-8"),
-        DATA: json.dumps(data(plan), indent=1) + "\n",
-    }
+    scripts = resources.files("llmlab.gateway")
+    found = {f"lab/{one}": scripts.joinpath(one).read_text(encoding="utf-8") for one in SCRIPTS}
+    return {**found, DATA: json.dumps(data(plan), indent=1) + "\n"}
 
 
 def data(plan: GatewayPlan) -> dict[str, Any]:
@@ -160,19 +160,28 @@ def _model(model: Model | None) -> dict[str, Any]:
     """What a request may take of a deployment.
 
     ``writes``: tokens of an answer that says no limit of its own, ``summary`` of a summary;
-    ``context``: those that no answer goes beyond, 0 where nobody knows.
+    ``context``: those that no answer goes beyond, 0 where nobody knows. ``window``: of a longer
+    text, window by window is summarized; 0 for whole. ``summarizes``: it can do nothing else.
     """
     if model is None:
         return {"writes": UNKNOWN_CONTEXT, "summary": UNKNOWN_CONTEXT, "context": 0,
-                "input": 0.0, "output": 0.0}  # fmt: skip
+                "window": 0, "summarizes": False, "input": 0.0, "output": 0.0}  # fmt: skip
     writes = model.decoding.max_tokens or model.context or UNKNOWN_CONTEXT
     return {
         "writes": writes if model.chats else model.max_length,
         "summary": model.max_length,
+        "window": _window(model),
+        "summarizes": not model.chats,
         "context": model.context if model.runtime == "llamacpp" else 0,
         "input": model.price.input,
         "output": model.price.output,
     }
+
+
+def _window(model: Model) -> int:
+    if model.runtime == "extractive":
+        return 0
+    return (model.context or UNKNOWN_CONTEXT) // 2 if model.chats else T5_WINDOW
 
 
 def _plain(variable: str) -> str:
