@@ -218,7 +218,8 @@ def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
     """Environment variable -> path, for every leaf that the schema has."""
     models = raw.get("models")
     names = list(models) if isinstance(models, dict) else list(Config().models)
-    paths = [path for path in _schema_paths(Config) if not path.startswith("models")]
+    tables = ("models", "budgets")  # of which the latter have no paths of their own
+    paths = [path for path in _schema_paths(Config) if not path.startswith(tables)]
     paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
     return {variable(path): path for path in paths}
 

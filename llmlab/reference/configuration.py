@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from llmlab.config.budgets import Budget
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
 from llmlab.config.schema import TAKEN_OVER_BY, Config
@@ -28,8 +29,10 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 SAMPLE = "gateway.rate_limit.rate"
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
+BUDGETS = f"""One table each, as many as there are. {" ".join((Budget.__doc__ or "").split())}
+No environment variable sets one."""
 # Keys of a model that are shown in lab.toml only where they say something.
-FURTHER = ("fallback", "ca_file", "headers", "key_env", "file", "revision")
+FURTHER = ("price", "fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
 WIDTH = 100
 
@@ -39,6 +42,15 @@ HEAD = """\
 # A flag beats an environment variable, which beats this file, which beats the
 # default: `llmlab up --port 9000` > LLMLAB_GATEWAY_PORT > gateway.port below.
 # `llmlab config show --origin` says where each value came from.
+"""
+ABOUT_BUDGETS = """\
+# --- Budgets -----------------------------------------------------------------
+# What a subject, or all who share a claim, may use in a while: one table [[budgets]] each. Several
+# may hold for a request; the first one that it does not fit refuses it. There is none by default.
+#
+#   [[budgets]]
+#   tokens_per_day = 200_000
+#
 """
 ABOUT_MODELS = """\
 # --- Models ------------------------------------------------------------------
@@ -94,12 +106,16 @@ def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Ke
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from lab_keys(inner, f"{prefix}{name}.")
-        elif name != "models":
+        elif name not in ("models", "budgets"):
             yield Key(prefix + name, field)
 
 
 def model_keys() -> list[Key]:
     return [Key(f"models.NAME.{name}", field) for name, field in Model.model_fields.items()]
+
+
+def budget_keys() -> list[Key]:
+    return [Key(f"budgets.{name}", field) for name, field in Budget.model_fields.items()]
 
 
 def sections(
@@ -154,6 +170,7 @@ def markdown() -> str:
         said = text(" ".join((section.__doc__ or "").split())) if path else ""
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
+    parts += ["## [[budgets]]", BUDGETS, _table(budget_keys())]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     return page("Configuration", _introduction(), *parts)
 
@@ -185,7 +202,8 @@ def lab_toml() -> str:
         head = _with_comment(f"[{path}]", section.__doc__ or "") if path else []
         lines = [line for one in known if one.section == path for line in _line(one)]
         parts.append("\n".join([*head, *lines]) + "\n")
-    parts.append(ABOUT_MODELS + _about_models())
+    parts.append(ABOUT_BUDGETS + _about(budget_keys()))
+    parts.append(ABOUT_MODELS + _about(model_keys()))
     defaults = Config()
     parts += [_model(name, model) for name, model in defaults.models.items()]
     return "\n".join(parts)
@@ -211,10 +229,11 @@ def _wrapped(said: str, first: str, later: str) -> list[str]:
     )  # fmt: skip
 
 
-def _about_models() -> str:
-    lines = []
-    for one in model_keys():
-        lines += _wrapped(one.description.removesuffix("."), f"# {one.name:16}", f"# {'':16}")
+def _about(keys: list[Key]) -> str:
+    lines, column = [], max(16, *(len(one.name) + 2 for one in keys))
+    for one in keys:
+        begin = f"# {one.name:{column}}"
+        lines += _wrapped(one.description.removesuffix("."), begin, f"# {'':{column}}")
     return "\n".join(lines) + "\n"
 
 
