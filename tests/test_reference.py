@@ -120,8 +120,11 @@ def test_lab_toml_holds_every_key_with_its_default() -> None:
     loaded = read_config(ROOT / "configs" / "lab.toml")
     assert loaded.config == Config()
     defaults = [path for path, _, origin in loaded.leaves() if origin == "default"]
-    assert [path for path in defaults if not path.startswith("models.")] == []
+    # Of budgets there is none by default.
+    assert [path for path in defaults if not path.startswith("models.")] == ["budgets"]
     for path in defaults:  # what says nothing to the model's runtime, or is only shown once set
+        if path == "budgets":
+            continue
         _, name, key, *_ = path.split(".")
         runtime = Config().models[name].runtime
         says_nothing = runtime not in ONLY.get(key, (runtime,))
@@ -130,10 +133,10 @@ def test_lab_toml_holds_every_key_with_its_default() -> None:
 
 
 def test_every_key_is_described() -> None:
-    known = [*configuration.lab_keys(), *configuration.model_keys()]
+    known = [*configuration.lab_keys(), *configuration.budget_keys(), *configuration.model_keys()]
     assert [one.path for one in known if not one.description.endswith((".", "..."))] == []
     paths = {path for path, _ in leaves_of(Config()) if not path.startswith("models.")}
-    assert {one.path for one in configuration.lab_keys()} == paths
+    assert {one.path for one in configuration.lab_keys()} == paths - {"budgets"}
     (port,) = (one for one in known if one.path == "gateway.port")
     assert port.type == "integer, ≥ 1, ≤ 65,535"
 

@@ -8,8 +8,9 @@ import usage from 'lab/usage.js';
 
 // A larger body is not read as JSON, see openai.js.
 const SMALL = 65536;
-// A token of English has some 4 letters, of code 3; of other scripts, 2 bytes or more, and digits
-// may have one each. What is underestimated here is put right when it is settled.
+// By the tokenizer of SmolLM2, a token has 4.5 bytes of English, 4.0 of code, 2.6 of German, 2.3 of
+// Russian, 1.6 of Chinese and 1.0 of digits; larger models' take more. What is underestimated here
+// is put right when it is settled.
 const BYTES_A_TOKEN = 3;
 // A picture in a message, whatever its bytes: what the largest providers count for a large one.
 const PICTURE = /"data:image\/[^"]*"/g;
