@@ -88,6 +88,10 @@ def exposed(plan: GatewayPlan) -> list[str]:
     return [line.split(" ")[1] for line in headers(plan)]
 
 
+# Where all processes are of one user, who may know what others use.
+COUNTED = ("    location = /counts {", "        js_content usage.counted;", "    }")
+
+
 def settlements(plan: GatewayPlan) -> list[str]:
     """The server where an API says what was used, once its answer's head is gone, and where the
     lab asks for all counts."""
@@ -103,9 +107,7 @@ def settlements(plan: GatewayPlan) -> list[str]:
         "    location = /settlements {",
         "        js_content usage.late;",
         "    }",
-        "    location = /counts {",
-        "        js_content usage.counted;",
-        "    }",
+        *(COUNTED if plan.logs else ()),
         "    location / {",
         "        return 404;",
         "    }",
