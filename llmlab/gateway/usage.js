@@ -45,7 +45,7 @@ function settle(r) {
     const untouched = !said
         && !(told.upstream_addr && /[1-9]/.test(told.upstream_bytes_sent || ''));
     said = untouched ? ['', '0', '0'] : said;
-    let name = told.lab_target;
+    let name = told.lab_log_deployment || told.lab_target;  // another one may have answered
     if (!said) {
         // The API says it by itself, before or after this: who comes first leaves it to the other.
         const known = reservation(told, name);
