@@ -22,6 +22,8 @@ GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n*.token\n*.bak\n"
 # asks at the gateway's address.
 METRICS_SOCKET = Path("own", "metrics.sock")
 FRONT_SOCKET = Path("own", "gateway.sock")
+SETTLEMENTS_SOCKET = "gateway.settlements"  # beside the APIs' own sockets: they reach both
+COUNTS_FOLDER = "counts"  # below NGINX's prefix: what its workers write
 LOGS_LINK = "logs"  # to the lab's own folder
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
 
@@ -72,6 +74,16 @@ class Lab:
     def front_socket(self) -> Path:
         """Where the lab itself reaches its gateway, under the local engine."""
         return self.runtime_dir / "nginx" / FRONT_SOCKET
+
+    @property
+    def settlements_socket(self) -> Path:
+        """Where an API says what it has used, once the head of its answer is gone."""
+        return self.runtime_dir / "api" / SETTLEMENTS_SOCKET
+
+    @property
+    def counts_folder(self) -> Path:
+        """Where the gateway keeps what budgets have counted, while it runs."""
+        return self.runtime_dir / "nginx" / COUNTS_FOLDER
 
     def make_state(self) -> None:
         """Create the state folder, for its owner only."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+PROMPT = 19  # tokens of whatever it is asked
 FINGERPRINT = "fp_44709d6fcb"
 OWN = "provider-own.pem"
 PHRASES = {
@@ -108,13 +109,15 @@ class Provider:
         now: an exchange by which everything is answered, whatever was asked; "" for none.
 
     ``asked`` are the requests that it got, models and chats alike; ``gone`` counts the streams
-    whose client left before their end.
+    whose client left before their end. ``read`` and ``written`` are all the tokens that it has
+    counted, of answers that nobody has waited for as well.
     """
 
     def __init__(self, *, key: str = "", tls: Path | None = None, now: str = "") -> None:
         self.key, self.now = key, now
         self.asked: list[Request] = []
         self.connections = self.gone = self.port = 0
+        self.read = self.written = 0
         self.ca_file = tls / "provider-ca.pem" if tls else None
         self._tls = _with_certificate(tls) if tls else None
 
@@ -190,12 +193,14 @@ class Provider:
         if one.says_nothing:
             return False
         await asyncio.sleep(one.waits)
+        self.read += PROMPT if one.document is None else 0
         if one.document is not None:
             return await self._document(writer, one, one.document)
         if asked.body.get("stream"):
             return await self._stream(writer, one, asked.body)
         if one.pace:
             await asyncio.sleep(len(one.words) / one.pace)
+        self.written += len(one.words)
         return await self._document(writer, one, answer(one, asked.body))
 
     async def _document(
@@ -214,6 +219,7 @@ class Provider:
         writer.write(_head(one, extra))
         try:
             async for piece in _pieces(one, body):
+                self.written += piece.count(b'"content": "') - piece.count(b'"content": ""')
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
                 if writer.transport.is_closing():
@@ -289,7 +295,8 @@ def _about(one: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(one: Exchange) -> dict[str, int]:
     written = len(one.words)
-    return {"prompt_tokens": 19, "completion_tokens": written, "total_tokens": 19 + written}
+    return {"prompt_tokens": PROMPT, "completion_tokens": written,
+            "total_tokens": PROMPT + written}  # fmt: skip
 
 
 def _with_certificate(folder: Path) -> ssl.SSLContext:

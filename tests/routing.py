@@ -29,12 +29,15 @@ class Deployment:
     silent: threading.Event = field(default_factory=threading.Event)  # no answer to a copy
     breaks: threading.Event = field(default_factory=threading.Event)  # off, once it has a request
     stream: list[bytes] = field(default_factory=list)  # its answer in pieces, in place of an echo
+    usage: str = ""  # what it says that each answer has used
+    settlements: list[str] = field(default_factory=list)  # the ids that it was given
 
     def handler(self) -> type[Echo]:
         deployment = self
 
         class Named(Echo):
             def do_GET(self) -> None:
+                deployment.settlements.append(self.headers.get("X-Settlement", ""))
                 if deployment.breaks.is_set():
                     self.close_connection = True
                     return
@@ -68,6 +71,8 @@ class Deployment:
                 super().send_response(code, message)
                 self.send_header("X-Answered-By", deployment.name)
                 self.send_header("Server-Timing", "queue;dur=1.5")
+                if deployment.usage:
+                    self.send_header("X-Usage", deployment.usage)
 
         return Named
 
@@ -142,7 +147,11 @@ def routed(
     folder: Path, traffic: Traffic, *, change: Callable[[Files], Files] = lambda files: files,
     **plan: Any,
 ) -> Iterator[Routed]:  # fmt: skip
-    """Three deployments behind a real gateway, the first of them stable."""
+    """Three deployments behind a real gateway, the first of them stable.
+
+    Args:
+        models: of ``plan``: {deployment: what it may write}.
+    """
     folder.mkdir(exist_ok=True)
     deployments = {
         name: Deployment(name, folder / f"{name}.sock") for name in (STABLE, CANARY, THIRD)
@@ -152,7 +161,8 @@ def routed(
             server = stack.enter_context(EchoServer(str(one.socket), one.handler()))
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
-        upstreams = tuple(Upstream(one.name, (f"unix:{one.socket}",))
+        models = plan.pop("models", {})
+        upstreams = tuple(Upstream(one.name, (f"unix:{one.socket}",), model=models.get(one.name))
                           for one in deployments.values())  # fmt: skip
         gateway = stack.enter_context(
             echo_gateway(folder, change=change, upstreams=upstreams, traffic=traffic,

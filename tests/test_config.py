@@ -182,6 +182,12 @@ VARIABLES = {
     "models.smollm2.context": ("4096", 4096),
     "models.smollm2.slots": ("2", 2),
     "models.smollm2.stream_timeout": ("45", 45.0),
+    "models.falconsai.price.input": ("0.5", 0.5),
+    "models.falconsai.price.output": ("2", 2.0),
+    "models.textrank.price.input": ("0.5", 0.5),
+    "models.textrank.price.output": ("2", 2.0),
+    "models.smollm2.price.input": ("0.5", 0.5),
+    "models.smollm2.price.output": ("2", 2.0),
 }
 # What says nothing to the runtime of the model that it is said of.
 WITHOUT_EFFECT = [
@@ -201,7 +207,7 @@ def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: s
 
 
 def test_the_table_of_variables_above_leaves_out_no_value() -> None:
-    tables = {"auth.issuers"}  # any number of them, and none of a fixed name
+    tables = {"auth.issuers", "budgets"}  # any number of them, and none of a fixed name
     assert {*VARIABLES, *WITHOUT_EFFECT, *tables} == set(flat(Config().model_dump()))
     assert set(VARIABLES).isdisjoint(WITHOUT_EFFECT)
 
@@ -526,7 +532,10 @@ def test_the_shipped_lab_toml_says_what_is_the_default_anyway(tmp_path: Path) ->
 def test_the_shipped_lab_toml_holds_every_key() -> None:
     written = flat(tomllib.loads(SHIPPED.read_text()))
     defaults = flat(Config().model_dump())
-    outside = {path for path in defaults if not path.startswith("models.")} - {"auth.issuers"}
+    outside = {path for path in defaults if not path.startswith("models.")} - {
+        "auth.issuers",
+        "budgets",
+    }
     assert outside <= set(written)
     for key in Issuer.model_fields:
         assert re.search(rf"(?m)^# {key} ", SHIPPED.read_text())
@@ -541,7 +550,7 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
         key for key in Model.model_fields
         if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
     }  # fmt: skip
-    assert keys_of_models == some - {"file"}
+    assert keys_of_models == some - {"file", "price"}
 
 
 def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
@@ -554,3 +563,29 @@ def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
 def test_a_configuration_is_read_again_from_its_own_json() -> None:
     """As the record of a running lab holds it."""
     assert Config.model_validate(Config().model_dump(mode="json")) == Config()
+
+
+BUDGET = "[[budgets]]\ntokens_per_day = 5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[budgets]]\n", "budgets.0: a budget needs one at least of requests_per_minute"),
+        (BUDGET + BUDGET, "budgets: two budgets are called subject: give one of them a name"),
+        (BUDGET + 'by = "team"\n', 'budgets.0.by: should be "subject" or "claim:NAME"'),
+        (BUDGET + 'name = "A b"\n', "'A b' cannot be a budget's name"),
+        (BUDGET + "tokens_per_hour = 5\n", "budgets.0.tokens_per_hour: unknown key"),
+        ("[[budgets]]\ntokens_per_day = -5\n", "budgets.0.tokens_per_day: Input should be"),
+        (BUDGET + 'currency = "euro"\n', "budgets.0.currency: "),
+    ],
+)
+def test_a_budget_that_is_none_is_refused_by_its_path(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, text)
+    assert said in refused.value.message
+
+
+def test_money_is_counted_in_millionths(tmp_path: Path) -> None:
+    (one,) = load(tmp_path, BUDGET + "money_per_month = 12.345678\n").config.budgets
+    assert one.limits == {"tokens_per_day": 5, "money_per_month": 12_345_678}

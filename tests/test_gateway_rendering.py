@@ -23,6 +23,8 @@ import pytest
 
 from llmlab.auth.keys import KeySet, generate
 from llmlab.config import Gateway, RateLimit, Service
+from llmlab.config.budgets import Budget
+from llmlab.config.schema import TEXTRANK
 from llmlab.errors import ConfigError, EnvironmentFailure
 from llmlab.gateway import GatewayPlan, Nginx, Releases, Upstream, binary, find_nginx, render
 from llmlab.gateway.releases import KEPT
@@ -119,6 +121,19 @@ PLANS = {
             )
         ),
     ),
+    "budgets": replace(
+        ONE_MODEL,
+        upstreams=(replace(ONE_MODEL.upstreams[0], model=TEXTRANK),),
+        budgets=(
+            Budget(tokens_per_minute=20_000, requests_per_day=500),
+            Budget(name="red", by="claim:team", who=["red"], money_per_month=12.5, currency="EUR"),
+            Budget(
+                name="trial", by="claim:https://a.example/tenant", tokens_per_day=9, shadow=True
+            ),
+        ),
+        cors_origins=("https://chat.example.org",),
+        settlements="9114",
+    ),
 }
 LICENSE = "/etc/nginx/license.jwt"
 # These NGINX without a licence cannot check; see test_plus.py.
@@ -130,7 +145,7 @@ PLUS_PLANS = {
 }
 SCRIPTS = {
     "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",
-    "lab/openai.js", "lab/streams.js",
+    "lab/openai.js", "lab/streams.js", "lab/budgets.js", "lab/usage.js",
 }  # fmt: skip
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 
@@ -146,7 +161,8 @@ def golden_files(plan: GatewayPlan) -> dict[str, str]:
 @pytest.mark.parametrize("name", GOLDEN_PLANS)
 def test_a_plan_is_rendered_as_it_always_was(name: str) -> None:
     folder = GOLDEN / name
-    kept = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*.conf")}
+    there = [*folder.rglob("*.conf"), *folder.rglob("*.json")]
+    kept = {str(file.relative_to(folder)): file.read_text() for file in there}
     assert golden_files(GOLDEN_PLANS[name]) == kept
 
 
@@ -171,7 +187,7 @@ def test_every_include_of_nginx_conf_is_rendered() -> None:
     rendered = set(render(ONE_MODEL))
     assert included
     assert included <= rendered
-    assert rendered - included <= SCRIPTS
+    assert rendered - included <= SCRIPTS | {"lab/budgets.json"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ TWIN = """
 [models.twin]
 runtime = "extractive"
 source = "embedded:textrank"
+
+[[budgets]]
+requests_per_day = 1000000
 """
 # They need Docker, JupyterLab, or minutes; the others print what `rollout get` prints.
 NOT_SEEN_HERE = {
@@ -134,6 +137,7 @@ def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_pat
     missing.write_text(" ")
     (done,) = said("summarize", ARTICLE)["results"]
     wait_until(lambda: bool(lab.run("trace", done["request_id"]).returncode == 0))
+    assert said("usage", "--by", "route")[0]["name"] == "summarize"
     (traced,) = said("trace", done["request_id"])
     assert traced["served_by"]["deployment"] == "textrank"
     said("compare", ARTICLE, "--model", "textrank", "--model", "lead-3")

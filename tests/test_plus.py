@@ -92,7 +92,7 @@ def test_what_is_not_of_plus_is_only_in_the_files_of_the_open_edition() -> None:
     assert set(directives(NGINX_CONF.read_text())) - documented() == set()
     assert set(directives(whole(replace(ONE_MODEL, demo_kid="0001")))) - documented() == {
         "auth_jwt_phase", "auth_jwt_validate_exp", "auth_jwt_www_authenticate", "js_body_filter",
-        "js_content", "js_import", "js_set", "js_shared_dict_zone", "js_var",
+        "js_content", "js_import", "js_preload_object", "js_set", "js_shared_dict_zone", "js_var",
     }  # fmt: skip
 
 

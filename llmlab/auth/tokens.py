@@ -65,7 +65,11 @@ class Explained:
 
 
 def parse_ttl(text: str, *, option: str = "--ttl") -> int:
-    """``90``, ``30s``, ``15m``, ``1h`` or ``7d`` in seconds; ten years at most."""
+    """``90``, ``30s``, ``15m``, ``1h`` or ``7d`` in seconds; ten years at most.
+
+    Args:
+        option: what it was said by, for the error.
+    """
     match = _TTL.fullmatch(text.strip())
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < seconds <= LONGEST_TTL:

@@ -13,7 +13,7 @@ from llmlab.cli.judge import compare, evaluate, load, tune
 from llmlab.cli.later import Later, flow
 from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
-from llmlab.cli.run import down, logs, metrics, status, top, up
+from llmlab.cli.run import down, logs, metrics, status, top, up, usage
 from llmlab.cli.session import Session
 from llmlab.cli.use import chat, notebook, summarize, url
 from llmlab.version import __version__
@@ -59,7 +59,7 @@ GROUPS = {
     ),
 }
 VERBS = (
-    up.up, down.down, status.status, logs.logs, top.top, metrics.metrics,
+    up.up, down.down, status.status, logs.logs, top.top, metrics.metrics, usage.usage,
     summarize.summarize, chat.chat, url.url, notebook.notebook,
     load.load, compare.compare, evaluate.evaluate, tune.tune,
     deploy.deploy, trace.trace,

@@ -219,7 +219,8 @@ def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
     """Environment variable -> path, for every leaf that the schema has."""
     models = raw.get("models")
     names = list(models) if isinstance(models, dict) else list(Config().models)
-    tables = ("models", "auth.issuers")  # of which there may be any number
+    # Of which there may be any number; without a name of their own they have no path, either.
+    tables = ("models", "auth.issuers", "budgets")
     paths = [path for path in _schema_paths(Config) if not path.startswith(tables)]
     paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
     return {variable(path): path for path in paths}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from llmlab.config.budgets import Price
 from llmlab.config.section import Section
 from llmlab.network import is_loopback
 
@@ -159,6 +160,12 @@ class Model(Section):
         "",
         description="openai: the model of this lab that answers instead while that one does not, "
         "before the first token only.",
+    )
+
+    price: Price = Field(
+        Price(),
+        description="Of a million tokens, for budgets in money, such as "
+        "{ input = 0.15, output = 0.6 }.",
     )
 
     @model_validator(mode="after")

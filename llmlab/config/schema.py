@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from llmlab.config.auth import Auth
+from llmlab.config.budgets import Budget, called_alike
 from llmlab.config.gateway import Gateway
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
@@ -222,6 +223,7 @@ class Config(Section):
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     observability: Observability = Observability()
+    budgets: list[Budget] = Field([])
     models: dict[str, Model] = Field(
         {"falconsai": FALCONSAI, "textrank": TEXTRANK, "smollm2": SMOLLM2}
     )
@@ -233,6 +235,13 @@ class Config(Section):
             if problem := wrong_name(name):
                 raise ValueError(problem)
         return models
+
+    @field_validator("budgets")
+    @classmethod
+    def _have_names_of_their_own(cls, budgets: list[Budget]) -> list[Budget]:
+        if name := called_alike(budgets):
+            raise ValueError(f"two budgets are called {name}: give one of them a name")
+        return budgets
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from llmlab.ledger.store import Store
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llmlab.auth.api_keys import ApiKey
     from llmlab.auth.keys import KeySet
     from llmlab.config.auth import Auth
+    from llmlab.config.budgets import Budget
     from llmlab.engines.base import LabStatus
 
 KEY, LAB, ISSUERS = "key", "lab", "issuers"
@@ -76,6 +77,14 @@ def lab_is_up(store: Store, status: LabStatus, routes: Mapping[str, str]) -> Non
             for one in status.deployments
         },
     })  # fmt: skip
+
+
+def budgets_are(store: Store, budgets: Sequence[Budget]) -> None:
+    """Take note of the budgets, where they are others than those that were noted last."""
+    said = [{"name": one.called, **one.model_dump(exclude_defaults=True)} for one in budgets]
+    before = store.entries(kind=LAB, about={"did": "budgets"}, last=1)
+    if said != (before[-1].document["budgets"] if before else []):
+        store.note(LAB, {"did": "budgets", "budgets": said})
 
 
 def lab_is_down(store: Store, engine: str) -> None:

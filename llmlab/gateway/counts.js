@@ -1,6 +1,8 @@
 // Counts requests in memory that all workers share, and shows the counts to Prometheus. Not
 // part of the edition NGINX Plus, which has no njs.
 
+import budgets from 'lab/budgets.js';
+
 // The buckets of the APIs' own histograms: SECONDS of llmlab/service/metrics.py.
 const SECONDS = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120];
 // A rate is only seen from a counter that was there before it rose.
@@ -68,10 +70,23 @@ function page(r) {
     REFUSALS.forEach((status) => {
         refused[`status="${status}"`] = refused[`status="${status}"`] || 0;
     });
+    const tokens = {}, over = {};
+    Object.keys(found).forEach((key) => {
+        const words = key.split(' ');
+        if (words[0] === 'tokens') {
+            const where = `route="${words[1]}",deployment="${words[2]}"`;
+            tokens[`${where},direction="${words[3]}"`] = found[key];
+        } else if (words[0] === 'over') {
+            over[`budget="${words[1]}",limit="${words[2]}",shadow="${words[3]}"`] = found[key];
+        }
+    });
     const text = r.variables.lab_wanted
         + counter('llmlab_gateway_requests', 'Requests that an API was asked.', requests)
         + counter('llmlab_gateway_shared_requests', 'Those that the shares decided on.', shared)
         + counter('llmlab_gateway_refused', 'Requests that the gateway answered itself.', refused)
+        + counter('llmlab_tokens', 'Tokens that models have read and written.', tokens)
+        + counter('llmlab_budget_refused', 'Requests that did not fit a budget.', over)
+        + budgets.page()
         + histogram(all, found);
     r.headersOut['Content-Type'] = 'text/plain; version=0.0.4; charset=utf-8';
     r.return(200, text);

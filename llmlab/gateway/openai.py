@@ -87,11 +87,16 @@ def cors_server(origins: Sequence[str]) -> list[str]:
     ]
 
 
-def cors_maps(origins: Sequence[str]) -> list[str]:
-    """Values that are empty, and so headers that are left out, for anybody else."""
+def cors_maps(origins: Sequence[str], further: Sequence[str] = ()) -> list[str]:
+    """Values that are empty, and so headers that are left out, for anybody else.
+
+    Args:
+        further: headers that such a page may read beside the usual ones.
+    """
     if not origins:
         return []
-    exposed = "X-Request-ID, X-Deployment, X-Model, Retry-After, RateLimit-Policy"
+    usual = ["X-Request-ID", "X-Deployment", "X-Model", "Retry-After", "RateLimit-Policy"]
+    exposed = ", ".join([*usual, *further])
     asked = "$http_access_control_request_headers"
     return [
         *cors(origins),

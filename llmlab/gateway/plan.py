@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llmlab.config import Gateway, RateLimit, Service
+from llmlab.config import Gateway, Model, RateLimit, Service
+from llmlab.config.budgets import Budget
 from llmlab.issuers.trust import Trust
 from llmlab.names import SUMMARIZE
 from llmlab.traffic import Traffic
@@ -19,7 +20,8 @@ class Upstream:
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
     ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
     addresses. ``elsewhere``: they ask a provider, who may take money for each time.
-    ``fallback``: the deployment that answers for it while that provider does not.
+    ``fallback``: the deployment that answers for it while that provider does not. ``model``: what
+    it may write, and what that costs; None where nobody knows.
     """
 
     deployment: str
@@ -28,6 +30,7 @@ class Upstream:
     replicas: int = 1
     elsewhere: bool = False
     fallback: str = ""
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,11 @@ class GatewayPlan:
     summarize which no rule takes, and ``further`` says that of all other routes.
 
     ``logs`` is a folder, relative to NGINX's prefix: NGINX opens its logs itself. Without one it
-    prints them, for whoever runs its container."""
+    prints them, for whoever runs its container.
+
+    ``counts`` is a folder, likewise, where what budgets have counted outlives a restart.
+    ``longest`` are the seconds of the longest answer. ``settlements`` is where an API says what it
+    has used, as ``listen`` takes it."""
 
     listen: str
     stable: str
@@ -66,6 +73,10 @@ class GatewayPlan:
     license: str = ""  # NGINX Plus: where the gateway finds its licence, an absolute path
     traffic: Traffic = field(default_factory=Traffic)
     further: Mapping[str, str] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+    counts: str = ""
+    longest: float = Service().stream_timeout
+    settlements: str = ""
 
     @property
     def routes(self) -> dict[str, str]:

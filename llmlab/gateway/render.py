@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import issuers, metrics, open_edition, openai, plus_edition, scopes
+from llmlab.gateway import budgets, issuers, metrics, open_edition, openai, plus_edition, scopes
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -24,6 +24,7 @@ ANSWERS = [
     "add_header X-Request-ID  $lab_request_id always;",
     "add_header X-Deployment  $lab_log_deployment always;",
     "include lab/cors_headers.conf;",
+    "include lab/budget_headers.conf;",
 ]
 
 
@@ -36,6 +37,7 @@ class Edition(Protocol):
     def stable(self, plan: GatewayPlan) -> list[str]: ...
     def openai(self, plan: GatewayPlan) -> list[str]: ...
     def streams(self) -> list[str]: ...
+    def budgeted(self, plan: GatewayPlan) -> list[str]: ...
     def claims(self, names: list[str]) -> list[str]: ...
     def models(self, plan: GatewayPlan) -> str: ...
     def files(self) -> dict[str, str]: ...
@@ -66,6 +68,9 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/stable.conf": joined(edition.stable(plan)),
         "lab/openai.conf": joined(edition.openai(plan)),
         "lab/streams.conf": joined(edition.streams()),
+        "lab/budgets.conf": joined(edition.budgeted(plan)),
+        "lab/budget_headers.conf": joined(budgets.headers(plan)),
+        "lab/settlements.conf": joined(_settlements(plan)),
         "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
         "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
@@ -75,12 +80,14 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     }
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
-    return (
-        {name: HEADER + text for name, text in files.items()}
-        | edition.files()
-        | own
-        | issuers.files(plan)
-    )
+    own |= issuers.files(plan)
+    if plan.edition == "open":
+        own |= budgets.files(plan)
+    return {name: HEADER + text for name, text in files.items()} | edition.files() | own
+
+
+def _settlements(plan: GatewayPlan) -> list[str]:
+    return budgets.settlements(plan) if plan.edition == "open" else []
 
 
 def _log(plan: GatewayPlan, name: str) -> str:
@@ -127,7 +134,7 @@ def _http(plan: GatewayPlan) -> list[str]:
         *in_words("$lab_names", " ".join(openai.names(plan)), by_map),
         f'map "" $lab_unnamed {{ default {openai.unnamed(plan)}; }}',
         *openai.listed(plan),
-        *openai.cors_maps(plan.cors_origins),
+        *openai.cors_maps(plan.cors_origins, budgets.exposed(plan)),
         "# A provider elsewhere may take money: what one may have received is asked once.",
         "map $lab_target $lab_asked_once {",
         *(f"    {one.deployment} 1;" for one in plan.upstreams if one.elsewhere),

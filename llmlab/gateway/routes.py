@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from llmlab.errors import ConfigError
-from llmlab.gateway.claims import claim_variable, used_claims
+from llmlab.gateway.budgets import claims_of
+from llmlab.gateway.claims import SUBJECT, claim_variable, used_claims
 from llmlab.gateway.flags import flag_maps, flag_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked, exactly, percentage
@@ -39,7 +40,7 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     """
     traffic = plan.traffic
     _refuse_unknown(plan)
-    used = used_claims(traffic)
+    used = sorted({*used_claims(traffic), *claims_of(plan.budgets)} - {SUBJECT})
     lines = [f'map "" $lab_revision {{ default {traffic.revision}; }}', ""]
     if used:
         lines += [*claims(used), ""]
@@ -54,8 +55,9 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     return lines[:-1]
 
 
-def routable(conf: str, traffic: Traffic) -> str:
-    """An nginx.conf, if it goes by lab/routes.conf as far as this traffic needs it.
+def routable(conf: str, traffic: Traffic, *, budgets: bool = False) -> str:
+    """An nginx.conf, if it goes by lab/routes.conf as far as this traffic needs it, and by
+    budgets where there are any.
 
     Raises:
         ConfigError: it does not; it was written for an earlier llmlab, or edited.
@@ -68,12 +70,14 @@ def routable(conf: str, traffic: Traffic) -> str:
         "$lab_flags": bool(traffic.flags),
         "lab/shadow.conf": shadows,
         "$endpoint": shadows,
+        "lab/budgets.conf": budgets,
         "lab/openai.conf": bool(traffic.routes.keys() - {SUMMARIZE}),
     }
     for word, needed in needs.items():
         if needed and word not in conf:
             raise ConfigError(
-                f"nginx.conf does not use {word}, so it would not go by the lab's routes",
+                f"nginx.conf does not use {word}, so it would not go by the lab's routes and "
+                "budgets",
                 fix="llmlab init FOLDER lays out one that does; take over what differs, "
                 "then llmlab up",
             )

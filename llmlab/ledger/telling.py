@@ -33,6 +33,8 @@ def _key(document: Mapping[str, Any]) -> str:
 
 
 def _lab(document: Mapping[str, Any]) -> str:
+    if document["did"] == "budgets":
+        return f"budgets: {'; '.join(map(_budget, document['budgets'])) or 'none'}"
     if document["did"] != "up":
         return str(document["did"])
     running = ", ".join(
@@ -44,6 +46,12 @@ def _lab(document: Mapping[str, Any]) -> str:
 def _issuers(document: Mapping[str, Any]) -> str:
     now = [f"{name} ({one['issuer']})" for name, one in document["now"].items()]
     return f"tokens are valid of {', '.join(now) or 'no identity provider'}"
+
+
+def _budget(said: Mapping[str, Any]) -> str:
+    limits = [f"{name} {value:g}" for name, value in said.items() if "_per_" in name]
+    who = f" of {', '.join(said['who'])}" if said.get("who") else ""
+    return f"{said['name']}{who} {', '.join(limits)}{' (shadow)' if said.get('shadow') else ''}"
 
 
 def _drill(document: Mapping[str, Any]) -> str:

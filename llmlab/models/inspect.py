@@ -41,6 +41,7 @@ class ModelFacts(TypedDict):
         compute_type: of the runtime ctranslate2. What else only some runtimes have is there for
             those.
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
+        price: input and output, of a million tokens.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.
@@ -59,6 +60,7 @@ class ModelFacts(TypedDict):
     license: str
     max_length: int
     min_length: int
+    price: dict[str, float]
     file: NotRequired[str]
     prompt: NotRequired[str]
     prompt_text: NotRequired[str]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from llmlab.config.auth import Issuer
+from llmlab.config.budgets import Budget
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
 from llmlab.config.schema import TAKEN_OVER_BY, Config
@@ -33,8 +34,10 @@ MODELS = """`NAME` is what clients call the model: lower-case letters, digits an
 ISSUERS = """There may be several, each with a table of its own; as the lab comes there is none. The
 guide's page on [identity providers](../guide/identity.md) shows them for Keycloak, Entra, Okta,
 Auth0 and Google."""
+BUDGETS = f"""One table each, as many as there are. {" ".join((Budget.__doc__ or "").split())}
+No environment variable sets one."""
 # Keys of a model that are shown in lab.toml only where they say something.
-FURTHER = ("fallback", "ca_file", "headers", "key_env", "file", "revision")
+FURTHER = ("price", "fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
 WIDTH = 100
 
@@ -53,6 +56,15 @@ ABOUT_ISSUERS = """\
 # name = "corp"
 # issuer = "https://login.example.com/realms/staff"
 # audience = "llmlab"
+#
+"""
+ABOUT_BUDGETS = """\
+# --- Budgets -----------------------------------------------------------------
+# What a subject, or all who share a claim, may use in a while: one table [[budgets]] each. Several
+# may hold for a request; the first one that it does not fit refuses it. There is none by default.
+#
+#   [[budgets]]
+#   tokens_per_day = 200_000
 #
 """
 ABOUT_MODELS = """\
@@ -110,7 +122,7 @@ def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Ke
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from lab_keys(inner, f"{prefix}{name}.")
-        elif prefix + name not in ("models", "auth.issuers"):
+        elif prefix + name not in ("models", "auth.issuers", "budgets"):
             yield Key(prefix + name, field)
 
 
@@ -120,6 +132,10 @@ def model_keys() -> list[Key]:
 
 def issuer_keys() -> list[Key]:
     return [Key(f"auth.issuers.{name}", field) for name, field in Issuer.model_fields.items()]
+
+
+def budget_keys() -> list[Key]:
+    return [Key(f"budgets.{name}", field) for name, field in Budget.model_fields.items()]
 
 
 def sections(
@@ -182,6 +198,7 @@ def markdown() -> str:
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
     parts += ["## [[auth.issuers]]", text(Issuer.__doc__ or ""), ISSUERS, _table(issuer_keys())]
+    parts += ["## [[budgets]]", BUDGETS, _table(budget_keys())]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     return page("Configuration", _introduction(), *parts)
 
@@ -219,6 +236,7 @@ def lab_toml() -> str:
         lines = [line for one in known if one.section == path for line in _line(one)]
         parts.append("\n".join([*head, *lines]) + "\n")
     parts.append(ABOUT_ISSUERS + _about(issuer_keys()))
+    parts.append(ABOUT_BUDGETS + _about(budget_keys()))
     parts.append(ABOUT_MODELS + _about(model_keys()))
     defaults = Config()
     parts += [_model(name, model) for name, model in defaults.models.items()]
@@ -246,9 +264,10 @@ def _wrapped(said: str, first: str, later: str) -> list[str]:
 
 
 def _about(known: list[Key]) -> str:
-    lines = []
+    lines, column = [], max(16, *(len(one.name) + 2 for one in known))
     for one in known:
-        lines += _wrapped(one.description.removesuffix("."), f"# {one.name:16}", f"# {'':16}")
+        begin = f"# {one.name:{column}}"
+        lines += _wrapped(one.description.removesuffix("."), begin, f"# {'':{column}}")
     return "\n".join(lines) + "\n"
 
 

@@ -95,6 +95,7 @@ def documents() -> dict[str, Any]:
     from llmlab.rollout.view import Shown
     from llmlab.traffic import Flag
     from llmlab.tune.result import Tuned
+    from llmlab.usage.store import Row
 
     rollout = joined("RolloutNow", "A rollout, and how it is at this moment.", Rollout, Shown)
     added = joined("AddedModel", "A registered model.", RecordDocument, New)
@@ -120,6 +121,7 @@ def documents() -> dict[str, Any]:
         "deployment stop": Undeployed,
         "deployment scale": joined("Scaled", "A deployment with so many processes.",
                                    DeploymentStatus, Changed),
+        "usage": list[Row],
         "trace": list[Traced],
         **dict.fromkeys(("rollout get", "rollout status", "rollout promote", "rollout pause",
                          "rollout resume", "rollout abort", "rollout undo",

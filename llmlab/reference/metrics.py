@@ -30,7 +30,10 @@ COUNTED = {
     "llmlab_gateway_shared_requests_total": ("route", "deployment"),
     "llmlab_gateway_refused_total": ("status",),
     "llmlab_gateway_request_seconds": ("deployment",),
+    "llmlab_tokens_total": ("route", "deployment", "direction"),
+    "llmlab_budget_refused_total": ("budget", "limit", "shadow"),
 }
+OF_BUDGETS = ("budget", "limit")  # labels of the gauges that are there with a budget only
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def _counted() -> Iterator[Family]:
     for name, said in helps.items():
         yield Family(f"{name}_total", "counter", COUNTED[f"{name}_total"], said)
     yield Family(duration[0], "histogram", COUNTED[duration[0]], duration[1])
+    budgets = resources.files("llmlab.gateway").joinpath("budgets.js").read_text(encoding="utf-8")
+    for name, said in re.findall(r"gauge\('(\w+)', '([^']+)'", budgets):
+        yield Family(name, "gauge", OF_BUDGETS, said)
 
 
 def _told(exposition: str) -> Iterator[Family]:

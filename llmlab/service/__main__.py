@@ -21,11 +21,12 @@ from pathlib import Path
 
 import uvicorn
 
+from llmlab.lab import SETTLEMENTS_SOCKET
 from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
 from llmlab.service.drill import drill_file
-from llmlab.service.settings import SOCKET, Settings
+from llmlab.service.settings import SETTLEMENTS, SOCKET, Settings
 
 # sysexits.h EX_CONFIG: a supervisor must not try this again until something changed.
 CANNOT_LOAD = 78
@@ -101,7 +102,9 @@ def main() -> None:
     if settings.model.runtime == "ctranslate2":
         keep_freed_memory()
     drill = drill_file(options.settings, settings.deployment)
-    app = build_app(settings, on_load_failure=stop, drill=drill)
+    beside = Path(options.uds).with_name(SETTLEMENTS_SOCKET) if options.uds else None
+    desk = Path(os.environ[SETTLEMENTS]) if os.environ.get(SETTLEMENTS) else beside
+    app = build_app(settings, on_load_failure=stop, drill=drill, settlements=desk)
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(
         uvicorn.Config(

@@ -36,6 +36,7 @@ from llmlab.service.schemas import (
 )
 from llmlab.service.serving import Parts, Serving, load_into
 from llmlab.service.settings import Settings
+from llmlab.service.settling import Desk, Settling
 from llmlab.service.shadow import Mirrored
 
 log = logging.getLogger("llmlab.service")
@@ -54,6 +55,7 @@ def build_app(
     *,
     on_load_failure: Callable[[], None] | None = None,
     drill: Path | None = None,
+    settlements: Path | None = None,
 ) -> FastAPI:
     """Build the API for one deployment.
 
@@ -63,6 +65,7 @@ def build_app(
     Args:
         on_load_failure: called when the model cannot be loaded, after it was logged.
         drill: the file with this deployment's fault drill, while there is one.
+        settlements: the socket where the gateway takes what a request has used.
     """
     serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
@@ -71,6 +74,7 @@ def build_app(
             metrics.drill.labels(kind).set(now is not None and now.kind == kind)
 
     drills = Drills(drill, changed=drilled)
+    desk = Desk(settlements, settings.deployment)
     parts = Parts(settings, metrics, drills, Told(metrics))
 
     @asynccontextmanager
@@ -82,6 +86,7 @@ def build_app(
         loading.cancel()
         watching.cancel()
         await serving.close()
+        await desk.close()
 
     app = DescribedApi(
         title="LLM API",
@@ -108,6 +113,7 @@ def build_app(
     app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
     app.add_middleware(OpenAiErrors)
+    app.add_middleware(Settling, desk=desk)
     app.add_middleware(RequestId, model=settings.name)
     return app
 

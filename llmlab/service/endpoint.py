@@ -40,6 +40,7 @@ from llmlab.service.schemas import (
     SummarizeResponse,
     Usage,
 )
+from llmlab.service.spending import Reading, begin
 from llmlab.service.summarizer import Answer, Summarizer, TooSlow
 
 log = logging.getLogger("llmlab.service")
@@ -115,6 +116,8 @@ class Endpoint:
         subject = connection.headers.get("x-subject", "")
         fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
         drill = self.drills.strikes(subject, request.text)
+        reading = Reading()
+        begin(connection.scope, reading)
         try:
             left = await strike(drill, seconds)
             if not left:
@@ -126,6 +129,7 @@ class Endpoint:
                 seconds=left,
                 listener=listener,
                 fresh=fresh,
+                reading=reading,
             )
             note(answer.summary.by, connection.scope["state"])
             return _after(drill, answer)

@@ -56,7 +56,7 @@ class Reader:
         if generation.strategy is Strategy.AUTO:
             summary = await self._read_all(text, generation, place, tell)
         else:
-            (summary,) = await self.batcher.generate(place, await self._encode([text], generation))
+            (summary,) = await self._generate(place, await self._encode([text], generation))
         self.metrics.windows.observe(summary.windows)
         return summary
 
@@ -79,7 +79,7 @@ class Reader:
             before, (whole,) = whole, await self._encode([text], last)
             if whole.whole > OF_NO_USE * before.whole:
                 break
-        (summary,) = await self.batcher.generate(place, [whole])
+        (summary,) = await self._generate(place, [whole])
         cut = cut or summary.truncated
         return replace(summary, input_tokens=tokens, truncated=cut, windows=parts)
 
@@ -96,7 +96,16 @@ class Reader:
 
         done = itertools.count(1)
         tell(at(0))
-        return await self.batcher.generate(place, encoded, lambda: tell(at(next(done))))
+        return await self._generate(place, encoded, lambda: tell(at(next(done))))
+
+    async def _generate(
+        self, place: Place, encoded: list[Encoded], progress: Callable[[], None] = lambda: None
+    ) -> list[Summary]:
+        """Summaries, counted by what the model has read and written of each."""
+        summaries = await self.batcher.generate(place, encoded, progress)
+        place.read += sum(one.input_tokens for one in summaries)
+        place.written += sum(one.output_tokens for one in summaries)
+        return summaries
 
     def _is_a_summary(self, written: int, generation: Generation) -> bool:
         longest = self.longest if generation.max_length is None else generation.max_length

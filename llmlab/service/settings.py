@@ -11,6 +11,8 @@ from llmlab.version import __version__
 
 # The environment variable of a container that says on which socket its API listens.
 SOCKET = "LLMAPI_SOCKET"
+# That of the gateway, where it says what requests have used; else it is beside its own.
+SETTLEMENTS = "LLMAPI_SETTLEMENTS"
 
 
 class Settings(BaseModel):

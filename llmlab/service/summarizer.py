@@ -15,6 +15,7 @@ from llmlab.service.metrics import Metrics
 from llmlab.service.queued import Queued, QueueFull
 from llmlab.service.reader import Reader, Tell
 from llmlab.service.schemas import Progress
+from llmlab.service.spending import Reading
 from llmlab.service.waiting import Place
 
 Source = Literal["hit", "miss", "coalesced"]
@@ -76,12 +77,14 @@ class Summarizer:
         seconds: float,
         listener: Tell | None = None,
         fresh: bool = False,
+        reading: Reading | None = None,
     ) -> Answer:
         """The summary of a text within so many seconds.
 
         Args:
             listener: told how far a text of several windows is.
             fresh: not one that was kept from before. One that is being made is as good.
+            reading: told what that uses of the model.
 
         Raises:
             QueueFull: too much waits already.
@@ -98,7 +101,11 @@ class Summarizer:
             flight = self._start(key, text, generation, subject, seconds)
         elif flight.waiters >= self._batcher.limit:  # each of them holds its text in memory
             raise QueueFull(1)
+        if reading:
+            reading.place = flight.place
         summary = await self._wait(key, flight, seconds, listener)
+        if reading:
+            reading.done = True
         return self._answer(summary, source, flight.place.waited or 0.0)
 
     def _answer(self, summary: Summary, source: Source, queue_seconds: float) -> Answer:

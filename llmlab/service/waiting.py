@@ -36,6 +36,7 @@ class Place:
         given_up: nobody wants its summary any more.
         aside: nobody waits for it; it is read when there is nothing else to read.
         waited: seconds until the first of its texts had its turn; None before.
+        read, written: tokens of all that the model has made of it.
     """
 
     subject: str
@@ -45,6 +46,8 @@ class Place:
     given_up: bool = False
     aside: bool = False
     waited: float | None = None
+    read: int = 0
+    written: int = 0
 
 
 @dataclass(eq=False, slots=True)

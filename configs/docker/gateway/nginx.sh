@@ -14,6 +14,9 @@ like_plus=/usr/local/share/llmlab/like-plus.conf
 # command line of their own says that word too, or means another thing: nginx -T.
 if [ "${3-}" = nginx ]; then shift 3; fi
 
+# A container that was killed has left its socket, and a new one could not listen there.
+if [ "$$" = 1 ]; then rm -f /run/desk/gateway.settlements; fi
+
 lab() { exec nginx-lab -p /run/llmlab "$@"; }
 
 for option in "$@"; do

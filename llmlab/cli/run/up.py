@@ -52,7 +52,7 @@ def up(
     --model says what the configuration says otherwise, and moves no route.
     """
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
-    from llmlab.delivery.noting import issuers_changed, keys_changed, lab_is_up
+    from llmlab.delivery.noting import budgets_are, issuers_changed, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.planning import make_plan
@@ -101,6 +101,7 @@ def up(
         issuers_changed(session.store(), plan.config.auth)
         if changed:
             lab_is_up(session.store(), status, plan.routes)
+        budgets_are(session.store(), plan.config.budgets)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in plan.warnings:

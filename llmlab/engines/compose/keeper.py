@@ -23,16 +23,21 @@ from typing import Any
 
 import psutil
 
+from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.containers import DockerEngine, is_of_lab
+from llmlab.engines.compose.gateway import GATEWAY
 from llmlab.engines.compose.incidents import Incidents
 from llmlab.engines.compose.logs import log_name
+from llmlab.engines.compose.report import ENGINE
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.probe import Told, read_metrics
 from llmlab.engines.upstreams import Watch
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.processes import is_supervisor
+from llmlab.usage import watching
+from llmlab.usage.store import Books
 
 log = logging.getLogger("llmlab.keeper")
 # Docker tells of a stop in earnest right after the death; a restart policy acts within it.
@@ -97,12 +102,21 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     lab = Lab(Path(sys.argv[1]))
     Watch(lab, lambda deployment: _told(lab, deployment)).start()
+    watching.start(Books(lab.state), ENGINE, lambda cursor: _requests(lab, cursor))
     while True:
         try:
             _watch(lab)
         except EnvironmentFailure as error:
             log.warning("%s", error)
         time.sleep(LOST)
+
+
+def _requests(lab: Lab, cursor: str) -> tuple[list[str], str]:
+    """What the gateway's container has printed since."""
+    docker = DockerEngine()
+    found = (one for one in docker.containers(lab.root) if one.service == GATEWAY)
+    there = next(found, None)
+    return lines_since(docker.sdk_container(there), cursor) if there else ([], cursor)
 
 
 def _told(lab: Lab, deployment: str) -> Told:

@@ -28,7 +28,7 @@ from llmlab.errors import UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routable
 from llmlab.issuers.trust import trust_of
-from llmlab.lab import Lab, private_folder
+from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
 
 STABLE_SERVICE = "llmapi"
@@ -36,7 +36,9 @@ DEPLOYMENT, MADE_OF = "llmlab.deployment", "llmlab.settings"  # labels of an API
 GATEWAY_MOUNT = "/etc/nginx/lab"
 MODEL_MOUNT = Path("/model")
 SOCKETS = Path("/run/llmapi")  # of the APIs, in a volume that their containers and the gateway have
+COUNTS, DESK = "/var/lib/counts", "/run/desk"  # the gateway's; docker-compose.yml mounts them
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
+SHARED_FOLDER = 0o777  # below a folder that no user of this machine gets into
 
 
 def service_of(name: str, plan: Plan) -> str:
@@ -103,23 +105,39 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
             fallback=plan.fallback(name),
+            model=plan.settings(name).model,
         )
         for name in plan.names
     )
     trust = trust_of(lab, plan.config.auth, keys.kids, time.time())
+    counts, settlements = _kept(lab, plan.config)
     wanted = replace(
         fronting(plan, keys, trust, listen="80", upstreams=upstreams),
         metrics=str(metrics.PORT),
         scraped_at=f"nginx:{metrics.PORT}",
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
+        counts=counts,
+        settlements=settlements,
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
-        "nginx.conf": issuing(routable(text, plan.traffic), trust),
+        "nginx.conf": issuing(
+            routable(text, plan.traffic, budgets=bool(plan.config.budgets)), trust
+        ),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
         **_licence(lab, plan.config),
         **render(wanted),
     }
+
+
+def _kept(lab: Lab, config: Config) -> tuple[str, str]:
+    """Where budgets are counted and settled, in a gateway of our own image: another one could not
+    start again where a killed one has left its socket. A docker-compose.yml of an earlier lab has
+    no such mounts."""
+    mounted = (lab.root / "docker-compose.yml").read_text(encoding="utf-8")
+    if config.gateway.image or COUNTS not in mounted or DESK not in mounted:
+        return "", ""
+    return COUNTS, f"unix:{DESK}/{SETTLEMENTS_SOCKET}"
 
 
 def is_laid_out(lab: Lab) -> bool:
@@ -172,6 +190,7 @@ def lay_out(lab: Lab, plan: Plan) -> None:
 
 def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
+    private_folder(folder / "counts", SHARED_FOLDER)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
         service = service_of(settings.deployment, plan)

@@ -17,7 +17,7 @@ from llmlab.engines.address import check_address
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.issuers import fetch_first, issuer_programs
-from llmlab.engines.local import access_log
+from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.answering import wait_for_deployments, wait_for_gateway
 from llmlab.engines.local.draining import drain
 from llmlab.engines.local.folders import make_folders
@@ -218,6 +218,7 @@ class LocalEngine:
             return self._down()
 
     def _down(self) -> bool:
+        counts.keep(self.lab)
         was_running = self.supervisor.shutdown()
         self.notebooks.forget()
         keys.forget(self.lab)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 
+from llmlab.engines.local import counts
 from llmlab.lab import LOGS_LINK, Lab, private_folder
 
 WORKER = "nobody"  # NGINX's unprivileged workers, where its master is root
@@ -24,6 +25,10 @@ def make_folders(lab: Lab) -> None:
     private_folder(lab.gateway_socket.parent)
     _link_logs(lab)
     sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
+    if not lab.counts_folder.exists():
+        counts.put_back(lab, private_folder(lab.counts_folder))
+        if root:  # whose workers write there
+            os.chown(lab.counts_folder, pwd.getpwnam(WORKER).pw_uid, -1)
     if root:
         os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
 

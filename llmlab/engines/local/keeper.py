@@ -23,8 +23,10 @@ from pathlib import Path
 import psutil
 
 from llmlab.engines import probe
+from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY
+from llmlab.engines.local.report import ENGINE
 from llmlab.engines.local.started import Started, all_started
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.turns import gateway_turn
@@ -40,6 +42,8 @@ from llmlab.processes import (
     take_requests,
 )
 from llmlab.rotation import copy_and_cut, is_full, rotate
+from llmlab.usage import watching
+from llmlab.usage.store import Books
 
 log = logging.getLogger("llmlab.keeper")
 TICK = 0.25  # seconds between two looks at the supervisor
@@ -207,6 +211,11 @@ def main() -> None:
     lab = Lab(Path(sys.argv[1]))
     keeper = Keeper(lab)
     Watch(lab, lambda deployment: probe.told_by(lab.api_socket(deployment))).start()
+    gateway_log = Supervisor(lab).log(GATEWAY)
+    watching.start(
+        Books(lab.state), ENGINE,
+        lambda cursor: access_log.lines_since(gateway_log, cursor), more=lambda: counts.keep(lab),
+    )  # fmt: skip
     looked = -LOOK
     while True:
         if not keeper.supervised():

@@ -16,7 +16,7 @@ from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Nginx, Upstream
 from llmlab.issuers.trust import Trust
-from llmlab.lab import LOGS_LINK, Lab, private_folder
+from llmlab.lab import COUNTS_FOLDER, LOGS_LINK, Lab, private_folder
 from llmlab.network import SHARES_PORTS
 from llmlab.service.settings import Settings
 
@@ -122,6 +122,7 @@ def gateway_plan(
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
             fallback=plan.fallback(name),
+            model=plan.settings(name).model,
         )
         for name in plan.names
     )
@@ -131,6 +132,8 @@ def gateway_plan(
         worker_user=worker_user,
         logs=LOGS_LINK,
         metrics=f"unix:{lab.gateway_socket}",
+        counts=COUNTS_FOLDER,
+        settlements=f"unix:{lab.settlements_socket}",
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )

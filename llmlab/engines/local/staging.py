@@ -16,6 +16,7 @@ from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
 from llmlab.gateway import Nginx, Releases, find_nginx, issuing, render, routable
+from llmlab.gateway.binary import refuse_without_budgets
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab
 
@@ -38,14 +39,17 @@ class Staging:
         Raises:
             ConfigError: ``nginx -t`` rejects it.
         """
+        if plan.config.budgets:
+            refuse_without_budgets(nginx)
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
         trust = trust_of(self._lab, plan.config.auth, keys.kids, time.time())
         wanted = gateway_plan(
             self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
         )  # fmt: skip
+        text = routable(_read(conf), plan.traffic, budgets=bool(plan.config.budgets))
         files = {
-            "nginx.conf": issuing(routable(_read(conf), plan.traffic), trust),
+            "nginx.conf": issuing(text, trust),
             "llmapi.jwk": keys.gateway_jwks(trust.jwks),
             **render(wanted),
         }

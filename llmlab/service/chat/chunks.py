@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from llmlab.runtimes.base import AnsweredBy
 from llmlab.runtimes.chat import Chunk
+from llmlab.service.spending import NOTHING, ON_ITS_WAY, Reading, Spent
 
 Kind = Literal["chat", "text"]
 OBJECTS = {"chat": ("chat.completion", "chat.completion.chunk"),
@@ -58,6 +59,10 @@ class Usage:
     Args:
         by: what wrote it, where that says so by itself.
         prompts: tokens of each prompt that was read; several choices share one.
+        begun: parts that were asked for, each with the prompt that it reads; ``ended`` are those of
+            them that came to their end.
+        heard: bytes of text of each part. A token has one at least.
+        reading: of a model that only summarizes.
     """
 
     prompts: dict[int, int] = field(default_factory=dict)
@@ -65,6 +70,10 @@ class Usage:
     seen: dict[int, int] = field(default_factory=dict)
     cached: dict[int, int] = field(default_factory=dict)
     by: AnsweredBy | None = None
+    begun: dict[int, int] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    heard: dict[int, int] = field(default_factory=dict)
+    reading: Reading | None = None
 
     def note(self, part: int, prompt: int, usage: Mapping[str, Any]) -> None:
         """Of one part of an answer, which has read that prompt."""
@@ -79,6 +88,37 @@ class Usage:
     def saw(self, part: int) -> None:
         """A piece of text came: a token, as a rule."""
         self.seen[part] = self.seen.get(part, 0) + 1
+
+    def hear(self, part: int, choice: Mapping[str, Any]) -> None:
+        """Of what it wrote, so many bytes: whatever kind of text they are."""
+        said = choice.get("delta") or choice
+        texts = [said[name] for name in (*KEPT, "text") if isinstance(said.get(name), str)]
+        calls = json.dumps(said["tool_calls"]) if said.get("tool_calls") else ""
+        more = sum(len(one.encode()) for one in texts) + len(calls)
+        self.heard[part] = self.heard.get(part, 0) + more
+
+    def refused(self, part: int) -> None:
+        """The server has said no; before it wrote anything, that costs nothing."""
+        if not self.heard.get(part):
+            self.begun.pop(part, None)
+
+    def spent(self) -> Spent:
+        """What is to be paid for. Of a part that broke off, what it has written at most: a server
+        may write several tokens in one piece."""
+        if self.reading:
+            return self.reading.spent()
+        if not self.begun:
+            return NOTHING
+        read = None if set(self.begun.values()) - self.prompts.keys() else self.read
+        sure = [self.written.get(one) if one in self.ended else None for one in self.begun]
+        if None not in sure:
+            return Spent(read, self.completion)
+        written = sum(
+            self.written[one] if one in self.ended and one in self.written
+            else max(self.written.get(one, 0), self.heard.get(one, 0)) + ON_ITS_WAY
+            for one in self.begun
+        )  # fmt: skip
+        return Spent(read, written, most=True)
 
     @property
     def read(self) -> int:

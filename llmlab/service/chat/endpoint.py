@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from llmlab.config import Service
 from llmlab.models.identity import short_id
 from llmlab.runtimes import TextTooLong
-from llmlab.runtimes.chat import ChatFailure, Chunk
+from llmlab.runtimes.chat import ChatFailure, Chunk, Refused, Unreachable
 from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
 from llmlab.service.chat.collecting import collected
@@ -39,6 +39,7 @@ from llmlab.service.problems import FAILED, Problem
 from llmlab.service.queued import QueueFull
 from llmlab.service.refusals import Refusals
 from llmlab.service.schemas import ModelInfo
+from llmlab.service.spending import NOTHING, Spent, Told, begin
 from llmlab.service.summarizer import TooSlow
 
 log = logging.getLogger("llmlab.service")
@@ -134,11 +135,17 @@ class ChatEndpoint:
         self._check_name(asked.model, connection)
         connection.scope["state"]["model_id"] = self.info.id
         seconds = self._refusals.patience(timeout)
+        told = Told(Spent(None, 0))
+        begin(connection.scope, told)
         try:
             answer = await while_connected(
                 connection.receive, self.backend.embeddings(asked, connection, seconds)
             )
+            read = (answer.get("usage") or {}).get("prompt_tokens")
+            told.now = Spent(read if isinstance(read, int) else None, 0)
         except Exception as error:
+            if isinstance(error, ApiError | QueueFull | Refused | Unreachable):
+                told.now = NOTHING
             found = self._failure(error, "input", seconds)
             if found is error:
                 raise
@@ -170,6 +177,7 @@ class ChatEndpoint:
         named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
         drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
         chunks = self._timed(tidied(kind, _struck(kind, drill, make, seconds)))
+        begin(connection.scope, usage)
 
         def settle() -> None:
             self._settle(usage, state)

@@ -18,6 +18,7 @@ from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
 from llmlab.service.chat.schemas import Asked, ChatRequest, CompletionRequest, EmbeddingRequest
 from llmlab.service.preset import Told
 from llmlab.service.schemas import LONGEST_SUMMARY, SummarizeRequest
+from llmlab.service.spending import Reading
 from llmlab.service.summarizer import Summarizer
 
 WHY = "This model only summarizes."
@@ -85,12 +86,14 @@ class Summaries:
             raise ApiError(413, said, param=param)
         longest = None if asked.most is None else min(asked.most, LONGEST_SUMMARY)
         request = SummarizeRequest(text=text, max_length=longest)
+        usage.reading = Reading()
         answer = await self.summarizer.summarize(
             text,
             self.told.preset(connection.headers).applied_to(request),
             subject=connection.headers.get("x-subject", ""),
             seconds=seconds,
             fresh="no-cache" in connection.headers.get("cache-control", "").lower(),
+            reading=usage.reading,
         )
         tokens = {"prompt_tokens": answer.summary.input_tokens,
                   "completion_tokens": answer.summary.output_tokens}  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from llmlab.runtimes.chat import Chunk, ModelServer, Path
+from llmlab.runtimes.chat import Chunk, ModelServer, Path, Refused, Unreachable
 from llmlab.service.chat import tools
 from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
@@ -181,16 +181,27 @@ class Talking:
         self, part: Part, number: int, place: Place, usage: Usage
     ) -> AsyncGenerator[Chunk]:
         asking = self.server.stream(part.path, part.body, whole=part.whole)
-        async with self.turns.turn(place), asking as chunks:
-            async for chunk in chunks:
-                usage.by = usage.by or self.server.answered_by(chunk)
-                if said := chunk.get("usage"):
-                    usage.note(number, part.prompt, said)
-                for choice in chunk.get("choices") or ():
-                    choice["index"] = part.first + (choice.get("index") or 0)
-                    if (choice.get("delta") or choice).get("content") or choice.get("text"):
-                        usage.saw(number)
-                yield chunk
+        async with self.turns.turn(place):
+            usage.begun[number] = part.prompt
+            try:
+                async with asking as chunks:
+                    async for chunk in chunks:
+                        self._note(part, number, chunk, usage)
+                        yield chunk
+            except (Refused, Unreachable):
+                usage.refused(number)
+                raise
+            usage.ended.add(number)
+
+    def _note(self, part: Part, number: int, chunk: Chunk, usage: Usage) -> None:
+        usage.by = usage.by or self.server.answered_by(chunk)
+        if said := chunk.get("usage"):
+            usage.note(number, part.prompt, said)
+        for choice in chunk.get("choices") or ():
+            choice["index"] = part.first + (choice.get("index") or 0)
+            if (choice.get("delta") or choice).get("content") or choice.get("text"):
+                usage.saw(number)
+            usage.hear(number, choice)
 
     # --- as a backend ------------------------------------------------------------
 

@@ -1,0 +1,282 @@
+// What requests may use (budgets of lab.toml) and what they have used. A request that asks a model
+// reserves the most that it may take before the model is asked; what the API then says that it
+// took is settled in its place. Not part of the edition NGINX Plus, which has no njs.
+//
+// What is kept where, usage.js says.
+
+import usage from 'lab/usage.js';
+
+// A larger body is not read as JSON, see openai.js.
+const SMALL = 65536;
+// By the tokenizer of SmolLM2, a token has 4.5 bytes of English, 4.0 of code, 2.6 of German, 2.3 of
+// Russian, 1.6 of Chinese and 1.0 of digits; larger models' take more. What is underestimated here
+// is put right when it is settled.
+const BYTES_A_TOKEN = 3;
+// A picture in a message, whatever its bytes: what the largest providers count for a large one.
+const PICTURE = /"data:image\/[^"]*"/g;
+const A_PICTURE = 4500;  // bytes
+const MOST_TOKENS = /"max_(?:completion_|new_)?(?:tokens|length)"[ \t\r\n]*:[ \t\r\n]*(\d{1,9})/g;
+const CHOICES = 128;  // more than that, the API refuses
+const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
+
+// --- Before the model is asked ----------------------------------------------------------
+
+// An exception in here is a 500: nobody is let through uncounted.
+function admit(r) {
+    if (r.variables.lab_reserved || !usage.asks(r)) {
+        return;
+    }
+    const text = r.requestText;  // there is one already where openai.js has looked at it
+    if (text === undefined) {
+        read_first(r);
+    } else {
+        decide(r, text);
+    }
+}
+
+async function read_first(r) {
+    decide(r, await r.readRequestText());
+}
+
+function decide(r, text) {
+    const told = r.variables;
+    const model = lab_budgets.models[told.lab_target] || lab_budgets.unknown;
+    const most = estimated(text, r.uri, model);
+    const read = most.read, written = most.written;
+    const money = usage.costs(model, read, written);
+    const wanted = { requests: 1, tokens: read + written, money };
+    const keys = [];
+    const left = {};
+    const over = reserve(told, wanted, keys, left);
+    if (over) {
+        const counts = ngx.shared.lab_budget_counts;
+        keys.forEach((key) => { counts.incr(key, -wanted[usage.unitOf(key)]); });
+        refuse(r, over, wanted);
+        return;
+    }
+    if (left.requests) {
+        tell(told, 'requests', left.requests);
+    }
+    if (left.tokens) {
+        tell(told, 'tokens', left.tokens);
+    }
+    told.lab_reserved = `${read} ${written} ${money}\n${keys.join('\n')}`;
+}
+
+// Counted first, then looked at: of requests that come at once, those that go beyond a limit are
+// taken back, and no two of them take the same room. One that would fit may meet another one's
+// count that is about to be taken back, and be refused with it.
+function reserve(told, wanted, keys, left) {
+    const counts = ngx.shared.lab_budget_counts;
+    const now = Date.now();
+    for (let at = 0; at < lab_budgets.budgets.length; at++) {
+        const budget = lab_budgets.budgets[at];
+        const holder = told[budget.variable];
+        if (budget.who.length && !among(budget.who, holder)) {
+            continue;
+        }
+        for (let which = 0; which < budget.limits.length; which++) {
+            const limit = budget.limits[which];
+            const time = windowOf(limit.window, now);
+            const key = `${budget.name} ${limit.key} ${time.begins} ${holder}`;
+            const lasts = time.ends - now + lab_budgets.keeps;
+            const used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            const fits = used <= limit.most;
+            keys.push(key);
+            if (!fits) {
+                usage.note(`over ${budget.name} ${limit.key} ${budget.shadow ? 1 : 0}`);
+                told.lab_over = `${budget.name} ${limit.key}`;
+                if (!budget.shadow) {
+                    return { budget, limit, time, now, used: used - wanted[limit.unit] };
+                }
+            }
+            const room = { most: limit.most, left: limit.most - used, resets: time.ends - now };
+            if (!budget.shadow && limit.unit !== 'money'
+                && (!left[limit.unit] || room.left < left[limit.unit].left)) {
+                left[limit.unit] = room;
+            }
+        }
+    }
+    return null;
+}
+
+// What is preloaded has no methods.
+function among(list, value) {
+    for (let at = 0; at < list.length; at++) {
+        if (list[at] === value) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Fixed windows of UTC: each begins with nothing used.
+function windowOf(name, now) {
+    if (name === 'month') {
+        const date = new Date(now);
+        const year = date.getUTCFullYear(), month = date.getUTCMonth();
+        return { begins: Date.UTC(year, month, 1), ends: Date.UTC(year, month + 1, 1) };
+    }
+    const long = name === 'day' ? 86400000 : 60000;
+    const begins = now - now % long;
+    return { begins, ends: begins + long };
+}
+
+function refuse(r, over, wanted) {
+    const told = r.variables, limit = over.limit;
+    const amount = wanted[limit.unit], never = amount > limit.most;
+    const seconds = Math.max(1, Math.ceil((over.time.ends - over.now) / 1000));
+    const unit = limit.unit === 'money' ? `millionths of ${over.budget.currency || 'money'}`
+        : limit.unit;
+    told.lab_over_why = `The budget ${over.budget.name} (${limit.key}) has no room for this `
+        + `request: limit ${limit.most}, used ${Math.max(0, over.used)}, this one up to ${amount} `
+        + `${unit}. `
+        + (never ? 'It would not fit at any time: ask for less, by max_tokens or a shorter text.'
+            : `Try again in ${seconds} s.`);
+    told.lab_over_after = never ? '' : seconds;
+    told.lab_over_last = never || seconds > PATIENT ? 'last' : '';
+    told.lab_over_kind = limit.unit === 'money' ? 'insufficient_quota' : limit.unit;
+    if (limit.unit !== 'money') {
+        tell(told, limit.unit, {
+            most: limit.most, left: limit.most - over.used, resets: over.time.ends - over.now,
+        });
+    }
+    r.return(429);
+}
+
+function tell(told, unit, room) {
+    told[`lab_limit_${unit}`] = room.most;
+    told[`lab_left_${unit}`] = Math.max(0, room.left);
+    told[`lab_reset_${unit}`] = duration(room.resets);
+}
+
+// As OpenAI's API spells it: 6m0s, 1s, 20ms.
+function duration(milliseconds) {
+    if (milliseconds < 1000) {
+        return `${milliseconds}ms`;
+    }
+    const seconds = Math.ceil(milliseconds / 1000);
+    const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
+    return (hours ? `${hours}h` : '') + (seconds >= 60 ? `${minutes}m` : '') + `${seconds % 60}s`;
+}
+
+// --- What a request may take ----------------------------------------------------------------
+
+// The whole body: what JSON and its names add is what a template says around each message.
+function tokensOf(text) {
+    let bytes = Buffer.byteLength(text);
+    if (text.indexOf('"data:image/') >= 0) {
+        (text.match(PICTURE) || []).forEach((one) => { bytes += A_PICTURE - one.length; });
+    }
+    return Math.ceil(bytes / BYTES_A_TOKEN);
+}
+
+// {read, written}: tokens. A text that is summarized window by window is read once and a half, and
+// again as the summaries of its windows, which are a third of it: see reader.py.
+function estimated(text, uri, model) {
+    const read = tokensOf(text);
+    const chat = uri.indexOf('/v1/') >= 0;
+    const written = uri.endsWith('/embeddings') ? 0 : mostWritten(text, uri, chat, model);
+    const windows = model.window && read > model.window && (!chat || model.summarizes);
+    return windows ? { read: 2 * read, written: written + Math.ceil(read / 2) } : { read, written };
+}
+
+function mostWritten(text, uri, chat, model) {
+    const most = chat ? model.writes : model.summary;
+    let said;
+    try {
+        said = text.length <= SMALL ? JSON.parse(text) : undefined;
+    } catch (error) {
+        return most;  // what is wrong with such a body, the API says
+    }
+    if (said === undefined) {
+        // Which of them is the request's own is not known: the most of them all.
+        let largest = most;
+        (text.match(MOST_TOKENS) || []).forEach((one) => {
+            largest = Math.max(largest, Number(one.slice(one.indexOf(':') + 1)));
+        });
+        return bounded(largest, model);
+    }
+    if (said === null || typeof said !== 'object') {
+        return most;
+    }
+    const asked = stated(said, uri, chat).filter(whole);
+    const prompts = [said.prompt, said.inputs].find(Array.isArray);
+    const texts = prompts && typeof prompts[0] !== 'number' ? prompts.length : 1;
+    const choices = chat && whole(said.n) ? Math.min(said.n, CHOICES) : 1;
+    const each = bounded(asked.length ? Math.max.apply(null, asked) : most, model);
+    return each * choices * Math.max(1, texts);
+}
+
+// Only what the API looks at, or a field that means nothing there would make room for more.
+function stated(said, uri, chat) {
+    if (chat) {
+        return [said.max_tokens].concat(
+            uri.endsWith('/chat/completions') ? said.max_completion_tokens : []);
+    }
+    if (uri !== '/') {
+        return [said.max_length];
+    }
+    const one = said.parameters || {}, other = one.generate_parameters || {};
+    return [one.max_length, one.max_new_tokens, other.max_length, other.max_new_tokens];
+}
+
+function bounded(tokens, model) {
+    return model.context ? Math.min(tokens, model.context) : tokens;
+}
+
+function whole(value) {
+    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 1e9;
+}
+
+// --- For metrics --------------------------------------------------------------------------------
+
+// Of each limit: the most of it, and what whoever has used the most of it has used and reserved in
+// this window. All holders would be too many.
+function page() {
+    const now = Date.now(), limits = {}, used = {}, held = {};
+    const places = {};  // what keys begin with -> labels
+    for (let at = 0; at < lab_budgets.budgets.length; at++) {
+        const budget = lab_budgets.budgets[at];
+        for (let which = 0; which < budget.limits.length; which++) {
+            const limit = budget.limits[which];
+            const labels = `budget="${budget.name}",limit="${limit.key}"`;
+            places[`${budget.name} ${limit.key} ${windowOf(limit.window, now).begins}`] = labels;
+            limits[labels] = limit.most;
+            used[labels] = held[labels] = 0;
+        }
+    }
+    if (!Object.keys(limits).length) {
+        return '';
+    }
+    ngx.shared.lab_budget_counts.items(65536).forEach((item) => {
+        const labels = places[item[0].split(' ', 3).join(' ')];
+        if (labels) {
+            used[labels] = Math.max(used[labels], item[1]);
+        }
+    });
+    ngx.shared.lab_reservations.items(65536).forEach((item) => {
+        if (!item[1].startsWith('{')) {
+            return;
+        }
+        const known = JSON.parse(item[1]);
+        const amounts = { requests: 1, tokens: known.read + known.written, money: known.cost };
+        known.keys.forEach((key) => {
+            const labels = places[key.split(' ', 3).join(' ')];
+            if (labels) {
+                held[labels] += amounts[usage.unitOf(key)];
+            }
+        });
+    });
+    return gauge('llmlab_budget_limit', 'The most that each may use; money in millionths.', limits)
+        + gauge('llmlab_budget_used', 'By whoever uses most, reservations included.', used)
+        + gauge('llmlab_budget_reserved', 'Of answers that are over and not settled.', held);
+}
+
+function gauge(name, help, values) {
+    const lines = Object.keys(values).sort().map((labels) =>
+        `${name}{${labels}} ${values[labels]}\n`);
+    return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n` + lines.join('');
+}
+
+export default { admit, page };

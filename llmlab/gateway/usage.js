@@ -1,0 +1,204 @@
+// What was used of models: what the API says of it takes the place of what a budget has reserved,
+// and gets into the log. Not part of the edition NGINX Plus, which has no njs.
+//
+// lab_budgets is lab/budgets.json, see budgets.py. Of the shared memory, lab_budget_counts holds
+// what is used and reserved, by budget, limit, window and holder; lab_reservations, by a random id
+// that only the API is told, what is not settled when the answer is over, or what the API has said
+// before that.
+
+const READS = ['GET', 'HEAD', 'OPTIONS'];
+// 12 34; <34 for at most so many, - for what nobody knows.
+const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
+const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
+
+// --- Who is to settle it ---------------------------------------------------------------------
+
+// $lab_settlement, a header for the API: the id by which it says what was used. A request that no
+// budget has reserved anything for has one as well, for the log.
+function ticket(r) {
+    if (!r.variables.lab_ticket && asks(r)) {
+        const bytes = new Uint8Array(16);
+        crypto.getRandomValues(bytes);
+        r.variables.lab_ticket = Buffer.from(bytes.buffer).toString('hex');
+    }
+    return r.variables.lab_ticket;
+}
+
+function claimsOf(told) {
+    const found = {};
+    Object.keys(lab_budgets.claims).forEach((name) => {
+        found[name] = told[lab_budgets.claims[name]];
+    });
+    return found;
+}
+
+// --- Once it is over -------------------------------------------------------------------------
+
+// $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
+// they are what was reserved, or at most used. What becomes known later has a line of its own.
+function settle(r) {
+    const told = r.variables, id = told.lab_ticket;
+    if (!id && !told.lab_reserved) {
+        return '1';  // nothing was asked of a model
+    }
+    let said = SAID.exec(told.upstream_http_x_usage || '');
+    const untouched = !said
+        && !(told.upstream_addr && /[1-9]/.test(told.upstream_bytes_sent || ''));
+    said = untouched ? ['', '0', '0'] : said;
+    let name = told.lab_log_deployment || told.lab_target;  // another one may have answered
+    if (!said) {
+        // The API says it by itself, before or after this: who comes first leaves it to the other.
+        const known = reservation(told, name);
+        if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
+            return write(told, {
+                read: known.read, written: known.written, cost: known.cost, exact: false,
+            });
+        }
+        const words = taken(id).split(' ');
+        said = ['', words[0], words[1]];
+        name = lab_budgets.models[words[2]] ? words[2] : name;
+    }
+    return write(told, settled(amounts(told), said[1], said[2], name, untouched, told));
+}
+
+// In one variable, as each of them takes its time.
+function amounts(told) {
+    if (!told.lab_reserved) {
+        return NOTHING;
+    }
+    const keys = told.lab_reserved.split('\n');
+    const numbers = keys.shift().split(' ');
+    return {
+        read: Number(numbers[0]), written: Number(numbers[1]), cost: Number(numbers[2]), keys,
+    };
+}
+
+function reservation(told, name) {
+    return Object.assign({
+        request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
+        deployment: name, claims: claimsOf(told),
+    }, amounts(told));
+}
+
+function write(told, used) {
+    told.lab_tokens_in = used.read;
+    told.lab_tokens_out = used.written;
+    if (used.cost) {
+        told.lab_cost = used.cost;
+    }
+    if (lab_budgets.claimed) {
+        told.lab_claims = JSON.stringify(claimsOf(told));
+    }
+    return used.exact ? '1' : '0';
+}
+
+// Whoever takes something is the only one. njs 0.9.9 has a pop() that never finds anything where
+// keys expire, so it is the deletion that one alone can succeed with.
+function taken(id) {
+    const kept = ngx.shared.lab_reservations;
+    const text = kept.get(id);
+    return text && kept.delete(id) ? text : '';
+}
+
+// Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
+// what is only known not to be more.
+function settled(known, said_read, said_written, name, untouched, told) {
+    const read = said_read === '-' ? known.read : Number(said_read);
+    const exact = said_read !== '-' && /^\d/.test(said_written);
+    const most = Number(said_written.replace('<', ''));
+    const written = said_written.endsWith('-') ? known.written
+        : exact || !known.written ? most : Math.min(most, known.written);
+    const model = lab_budgets.models[name] || lab_budgets.unknown;
+    const cost = costs(model, read, written);
+    if (known.keys.length) {
+        const more = {
+            requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
+            money: cost - known.cost,
+        };
+        const counts = ngx.shared.lab_budget_counts;
+        known.keys.forEach((key) => {
+            const amount = more[unitOf(key)];
+            if (amount && counts.has(key)) {  // its window may be over, and forgotten
+                counts.incr(key, amount);
+            }
+        });
+    }
+    if (ngx.shared.lab_counts && (read || written)) {
+        const route = told.lab_log_asked || '-';
+        note(`tokens ${route} ${name || '-'} input`, read);
+        note(`tokens ${route} ${name || '-'} output`, written);
+    }
+    return { read, written, cost, exact };
+}
+
+// POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
+function late(r) {
+    const said = SAID.exec(`${r.args.in} ${r.args.out}`);
+    const id = String(r.args.id), by = String(r.args.by || '');
+    if (!said || !/^[0-9a-f]{32}$/.test(id) || !/^[a-z0-9-]{0,63}$/.test(by)
+        || r.method !== 'POST') {
+        r.return(400);
+        return;
+    }
+    if (ngx.shared.lab_reservations.add(id, `${said[1]} ${said[2]} ${by}`)) {
+        r.return(204);  // whoever writes the line takes it from there
+        return;
+    }
+    const kept = ngx.shared.lab_reservations.get(id);
+    const text = kept && kept.startsWith('{') ? taken(id) : '';
+    if (!text) {
+        r.return(410);  // said already
+        return;
+    }
+    // Its line is written, and says what was reserved: here is the difference.
+    const known = JSON.parse(text);
+    const name = lab_budgets.models[by] ? by : known.deployment;
+    const used = settled(known, said[1], said[2], name, false, { lab_log_asked: known.route });
+    r.variables.lab_late = JSON.stringify({
+        at: Date.now() / 1000, settles: known.request, subject: known.subject, deployment: name,
+        route: known.route, tokens_in: used.read - known.read,
+        tokens_out: used.written - known.written, cost: used.cost - known.cost,
+        settled: used.exact ? 1 : 0, claims: known.claims,
+    });
+    r.return(204);
+}
+
+// GET /counts: all that is counted, as NGINX's own state file has it. That is a second behind.
+function counted(r) {
+    const counts = ngx.shared.lab_budget_counts, now = Date.now(), state = {};
+    counts.items(65536).forEach((item) => {
+        const lasts = counts.ttl(item[0]);
+        if (lasts > 0) {
+            state[item[0]] = { value: item[1], expire: now + lasts };
+        }
+    });
+    r.headersOut['Content-Type'] = 'application/json';
+    r.return(200, JSON.stringify(state));
+}
+
+// --- For both ---------------------------------------------------------------------------------
+
+function asks(r) {
+    // The lab's own questions come by a socket of its own, and count for nobody.
+    return READS.indexOf(r.method) < 0 && r.remoteAddress !== 'unix:';
+}
+
+// In millionths: a price is that of a million tokens.
+function costs(model, read, written) {
+    return Math.ceil(read * model.input + written * model.output);
+}
+
+// A key begins with a budget and one of its limits: tokens_per_day.
+function unitOf(key) {
+    const begin = key.indexOf(' ') + 1;
+    return key.slice(begin, key.indexOf('_', begin));
+}
+
+// Beside the counts of counts.js, where there are any.
+function note(key, amount) {
+    if (ngx.shared.lab_counts) {
+        ngx.shared.lab_counts.incr(key, amount === undefined ? 1 : amount, 0);
+    }
+}
+
+export default { ticket, settle, late, counted, asks, costs, unitOf, note };
