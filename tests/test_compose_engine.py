@@ -16,15 +16,23 @@ import pytest
 import yaml
 
 from llmlab.auth import KeyStore, api_keys
-from llmlab.config import Config
+from llmlab.config import Config, Gateway
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import OVERRIDE, Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
-from llmlab.engines.compose.mounts import gateway_files, lay_out, socket_of, write_notebook_tokens
+from llmlab.engines.compose.mounts import (
+    COUNTS,
+    DESK,
+    gateway_files,
+    lay_out,
+    prepare,
+    socket_of,
+    write_notebook_tokens,
+)
 from llmlab.engines.planning import make_plan
 from llmlab.lab import Lab, init_lab
 from llmlab.processes import lab_processes
-from llmlab.service.settings import SOCKET
+from llmlab.service.settings import SETTLEMENTS, SOCKET
 from llmlab.traffic import Deployed, Traffic
 from tests.conftest import LabUnderTest, free_port, wait_until
 
@@ -101,6 +109,29 @@ def test_only_the_gateway_has_the_apis_sockets_and_it_may_not_write_there() -> N
     assert api["network_mode"] == "none"
     assert not api.keys() & {"networks", "ports", "expose"}
     assert api["environment"][SOCKET] == str(socket_of("llmapi"))
+
+
+def test_the_apis_settle_at_a_socket_that_is_the_gateways_to_make(tmp_path: Path) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert f"desk:{DESK}:ro" in services["llmapi"]["volumes"]
+    assert f"desk:{DESK}" in services["nginx"]["volumes"]
+    assert f"./.llmlab/compose/counts:{COUNTS}" in services["nginx"]["volumes"]
+    init_lab(tmp_path)
+    lab = Lab(tmp_path)
+    keys = KeyStore(lab.keys_file).ensure()
+    own = prepare(lab, Config(stable="textrank"), keys)
+    listens = f"listen unix:{services['llmapi']['environment'][SETTLEMENTS]};"
+    assert listens in gateway_files(lab, own, keys)["lab/settlements.conf"]
+    assert f"state={COUNTS}/counts.json" in gateway_files(lab, own, keys)["lab/http.conf"]
+    assert "/counts" not in gateway_files(lab, own, keys)["lab/settlements.conf"]
+    # Another image could not start again beside the socket of one that was killed; and a file of
+    # an earlier lab mounts neither.
+    other = prepare(lab, Config(stable="textrank", gateway=Gateway(image="mine")), keys)
+    assert "listen" not in gateway_files(lab, other, keys)["lab/settlements.conf"]
+    compose = tmp_path / "docker-compose.yml"
+    compose.write_text(compose.read_text().replace("/run/desk", "/run/elsewhere"))
+    files = gateway_files(lab, own, keys)
+    assert "listen" not in files["lab/settlements.conf"] and "state=" not in files["lab/http.conf"]
 
 
 def test_every_process_has_a_socket_of_its_own_and_the_gateway_asks_there(tmp_path: Path) -> None:

@@ -37,10 +37,19 @@ function claimsOf(told) {
 // $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
 // they are what was reserved, or at most used. What becomes known later has a line of its own.
 function settle(r) {
-    const told = r.variables, id = told.lab_ticket;
-    if (!id && !told.lab_reserved) {
+    const told = r.variables;
+    if (!told.lab_ticket && !told.lab_reserved) {
         return '1';  // nothing was asked of a model
     }
+    try {
+        return settle_asked(told, told.lab_ticket);
+    } catch (error) {  // there is no memory left, say: what is reserved stands
+        r.error(`a request is not settled: ${error.message}`);
+        return stands(told);
+    }
+}
+
+function settle_asked(told, id) {
     let said = SAID.exec(told.upstream_http_x_usage || '');
     const untouched = !said
         && !(told.upstream_addr && /[1-9]/.test(told.upstream_bytes_sent || ''));
@@ -50,15 +59,21 @@ function settle(r) {
         // The API says it by itself, before or after this: who comes first leaves it to the other.
         const known = reservation(told, name);
         if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
-            return write(told, {
-                read: known.read, written: known.written, cost: known.cost, exact: false,
-            });
+            return stands(told);
         }
-        const words = taken(id).split(' ');
+        const text = taken(id);
+        if (!text) {
+            return stands(told);
+        }
+        const words = text.split(' ');
         said = ['', words[0], words[1]];
         name = lab_budgets.models[words[2]] ? words[2] : name;
     }
     return write(told, settled(amounts(told), said[1], said[2], name, untouched, told));
+}
+
+function stands(told) {
+    return write(told, Object.assign({ exact: false }, amounts(told)));
 }
 
 // In one variable, as each of them takes its time.

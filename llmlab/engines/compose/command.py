@@ -83,3 +83,10 @@ def default_project(root: Path) -> str:
     """The name that Compose itself gives the project of a folder."""
     named = os.environ.get("COMPOSE_PROJECT_NAME", "")
     return named or re.sub(r"[^a-z0-9_-]", "", root.name.lower()).lstrip("_-") or "lab"
+
+
+def forget_sockets(project: str) -> list[str]:
+    """There is nothing in those volumes any more, and Compose would remove Prometheus's with
+    them."""
+    volumes = (f"{project}_{name}" for name in ("sockets", "desk"))
+    return ["docker", "volume", "rm", "--force", *volumes]

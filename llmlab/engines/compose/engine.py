@@ -22,7 +22,7 @@ from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, observability
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
-from llmlab.engines.compose.command import Compose, GatewayImage
+from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.fitting import check_images, check_models
 from llmlab.engines.compose.gateway import (
@@ -51,6 +51,7 @@ from llmlab.lab import Lab
 from llmlab.shell import run
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
+from llmlab.usage.store import Books
 
 STOP_SOON = "12"  # seconds until `down` kills what does not end
 KEEPER = "keeper"
@@ -214,10 +215,12 @@ class ComposeEngine:
     def _down(self, *, volumes: bool) -> bool:
         Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
         there = self.project.containers()
+        with contextlib.suppress(LlmlabError, OSError):  # its log goes with the gateway's container
+            Books(self.lab.state).take(ENGINE, self.requests_since)
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
             self.project.run(compose.command(*_down_arguments(volumes)))
-            run(_forget_sockets(project), timeout=COMMAND_DEADLINE)
+            run(forget_sockets(project), timeout=COMMAND_DEADLINE)
         keys.forget(self.lab)
         forget_upstreams(self.lab)
         Record.forget(self.lab)
@@ -242,7 +245,7 @@ class ComposeEngine:
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
         compose = self.project.compose()
-        return [compose.command(*_down_arguments(volumes)), _forget_sockets(compose.project)]
+        return [compose.command(*_down_arguments(volumes)), forget_sockets(compose.project)]
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
@@ -348,11 +351,6 @@ def _runs(one: Container, process: str) -> bool:
 def _down_arguments(volumes: bool) -> tuple[str, ...]:
     soon = ("--timeout", STOP_SOON, "--remove-orphans")
     return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
-
-
-def _forget_sockets(project: str) -> list[str]:
-    """There is nothing in that volume any more, and Compose would remove Prometheus's with it."""
-    return ["docker", "volume", "rm", "--force", f"{project}_sockets"]
 
 
 def _address(plan: Plan) -> tuple[str, int]:

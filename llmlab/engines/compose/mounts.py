@@ -134,7 +134,8 @@ def _kept(lab: Lab, config: Config) -> tuple[str, str]:
     """Where budgets are counted and settled, in a gateway of our own image: another one could not
     start again where a killed one has left its socket. A docker-compose.yml of an earlier lab has
     no such mounts."""
-    mounted = (lab.root / "docker-compose.yml").read_text(encoding="utf-8")
+    file = lab.root / "docker-compose.yml"
+    mounted = file.read_text(encoding="utf-8") if file.exists() else ""
     if config.gateway.image or COUNTS not in mounted or DESK not in mounted:
         return "", ""
     return COUNTS, f"unix:{DESK}/{SETTLEMENTS_SOCKET}"
