@@ -17,8 +17,8 @@ LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
 
 
 def subject(trust: Trust) -> list[str]:
-    """Lines that define ``$token_sound``, ``$lab_sub``, the subject of a token that was found valid,
-    and ``$lab_unknown_key``, for the log. Without providers no script runs for the latter two."""
+    """Lines that define ``$token_sound``, ``$lab_sub`` (whose a token is that was found valid) and
+    ``$lab_unknown_key`` (for the log). Without providers no script runs for the last two."""
     if not trust.issuers:
         return [
             "js_set $token_sound token.ok;",
