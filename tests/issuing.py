@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.utils import base64url_encode
 
 from llmlab.config.auth import Auth, Issuer
 from tests.http_server import Server
@@ -34,6 +35,13 @@ class Signer:
         return jwt.encode(
             dict(claims), self.private, alg, {k: v for k, v in said.items() if v is not None}
         )
+
+    def odd(self, claims: Mapping[str, Any], header: Any) -> str:
+        """A token by RS256 whose header is one that no library would make."""
+        parts = ({"alg": "RS256", **header}, claims)
+        signed = b".".join(base64url_encode(json.dumps(one).encode()) for one in parts)
+        signature = RSAAlgorithm(RSAAlgorithm.SHA256).sign(signed, self.private)
+        return b".".join([signed, base64url_encode(signature)]).decode()
 
 
 def signer(kid: str, alg: str = "RS256", bits: int = 2048, **more: Any) -> Signer:

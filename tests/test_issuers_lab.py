@@ -9,22 +9,28 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.config.load import read_config
 from llmlab.engines.issuer_keys import EAGER
+from llmlab.engines.issuers import NAME
+from llmlab.engines.local.supervisor import Supervisor
 from llmlab.issuers.trust import trust_of
+from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, wait_until
 from tests.identity import CLIENT, IdentityProvider
 from tests.issuing import Answer, Signer, Website, claims, jwks, signer, website
 
 STRICT, PLAIN = "https://strict.example.com/", "https://plain.example.com"
 RS, ES, ED = signer("rs"), signer("es", "ES256"), signer("ed", "EdDSA")
+SEVEN = signer("7")
 OF_PLAIN = signer("of-plain")
 TAKEN_ID = signer("rs")  # of another provider, under an id that was there before
 ROLES = {"realm_access": {"roles": ["viewer", "user"]}, "email_verified": True, "scp": ["a", "use"]}
@@ -67,7 +73,13 @@ def corp() -> Iterator[IdentityProvider]:
 def site() -> Iterator[Website]:
     with website() as one:
         one.answers["/strict"] = Answer(
-            jwks(RS, {**ES.public, "alg": "ES256"}, ED, {"kty": "oct", "k": "c2VjcmV0c2VjcmV0"})
+            jwks(
+                RS,
+                {**ES.public, "alg": "ES256"},
+                ED,
+                SEVEN,
+                {"kty": "oct", "k": "c2VjcmV0c2VjcmV0"},
+            )
         )
         yield one
 
@@ -144,6 +156,10 @@ def vectors(own: Callable[..., str]) -> Iterator[tuple[str, str, str]]:
     # --- which key ---
     yield "no kid", RS.token(strict(), kid=None), ""
     yield "kid empty", RS.token(strict(), kid=""), ""
+    # Whoever reads 7 as "7" takes a key of plain for one of strict.
+    yield "kid a number", OF_PLAIN.odd(strict(), {"kid": 7}), ""
+    yield "kid a list", OF_PLAIN.odd(strict(), {"kid": ["rs"]}), ""
+    yield "kid null", OF_PLAIN.odd(strict(), {"kid": None}), ""
     yield "kid unknown", RS.token(strict(), kid="x"), ""
     yield "kid of another key of its own", RS.token(strict(), kid="es"), ""
     yield "kid of another's key", RS.token(strict(), kid="of-plain"), ""
@@ -254,7 +270,7 @@ def test_status_and_doctor_say_how_the_keys_are_and_which_are_left_out(
 ) -> None:
     told = {one["name"]: one for one in lab.json("status")["issuers"]}
     assert {name: (one["state"], len(one["keys"])) for name, one in told.items()} == {
-        "strict": ("ok", 3), "plain": ("ok", 1), "corp": ("ok", 1),
+        "strict": ("ok", 4), "plain": ("ok", 1), "corp": ("ok", 1),
     }  # fmt: skip
     assert "it is a secret (oct)" in " ".join(told["strict"]["left_out"])
     assert [one.partition(": ")[2] for one in told["plain"]["left_out"]] == [
@@ -268,6 +284,17 @@ def test_status_and_doctor_say_how_the_keys_are_and_which_are_left_out(
     ledger = lab.json("ledger")
     entry = next(one for one in ledger if one["kind"] == "issuers")
     assert entry["document"]["now"]["strict"]["issuer"] == STRICT
+
+
+def keepers(lab: LabUnderTest) -> list[psutil.Process]:
+    """Who keeps its keys, found otherwise than the lab finds its processes."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if "llmlab.engines.issuer_keys" in line and line[-1] == str(lab.root):
+                found.append(process)
+    return found
 
 
 def aged(lab: LabUnderTest, name: str, seconds: float) -> None:
@@ -298,10 +325,15 @@ def test_keys_outlive_a_restart_while_their_provider_is_away_but_not_for_ever(
     token = corp.token()
     corp.stop()
     lab.ok("down")
+    assert lab_processes(lab.lab.state) == []
+    assert not keepers(lab)
     lab.ok("up")
+    assert len(keepers(lab)) == 1
     assert ask(lab, token).status_code == 200
     aged(lab, "corp", 7200)
-    wait_until(lambda: "stale" in {one["state"] for one in lab.json("status")["issuers"]})
+    file = lab.lab.state / "issuers" / "corp.json"
+    wait_until(lambda: bool(json.loads(file.read_text())["error"]))
+    assert "stale" in {one["state"] for one in lab.json("status")["issuers"]}
     assert ask(lab, token).status_code == 200
     aged(lab, "corp", 86_400)
     wait_until(lambda: ask(lab, token).status_code == 401)
@@ -317,6 +349,33 @@ def test_keys_outlive_a_restart_while_their_provider_is_away_but_not_for_ever(
     corp.start()
     aged(lab, "corp", 600)
     wait_until(lambda: ask(lab, token).status_code == 200)
+    assert lab.run("status").returncode == 0
+
+
+def test_containers_are_told_of_the_same_keys_and_rules(lab: LabUnderTest) -> None:
+    done = lab.run("keys", "init")
+    assert "nobody fetches the keys of identity providers" in " ".join(done.stderr.split())
+    here = lab.lab.state / "gateway" / "current"
+    mounted = lab.lab.state / "compose" / "nginx" / "current"
+    for name in ("llmapi.jwk", "lab/issuers.js", "lab/whose.js"):
+        assert (mounted / name).read_text() == (here / name).read_text()
+    assert {"rs", "es", "ed"} < {
+        one["kid"] for one in json.loads((mounted / "llmapi.jwk").read_text())["keys"]
+    }
+
+
+def test_a_lab_whose_keys_nobody_keeps_is_not_well(lab: LabUnderTest) -> None:
+    Supervisor(lab.lab).drop(NAME)
+    done = lab.run("status")
+    assert done.returncode == 1
+    assert "nobody keeps the keys of identity providers" in " ".join(done.stdout.split())
+    # The gateway gives up its keys by itself.
+    file = lab.lab.state / "issuers" / "strict.json"
+    aged(lab, "strict", json.loads(file.read_text())["until"] - time.time() - 5)
+    lab.ok("token", "revoke", "--sub", "nobody")
+    wait_until(lambda: ask(lab, RS.token(strict())).status_code == 401)
+    assert '"rs"' in (lab.lab.state / "gateway" / "current" / "llmapi.jwk").read_text()
+    lab.ok("up")
     assert lab.run("status").returncode == 0
 
 

@@ -17,17 +17,21 @@ LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
 
 
 def subject(trust: Trust) -> list[str]:
-    """Lines that define ``$lab_sub``, the subject of a token that was found valid, and
-    ``$lab_unknown_key``, for the log. Without providers no script runs for it."""
+    """Lines that define ``$token_sound``, ``$lab_sub`` (whose a token is that was found valid) and
+    ``$lab_unknown_key`` (for the log). Without providers no script runs for the last two."""
     if not trust.issuers:
         return [
+            "js_set $token_sound token.ok;",
             'map "" $lab_sub { default $jwt_claim_sub; }',
             'map "" $lab_unknown_key { default ""; }',
         ]
     return [
         "# Whose token: with the name of who made it, unless that is this lab.",
-        "js_set $lab_sub token.subject;",
-        "js_set $lab_unknown_key token.unknownKey;",
+        "js_set $token_told token.told;",
+        'map $token_told $token_sound { "~^1:" 1; default 0; }',
+        'map $token_told $lab_sub { "~(?s)^1:(?<told_sub>.*)" $told_sub; default ""; }',
+        "js_set $token_unknown_key token.unknownKey;",
+        'map $status $lab_unknown_key { 401 $token_unknown_key; default ""; }',
     ]
 
 

@@ -4,10 +4,23 @@
 import whose from 'whose.js';
 
 function ok(r) {
+    return sound(r, part(r, 0), JSON.parse(r.variables.jwt_claims)) ? '1' : '0';
+}
+
+// As ok, and whose token it is, where it may be an identity provider's: 0, or 1:SUBJECT. Asked for
+// before there are claims, as for the log of a request without a token, it is nothing.
+function told(r) {
+    if (!r.variables.jwt_claims) {
+        return '';
+    }
     const claims = JSON.parse(r.variables.jwt_claims);
     const header = part(r, 0);
-    return timeOk(claims, r) && subjectOk(claims) && headerOk(header) && whose.ok(header, claims)
-        ? '1' : '0';
+    return sound(r, header, claims) && whose.ok(header, claims)
+        ? `1:${whose.subject(header, claims)}` : '0';
+}
+
+function sound(r, header, claims) {
+    return timeOk(claims, r) && subjectOk(claims) && headerOk(header);
 }
 
 // `nbf` must not lie in the future, but for the difference of two clocks, and `exp` must be there.
@@ -46,21 +59,12 @@ function part(r, number) {
     return JSON.parse(Buffer.from(token.split('.')[number], 'base64url').toString());
 }
 
-// Whose token it is, once it was verified; the name of who made it stands before it.
-function subject(r) {
-    const claims = r.variables.jwt_claims;
-    return claims ? whose.subject(part(r, 0), JSON.parse(claims)) : '';
-}
-
-// For the log. What was let in, or has no token, is not looked at.
+// For the log of a request that was refused.
 function unknownKey(r) {
-    if (r.variables.status !== '401' || !r.variables.lab_credential) {
-        return '';
-    }
     try {
         return whose.unknown(part(r, 0), part(r, 1));
     } catch (error) {
-        return '';  // it is no token
+        return '';  // it has no token, or what is none
     }
 }
 
@@ -73,4 +77,4 @@ function values(r) {
     return names.length ? `,${names.filter((name) => !name.includes(',')).join(',')},` : '';
 }
 
-export default { ok, subject, unknownKey, values };
+export default { ok, told, unknownKey, values };

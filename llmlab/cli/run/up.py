@@ -55,6 +55,7 @@ def up(
     from llmlab.delivery.noting import budgets_are, issuers_changed, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.engines.choice import choose_engine
+    from llmlab.engines.issuers import issuers_status
     from llmlab.engines.planning import make_plan
     from llmlab.engines.turns import processes_turn
     from llmlab.errors import UsageError
@@ -104,7 +105,7 @@ def up(
         budgets_are(session.store(), plan.config.budgets)
     if differs := told(plan):
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *issuers_status(lab).warnings):
         show_warning(warning)
     if not loaded.config.gateway.loopback:
         show_warning(

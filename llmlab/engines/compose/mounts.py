@@ -79,6 +79,9 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
             f"{plan.stable} is elsewhere, and a plain `docker compose up` starts no network for it"
         )
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    if config.auth.issuers:
+        why = "nobody fetches the keys of identity providers, and their tokens will be refused"
+        plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)
