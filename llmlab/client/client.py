@@ -48,6 +48,7 @@ class _Base:
         found = credentials.resolve(url, token, Path(lab) if lab else None)
         self.url = found.url
         self._token = found.token
+        self._trust = found.trust
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self.pace = Pace()
@@ -85,7 +86,7 @@ class Client(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = connect(httpx2.Client, self.url, timeout=self._patience)
+        self._http = connect(httpx2.Client, self.url, trust=self._trust, timeout=self._patience)
         self._line = threading.Lock()
 
     def summarize(
@@ -217,7 +218,9 @@ class AsyncClient(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = connect(httpx2.AsyncClient, self.url, timeout=self._patience)
+        self._http = connect(
+            httpx2.AsyncClient, self.url, trust=self._trust, timeout=self._patience
+        )
         self._line = asyncio.Lock()
 
     async def summarize(

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
-from llmlab.client.connection import checked_url
+from llmlab.client.connection import NOBODY, Trust, checked_url
 from llmlab.config import read_config
 from llmlab.errors import AuthError, unreadable
 from llmlab.lab import Lab, find_lab
@@ -41,10 +41,11 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True)
 class Credentials:
-    """A base URL, and the tokens for it."""
+    """A base URL, the tokens for it, and by what else the two sides know each other."""
 
     url: str
     token: TokenSource
+    trust: Trust = NOBODY
 
 
 def resolve(
@@ -55,7 +56,9 @@ def resolve(
 ) -> Credentials:
     """Arguments beat LLMLAB_URL and LLMLAB_TOKEN, which beat the lab around ``lab`` or here.
 
-    LLMLAB_TOKEN_FILE, a file with a token in it (mode 0600), stands behind LLMLAB_TOKEN.
+    LLMLAB_TOKEN_FILE, a file with a token in it (mode 0600), stands behind LLMLAB_TOKEN. Who may
+    have signed the lab's certificate is in LLMLAB_CA_FILE; a lab around here knows it. A client's
+    own certificate is in LLMLAB_CERTIFICATE_FILE.
 
     Raises:
         UsageError: something is missing and there is no lab to take it from.
@@ -66,7 +69,7 @@ def resolve(
     tokens = _given(token, environ)
     url = checked_url(url) if url else ""
     if url and tokens:
-        return Credentials(url, tokens)
+        return Credentials(url, tokens, Trust.named(environ))
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
@@ -74,7 +77,9 @@ def resolve(
         )
     found = find_lab(lab, environ)
     return Credentials(
-        url or address_of(found, environ), tokens or LabTokens(found.keys_file, lab=found.root)
+        url or address_of(found, environ),
+        tokens or LabTokens(found.keys_file, lab=found.root),
+        Trust.named(environ, found.trusted_ca if found.trusted_ca.exists() else None),
     )
 
 

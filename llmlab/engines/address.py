@@ -46,6 +46,18 @@ def _check_port(host: str, port: int, *, verb: str, key: str, ours: Path | None 
         )
 
 
+def refuse_in_clear(config: Config) -> None:
+    """Raise UsageError where others could read on the way what is asked, tokens included, and
+    nobody has said that they may."""
+    if config.gateway.in_clear and not config.gateway.insecure:
+        raise UsageError(
+            f"other machines could reach the gateway at {config.gateway.host}, and without TLS "
+            "everybody on the way could read tokens and texts",
+            fix="llmlab up --tls; or llmlab up --insecure, where something else encrypts them (for "
+            "good: enabled of [gateway.tls], or gateway.insecure, in lab.toml)",
+        )
+
+
 def refuse_demo_beyond_loopback(config: Config, keys: KeySet) -> None:
     """Raise UsageError where the published key would let other machines in."""
     if keys.has_demo and not config.gateway.loopback:

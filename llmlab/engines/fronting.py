@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llmlab.auth.keys import KeySet
+from llmlab.config import Gateway
 from llmlab.engines.base import Plan
-from llmlab.gateway import GatewayPlan, Upstream
+from llmlab.gateway import GatewayPlan, TlsFront, Upstream
+from llmlab.lab import Lab
+from llmlab.tls.store import Certificates
 
 
 def fronting(
-    plan: Plan, keys: KeySet, *, listen: str, upstreams: Iterable[Upstream]
-) -> GatewayPlan:
-    """Where it finds its files, and where its own metrics are, is the engine's to add."""
+    lab: Lab, plan: Plan, keys: KeySet, *, listen: str, upstreams: Iterable[Upstream],
+    redirect: Iterable[str] = (),
+) -> GatewayPlan:  # fmt: skip
+    """Where it finds its files, and where its own metrics are, is the engine's to add.
+
+    Args:
+        redirect: addresses of plain HTTP that lead to the one of TLS.
+    """
     gateway = plan.config.gateway
     return GatewayPlan(
         listen=listen,
@@ -30,4 +38,15 @@ def fronting(
         leeway=gateway.token_leeway,
         edition=gateway.edition,
         traffic=plan.traffic,
+        tls=_tls(lab, gateway, tuple(redirect)),
     )
+
+
+def _tls(lab: Lab, gateway: Gateway, redirect: tuple[str, ...]) -> TlsFront | None:
+    if not gateway.tls.enabled:
+        return None
+    kept = Certificates(lab).kept()
+    return TlsFront(
+        kept.pair.certificate, kept.pair.key, port=gateway.port, client_ca=kept.client_ca,
+        client=gateway.tls.client, hsts=gateway.tls.hsts, redirect=redirect,
+    )  # fmt: skip

@@ -1,9 +1,18 @@
 """The gateway: which nginx runs, what is rendered beside nginx.conf, how it is taken over."""
 
 from llmlab.gateway.binary import Nginx, find_nginx
-from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
 from llmlab.gateway.routes import routable
 
-__all__ = ["GatewayPlan", "Nginx", "Releases", "Upstream", "find_nginx", "render", "routable"]
+__all__ = [
+    "GatewayPlan",
+    "Nginx",
+    "Releases",
+    "TlsFront",
+    "Upstream",
+    "find_nginx",
+    "render",
+    "routable",
+]

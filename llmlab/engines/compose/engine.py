@@ -16,6 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import (
     check_address,
     refuse_demo_beyond_loopback,
+    refuse_in_clear,
 )
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
@@ -48,6 +49,7 @@ from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageE
 from llmlab.gateway.render import LINGER
 from llmlab.lab import Lab
 from llmlab.shell import run
+from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
 
@@ -65,6 +67,7 @@ class ComposeEngine:
         self.keys = KeyStore(lab.keys_file)
         self.project = Project(lab)
         self.notebooks = NotebookContainer(self.project)
+        self.certificates = Certificates(lab)
 
     @property
     def docker(self) -> DockerEngine:
@@ -86,6 +89,8 @@ class ComposeEngine:
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
+        refuse_in_clear(plan.config)
+        mounts.refuse_redirect_port(plan.config)
         with processes_turn(self.lab):
             changed = self._up(plan, say)
             if plan.config.observability.enabled:
@@ -155,6 +160,7 @@ class ComposeEngine:
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         keep_keys(self.lab, plan, os.environ)
+        self.certificates.keep(plan.config.gateway)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -259,6 +265,18 @@ class ComposeEngine:
             releases.keep_only_current()  # the others hold keys that were revoked since
             mounts.write_notebook_tokens(self.lab, self.keys.read())
             self.notebooks.follow_token(compose)
+            return moved
+
+    def reload_certificate(self) -> bool:
+        with gateway_turn(self.lab):
+            if self.project.container(GATEWAY) is None:
+                return False
+            plan = self._running_plan()
+            compose, releases = self.project.compose(plan), mounts.releases(self.lab)
+            files = self._gateway_files(plan, releases.conf)
+            judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
+            moved = self.gateway.move(compose, releases.stage(files, judge))
+            releases.keep_only_current()  # the others hold a key that is out of use
             return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:

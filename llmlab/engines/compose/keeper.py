@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from llmlab.engines.certificates import CertificateWatch
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.containers import DockerEngine, is_of_lab
 from llmlab.engines.compose.incidents import Incidents
@@ -97,12 +98,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     lab = Lab(Path(sys.argv[1]))
     Watch(lab, lambda deployment: _told(lab, deployment)).start()
+    CertificateWatch(lab, lambda: _reload_certificate(lab)).start()
     while True:
         try:
             _watch(lab)
         except EnvironmentFailure as error:
             log.warning("%s", error)
         time.sleep(LOST)
+
+
+def _reload_certificate(lab: Lab) -> bool:
+    from llmlab.engines.compose.engine import ComposeEngine  # which a lab without TLS does without
+
+    return ComposeEngine(lab).reload_certificate()
 
 
 def _told(lab: Lab, deployment: str) -> Told:

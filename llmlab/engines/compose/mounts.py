@@ -28,10 +28,14 @@ from llmlab.files import write_atomically
 from llmlab.gateway import Releases, Upstream, metrics, render, routable
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
+from llmlab.tls.store import Certificates
 
 STABLE_SERVICE = "llmapi"
 DEPLOYMENT, MADE_OF = "llmlab.deployment", "llmlab.settings"  # labels of an API's container
 GATEWAY_MOUNT = "/etc/nginx/lab"
+# Where the containers themselves ask the gateway. It is not published, and speaks no TLS: whoever
+# could listen to it could read the containers' memory as well.
+INSIDE = 8080
 MODEL_MOUNT = Path("/model")
 SOCKETS = Path("/run/llmapi")  # of the APIs, in a volume that their containers and the gateway have
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
@@ -75,6 +79,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
             f"{plan.stable} is elsewhere, and a plain `docker compose up` starts no network for it"
         )
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    Certificates(lab).keep(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)
@@ -105,7 +110,8 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         for name in plan.names
     )
     wanted = replace(
-        fronting(plan, keys, listen="80", upstreams=upstreams),
+        fronting(lab, plan, keys, listen="80", upstreams=upstreams),
+        inside=(str(INSIDE),),
         metrics=str(metrics.PORT),
         scraped_at=f"nginx:{metrics.PORT}",
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
@@ -116,6 +122,17 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         **_licence(lab, plan.config),
         **render(wanted),
     }
+
+
+def refuse_redirect_port(config: Config) -> None:
+    """Raise UsageError where a second port is asked for: docker-compose.yml publishes one."""
+    tls = config.gateway.tls
+    if tls.enabled and tls.redirect_port:
+        raise UsageError(
+            "gateway.tls.redirect_port is for the engine local: the gateway's container has one "
+            "port, at which plain requests are led to https as well",
+            fix="set redirect_port = 0 in [gateway.tls], or llmlab up --engine local",
+        )
 
 
 def is_laid_out(lab: Lab) -> bool:

@@ -13,7 +13,7 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
-from llmlab.engines.address import check_address
+from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.local import access_log
@@ -43,6 +43,7 @@ from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes
 from llmlab.shell import run
+from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
 
@@ -61,10 +62,12 @@ class LocalEngine:
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
         self.staging = Staging(lab, KeyStore(lab.keys_file), self.releases)
         self.gateway = LocalGateway(lab.state, self.supervisor, self.releases)
+        self.certificates = Certificates(lab)
 
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
+        refuse_in_clear(plan.config)
         with processes_turn(self.lab):
             return self._up(plan, say)
 
@@ -129,6 +132,7 @@ class LocalEngine:
         nginx = nginx_of(plan.config)
         make_folders(self.lab)
         keep_keys(self.lab, plan, os.environ)
+        self.certificates.keep(plan.config.gateway)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
@@ -241,6 +245,17 @@ class LocalEngine:
         self.releases.keep_only_current()  # the others hold keys that were revoked since
         self.notebooks.follow_keys()
         return moved
+
+    def reload_certificate(self) -> bool:
+        with gateway_turn(self.lab):
+            record = self._record()
+            if record is None or not self._serves():
+                return False
+            plan = record.plan()
+            nginx = nginx_of(plan.config)
+            moved = self.gateway.move(self.staging.stage(plan, nginx, self.releases.conf))
+            self.releases.keep_only_current()  # the others hold a key that is out of use
+            return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):

@@ -1,0 +1,146 @@
+"""Whoever keeps a lab keeps its gateway's certificate, too: told in the status, renewed before it
+ends, and taken over when it changes on the disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llmlab.config import Gateway
+from llmlab.engines.base import CertificateStatus
+from llmlab.engines.record import Record
+from llmlab.errors import ConfigError, LlmlabError
+from llmlab.lab import Lab
+from llmlab.tls.pair import now
+from llmlab.tls.store import Certificates
+
+log = logging.getLogger("llmlab.keeper")
+LOOK = 2.0  # seconds
+# Days before the end in which it is said: of one that a person renews, and of one that the lab
+# should have renewed by then.
+SOON, OVERDUE = 14, 7
+
+Look = tuple[tuple[int, ...], ...]  # what tells one content of the files from another
+
+
+def certificate_of(lab: Lab, gateway: Gateway) -> CertificateStatus | None:
+    """Of a gateway as it was brought up; None without TLS, or where nothing is kept."""
+    if not gateway.tls.enabled:
+        return None
+    kept = Certificates(lab)
+    facts = kept.facts()
+    if facts is None:
+        return None
+    return CertificateStatus(
+        facts.names, facts.signed_by, not gateway.tls.own,
+        facts.ends.isoformat(timespec="seconds"), facts.days_left(now()), facts.fingerprint,
+        gateway.tls.client if gateway.tls.client_ca else "",
+        kept.refused().partition("\n")[0],
+    )  # fmt: skip
+
+
+def warnings_of(lab: Lab, gateway: Gateway) -> tuple[str, ...]:
+    """What there is to say of the certificate of a gateway that runs, or of none."""
+    if not gateway.tls.enabled:
+        if not gateway.in_clear:
+            return ()
+        return (
+            "tokens and texts travel unencrypted, and others can reach the gateway\n"
+            "Fix: llmlab up --tls, or put TLS in front of it",
+        )
+    try:
+        found = certificate_of(lab, gateway)
+    except LlmlabError as error:
+        return (f"{error.message}\nFix: {error.fix}",)
+    if found is None:
+        return ("the gateway's certificate is gone\nFix: llmlab up",)
+    said = []
+    if found.refused:
+        said.append(f"the certificate on disk was not taken over: {Certificates(lab).refused()}")
+    if found.days_left < (OVERDUE if found.ours else SOON):
+        fix = "llmlab tls renew; llmlab logs keeper" if found.ours else "renew it"
+        ended = "ended" if found.days_left < 0 else "ends"
+        said.append(f"the gateway's certificate {ended} on {found.ends[:10]}\nFix: {fix}")
+    return tuple(said)
+
+
+class CertificateWatch:
+    """Of one lab.
+
+    Args:
+        take_over: has the gateway use what is kept; see ``Engine.reload_certificate``.
+    """
+
+    def __init__(self, lab: Lab, take_over: Callable[[], bool]) -> None:
+        self._lab = lab
+        self._take_over = take_over
+        self._certificates = Certificates(lab)
+        # The files as they were judged last: at the start, by nobody who knows of what was since.
+        self._judged: Look = ()
+        self._before: Look = ()  # ... and as they were at the look before
+        self._said = ""
+
+    def look(self) -> None:
+        """Once. Files are judged when they have not changed since the look before: a certificate
+        and its key are two files, and somebody may be about to write the second one.
+
+        Raises:
+            LlmlabError, OSError: the lab's own cannot be renewed, or the gateway does not take it.
+        """
+        record = Record.read(self._lab)
+        gateway = record.plan().config.gateway if record else None
+        if gateway is None or not gateway.tls.enabled:
+            return
+        seen = _look(self._files(gateway))
+        settled, self._before = seen == self._before, seen
+        if self._certificates.is_due(gateway) or (settled and seen != self._judged):
+            self._replace(gateway)
+            self._judged = seen
+
+    def _replace(self, gateway: Gateway) -> None:
+        try:
+            with self._certificates.or_as_before():
+                if self._certificates.keep(gateway) and self._take_over():
+                    facts = self._certificates.facts()
+                    ends = f"{facts.ends:%Y-%m-%d}" if facts else ""
+                    log.info("the gateway has another certificate, which ends on %s", ends)
+            self._said = ""
+        except ConfigError as error:
+            # Not again until the files are others.
+            self._certificates.note_refused(f"{error.message}\nFix: {error.fix}")
+            log.error("the certificate on disk is not taken over: %s", error.message)
+
+    def _files(self, gateway: Gateway) -> list[Path]:
+        tls = gateway.tls
+        named = (tls.certificate, tls.key, tls.ca_file, tls.client_ca)
+        return [self._certificates.path(one) for one in named if one]
+
+    def start(self) -> None:
+        """Look again and again, beside whatever else the process does: a reload takes its time."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(LOOK)
+            try:
+                self.look()
+            except (LlmlabError, OSError) as error:  # tried again at the next look
+                if str(error) != self._said:
+                    self._said = str(error)
+                    log.error("%s", error)
+
+
+def _look(files: list[Path]) -> Look:
+    return tuple(_stat(one) for one in files)
+
+
+def _stat(file: Path) -> tuple[int, ...]:
+    """Of what a link leads to: certbot renews by pointing one elsewhere."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
