@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.config import Gateway
@@ -15,7 +16,7 @@ from llmlab.engines.record import Record
 from llmlab.errors import ConfigError, LlmlabError
 from llmlab.lab import Lab
 from llmlab.tls.pair import now
-from llmlab.tls.store import Certificates
+from llmlab.tls.store import AuthorityFacts, Certificates
 
 log = logging.getLogger("llmlab.keeper")
 LOOK = 2.0  # seconds
@@ -24,6 +25,27 @@ LOOK = 2.0  # seconds
 SOON, OVERDUE = 14, 7
 
 Look = tuple[tuple[int, ...], ...]  # what tells one content of the files from another
+
+
+@dataclass(frozen=True)
+class TlsShown:
+    """How a lab's gateway speaks TLS.
+
+    ``certificate``: null without TLS, or before the first `up`. ``authority``: the lab's own; null
+    before it was needed.
+    """
+
+    enabled: bool
+    url: str
+    certificate: CertificateStatus | None
+    authority: AuthorityFacts | None
+
+
+def tls_of(lab: Lab, gateway: Gateway) -> TlsShown:
+    return TlsShown(
+        gateway.tls.enabled, gateway.url, certificate_of(lab, gateway),
+        Certificates(lab).authority_facts(),
+    )  # fmt: skip
 
 
 def certificate_of(lab: Lab, gateway: Gateway) -> CertificateStatus | None:

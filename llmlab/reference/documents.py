@@ -33,7 +33,9 @@ from llmlab.cli.documents import (
     LoadSetup,
     New,
     NotebookAddress,
+    Pem,
     RemovedFlag,
+    Renewed,
     Routed,
     Token,
     Undeployed,
@@ -75,6 +77,7 @@ def documents() -> dict[str, Any]:
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
+    from llmlab.engines.certificates import TlsShown
     from llmlab.engines.compose.images import Built
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
@@ -91,6 +94,7 @@ def documents() -> dict[str, Any]:
     from llmlab.rollout.simulating import Simulation
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import Shown
+    from llmlab.tls.store import AuthorityFacts
     from llmlab.traffic import Flag
     from llmlab.tune.result import Tuned
 
@@ -153,6 +157,9 @@ def documents() -> dict[str, Any]:
         "models suite lint": list[Finding],
         "models suite stats": SuiteStats,
         "keys list": list[Key],
+        "tls show": TlsShown,
+        "tls trust": joined("Trusted", "Who signs the lab's certificates.", AuthorityFacts, Pem),
+        "tls renew": Renewed,
         "config show": list[Value],
         "doctor": list[Check],
         "build": list[Built],

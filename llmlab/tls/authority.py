@@ -63,11 +63,7 @@ class Authority:
 
     def signs_for(self, hosts: Iterable[str]) -> bool:
         """Whether its constraints permit all of these."""
-        from cryptography import x509
-
-        constraints = self._parsed.extensions.get_extension_for_class(x509.NameConstraints).value
-        permitted = set(constraints.permitted_subtrees or ())
-        return permitted >= set(_permitted(hosts))
+        return set(self._constraints) >= set(_permitted(hosts))
 
     def has_signed(self, certificate: str) -> bool:
         """Whether a certificate (PEM; the first of several) is one of its own."""
@@ -80,6 +76,18 @@ class Authority:
         except (InvalidSignature, ValueError, TypeError):
             return False
         return True
+
+    @property
+    def permitted(self) -> tuple[str, ...]:
+        """What it may sign for: names, with those below them, and networks."""
+        return tuple(str(one.value) for one in self._constraints)
+
+    @property
+    def _constraints(self) -> list[x509.GeneralName]:
+        from cryptography import x509
+
+        found = self._parsed.extensions.get_extension_for_class(x509.NameConstraints).value
+        return list(found.permitted_subtrees or ())
 
     @property
     def ends(self) -> datetime:

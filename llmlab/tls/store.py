@@ -8,7 +8,6 @@ nobody's way: whoever moves a route or revokes a key has the pair from before.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from llmlab.config import Gateway
 from llmlab.errors import ConfigError, EnvironmentFailure, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder
-from llmlab.tls.authority import LOOPBACK, RENEWED, Authority
+from llmlab.tls.authority import LEAF_LASTS, LOOPBACK, RENEWED, Authority
 from llmlab.tls.pair import Facts, Pair, facts_of, judge, now, read_authorities, read_pair
 
 LOCK_PATIENCE = 30.0  # seconds
@@ -32,6 +31,20 @@ class Kept:
 
     pair: Pair
     client_ca: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class AuthorityFacts:
+    """Who signs a lab's own certificates.
+
+    ``file``: its certificate, in PEM. ``ends`` in UTC, ISO 8601. ``fingerprint``: SHA-256 of it.
+    ``signs_for``: names, with those below them, and networks; in nobody's eyes for others.
+    """
+
+    file: str
+    ends: str
+    fingerprint: str
+    signs_for: tuple[str, ...]
 
 
 class Certificates:
@@ -119,6 +132,20 @@ class Certificates:
         found = self._read()
         return facts_of(found.pair.certificate) if found else None
 
+    def examined(self, gateway: Gateway) -> Facts | None:
+        """Of what the gateway is to have next, without keeping it; None where the lab has to sign
+        first.
+
+        Raises:
+            ConfigError: a person's pair, or who signs for clients, is not as it must be.
+        """
+        self._clients(gateway)
+        if gateway.tls.own:
+            self._named_authority(gateway)
+            return facts_of(self._own(gateway).certificate)
+        found = self._read()
+        return facts_of(found.pair.certificate) if found else None
+
     def is_due(self, gateway: Gateway) -> bool:
         """Whether the lab has to sign another one. Nobody can renew a person's own but they."""
         if not gateway.tls.enabled or gateway.tls.own:
@@ -144,6 +171,17 @@ class Certificates:
                 f"the lab's own authority cannot be read: {self.folder}: {unreadable(error)}",
                 fix=f"ls -l {self.folder}",
             ) from None
+
+    def authority_facts(self) -> AuthorityFacts | None:
+        """Of the lab's own; None before it was needed."""
+        found = self.authority()
+        if found is None:
+            return None
+        facts = facts_of(found.certificate)
+        return AuthorityFacts(
+            str(self.authority_file), facts.ends.isoformat(timespec="seconds"), facts.fingerprint,
+            found.permitted,
+        )  # fmt: skip
 
     @contextmanager
     def or_as_before(self) -> Iterator[None]:
@@ -192,7 +230,8 @@ class Certificates:
     def _authority(self, gateway: Gateway, *, anew: bool) -> Authority:
         there = None if anew else self.authority()
         hosts = hosts_of(gateway)
-        if there and there.signs_for(hosts) and not self._ends_soon(there.ends):
+        outlasts = there is not None and there.ends - self._clock() > LEAF_LASTS
+        if there and outlasts and there.signs_for(hosts):
             return there
         made = Authority.make(hosts, self._clock(), label=label_of(self._lab))
         self._write(self._authority_key, made.key)
@@ -246,5 +285,6 @@ def hosts_of(gateway: Gateway) -> list[str]:
 
 
 def label_of(lab: Lab) -> str:
-    """How the authority is told from those of other labs."""
-    return f"{lab.root.name} on {socket.gethostname()}"
+    """How the authority is told from those of other labs; everybody who connects reads it, so it
+    does not say where the lab is."""
+    return f"{lab.root.name} {lab.runtime_dir.name[:6]}"

@@ -65,6 +65,11 @@ class GatewayImage:
         )
 
 
+def forget_sockets(project: str) -> list[str]:
+    """There is nothing in that volume any more, and Compose would remove Prometheus's with it."""
+    return ["docker", "volume", "rm", "--force", f"{project}_sockets"]
+
+
 def find_program() -> tuple[str, ...]:
     """Compose v2 as Docker's plugin, or else v1's program.
 

@@ -13,17 +13,13 @@ from pathlib import Path
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.gateway import Gateway
-from llmlab.engines.address import (
-    check_address,
-    refuse_demo_beyond_loopback,
-    refuse_in_clear,
-)
+from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, observability
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
-from llmlab.engines.compose.command import Compose, GatewayImage
+from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.fitting import check_images, check_models
 from llmlab.engines.compose.gateway import (
@@ -35,6 +31,7 @@ from llmlab.engines.compose.gateway import (
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
+from llmlab.engines.compose.observability import down_arguments
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report
 from llmlab.engines.compose.upstreams import forget_upstreams
@@ -53,7 +50,6 @@ from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
 
-STOP_SOON = "12"  # seconds until `down` kills what does not end
 KEEPER = "keeper"
 
 
@@ -195,13 +191,16 @@ class ComposeEngine:
             if record is None or self.project.container(GATEWAY) is None:
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             plan = replace(record.plan(), traffic=traffic)
-            compose = self.project.compose(plan)
-            releases = mounts.releases(self.lab)
-            files = self._gateway_files(plan, releases.conf)
-            judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
-            moved = self.gateway.move(compose, releases.stage(files, judge))
+            moved = self._move(plan)
             Record.of(plan, ENGINE, record.nginx).write(self.lab)
             return moved
+
+    def _move(self, plan: Plan) -> bool:
+        """Have the running gateway go by a plan, with the nginx.conf that it has."""
+        compose, releases = self.project.compose(plan), mounts.releases(self.lab)
+        files = self._gateway_files(plan, releases.conf)
+        judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
+        return self.gateway.move(compose, releases.stage(files, judge))
 
     def _keep(self) -> None:
         """Have the keeper running, which starts again what Docker itself would leave dead."""
@@ -218,8 +217,8 @@ class ComposeEngine:
         there = self.project.containers()
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
-            self.project.run(compose.command(*_down_arguments(volumes)))
-            run(_forget_sockets(project), timeout=COMMAND_DEADLINE)
+            self.project.run(compose.command(*down_arguments(volumes)))
+            run(forget_sockets(project), timeout=COMMAND_DEADLINE)
         keys.forget(self.lab)
         forget_upstreams(self.lab)
         Record.forget(self.lab)
@@ -244,7 +243,7 @@ class ComposeEngine:
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
         compose = self.project.compose()
-        return [compose.command(*_down_arguments(volumes)), _forget_sockets(compose.project)]
+        return [compose.command(*down_arguments(volumes)), forget_sockets(compose.project)]
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
@@ -256,10 +255,7 @@ class ComposeEngine:
             self._refuse_published_demo()
             compose = self.project.compose(plan)
             with gateway_turn(self.lab):
-                plan = self._running_plan()  # its routes may be later ones
-                files = self._gateway_files(plan, releases.conf)
-                release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
-                moved = self.gateway.move(compose, release)
+                moved = self._move(self._running_plan())  # its routes may be later ones
             if moved:
                 time.sleep(LINGER)  # a connection from before goes by the keys from before
             releases.keep_only_current()  # the others hold keys that were revoked since
@@ -271,12 +267,8 @@ class ComposeEngine:
         with gateway_turn(self.lab):
             if self.project.container(GATEWAY) is None:
                 return False
-            plan = self._running_plan()
-            compose, releases = self.project.compose(plan), mounts.releases(self.lab)
-            files = self._gateway_files(plan, releases.conf)
-            judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
-            moved = self.gateway.move(compose, releases.stage(files, judge))
-            releases.keep_only_current()  # the others hold a key that is out of use
+            moved = self._move(self._running_plan())
+            mounts.releases(self.lab).keep_only_current()  # the others hold a key from before
             return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
@@ -354,16 +346,6 @@ def _runs(one: Container, process: str) -> bool:
     if mounts.DEPLOYMENT not in one.labels:
         return one.service == mounts.STABLE_SERVICE
     return log_name(one) == f"api-{process}"
-
-
-def _down_arguments(volumes: bool) -> tuple[str, ...]:
-    soon = ("--timeout", STOP_SOON, "--remove-orphans")
-    return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
-
-
-def _forget_sockets(project: str) -> list[str]:
-    """There is nothing in that volume any more, and Compose would remove Prometheus's with it."""
-    return ["docker", "volume", "rm", "--force", f"{project}_sockets"]
 
 
 def _address(plan: Plan) -> tuple[str, int]:
