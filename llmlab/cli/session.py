@@ -109,10 +109,9 @@ class Session:
 
     def trust(self) -> Trust:
         """By what this lab's gateway and its clients here know each other."""
-        from llmlab.client.connection import Trust
+        from llmlab.client.connection import trust_in
 
-        ca = self.lab().trusted_ca
-        return Trust.named(os.environ, ca if ca.exists() else None)
+        return trust_in(self.lab())
 
     def engine(self, name: EngineName | None = None) -> Engine:
         """The engine of that name; without one, the engine that runs this lab, or would."""

@@ -58,6 +58,12 @@ class _Base:
         """The Authorization header, with a token that is valid now, for a request of one's own."""
         return {"Authorization": f"Bearer {self._token()}"}
 
+    @property
+    def ca_file(self) -> str | None:
+        """Who may have signed the lab's certificate, for ``verify`` of a client of one's own; None
+        for whom the machine trusts."""
+        return str(self._trust.ca) if self._trust.ca else None
+
     def _sent(self, question: Question) -> dict[str, Any]:
         headers = self.headers() | question.headers(self._timeout)
         return {"url": question.path, "json": question.body, "headers": headers}

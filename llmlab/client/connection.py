@@ -17,6 +17,7 @@ from urllib.request import proxy_bypass
 import httpx2
 
 from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.lab import Lab
 from llmlab.network import is_loopback
 from llmlab.version import __version__
 
@@ -72,6 +73,12 @@ def _of_the_machine() -> ssl.SSLContext:
 
 
 NOBODY = Trust()
+
+
+def trust_in(lab: Lab, environ: Mapping[str, str] | None = None) -> Trust:
+    """By what a lab's gateway and its clients on this machine know each other."""
+    ca = lab.trusted_ca
+    return Trust.named(os.environ if environ is None else environ, ca if ca.exists() else None)
 
 
 def connect(kind: type[H], url: str, *, trust: Trust = NOBODY, **options: Any) -> H:

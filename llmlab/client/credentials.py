@@ -13,7 +13,7 @@ from typing import Protocol
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
-from llmlab.client.connection import NOBODY, Trust, checked_url
+from llmlab.client.connection import NOBODY, Trust, checked_url, trust_in
 from llmlab.config import read_config
 from llmlab.errors import AuthError, unreadable
 from llmlab.lab import Lab, find_lab
@@ -79,7 +79,7 @@ def resolve(
     return Credentials(
         url or address_of(found, environ),
         tokens or LabTokens(found.keys_file, lab=found.root),
-        Trust.named(environ, found.trusted_ca if found.trusted_ca.exists() else None),
+        trust_in(found, environ),
     )
 
 

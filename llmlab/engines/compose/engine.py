@@ -33,7 +33,7 @@ from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.observability import down_arguments
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
-from llmlab.engines.compose.report import ENGINE, report
+from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
@@ -102,6 +102,7 @@ class ComposeEngine:
             check_address(plan.config)
         if before and record is not None:
             return self._replace(plan, record, say, conf=self.lab.nginx_conf)
+        self.certificates.keep(plan.config.gateway)
         try:
             return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
         except BaseException:
@@ -120,9 +121,12 @@ class ComposeEngine:
     def _replace(self, plan: Plan, old: Record, say: Say, *, conf: Path) -> bool:
         """Bring what runs to another plan, or back to what it was."""
         try:
-            return self._bring_up(
-                plan, self.project.compose(plan), self.project.containers(), old, say, conf=conf
-            )
+            with self.certificates.or_as_before():
+                if conf == self.lab.nginx_conf:  # else a certificate on disk waits for `up` as well
+                    self.certificates.keep(plan.config.gateway)
+                return self._bring_up(
+                    plan, self.project.compose(plan), self.project.containers(), old, say, conf=conf
+                )
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
@@ -156,7 +160,6 @@ class ComposeEngine:
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         keep_keys(self.lab, plan, os.environ)
-        self.certificates.keep(plan.config.gateway)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -319,7 +322,7 @@ class ComposeEngine:
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
-        named = (one for one in self.project.containers() if _runs(one, deployment))
+        named = (one for one in self.project.containers() if runs(one, deployment))
         first = next(named, None)  # the others' services sort behind it
         return ask(
             first, deployment, path, method=method, body=body, timeout=timeout,
@@ -338,14 +341,6 @@ class ComposeEngine:
         """As of the local engine, under the same names: gateway, api-<deployment>, ..."""
         names = {one.service: log_name(one) for one in self.project.containers()}
         return lines_of(self.project.compose(), names, follow=follow, count=lines, only=only)
-
-
-def _runs(one: Container, process: str) -> bool:
-    """Whether it is this process of a deployment. What a person has started by themselves is
-    not named after one, and there is only one of it."""
-    if mounts.DEPLOYMENT not in one.labels:
-        return one.service == mounts.STABLE_SERVICE
-    return log_name(one) == f"api-{process}"
 
 
 def _address(plan: Plan) -> tuple[str, int]:

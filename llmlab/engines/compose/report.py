@@ -12,6 +12,7 @@ from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.compose.asking import METRICS, python
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.incidents import FIX, Incidents
+from llmlab.engines.compose.logs import log_name
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
 from llmlab.engines.record import Record
 from llmlab.errors import LlmlabError
@@ -49,6 +50,14 @@ def is_api(one: Container) -> bool:
     return one.service.partition(".")[0] == STABLE_SERVICE or one.service.startswith(
         f"{STABLE_SERVICE}-"
     )
+
+
+def runs(one: Container, process: str) -> bool:
+    """Whether it is this process of a deployment. What a person has started by themselves is
+    not named after one, and there is only one of it."""
+    if DEPLOYMENT not in one.labels:
+        return one.service == STABLE_SERVICE
+    return log_name(one) == f"api-{process}"
 
 
 def _notebook(one: Container | None) -> str:

@@ -92,6 +92,7 @@ class LocalEngine:
             check_address(plan.config, ours=self.lab.state)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
+        self.certificates.keep(plan.config.gateway)
         if goes_on:  # nobody knows what to go back to
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
@@ -113,7 +114,10 @@ class LocalEngine:
         """Bring what runs to another plan, or back to what it was."""
         release = self.releases.active()
         try:
-            return self._bring_up(plan, before, say, conf=conf)
+            with self.certificates.or_as_before():
+                if conf == self.lab.nginx_conf:  # else a certificate on disk waits for `up` as well
+                    self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, before, say, conf=conf)
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
@@ -132,7 +136,6 @@ class LocalEngine:
         nginx = nginx_of(plan.config)
         make_folders(self.lab)
         keep_keys(self.lab, plan, os.environ)
-        self.certificates.keep(plan.config.gateway)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
