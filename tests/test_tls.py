@@ -118,6 +118,18 @@ def test_requests_and_openai_ask_with_the_labs_authority(secure: LabUnderTest) -
         assert [one.id for one in client.models.list()]
 
 
+def test_a_stream_comes_piece_by_piece_over_http2(
+    secure: LabUnderTest, http2: httpx.Client
+) -> None:
+    client = openai.OpenAI(base_url=f"{url(secure)}/v1", api_key=secure.token(), http_client=http2)
+    with client.chat.completions.create(
+        model="summarize", messages=[{"role": "user", "content": TEXT["text"]}], stream=True
+    ) as stream:
+        pieces = [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
+    assert stream.response.http_version == "HTTP/2"
+    assert "tide" in "".join(one for one in pieces if one)
+
+
 def test_nobody_takes_the_certificate_without_the_authority(secure: LabUnderTest) -> None:
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(f"{url(secure)}/health", timeout=10)
@@ -400,7 +412,7 @@ def test_the_lab_renews_its_own_before_it_ends(secure: LabUnderTest) -> None:
     assert authority
     # As if the lab had not been looked after for three weeks.
     old = authority.sign((), now() - timedelta(days=25))
-    kept._write(kept._gateway, old.as_text())
+    (kept.folder / "gateway.pem").write_text(old.as_text())
     wait_until(lambda: kept.kept() != Kept(old), 30)
     new = facts_of(kept.kept().pair.certificate)
     assert new.days_left(now()) >= 29
@@ -448,6 +460,7 @@ def test_a_certificate_of_ones_own_is_taken_over_when_it_changes(
 
 
 def test_a_broken_one_never_reaches_the_gateway_and_is_told(own: LabUnderTest, root: Root) -> None:
+    own.ok("keys", "init")  # which lays out what containers would mount, too
     before = fingerprint(own.port)
     (own.root / "own.key").write_text(root.sign("localhost").key)  # of another certificate
 

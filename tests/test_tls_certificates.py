@@ -268,6 +268,20 @@ def test_a_pair_of_ones_own_that_went_bad_leaves_the_one_from_before(
     assert kept.kept() == before
 
 
+def test_what_containers_would_mount_leaves_alone_what_a_gateway_has(lab: Lab) -> None:
+    at = [NOW]
+    kept = Certificates(lab, clock=lambda: at[0])
+    kept.keep_if_none(Gateway())
+    assert kept.facts() is None
+    kept.keep_if_none(on())
+    first, authority = kept.kept(), kept.authority()
+    kept.keep_if_none(on(names=["llm.example.org"]))  # which waits for the next `up`
+    assert (kept.kept(), kept.authority()) == (first, authority)
+    at[0] += timedelta(days=25)
+    kept.keep_if_none(on())
+    assert kept.kept() != first
+
+
 def test_what_a_gateway_does_not_take_is_not_kept(lab: Lab) -> None:
     kept = Certificates(lab)
     kept.keep(on())

@@ -114,6 +114,16 @@ class Certificates:
             self.note_refused("")
             return wanted != before
 
+    def keep_if_none(self, gateway: Gateway) -> None:
+        """The same where nothing is kept, or what is has to be renewed. Else it is left alone: a
+        gateway may run that has it, brought up otherwise than lab.toml says now.
+
+        Raises:
+            ConfigError: as of ``keep``.
+        """
+        if gateway.tls.enabled and (self._read() is None or self.is_due(gateway)):
+            self.keep(gateway)
+
     def kept(self) -> Kept:
         """What was kept last.
 

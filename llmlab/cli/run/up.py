@@ -88,7 +88,8 @@ def up(
     if was := _moves_from(chosen.status(), loaded.config.gateway.url):
         show_warning(
             f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"
-            "To keep an address for good, set gateway.host and gateway.port in configs/lab.toml."
+            "To keep an address for good, set gateway.host, gateway.port and gateway.tls.enabled "
+            "in configs/lab.toml."
         )
     config, only = session.catalogue(loaded.config).with_models(model or ())
     runs_here = chosen.name == "local"

@@ -79,7 +79,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
             f"{plan.stable} is elsewhere, and a plain `docker compose up` starts no network for it"
         )
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
-    Certificates(lab).keep(config.gateway)
+    Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)

@@ -31,11 +31,12 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     record = Record.read(lab)
     ours = record if record and record.engine == ENGINE else None
     front = next((one for one in containers if one.service == "nginx"), None)
-    gateway = _gateway(lab, front, ours)
+    said = _said(lab, front, ours)
+    gateway = _gateway(lab, front, said, ours)
     deployments = _deployments(containers, docker, ours.plan() if ours else None)
     running = any(one.state == "running" for one in containers)
     warnings = [*(ours.notes if ours else ()), *_out_of_memory(incidents)]
-    warnings += warnings_of(lab, ours.plan().config.gateway) if ours else ()
+    warnings += warnings_of(lab, said)
     return LabStatus(
         str(lab.root), ENGINE, running=running,
         healthy=gateway.healthy and bool(deployments) and all(one.healthy for one in deployments),
@@ -66,13 +67,21 @@ def _notebook(one: Container | None) -> str:
     return access.address(one.published[1])
 
 
-def _gateway(lab: Lab, one: Container | None, record: Record | None) -> GatewayStatus:
+def _said(lab: Lab, one: Container | None, record: Record | None) -> Gateway:
+    """What the gateway was brought up as, at the address where it is: a person may have published
+    it elsewhere."""
     said = record.plan().config.gateway if record else _laid_out_for(lab)
+    if one is None or one.published is None:
+        return said
+    host, port = one.published
+    return said.model_copy(update={"host": host.strip("[]"), "port": port})
+
+
+def _gateway(
+    lab: Lab, one: Container | None, said: Gateway, record: Record | None
+) -> GatewayStatus:
     if one is None:
         return GatewayStatus(record.url if record else "", False, ABSENT)
-    if one.published:
-        host, port = one.published
-        said = said.model_copy(update={"host": host.strip("[]"), "port": port})
     return GatewayStatus(
         said.url, probe.gateway_healthy(said, lab), one.state.upper(), nginx=f"image {one.image}",
         pid=one.pid, uptime=one.uptime, certificate=certificate_of(lab, said),
