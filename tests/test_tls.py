@@ -155,6 +155,12 @@ def test_the_labs_own_clients_trust_it_by_themselves(secure: LabUnderTest, tmp_p
         assert "tide" in done.stdout
 
 
+def test_a_client_that_is_told_the_labs_own_address_knows_who_signed(secure: LabUnderTest) -> None:
+    told = {"LLMLAB_URL": url(secure), "LLMLAB_TOKEN": secure.token()}
+    done = secure.run("summarize", "-", stdin=TEXT["text"], env=told)
+    assert done.returncode == 0, done.stderr
+
+
 def test_elsewhere_a_client_is_told_whom_to_trust(secure: LabUnderTest, tmp_path: Path) -> None:
     told = {"LLMLAB_URL": url(secure), "LLMLAB_TOKEN": secure.token(), "LLMLAB_HOME": str(tmp_path)}
     ca = tmp_path / "ca.pem"
