@@ -245,6 +245,25 @@ def test_a_gateway_at_an_address_of_the_network_has_it_in_its_certificate(lab: L
     assert kept.facts().names == ("localhost", "127.0.0.1", "::1")  # type: ignore[union-attr]
 
 
+def test_the_lab_renews_its_own_whatever_became_of_the_file_of_who_signs_for_clients(
+    lab: Lab, root: Root
+) -> None:
+    at = [NOW]
+    kept = Certificates(lab, clock=lambda: at[0])
+    file = lab.root / "clients.pem"
+    file.write_text(root.certificate)
+    gateway = on(client_ca="clients.pem")
+    kept.keep(gateway)
+    first = kept.kept()
+    file.unlink()
+    at[0] += timedelta(days=25)
+    assert kept.keep(gateway, pair_alone=True)
+    assert kept.kept().pair != first.pair
+    assert kept.kept().client_ca == root.certificate
+    with pytest.raises(ConfigError, match="client_ca"):
+        kept.keep(gateway)
+
+
 def test_only_its_owner_reads_what_the_lab_keeps(lab: Lab) -> None:
     kept = Certificates(lab)
     kept.keep(on())

@@ -20,6 +20,7 @@ from llmlab.tls.store import AuthorityFacts, Certificates
 
 log = logging.getLogger("llmlab.keeper")
 LOOK = 2.0  # seconds
+RETRY = 30.0  # seconds until what the gateway did not take, or what could not be written, is tried
 # Days before the end in which it is said: of one that a person renews, and of one that the lab
 # should have renewed by then.
 SOON, OVERDUE = 14, 7
@@ -103,7 +104,8 @@ class CertificateWatch:
         # The files as they were judged last: at the start, by nobody who knows of what was since.
         self._judged: Look = ()
         self._before: Look = ()  # ... and as they were at the look before
-        self._said = ""
+        self._gateway: Gateway | None = None
+        self._stamp: tuple[int, ...] = ()
 
     def look(self) -> None:
         """Once. Files are judged when they have not changed since the look before: a certificate
@@ -112,28 +114,37 @@ class CertificateWatch:
         Raises:
             LlmlabError, OSError: the lab's own cannot be renewed, or the gateway does not take it.
         """
-        record = Record.read(self._lab)
-        gateway = record.plan().config.gateway if record else None
+        gateway = self._running()
         if gateway is None or not gateway.tls.enabled:
             return
+        if self._certificates.is_due(gateway):
+            self._replace(gateway, renews=True)
         seen = _look(self._files(gateway))
         settled, self._before = seen == self._before, seen
-        if self._certificates.is_due(gateway) or (settled and seen != self._judged):
-            self._replace(gateway)
-            self._judged = seen
-
-    def _replace(self, gateway: Gateway) -> None:
+        if not settled or seen == self._judged:
+            return
         try:
-            with self._certificates.or_as_before():
-                if self._certificates.keep(gateway) and self._take_over():
-                    facts = self._certificates.facts()
-                    ends = f"{facts.ends:%Y-%m-%d}" if facts else ""
-                    log.info("the gateway has another certificate, which ends on %s", ends)
-            self._said = ""
+            self._replace(gateway, renews=False)
         except ConfigError as error:
             # Not again until the files are others.
             self._certificates.note_refused(f"{error.message}\nFix: {error.fix}")
             log.error("the certificate on disk is not taken over: %s", error.message)
+        self._judged = seen
+
+    def _replace(self, gateway: Gateway, *, renews: bool) -> None:
+        with self._certificates.or_as_before():
+            if self._certificates.keep(gateway, pair_alone=renews) and self._take_over():
+                facts = self._certificates.facts()
+                ends = f"{facts.ends:%Y-%m-%d}" if facts else ""
+                log.info("the gateway has another certificate, which ends on %s", ends)
+
+    def _running(self) -> Gateway | None:
+        """As it was brought up last; read anew where that was since."""
+        stamp = _stat(self._lab.state / "running.json")
+        if stamp != self._stamp:
+            record = Record.read(self._lab)
+            self._gateway, self._stamp = record.plan().config.gateway if record else None, stamp
+        return self._gateway
 
     def _files(self, gateway: Gateway) -> list[Path]:
         tls = gateway.tls
@@ -149,10 +160,9 @@ class CertificateWatch:
             time.sleep(LOOK)
             try:
                 self.look()
-            except (LlmlabError, OSError) as error:  # tried again at the next look
-                if str(error) != self._said:
-                    self._said = str(error)
-                    log.error("%s", error)
+            except (LlmlabError, OSError) as error:
+                log.error("%s", error)
+                time.sleep(RETRY)
 
 
 def _look(files: list[Path]) -> Look:

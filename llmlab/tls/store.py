@@ -78,7 +78,10 @@ class Certificates:
 
     # --- having them -------------------------------------------------------------
 
-    def keep(self, gateway: Gateway, *, anew: bool = False, authority_too: bool = False) -> bool:
+    def keep(
+        self, gateway: Gateway, *, anew: bool = False, authority_too: bool = False,
+        pair_alone: bool = False,
+    ) -> bool:  # fmt: skip
         """Have what the gateway is to have as lab.toml says it.
 
         The lab's own pair is signed where there is none, where it is for other names or ends soon.
@@ -86,6 +89,7 @@ class Certificates:
         Args:
             anew: sign another one in any case.
             authority_too: and make another authority, which everybody has to trust anew.
+            pair_alone: who signs for clients stays as it was, whatever stands in that file now.
 
         Returns:
             Whether it is another one than before.
@@ -98,20 +102,22 @@ class Certificates:
         private_folder(self.folder)
         with locked(self.folder / "lock", patience=LOCK_PATIENCE):
             before = self._read()
+            clients = before.client_ca if before and pair_alone else self._clients(gateway)
             if gateway.tls.own:
-                wanted = Kept(self._own(gateway), self._clients(gateway))
+                wanted = Kept(self._own(gateway), clients)
                 trusted = self._named_authority(gateway)
             else:
                 authority = self._authority(gateway, anew=authority_too)
                 pair = before.pair if before and not anew else None
                 if pair is None or not self._still_good(pair, authority, gateway):
                     pair = authority.sign(hosts_of(gateway), self._clock())
-                wanted = Kept(pair, self._clients(gateway))
+                wanted = Kept(pair, clients)
                 trusted = authority.certificate
             self._write(self._gateway, wanted.pair.as_text())
             self._write(self._client_ca, wanted.client_ca)
             self._write(self._lab.trusted_ca, trusted)
-            self.note_refused("")
+            if not pair_alone:
+                self.note_refused("")
             return wanted != before
 
     def keep_if_none(self, gateway: Gateway) -> None:
