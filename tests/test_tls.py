@@ -524,6 +524,20 @@ def test_clients_have_certificates_of_their_own_and_one_that_ends_soon_is_told(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_port_of_plain_http_that_somebody_has_is_told_before_anything_starts(
+    make_lab: MakeLab,
+) -> None:
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+        port = there.getsockname()[1]
+        lab = make_lab(gateway__tls__enabled="true", gateway__tls__redirect_port=str(port))
+        done = lab.run("up")
+    assert done.returncode == 3
+    assert f"port {port} is taken by" in done.stderr
+    assert "another redirect_port" in done.stderr
+
+
 # --- beyond loopback -------------------------------------------------------------------------
 
 

@@ -329,6 +329,11 @@ def test_what_contradicts_itself_in_lab_toml_is_refused(
         on(**values)
 
 
+def test_the_port_of_tls_is_no_port_of_plain_http() -> None:
+    with pytest.raises(ValueError, match=r"redirect_port is the gateway's own port"):
+        Gateway(port=8443, tls=Tls(enabled=True, redirect_port=8443))
+
+
 @pytest.mark.parametrize(
     ("gateway", "url"),
     [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmlab.config.section import Port, Section
 from llmlab.config.tls import Tls
@@ -127,6 +127,12 @@ class Gateway(Section):
         if not value.isprintable() or set(value) & set('"\\$'):
             raise ValueError("should be a path without quotes, backslashes and dollar signs")
         return value
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.tls.redirect_port == self.port:
+            raise ValueError("tls.redirect_port is the gateway's own port, which speaks TLS")
+        return self
 
     @property
     def max_body_bytes(self) -> int:

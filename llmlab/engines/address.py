@@ -31,6 +31,12 @@ def check_address(config: Config, *, ours: Path | None = None) -> None:
             fix="set gateway.host to 127.0.0.1",
         )
     _check_port(host, port, verb="up", key="gateway.port", ours=ours)
+    plain = config.gateway.tls.redirect_port if config.gateway.tls.enabled else 0
+    if plain and not port_is_free(host, plain) and not (ours and port_is_held_in(ours, plain)):
+        raise EnvironmentFailure(
+            f"port {plain} is taken by {port_holder(plain)}, or not for users like this one",
+            fix="stop it, or set another redirect_port in [gateway.tls]; 0 = none",
+        )
 
 
 def check_notebook_port(port: int) -> None:
