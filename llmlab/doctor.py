@@ -19,6 +19,7 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.auth import Issuer
 from llmlab.config.load import unknown_variables
+from llmlab.engines.certificates import SOON
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import find_program
 from llmlab.engines.compose.containers import DockerEngine
@@ -33,6 +34,8 @@ from llmlab.names import SUMMARIZE
 from llmlab.network import port_holder, port_is_free, without_login
 from llmlab.processes import lab_processes
 from llmlab.shell import run
+from llmlab.tls.pair import now
+from llmlab.tls.store import Certificates
 
 GIB = 1 << 30
 NEEDED_DISK, NEEDED_MEMORY = 2 * GIB, 1 * GIB
@@ -64,6 +67,7 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         **({"images": lambda: _images(lab, config)} if containers
            else {"nginx": lambda: _nginx(config)}),
         "port": lambda: _port(lab, config),
+        "tls": lambda: _tls(lab, config),
         "disk": lambda: _disk(lab),
         "memory": _memory,
         "keys": lambda: _keys(lab),
@@ -129,6 +133,24 @@ def _port(lab: Lab, config: Config) -> Check:
         return _fail("port", f"{host} is no address of this machine", "correct gateway.host")
     fix = f"stop it, or llmlab up --port {port + 1}"
     return _fail("port", f"{port} is taken by {port_holder(port)}", fix)
+
+
+def _tls(lab: Lab, config: Config) -> Check:
+    """As lab.toml has it; what a running gateway has is in `status`."""
+    gateway = config.gateway
+    if not gateway.tls.enabled:
+        if gateway.in_clear:
+            said = f"off, and other machines can reach {gateway.host}"
+            return (_warn if gateway.insecure else _fail)("tls", said, "llmlab up --tls")
+        return _ok("tls", "off; nobody but this machine reaches the gateway")
+    certificates = Certificates(lab)
+    facts = certificates.examined(gateway)
+    if facts is None:
+        return _ok("tls", "on; the next `llmlab up` signs a certificate")
+    said = f"on, by {facts.signed_by}, until {facts.ends:%Y-%m-%d}"
+    if gateway.tls.own and facts.days_left(now()) < SOON:
+        return _warn("tls", said, "renew it; the lab takes it over when its files change")
+    return _ok("tls", said)
 
 
 def _disk(lab: Lab) -> Check:

@@ -52,6 +52,12 @@ class Lab:
         return self.state / "keys" / "jwks.json"
 
     @property
+    def trusted_ca(self) -> Path:
+        """Who signed the gateway's certificate, for the lab's own clients. Not there where the
+        machine itself knows who did, and without TLS."""
+        return self.state / "tls" / "trusted.pem"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 

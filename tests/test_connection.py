@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import httpx2
 import pytest
 
 from llmlab.client import AsyncClient, Client, UpstreamError
-from llmlab.client.connection import check_environment, checked_url, proxy_variable
+from llmlab.client.connection import Trust, check_environment, checked_url, proxy_variable
 from llmlab.client.protocol import summary_of
-from llmlab.client.snippets import as_curl, as_python
+from llmlab.client.snippets import as_curl, as_openai, as_python
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.flags.asking import Asker
 from llmlab.probe.load import Profile
@@ -178,6 +179,24 @@ def test_a_printed_request_to_a_lab_elsewhere_keeps_its_token_whatever_netrc_say
     env = os.environ | {"NETRC": str(netrc)}
     subprocess.run([sys.executable, "-c", shown], cwd=tmp_path, env=env, timeout=60, check=True)
     assert upstream.tokens == ["Bearer a.b.c"]
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:8000", "https://lab.example"])
+def test_a_printed_request_names_who_signed_and_the_clients_own_certificate(url: str) -> None:
+    trust, text = Trust(Path("/a b/ca.pem"), Path("own.pem")), Path("text.txt")
+    assert "--cacert '/a b/ca.pem' --cert own.pem " in as_curl(url, text, {}, trust=trust)
+    shown = as_python(url, text, {}, trust=trust)
+    compile(shown, "shown", "exec")
+    assert re.search(r"\bverify ?= ?'/a b/ca.pem'", shown)
+    assert re.search(r"\bcert ?= ?'own.pem'", shown)
+    shown = as_openai(url, text, {}, trust=trust)
+    compile(shown, "shown", "exec")
+    assert "create_default_context(cafile='/a b/ca.pem')" in shown
+    assert "context.load_cert_chain('own.pem')" in shown
+    assert "verify=context" in shown
+    for made in (as_curl, as_python, as_openai):  # which has none
+        plain = url.replace("https", "http")
+        assert made(plain, text, {}, trust=trust) == made(plain, text, {})
 
 
 def test_nothing_that_is_shown_to_be_copied_leads_through_a_proxy() -> None:

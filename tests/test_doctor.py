@@ -20,7 +20,8 @@ from llmlab.doctor import GIB, Check, Verdict, examine
 from tests.conftest import LabUnderTest, free_port
 
 CHECKS = (
-    "python", "nginx", "port", "disk", "memory", "keys", "model", "hub", "docker", "environment",
+    "python", "nginx", "port", "tls", "disk", "memory", "keys", "model", "hub", "docker",
+    "environment",
 )  # fmt: skip
 
 

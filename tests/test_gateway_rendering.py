@@ -26,9 +26,19 @@ from llmlab.config import Gateway, RateLimit, Service
 from llmlab.config.budgets import Budget
 from llmlab.config.schema import TEXTRANK
 from llmlab.errors import ConfigError, EnvironmentFailure
-from llmlab.gateway import GatewayPlan, Nginx, Releases, Upstream, binary, find_nginx, render
+from llmlab.gateway import (
+    GatewayPlan,
+    Nginx,
+    Releases,
+    TlsFront,
+    Upstream,
+    binary,
+    find_nginx,
+    render,
+)
 from llmlab.gateway.releases import KEPT
 from llmlab.traffic import Deployed, Flag, Match, Route, Shadow, Share, Split
+from tests.certificates import Root
 from tests.conftest import LabUnderTest, free_port
 from tests.summarizing import summarizing
 
@@ -135,6 +145,17 @@ PLANS = {
         settlements="9114",
     ),
 }
+ROOT = Root()
+SIGNED = ROOT.sign("localhost")
+PLANS["tls"] = replace(
+    PLANS["several-routes"],
+    also=("[::1]:8000",),
+    inside=("127.0.0.1:8001",),
+    tls=TlsFront(
+        SIGNED.certificate, SIGNED.key, port=8443, client_ca=ROOT.certificate,
+        hsts=86_400, redirect=("127.0.0.1:8080",),
+    ),
+)  # fmt: skip
 LICENSE = "/etc/nginx/license.jwt"
 # These NGINX without a licence cannot check; see test_plus.py.
 PLUS_PLANS = {
@@ -142,6 +163,7 @@ PLUS_PLANS = {
     "plus-no-limit": replace(PLANS["no-limit"], edition="plus", license=LICENSE),
     "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
     "plus-several-routes": replace(PLANS["several-routes"], edition="plus", license=LICENSE),
+    "plus-tls": replace(PLANS["tls"], edition="plus", license=LICENSE),
 }
 SCRIPTS = {
     "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",
@@ -151,8 +173,8 @@ GOLDEN_PLANS = PLANS | PLUS_PLANS
 
 
 def golden_files(plan: GatewayPlan) -> dict[str, str]:
-    """What is kept of a plan: all but the scripts, which are copied as they are."""
-    return {name: text for name, text in render(plan).items() if name not in SCRIPTS}
+    """What is kept of a plan: all but scripts and certificates, which are copied as they are."""
+    return {name: text for name, text in render(plan).items() if name.endswith(".conf")}
 
 
 # --- Rendering -----------------------------------------------------------------------

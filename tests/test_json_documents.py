@@ -165,6 +165,17 @@ def test_tokens_and_keys(said: Said) -> None:
     assert said("keys api revoke", made["id"])["scopes"] == ["summarize"]
 
 
+def test_certificates(
+    said: Said, make_lab: Callable[..., LabUnderTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said("tls show")["enabled"] is False
+    down = make_lab(gateway__tls__enabled="true")
+    monkeypatch.chdir(down.root)
+    assert said("tls renew")["taken_over"] is False
+    assert said("tls show")["certificate"]["ours"]
+    assert "127.0.0.0/8" in said("tls trust")["signs_for"]
+
+
 def test_flags(said: Said) -> None:
     said("flag set", "short", "--percent", "10", "--for", "team=blue", "--max-length", "30")
     assert [one["name"] for one in said("flag list")] == ["short"]

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmlab.cli.app import app
+from llmlab.config import Gateway
 from llmlab.engines import probe
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.started import read_started
@@ -133,8 +134,9 @@ def test_the_address_of_a_running_lab_is_changed_and_changed_back_under_load(
     with asked(lab) as told:
         for host, there in (("0.0.0.0", {"0.0.0.0"}), ("::", {"0.0.0.0", "::"}),
                             ("127.0.0.1", {"127.0.0.1"})):  # fmt: skip
-            done = lab.run("up", "--host", host)
+            done = lab.run("up", "--host", host, "--insecure")
             assert done.returncode == 0, done.stderr
+            assert ("travel unencrypted" in done.stderr) is (host != "127.0.0.1")
             assert listeners(lab) == there
             more(told, 20)
     assert set(told) == {"200"}
@@ -148,7 +150,7 @@ def test_where_addresses_cannot_be_shared_the_gateway_is_started_anew(
         monkeypatch.setattr(f"llmlab.engines.local.{module}.SHARES_PORTS", False)
     one = make_lab()
     for host in ("127.0.0.1", "0.0.0.0"):
-        done = CliRunner().invoke(app, ["--lab", str(one.root), "up", "--host", host])
+        done = CliRunner().invoke(app, ["--lab", str(one.root), "up", "--host", host, "--insecure"])
         assert done.exit_code == 0, done.output
         assert listeners(one) == {host}
     assert "reuseport" not in one.ok("config", "gateway")
@@ -178,7 +180,7 @@ def test_the_labs_own_questions_are_not_limited(lab: LabUnderTest) -> None:
     thread.start()
     try:
         wait_until(lambda: told[429] > 50)
-        assert probe.gateway_healthy(lab.url)
+        assert probe.gateway_healthy(Gateway(port=lab.port), lab.lab)
         assert lab.json("status")["gateway"]["healthy"]
     finally:
         stop.set()

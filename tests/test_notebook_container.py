@@ -98,7 +98,7 @@ def test_the_notebook_runs_top_to_bottom_in_its_container(up: Containers) -> Non
     printed = "\n".join(
         output["text"] for cell in cells for output in cell.get("outputs", []) if "text" in output
     )
-    assert printed.startswith("http://nginx\n")
+    assert printed.startswith("http://nginx:8080\n")
     assert "200 textrank" in printed
     assert 'Bearer realm="LLM API"' in printed
     assert "F5 is mentioned." in printed
@@ -190,6 +190,6 @@ def test_its_url_opens_jupyterlab_and_the_notebook_shows_its_summary(up: Contain
         page.run_all_cells()
         outputs = page.wait_for_output("█")  # the bars of the last cell that prints
         page.screenshot("notebook-container")
-    assert outputs[0] == "http://nginx"
+    assert outputs[0] == "http://nginx:8080"
     assert sum(summary.text in one for one in outputs) == 2  # by hand, and with the client
     assert not [one for one in outputs if "Traceback" in one]

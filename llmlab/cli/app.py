@@ -52,6 +52,7 @@ GROUPS = {
         "The lab's models: fetch, register, name and move them; what they are judged by.",
     ),
     "keys": ("prepare.keys", "The keys that sign tokens, and API keys: make, list, revoke."),
+    "tls": ("prepare.tls", "The gateway's certificate: show it, have it trusted, renew it."),
     "config": ("prepare.config", "The configuration as it is in force, and what follows from it."),
     "course": (
         "teach.course",

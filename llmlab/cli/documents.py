@@ -92,6 +92,26 @@ class Key(TypedDict):
     demo: bool
 
 
+class Pem(TypedDict):
+    """Args:
+    pem: its certificate.
+    """
+
+    pem: str
+
+
+class Renewed(TypedDict):
+    """Args:
+    changed: whether it is another certificate than before.
+    taken_over: whether a gateway runs that has it now.
+    ends: in UTC, ISO 8601.
+    """
+
+    changed: bool
+    taken_over: bool
+    ends: str
+
+
 class Token(TypedDict):
     """Args:
     expires_in: seconds.

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from llmlab.auth import KeyStore
+    from llmlab.client.connection import Trust
     from llmlab.config import Config, Loaded
     from llmlab.engines.base import Engine
     from llmlab.lab import Lab
@@ -105,6 +106,12 @@ class Session:
         from llmlab.auth import KeyStore
 
         return KeyStore(self.lab().keys_file)
+
+    def trust(self) -> Trust:
+        """By what this lab's gateway and its clients here know each other."""
+        from llmlab.client.connection import trust_in
+
+        return trust_in(self.lab())
 
     def engine(self, name: EngineName | None = None) -> Engine:
         """The engine of that name; without one, the engine that runs this lab, or would."""

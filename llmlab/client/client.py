@@ -48,6 +48,7 @@ class _Base:
         found = credentials.resolve(url, token, Path(lab) if lab else None)
         self.url = found.url
         self._token = found.token
+        self._trust = found.trust
         self._timeout = timeout
         self._retry = retry or RetryPolicy()
         self.pace = Pace()
@@ -56,6 +57,12 @@ class _Base:
     def headers(self) -> dict[str, str]:
         """The Authorization header, with a token that is valid now, for a request of one's own."""
         return {"Authorization": f"Bearer {self._token()}"}
+
+    @property
+    def ca_file(self) -> str | None:
+        """Who may have signed the lab's certificate, for ``verify`` of a client of one's own; None
+        for whom the machine trusts."""
+        return str(self._trust.ca) if self._trust.ca else None
 
     def _sent(self, question: Question) -> dict[str, Any]:
         headers = self.headers() | question.headers(self._timeout)
@@ -85,7 +92,7 @@ class Client(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = connect(httpx2.Client, self.url, timeout=self._patience)
+        self._http = connect(httpx2.Client, self.url, trust=self._trust, timeout=self._patience)
         self._line = threading.Lock()
 
     def summarize(
@@ -217,7 +224,9 @@ class AsyncClient(_Base):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._http = connect(httpx2.AsyncClient, self.url, timeout=self._patience)
+        self._http = connect(
+            httpx2.AsyncClient, self.url, trust=self._trust, timeout=self._patience
+        )
         self._line = asyncio.Lock()
 
     async def summarize(

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.request import proxy_bypass
 import httpx2
 
 from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.lab import Lab
 from llmlab.network import is_loopback
 from llmlab.version import __version__
 
@@ -23,7 +25,63 @@ H = TypeVar("H", httpx2.Client, httpx2.AsyncClient)
 PROXIES = ("http", "https", "all")
 
 
-def connect(kind: type[H], url: str, **options: Any) -> H:
+@dataclass(frozen=True)
+class Trust:
+    """By what two sides of a connection know each other, beside a token: files of PEM.
+
+    ``ca``: who may have signed the lab's certificate; None for whom the machine trusts.
+    ``certificate``: the client's own, with its key; None for none.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+
+    @classmethod
+    def named(cls, environ: Mapping[str, str], ca: Path | None = None) -> Trust:
+        """As LLMLAB_CA_FILE and LLMLAB_CERTIFICATE_FILE say; ``ca`` where there is no first."""
+        said, own = environ.get("LLMLAB_CA_FILE"), environ.get("LLMLAB_CERTIFICATE_FILE")
+        return cls(Path(said).expanduser() if said else ca, Path(own).expanduser() if own else None)
+
+    def __bool__(self) -> bool:
+        return self != Trust()
+
+    def context(self) -> ssl.SSLContext:
+        """
+        Raises:
+            EnvironmentFailure: a file is not what it should be.
+        """
+        if self.ca and (why := _wrong_certificates("", self.ca)):
+            raise EnvironmentFailure(
+                f"nobody can be trusted by {self.ca}: {why}",
+                fix="LLMLAB_CA_FILE should name a file of PEM certificates; in the lab: llmlab tls "
+                "trust --pem",
+            )
+        made = ssl.create_default_context(cafile=self.ca) if self.ca else _of_the_machine()
+        if self.certificate:
+            try:
+                made.load_cert_chain(self.certificate)
+            except OSError as error:  # ssl.SSLError is one
+                raise EnvironmentFailure(
+                    f"{self.certificate} is no certificate with its key: {error.strerror}",
+                    fix="LLMLAB_CERTIFICATE_FILE should name a file with both, in PEM",
+                ) from None
+        return made
+
+
+def _of_the_machine() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
+NOBODY = Trust()
+
+
+def trust_in(lab: Lab, environ: Mapping[str, str] | None = None) -> Trust:
+    """By what a lab's gateway and its clients on this machine know each other."""
+    ca = lab.trusted_ca
+    return Trust.named(os.environ if environ is None else environ, ca if ca.exists() else None)
+
+
+def connect(kind: type[H], url: str, *, trust: Trust = NOBODY, **options: Any) -> H:
     """A client for a lab.
 
     Raises:
@@ -34,6 +92,8 @@ def connect(kind: type[H], url: str, **options: Any) -> H:
     if not here:
         check_environment(os.environ)
     headers = {"User-Agent": f"llmlab/{__version__}"}
+    if trust and url.startswith("https:"):
+        options["verify"] = trust.context()
     return kind(base_url=url, headers=headers, trust_env=not here, **options)
 
 

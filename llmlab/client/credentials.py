@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shlex
@@ -13,9 +14,9 @@ from typing import Protocol
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.auth.tokens import expires_at
-from llmlab.client.connection import checked_url
+from llmlab.client.connection import NOBODY, Trust, checked_url, trust_in
 from llmlab.config import read_config
-from llmlab.errors import AuthError, unreadable
+from llmlab.errors import AuthError, LlmlabError, unreadable
 from llmlab.lab import Lab, find_lab
 from llmlab.network import is_loopback
 
@@ -41,10 +42,11 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True)
 class Credentials:
-    """A base URL, and the tokens for it."""
+    """A base URL, the tokens for it, and by what else the two sides know each other."""
 
     url: str
     token: TokenSource
+    trust: Trust = NOBODY
 
 
 def resolve(
@@ -55,7 +57,9 @@ def resolve(
 ) -> Credentials:
     """Arguments beat LLMLAB_URL and LLMLAB_TOKEN, which beat the lab around ``lab`` or here.
 
-    LLMLAB_TOKEN_FILE, a file with a token in it (mode 0600), stands behind LLMLAB_TOKEN.
+    LLMLAB_TOKEN_FILE, a file with a token in it (mode 0600), stands behind LLMLAB_TOKEN. Who may
+    have signed the lab's certificate is in LLMLAB_CA_FILE; a lab around here knows it. A client's
+    own certificate is in LLMLAB_CERTIFICATE_FILE.
 
     Raises:
         UsageError: something is missing and there is no lab to take it from.
@@ -66,7 +70,7 @@ def resolve(
     tokens = _given(token, environ)
     url = checked_url(url) if url else ""
     if url and tokens:
-        return Credentials(url, tokens)
+        return Credentials(url, tokens, _trust_at(url, lab, environ))
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
@@ -74,7 +78,9 @@ def resolve(
         )
     found = find_lab(lab, environ)
     return Credentials(
-        url or address_of(found, environ), tokens or LabTokens(found.keys_file, lab=found.root)
+        url or address_of(found, environ),
+        tokens or LabTokens(found.keys_file, lab=found.root),
+        trust_in(found, environ),
     )
 
 
@@ -86,6 +92,17 @@ def address_of(lab: Lab, environ: Mapping[str, str]) -> str:
     """
     configured = read_config(lab.config_file, environ=environ).config.gateway.url
     return _running_url(lab.state) or configured
+
+
+def _trust_at(url: str, lab: Path | None, environ: Mapping[str, str]) -> Trust:
+    """Whoever names the address of the lab around here means that lab, which knows who signed."""
+    trust = Trust.named(environ)
+    if trust.ca is None and url.startswith("https:"):
+        with contextlib.suppress(LlmlabError):
+            found = find_lab(lab, environ)
+            if address_of(found, environ) == url:
+                return trust_in(found, environ)
+    return trust
 
 
 def _given(token: str | None, environ: Mapping[str, str]) -> TokenSource | None:

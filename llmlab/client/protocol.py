@@ -153,6 +153,12 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
         return UpstreamError(
             f"{url} answered, but not like a lab: {error}", fix="check the URL: llmlab status"
         )
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return UpstreamError(
+            f"{url} cannot be trusted: {error}",
+            fix="LLMLAB_CA_FILE=FILE with the certificate of who signed it; in that lab: "
+            "llmlab tls trust --pem",
+        )
     if is_loopback(url) or not url.startswith("http"):  # or a socket
         return UpstreamError(f"{url} cannot be reached: {error}", fix="llmlab up")
     if variable := proxy_variable(url):
@@ -160,12 +166,9 @@ def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:
             f"{url} cannot be reached through the proxy of {variable}: {error}",
             fix=f"check {variable}; NO_PROXY names hosts that need no proxy",
         )
-    unknown = "CERTIFICATE_VERIFY_FAILED" in str(error)
     return UpstreamError(
-        f"{url} cannot be reached: {error}",
-        fix="SSL_CERT_FILE=FILE with the certificate of its authority" if unknown
-        else "check the URL, and over there: llmlab status",
-    )  # fmt: skip
+        f"{url} cannot be reached: {error}", fix="check the URL, and over there: llmlab status"
+    )
 
 
 def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabError:

@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmlab.client.connection import NOBODY, Trust
 from llmlab.client.protocol import path_for
 from llmlab.errors import UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.network import is_loopback
 
 
-def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
+def as_curl(
+    url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None,
+    trust: Trust = NOBODY,
+) -> str:  # fmt: skip
     """A command for bash or zsh; needs curl and jq."""
     extras = {
         name: value for name, value in options.items() if name != "model" and value is not None
@@ -28,18 +32,24 @@ def as_curl(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | Non
     source = "" if str(file) == "-" else f" {_quoted(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
-        f"  curl {curl_options(url)}-sS -H @<({shlex.join(_llmlab(lab))} token --header) "
+        f"  curl {curl_options(url, trust)}-sS -H @<({shlex.join(_llmlab(lab))} token --header) "
         "--json @- \\\n"
         f"  {shlex.quote(url + path_for(options.get('model')))}"
     )
 
 
-def curl_options(url: str) -> str:
+def curl_options(url: str, trust: Trust = NOBODY) -> str:
     """What curl has to be told of an address before all else."""
-    return "--noproxy '*' " if is_loopback(url) else ""
+    known = [("--cacert", trust.ca), ("--cert", trust.certificate)]
+    told = "".join(f"{option} {shlex.quote(str(file))} " for option, file in known if file)
+    past = "--noproxy '*' " if is_loopback(url) else ""
+    return past + (told if url.startswith("https:") else "")
 
 
-def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
+def as_python(
+    url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None,
+    trust: Trust = NOBODY,
+) -> str:  # fmt: skip
     """A Python program; needs requests."""
     extras = {
         name: value for name, value in options.items() if name != "model" and value is not None
@@ -50,6 +60,10 @@ def as_python(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | N
     fields = "".join(f", {name!r}: {value!r}" for name, value in extras.items())
     imports = "import subprocess, sys" if str(file) == "-" else "import subprocess"
     address, here = url + path_for(options.get("model")), is_loopback(url)
+    known = {"verify": trust.ca, "cert": trust.certificate} if address[:6] == "https:" else {}
+    files = {name: str(file) for name, file in known.items() if file}
+    asked = "".join(f"\nsession.{name} = {file!r}" for name, file in files.items())
+    checks = "".join(f"\n    {name}={file!r}," for name, file in files.items() if not here)
     return f"""\
 {imports}
 
@@ -57,18 +71,21 @@ import requests  # pip install requests
 
 token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
 text = {read}
-{HERE if here else ELSEWHERE}
+{HERE + asked if here else ELSEWHERE}
 response = {"session" if here else "requests"}.post(
     {address!r},
     json={{"text": text{fields}}},
     {'headers={"Authorization": f"Bearer {token}"}' if here else "auth=with_token"},
-    timeout=150,
+    timeout=150,{checks}
 )
 response.raise_for_status()
 print(response.json()["summary"])"""
 
 
-def as_openai(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None) -> str:
+def as_openai(
+    url: str, file: Path, options: Mapping[str, Any], *, lab: Path | None = None,
+    trust: Trust = NOBODY,
+) -> str:  # fmt: skip
     """A Python program; needs openai. A model that only summarizes passes over the first message.
 
     Raises:
@@ -81,20 +98,26 @@ def as_openai(url: str, file: Path, options: Mapping[str, Any], *, lab: Path | N
                 f"OpenAI's dialect has no {option}", fix="--as python, or leave it out"
             )
     here, stdin = is_loopback(url), str(file) == "-"
+    context = _context(trust) if url.startswith("https:") else ""
+    sets = {PAST: here, "verify=context": bool(context)}
+    told = ", ".join(one for one, wanted in sets.items() if wanted)
+    imports = ("import ssl\n" if context else "") + f"import subprocess{', sys' if stdin else ''}"
+    noted = "  # this machine: no proxy sees the token" if here else ""
+    http = f"\n    http_client=DefaultHttpxClient({told}),{noted}" if told else ""
     read = "sys.stdin.read()" if stdin else f"open({str(file)!r}, encoding='utf-8').read()"
     model, most = options.get("model") or SUMMARIZE, options.get("max_length")
     length = f"\n    max_tokens={most}," if most else ""
     return f"""\
-import subprocess{", sys" if stdin else ""}
+{imports}
 
-from openai import {"DefaultHttpxClient, " if here else ""}OpenAI  # pip install openai
+from openai import {"DefaultHttpxClient, " if told else ""}OpenAI  # pip install openai
 
 token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
 text = {read}
-client = OpenAI(
+{context}client = OpenAI(
     base_url={url + "/v1"!r},
     api_key=token,
-    timeout=150,{PAST_PROXIES if here else ""}
+    timeout=150,{http}
 )
 answer = client.chat.completions.create(
     model={model!r},
@@ -106,9 +129,17 @@ answer = client.chat.completions.create(
 print(answer.choices[0].message.content)"""
 
 
+def _context(trust: Trust) -> str:
+    """Lines that make one of ``ssl``; none where the machine's own does."""
+    if not trust:
+        return ""
+    ca = f"cafile={str(trust.ca)!r}" if trust.ca else ""
+    own = f"context.load_cert_chain({str(trust.certificate)!r})\n" if trust.certificate else ""
+    return f"context = ssl.create_default_context({ca})\n{own}"
+
+
 INSTRUCTION = "Summarize the text in a few sentences."
-PAST_PROXIES = """
-    http_client=DefaultHttpxClient(trust_env=False),  # this machine: no proxy sees the token"""
+PAST = "trust_env=False"
 HERE = """\
 session = requests.Session()
 session.trust_env = False  # this machine: no proxy sees the token, and no .netrc replaces it"""

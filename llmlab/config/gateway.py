@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmlab.config.section import Port, Section
+from llmlab.config.tls import Tls
 
 
 class RateLimit(Section):
@@ -52,6 +53,11 @@ class Gateway(Section):
         "127.0.0.1", description="Address it listens on; 0.0.0.0 lets other machines in."
     )
     port: Port = Field(8000, description="Port it listens on.")
+    insecure: bool = Field(
+        False,
+        description="Whether it may listen beyond loopback without TLS, where tokens and texts can "
+        "be read on the way; as `llmlab up --insecure`.",
+    )
     # The longest text of `service`, even with every character escaped.
     max_body: str = Field(
         "3m",
@@ -87,6 +93,7 @@ class Gateway(Section):
         '"https://chat.example.org"; their requests need a token all the same.',
     )
     rate_limit: RateLimit = RateLimit()
+    tls: Tls = Tls()
 
     @field_validator("host")
     @classmethod
@@ -121,6 +128,12 @@ class Gateway(Section):
             raise ValueError("should be a path without quotes, backslashes and dollar signs")
         return value
 
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.tls.redirect_port == self.port:
+            raise ValueError("tls.redirect_port is the gateway's own port, which speaks TLS")
+        return self
+
     @property
     def max_body_bytes(self) -> int:
         return int(self.max_body[:-1]) * {"k": 1 << 10, "m": 1 << 20}[self.max_body[-1]]
@@ -130,10 +143,27 @@ class Gateway(Section):
         return ipaddress.ip_address(self.host).is_loopback
 
     @property
+    def everywhere(self) -> bool:
+        """Whether it listens on all addresses of this machine."""
+        return ipaddress.ip_address(self.host).is_unspecified
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether others may read on the way what is asked and answered."""
+        return not self.loopback and not self.tls.enabled
+
+    @property
     def url(self) -> str:
         """Where a client on this machine reaches the gateway."""
+        scheme = "https" if self.tls.enabled else "http"
+        return f"{scheme}://{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        if self.tls.enabled and self.tls.own and self.tls.names:
+            named = self.tls.names[0]
+            return f"[{named}]" if ":" in named else named
         address = ipaddress.ip_address(self.host)
         if address.is_unspecified:
             address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
-        host = f"[{address}]" if address.version == 6 else str(address)
-        return f"http://{host}:{self.port}"
+        return f"[{address}]" if address.version == 6 else str(address)

@@ -22,6 +22,7 @@ ALIASES = {"LLMLAB_PORT": "gateway.port", "LLMLAB_STABLE": "routes.summarize"}
 # Variables of this prefix that are not part of the lab's configuration.
 OTHER_VARIABLES = {
     "LLMLAB_LAB", "LLMLAB_HOME", "LLMLAB_URL", "LLMLAB_TOKEN", "LLMLAB_TOKEN_FILE",
+    "LLMLAB_CA_FILE", "LLMLAB_CERTIFICATE_FILE",
 }  # fmt: skip
 
 # Keys that there were once, and what says the same now.

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from llmlab.client.connection import trust_in
+from llmlab.client.snippets import curl_options
 from llmlab.config import Config
 from llmlab.course.evidence import Evidence
 from llmlab.course.finding import Finding, done, missing
@@ -171,7 +173,7 @@ def without_token(lab: Evidence) -> Finding:
         return done(f"{_times(found, 'request')} without a valid token refused (401)")
     return missing(
         "nobody has tried without a token yet",
-        f"curl --noproxy '*' {lab.url}/",
+        f"curl {curl_options(lab.url, trust_in(lab.lab))}{lab.url}/",
     )
 
 

@@ -31,6 +31,12 @@ def check_address(config: Config, *, ours: Path | None = None) -> None:
             fix="set gateway.host to 127.0.0.1",
         )
     _check_port(host, port, verb="up", key="gateway.port", ours=ours)
+    plain = config.gateway.tls.redirect_port if config.gateway.tls.enabled else 0
+    if plain and not port_is_free(host, plain) and not (ours and port_is_held_in(ours, plain)):
+        raise EnvironmentFailure(
+            f"port {plain} is taken by {port_holder(plain)}, or not for users like this one",
+            fix="stop it, or set another redirect_port in [gateway.tls]; 0 = none",
+        )
 
 
 def check_notebook_port(port: int) -> None:
@@ -43,6 +49,18 @@ def _check_port(host: str, port: int, *, verb: str, key: str, ours: Path | None 
         raise EnvironmentFailure(
             f"port {port} is taken by {port_holder(port)}",
             fix=f"stop it, or llmlab {verb} --port {port + 1} (for good: {key} in lab.toml)",
+        )
+
+
+def refuse_in_clear(config: Config) -> None:
+    """Raise UsageError where others could read on the way what is asked, tokens included, and
+    nobody has said that they may."""
+    if config.gateway.in_clear and not config.gateway.insecure:
+        raise UsageError(
+            f"other machines could reach the gateway at {config.gateway.host}, and without TLS "
+            "everybody on the way could read tokens and texts",
+            fix="llmlab up --tls; or llmlab up --insecure, where something else encrypts them (for "
+            "good: enabled of [gateway.tls], or gateway.insecure, in lab.toml)",
         )
 
 

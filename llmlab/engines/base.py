@@ -126,13 +126,36 @@ class DeploymentStatus:
 
 
 @dataclass(frozen=True)
+class CertificateStatus:
+    """The certificate with which the gateway speaks TLS.
+
+    ``signed_by``: whose it is; ``ours`` where that is the lab's own authority. ``ends`` in UTC,
+    ISO 8601, and ``days_left`` until then. ``fingerprint``: its SHA-256. ``clients``: whether
+    theirs are asked for: "", optional or required. ``refused``: why a newer one was not taken
+    over; "" where there is none.
+    """
+
+    names: tuple[str, ...]
+    signed_by: str
+    ours: bool
+    ends: str
+    days_left: int
+    fingerprint: str
+    clients: Literal["", "optional", "required"] = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class GatewayStatus:
+    """``certificate``: null where it speaks no TLS."""
+
     url: str
     healthy: bool
     state: str
     nginx: str = ""
     pid: int | None = None
     uptime: float = 0.0
+    certificate: CertificateStatus | None = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +254,18 @@ class Engine(Protocol):
 
         Raises:
             UpstreamError: it could not be told.
+        """
+        ...
+
+    def reload_certificate(self) -> bool:
+        """Have a running gateway use the certificate that is kept for it now. Connections of
+        before go on by the one from before, and what they ask is answered.
+
+        Returns:
+            Whether there was a gateway, and another certificate for it.
+
+        Raises:
+            LlmlabError: the gateway goes on with the one from before.
         """
         ...
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llmlab.auth.keys import KeySet
+from llmlab.config import Gateway
 from llmlab.engines.base import Plan
-from llmlab.gateway import GatewayPlan, Upstream
+from llmlab.gateway import GatewayPlan, TlsFront, Upstream
 from llmlab.issuers.trust import Trust
+from llmlab.lab import Lab
+from llmlab.tls.store import Certificates
 
 
 def fronting(
-    plan: Plan, keys: KeySet, trust: Trust, *, listen: str, upstreams: Iterable[Upstream]
-) -> GatewayPlan:
-    """Where it finds its files, and where its own metrics are, is the engine's to add."""
+    lab: Lab, plan: Plan, keys: KeySet, trust: Trust, *, listen: str,
+    upstreams: Iterable[Upstream], redirect: Iterable[str] = (),
+) -> GatewayPlan:  # fmt: skip
+    """Where it finds its files, and where its own metrics are, is the engine's to add.
+
+    Args:
+        redirect: addresses of plain HTTP that lead to the one of TLS.
+    """
     gateway = plan.config.gateway
     return GatewayPlan(
         listen=listen,
@@ -36,6 +44,7 @@ def fronting(
         traffic=plan.traffic,
         budgets=tuple(plan.config.budgets),
         longest=longest(plan),
+        tls=_tls(lab, gateway, tuple(redirect)),
     )
 
 
@@ -44,3 +53,13 @@ def longest(plan: Plan) -> float:
     service = plan.config.service
     streams = [one.model.stream_timeout for one in plan.deployments]
     return max(service.timeout, service.stream_timeout, *streams)
+
+
+def _tls(lab: Lab, gateway: Gateway, redirect: tuple[str, ...]) -> TlsFront | None:
+    if not gateway.tls.enabled:
+        return None
+    kept = Certificates(lab).kept()
+    return TlsFront(
+        kept.pair.certificate, kept.pair.key, port=gateway.port, client_ca=kept.client_ca,
+        client=gateway.tls.client, hsts=gateway.tls.hsts, redirect=redirect,
+    )  # fmt: skip

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import socket as socketlib
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from llmlab.config import Gateway
 from llmlab.errors import UpstreamError
 from llmlab.gateway.api_keys import END
+from llmlab.lab import Lab
 from llmlab.names import ASKS_MODEL
+from llmlab.upstreams.tls import trusted
 
 PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
 
@@ -43,14 +48,23 @@ def ready(socket: Path) -> bool:
         return False
 
 
-def gateway_healthy(url: str) -> bool:
+def gateway_healthy(gateway: Gateway, lab: Lab) -> bool:
     """Whether the gateway answers, and the stable model behind it. Others may have used up what
     it answers in a second: then it is well enough."""
+    context: ssl.SSLContext | bool = False  # without TLS, to read certificates takes its time
+    if gateway.tls.enabled:
+        context = trusted(lab.trusted_ca if lab.trusted_ca.exists() else None)
+    # A name of its certificate need not lead anywhere on this machine.
+    place = gateway.model_copy(update={"tls": gateway.tls.model_copy(update={"names": []})}).url
+    named = urlsplit(gateway.url).hostname or ""
     try:
-        answer = httpx2.get(f"{url}/health", timeout=PATIENCE, trust_env=False)
+        with httpx2.Client(verify=context, timeout=PATIENCE, trust_env=False) as client:
+            answer = client.get(f"{place}/health", extensions={"sni_hostname": named})
     except httpx2.HTTPError:
         return False
-    return answer.status_code in (200, 429)
+    # 400: it wants a certificate of a client's, which the lab has not; so somebody is there.
+    asks = bool(gateway.tls.client_ca) and gateway.tls.client == "required"
+    return answer.status_code in ((400,) if asks else (200, 429))
 
 
 def healthy_behind(front: Path) -> bool:

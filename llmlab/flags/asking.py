@@ -137,9 +137,10 @@ class Asker:
         )
 
     def _client(self, url: str) -> httpx2.Client:
+        trust = self._credentials().trust
         with self._lock:
             if self._http is None:
-                self._http = connect(httpx2.Client, url, timeout=self._timeout)
+                self._http = connect(httpx2.Client, url, trust=trust, timeout=self._timeout)
             return self._http
 
     def _ask(self, tokens: TokenSource) -> Mapping[str, bool]:

@@ -2,11 +2,19 @@
 
 from llmlab.gateway.binary import Nginx, find_nginx
 from llmlab.gateway.issuers import issuing
-from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
 from llmlab.gateway.routes import routable
 
 __all__ = [
-    "GatewayPlan", "Nginx", "Releases", "Upstream", "find_nginx", "issuing", "render", "routable",
-]  # fmt: skip
+    "GatewayPlan",
+    "Nginx",
+    "Releases",
+    "TlsFront",
+    "Upstream",
+    "find_nginx",
+    "issuing",
+    "render",
+    "routable",
+]

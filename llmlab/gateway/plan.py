@@ -34,10 +34,29 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class TlsFront:
+    """With what the gateway speaks TLS: PEM texts, of which ``client_ca`` is "" where clients are
+    asked for no certificate.
+
+    ``port``: where clients ask, which is another one than a container's own. ``redirect``: further
+    addresses, of plain HTTP, from which they are led there. ``hsts`` in seconds; 0 = none.
+    """
+
+    certificate: str
+    key: str = field(repr=False)
+    port: int
+    client_ca: str = ""
+    client: Literal["required", "optional"] = "required"
+    hsts: int = 0
+    redirect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GatewayPlan:
     """Everything that is rendered into lab/. ``listen`` is an address with its port, and what
-    NGINX takes behind it; ``also`` are further ones of the same server, such as the socket where
-    the lab itself asks, without a limit. ``stable`` is the deployment that has the requests to
+    NGINX takes behind it; ``also`` are further ones of the same server, and ``inside`` those that
+    only the lab itself reaches, such as the socket where it asks without a limit: they speak no
+    TLS, whatever the others do. ``stable`` is the deployment that has the requests to
     summarize which no rule takes, and ``further`` says that of all other routes.
 
     ``logs`` is a folder, relative to NGINX's prefix: NGINX opens its logs itself. Without one it
@@ -67,6 +86,8 @@ class GatewayPlan:
     load_modules: tuple[str, ...] = ()
     edition: Literal["open", "plus"] = "open"
     also: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    tls: TlsFront | None = None
     logs: str = ""
     metrics: str = ""  # where the gateway's own metrics are; as `listen` takes it
     scraped_at: str = ""  # HOST:PORT of it, for Prometheus, which finds the APIs' metrics there

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmlab.config import Gateway, Service
-from llmlab.gateway import budgets, issuers, metrics, open_edition, openai, plus_edition, scopes
+from llmlab.gateway import (
+    budgets,
+    issuers,
+    metrics,
+    open_edition,
+    openai,
+    plus_edition,
+    scopes,
+    tls,
+)
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -71,8 +80,10 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/budgets.conf": joined(edition.budgeted(plan)),
         "lab/budget_headers.conf": joined(budgets.headers(plan)),
         "lab/settlements.conf": joined(_settlements(plan)),
-        "lab/cors.conf": joined(openai.cors_server(plan.cors_origins)),
-        "lab/cors_headers.conf": joined(openai.cors_headers(plan.cors_origins)),
+        "lab/cors.conf": joined([*openai.cors_server(plan.cors_origins), *tls.answers(plan)]),
+        "lab/cors_headers.conf": joined(
+            [*openai.cors_headers(plan.cors_origins), *tls.answers(plan)]
+        ),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
         "lab/models.conf": edition.models(plan) + _fallbacks(plan),
@@ -80,10 +91,11 @@ def render(plan: GatewayPlan) -> dict[str, str]:
     }
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
-    own |= issuers.files(plan)
+    own |= issuers.files(plan) | tls.files(plan)
     if plan.edition == "open":
         own |= budgets.files(plan)
-    return {name: HEADER + text for name, text in files.items()} | edition.files() | own
+    rendered = {name: HEADER + text for name, text in files.items()}
+    return rendered | edition.files() | own
 
 
 def _settlements(plan: GatewayPlan) -> list[str]:
@@ -167,7 +179,7 @@ def _http(plan: GatewayPlan) -> list[str]:
             f"limit_req_zone $limit_subject zone=subject:10m rate={limit.rate};",
             f"limit_req_zone $limit_address zone=address:10m rate={limit.rate};",
         ]
-    return lines
+    return lines + tls.http(plan)
 
 
 def _too_large(plan: GatewayPlan) -> str:
@@ -208,7 +220,8 @@ def _upstream(name: str, upstream: Upstream, keepalive: str = "") -> str:
 
 def _server(plan: GatewayPlan) -> list[str]:
     return [
-        *(f"listen {one};" for one in (plan.listen, *plan.also)),
+        *tls.listens(plan),
+        *tls.server(plan),
         f"client_max_body_size {plan.max_body};",
         f"proxy_read_timeout {_milliseconds(plan.timeout + GRACE)};",
         f"proxy_send_timeout {_milliseconds(plan.timeout + GRACE)};",

@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 
 from llmlab.client import protocol
-from llmlab.client.connection import connect
+from llmlab.client.connection import NOBODY, Trust, connect
 from llmlab.client.retry import RetryPolicy
 from llmlab.errors import UpstreamError
 from llmlab.probe.shots import Outcome, Shot, chat_shot_of, refusal_of, shot_of
@@ -113,10 +113,12 @@ class Generator:
 
     Args:
         headers: gives the headers of the n-th request: its token.
+        trust: by what else the lab and who asks know each other.
     """
 
-    def __init__(self, url: str, headers: Headers, texts: Texts) -> None:
+    def __init__(self, url: str, headers: Headers, texts: Texts, *, trust: Trust = NOBODY) -> None:
         self._url = url
+        self._trust = trust
         self._headers = headers
         self._texts = texts
         self._number = 0
@@ -147,6 +149,7 @@ class Generator:
         return connect(
             httpx2.AsyncClient,
             self._url,
+            trust=self._trust,
             timeout=httpx2.Timeout(profile.timeout, connect=min(5.0, profile.timeout)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_OPEN),
         )

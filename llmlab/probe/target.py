@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from llmlab.client import credentials, protocol
-from llmlab.client.connection import connect
+from llmlab.client.connection import NOBODY, Trust, connect
 from llmlab.client.credentials import LabTokens, TokenSource
 from llmlab.client.events import is_stream
 from llmlab.errors import UsageError
@@ -24,6 +24,7 @@ class Target:
 
     url: str
     tokens: tuple[TokenSource, ...]
+    trust: Trust = NOBODY
 
     @classmethod
     def find(cls, url: str | None, lab: Path | None, subjects: int) -> Target:
@@ -35,7 +36,7 @@ class Target:
         """
         found = credentials.resolve(url, None, lab)
         if subjects == 1:
-            return cls(found.url, (found.token,))
+            return cls(found.url, (found.token,), found.trust)
         if not isinstance(found.token, LabTokens):
             raise UsageError(
                 f"--subjects {subjects} needs the key of the lab, and LLMLAB_TOKEN or "
@@ -43,7 +44,7 @@ class Target:
                 fix="unset it, or leave --subjects out",
             )
         several = (found.token.of(f"load-{number}") for number in range(1, subjects + 1))
-        return cls(found.url, tuple(several))
+        return cls(found.url, tuple(several), found.trust)
 
     def headers(self, number: int) -> dict[str, str]:
         """Those of the n-th request."""
@@ -58,7 +59,7 @@ class Target:
         outcome: httpx2.Response | httpx2.RequestError
         patience = httpx2.Timeout(profile.timeout, connect=5.0)
         asked = replace(profile, talk=profile.talk and replace(profile.talk, most=1))
-        with connect(httpx2.Client, self.url, timeout=patience) as http:
+        with connect(httpx2.Client, self.url, trust=self.trust, timeout=patience) as http:
             try:
                 body = asked.body(HELLO)
                 outcome = http.post(profile.path, json=body, headers=self.headers(0))

@@ -35,7 +35,9 @@ from llmlab.cli.documents import (
     New,
     NewApiKey,
     NotebookAddress,
+    Pem,
     RemovedFlag,
+    Renewed,
     Routed,
     Token,
     Undeployed,
@@ -77,6 +79,7 @@ def documents() -> dict[str, Any]:
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
+    from llmlab.engines.certificates import TlsShown
     from llmlab.engines.compose.images import Built
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
@@ -93,6 +96,7 @@ def documents() -> dict[str, Any]:
     from llmlab.rollout.simulating import Simulation
     from llmlab.rollout.state import Rollout
     from llmlab.rollout.view import Shown
+    from llmlab.tls.store import AuthorityFacts
     from llmlab.traffic import Flag
     from llmlab.tune.result import Tuned
     from llmlab.usage.store import Row
@@ -160,6 +164,9 @@ def documents() -> dict[str, Any]:
         "keys api create": NewApiKey,
         "keys api list": list[ApiKey],
         "keys api revoke": ApiKey,
+        "tls show": TlsShown,
+        "tls trust": joined("Trusted", "Who signs the lab's certificates.", AuthorityFacts, Pem),
+        "tls renew": Renewed,
         "config show": list[Value],
         "doctor": list[Check],
         "build": list[Built],

@@ -156,7 +156,7 @@ def load(
     supplied = supply(collect(inputs or []), repeat, profile.seed, chat)
     target = Target.find(url, Session.of(context).folder, subjects)
     target.check(profile)
-    generator = Generator(target.url, target.headers, supplied.texts)
+    generator = Generator(target.url, target.headers, supplied.texts, trust=target.trust)
     report = Report(target, profile, supplied.told, output, plot)
     with live(target.url + profile.path) as watch:
         if promise:

@@ -11,6 +11,8 @@ from llmlab.cli.session import EngineOption, Session
 from llmlab.names import CHAT
 
 if TYPE_CHECKING:
+    from llmlab.client.connection import Trust
+    from llmlab.config.gateway import Gateway
     from llmlab.config.schema import Observability
     from llmlab.engines.base import LabStatus
 
@@ -31,6 +33,14 @@ def up(
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address the gateway listens on.")
     ] = None,
+    tls: Annotated[
+        bool,
+        switch("--tls", "HTTPS at that port, by a certificate of yours or one that the lab signs."),
+    ] = False,
+    insecure: Annotated[
+        bool,
+        switch("--insecure", "Listen beyond loopback without TLS, for all on the way to read."),
+    ] = False,
     engine: EngineOption = None,
     demo: Annotated[
         bool,
@@ -54,6 +64,7 @@ def up(
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
     from llmlab.delivery.noting import budgets_are, issuers_changed, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
+    from llmlab.engines.address import refuse_in_clear
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.issuers import issuers_status
     from llmlab.engines.planning import make_plan
@@ -64,6 +75,7 @@ def up(
 
     session = Session.of(context)
     flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
+             "gateway.tls.enabled": tls or None, "gateway.insecure": insecure or None,
              "observability.enabled": observability or None}  # fmt: skip
     loaded = session.load(flags)
     lab = session.lab()
@@ -72,11 +84,13 @@ def up(
             f"--demo would let anybody in through {loaded.config.gateway.host}",
             fix="llmlab up --demo --host 127.0.0.1",
         )
+    refuse_in_clear(loaded.config)
     chosen, why = choose_engine(loaded.config, lab)
     if was := _moves_from(chosen.status(), loaded.config.gateway.url):
         show_warning(
             f"The gateway moves from {was} to {loaded.config.gateway.url}.\n"
-            "To keep an address for good, set gateway.host and gateway.port in configs/lab.toml."
+            "To keep an address for good, set gateway.host, gateway.port and gateway.tls.enabled "
+            "in configs/lab.toml."
         )
     config, only = session.catalogue(loaded.config).with_models(model or ())
     runs_here = chosen.name == "local"
@@ -107,12 +121,8 @@ def up(
         show_warning(f"Beyond lab.toml: {differs}.\nFix: {AS_CONFIGURED}")
     for warning in (*plan.warnings, *issuers_status(lab).warnings):
         show_warning(warning)
-    if not loaded.config.gateway.loopback:
-        show_warning(
-            f"Other machines can reach the gateway at {loaded.config.gateway.host}, and tokens "
-            "and texts travel unencrypted.\n"
-            "Fix: put TLS in front of it, or set gateway.host to 127.0.0.1"
-        )
+    if warning := _of_its_address(loaded.config.gateway):
+        show_warning(warning)
     if loaded.config.observability.enabled and chosen.name == "local":
         show_warning(
             "Prometheus and Grafana run in containers, and this lab runs as processes.\n"
@@ -128,7 +138,23 @@ def up(
     if loaded.config.observability.enabled and chosen.name == "compose":
         err().print(_where_to_look(loaded.config.observability), highlight=False)
     if changed:
-        out().print(_what_next(status), highlight=False)
+        out().print(_what_next(status, session.trust()), highlight=False)
+
+
+def _of_its_address(gateway: Gateway) -> str:
+    if gateway.in_clear:
+        return (
+            f"Other machines can reach the gateway at {gateway.host}, and tokens and texts travel "
+            "unencrypted.\nFix: llmlab up --tls, or set gateway.host to 127.0.0.1"
+        )
+    tls = gateway.tls
+    if tls.enabled and gateway.everywhere and not tls.own and not tls.names:
+        return (
+            "The certificate is for this machine's loopback alone, so nobody elsewhere takes it.\n"
+            "Fix: names in [gateway.tls]: those by which others ask for this machine; then "
+            "llmlab up"
+        )
+    return ""
 
 
 def _moves_from(status: LabStatus, url: str) -> str:
@@ -152,7 +178,7 @@ def _where_to_look(ports: Observability) -> str:
     )
 
 
-def _what_next(status: LabStatus) -> str:
+def _what_next(status: LabStatus, trust: Trust) -> str:
     from llmlab.client.snippets import curl_options
 
     stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
@@ -167,6 +193,8 @@ def _what_next(status: LabStatus) -> str:
         "  llmlab summarize FILE            a summary of a text file",
         *(["  llmlab chat -i                   a conversation"] if chat else []),
         "  llmlab status                    what runs, and how it is",
-        f"  curl {curl_options(url)}-H @<(llmlab token --header) {url}/",
+        f"  curl {curl_options(url, trust)}-H @<(llmlab token --header) {url}/",
+        *(["  llmlab tls trust                 how others come to trust its certificate"]
+          if status.gateway.certificate and status.gateway.certificate.ours else []),
         "  llmlab down                      stop everything",
     ))  # fmt: skip

@@ -202,6 +202,6 @@ def _print_request(
     from llmlab.client.credentials import resolve
     from llmlab.client.snippets import as_curl, as_openai, as_python
 
-    url = resolve(None, None, session.folder).url
+    found = resolve(None, None, session.folder)
     snippets = {Language.CURL: as_curl, Language.PYTHON: as_python, Language.OPENAI: as_openai}
-    print(snippets[language](url, Path(name), options, lab=session.folder))
+    print(snippets[language](found.url, Path(name), options, lab=session.folder, trust=found.trust))

@@ -13,10 +13,7 @@ from pathlib import Path
 from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.gateway import Gateway
-from llmlab.engines.address import (
-    check_address,
-    refuse_demo_beyond_loopback,
-)
+from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.compose import mounts, observability
@@ -34,8 +31,9 @@ from llmlab.engines.compose.gateway import (
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
+from llmlab.engines.compose.observability import down_arguments
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
-from llmlab.engines.compose.report import ENGINE, report
+from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local.folders import make_folders
@@ -49,11 +47,11 @@ from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageE
 from llmlab.gateway.render import LINGER
 from llmlab.lab import Lab
 from llmlab.shell import run
+from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
 from llmlab.usage.store import Books
 
-STOP_SOON = "12"  # seconds until `down` kills what does not end
 KEEPER = "keeper"
 
 
@@ -67,6 +65,7 @@ class ComposeEngine:
         self.keys = KeyStore(lab.keys_file)
         self.project = Project(lab)
         self.notebooks = NotebookContainer(self.project)
+        self.certificates = Certificates(lab)
 
     @property
     def docker(self) -> DockerEngine:
@@ -88,6 +87,8 @@ class ComposeEngine:
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
+        refuse_in_clear(plan.config)
+        mounts.refuse_redirect_port(plan.config)
         with processes_turn(self.lab):
             changed = self._up(plan, say)
             if plan.config.observability.enabled:
@@ -103,6 +104,7 @@ class ComposeEngine:
             check_address(plan.config)
         if before and record is not None:
             return self._replace(plan, record, say, conf=self.lab.nginx_conf)
+        self.certificates.keep(plan.config.gateway)
         try:
             return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
         except BaseException:
@@ -121,9 +123,12 @@ class ComposeEngine:
     def _replace(self, plan: Plan, old: Record, say: Say, *, conf: Path) -> bool:
         """Bring what runs to another plan, or back to what it was."""
         try:
-            return self._bring_up(
-                plan, self.project.compose(plan), self.project.containers(), old, say, conf=conf
-            )
+            with self.certificates.or_as_before():
+                if conf == self.lab.nginx_conf:  # else a certificate on disk waits for `up` as well
+                    self.certificates.keep(plan.config.gateway)
+                return self._bring_up(
+                    plan, self.project.compose(plan), self.project.containers(), old, say, conf=conf
+                )
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
@@ -192,13 +197,16 @@ class ComposeEngine:
             if record is None or self.project.container(GATEWAY) is None:
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             plan = replace(record.plan(), traffic=traffic)
-            compose = self.project.compose(plan)
-            releases = mounts.releases(self.lab)
-            files = self._gateway_files(plan, releases.conf)
-            judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
-            moved = self.gateway.move(compose, releases.stage(files, judge))
+            moved = self._move(plan)
             Record.of(plan, ENGINE, record.nginx).write(self.lab)
             return moved
+
+    def _move(self, plan: Plan) -> bool:
+        """Have the running gateway go by a plan, with the nginx.conf that it has."""
+        compose, releases = self.project.compose(plan), mounts.releases(self.lab)
+        files = self._gateway_files(plan, releases.conf)
+        judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
+        return self.gateway.move(compose, releases.stage(files, judge))
 
     def _keep(self, config: Config) -> None:
         """Have the keeper running, which starts again what Docker itself would leave dead, and who
@@ -219,7 +227,7 @@ class ComposeEngine:
             Books(self.lab.state).take(ENGINE, self.requests_since)
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
-            self.project.run(compose.command(*_down_arguments(volumes)))
+            self.project.run(compose.command(*down_arguments(volumes)))
             run(forget_sockets(project), timeout=COMMAND_DEADLINE)
         keys.forget(self.lab)
         forget_upstreams(self.lab)
@@ -245,7 +253,7 @@ class ComposeEngine:
     def down_commands(self, *, volumes: bool = False) -> list[list[str]]:
         """What ``down`` runs."""
         compose = self.project.compose()
-        return [compose.command(*_down_arguments(volumes)), forget_sockets(compose.project)]
+        return [compose.command(*down_arguments(volumes)), forget_sockets(compose.project)]
 
     def reload_keys(self) -> bool:
         """Have a running gateway use the keys as they are now; the deployments go on."""
@@ -257,10 +265,7 @@ class ComposeEngine:
             self._refuse_published_demo()
             compose = self.project.compose(plan)
             with gateway_turn(self.lab):
-                plan = self._running_plan()  # its routes may be later ones
-                files = self._gateway_files(plan, releases.conf)
-                release = releases.stage(files, GatewayImage(compose, mounts.GATEWAY_MOUNT))
-                moved = self.gateway.move(compose, release)
+                moved = self._move(self._running_plan())  # its routes may be later ones
             if moved:
                 time.sleep(LINGER)  # a connection from before goes by the keys from before
             releases.keep_only_current()  # the others hold keys that were revoked since
@@ -270,6 +275,14 @@ class ComposeEngine:
 
     def end_api_keys(self, digests: Sequence[str]) -> None:
         self.gateway.end_api_keys(digests)
+
+    def reload_certificate(self) -> bool:
+        with gateway_turn(self.lab):
+            if self.project.container(GATEWAY) is None:
+                return False
+            moved = self._move(self._running_plan())
+            mounts.releases(self.lab).keep_only_current()  # the others hold a key from before
+            return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):
@@ -319,7 +332,7 @@ class ComposeEngine:
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
-        named = (one for one in self.project.containers() if _runs(one, deployment))
+        named = (one for one in self.project.containers() if runs(one, deployment))
         first = next(named, None)  # the others' services sort behind it
         return ask(
             first, deployment, path, method=method, body=body, timeout=timeout,
@@ -338,19 +351,6 @@ class ComposeEngine:
         """As of the local engine, under the same names: gateway, api-<deployment>, ..."""
         names = {one.service: log_name(one) for one in self.project.containers()}
         return lines_of(self.project.compose(), names, follow=follow, count=lines, only=only)
-
-
-def _runs(one: Container, process: str) -> bool:
-    """Whether it is this process of a deployment. What a person has started by themselves is
-    not named after one, and there is only one of it."""
-    if mounts.DEPLOYMENT not in one.labels:
-        return one.service == mounts.STABLE_SERVICE
-    return log_name(one) == f"api-{process}"
-
-
-def _down_arguments(volumes: bool) -> tuple[str, ...]:
-    soon = ("--timeout", STOP_SOON, "--remove-orphans")
-    return (*observability.PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
 
 
 def _address(plan: Plan) -> tuple[str, int]:

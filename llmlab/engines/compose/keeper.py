@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from llmlab.engines.certificates import CertificateWatch
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.containers import DockerEngine, is_of_lab
@@ -103,6 +104,7 @@ def main() -> None:
     lab = Lab(Path(sys.argv[1]))
     Watch(lab, lambda deployment: _told(lab, deployment)).start()
     watching.start(Books(lab.state), ENGINE, lambda cursor: _requests(lab, cursor))
+    CertificateWatch(lab, lambda: _reload_certificate(lab)).start()
     while True:
         try:
             _watch(lab)
@@ -117,6 +119,12 @@ def _requests(lab: Lab, cursor: str) -> tuple[list[str], str]:
     found = (one for one in docker.containers(lab.root) if one.service == GATEWAY)
     there = next(found, None)
     return lines_since(docker.sdk_container(there), cursor) if there else ([], cursor)
+
+
+def _reload_certificate(lab: Lab) -> bool:
+    from llmlab.engines.compose.engine import ComposeEngine  # which a lab without TLS does without
+
+    return ComposeEngine(lab).reload_certificate()
 
 
 def _told(lab: Lab, deployment: str) -> Told:

@@ -30,10 +30,14 @@ from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routabl
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
+from llmlab.tls.store import Certificates
 
 STABLE_SERVICE = "llmapi"
 DEPLOYMENT, MADE_OF = "llmlab.deployment", "llmlab.settings"  # labels of an API's container
 GATEWAY_MOUNT = "/etc/nginx/lab"
+# Where the containers themselves ask the gateway. It is not published, and speaks no TLS: whoever
+# could listen to it could read the containers' memory as well.
+INSIDE = 8080
 MODEL_MOUNT = Path("/model")
 SOCKETS = Path("/run/llmapi")  # of the APIs, in a volume that their containers and the gateway have
 COUNTS, DESK = "/var/lib/counts", "/run/desk"  # the gateway's; docker-compose.yml mounts them
@@ -82,6 +86,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     if config.auth.issuers:
         why = "nobody fetches the keys of identity providers, and their tokens will be refused"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)
@@ -115,7 +120,8 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     trust = trust_of(lab, plan.config.auth, keys.kids, time.time())
     counts, settlements = _kept(lab, plan.config)
     wanted = replace(
-        fronting(plan, keys, trust, listen="80", upstreams=upstreams),
+        fronting(lab, plan, keys, trust, listen="80", upstreams=upstreams),
+        inside=(str(INSIDE),),
         metrics=str(metrics.PORT),
         scraped_at=f"nginx:{metrics.PORT}",
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
@@ -142,6 +148,17 @@ def _kept(lab: Lab, config: Config) -> tuple[str, str]:
     if config.gateway.image or COUNTS not in mounted or DESK not in mounted:
         return "", ""
     return COUNTS, f"unix:{DESK}/{SETTLEMENTS_SOCKET}"
+
+
+def refuse_redirect_port(config: Config) -> None:
+    """Raise UsageError where a second port is asked for: docker-compose.yml publishes one."""
+    tls = config.gateway.tls
+    if tls.enabled and tls.redirect_port:
+        raise UsageError(
+            "gateway.tls.redirect_port is for the engine local: the gateway's container has one "
+            "port, at which plain requests are led to https as well",
+            fix="set redirect_port = 0 in [gateway.tls], or llmlab up --engine local",
+        )
 
 
 def is_laid_out(lab: Lab) -> bool:

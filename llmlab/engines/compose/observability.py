@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from llmlab.config.schema import Observability
 
 # Before a subcommand. Without it Compose leaves the profile's containers alone, come what may.
+STOP_SOON = "12"  # seconds until `down` kills what does not end
 PROFILE = ("--profile", "observability")
 SERVICES = ("prometheus", "grafana")
 DEADLINE = 600.0  # seconds; their images may have to be pulled
@@ -18,3 +19,9 @@ def variables(ports: Observability) -> Mapping[str, str]:
         "PROMETHEUS_PORT": str(ports.prometheus_port),
         "GRAFANA_PORT": str(ports.grafana_port),
     }
+
+
+def down_arguments(volumes: bool) -> tuple[str, ...]:
+    """What ``docker compose`` is told to stop everything, these two as well."""
+    soon = ("--timeout", STOP_SOON, "--remove-orphans")
+    return (*PROFILE, "down", *soon, *(["--volumes"] if volumes else []))

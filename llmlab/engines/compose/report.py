@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from llmlab.config import Gateway
 from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
+from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.compose.asking import METRICS, python
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.incidents import FIX, Incidents
+from llmlab.engines.compose.logs import log_name
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
 from llmlab.engines.record import Record
+from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.notebook import access
+from llmlab.registry.catalogue import load_lab
 
 ENGINE = "compose"
 ABSENT = "STOPPED"
@@ -25,10 +30,13 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     containers = docker.containers(lab.root)
     record = Record.read(lab)
     ours = record if record and record.engine == ENGINE else None
-    gateway = _gateway(next((one for one in containers if one.service == "nginx"), None), ours)
+    front = next((one for one in containers if one.service == "nginx"), None)
+    said = _said(lab, front, ours)
+    gateway = _gateway(lab, front, said, ours)
     deployments = _deployments(containers, docker, ours.plan() if ours else None)
     running = any(one.state == "running" for one in containers)
     warnings = [*(ours.notes if ours else ()), *_out_of_memory(incidents)]
+    warnings += warnings_of(lab, said)
     return LabStatus(
         str(lab.root), ENGINE, running=running,
         healthy=gateway.healthy and bool(deployments) and all(one.healthy for one in deployments),
@@ -45,23 +53,47 @@ def is_api(one: Container) -> bool:
     )
 
 
+def runs(one: Container, process: str) -> bool:
+    """Whether it is this process of a deployment. What a person has started by themselves is
+    not named after one, and there is only one of it."""
+    if DEPLOYMENT not in one.labels:
+        return one.service == STABLE_SERVICE
+    return log_name(one) == f"api-{process}"
+
+
 def _notebook(one: Container | None) -> str:
     if one is None or one.state != "running" or one.published is None:
         return ""
     return access.address(one.published[1])
 
 
-def _gateway(one: Container | None, record: Record | None) -> GatewayStatus:
-    url = record.url if record else ""
+def _said(lab: Lab, one: Container | None, record: Record | None) -> Gateway:
+    """What the gateway was brought up as, at the address where it is: a person may have published
+    it elsewhere."""
+    said = record.plan().config.gateway if record else _laid_out_for(lab)
+    if one is None or one.published is None:
+        return said
+    host, port = one.published
+    return said.model_copy(update={"host": host.strip("[]"), "port": port})
+
+
+def _gateway(
+    lab: Lab, one: Container | None, said: Gateway, record: Record | None
+) -> GatewayStatus:
     if one is None:
-        return GatewayStatus(url, False, ABSENT)
-    if one.published:
-        host, port = one.published
-        url = Gateway(host=host.strip("[]"), port=port).url
+        return GatewayStatus(record.url if record else "", False, ABSENT)
     return GatewayStatus(
-        url, probe.gateway_healthy(url), one.state.upper(), nginx=f"image {one.image}",
-        pid=one.pid, uptime=one.uptime,
+        said.url, probe.gateway_healthy(said, lab), one.state.upper(), nginx=f"image {one.image}",
+        pid=one.pid, uptime=one.uptime, certificate=certificate_of(lab, said),
     )  # fmt: skip
+
+
+def _laid_out_for(lab: Lab) -> Gateway:
+    """Of a lab that a person started: by `docker compose up` it runs as it was laid out."""
+    try:
+        return load_lab(lab, environ=os.environ).config.gateway
+    except LlmlabError:
+        return Gateway()
 
 
 def told_by(one: Container, docker: DockerEngine) -> probe.Told:

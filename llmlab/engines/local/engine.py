@@ -13,7 +13,7 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
-from llmlab.engines.address import check_address
+from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
 from llmlab.engines.issuers import fetch_first, issuer_programs
@@ -44,6 +44,7 @@ from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes
 from llmlab.shell import run
+from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
 from llmlab.upstreams import keys
 
@@ -62,10 +63,12 @@ class LocalEngine:
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
         self.staging = Staging(lab, KeyStore(lab.keys_file), self.releases)
         self.gateway = LocalGateway(lab.state, self.supervisor, self.releases)
+        self.certificates = Certificates(lab)
 
     # --- up and down -----------------------------------------------------------
 
     def up(self, plan: Plan, say: Say) -> bool:
+        refuse_in_clear(plan.config)
         with processes_turn(self.lab):
             return self._up(plan, say)
 
@@ -90,6 +93,7 @@ class LocalEngine:
             check_address(plan.config, ours=self.lab.state)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
+        self.certificates.keep(plan.config.gateway)
         if goes_on:  # nobody knows what to go back to
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
@@ -111,7 +115,10 @@ class LocalEngine:
         """Bring what runs to another plan, or back to what it was."""
         release = self.releases.active()
         try:
-            return self._bring_up(plan, before, say, conf=conf)
+            with self.certificates.or_as_before():
+                if conf == self.lab.nginx_conf:  # else a certificate on disk waits for `up` as well
+                    self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, before, say, conf=conf)
         except BaseException:
             say("that failed; going back to what ran before")
             with contextlib.suppress(LlmlabError):
@@ -249,6 +256,17 @@ class LocalEngine:
     def end_api_keys(self, digests: Sequence[str]) -> None:
         if self._serves():
             probe.end_api_keys(self.lab.gateway_socket, digests)
+
+    def reload_certificate(self) -> bool:
+        with gateway_turn(self.lab):
+            record = self._record()
+            if record is None or not self._serves():
+                return False
+            plan = record.plan()
+            nginx = nginx_of(plan.config)
+            moved = self.gateway.move(self.staging.stage(plan, nginx, self.releases.conf))
+            self.releases.keep_only_current()  # the others hold a key that is out of use
+            return moved
 
     def start_notebook(self, config: Config, say: Say, *, port: int | None = None) -> str:
         with processes_turn(self.lab):

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from llmlab.engines import probe
+from llmlab.engines.certificates import CertificateWatch
 from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY
@@ -205,6 +206,12 @@ def _is_a_supervisor(pid: int) -> bool:
     return False
 
 
+def _reload_certificate(lab: Lab) -> bool:
+    from llmlab.engines.local.engine import LocalEngine  # which a lab without TLS does without
+
+    return LocalEngine(lab).reload_certificate()
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -216,6 +223,7 @@ def main() -> None:
         Books(lab.state), ENGINE,
         lambda cursor: access_log.lines_since(gateway_log, cursor), more=lambda: counts.keep(lab),
     )  # fmt: skip
+    CertificateWatch(lab, lambda: _reload_certificate(lab)).start()
     looked = -LOOK
     while True:
         if not keeper.supervised():

@@ -114,6 +114,7 @@ def gateway_plan(
     gateway = plan.config.gateway
     spares = {one.deployment for one in plan.spares}
     listen, *more = listens(gateway.host, gateway.port)
+    plain = gateway.tls.redirect_port
     upstreams = (
         Upstream(
             name,
@@ -127,8 +128,12 @@ def gateway_plan(
         for name in plan.names
     )
     return replace(
-        fronting(plan, keys, trust, listen=listen, upstreams=upstreams),
-        also=(*more, f"unix:{lab.front_socket}"),
+        fronting(
+            lab, plan, keys, trust, listen=listen, upstreams=upstreams,
+            redirect=listens(gateway.host, plain) if plain else (),
+        ),
+        also=tuple(more),
+        inside=(f"unix:{lab.front_socket}",),
         worker_user=worker_user,
         logs=LOGS_LINK,
         metrics=f"unix:{lab.gateway_socket}",
@@ -136,4 +141,4 @@ def gateway_plan(
         settlements=f"unix:{lab.settlements_socket}",
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
-    )
+    )  # fmt: skip

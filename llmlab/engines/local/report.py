@@ -9,6 +9,7 @@ from typing import Literal
 
 from llmlab.engines import probe
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
+from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
@@ -41,12 +42,14 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     gateway = GatewayStatus(
         url=url, healthy=probe.healthy_behind(lab.front_socket), state=process.state,
         nginx=record.nginx, pid=process.pid, uptime=process.uptime,
+        certificate=certificate_of(lab, plan.config.gateway),
     )  # fmt: skip
     return LabStatus(
         str(lab.root), ENGINE, running=True,
         healthy=bool(watched) and gateway.healthy and all(one.healthy for one in deployments),
         gateway=gateway, deployments=deployments,
-        warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.notes),
+        warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.notes,
+                  *warnings_of(lab, plan.config.gateway)),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The gateway's certificate: the person's own, or one that the lab signs and renews."""
