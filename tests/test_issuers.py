@@ -260,8 +260,9 @@ def test_a_provider_that_is_not_there_and_one_without_its_certificate_are_told(
 ) -> None:
     site.answers["/keys"] = Answer(jwks(RSA))
     tls = site.url.replace("http:", "https:")
-    with pytest.raises(UpstreamError, match="cannot be reached"):
-        fetch(issuer(jwks_url=f"{tls}/keys"), tmp_path)
+    for url in (f"{tls}/keys", "https://a..b/keys", "http://127.0.0.1:1/keys"):
+        with pytest.raises(UpstreamError, match="cannot be reached"):
+            fetch(issuer(jwks_url=url), tmp_path)
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(LlmlabError, match="holds no certificates"):
         fetch(issuer(jwks_url=f"{tls}/keys", ca_file="ca.pem"), tmp_path)

@@ -49,8 +49,8 @@ def fetch(issuer: Issuer, root: Path, *, deadline: float = DEADLINE) -> Fetched:
             body, control = _asked(client, where, end)
     except httpx2.TimeoutException:
         raise late(issuer.jwks_url or issuer.issuer) from None
-    except httpx2.HTTPError as error:
-        raise UpstreamError(f"cannot be reached: {_why(error)}", fix="llmlab doctor") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # of a host's name, too
+        raise UpstreamError(f"cannot be reached: {_why(error)}") from None
     accepted = read_jwks(body, issuer.algorithms)
     if not accepted.keys:
         raise UpstreamError(
@@ -113,7 +113,7 @@ def late(url: str) -> UpstreamError:
     return UpstreamError(f"{url} does not answer in time")
 
 
-def _why(error: httpx2.HTTPError) -> str:
+def _why(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
