@@ -163,6 +163,11 @@ def _of_no_files(name: str, model: Model, lab_root: Path) -> str:
     if model.runtime == "openai":
         prompt = prompt_of(name, model, lab_root)
         return elsewhere_id(model.base_url, model.model, prompt, model.decoding.as_body())
+    if model.runtime == "scripted":
+        from llmlab.runtimes import scripted
+
+        prompt = prompt_of(name, model, lab_root)
+        return scripted.identity(prompt, model.decoding.as_body())
     from llmlab.runtimes.extractive import identity
 
     return identity()
