@@ -100,6 +100,7 @@ class Target:
     patience: float = 15.0
     revoke: Any = None  # (subject) -> awaitable: ends its tokens
     names: list[str] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)  # what one check has seen for others
 
     @property
     def host(self) -> str:

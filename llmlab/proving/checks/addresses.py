@@ -25,7 +25,7 @@ VERSION = re.compile(r"(nginx|openresty|uvicorn|gunicorn|hypercorn|python|envoy|
 
 def tricks(target: Target) -> Iterator[str]:
     """Addresses that mean /metrics or /shadow to somebody who reads them otherwise."""
-    inside = ["/health", "/docs", "/v1/models", *(f"/models/{one}" for one in target.names[:2])]
+    inside = ["/health", "/docs", "/v1/models", *(f"/models/{one}" for one in target.names[:4])]
     for place in ("metrics", "shadow/answers"):
         yield from (
             f"//{place}", f"/./{place}", f"/%2e/{place}", f"/x/../{place}", f"/x/%2e%2e/{place}",
@@ -113,7 +113,9 @@ async def null(target: Target) -> Finding:
 
 
 async def refusals(target: Target) -> list[tuple[str, Answer]]:
-    """Answers of the gateway's own: what it was asked, and the answer."""
+    """Answers of the gateway's own: what it was asked, and the answer. Asked once."""
+    if known := target.kept.get("refusals"):
+        return list(known)
     token = await target.token("refused")
     asked: list[tuple[str, bytes, str]] = [
         ("no token", target.request("GET", target.guarded), "GET"),
@@ -131,6 +133,7 @@ async def refusals(target: Target) -> list[tuple[str, Answer]]:
         heard = await target.raw(data, methods=(method,), patience=3.0)
         if heard.first and heard.first.status >= 400:
             found.append((what, heard.first))
+    target.kept["refusals"] = found
     return found
 
 

@@ -20,6 +20,7 @@ from llmlab.proving.tokens import opened, subject
 
 AUTH = Group("auth")
 REFUSED = (400, 401, 403, 431)
+MODELS = 4  # of those that there are
 NO_KEY = "no key to sign it with is at hand (--key-file)"
 ONE_PLACE = "take a token from the header Authorization only, and one of them"
 
@@ -220,9 +221,12 @@ async def every_address(target: Target) -> Finding:
         ("POST", one, body) for one in (
             CHAT, "/v1/completions", "/v1/embeddings", "/openai/v1/chat/completions", SUMMARIZE,
             "/", "//v1/chat/completions", "/v1/./chat/completions", "/V1/chat/completions",
-            *(f"/models/{name}/v1/chat/completions" for name in target.names[:3]),
         )
     ]  # fmt: skip
+    for name in target.names[:MODELS]:
+        asked.append(("GET", f"/models/{name}/", None))
+        own = target.chat_body({"say": "x", "mark": planted}, max_tokens=1, model=name)
+        asked.append(("POST", f"/models/{name}/v1/chat/completions", own))
     for method, path, content in asked:
         answer = await target.ask(method, path, body=content)
         if answer.good:

@@ -19,6 +19,7 @@ from llmlab.proving.tokens import subject
 
 LIMITS = Group("limits")
 AT_ONCE = 64  # requests, within a moment
+QUIET = 8  # subjects that ask once
 HUGE = 1 << 40  # bytes, announced only
 PIECE = 1 << 16
 MOST = 16 << 20  # bytes that are really sent
@@ -60,13 +61,22 @@ async def fair(target: Target) -> Finding:
         return not_applicable(NO_LIMIT)
     if not target.tokens.several:
         return undecided("there is one subject only (--key-file, or {subject} in --token-command)")
-    quiet, loud = await target.token("quiet"), await target.token("loud")
-    first = refused(await burst(target, loud))
-    answer = await target.open(quiet, retry=False)
-    if first is None:
+    quiet = [await target.token("quiet") for _ in range(QUIET)]
+    loud = asyncio.create_task(burst(target, await target.token("loud")))
+    await asyncio.sleep(0)
+    answers = []
+    try:
+        for one in quiet:  # while it goes on
+            answers.append(await target.open(one, retry=False))
+        several = sum(one.status == 429 for one in await loud)
+    finally:
+        loud.cancel()
+    if not several:
         return undecided("nobody had to wait")
-    return insist(answer.status != 429, "a quiet subject is answered meanwhile",
-                  "a quiet subject of the same address is refused as well", answer)  # fmt: skip
+    no = refused(answers)
+    return insist(no is None, f"{QUIET} quiet subjects are answered meanwhile",
+                  "a quiet subject of the same address is refused as well",
+                  *([no] if no else ()))  # fmt: skip
 
 
 @LIMITS.check("retry-after", "The wait that is told is true: behind it one gets through.",
