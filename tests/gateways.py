@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,15 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx2
-
 from llmlab.auth import KeySet
 from llmlab.auth.keys import generate
 from llmlab.config import RateLimit
 from llmlab.engines.local.staging import _worker_user
 from llmlab.gateway import GatewayPlan, Nginx, Upstream, find_nginx, render
 from tests.api import PROMPT, Api
-from tests.conftest import free_port, wait_until
+from tests.conftest import wait_until
 
 NGINX_CONF = Path(__file__).parents[1] / "nginx.conf"
 SCRIPTED = {"runtime": "scripted", "source": "embedded:script"}

@@ -126,7 +126,7 @@ VERBS = (
     "models history", "models rm", "models verify", "models export", "models import",
     "models suite lint", "models suite stats", "config show", "config gateway", "config openapi",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "notebook",
-    "compare", "evaluate", "load", "top", "metrics", "tune",
+    "compare", "evaluate", "load", "probe", "top", "metrics", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
     "rollout abort", "rollout undo", "rollout history", "rollout report", "rollout lint",
     "rollout start canary",

@@ -138,9 +138,7 @@ class Target:
         lines = [f"{method} {path} HTTP/1.1", *(f"{one}: {value}" for one, value in (*own, *pairs))]
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + (body or b"")
 
-    async def raw(
-        self, *pieces: bytes, requests: int = 1, retry: bool = True, **how: Any
-    ) -> Heard:
+    async def raw(self, *pieces: bytes, requests: int = 1, retry: bool = True, **how: Any) -> Heard:
         """Bytes as they are; ``how`` as of ``Wire.talk``. Where too much was asked, what comes
         after the wait that is said.
 
@@ -203,7 +201,10 @@ class Target:
 
     def chat_body(self, said: str | Mapping[str, Any], **fields: Any) -> bytes:
         text = said if isinstance(said, str) else json.dumps(said)
-        asked: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": text}]}
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+        }
         if not self.witness:
             asked["max_tokens"] = 16
         return json.dumps({**asked, **fields}).encode()

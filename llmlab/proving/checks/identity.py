@@ -136,7 +136,9 @@ async def hop_by_hop(target: Target) -> Finding:
     if heard is None:
         return undecided("the request did not reach the API")
     names = [name for name, _ in heard]
-    passed_on = [value for name, value in heard if name == "connection" and "subject" in value.lower()]
+    passed_on = [
+        value for name, value in heard if name == "connection" and "subject" in value.lower()
+    ]
     return insist("x-subject" in names and not passed_on, "X-Subject still reaches the API",
                   "it is dropped, or its being dropped is passed on")  # fmt: skip
 
