@@ -125,3 +125,30 @@ def _listens(port: int) -> bool:
         with socket.create_connection(("127.0.0.1", port), 1):
             return True
     return False
+
+
+REFERENCE = Path(__file__).parent / "reference_lab" / "nginx.conf"
+PATHS = """
+    client_body_temp_path a; proxy_temp_path a; fastcgi_temp_path a; uwsgi_temp_path a;
+    scgi_temp_path a;
+"""
+
+
+def reference_files(api: Api, port: int, rate: str) -> dict[str, str]:
+    """The reference lab's own configuration: only where things lie, and how fast, is otherwise."""
+    text = REFERENCE.read_text()
+    user = f"user {_worker_user()};" if _worker_user() else ""
+    for old, new in (
+        ("user              nginx;", user),
+        ("/var/log/nginx/error.log", "stderr"),
+        ("pid               /var/run/nginx.pid;", "pid nginx.pid;"),
+        ("include       /etc/nginx/mime.types;", PATHS),
+        ("access_log    /var/log/nginx/access.log;", "access_log off;"),
+        ("server llmapi:80;", f"server unix:{api.socket};"),
+        ("rate=2r/s", f"rate={rate}"),  # so that a probe gets on; there is no burst
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("/etc/nginx/llmapi.jwk", "llmapi.jwk"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    return {"nginx.conf": text, "llmapi.jwk": REFERENCE.with_name("llmapi.jwk").read_text()}

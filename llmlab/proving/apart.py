@@ -1,5 +1,5 @@
-"""A copy of a lab that is there for a probe only: the same nginx.conf and the same limits, keys of its
-own, and a model that tells what it hears."""
+"""A copy of a lab that is there for a probe only: the same nginx.conf and the same limits, keys of
+its own, and a model that tells what it hears."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def look(target: Target) -> Target:
     except Unreached as error:
         raise UpstreamError(
             f"{target.url} cannot be reached: {error}",
-            fix="llmlab up; of another gateway, look at its address and its certificate (--ca-file)",
+            fix="llmlab up; of another gateway, look at its address, its certificate (--ca-file)",
         ) from None
     except NoAnswer as none:
         raise UpstreamError(

@@ -17,7 +17,10 @@ from llmlab.proving.wire import Wire
 CHAT = "/v1/chat/completions"
 SUMMARIZE = "/summarize/"
 LONGEST_WAIT = 10.0  # seconds that a Retry-After is waited for
-TRIES = 4
+TRIES = 6
+# By which a limit is told; the second is what NGINX says of itself.
+LIMITED = (429, 503)
+SLOWEST = 1.0  # seconds between two requests to who does not say how long to wait
 
 
 class OutOfBudget(Exception):
@@ -44,6 +47,11 @@ class Pace:
         self._gap, self._most = 1 / rate, most
         self._next = 0.0
         self.sent = 0
+
+    def slow_down(self) -> None:
+        """It was too often, and nobody has said how often it may be."""
+        self._gap = min(SLOWEST, max(self._gap * 2, 0.05))
+        self._next = max(self._next, time.monotonic() + self._gap)
 
     async def turn(self, requests: int = 1) -> None:
         """Wait until so many may be sent.
@@ -147,9 +155,12 @@ class Target:
         """
         heard = await self._talk(pieces, requests, how)
         for _ in range(TRIES if retry else 0):
-            if heard.first is None or heard.status != 429:
+            if heard.first is None or heard.status not in LIMITED:
                 break
-            await asyncio.sleep(min(LONGEST_WAIT, wait_of(heard.first) or 1.0))
+            if wait := wait_of(heard.first):
+                await asyncio.sleep(min(LONGEST_WAIT, wait))
+            else:
+                self.pace.slow_down()
             heard = await self._talk(pieces, requests, how)
         return heard
 

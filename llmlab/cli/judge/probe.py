@@ -110,7 +110,7 @@ def probe(
         typer.Option("--output", "-o", help="text for people; json, junit or sarif for programs."),
     ] = ReportFormat.TEXT,
 ) -> None:
-    """Try from outside whether a gateway holds what it promises, this lab's or another one."""  # fmt: skip
+    """Try from outside whether a gateway holds what it promises, this lab's or another one."""
     from llmlab.cli.judge.probe_view import print_list, print_report
     from llmlab.proving import catalogue
     from llmlab.proving.page import page
@@ -159,11 +159,23 @@ def _run(found: Found, checks: list[Check], deadline: float, say: Callable[[str]
         # What is asked of TLS says nothing, and may be why nothing else can be asked.
         if any(one.group != "tls" for one in checks):
             target = await look(target)
-        return await run(
-            target, checks, deadline=deadline, known=found.known, begins=lambda one: say(one.id)
-        )
+        return await run(target, checks, deadline=deadline, known=found.known, begins=_telling(say))
 
     return asyncio.run(look_and_run())
+
+
+def _telling(say: Callable[[str], None]) -> Callable[[Check], None]:
+    """Each check, to a person who watches; elsewhere a line for each group."""
+    watched, told = err().is_terminal, {""}
+
+    def tell(one: Check) -> None:
+        if watched:
+            say(one.id)
+        elif one.group not in told:
+            told.add(one.group)
+            say(f"trying {one.group}")
+
+    return tell
 
 
 def _print_document(report: Report, form: ReportFormat) -> None:

@@ -17,8 +17,10 @@ OPERATORS = ("/metrics", "/shadow/answers", "/stub_status", "/nginx_status", "/s
              "/api/9/nginx", "/debug/pprof/", "/.env", "/.git/config", "/actuator/env")  # fmt: skip
 EXPOSED = re.compile(r"^# (HELP|TYPE) \w+", re.MULTILINE)
 FILES = re.compile(r"root:[x*]?:0:0:|\[core\]\s+repository|worker_processes\s")
-STACK = re.compile(r'Traceback \(most recent|File "[^"]+\.py", line \d+|\bat [\w.$]+\([\w]+\.java:\d+|'
-                   r"node_modules/|panic: runtime error|/site-packages/")  # fmt: skip
+STACK = re.compile(
+    r'Traceback \(most recent|File "[^"]+\.py", line \d+|\bat [\w.$]+\(\w+\.java:\d+|'
+    r"node_modules/|panic: runtime error|/site-packages/"
+)
 VERSION = re.compile(r"(nginx|openresty|uvicorn|gunicorn|hypercorn|python|envoy|apache|express|php)"
                      r"[/ -]v?\d+[.\d]*", re.IGNORECASE)  # fmt: skip
 

@@ -211,7 +211,7 @@ async def two_in_one(target: Target) -> Finding:
 
 
 @AUTH.check("every-address", "There is no address that opens without a token.", requests=14,
-            fix="have auth_jwt in the server, and say auth_jwt off for single addresses")  # fmt: skip
+            fix="have auth_jwt in the server, and auth_jwt off for single addresses")  # fmt: skip
 async def every_address(target: Target) -> Finding:
     planted = mark()
     body = target.chat_body({"say": "x", "mark": planted}, max_tokens=1)
@@ -237,7 +237,7 @@ async def every_address(target: Target) -> Finding:
 
 
 @AUTH.check("every-method", "There is no method that opens without a token.", requests=6,
-            fix="have auth_jwt outside of limit_except, and of locations for single methods")  # fmt: skip
+            fix="have auth_jwt outside of limit_except")  # fmt: skip
 async def every_method(target: Target) -> Finding:
     for method in ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"):
         body = b"{}" if method in ("PUT", "PATCH") else None

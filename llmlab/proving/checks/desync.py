@@ -92,12 +92,14 @@ def _tried(vector: Vector) -> Callable[[Target], Awaitable[Finding]]:
         path = CHAT if target.model else target.guarded
         inner = target.request("GET", target.guarded, token=token, headers={"X-Mark": planted})
         if target.witness:
-            inner = target.request("POST", CHAT, token=token,
-                                   body=target.chat_body({"say": "x", "mark": planted}))  # fmt: skip
+            said = target.chat_body({"say": "x", "mark": planted})
+            inner = target.request("POST", CHAT, token=token, body=said)
         body = vector.body.format(hidden=inner.decode("latin-1"))
         lines = [one.format(size=len(body)) for one in vector.head]
-        head = ["POST " + path + " HTTP/1.1", f"Host: {target.host}",
-                f"Authorization: Bearer {token}", "Content-Type: application/json", *lines]  # fmt: skip
+        head = [
+            f"POST {path} HTTP/1.1", f"Host: {target.host}", f"Authorization: Bearer {token}",
+            "Content-Type: application/json", *lines,
+        ]  # fmt: skip
         data = "\r\n".join([*head, "", body]).encode("latin-1")
         hides = "{hidden}" in vector.body
         heard = await target.raw(

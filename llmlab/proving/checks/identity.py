@@ -143,7 +143,7 @@ async def hop_by_hop(target: Target) -> Finding:
                   "it is dropped, or its being dropped is passed on")  # fmt: skip
 
 
-@IDENTITY.check("request-id", "A request id is the client's if it is a sane one, and else a new one.",
+@IDENTITY.check("request-id", "A request id is the client's, if it is a sane one.",
                 requests=2, fix="map $http_x_request_id by a pattern, and return it")  # fmt: skip
 async def request_id(target: Target) -> Finding:
     token, sane = await target.token(), mark()

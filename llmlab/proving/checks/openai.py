@@ -246,7 +246,7 @@ async def no_messages(target: Target) -> Finding:
 
 
 @OPENAI.check("errors", "Refusals of the gateway, too, are errors that clients read.", requests=3,
-              fix="error_page under /v1 with {\"error\": {message, type, param, code}}")  # fmt: skip
+              fix="error_page under /v1 with an error of that dialect")  # fmt: skip
 async def errors(target: Target) -> Finding:
     if not target.model:
         return not_applicable(NO_CHAT)

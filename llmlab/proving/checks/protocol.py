@@ -148,7 +148,7 @@ async def head(target: Target) -> Finding:
     if heard.rest or (heard.first and heard.first.body):
         return failed("an answer to HEAD has a body", heard)
     return insist(heard.status == whole.status, f"both are answered with {whole.status}",
-                  f"GET is answered with {whole.status}, HEAD with {heard.status}", heard)  # fmt: skip
+                  f"GET: {whole.status}, HEAD: {heard.status}", heard)  # fmt: skip
 
 
 @PROTOCOL.check("upgrade", "Nobody gets a connection of its own through the gateway.",
@@ -230,10 +230,11 @@ async def origins(target: Target) -> Finding:
     allowed = answer.header("access-control-allow-origin")
     if allowed in ("*", "https://evil.example"):
         return failed(f"Access-Control-Allow-Origin is {allowed}", answer)
-    before = await target.ask("OPTIONS", target.guarded,
-                              headers={**asked, "Access-Control-Request-Method": "GET"})  # fmt: skip
+    first = {**asked, "Access-Control-Request-Method": "GET"}
+    before = await target.ask("OPTIONS", target.guarded, headers=first)
     allowed = before.header("access-control-allow-origin")
-    return insist(allowed not in ("*", "https://evil.example"), "a page of elsewhere is told nothing",
+    return insist(allowed not in ("*", "https://evil.example"),
+                  "a page of elsewhere is told nothing",
                   f"a browser that asks first is told {allowed}", before)  # fmt: skip
 
 
@@ -249,7 +250,8 @@ async def compressed(target: Target) -> Finding:
     answer = await target.ask("POST", CHAT, token=await target.token("gzip"), body=packed,
                               headers={"Content-Encoding": "gzip"})  # fmt: skip
     return insist(400 <= answer.status < 500, f"it is refused with {answer.status}",
-                  f"32 MiB that were packed into {len(packed) >> 10} KiB: {answer.status}", answer)  # fmt: skip
+                  f"32 MiB, packed into {len(packed) >> 10} KiB: {answer.status}",
+                  answer)  # fmt: skip
 
 
 @PROTOCOL.check("slow-head", "A client that never ends its head is shown out.", slow=True,

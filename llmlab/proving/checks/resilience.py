@@ -30,9 +30,8 @@ async def _still(target: Target) -> Answer:
     return await target.open(await target.token("still"))
 
 
-@RESILIENCE.check("client-leaves", "When a client leaves, its model hears of it, and goes on with "
-                  "the next.", requests=6,
-                  fix="proxy_ignore_client_abort off; and have the API end what nobody reads")  # fmt: skip
+@RESILIENCE.check("client-leaves", "When a client leaves, its model hears of it.", requests=6,
+                  fix="proxy_ignore_client_abort off; end what nobody reads")  # fmt: skip
 async def client_leaves(target: Target) -> Finding:
     if not target.model:
         return not_applicable("there is no address for chats")
@@ -60,8 +59,12 @@ async def _left(target: Target, planted: str) -> bool:
     return False
 
 
-@RESILIENCE.check("broken-connections", "Connections that break off do no harm.",
-                  requests=BROKEN + 1, fix="client_header_timeout, client_body_timeout")  # fmt: skip
+@RESILIENCE.check(
+    "broken-connections",
+    "Connections that break off do no harm.",
+    requests=BROKEN + 1,
+    fix="client_header_timeout, client_body_timeout",
+)
 async def broken(target: Target) -> Finding:
     token = await target.token("breaks")
     whole = target.request("POST", CHAT, token=token, body=b" " * 4096)
@@ -77,7 +80,7 @@ async def broken(target: Target) -> Finding:
     await asyncio.gather(*(break_off(cut) for cut in cuts))
     answer = await _still(target)
     return insist(answer.good, f"{BROKEN} break off, and the next request is answered",
-                  f"after {BROKEN} that broke off the answer is {answer.status}", answer)  # fmt: skip
+                  f"behind {BROKEN} of them the answer is {answer.status}", answer)  # fmt: skip
 
 
 @RESILIENCE.check("deadline", "A client that waits for half a second only is told so after that.",
@@ -93,7 +96,7 @@ async def deadline(target: Target) -> Finding:
         )
     return insist(answer.status in (408, 503, 504) and answer.seconds < STALL / 2,
                   f"{answer.status} after {answer.seconds:.1f} s",
-                  f"the answer is {answer.status}, after {answer.seconds:.1f} s", answer)  # fmt: skip
+                  f"{answer.status}, after {answer.seconds:.1f} s", answer)  # fmt: skip
 
 
 @RESILIENCE.check("model-breaks-off", "A model that breaks off is an error that clients can read.",
@@ -112,7 +115,7 @@ async def model_breaks_off(target: Target) -> Finding:
 
 
 @RESILIENCE.check("half-a-body", "A client that never ends its body keeps nobody from an answer.",
-                  requests=2, fix="client_body_timeout; and read a body before it is passed on")  # fmt: skip
+                  requests=2, fix="client_body_timeout; proxy_request_buffering on")  # fmt: skip
 async def half_a_body(target: Target) -> Finding:
     token = await target.token("half")
     half = target.request("POST", CHAT, token=token, headers={"Content-Length": "4096"}) + b"{"

@@ -128,7 +128,8 @@ async def usage_unasked(target: Target) -> Finding:
         return found
     bare = [one for one in found.chunks if not one.get("choices")]
     return insist(not bare, "no chunk is without choices",
-                  "a chunk without choices comes unasked; some clients fail at it", found.seen)  # fmt: skip
+                  "a chunk without choices comes, at which some clients fail",
+                  found.seen)  # fmt: skip
 
 
 @OPENAI.check("stream-usage", "Whoever asks for tokens gets them, last.", fix=SHAPE)
@@ -153,7 +154,8 @@ async def flows(target: Target) -> Finding:
         return found
     apart = found.came[-1] - found.came[0]
     return insist(apart > SLOW * WORDS / 2, f"the first comes {apart:.1f} s before the last",
-                  f"written in {SLOW * WORDS:.1f} s, they come within {apart:.2f} s", found.seen)  # fmt: skip
+                  f"written in {SLOW * WORDS:.1f} s, they come within {apart:.2f} s",
+                  found.seen)  # fmt: skip
 
 
 @OPENAI.check("stream-breaks-off", "A stream that breaks off says so, and ends as streams do.",

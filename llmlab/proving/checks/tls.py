@@ -32,7 +32,7 @@ TLS = Group("tls")
 PLAIN = "the gateway speaks plain HTTP here"
 INTERMEDIATE = "ssl_protocols TLSv1.2 TLSv1.3; and the ciphers of Mozilla's intermediate settings"
 # In OpenSSL's words. Without forward secrecy, without a name, or broken.
-WEAK = "aNULL:eNULL:EXPORT:LOW:RC4:3DES:SEED:IDEA:CAMELLIA:PSK:kRSA:@SECLEVEL=0"
+WEAK = "aNULL:eNULL:EXPORT:LOW:RC4:3DES:SEED:IDEA:kRSA:kPSK:@SECLEVEL=0"
 DAYS = 7  # a certificate that ends sooner is not renewed by itself
 DAY = 86_400
 Made = Callable[[ssl.SSLContext], None]

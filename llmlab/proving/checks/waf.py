@@ -122,7 +122,8 @@ def _attacked(place: str) -> None:
                       *(answer for _, answer in through[:3]))  # fmt: skip
 
     WAF.add(f"attacks-in-{place}", f"Attacks in {what} do not reach a model.", run,
-            requests=len(payloads) + 2, fix="turn the rules of that place on, in block mode")  # fmt: skip
+            requests=len(payloads) + 2,
+            fix="turn the rules of that place on, in block mode")  # fmt: skip
 
 
 for _place in ("query", "header", "path", "field"):
