@@ -64,13 +64,18 @@ async def fair(target: Target) -> Finding:
         return not_applicable(NO_LIMIT)
     if not target.tokens.several:
         return undecided("there is one subject only (--key-file, or {subject} in --token-command)")
-    quiet = [await target.token("quiet") for _ in range(QUIET)]
+    quiet = [
+        target.request("GET", target.guarded, token=await target.token("quiet"))
+        for _ in range(QUIET)
+    ]
+    await target.pace.turn(QUIET)  # before, so that they need not wait for theirs behind the burst
     loud = asyncio.create_task(burst(target, await target.token("loud")))
     await asyncio.sleep(0)
-    answers = []
+    answers: list[Answer] = []
     try:
         for one in quiet:  # while it goes on
-            answers.append(await target.open(one, retry=False))
+            heard = await target.wire.talk(one, patience=target.patience)
+            answers += heard.answers[:1]
         several = sum(one.status in LIMITED for one in await loud)
     finally:
         loud.cancel()
