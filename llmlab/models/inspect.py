@@ -164,10 +164,9 @@ def _of_no_files(name: str, model: Model, lab_root: Path) -> str:
         prompt = prompt_of(name, model, lab_root)
         return elsewhere_id(model.base_url, model.model, prompt, model.decoding.as_body())
     if model.runtime == "scripted":
-        from llmlab.runtimes import scripted
+        from llmlab.models.loading import scripted_id
 
-        prompt = prompt_of(name, model, lab_root)
-        return scripted.identity(prompt, model.decoding.as_body())
+        return scripted_id(prompt_of(name, model, lab_root), model.decoding.as_body())
     from llmlab.runtimes.extractive import identity
 
     return identity()

@@ -21,23 +21,21 @@ lab.toml.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import json
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmlab.errors import unreadable
-from llmlab.models.identity import version_id
 from llmlab.runtimes.chat import Abilities, Body, BrokenOff, Chunk, Message, ModelServer, Path
 from llmlab.runtimes.chat import Refused as Refusal
 
-VERSION = 1
+VERSION = 1  # of what it does: a part of its content id
 CONTEXT, SLOTS = 8192, 256  # where lab.toml says nothing
 REMEMBERED = 10_000  # marks
 HEARD = "heard"  # a field of what it is asked: what the API heard beside the body
@@ -154,12 +152,6 @@ class Scripted(ModelServer):
 
     async def close(self) -> None:
         """There is nothing to end."""
-
-
-def identity(prompt: str, decoding: Mapping[str, object]) -> str:
-    """Its content id: of the version of this module, its prompt and its decoding."""
-    own = hashlib.sha256(f"llmlab scripted {VERSION}".encode()).hexdigest()
-    return version_id({"scripted": own}, prompt, decoding)
 
 
 def texts_of(body: Body) -> Iterator[str]:

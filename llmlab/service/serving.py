@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmlab.models.identity import short_id
-from llmlab.models.loading import load, load_chat
+from llmlab.models.loading import load, load_chat, scripted_id
 from llmlab.runtimes import Encoder, Generation, Runtime
 from llmlab.runtimes.chat import ModelServer
 from llmlab.runtimes.prompt import Prompt
 from llmlab.runtimes.prompted import Prompted
-from llmlab.runtimes.scripted import Scripted, identity
+from llmlab.runtimes.scripted import Scripted
 from llmlab.service.batcher import Batcher
 from llmlab.service.chat.endpoint import Backend, ChatEndpoint
 from llmlab.service.chat.overheard import Overheard
@@ -117,7 +117,7 @@ async def _load_chat(serving: Serving, parts: Parts) -> None:
         server, model_id = reach(settings, parts.metrics)
     elif model.runtime == "scripted":
         server = Scripted(context=model.context, slots=model.slots)
-        model_id, talking = identity(settings.prompt, model.decoding.as_body()), Overheard
+        model_id, talking = scripted_id(settings.prompt, model.decoding.as_body()), Overheard
     else:
         server, model_id = await asyncio.to_thread(
             load_chat, model, settings.folder, settings.prompt,

@@ -60,10 +60,27 @@ def _print_failed(one: Result) -> None:
     lines = [("should hold", one.proves)]
     for seen in one.evidence[:2]:
         lines += [("sent", _short(seen.sent)), ("got", _short(seen.got))]
-    for name, text in lines:
-        console.print(f"    [dim]{name:<11}[/] {escaped(text)}", highlight=False, soft_wrap=True)
-    console.print(f"    [green]{'Fix:':<11}[/] {escaped(one.fix)}", highlight=False, soft_wrap=True)
+    lines.append(("Fix:", one.fix))
+    if console.is_terminal:
+        _print_hanging(lines)
+    else:  # a line stays a line
+        for name, text in lines:
+            console.print(f"    {name:<11} {escaped(text)}", highlight=False, soft_wrap=True)
     console.print()
+
+
+def _print_hanging(lines: Sequence[tuple[str, str]]) -> None:
+    """Names, and beside them texts over as many lines as they take."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in lines:
+        style = "green" if name == "Fix:" else "dim"
+        grid.add_row(f"[{style}]{name}[/]", escaped(text))
+    out().print(Padding(grid, (0, 0, 0, 4)), highlight=False)
 
 
 def _short(text: str) -> str:

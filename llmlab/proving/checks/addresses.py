@@ -7,9 +7,17 @@ import json
 import re
 from collections.abc import Iterator
 
-from llmlab.proving.answers import Answer
+from llmlab.proving.answers import Answer, shortened
 from llmlab.proving.checks.desync import FRAMING
-from llmlab.proving.findings import Finding, failed, insist, not_applicable, passed, undecided
+from llmlab.proving.findings import (
+    Evidence,
+    Finding,
+    failed,
+    insist,
+    not_applicable,
+    passed,
+    undecided,
+)
 from llmlab.proving.target import CHAT, SUMMARIZE, Target
 
 PROTOCOL = FRAMING
@@ -176,7 +184,8 @@ async def versions(target: Target) -> Finding:
         said = [answer.header(name) for name in ("server", "x-powered-by", "via", "x-runtime")]
         body = "" if answer.good else answer.text
         if found := VERSION.search("\n".join([*said, body])):
-            return failed(f"it says {found[0]}", answer)
+            got = f"{answer.status} {'; '.join(filter(None, said))} {body}"
+            return failed(f"it says {found[0]}", Evidence(answer.sent, shortened(got)))
     return passed(f"{len(seen)} answers name none")
 
 

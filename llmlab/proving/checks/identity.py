@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from llmlab.proving.findings import Finding, Group, failed, insist, passed, undecided
+from llmlab.proving.answers import masked, shortened
+from llmlab.proving.findings import Evidence, Finding, Group, failed, insist, passed, undecided
 from llmlab.proving.target import Target, mark
 from llmlab.proving.tokens import opened
 
@@ -73,13 +74,20 @@ def _claimed(name: str) -> Callable[[Target], Awaitable[Finding]]:
         there = [one for one, value in heard["headers"] if planted in value]
         if not there:
             return passed(f"of {len(headers)} headers ({what}) none reaches the API")
-        return failed(f"the API is told what the client wrote: {', '.join(there)}", answer)
+        seen = told_again(f"{', '.join(headers)}: {planted}", heard["headers"], planted)
+        return failed(f"the API is told what the client wrote: {', '.join(there)}", seen)
 
     return run
 
 
 for _name, (_proves, _, _headers) in CLAIMED.items():
     IDENTITY.add(_name, _proves, _claimed(_name), fix=f"{CLEARED}: {', '.join(_headers[:3])}, ...")
+
+
+def told_again(sent: str, heard: list[tuple[str, str]], planted: str) -> Evidence:
+    """What was sent, and in which headers the API heard of it."""
+    got = (f"{name}: {masked(value)}" for name, value in heard if planted in value)
+    return Evidence(shortened(masked(sent)), shortened(f"the API heard {'; '.join(got)}"))
 
 
 async def _told(target: Target, **how: Any) -> list[tuple[str, str]] | None:
@@ -112,7 +120,8 @@ async def token_stays(target: Target) -> Finding:
     heard = await _told(target, token=token)
     there = [name for name, value in heard or () if token in value]
     return insist(not there, "no header that the API hears holds it",
-                  f"the API is told it: {', '.join(there)}")  # fmt: skip
+                  f"the API is told it: {', '.join(there)}",
+                  told_again(f"Authorization: Bearer {token}", heard or [], token))  # fmt: skip
 
 
 @IDENTITY.check("cookies-stay", "Cookies stay at the gateway.",
@@ -123,7 +132,8 @@ async def cookies_stay(target: Target) -> Finding:
     planted = mark()
     heard = await _told(target, headers={"Cookie": f"session={planted}"})
     there = [name for name, value in heard or () if planted in value]
-    return insist(not there, "the API is told none", "the API is told those of the client")
+    return insist(not there, "the API is told none", "the API is told those of the client",
+                  told_again(f"Cookie: session={planted}", heard or [], planted))  # fmt: skip
 
 
 @IDENTITY.check("connection-clears-nothing", "No client can have the gateway drop its headers.",
