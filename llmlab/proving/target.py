@@ -155,9 +155,10 @@ class Target:
         """
         heard = await self._talk(pieces, requests, how)
         for _ in range(TRIES if retry else 0):
-            if heard.first is None or heard.status not in LIMITED:
+            refused = next((one for one in heard.answers if one.status in LIMITED), None)
+            if refused is None:
                 break
-            if wait := wait_of(heard.first):
+            if wait := wait_of(refused):
                 await asyncio.sleep(min(LONGEST_WAIT, wait))
             else:
                 self.pace.slow_down()

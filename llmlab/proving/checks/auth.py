@@ -269,7 +269,7 @@ async def challenge(target: Target) -> Finding:
                   "there is no WWW-Authenticate: Bearer", answer)  # fmt: skip
 
 
-@AUTH.check("revoked", "A token that was ended opens nothing any more.", requests=3, slow=True,
+@AUTH.check("revoked", "A token that was ended opens nothing any more.", requests=3,
             fix="take the list of what was revoked over at once")  # fmt: skip
 async def revoked(target: Target) -> Finding:
     if target.revoke is None:

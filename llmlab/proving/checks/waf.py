@@ -50,7 +50,7 @@ def spread(found: list[tuple[str, str]], most: int) -> list[tuple[str, str]]:
 
 @WAF.check(
     "harmless",
-    "Harmless texts get through: prose, code, SQL, HTML, twenty languages.",
+    "Harmless texts get through: prose, code, SQL, HTML, 28 languages.",
     requests=200,
     fix="leave messages[].content, text and inputs out of the rules that look for signs",
 )
