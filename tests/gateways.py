@@ -22,7 +22,7 @@ from tests.conftest import wait_until
 NGINX_CONF = Path(__file__).parents[1] / "nginx.conf"
 SCRIPTED = {"runtime": "scripted", "source": "embedded:script"}
 # High enough for a probe to get on, low enough for it to be met.
-RATE = RateLimit(rate="60r/s", burst=20)
+RATE = RateLimit(rate="30r/s", burst=20)
 
 
 class ScriptedApi(Api):

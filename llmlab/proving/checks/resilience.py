@@ -94,7 +94,7 @@ async def deadline(target: Target) -> Finding:
         return failed(
             f"it is answered after {answer.seconds:.1f} s, as if nobody had said so", answer
         )
-    return insist(answer.status in (408, 503, 504) and answer.seconds < STALL / 2,
+    return insist(answer.status in (408, 503, 504) and answer.seconds < STALL,
                   f"{answer.status} after {answer.seconds:.1f} s",
                   f"{answer.status}, after {answer.seconds:.1f} s", answer)  # fmt: skip
 
