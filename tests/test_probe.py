@@ -44,7 +44,7 @@ from tests.gateways import (
 )
 from tests.provider import OWN, make_certificate
 
-AT_ONCE = 5  # gateways
+AT_ONCE = 12  # gateways
 # An edit of the whole configuration, so that nobody has to wait for ten seconds.
 QUICK = ("client_header_timeout 10s;", "client_header_timeout 1s;")
 
