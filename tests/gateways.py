@@ -134,7 +134,7 @@ PATHS = """
 """
 
 
-def reference_files(api: Api, port: int, rate: str) -> dict[str, str]:
+def reference_files(api: Api, port: int, limit: str) -> dict[str, str]:
     """The reference lab's own configuration: only where things lie, and how fast, is otherwise."""
     text = REFERENCE.read_text()
     user = f"user {_worker_user()};" if _worker_user() else ""
@@ -145,7 +145,8 @@ def reference_files(api: Api, port: int, rate: str) -> dict[str, str]:
         ("include       /etc/nginx/mime.types;", PATHS),
         ("access_log    /var/log/nginx/access.log;", "access_log off;"),
         ("server llmapi:80;", f"server unix:{api.socket};"),
-        ("rate=2r/s", f"rate={rate}"),  # so that a probe gets on; there is no burst
+        ("rate=2r/s", "rate=200r/s"),  # so that a probe gets on
+        ("limit_req         zone=per_client;", limit),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("/etc/nginx/llmapi.jwk", "llmapi.jwk"),
     ):

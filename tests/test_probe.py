@@ -146,11 +146,12 @@ def test_on_the_gateway_as_it_is_everything_passes(api: ScriptedApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "rate", "wrong"),
+    ("only", "limit", "wrong"),
     [
-        ("limits.per-subject,limits.fair,limits.retry-after,limits.body-announced", "200r/s",
+        ("limits.per-subject,limits.fair,limits.retry-after,limits.body-announced",
+         "limit_req zone=per_client;",
          {"limits.per-subject", "limits.fair", "limits.retry-after"}),
-        ("auth,identity,protocol", "100000r/s", {
+        ("auth,identity,protocol", "limit_req zone=per_client burst=5000 nodelay;", {
             "auth.not-yet-valid", "auth.nbf-a-text", "auth.crit", "auth.crit-empty",
             "auth.sub-a-list", "auth.published-key", "auth.guessable-secret", "auth.challenge",
             "identity.spoofed-subject", "identity.spoofed-address", "identity.spoofed-place",
@@ -164,11 +165,11 @@ def test_on_the_gateway_as_it_is_everything_passes(api: ScriptedApi) -> None:
     ids=["limits", "all else"],
 )  # fmt: skip
 def test_it_finds_what_is_open_in_the_reference_labs_configuration(
-    api: ScriptedApi, only: str, rate: str, wrong: set[str]
+    api: ScriptedApi, only: str, limit: str, wrong: set[str]
 ) -> None:
     keys, port = KeySet((Key(demo.JWK),)), free_port()
     checks = catalogue.chosen(only=only, skip="protocol.slow-head")
-    with started(reference_files(api, port, rate), port, keys) as gateway:
+    with started(reference_files(api, port, limit), port, keys) as gateway:
         report = asyncio.run(probed(target_of(gateway, facts=Facts()), checks))
     assert failed(report) == wrong
 
@@ -344,6 +345,9 @@ def test_a_lab_that_runs_is_tried_as_it_is(lab: LabUnderTest) -> None:
     # Nobody tells what the embedded model's API heard.
     told = lab.json("probe", "--only", "identity.token-stays")
     assert [one["verdict"] for one in told["results"]] == ["undecided"]
+    assert lab.json("probe", "--apart", "--only", "identity.token-stays")["known"] == "apart"
+    lab.ok("down")
+    assert lab.json("probe", "--only", "auth.crit")["known"] == "apart", "it does not run"
 
 
 # --- what is pure ---------------------------------------------------------------------------------

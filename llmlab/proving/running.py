@@ -12,7 +12,7 @@ from llmlab.proving.findings import Check, Finding, Report, Result, Verdict, und
 from llmlab.proving.target import NoAnswer, OutOfBudget, Target
 from llmlab.proving.wire import Unreached
 
-LONGEST = 60.0  # seconds for one check
+LONGEST = 60.0  # seconds for one check, beside those that its pace takes
 Watch = Callable[[Check], None]
 ORDER = list(Verdict)
 
@@ -50,7 +50,8 @@ async def run(
 
 async def _timed(check: Check, target: Target, until: float) -> Result:
     start = time.monotonic()
-    found = await finding(check, target, min(LONGEST, until - start))
+    longest = LONGEST + 2 * check.requests * target.pace.gap
+    found = await finding(check, target, min(longest, until - start))
     return Result(
         check.id, check.group, check.proves, found.verdict, found.why, check.fix,
         round(time.monotonic() - start, 3), found.evidence,

@@ -102,10 +102,18 @@ def find(
         _refuse_both(wishes)
         return nullcontext(_another(wishes, checked_url(url), folder, checks))
     lab = find_lab(folder, wishes.environ)
-    record = Record.read(lab)
-    if record is None or wishes.apart:
+    record = None if wishes.apart else _running(lab)
+    if record is None:
         return _Apart(wishes, lab, checks, say)
     return nullcontext(_own(wishes, lab, record, checks))
+
+
+def _running(lab: Lab) -> Record | None:
+    """What runs of a lab; a record alone may be of one that is down."""
+    from llmlab.engines.choice import running_engine
+
+    record = Record.read(lab)
+    return record if record and running_engine(lab) else None
 
 
 def _refuse_both(wishes: Wishes) -> None:

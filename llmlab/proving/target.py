@@ -44,14 +44,15 @@ class Pace:
     """
 
     def __init__(self, rate: float, most: int) -> None:
-        self._gap, self._most = 1 / rate, most
+        self.gap = self._first = 1 / rate  # seconds between two requests
+        self._most = most
         self._next = 0.0
         self.sent = 0
 
     def slow_down(self) -> None:
         """It was too often, and nobody has said how often it may be."""
-        self._gap = min(SLOWEST, max(self._gap * 2, 0.05))
-        self._next = max(self._next, time.monotonic() + self._gap)
+        self.gap = min(SLOWEST, max(self.gap * 2, 0.05))
+        self._next = max(self._next, time.monotonic() + self.gap)
 
     async def turn(self, requests: int = 1) -> None:
         """Wait until so many may be sent.
@@ -64,7 +65,8 @@ class Pace:
         self.sent += requests
         now = time.monotonic()
         due = max(now, self._next)
-        self._next = due + self._gap * requests
+        # Several at once are to be too many: it is their number that counts, as at the beginning.
+        self._next = due + (self.gap if requests == 1 else self._first * requests)
         await asyncio.sleep(due - now)
 
 

@@ -194,6 +194,8 @@ async def max_tokens(target: Target) -> Finding:
         written = answer.json().get("usage", {}).get("completion_tokens", 0)
         if written > 3:
             return failed(f"{name} = 3, and {written} tokens are written", answer)
+        if choice.get("finish_reason") == "stop" and not target.witness:
+            return undecided("the model ended by itself before that", answer)
         if choice.get("finish_reason") != "length":
             return failed(f"finish_reason is {choice.get('finish_reason')!r}", answer)
     return passed("by both names")
