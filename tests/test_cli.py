@@ -127,7 +127,7 @@ VERBS = (
     "models suite lint", "models suite stats", "config show", "config gateway", "config openapi",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "keys api create",
     "keys api list", "keys api revoke", "notebook", "tls show", "tls trust", "tls renew",
-    "compare", "evaluate", "load", "top", "metrics", "usage", "tune",
+    "compare", "evaluate", "load", "probe", "top", "metrics", "usage", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
     "rollout abort", "rollout undo", "rollout history", "rollout report", "rollout lint",
     "rollout start canary",

@@ -209,10 +209,19 @@ def variable(path: str) -> str:
     return "LLMLAB_" + path.upper().replace(".", "_")
 
 
+# What makes no sense alone -> what it goes with.
+WITH = {
+    "gateway.tls.certificate": ("gateway.tls.key",),
+    "gateway.tls.key": ("gateway.tls.certificate",),
+    "gateway.tls.ca_file": ("gateway.tls.key", "gateway.tls.certificate"),
+}
+
+
 @pytest.mark.parametrize("path", VARIABLES)
 def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: str) -> None:
     text, value = VARIABLES[path]
-    loaded = load(tmp_path, SHIPPED.read_text(), environ={variable(path): text})
+    others = {variable(other): VARIABLES[other][0] for other in WITH.get(path, ())}
+    loaded = load(tmp_path, SHIPPED.read_text(), environ={variable(path): text} | others)
     assert told(loaded, path) == (value, f"environment {variable(path)}")
 
 

@@ -142,6 +142,8 @@ def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_pat
     assert traced["served_by"]["deployment"] == "textrank"
     said("compare", ARTICLE, "--model", "textrank", "--model", "lead-3")
     said("load", "--duration", "1s", "--warm-up", "0s", "--concurrency", "1")
+    assert said("probe --list", "--only", "auth.no-token")[0]["proves"]
+    assert said("probe", "--only", "auth.no-token")["results"][0]["verdict"] == "passed"
 
 
 def test_suites_and_evaluations(said: Said) -> None:

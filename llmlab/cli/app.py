@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmlab.cli.deliver import deploy, trace
-from llmlab.cli.judge import compare, evaluate, load, tune
+from llmlab.cli.judge import compare, evaluate, load, probe, tune
 from llmlab.cli.later import Later, flow
 from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
@@ -62,7 +62,7 @@ GROUPS = {
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics, usage.usage,
     summarize.summarize, chat.chat, url.url, notebook.notebook,
-    load.load, compare.compare, evaluate.evaluate, tune.tune,
+    load.load, probe.probe, compare.compare, evaluate.evaluate, tune.tune,
     deploy.deploy, trace.trace,
     init.init, doctor.doctor, build.build,
 )  # fmt: skip

@@ -277,6 +277,17 @@ class LoadSetup(TypedDict):
     interrupted: bool
 
 
+class ProbeCheck(TypedDict):
+    """Args:
+    proves: what is true where it passes.
+    fix: what to do where it fails.
+    """
+
+    id: str
+    proves: str
+    fix: str
+
+
 class CourseObjective(TypedDict):
     """How far a lab is with an objective of the course.
 

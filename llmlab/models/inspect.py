@@ -165,6 +165,10 @@ def _of_no_files(name: str, model: Model, lab_root: Path) -> str:
     if model.runtime == "openai":
         prompt = prompt_of(name, model, lab_root)
         return elsewhere_id(model.base_url, model.model, prompt, model.decoding.as_body())
+    if model.runtime == "scripted":
+        from llmlab.models.loading import scripted_id
+
+        return scripted_id(prompt_of(name, model, lab_root), model.decoding.as_body())
     from llmlab.runtimes.extractive import identity
 
     return identity()

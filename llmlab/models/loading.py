@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from llmlab.config import Model
@@ -79,6 +80,14 @@ def language_model(model: Model, folder: Path, prompt: str) -> tuple[Path, str]:
         found = digests([file])
     _refuse_another(model, file, id_of(found))
     return file, version_id(found, prompt, model.decoding.as_body())
+
+
+def scripted_id(prompt: str, decoding: Mapping[str, object]) -> str:
+    """The content id of the runtime ``scripted``: of its version, its prompt and its decoding."""
+    from llmlab.runtimes.scripted import VERSION
+
+    own = hashlib.sha256(f"llmlab scripted {VERSION}".encode()).hexdigest()
+    return version_id({"scripted": own}, prompt, decoding)
 
 
 def load_chat(

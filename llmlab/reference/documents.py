@@ -36,6 +36,7 @@ from llmlab.cli.documents import (
     NewApiKey,
     NotebookAddress,
     Pem,
+    ProbeCheck,
     RemovedFlag,
     Renewed,
     Routed,
@@ -89,6 +90,7 @@ def documents() -> dict[str, Any]:
     from llmlab.models.inspect import ModelFacts
     from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures
+    from llmlab.proving.findings import Report as ProbeReport
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.rollout.problems import Problem
@@ -115,6 +117,8 @@ def documents() -> dict[str, Any]:
         "token restore": Ended,
         "token revoked": list[EndedSubject],
         **dict.fromkeys(("top --once", "metrics"), Measured[LabSeen]),
+        "probe": ProbeReport,
+        "probe --list": list[ProbeCheck],
         "load": joined("Load", "How the load was made, and what came of it.",
                        LoadSetup, Measured[Figures]),
         "compare": ComparedTexts,

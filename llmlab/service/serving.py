@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmlab.models.identity import short_id
-from llmlab.models.loading import load, load_chat
+from llmlab.models.loading import load, load_chat, scripted_id
 from llmlab.runtimes import Encoder, Generation, Runtime
 from llmlab.runtimes.chat import ModelServer
 from llmlab.runtimes.prompt import Prompt
 from llmlab.runtimes.prompted import Prompted
+from llmlab.runtimes.scripted import Scripted
 from llmlab.service.batcher import Batcher
 from llmlab.service.chat.endpoint import Backend, ChatEndpoint
+from llmlab.service.chat.overheard import Overheard
 from llmlab.service.chat.summaries import Summaries
 from llmlab.service.chat.talking import Talking
 from llmlab.service.drill import Drills
@@ -109,8 +111,13 @@ async def _load_chat(serving: Serving, parts: Parts) -> None:
     """A model that holds a conversation, and summarizes by a prompt."""
     settings, service, model = parts.settings, parts.settings.service, parts.settings.model
     prompt = Prompt.parse(settings.prompt, "the prompt of this deployment")
+    server: ModelServer
+    talking: type[Talking] = Talking
     if model.runtime == "openai":
         server, model_id = reach(settings, parts.metrics)
+    elif model.runtime == "scripted":
+        server = Scripted(context=model.context, slots=model.slots)
+        model_id, talking = scripted_id(settings.prompt, model.decoding.as_body()), Overheard
     else:
         server, model_id = await asyncio.to_thread(
             load_chat, model, settings.folder, settings.prompt,
@@ -129,7 +136,7 @@ async def _load_chat(serving: Serving, parts: Parts) -> None:
                 pass
     turns = Turns(encoder.write, parts.metrics, slots=server.slots, limit=service.queue)
     _ready(serving, parts, encoder, turns, model_id)
-    _ready_to_chat(serving, parts, Talking(server, turns, decoding), model_id)
+    _ready_to_chat(serving, parts, talking(server, turns, decoding), model_id)
 
 
 def _ready(

@@ -74,6 +74,11 @@ def find_start(reference: str, catalogue: Catalogue, say: Say) -> Start:
             f"{reference} chooses sentences by a rule; it has no weights to train",
             fix=f"--base {SCRATCH}, or a model as in llmlab models list",
         )
+    if known.model.runtime == "scripted":
+        raise UsageError(
+            f"{reference} does what it is told; it has no weights to train",
+            fix=f"--base {SCRATCH}, or a model as in llmlab models list",
+        )
     if known.model.runtime == "openai":
         raise UsageError(
             f"{reference} is elsewhere; its weights are not here to be trained",

@@ -10,12 +10,12 @@ from llmlab.errors import UsageError
 # What `llmlab build --extra` takes, the smallest first. "none" is the embedded model alone, and
 # what is elsewhere.
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
-    "none": ("extractive", "openai"),
-    "chat": ("extractive", "openai", "llamacpp"),
-    "serve": ("extractive", "openai", "ctranslate2"),
-    "serve,chat": ("extractive", "openai", "ctranslate2", "llamacpp"),
-    "models": ("extractive", "openai", "ctranslate2", "transformers"),
-    "models,chat": ("extractive", "openai", "ctranslate2", "transformers", "llamacpp"),
+    "none": ("extractive", "scripted", "openai"),
+    "chat": ("extractive", "scripted", "openai", "llamacpp"),
+    "serve": ("extractive", "scripted", "openai", "ctranslate2"),
+    "serve,chat": ("extractive", "scripted", "openai", "ctranslate2", "llamacpp"),
+    "models": ("extractive", "scripted", "openai", "ctranslate2", "transformers"),
+    "models,chat": ("extractive", "scripted", "openai", "ctranslate2", "transformers", "llamacpp"),
 }
 RUNTIMES_LABEL = "llmlab.runtimes"  # of the image: the names above, with spaces between
 
