@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from llmlab.config.model import Model
 from llmlab.config.schema import Config, as_spelled_today
+from llmlab.config.section import item_of
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -233,7 +234,7 @@ def _schema_paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _schema_paths(inner, f"{prefix}{name}.")
-        else:
+        elif item_of(inner) is None:  # a list of tables is nothing for one variable
             yield prefix + name
 
 
@@ -314,6 +315,10 @@ def _nearest(path: str) -> str:
     place = ".".join(parents)
     if place.startswith("models."):
         siblings = list(Model.model_fields)
+    elif (field := Config.model_fields.get(parents[0] if parents else "")) and (
+        item := item_of(field.annotation)
+    ):
+        siblings = list(item.model_fields)
     else:
         known = [name for name in _schema_paths(Config) if name.startswith(place)]
         siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from llmlab.config.gateway import Gateway
+from llmlab.config.guards import Guard, problem_of
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
@@ -220,6 +221,7 @@ class Config(Section):
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     observability: Observability = Observability()
+    guards: list[Guard] = Field([], description="What texts are looked at for.")
     models: dict[str, Model] = Field(
         {"falconsai": FALCONSAI, "textrank": TEXTRANK, "smollm2": SMOLLM2}
     )
@@ -236,6 +238,12 @@ class Config(Section):
     @classmethod
     def _stable_is_a_route(cls, said: Any) -> Any:
         return as_spelled_today(said) if isinstance(said, dict) else said
+
+    @model_validator(mode="after")
+    def _guards_fit_together(self) -> Self:
+        if problem := problem_of(self.guards, self.routes.model_dump()):
+            raise ValueError(f"guards: {problem}")
+        return self
 
     @property
     def stable(self) -> str:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
 from llmlab.config.schema import TAKEN_OVER_BY, Config
+from llmlab.config.section import item_of
 from llmlab.reference.markdown import code, page, table, text
 
 INTRODUCTION = """`configs/lab.toml` holds every key with its default and what it is for. A flag
@@ -79,10 +80,14 @@ class Key:
             return " or ".join(code(toml(one)) for one in get_args(annotation))
         if get_origin(annotation) is list:
             item = get_args(annotation)[0]
+            if get_origin(item) is Literal:
+                return "list of " + " and ".join(code(toml(one)) for one in get_args(item))
             bounds = _bounds(getattr(item, "__metadata__", ()), "each")
             return ", ".join(["list of " + _plain(item, plural=True), *bounds])
         if get_origin(annotation) is dict:
-            return f"table of {_plain(get_args(annotation)[1], plural=True)}"
+            if (kinds := get_args(annotation)[1]) is not str:
+                return "table of what the kind takes"
+            return f"table of {_plain(kinds, plural=True)}"
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return f"table of {', '.join(code(name) for name in annotation.model_fields)}"
         return ", ".join([_plain(annotation), *_bounds(self.field.metadata)])
@@ -94,12 +99,19 @@ def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Ke
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from lab_keys(inner, f"{prefix}{name}.")
-        elif name != "models":
+        elif name != "models" and item_of(inner) is None:
             yield Key(prefix + name, field)
 
 
 def model_keys() -> list[Key]:
     return [Key(f"models.NAME.{name}", field) for name, field in Model.model_fields.items()]
+
+
+def lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    """(name, what one of them holds), of [[guards]] and the like."""
+    for name, field in Config.model_fields.items():
+        if (item := item_of(field.annotation)) is not None:
+            yield name, item
 
 
 def sections(
@@ -154,6 +166,9 @@ def markdown() -> str:
         said = text(" ".join((section.__doc__ or "").split())) if path else ""
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
+    for name, item in lists_of_tables():
+        keys = [Key(f"{name}.{one}", field) for one, field in item.model_fields.items()]
+        parts += [f"## [[{name}]]", text(" ".join((item.__doc__ or "").split())), _table(keys)]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     return page("Configuration", _introduction(), *parts)
 
@@ -185,6 +200,7 @@ def lab_toml() -> str:
         head = _with_comment(f"[{path}]", section.__doc__ or "") if path else []
         lines = [line for one in known if one.section == path for line in _line(one)]
         parts.append("\n".join([*head, *lines]) + "\n")
+    parts += [_commented_out(name, item) for name, item in lists_of_tables()]
     parts.append(ABOUT_MODELS + _about_models())
     defaults = Config()
     parts += [_model(name, model) for name, model in defaults.models.items()]
@@ -209,6 +225,16 @@ def _wrapped(said: str, first: str, later: str) -> list[str]:
         said, WIDTH, initial_indent=first, subsequent_indent=later,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def _commented_out(name: str, item: type[BaseModel]) -> str:
+    """A list of tables, of which there is none as the file comes."""
+    lines = _wrapped(" ".join((item.__doc__ or "").split()).removesuffix("."),
+                     f"# {f'[[{name}]]':16}", f"# {'':16}")  # fmt: skip
+    for one, field in item.model_fields.items():
+        lines += _wrapped((field.description or "").removesuffix("."),
+                          f"# {one:16}", f"# {'':16}")  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _about_models() -> str:

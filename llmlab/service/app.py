@@ -169,6 +169,7 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     @app.post("/shadow/", include_in_schema=False)
     async def mirrored(request: SummarizeRequest, connection: Request) -> Response:
         _loaded(serving.endpoint).check(request)
+        request = await _loaded(serving.endpoint).admitted(request, connection)
         generation = parts.told.preset(connection.headers).applied_to(request)
         one = Mirrored(connection.scope["state"]["request_id"], request.text, generation)
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)

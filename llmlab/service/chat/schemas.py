@@ -278,12 +278,21 @@ def parsed(kind: type[T], body: bytes) -> T:
     Raises:
         ApiError: 400, with the field that is at fault.
     """
+    return checked(kind, parsed_document(body))
+
+
+def parsed_document(body: bytes) -> dict[str, Any]:
+    """The JSON of a request for a chat or a completion, before its fields are looked at.
+
+    Raises:
+        ApiError: 400, it is no JSON object, or wants what nothing here can do.
+    """
     document = parsed_json(body)
     for name in NEVER:
         if document.get(name) is not None:
             raise ApiError(400, f"{name} is nothing that this model can do.",
                            code="unsupported_parameter", param=name)  # fmt: skip
-    return checked(kind, document)
+    return document
 
 
 M = TypeVar("M", bound=BaseModel)
