@@ -37,6 +37,7 @@ from llmlab.service.schemas import (
 from llmlab.service.serving import Parts, Serving, load_into
 from llmlab.service.settings import Settings
 from llmlab.service.shadow import Mirrored
+from llmlab.service.structure import PlainJson
 
 log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
@@ -104,6 +105,7 @@ def build_app(
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.
+    app.add_middleware(PlainJson)
     app.add_middleware(BodyLimit, service=settings.service)
     app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
