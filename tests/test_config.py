@@ -547,4 +547,6 @@ def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:
 
 def test_a_configuration_is_read_again_from_its_own_json() -> None:
     """As the record of a running lab holds it."""
-    assert Config.model_validate(Config().model_dump(mode="json")) == Config()
+    for said in ({}, {"guards": [{"kind": "secrets"}, {"kind": "deny", "words": ["a"]}]}):
+        one = Config.model_validate(said)
+        assert Config.model_validate(one.model_dump(mode="json")) == one

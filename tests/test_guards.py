@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from llmlab.config import Config
 from llmlab.errors import ConfigError
 from llmlab.guards.base import About, Finding, Guard
 from llmlab.guards.checksums import crc_base62, luhn, mod_11_10, mod_97
+from llmlab.guards.harmless import prompts
 from llmlab.guards.loading import load
 from llmlab.guards.rules import Blocked, GuardFailed, Rule, applying
 from llmlab.guards.window import Window
@@ -23,6 +26,10 @@ from tests import fakes
 
 REQUEST = About("request")
 EACH = 40  # fakes of each kind
+LANGUAGES = {
+    "english", "german", "french", "spanish", "italian", "portuguese", "dutch", "polish",
+    "turkish", "russian", "arabic", "hindi", "chinese", "japanese", "korean",
+}  # fmt: skip
 
 
 def rules(*tables: dict[str, Any]) -> tuple[Rule, ...]:
@@ -234,7 +241,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.randoms())
 def test_a_stream_leaves_as_the_whole_text_would_however_it_is_cut(
     parts: list[str], draw: random.Random
@@ -298,6 +305,38 @@ def test_where_findings_overlap_there_is_one_placeholder() -> None:
     both = rules({"kind": "deny", "words": ["lamp light"], "patterns": ["light house"],
                   "action": "redact"})  # fmt: skip
     assert passed(window(*both), list("the lamp light house stands")) == "the [denied] stands"
+
+
+# --- harmless prompts -------------------------------------------------------------------
+
+
+def test_the_harmless_set_is_large_and_of_many_kinds() -> None:
+    found = prompts()
+    kinds = {one.kind for one in found}
+    assert len({one.text for one in found}) == len(found) >= 200
+    assert {"python", "sql", "html", "shell", "logs", "tables", "numbers", "about keys"} < kinds
+    assert len(LANGUAGES & kinds) >= 12
+
+
+@pytest.mark.parametrize("one", [SECRETS, PII, guard(kind="language", languages=["en"])])
+def test_no_harmless_prompt_is_taken_for_anything(one: Guard) -> None:
+    language = bool(one.labels == ("language",))
+    for prompt in prompts():
+        if not language or prompt.kind == "english":
+            assert found(one, prompt.text) == [], prompt.text
+
+
+def test_no_answer_in_its_requests_language_is_taken_for_another() -> None:
+    """And of those in another one, nineteen of twenty are found."""
+    of = {kind: [one.text for one in prompts() if one.kind == kind] for kind in LANGUAGES}
+    one, told = guard(kind="language"), []
+    for asked, language in ((text, kind) for kind, texts in of.items() for text in texts):
+        for answered, texts in of.items():
+            answer = (" ".join(texts) * 3)[:400]
+            drifts = bool(list(one.find(answer, About("answer", asked))))
+            assert not (drifts and answered == language), asked
+            told += [drifts] if answered != language else []
+    assert sum(told) / len(told) >= 0.95
 
 
 # --- what fails closes -----------------------------------------------------------------
@@ -371,6 +410,30 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_guard_that_is_not_right_is_refused(table: dict[str, Any], said: str) -> None:
     with pytest.raises((ConfigError, ValueError), match=said):
         rules(table)
+
+
+MODULES = {
+    "broken": ("raise RuntimeError('at import')", "broken_guard:Guard", "cannot be loaded from"),
+    "lacking": ("def make():\n    import no_such_module", "broken_guard:make", "no_such_module"),
+    "another": ("def make():\n    return 1", "broken_guard:make", "makes no llmlab.guards"),
+    "no-maker": ("make = 1", "broken_guard:make", "is nothing that makes a guard"),
+}
+
+
+@pytest.mark.parametrize(("code", "point", "said"), MODULES.values(), ids=MODULES.keys())
+def test_a_package_whose_guard_is_none_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, point: str, said: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "broken_guard", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_guard.py").write_text(code)
+    about = tmp_path / "broken_guard-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-guard\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(f"[llmlab.guards]\nbroken = {point}\n")
+    with pytest.raises(ConfigError, match=said) as raised:
+        rules({"kind": "broken"})
+    assert raised.value.fix
 
 
 def test_two_guards_of_one_name_are_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests import fakes
 from tests.api import PROBLEM, PROMPT, SENTENCE, TEXTRANK, Api, wait_until
-from tests.conftest import clean_env
+from tests.conftest import LabUnderTest
 from tests.provider import EXCHANGES, Exchange, Provider
 
 KEY = next(fakes.samples(fakes.SECRETS["github"], 1, 11))
@@ -358,4 +358,39 @@ def test_a_deployment_without_a_guard_that_it_was_to_have_does_not_serve(
     api.start(env={"PYTHONPATH": str(installed)})
     assert api.process.wait(30) == 78
     assert said in api.stdout and "does not serve" in api.stdout
-    assert clean_env().get("PYTHONPATH", "") != str(installed)
+
+
+# --- in a lab ------------------------------------------------------------------------------
+
+
+def test_a_labs_guards_are_those_of_its_lab_toml_once_up_has_run(
+    make_lab: Callable[..., LabUnderTest],
+) -> None:
+    lab = make_lab(gateway__rate_limit__enabled="false")
+    file = lab.root / "configs" / "lab.toml"
+    without = file.read_text()
+
+    def posted(text: str) -> httpx2.Response:
+        with lab.client() as client:
+            return client.post("/summarize/", json={"text": text})
+
+    file.write_text(without + '\n[[guards]]\nkind = "secrets"\n')
+    lab.ok("up")
+    refused = posted(f"{SENTENCE} {KEY}")
+    assert refused.status_code == 403 and "'secrets'" in problem(refused)
+    assert posted(f"A card: {CARD}.").json()["summary"] == f"A card: {CARD}."
+
+    file.write_text(without + '\n[[guards]]\nkind = "pii"\naction = "redact"\n')
+    lab.ok("up")
+    told = posted(f"A card: {CARD}.")
+    assert told.json()["summary"] == "A card: [card]." and told.headers["x-guard"] == "redacted"
+    with lab.client() as client:
+        body = {"model": "summarize", "messages": [{"role": "user", "content": f"My {CARD}."}]}
+        chatted = client.post("/v1/chat/completions", json=body).json()
+    assert chatted["choices"][0]["message"]["content"] == "My [card]."
+
+    file.write_text(without + '\n[[guards]]\nkind = "deny"\npatterns = ["(?=a)"]\n')
+    done = lab.run("up")
+    assert done.returncode == 2 and "is no pattern of RE2" in done.stderr
+    assert "Fix: correct [[guards]]" in done.stderr
+    assert posted(f"Another card: {CARD}.").json()["summary"] == "Another card: [card]."

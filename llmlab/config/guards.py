@@ -90,7 +90,9 @@ class Guard(Section):
                 raise ValueError(
                     f"{name[:80]!r} cannot be its name: use lower-case letters, digits, - and _"
                 )
-        for key in self.model_fields_set:
+        for key, field in type(self).model_fields.items():
+            if getattr(self, key) == field.default:  # as its own JSON has it, too
+                continue
             kinds = ONLY.get(key, (self.kind,))
             if self.kind not in kinds or (key == "options" and self.kind in BUILT_IN):
                 whose = "kinds of other packages" if key == "options" else " and ".join(kinds)

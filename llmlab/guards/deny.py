@@ -1,5 +1,4 @@
-"""Words and patterns that nobody is to say here. RE2 matches them (google-re2): in a time that
-grows with the text alone, whatever somebody writes into either."""
+"""Words and patterns that nobody is to say here."""
 
 from __future__ import annotations
 
@@ -8,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from llmlab.guards.base import About, Finding, Guard
+from llmlab.guards.linear import compiled, plain
 
 LABEL = "denied"
 LONGEST_PATTERN = 1000  # characters
-MEMORY = 8 << 20  # bytes that a compiled pattern, and matching it, may take
 MOST_SPACES = 8  # between two words of a phrase
 
 
@@ -37,7 +36,7 @@ class Deny(Guard):
         self.longest = max(of_words, longest if patterns else 0) + 1
 
     def find(self, text: str, about: About) -> Iterable[Finding]:
-        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no UTF-8
+        text = plain(text)
         for pattern in self._words:
             for start, end in _spans(pattern, text):
                 if not (_in_a_word(text, start) or _in_a_word(text, end)):
@@ -55,18 +54,12 @@ def _of_words(words: str) -> str:
 
 
 def _compiled(pattern: str, which: str) -> Any:
-    import re2
-
     if len(pattern) > LONGEST_PATTERN:
         raise ValueError(f"{which}: has more than {LONGEST_PATTERN} characters")
-    options = re2.Options()
-    options.log_errors, options.max_mem = False, MEMORY
     try:
-        found = re2.compile(pattern, options)
-    except re2.error as error:
-        said = error.args[0]
-        why = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-        raise ValueError(f"{which}: is no pattern of RE2 ({why})") from None
+        found = compiled(pattern)
+    except ValueError as error:
+        raise ValueError(f"{which}: is no pattern of RE2 ({error})") from None
     if found.search(""):
         raise ValueError(f"{which}: matches where nothing is, and so everywhere")
     return found

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from llmlab.guards.base import About, Finding, Guard
+from llmlab.guards.linear import compiled, plain
 from llmlab.languages import LONGEST, guess, known, scores
 
 LABEL = "language"
@@ -18,20 +19,20 @@ LABEL = "language"
 MARGIN = 0.4
 # What is no prose, and would read as English wherever it stands.
 _NO_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\S+@\S+|^[ \t]*(?:[$>#{}<|;].*|.*[{};])$",
+    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|^[ \t]*[$>#{}<|;].*$|^.*[{};]$",
     re.DOTALL | re.MULTILINE,
 )
-_NAMES = re.compile(
+# A request that names a language, or a translation, is not held to its own: by RE2.
+_NAMES = (
     r"(?i)\b(?:english|german|french|spanish|italian|portuguese|dutch|danish|swedish|norwegian|"
     r"finnish|polish|czech|slovak|hungarian|romanian|bulgarian|croatian|serbian|slovenian|greek|"
     r"turkish|russian|ukrainian|arabic|hebrew|persian|farsi|hindi|urdu|thai|vietnamese|indonesian|"
     r"malay|swahili|japanese|chinese|mandarin|korean|latin|catalan|estonian|latvian|lithuanian|"
-    r"translat\w*|übersetz\w*|tradu\w*|traduc\w*|tłumacz\w*|vertaal\w*|översätt\w*|перевед\w*|"
-    r"переклад\w*|language|sprache|langue|idioma|lingua|"
-    r"englisch\w*|deutsch\w*|französisch\w*|spanisch\w*|italienisch\w*|anglais\w*|allemand\w*|"
-    r"français\w*|espagnol\w*|italien\w*|inglés|inglese|inglês|alemán|tedesco|alemão|francés|"
-    r"francese|francês|español\w*|spagnolo|espanhol|italiano|português|engels|duits|frans)\b|"
-    r"翻译|翻譯|翻訳|번역|英語|英语|中文|日本語|한국어|영어|ترجم|แปล|अनुवाद"
+    r"translat|tradu[ci]|tradui|vertaal|language|sprache|langue|idioma|lingua|englisch|deutsch|"
+    r"spanisch|italienisch|anglais|allemand|espagnol|italien|ingl[eé]s|inglese|ingl[eê]s|alem[aá]n|"
+    r"tedesco|alemão|franc[eé]s|francese|español|spagnolo|espanhol|português|engels|duits|frans)|"
+    r"(?i)übersetz|französisch|français|översätt|tłumacz|перевед|переклад|翻译|翻譯|翻訳|번역|"
+    r"英語|英语|中文|日本語|한국어|영어|ترجم|แปล|अनुवाद"
 )
 
 
@@ -57,7 +58,7 @@ class Language(Guard):
 
     def find(self, text: str, about: About) -> Iterable[Finding]:
         wanted = self._allowed or self._asked_in(about.asked)
-        prose = _prose(text)[-self.context :]
+        prose = _prose(text[-2 * self.context :])[-self.context :]
         if wanted and len(prose) >= self._least and is_another(prose, wanted):
             # It has no place, so it has the newest: what has left before is past help.
             return [Finding(len(text) - 1, len(text), LABEL)]
@@ -68,8 +69,8 @@ class Language(Guard):
         return len(text)
 
     def _asked_in(self, asked: str) -> tuple[str, ...]:
-        prose = _prose(asked)
-        if _NAMES.search(asked[-LONGEST:]) or len(prose) < 20:
+        prose = _prose(asked[-LONGEST:])
+        if compiled(_NAMES).search(plain(asked[-LONGEST:])) or len(prose) < 20:
             return ()
         found = guess(prose, "en")
         # Of a short question the guess may be wrong; it is one only if it is clear.
@@ -92,4 +93,4 @@ def is_another(prose: str, wanted: Sequence[str], *, besides: str = "") -> bool:
 
 
 def _prose(text: str) -> str:
-    return " ".join(_NO_PROSE.sub(" ", text[-4 * LONGEST :]).split())
+    return " ".join(_NO_PROSE.sub(" ", text).split())

@@ -30,6 +30,8 @@ def _rule(number: int, said: config.Guard) -> Rule:
     except (ValueError, TypeError) as error:
         fix = "correct [[guards]] in configs/lab.toml"
         raise ConfigError(f"{where}: {error}", fix=fix) from None
+    except ImportError as error:
+        raise ConfigError(f"{where}: {error}", fix=f"install what {said.kind} needs") from None
     return Rule(said.named, guard, said.where, said.action, tuple(said.routes), said.timeout)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from llmlab.guards.base import About, Finding, Guard
 from llmlab.guards.checksums import crc_base62
+from llmlab.guards.linear import compiled, plain
 
 Match = re.Match[str]
 LONGEST_KEY = 16_000  # characters of a private key in PEM; 4096 bits of RSA have 3,300
@@ -111,12 +112,14 @@ FORMATS = (
 )  # fmt: skip
 
 _NAMED = r"(?:api|access|auth|secret|private|client|signing|encryption|bearer)"
+_VALUE = r"[A-Za-z0-9+/_=~!@#%^&*-]"
+_ASSIGNS = r"[\"']?\s{0,3}(?::=|=>|[:=])\s{0,3}[\"']?"
 _ASSIGNED = re.compile(
-    rf"(?i:{_NAMED}[_-]?(?:key|token|secret)|(?<![A-Za-z])pass(?:word|wd))"
-    r"[\"']?\s{0,3}(?::=|=>|[:=])\s{0,3}[\"']?"
-    r"(?P<value>[A-Za-z0-9+/_=~!@#%^&*-]{20,200})(?![A-Za-z0-9+/_=~!@#%^&*.(\[-])"
+    rf"(?i:{_NAMED}[_-]?(?:key|token|secret)|(?<![A-Za-z])pass(?:word|wd)){_ASSIGNS}"
+    # Looked at and not taken: it may hold the name of the next one.
+    rf"(?=(?P<value>{_VALUE}{{20,200}})(?![A-Za-z0-9+/_=~!@#%^&*.(\[-]))"
 )
-_KEYWORDS = ("key", "token", "secret", "pass")
+_SOME_ASSIGNED = rf"(?i:(?:key|token|secret|password|passwd)){_ASSIGNS}{_VALUE}{{20}}"
 # What such an assignment may end with, before all of its value is there.
 _ASSIGNING = re.compile(
     rf"(?i:{_NAMED}|pass)[A-Za-z_-]{{0,8}}[\"']?\s{{0,3}}[:=]{{0,2}}>?\s{{0,3}}[\"']?"
@@ -163,11 +166,19 @@ class Secrets(Guard):
         self.labels = tuple(find) or LABELS
         self._formats = [one for one in FORMATS if one.label in self.labels]
         self._assignments = "assignment" in self.labels
+        self._any = compiled(self._sieve())
         self._begins = tuple(dict.fromkeys(
             begin for one in self._formats for begin in one.begins if not one.part
         ))  # fmt: skip
 
+    def _sieve(self) -> str:
+        """What has to be somewhere in a text that any of the formats is in."""
+        begins = [re.escape(begin) for one in self._formats for begin in one.begins]
+        return "|".join([*begins, *([_SOME_ASSIGNED] if self._assignments else [])])
+
     def find(self, text: str, about: About) -> Iterable[Finding]:
+        if not self._any.search(plain(text)):
+            return []
         found = [
             Finding(*match.span(one.part), one.label)
             for one in self._formats
@@ -180,9 +191,6 @@ class Secrets(Guard):
         return found
 
     def _assigned(self, text: str, known: Sequence[Finding]) -> Iterator[Finding]:
-        lower = text.lower()
-        if not any(word in lower for word in _KEYWORDS):
-            return
         for match in _ASSIGNED.finditer(text):
             start, end = match.span("value")
             told = any(one.start <= start and end <= one.end for one in known)
