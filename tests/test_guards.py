@@ -352,6 +352,10 @@ class Odd(Guard):
                 raise RuntimeError(text)
             case "hangs":
                 time.sleep(3)
+            case "dawdles":
+                time.sleep(0.05)
+            case "gives up":
+                raise TimeoutError
             case "lies":
                 return [Finding(0, len(text) + 1, "odd")]
             case "shouts":
@@ -359,7 +363,7 @@ class Odd(Guard):
         return []
 
 
-@pytest.mark.parametrize("what", ["raises", "hangs", "lies", "shouts"])
+@pytest.mark.parametrize("what", ["raises", "hangs", "lies", "shouts", "gives up"])
 def test_a_guard_that_cannot_tell_lets_nothing_through_and_quotes_nothing(what: str) -> None:
     rule = Rule("odd", Odd(what), action="allow", timeout=0.2)
     with pytest.raises(GuardFailed) as raised:
@@ -374,6 +378,15 @@ def test_a_guard_whose_looks_never_end_is_not_asked_again_and_again() -> None:
             passed(window(rule), ["a"])
     with pytest.raises(GuardFailed, match="do not end"):
         passed(window(rule), ["a"])
+
+
+def test_many_may_be_looked_at_at_once() -> None:
+    rule = Rule("odd", Odd("dawdles"), timeout=30)
+
+    async def work() -> list[str]:
+        return await asyncio.gather(*(window(rule).feed("a", ended=True) for _ in range(30)))
+
+    assert asyncio.run(work()) == ["a"] * 30
 
 
 def test_a_deployment_that_is_asked_by_its_name_is_no_way_around_a_guard() -> None:

@@ -16,10 +16,9 @@ from llmlab.guards.rules import GuardFailed, Rule
 
 T = TypeVar("T")
 QUICK = 20_000  # characters that the built-in guards look at in a millisecond or two
-# Looks that never came back hold a thread each; with so many of them a guard is not asked again.
+# Looks that nobody waits for any more hold a thread each; with so many a guard is not asked again.
 MOST_LOST = 8
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-_under_way: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +44,18 @@ async def look(rule: Rule, text: str, about: About) -> Seen:
         pending = len(text) if about.ended else rule.guard.pending(text)
         return Seen(found, min(max(0, pending), len(text)))
 
-    start = time.monotonic()
     try:
         if rule.guard.quick and len(text) <= QUICK:
+            start = time.thread_time()  # how busy the machine is says nothing about the guard
             result = seen()
+            if time.thread_time() - start > rule.timeout:
+                raise GuardFailed(rule, f"took longer than {rule.timeout:g} s")
         else:
             result = await _aside(seen, rule)
     except (GuardFailed, asyncio.CancelledError):
         raise
     except Exception as error:  # anybody's code; its message may quote the text
         raise GuardFailed(rule, f"raised {type(error).__name__}") from None
-    if time.monotonic() - start > rule.timeout:
-        raise GuardFailed(rule, f"took longer than {rule.timeout:g} s")
     for one in result.findings:
         if not (0 <= one.start < one.end <= len(text) and _LABEL.fullmatch(one.label)):
             raise GuardFailed(rule, "gave a finding that is none of this text, or has no label")
@@ -66,15 +65,17 @@ async def look(rule: Rule, text: str, about: About) -> Seen:
 async def _aside(work: Callable[[], T], rule: Rule) -> T:
     """In a thread of its own: one that hangs is nobody else's, and no end of the process waits
     for it."""
-    key = id(rule.guard)
-    if _under_way.get(key, 0) >= MOST_LOST:
+    if len(rule.lost) >= MOST_LOST:
         raise GuardFailed(rule, f"has {MOST_LOST} looks under way that do not end")
     loop = asyncio.get_running_loop()
     came: asyncio.Future[T] = loop.create_future()
+    ended = False
 
     def told(result: T | None, error: BaseException | None) -> None:
-        _under_way[key] -= 1
-        if came.done():
+        nonlocal ended
+        ended = True
+        rule.lost.discard(came)
+        if came.cancelled():
             return
         if error is not None:
             came.set_exception(error)
@@ -91,10 +92,14 @@ async def _aside(work: Callable[[], T], rule: Rule) -> T:
         except RuntimeError:  # the loop is closed: nobody waits
             return
 
-    _under_way[key] = _under_way.get(key, 0) + 1
     threading.Thread(target=run, name=f"guard {rule.name}", daemon=True).start()
     try:
         async with asyncio.timeout(rule.timeout):
             return await came
     except TimeoutError:
-        raise GuardFailed(rule, f"took longer than {rule.timeout:g} s") from None
+        if came.cancelled():
+            raise GuardFailed(rule, f"took longer than {rule.timeout:g} s") from None
+        raise  # the guard's own
+    finally:
+        if came.cancelled() and not ended:
+            rule.lost.add(came)

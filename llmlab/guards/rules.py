@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llmlab.guards.base import Finding, Guard, Where
@@ -17,6 +17,7 @@ class Rule:
     Args:
         routes: those whose texts it looks at; none for all.
         timeout: seconds for one look.
+        lost: its looks that nobody waits for any more, and that have not ended.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Rule:
     action: Action = "block"
     routes: tuple[str, ...] = ()
     timeout: float = 2.0
+    lost: set[object] = field(default_factory=set, compare=False, repr=False)
 
 
 class GuardFailed(Exception):
