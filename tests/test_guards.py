@@ -354,6 +354,8 @@ class Odd(Guard):
                 time.sleep(3)
             case "dawdles":
                 time.sleep(0.05)
+            case "exits":
+                raise SystemExit
             case "gives up":
                 raise TimeoutError
             case "lies":
@@ -363,7 +365,7 @@ class Odd(Guard):
         return []
 
 
-@pytest.mark.parametrize("what", ["raises", "hangs", "lies", "shouts", "gives up"])
+@pytest.mark.parametrize("what", ["raises", "hangs", "lies", "shouts", "gives up", "exits"])
 def test_a_guard_that_cannot_tell_lets_nothing_through_and_quotes_nothing(what: str) -> None:
     rule = Rule("odd", Odd(what), action="allow", timeout=0.2)
     with pytest.raises(GuardFailed) as raised:

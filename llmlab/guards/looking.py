@@ -85,8 +85,9 @@ async def _aside(work: Callable[[], T], rule: Rule) -> T:
     def run() -> None:
         try:
             result, error = work(), None
-        except BaseException as raised:
-            result, error = None, raised
+        except BaseException as raised:  # a SystemExit is to end nothing but this look
+            plain = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
+            result, error = None, raised if plain else RuntimeError(type(raised).__name__)
         try:
             loop.call_soon_threadsafe(told, result, error)
         except RuntimeError:  # the loop is closed: nobody waits
