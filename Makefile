@@ -4,6 +4,7 @@
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
+# make test-presidio    the guard by Presidio, with the real one: 250 MB that nothing else needs
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
 # make docs             the site of docs/, into site/; a dead link is an error
@@ -24,7 +25,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-delivery test-browser bench bench-gate bench-overload bench-chat docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -47,6 +48,10 @@ test-conformance: $(VENV)/.dev
 
 test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
+
+test-presidio: $(VENV)/.dev
+	@$(PIP) install -e '.[presidio]'
+	$(BIN)/python -m pytest -n 0 -m presidio
 
 test-delivery: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 0 -m 'delivery and alone'

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +51,14 @@ def as_http(body: dict[str, Any]) -> bytes:
 class Api:
     """One API process, its settings, its socket and what it wrote."""
 
-    def __init__(self, model: dict[str, Any], folder: Path | None = None, **service: Any) -> None:
+    def __init__(
+        self,
+        model: dict[str, Any],
+        folder: Path | None = None,
+        *,
+        guards: Sequence[dict[str, Any]] = (),
+        **service: Any,
+    ) -> None:
         # Not under pytest's folder: the path of a unix socket may have 107 bytes.
         self.home = Path(tempfile.mkdtemp(prefix="api-", dir="/tmp"))
         chats = model["runtime"] == "llamacpp"
@@ -61,7 +68,7 @@ class Api:
         document = {
             "deployment": f"{self.name}-blue", "name": self.name, "model": model,
             "folder": str(folder) if folder else None, "service": service,
-            "prompt": PROMPT.read_text() if chats else "",
+            "prompt": PROMPT.read_text() if chats else "", "guards": list(guards),
         }  # fmt: skip
         (self.home / "settings.json").write_text(json.dumps(document))
 

@@ -164,7 +164,7 @@ def test_every_answer_has_an_id_and_those_of_a_model_its_name(document: dict[str
             assert "X-Request-ID" in headers, f"{path} {status}"
             asked = by_a_model or status != "200"
             assert ("X-Deployment" in headers) == asked, f"{path} {status}"
-            named = status in ("422", "500") or (status == "200" and by_a_model)
+            named = status in ("403", "422", "500") or (status == "200" and by_a_model)
             assert ("X-Model" in headers) == named, f"{path} {status}"
     shared = document["components"]["headers"]
     assert shared["X-Request-ID"]["required"] is True
@@ -177,7 +177,7 @@ def test_whatever_can_go_wrong_is_a_document_of_one_schema_and_under_v1_of_opena
     for path, operation in operations(document):
         wanted = set(everywhere)
         wanted |= set() if path.startswith("/health") else {"401", "404"}
-        wanted |= {"415", "422"} if "requestBody" in operation else set()
+        wanted |= {"403", "415", "422"} if "requestBody" in operation else set()
         assert set(operation["responses"]) == wanted, path
         dialect = path.startswith("/v1/")
         kind, schema = (JSON, "ErrorDocument") if dialect else (PROBLEM, "ProblemDocument")

@@ -10,9 +10,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from llmlab.config.auth import Issuer
 from llmlab.config.model import Model
 from llmlab.config.schema import Config, as_spelled_today
+from llmlab.config.section import item_of
 from llmlab.errors import ConfigError, UsageError, unreadable
 from llmlab.near import hint
 
@@ -220,9 +220,7 @@ def _variables(raw: Mapping[str, Any]) -> dict[str, str]:
     """Environment variable -> path, for every leaf that the schema has."""
     models = raw.get("models")
     names = list(models) if isinstance(models, dict) else list(Config().models)
-    # Of which there may be any number; without a name of their own they have no path, either.
-    tables = ("models", "auth.issuers", "budgets")
-    paths = [path for path in _schema_paths(Config) if not path.startswith(tables)]
+    paths = [path for path in _schema_paths(Config) if not path.startswith("models")]
     paths += [f"models.{name}.{path}" for name in names for path in _schema_paths(Model)]
     return {variable(path): path for path in paths}
 
@@ -237,7 +235,7 @@ def _schema_paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _schema_paths(inner, f"{prefix}{name}.")
-        else:
+        elif item_of(inner) is None:  # a list of tables is nothing for one variable
             yield prefix + name
 
 
@@ -315,13 +313,24 @@ def _fix(path: str, origin: str | None, file: Path) -> str:
     return f"correct {file}"
 
 
+def _item_at(parents: list[str]) -> type[BaseModel] | None:
+    """What one of a list of tables holds, by the path of one: auth, issuers, 0."""
+    section: Any = Config
+    for name in parents:
+        if (item := item_of(section)) is not None:
+            return item
+        fields = getattr(section, "model_fields", {})
+        section = fields[name].annotation if name in fields else None
+    return None
+
+
 def _nearest(path: str) -> str:
     *parents, leaf = path.split(".")
     place = ".".join(parents)
     if place.startswith("models."):
         siblings = list(Model.model_fields)
-    elif place.startswith("auth.issuers."):
-        siblings = list(Issuer.model_fields)
+    elif item := _item_at(parents):
+        siblings = list(item.model_fields)
     else:
         known = [name for name in _schema_paths(Config) if name.startswith(place)]
         siblings = [name.removeprefix(f"{place}.").split(".")[0] for name in known]

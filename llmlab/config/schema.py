@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from llmlab.config.auth import Auth
 from llmlab.config.budgets import Budget, called_alike
 from llmlab.config.gateway import Gateway
+from llmlab.config.guards import Guard, problem_of
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
@@ -224,6 +225,7 @@ class Config(Section):
     rollout: Rollout = Rollout()
     observability: Observability = Observability()
     budgets: list[Budget] = Field([])
+    guards: list[Guard] = Field([], description="What texts are looked at for.")
     models: dict[str, Model] = Field(
         {"falconsai": FALCONSAI, "textrank": TEXTRANK, "smollm2": SMOLLM2}
     )
@@ -255,6 +257,12 @@ class Config(Section):
                 "auth.issuers: whose key signed a token, and for whom, njs tells here, which the "
                 'edition plus has not; use gateway.edition = "open"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _guards_fit_together(self) -> Self:
+        if problem := problem_of(self.guards, self.routes.model_dump()):
+            raise ValueError(f"guards: {problem}")
         return self
 
     @property

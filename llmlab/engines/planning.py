@@ -7,8 +7,10 @@ from pathlib import Path
 
 from llmlab import models
 from llmlab.config import Config, Model
+from llmlab.config.guards import BUILT_IN
 from llmlab.engines.base import Plan, Say
 from llmlab.errors import ModelUnavailable
+from llmlab.guards.loading import load
 from llmlab.lab import Lab
 from llmlab.models.language import cannot_run, native_server
 from llmlab.models.prompts import prompt_of
@@ -117,8 +119,10 @@ def settings_of(
 
     Raises:
         ModelUnavailable: it cannot be had, or may not be fetched.
-        ConfigError: its prompt is none.
+        ConfigError: its prompt is none, or a guard cannot be loaded.
     """
+    # What packages a container has is found out there: it says so as it starts.
+    load(one for one in config.guards if runs_here or one.kind in BUILT_IN)
     prompt = prompt_of(name, model, lab_root)
     found = models.availability(
         name, model, lab_root, runs_here=runs_here, llama_server=config.service.llama_server
@@ -143,7 +147,7 @@ def settings_of(
         service = service.model_copy(update={"llama_server": str(native or "none")})
     return Settings(
         deployment=deployment, name=name, model=model, folder=folder, prompt=prompt,
-        service=service, **upstream_files(model, Lab(lab_root)),
+        service=service, guards=tuple(config.guards), **upstream_files(model, Lab(lab_root)),
     )  # fmt: skip
 
 

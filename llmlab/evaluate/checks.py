@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmlab.evaluate.facts import is_sayable
-from llmlab.evaluate.languages import guess, known
 from llmlab.evaluate.patterns import fits, matches, problem_of_pattern, problem_of_schema
 from llmlab.evaluate.text import readings, terms, words
+from llmlab.languages import guess, known
 from llmlab.near import hint
 
 # As a suite spells them.

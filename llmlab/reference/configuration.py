@@ -12,11 +12,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from llmlab.config.auth import Issuer
-from llmlab.config.budgets import Budget
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
 from llmlab.config.schema import TAKEN_OVER_BY, Config
+from llmlab.config.section import item_of
 from llmlab.reference.markdown import code, page, table, text
 
 INTRODUCTION = """`configs/lab.toml` holds every key with its default and what it is for. A flag
@@ -31,11 +30,13 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 SAMPLE = "gateway.rate_limit.rate"
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
-ISSUERS = """There may be several, each with a table of its own; as the lab comes there is none. The
-guide's page on [identity providers](../guide/identity.md) shows them for Keycloak, Entra, Okta,
-Auth0 and Google."""
-BUDGETS = f"""One table each, as many as there are. {" ".join((Budget.__doc__ or "").split())}
-No environment variable sets one."""
+# Of lists of tables, what the reference says beside what each is.
+SAID_OF_LISTS = {
+    "auth.issuers": "There may be several, each with a table of its own; as the lab comes there is "
+    "none. The guide's page on [identity providers](../guide/identity.md) shows them for Keycloak, "
+    "Entra, Okta, Auth0 and Google.",
+    "budgets": "One table each, as many as there are. No environment variable sets one.",
+}
 # Keys of a model that are shown in lab.toml only where they say something.
 FURTHER = ("price", "fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
@@ -48,6 +49,7 @@ HEAD = """\
 # default: `llmlab up --port 9000` > LLMLAB_GATEWAY_PORT > gateway.port below.
 # `llmlab config show --origin` says where each value came from.
 """
+# What lab.toml says above the keys of one.
 ABOUT_ISSUERS = """\
 # --- Identity providers --------------------------------------------------------
 # Whose tokens are valid beside the lab's own, each in a table [[auth.issuers]]:
@@ -67,6 +69,18 @@ ABOUT_BUDGETS = """\
 #   tokens_per_day = 200_000
 #
 """
+ABOUT_GUARDS = """\
+# --- Guards ------------------------------------------------------------------
+# What looks at texts before a model is asked and before its answer leaves, one table each. There is
+# none by default.
+#
+#   [[guards]]
+#   kind = "secrets"
+#
+"""
+ABOUT_LISTS = {
+    "auth.issuers": ABOUT_ISSUERS, "budgets": ABOUT_BUDGETS, "guards": ABOUT_GUARDS,
+}  # fmt: skip
 ABOUT_MODELS = """\
 # --- Models ------------------------------------------------------------------
 # Above, a registered model may be named as well, as `llmlab models list` shows it: its name
@@ -107,10 +121,14 @@ class Key:
             return " or ".join(code(toml(one)) for one in get_args(annotation))
         if get_origin(annotation) is list:
             item = get_args(annotation)[0]
+            if get_origin(item) is Literal:
+                return "list of " + " and ".join(code(toml(one)) for one in get_args(item))
             bounds = _bounds(getattr(item, "__metadata__", ()), "each")
             return ", ".join(["list of " + _plain(item, plural=True), *bounds])
         if get_origin(annotation) is dict:
-            return f"table of {_plain(get_args(annotation)[1], plural=True)}"
+            if (kinds := get_args(annotation)[1]) is not str:
+                return "table of what the kind takes"
+            return f"table of {_plain(kinds, plural=True)}"
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return f"table of {', '.join(code(name) for name in annotation.model_fields)}"
         return ", ".join([_plain(annotation), *_bounds(self.field.metadata)])
@@ -122,7 +140,7 @@ def lab_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[Ke
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from lab_keys(inner, f"{prefix}{name}.")
-        elif prefix + name not in ("models", "auth.issuers", "budgets"):
+        elif name != "models" and item_of(inner) is None:
             yield Key(prefix + name, field)
 
 
@@ -130,12 +148,20 @@ def model_keys() -> list[Key]:
     return [Key(f"models.NAME.{name}", field) for name, field in Model.model_fields.items()]
 
 
-def issuer_keys() -> list[Key]:
-    return [Key(f"auth.issuers.{name}", field) for name, field in Issuer.model_fields.items()]
+def lists_of_tables(
+    section: type[BaseModel] = Config, prefix: str = ""
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """(path, what one of them holds), of [[guards]] and the like."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if (item := item_of(inner)) is not None:
+            yield prefix + name, item
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from lists_of_tables(inner, f"{prefix}{name}.")
 
 
-def budget_keys() -> list[Key]:
-    return [Key(f"budgets.{name}", field) for name, field in Budget.model_fields.items()]
+def keys_of(path: str, item: type[BaseModel]) -> list[Key]:
+    return [Key(f"{path}.{name}", field) for name, field in item.model_fields.items()]
 
 
 def sections(
@@ -197,8 +223,10 @@ def markdown() -> str:
         said = text(" ".join((section.__doc__ or "").split())) if path else ""
         said += f" A change needs {how}." if (how := TAKEN_OVER_BY.get(f"{path}.")) else ""
         parts += [f"## {f'[{path}]' if path else 'At the top of the file'}", said, _table(own)]
-    parts += ["## [[auth.issuers]]", text(Issuer.__doc__ or ""), ISSUERS, _table(issuer_keys())]
-    parts += ["## [[budgets]]", BUDGETS, _table(budget_keys())]
+    for path, item in lists_of_tables():
+        said = text(" ".join((item.__doc__ or "").split()))
+        more = [SAID_OF_LISTS[path]] if path in SAID_OF_LISTS else []
+        parts += [f"## [[{path}]]", said, *more, _table(keys_of(path, item))]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     return page("Configuration", _introduction(), *parts)
 
@@ -235,8 +263,7 @@ def lab_toml() -> str:
         head = _with_comment(f"[{path}]", section.__doc__ or "") if path else []
         lines = [line for one in known if one.section == path for line in _line(one)]
         parts.append("\n".join([*head, *lines]) + "\n")
-    parts.append(ABOUT_ISSUERS + _about(issuer_keys()))
-    parts.append(ABOUT_BUDGETS + _about(budget_keys()))
+    parts += [ABOUT_LISTS[path] + _about(keys_of(path, item)) for path, item in lists_of_tables()]
     parts.append(ABOUT_MODELS + _about(model_keys()))
     defaults = Config()
     parts += [_model(name, model) for name, model in defaults.models.items()]

@@ -38,6 +38,7 @@ from llmlab.service.serving import Parts, Serving, load_into
 from llmlab.service.settings import Settings
 from llmlab.service.settling import Desk, Settling
 from llmlab.service.shadow import Mirrored
+from llmlab.service.structure import PlainJson
 
 log = logging.getLogger("llmlab.service")
 Timeout = Annotated[
@@ -109,6 +110,7 @@ def build_app(
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.
+    app.add_middleware(PlainJson)
     app.add_middleware(BodyLimit, service=settings.service)
     app.add_middleware(PlainBody)
     app.add_middleware(Observe, metrics=metrics, deployment=settings.deployment)
@@ -175,6 +177,7 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     @app.post("/shadow/", include_in_schema=False)
     async def mirrored(request: SummarizeRequest, connection: Request) -> Response:
         _loaded(serving.endpoint).check(request)
+        request = await _loaded(serving.endpoint).admitted(request, connection)
         generation = parts.told.preset(connection.headers).applied_to(request)
         one = Mirrored(connection.scope["state"]["request_id"], request.text, generation)
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)

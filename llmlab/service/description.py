@@ -38,6 +38,7 @@ no flag of this lab."""
 PROBLEMS = {
     400: "The request line or a header is malformed, or the body is not JSON.",
     401: "No valid token (from the gateway).",
+    403: "A guard of this lab (`[[guards]]`) found something in the text, or in its summary.",
     404: "`X-Model` or the path names no deployment of this lab.",
     413: "The text is longer than `service.max_text_chars`, or the body than `gateway.max_body`.",
     414: "The address is longer than the gateway reads.",
@@ -46,7 +47,7 @@ PROBLEMS = {
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
     f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",
     431: "A header is longer than the gateway reads.",
-    500: "The API failed on this request; its log says why.",
+    500: "The API failed on this request, or a guard on its text; its log says why.",
     502: "The API is away (from the gateway).",
     503: "The model is being loaded, or its API is away.",
     504: f"No summary within `{TIMEOUT}` or `service.timeout`; the model has dropped the text.",
@@ -57,7 +58,7 @@ BY_THE_SAME = {
     "description": "A text of your own, for the deployment that answered this.",
 }
 WAIT = (429, 502, 503)
-BY_THE_API = (422, 500)  # the others may come from the gateway, which is no model
+BY_THE_API = (403, 422, 500)  # the others may come from the gateway, which is no model
 
 
 def responses() -> dict[str, Any]:

@@ -19,6 +19,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from llmlab.config import Service
+from llmlab.guards.base import Where
+from llmlab.guards.rules import Blocked, GuardFailed
 from llmlab.runtimes import TextTooLong
 from llmlab.runtimes.chat import ChatFailure
 from llmlab.service.chat.errors import of_failure
@@ -26,6 +28,7 @@ from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.elsewhere import handed_on, note, telling
 from llmlab.service.events import COMMENT, Event, EventStream, warning
+from llmlab.service.guarding import Guarding, as_problem, telling_of_guards
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
 from llmlab.service.problems import FAILED, Problem, document
@@ -60,6 +63,7 @@ class Endpoint:
     metrics: Metrics
     drills: Drills
     told: Told
+    guarding: Guarding
     fallback: str = ""
 
     @property
@@ -78,7 +82,7 @@ class Endpoint:
                 request, connection, self._begin(request, connection, timeout)
             )
         answer = await self.answer(request, connection, timeout)
-        return JSONResponse(self._document(answer), headers=headers_of(answer))
+        return JSONResponse(self._document(answer), headers=headers_of(answer, connection))
 
     async def answer(
         self, request: SummarizeRequest, connection: Request, timeout: float | None
@@ -113,6 +117,7 @@ class Endpoint:
     ) -> Answer:
         """Raises Problem for everything that can be expected to go wrong."""
         generation = self.told.preset(connection.headers).applied_to(request)
+        request = await self.admitted(request, connection)
         subject = connection.headers.get("x-subject", "")
         fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
         drill = self.drills.strikes(subject, request.text)
@@ -132,7 +137,7 @@ class Endpoint:
                 reading=reading,
             )
             note(answer.summary.by, connection.scope["state"])
-            return _after(drill, answer)
+            return await self._let_out(_after(drill, answer), request.text, connection)
         except Struck:
             raise Problem(500, f"{FAILED} (A fault drill.)") from None
         except QueueFull as full:
@@ -144,6 +149,37 @@ class Endpoint:
             raise _of_server(failure, more) from failure
         except TextTooLong as error:
             raise Problem(422, f"{error.message}; {error.fix}.") from None
+
+    async def admitted(self, request: SummarizeRequest, connection: Request) -> SummarizeRequest:
+        """A request as its model may read it.
+
+        Raises:
+            Problem: a guard refuses it, or could not tell.
+        """
+        text = await self._looked_at(request.text, "request", "text", connection)
+        return request if text == request.text else request.model_copy(update={"text": text})
+
+    async def _let_out(self, answer: Answer, asked: str, connection: Request) -> Answer:
+        """An answer as its client may read it: a kept one, too, which was looked at before."""
+        text = answer.summary.text
+        told = await self._looked_at(text, "answer", "summary", connection, asked)
+        if told == text:
+            return answer
+        return replace(answer, summary=replace(answer.summary, text=told))
+
+    async def _looked_at(
+        self, text: str, where: Where, what: str, connection: Request, asked: str = ""
+    ) -> str:
+        rules = self.guarding.of_summarize(where, connection)
+        state = connection.scope["state"]
+        if not rules:
+            return text
+        try:
+            return await self.guarding.text(text, rules, where, state, asked=asked)
+        except (Blocked, GuardFailed) as error:
+            if isinstance(error, GuardFailed):
+                self.guarding.failed(error, state)
+            raise as_problem(error, what) from None
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         summary = answer.summary
@@ -163,7 +199,7 @@ class Endpoint:
         working.add_done_callback(lambda _: heard.put_nowait(None))
         try:
             first = await while_connected(connection.receive, within(AT_ONCE, heard))
-            headers = headers_of(working.result()) if first is None else {}
+            headers = headers_of(working.result(), connection) if first is None else {}
         except BaseException:
             working.cancel()
             raise
@@ -218,6 +254,7 @@ def _after(drill: Drill | None, answer: Answer) -> Answer:
     return replace(answer, summary=replace(answer.summary, text=text))
 
 
-def headers_of(answer: Answer) -> dict[str, str]:
+def headers_of(answer: Answer, connection: Request) -> dict[str, str]:
     queue = f"queue;dur={answer.queue_seconds * 1000:.1f}"
-    return {"X-Cache": answer.source, "Server-Timing": queue, **telling(answer.summary.by)}
+    told = {**telling(answer.summary.by), **telling_of_guards(connection.scope["state"])}
+    return {"X-Cache": answer.source, "Server-Timing": queue, **told}

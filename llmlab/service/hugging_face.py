@@ -78,4 +78,4 @@ async def summaries(
     """The summary of each text, in their order."""
     answers = [await endpoint.answer(request, connection, timeout) for request in asked.requests()]
     told = [{"summary_text": answer.summary.text} for answer in answers]
-    return JSONResponse(told, headers=headers_of(answers[-1]))
+    return JSONResponse(told, headers=headers_of(answers[-1], connection))

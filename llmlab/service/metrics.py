@@ -116,6 +116,14 @@ class Metrics:
             "llmlab_headers_ignored", "Headers of the gateway that were malformed.",
             ["header"], registry=registry,
         )  # fmt: skip
+        self.guard_findings = Counter(
+            "llmlab_guard_findings", "What guards found in texts of requests and answers.",
+            ["guard", "kind", "where", "action"], registry=registry,
+        )  # fmt: skip
+        self.guard_failures = Counter(
+            "llmlab_guard_failures", "Looks of a guard that told nothing: the request was refused.",
+            ["guard"], registry=registry,
+        )  # fmt: skip
         self.drill = Gauge(
             "llmlab_drill", "1 for the kind of fault drill that is on.", ["kind"], registry=registry
         )

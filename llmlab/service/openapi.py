@@ -34,7 +34,7 @@ TAGS = [
 ]
 EVERYWHERE = (400, 413, 414, 429, 431, 500, 502, 503, 504)
 WITH_A_TOKEN = (401, 404)
-WITH_A_BODY = (415, 422)
+WITH_A_BODY = (403, 415, 422)
 BY_THE_GATEWAY = ("models", "model")  # which knows the names without asking an API
 
 

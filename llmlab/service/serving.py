@@ -6,8 +6,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from llmlab.errors import LlmlabError
+from llmlab.guards.loading import load as load_guards
+from llmlab.guards.rules import Rule
 from llmlab.models.identity import short_id
 from llmlab.models.loading import load, load_chat, scripted_id
 from llmlab.runtimes import Encoder, Generation, Runtime
@@ -16,6 +19,7 @@ from llmlab.runtimes.prompt import Prompt
 from llmlab.runtimes.prompted import Prompted
 from llmlab.runtimes.scripted import Scripted
 from llmlab.service.batcher import Batcher
+from llmlab.service.chat.admitting import Admitting
 from llmlab.service.chat.endpoint import Backend, ChatEndpoint
 from llmlab.service.chat.overheard import Overheard
 from llmlab.service.chat.summaries import Summaries
@@ -23,6 +27,7 @@ from llmlab.service.chat.talking import Talking
 from llmlab.service.drill import Drills
 from llmlab.service.elsewhere import reach
 from llmlab.service.endpoint import Endpoint
+from llmlab.service.guarding import Guarding
 from llmlab.service.metrics import Metrics
 from llmlab.service.preset import Told
 from llmlab.service.queued import Queued
@@ -66,6 +71,11 @@ class Parts:
     metrics: Metrics
     drills: Drills
     told: Told
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def guarding(self) -> Guarding:
+        return Guarding(self.rules, self.metrics, (self.settings.deployment, self.settings.name))
 
 
 async def load_into(serving: Serving, parts: Parts, on_failure: Callable[[], None] | None) -> None:
@@ -74,6 +84,13 @@ async def load_into(serving: Serving, parts: Parts, on_failure: Callable[[], Non
     Args:
         on_failure: called when that cannot be done, after it was logged.
     """
+    try:
+        parts = replace(parts, rules=load_guards(parts.settings.guards))
+    except LlmlabError as error:
+        log.error("%s; without its guards %s does not serve", error.message, parts.settings.name)
+        if on_failure:
+            on_failure()
+        return
     try:
         if parts.settings.model.chats:
             await _load_chat(serving, parts)
@@ -147,10 +164,19 @@ def _ready(
     serving.queued = queued
     reader = Reader(encoder, queued, metrics, longest=settings.model.max_length)
     summarizer = Summarizer(reader, queued, metrics, cache=service.cache)
-    serving.shadow = Shadow(reader, queued, metrics, parts.drills, seconds=service.timeout)
+    serving.shadow = Shadow(
+        reader, queued, metrics, parts.drills, parts.guarding, seconds=service.timeout
+    )
     info = _info(settings, model_id)
     serving.endpoint = Endpoint(
-        summarizer, info, service, metrics, parts.drills, parts.told, settings.model.fallback
+        summarizer,
+        info,
+        service,
+        metrics,
+        parts.drills,
+        parts.told,
+        parts.guarding,
+        settings.model.fallback,
     )
     return summarizer
 
@@ -161,7 +187,8 @@ def _ready_to_chat(serving: Serving, parts: Parts, backend: Backend, model_id: s
     info = _info(settings, model_id)
     serving.chat = ChatEndpoint(
         backend, info, settings.deployment, settings.service, metrics, parts.drills,
-        settings.model.stream_timeout or settings.service.stream_timeout, settings.model.fallback,
+        settings.model.stream_timeout or settings.service.stream_timeout,
+        Admitting(parts.guarding), settings.model.fallback,
     )  # fmt: skip
     kind = settings.model.runtime
     metrics.limit.set(settings.service.queue)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from llmlab.config import Model, Service
+from llmlab.config import Guard, Model, Service
 from llmlab.version import __version__
 
 # The environment variable of a container that says on which socket its API listens.
@@ -36,6 +36,7 @@ class Settings(BaseModel):
     ca: Path | None = None
     mounted: bool = False
     service: Service = Service()
+    guards: tuple[Guard, ...] = ()
     version: str = __version__
 
     @classmethod

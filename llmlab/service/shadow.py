@@ -16,9 +16,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llmlab.guards.rules import Blocked, GuardFailed, applying
+from llmlab.names import SUMMARIZE
 from llmlab.runtimes import Generation, TextTooLong
 from llmlab.runtimes.chat import ChatFailure
 from llmlab.service.drill import Drills, Struck, spoiled, strike
+from llmlab.service.guarding import Guarding, as_problem
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED
 from llmlab.service.queued import Queued
@@ -81,12 +84,13 @@ class Shadow:
         batcher: Queued,
         metrics: Metrics,
         drills: Drills,
+        guarding: Guarding,
         *,
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._reader, self._batcher, self._metrics = reader, batcher, metrics
-        self._drills = drills
+        self._drills, self._guarding = drills, guarding
         self._patience = seconds
         self._clock = clock
         self._queue: asyncio.Queue[Mirrored] = asyncio.Queue(WAITING)
@@ -132,6 +136,8 @@ class Shadow:
                 told = {"error": error.message}
             except Struck:
                 told = {"error": FAILED}
+            except (Blocked, GuardFailed) as error:
+                told = {"error": as_problem(error, "summary").detail}
             except Exception as error:
                 log.exception("shadow request %s failed", mirrored.request_id)
                 told = {"error": f"{FAILED} ({type(error).__name__})"}
@@ -149,7 +155,13 @@ class Shadow:
                 )
         finally:
             self._batcher.leave(place)
-        return {"summary": spoiled(drill, summary.text), "truncated": summary.truncated}
+        # As a client would have it: it is kept, and compared with what clients have got.
+        rules = applying(self._guarding.rules, "answer", SUMMARIZE)
+        text = await self._guarding.text(
+            spoiled(drill, summary.text), rules, "answer",
+            {"request_id": mirrored.request_id}, asked=mirrored.text,
+        )  # fmt: skip
+        return {"summary": text, "truncated": summary.truncated}
 
     def _drop(self) -> None:
         self.dropped += 1

@@ -47,6 +47,7 @@ def bake(name: str, config: Config, lab: Lab, context: Path) -> None:
     settings = Settings(
         deployment=name, name=name, model=model, service=config.service,
         folder=BAKED_MODEL if found.folder else None, prompt=prompt_of(name, model, lab.root),
+        guards=tuple(config.guards),
     )  # fmt: skip
     _write(settings, context)
 

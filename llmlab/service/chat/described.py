@@ -36,6 +36,8 @@ STREAMED = """With `stream`, the answer comes as events: chunks, the last of eac
 ERRORS = {
     400: "A header is malformed, the body is no JSON object, or a field is wrong, or none that "
     "this model can honour (`param`). `context_length_exceeded`: the prompt does not fit.",
+    403: "`guard_blocked`: a guard of this lab found something in the request; `param` says where. "
+    "Of an answer, a choice ends with `content_filter`.",
     404: "`model_not_found`: `model`, `X-Model` or the path names nothing of this lab; the message "
     "says what there is. `unknown_url`: there is nothing at this address.",
     422: "`X-Request-Timeout` is no number of seconds.",

@@ -8,32 +8,36 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from llmlab.config import Service
+from llmlab.guards.rules import GuardFailed
 from llmlab.models.identity import short_id
 from llmlab.runtimes import TextTooLong
 from llmlab.runtimes.chat import ChatFailure, Chunk, Refused, Unreachable
+from llmlab.service.chat.admitting import Admitting, passing
 from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
 from llmlab.service.chat.collecting import collected
 from llmlab.service.chat.errors import TOO_LONG, ApiError, of_failure
+from llmlab.service.chat.guarded import Open, guarded_whole
 from llmlab.service.chat.schemas import (
     Asked,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     checked,
-    parsed,
+    parsed_document,
 )
 from llmlab.service.chat.stream import ChatStream
 from llmlab.service.connection import while_connected
 from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
 from llmlab.service.drill import Kind as Fault
 from llmlab.service.elsewhere import handed_on, note, telling
+from llmlab.service.guarding import ROUTE, telling_of_guards
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED, Problem
 from llmlab.service.queued import QueueFull
@@ -43,9 +47,9 @@ from llmlab.service.spending import NOTHING, Spent, Told, begin
 from llmlab.service.summarizer import TooSlow
 
 log = logging.getLogger("llmlab.service")
-ROUTE = "X-Route"  # of a request: the public name that the client asked for; the gateway's
 FIELDS: Mapping[Kind, str] = {"chat": "messages", "text": "prompt"}
 SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT)
+A = TypeVar("A", bound=Asked)
 Make = Callable[[float], AsyncGenerator[Chunk]]
 
 
@@ -80,6 +84,7 @@ class ChatEndpoint:
     metrics: Metrics
     drills: Drills
     longest: float
+    admitting: Admitting
     fallback: str = ""
     since: int = field(default_factory=lambda: int(time.time()))
 
@@ -112,7 +117,7 @@ class ChatEndpoint:
     # --- answers -----------------------------------------------------------------
 
     async def chat(self, connection: Request, timeout: float | None) -> Response:
-        asked = parsed(ChatRequest, await connection.body())
+        asked = await self._asked(ChatRequest, connection)
         users = [one.text for one in asked.messages if one.role == "user"]
         usage, text = Usage(), users[-1] if users else ""
 
@@ -122,7 +127,7 @@ class ChatEndpoint:
         return await self._answer("chat", asked, text, make, usage, connection, timeout)
 
     async def completion(self, connection: Request, timeout: float | None) -> Response:
-        asked = parsed(CompletionRequest, await connection.body())
+        asked = await self._asked(CompletionRequest, connection)
         usage, text = Usage(), asked.prompt if isinstance(asked.prompt, str) else ""
 
         def make(seconds: float) -> AsyncGenerator[Chunk]:
@@ -131,7 +136,9 @@ class ChatEndpoint:
         return await self._answer("text", asked, text, make, usage, connection, timeout)
 
     async def embeddings(self, connection: Request, timeout: float | None) -> Response:
-        asked = checked(EmbeddingRequest, parsed_json(await connection.body()))
+        document = parsed_json(await connection.body())
+        asked = checked(EmbeddingRequest, document)
+        asked = await self.admitting.request(asked, document, connection)
         self._check_name(asked.model, connection)
         connection.scope["state"]["model_id"] = self.info.id
         seconds = self._refusals.patience(timeout)
@@ -146,11 +153,18 @@ class ChatEndpoint:
         except Exception as error:
             if isinstance(error, ApiError | QueueFull | Refused | Unreachable):
                 told.now = NOTHING
-            found = self._failure(error, "input", seconds)
+            found = self._failure(error, "input", seconds, connection)
             if found is error:
                 raise
             raise found from error
-        return JSONResponse(answer | {"model": asked.model or self._public(connection)})
+        headers = dict(telling_of_guards(connection.scope["state"]))
+        named = answer | {"model": asked.model or self._public(connection)}
+        return JSONResponse(named, headers=headers)
+
+    async def _asked(self, kind: type[A], connection: Request) -> A:
+        """What is asked, as the model may read it."""
+        document = parsed_document(await connection.body())
+        return await self.admitting.request(checked(kind, document), document, connection)
 
     async def _answer(
         self,
@@ -168,6 +182,7 @@ class ChatEndpoint:
             make: the chunks, given the seconds that there are.
         """
         self._check_name(asked.model, connection)
+        opened = self.admitting.opened(asked, text, connection)
         state = connection.scope["state"]
         state["model_id"] = self.info.id
         seconds = self._refusals.patience(timeout)
@@ -176,6 +191,7 @@ class ChatEndpoint:
         fingerprint = f"{self.deployment}@{short_id(self.info.id)}"
         named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
         drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
+        prompts = len(asked.prompts) if isinstance(asked, CompletionRequest) else 1
         chunks = self._timed(tidied(kind, _struck(kind, drill, make, seconds)))
         begin(connection.scope, usage)
 
@@ -184,14 +200,16 @@ class ChatEndpoint:
 
         try:
             if not asked.stream:
-                whole = self._whole(named, chunks, usage, seconds)
+                whole = self._whole(named, chunks, usage, seconds, opened)
                 answer = await while_connected(connection.receive, whole)
                 settle()
-                return JSONResponse(answer, headers=telling(usage.by))
+                told = {**telling(usage.by), **telling_of_guards(state)}
+                return JSONResponse(answer, headers=told)
+            chunks = passing(kind, chunks, opened, asked.choices * prompts)
             first = await while_connected(connection.receive, _first(chunks, seconds))
         except Exception as error:
             settle()
-            found = self._failure(error, FIELDS[kind], seconds)
+            found = self._failure(error, FIELDS[kind], seconds, connection)
             if isinstance(found, ApiError):
                 found.headers |= handed_on(error, self.fallback, connection.headers)
             if found is error:  # of which it cannot be the cause, or neither would ever be freed
@@ -202,7 +220,7 @@ class ChatEndpoint:
             if isinstance(error, TimeoutError):
                 found: Exception = self._refusals.broken_off(lasts, self.longest)
             else:
-                found = self._failure(error, FIELDS[kind], seconds)
+                found = self._failure(error, FIELDS[kind], seconds, connection)
             match found:
                 case ApiError():
                     return found
@@ -213,14 +231,21 @@ class ChatEndpoint:
 
         return ChatStream(
             named, first, chunks, usage, wanted=asked.wants_usage, ends=ends, failed=failed,
-            after=settle, headers=telling(usage.by),
+            after=settle, headers={**telling(usage.by), **telling_of_guards(state)},
         )  # fmt: skip
 
     async def _whole(
-        self, named: Named, chunks: AsyncGenerator[Chunk], usage: Usage, seconds: float
+        self,
+        named: Named,
+        chunks: AsyncGenerator[Chunk],
+        usage: Usage,
+        seconds: float,
+        opened: Open | None,
     ) -> dict[str, Any]:
         async with asyncio.timeout(seconds), aclosing(chunks):
             choices = await collected(chunks)
+        if opened:
+            await guarded_whole(choices, opened)
         told = [choice.as_choice(named.kind, index) for index, choice in choices.items()]
         return named.whole(told, usage.as_json())
 
@@ -246,9 +271,13 @@ class ChatEndpoint:
     def _refusals(self) -> Refusals:
         return Refusals(self.service, self.metrics, "answer")
 
-    def _failure(self, error: Exception, field: str, seconds: float) -> Exception:
+    def _failure(
+        self, error: Exception, field: str, seconds: float, connection: Request
+    ) -> Exception:
         """What is told of a failure; what nobody expected is given back as it is."""
         match error:
+            case GuardFailed():
+                return self.admitting.failed(error, connection)
             case ChatFailure():
                 return of_failure(error, prompt=field)
             case QueueFull():

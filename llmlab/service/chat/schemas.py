@@ -25,6 +25,8 @@ from llmlab.service.chat.errors import ApiError
 MOST_CHOICES = 16
 MOST_PROMPTS = 64
 MOST_INPUTS = 2048  # of embeddings; OpenAI's own bound
+# Items of lists that a request may have: OpenAI's own bounds where it tells them.
+MOST_MESSAGES, MOST_PARTS, MOST_TOOLS, MOST_BIASES = 2048, 256, 128, 1024
 T = TypeVar("T", bound="Asked")
 # Fields that would change what an answer is, and that nothing here can honour.
 NEVER = ("functions", "function_call", "audio", "web_search_options")
@@ -96,9 +98,9 @@ class Part(Lenient):
 
 class Message(Lenient):
     role: Literal["developer", "system", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MOST_PARTS)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(max_length=MOST_TOOLS)] = None
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
@@ -156,7 +158,9 @@ class Asked(Lenient):
     seed: Annotated[int | None, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)] = None
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[
+        dict[str, Annotated[float, Field(ge=-100, le=100)]] | None, Field(max_length=MOST_BIASES)
+    ] = None
     user: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -182,16 +186,16 @@ class ChatRequest(Asked):
         "examples": [{"model": "chat", "messages": [{"role": "user", "content": "Say hello."}]}]
     })  # fmt: skip
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_completion_tokens: Tokens | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MOST_TOOLS)] = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     reasoning_effort: str | None = None
-    modalities: list[str] | None = None
+    modalities: Annotated[list[str] | None, Field(max_length=8)] = None
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -278,12 +282,21 @@ def parsed(kind: type[T], body: bytes) -> T:
     Raises:
         ApiError: 400, with the field that is at fault.
     """
+    return checked(kind, parsed_document(body))
+
+
+def parsed_document(body: bytes) -> dict[str, Any]:
+    """The JSON of a request for a chat or a completion, before its fields are looked at.
+
+    Raises:
+        ApiError: 400, it is no JSON object, or wants what nothing here can do.
+    """
     document = parsed_json(body)
     for name in NEVER:
         if document.get(name) is not None:
             raise ApiError(400, f"{name} is nothing that this model can do.",
                            code="unsupported_parameter", param=name)  # fmt: skip
-    return checked(kind, document)
+    return document
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -34,6 +34,14 @@ def guess(text: str, among: str) -> str:
     return ""
 
 
+def scores(text: str) -> dict[str, float]:
+    """How likely each of the common languages is, as py3langid's logarithms; the more letters,
+    the further apart."""
+    from py3langid import rank
+
+    return {code: float(score) for code, score in rank(text[:LONGEST]) if code in COMMON}
+
+
 @cache
 def known() -> frozenset[str]:
     """The codes of all languages that can be told."""
