@@ -7,6 +7,7 @@
 # make test-presidio    the guard by Presidio, with the real one: 250 MB that nothing else needs
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
+# make bench-edge       what TLS, API keys and budgets cost at the gateway: 4 minutes; wants wrk
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
@@ -25,7 +26,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat bench-edge docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -71,6 +72,9 @@ bench-overload: $(VENV)/.bench
 
 bench-chat: $(VENV)/.models
 	$(BIN)/python -m benchmarks.chat $(BENCH)
+
+bench-edge: $(VENV)/.models
+	$(BIN)/python -m benchmarks.edge $(BENCH)
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean
