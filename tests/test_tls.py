@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -522,6 +523,40 @@ def test_clients_have_certificates_of_their_own_and_one_that_ends_soon_is_told(
     with_it = {"LLMLAB_CERTIFICATE_FILE": str(alice)}
     done = own.run("summarize", "-", stdin=TEXT["text"], env=with_it)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_certificate_may_stand_for_a_token(own: LabUnderTest, root: Root, tmp_path: Path) -> None:
+    clients = Root("Who signs for clients")
+    (own.root / "clients.pem").write_text(clients.certificate)
+    file = own.lab.config_file
+    text = re.sub(r'(?m)^client_ca = "[^"]*"', 'client_ca = "clients.pem"', file.read_text())
+    text = re.sub(r'(?m)^client = "[^"]*"', 'client = "optional"', text)
+    file.write_text(
+        re.sub(r"(?m)^client_subjects = {}", 'client_subjects = {"CN=orders" = "o"}', text)
+    )
+    root.sign("localhost").write(own.root)
+    own.ok("up")
+    place = f"https://localhost:{own.port}/summarize/"
+
+    def asked_by(signer: Root | None, name: str, **headers: str) -> httpx.Response:
+        trusted = ssl.create_default_context(cafile=own.root / "root.pem")
+        if signer:
+            trusted.load_cert_chain(*signer.sign(name=name).write(tmp_path, name))
+        with httpx.Client(verify=trusted, trust_env=False) as client:
+            return client.post(place, json=TEXT, headers=headers)
+
+    answer = asked_by(clients, "orders")
+    assert answer.status_code == 200
+    assert own.json("trace", answer.headers["x-request-id"])[0]["subject"] == "o"
+    assert asked_by(clients, "billing").status_code == 401, "it is verified, and stands for nobody"
+    assert asked_by(root, "orders").status_code == 400, "somebody else has signed it"
+    assert asked_by(None, "").status_code == 401
+    # A token that is sent counts, be it a wrong one; and what stands for it is none.
+    assert asked_by(clients, "orders", Authorization="Bearer wrong").status_code == 401
+    (standing,) = re.findall(r'SUCCESS:CN\S+" "([^"]+)"', own.ok("config", "gateway"))
+    assert asked_by(None, "", Authorization=f"Bearer {standing}").status_code == 401
+    own.ok("token", "revoke", "--sub", "o")
+    assert asked_by(clients, "orders").status_code == 401
 
 
 def test_a_port_of_plain_http_that_somebody_has_is_told_before_anything_starts(

@@ -23,7 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlab.auth import Claims, Key, KeySet, KeyStore, demo, describe, mint, subjects
+from llmlab import subjects
+from llmlab.auth import Claims, Key, KeySet, KeyStore, demo, describe, mint
 from llmlab.auth.tokens import LONGEST_TOKEN, expires_at, subject_of
 from llmlab.errors import AuthError, UsageError
 from llmlab.gateway.ended import ended, later

@@ -46,9 +46,9 @@ class ApiKey:
     def ended(self, now: float) -> bool:
         return 0 < self.expires <= now
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self, jti: str = "") -> dict[str, Any]:
         """The claims of the token that stands for it at the gateway."""
-        said = {"sub": self.sub, "iss": "llmlab", "jti": self.id}
+        said = {"sub": self.sub, "iss": "llmlab", "jti": jti or self.id}
         return {**said, "iat": self.created, "exp": self.expires or NEVER, **self.claims}
 
     def document(self) -> dict[str, Any]:

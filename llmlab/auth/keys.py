@@ -19,7 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from llmlab.auth import api_keys, demo, subjects
+from llmlab import subjects
+from llmlab.auth import api_keys, demo
 from llmlab.auth.api_keys import ApiKey
 from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.files import locked, write_atomically
@@ -133,7 +134,7 @@ class KeySet:
     @property
     def verifying(self) -> tuple[Key, ...]:
         """All of the lab's keys whose tokens the gateway takes."""
-        return (*self.keys, *([self.signer] if self.api and self.signer else []))
+        return (*self.keys, *([self.signer] if self.signer else []))
 
     def with_key(self, key: Key) -> KeySet:
         revoked = {kid: when for kid, when in self.revoked.items() if kid != key.kid}
@@ -154,16 +155,32 @@ class KeySet:
     def api_tokens(self) -> dict[str, str]:
         """{digest of an API key: the token that the gateway goes on with}. The same for the same
         key, so that a configuration which says the same is the same."""
+        return {key.digest: self._standing_in(key.payload()) for key in self.api}
+
+    def certificate_tokens(self, names: Mapping[str, str]) -> dict[str, str]:
+        """{subject of a certificate: the token that the gateway goes on with}.
+
+        Args:
+            names: {subject of a certificate: the subject that it is here}.
+
+        Raises:
+            AuthError: nobody has signed for them yet.
+        """
+        return {
+            said: self._standing_in(ApiKey("", sub, created=0).payload("certificate"))
+            for said, sub in names.items()
+        }
+
+    def _standing_in(self, payload: dict[str, Any]) -> str:
         import jwt
 
-        if not self.api or self.signer is None:
-            return {}
+        if self.signer is None:
+            raise AuthError(
+                "this lab has no key yet for what stands for certificates", fix="llmlab up"
+            )
         kid, algorithm = self.signer.kid, self.signer.algorithm
         signing = jwt.PyJWK(dict(self.signer.jwk), algorithm)
-        return {
-            key.digest: jwt.encode(key.payload(), signing, algorithm, {"kid": kid})
-            for key in self.api
-        }
+        return jwt.encode(payload, signing, algorithm, {"kid": kid})
 
     def find_api_key(self, named: str) -> ApiKey:
         """
@@ -273,14 +290,19 @@ class KeyStore:
             rest = {sub: at for sub, at in keys.ended.items() if sub != subject}
             return self._write(replace(keys, ended=rest))
 
+    def ensure_signer(self) -> KeySet:
+        """Make the key for what stands for API keys and certificates, where it is missing."""
+        with self._changing():
+            keys = self.read()
+            return keys if keys.signer else self._write(_with_signer(keys))
+
     def add_api_key(self, key: ApiKey) -> KeySet:
         """Let in whoever has this API key, from the next reload on."""
         with self._changing():
-            keys = self.read()
-            signer = keys.signer or generate(Algorithm.HS256, kid=api_keys.SIGNER)
+            keys = _with_signer(self.read())
             # What its owner had until this second may have been ended: this is a later one.
             key = replace(key, created=max(key.created, keys.ended.get(key.sub, 0) + 1))
-            return self._write(replace(keys, api=(*keys.api, key), signer=signer))
+            return self._write(replace(keys, api=(*keys.api, key)))
 
     def remove_api_key(self, named: str) -> KeySet:
         """End an API key.
@@ -310,6 +332,10 @@ class KeyStore:
             document["api_signer"] = dict(keys.signer.jwk) if keys.signer else None
         write_atomically(self._file, json.dumps(document, indent=1) + "\n", mode=0o600)
         return keys
+
+
+def _with_signer(keys: KeySet) -> KeySet:
+    return replace(keys, signer=keys.signer or generate(Algorithm.HS256, kid=api_keys.SIGNER))
 
 
 def generate(algorithm: str, *, kid: str = "") -> Key:

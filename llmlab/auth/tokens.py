@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from llmlab.auth import api_keys, reading, subjects
+from llmlab import subjects
+from llmlab.auth import api_keys, reading
 from llmlab.auth.api_keys import ApiKey
 from llmlab.auth.keys import Key, KeySet
 from llmlab.errors import AuthError, UsageError, unreadable

@@ -8,9 +8,11 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from llmlab import subjects
 from llmlab.config.section import Section
 
 LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+LONGEST_SUBJECT = 512  # characters
 NAME = re.compile(rf"(?:{LABEL}\.)*{LABEL}")
 
 
@@ -43,6 +45,11 @@ class Tls(Section):
     client: Literal["required", "optional"] = Field(
         "required", description="With client_ca: whether a client needs one. A token it needs too."
     )
+    client_subjects: dict[str, str] = Field(
+        {},
+        description='With client_ca: whose certificates stand for a token, as { "CN=orders" = '
+        '"orders" }: the subject of the certificate (RFC 2253), and the subject that it is here.',
+    )
     hsts: int = Field(
         0,
         ge=0,
@@ -74,6 +81,13 @@ class Tls(Section):
             raise ValueError("certificate and key belong together: say both, or neither")
         if self.ca_file and not self.certificate:
             raise ValueError("ca_file is of a certificate of yours; the lab's own clients know its")
+        if self.client_subjects and not self.client_ca:
+            raise ValueError("client_subjects is of certificates of clients: say client_ca as well")
+        for said, sub in self.client_subjects.items():
+            if not said or not said.isprintable() or len(said) > LONGEST_SUBJECT:
+                raise ValueError(f"client_subjects: {said!r} can be no subject of a certificate")
+            if problem := subjects.problem(sub) or ("it is empty" if not sub else ""):
+                raise ValueError(f"client_subjects: {sub!r} can be no subject here: {problem}")
         return self
 
     @property

@@ -44,7 +44,7 @@ def fronting(
         traffic=plan.traffic,
         budgets=tuple(plan.config.budgets),
         longest=longest(plan),
-        tls=_tls(lab, gateway, tuple(redirect)),
+        tls=_tls(lab, gateway, keys, tuple(redirect)),
     )
 
 
@@ -55,11 +55,12 @@ def longest(plan: Plan) -> float:
     return max(service.timeout, service.stream_timeout, *streams)
 
 
-def _tls(lab: Lab, gateway: Gateway, redirect: tuple[str, ...]) -> TlsFront | None:
+def _tls(lab: Lab, gateway: Gateway, keys: KeySet, redirect: tuple[str, ...]) -> TlsFront | None:
     if not gateway.tls.enabled:
         return None
     kept = Certificates(lab).kept()
     return TlsFront(
         kept.pair.certificate, kept.pair.key, port=gateway.port, client_ca=kept.client_ca,
         client=gateway.tls.client, hsts=gateway.tls.hsts, redirect=redirect,
+        client_tokens=keys.certificate_tokens(gateway.tls.client_subjects),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from importlib import resources
 
 from llmlab.auth.api_keys import PREFIX, SIGNER
 from llmlab.errors import ConfigError
+from llmlab.gateway.quoting import exactly
 
 SCRIPT = "lab/api_keys.js"
 END = "/ended_keys"  # where ended ones are told, beside the gateway's own metrics
@@ -30,18 +31,45 @@ SENT = [
 ]
 
 
-def by_token_only() -> list[str]:
-    return [*SENT, 'map "" $lab_credential { default $lab_token; }']
+def by_token_only(certificates: Mapping[str, str]) -> list[str]:
+    """Without a script: what a client has sent, or else what its certificate stands for."""
+    return [
+        *SENT,
+        *_by_certificate(certificates),
+        'map $lab_token $lab_credential { "" $lab_by_certificate; default $lab_token; }',
+        *_own(),
+    ]
 
 
-def credentials(tokens: Mapping[str, str]) -> list[str]:
+def _by_certificate(tokens: Mapping[str, str]) -> list[str]:
+    """One that NGINX has verified, of a client that sends no token."""
+    return [
+        'map "$ssl_client_verify:$ssl_client_s_dn" $lab_by_certificate {',
+        *(f'    {exactly(f"SUCCESS:{said}")} "{token}";' for said, token in tokens.items()),
+        '    default "";',
+        "}",
+    ]
+
+
+def _own() -> list[str]:
+    return [
+        "# The tokens that stand here for keys and certificates let nobody in who sends one.",
+        'map "$jwt_header_kid:$lab_token" $token_own {',
+        f'    "~^{SIGNER}:(?!{PREFIX}|\\z)" 0;',
+        "    default 1;",
+        "}",
+    ]
+
+
+def credentials(tokens: Mapping[str, str], certificates: Mapping[str, str]) -> list[str]:
     """Lines that define ``$lab_credential``: the token that a client has sent, or the one that its
-    API key stands for; an unknown key stays what it is, which is no token. And ``$token_own``: the
-    tokens that stand for keys are in a configuration that people may look at, so whoever sends one
-    of them, and no key, is let in by none.
+    API key or its certificate stands for; an unknown key stays what it is, which is no token. And
+    ``$token_own``: those tokens are in a configuration that people may look at, so whoever sends
+    one of them, and no key, is let in by none.
 
     Args:
         tokens: {SHA-256 of an API key, in hexadecimal: token}.
+        certificates: {subject of a client's certificate: token}.
     """
     return [
         *SENT,
@@ -52,15 +80,13 @@ def credentials(tokens: Mapping[str, str]) -> list[str]:
         *(f'    {digest} "{token}";' for digest, token in tokens.items()),
         "    default $lab_token;",
         "}",
+        *_by_certificate(certificates),
         "map $lab_token $lab_credential {",
+        '    "" $lab_by_certificate;',
         f'    "~^{PREFIX}" $lab_by_key;',
         "    default $lab_token;",
         "}",
-        "# The tokens that stand here for keys let nobody in who sends one of them.",
-        'map "$jwt_header_kid:$lab_token" $token_own {',
-        f'    "~^{SIGNER}:(?!{PREFIX})" 0;',
-        "    default 1;",
-        "}",
+        *_own(),
     ]
 
 

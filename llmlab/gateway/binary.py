@@ -121,6 +121,7 @@ def _from_wheel() -> Nginx:
 def _examined(path: Path, origin: str) -> Nginx:
     """An nginx that was asked what it is and what it can do."""
     version, told = _asked(path)
+    _refuse_old(path, version)
     folder = re.search(r"--modules-path=(\S+)", told)
     load, missing = [], []
     for module, file in NEEDED_MODULES.items():
@@ -142,15 +143,19 @@ def _examined_plus(path: Path, origin: str) -> Nginx:
     release = re.search(r"\((nginx-plus-r\S+)\)", told)
     if not release:
         raise EnvironmentFailure(f"{path} is not NGINX Plus", fix=OPEN_INSTEAD)
+    _refuse_old(path, version)
     return Nginx(path, f"{version} ({release[1]})", origin)
 
 
 def _asked(path: Path) -> tuple[str, str]:
     """(version, all that `nginx -V` says)."""
     told = run([str(path), "-V"], timeout=5).output
-    match = re.search(r"nginx version: \S+/((\d+)\.(\d+)\.(\d+))", told)
+    match = re.search(r"nginx version: \S+/(\d+\.\d+\.\d+)", told)
     if not match:
         raise EnvironmentFailure(f"{path} does not say that it is nginx")
-    if tuple(int(part) for part in match.groups()[1:]) < MINIMUM_VERSION:
-        raise EnvironmentFailure(f"{path} is nginx {match[1]}, older than 1.27.4")
     return match[1], told
+
+
+def _refuse_old(path: Path, version: str) -> None:
+    if tuple(int(part) for part in version.split(".")) < MINIMUM_VERSION:
+        raise EnvironmentFailure(f"{path} is nginx {version}, older than 1.27.4")

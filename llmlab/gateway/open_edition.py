@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from llmlab.gateway import api_keys, budgets, issuers
+from llmlab.gateway import api_keys, budgets, issuers, tls
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -25,7 +25,7 @@ def http(plan: GatewayPlan) -> list[str]:
         "js_import openai from lab/openai.js;",
         "js_import streams from lab/streams.js;",
         "js_var $lab_broken 0;",
-        *api_keys.credentials(plan.api_keys),
+        *api_keys.credentials(plan.api_keys, tls.client_tokens(plan)),
         *issuers.subject(plan.trust),
         'map "$token_sound$token_not_ended$token_own" $token_ok { 111 1; default 0; }',
         f'map "" $lab_leeway {{ default "{plan.leeway:g}"; }}',

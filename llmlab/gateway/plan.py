@@ -47,6 +47,8 @@ class TlsFront:
     port: int
     client_ca: str = ""
     client: Literal["required", "optional"] = "required"
+    # Subject of a client's certificate -> the token that it stands for
+    client_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     hsts: int = 0
     redirect: tuple[str, ...] = ()
 

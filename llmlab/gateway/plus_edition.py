@@ -23,7 +23,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
-from llmlab.gateway import api_keys, budgets
+from llmlab.gateway import api_keys, budgets, tls
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.openai import unnamed
@@ -46,13 +46,13 @@ def http(plan: GatewayPlan) -> list[str]:
         "# A token without exp would live for ever: only the published one of the demo mode may.",
         f"map $jwt_header_kid $token_may_last {{ {demo}default 0; }}",
         'map $jwt_claim_exp $token_sound { "" $token_may_last; default 1; }',
-        'map "$token_sound$token_not_ended" $token_ok { 11 1; default 0; }',
+        'map "$token_sound$token_not_ended$token_own" $token_ok { 111 1; default 0; }',
         "# Claims can be read before the token is judged; a subject is who was found to be one.",
         'map "" $lab_sub { default $jwt_claim_sub; }',
         'map $lab_verified $lab_subject { 1 $lab_sub; default ""; }',
         'map "" $lab_unknown_key { default ""; }',
         'map "" $lab_broken { default 0; }',
-        *api_keys.by_token_only(),
+        *api_keys.by_token_only(tls.client_tokens(plan)),
         *budgets.nobodys(),
         "# A challenge that NGINX Plus has set by itself is not set twice.",
         "map $sent_http_www_authenticate $lab_challenge {",

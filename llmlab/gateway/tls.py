@@ -6,6 +6,8 @@ earlier llmlab, cannot make it weaker by leaving it out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmlab.gateway.plan import GatewayPlan, TlsFront
 
 CERTIFICATE, KEY, CLIENT_CA = "lab/tls.pem", "lab/tls.key", "lab/client-ca.pem"
@@ -41,6 +43,11 @@ def listens(plan: GatewayPlan) -> list[str]:
     end = " ssl" if plan.tls else ""
     outside = (f"listen {one}{end};" for one in (plan.listen, *plan.also))
     return [*outside, *(f"listen {one};" for one in plan.inside)]
+
+
+def client_tokens(plan: GatewayPlan) -> Mapping[str, str]:
+    """{subject of a client's certificate: the token that it stands for}."""
+    return plan.tls.client_tokens if plan.tls else {}
 
 
 def server(plan: GatewayPlan) -> list[str]:

@@ -104,6 +104,8 @@ def up(
     before = session.keys().read()
     keys = session.keys().ensure(demo_key=demo)
     keys_changed(session.store(), "made", before, keys)
+    if plan.config.gateway.tls.client_subjects:
+        keys = session.keys().ensure_signer()
     if as_configured:
         reset(lab)
     with processes_turn(lab):
