@@ -130,6 +130,26 @@ def test_scopes_are_read_where_identity_providers_put_them(
     assert gateway.ask(path="/v1/models", method="GET", **claims).status == 200
 
 
+@only_open
+@pytest.mark.parametrize(
+    "claims",
+    [{"scope": "x,llmlab:operator"}, {"roles": ["x llmlab:operator"]},
+     {"roles": {"x": " llmlab:operator "}}, {"scp": [{"a": "b,llmlab:operator,c"}]},
+     {"roles": [["llmlab:operator"]]}, {"scope": "llmlab:operator\n"}, {"scope": 5},
+     {"groups": ["llmlab:operator"]}],
+)  # fmt: skip
+def test_what_only_reads_like_a_scope_is_none(gateway: Routed, claims: dict[str, Any]) -> None:
+    assert gateway.ask(path="/metrics", method="GET", **claims).status == 403
+    assert gateway.ask(**claims).status == 200
+
+
+@both
+def test_any_method_needs_the_scope(gateway: Routed) -> None:
+    for method in ("PUT", "M-SEARCH", "X_Y", "post"):
+        path = f"/models/{THIRD}/summarize/"
+        assert gateway.ask(path=path, method=method, scope="llmlab:chat").status in (400, 403)
+
+
 @both
 def test_the_lab_says_what_a_token_without_scopes_may(tmp_path: Path, edition: str) -> None:
     by_name = {"path": f"/models/{THIRD}/summarize/"}

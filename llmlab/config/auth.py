@@ -4,6 +4,7 @@ lab's own."""
 from __future__ import annotations
 
 import re
+from itertools import permutations
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -26,6 +27,14 @@ Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f
 Wanted = Text | bool | int
 MOST_ISSUERS = 8
 LONGEST_PREFIX = 64
+
+
+def routed(names: list[str] | None) -> list[str] | None:
+    """Raises ValueError where one is no scope of a route or a deployment."""
+    scopes.claim(names or ())
+    if scopes.OPERATOR in (names or ()):
+        raise ValueError("nobody is an operator without a token that says so")
+    return names
 
 
 class Issuer(Section):
@@ -70,6 +79,16 @@ class Issuer(Section):
     scopes: list[Text] = Field(
         [], description="Scopes that a token needs, all of them: in its scope or its scp."
     )
+    operators: bool = Field(
+        False,
+        description="Whether its tokens may say that somebody is an operator (llmlab:operator), in "
+        "scope, scp or roles.",
+    )
+    default_scopes: list[str] | None = Field(
+        None,
+        description="What its tokens may ask that name no scope of the lab; left out = "
+        "auth.default_scopes.",
+    )
     ca_file: str = Field(
         "",
         description="Who signs the certificate of its server, if nobody known: PEM, relative "
@@ -84,6 +103,8 @@ class Issuer(Section):
     def before(self) -> str:
         """What stands before the subject of its tokens."""
         return f"{self.name}:" if self.prefix is None else self.prefix
+
+    _are_scopes = field_validator("default_scopes")(routed)
 
     @field_validator("name")
     @classmethod
@@ -166,13 +187,7 @@ class Auth(Section):
     )
     issuers: list[Issuer] = Field([], max_length=MOST_ISSUERS)
 
-    @field_validator("default_scopes")
-    @classmethod
-    def _are_scopes(cls, values: list[str]) -> list[str]:
-        scopes.claim(values)
-        if scopes.OPERATOR in values:
-            raise ValueError("nobody is an operator without a token that says so")
-        return values
+    _are_scopes = field_validator("default_scopes")(routed)
 
     @field_validator("issuers")
     @classmethod
@@ -183,6 +198,13 @@ class Auth(Section):
         ):
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"two have the same {what}: {', '.join(sorted(twice))}")
+        for one, other in permutations(issuers, 2):
+            # Or somebody at the one could have the name of somebody at the other.
+            if other.before.startswith(one.before):
+                raise ValueError(
+                    f"{one.name} and {other.name}: the prefix {one.before!r} begins the other's, "
+                    f"{other.before!r}, so their users could not be told apart"
+                )
         return issuers
 
     @model_validator(mode="after")

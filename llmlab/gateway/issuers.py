@@ -9,6 +9,7 @@ from typing import Any
 from llmlab.errors import ConfigError
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.issuers.trust import Trust, Trusted
+from llmlab.scopes import PREFIX
 
 SCRIPT = "lab/issuers.js"
 HEADER = "// Rendered by llmlab; edits here are lost.\n"
@@ -17,19 +18,23 @@ LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
 
 
 def subject(trust: Trust) -> list[str]:
-    """Lines that define ``$token_sound``, ``$lab_sub`` (whose a token is that was found valid) and
-    ``$lab_unknown_key`` (for the log). Without providers no script runs for the last two."""
-    if not trust.issuers:
-        return [
-            "js_set $token_sound token.ok;",
-            'map "" $lab_sub { default $jwt_claim_sub; }',
-            'map "" $lab_unknown_key { default ""; }',
-        ]
+    """Lines that define ``$token_sound``, ``$lab_sub`` (whose a token is that was found valid),
+    ``$lab_claimed`` (its scopes) and ``$lab_unknown_key`` (for the log)."""
     return [
-        "# Whose token: with the name of who made it, unless that is this lab.",
+        "# Of a valid token: what it lets one do, and whose it is, with the name of who made it",
+        "# before that unless it is this lab.",
         "js_set $token_told token.told;",
-        'map $token_told $token_sound { "~^1:" 1; default 0; }',
-        'map $token_told $lab_sub { "~(?s)^1:(?<told_sub>.*)" $told_sub; default ""; }',
+        'map $token_told $token_sound { "~^1" 1; default 0; }',
+        r'map $token_told $lab_claimed { "~^1(?<told_for>[^\n]*)\n" $told_for; default " "; }',
+        r'map $token_told $lab_sub { "~(?s)^1[^\n]*\n(?<told_sub>.*)" $told_sub; default ""; }',
+        *_unknown_key(trust),
+    ]
+
+
+def _unknown_key(trust: Trust) -> list[str]:
+    if not trust.issuers:
+        return ['map "" $lab_unknown_key { default ""; }']
+    return [
         "js_set $token_unknown_key token.unknownKey;",
         'map $status $lab_unknown_key { 401 $token_unknown_key; default ""; }',
     ]
@@ -61,8 +66,14 @@ def _issuer(trusted: Trusted) -> dict[str, Any]:
         "algorithms": one.algorithms, "subject": one.subject, "prefix": one.before,
         "require": [[claim, wanted if isinstance(wanted, list) else [wanted]]
                     for claim, wanted in one.require.items()],
-        "scopes": one.scopes, "until": math.floor(trusted.until),
+        "scopes": one.scopes, "until": math.floor(trusted.until), "operators": one.operators,
+        "defaults": None if one.default_scopes is None else _words(one.default_scopes),
     }  # fmt: skip
+
+
+def _words(names: list[str]) -> list[str]:
+    """As words of a scope; for nothing at all one that is the name of nothing."""
+    return [f"{PREFIX}{name}" for name in names] or [f"{PREFIX}!"]
 
 
 def issuing(conf: str, trust: Trust) -> str:

@@ -23,7 +23,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
-from llmlab.gateway import api_keys, budgets, tls
+from llmlab.gateway import api_keys, budgets, scopes, tls
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.openai import unnamed
@@ -52,6 +52,7 @@ def http(plan: GatewayPlan) -> list[str]:
         'map $lab_verified $lab_subject { 1 $lab_sub; default ""; }',
         'map "" $lab_unknown_key { default ""; }',
         'map "" $lab_broken { default 0; }',
+        *scopes.claimed(),
         *api_keys.by_token_only(tls.client_tokens(plan)),
         *budgets.nobodys(),
         "# A challenge that NGINX Plus has set by itself is not set twice.",

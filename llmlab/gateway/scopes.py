@@ -1,8 +1,8 @@
 """What a token's scope lets its bearer do, as maps that both editions of NGINX understand.
 
-Scopes are words of `scope`, `scp` or `roles`, whatever the identity provider calls them; a list
-reads as its items with commas between them. Those that begin with `llmlab:` are ours: see
-llmlab.scopes. Claims are looked at once the token was found valid.
+Scopes are words of `scope`, `scp` or `roles`, whatever the identity provider calls them. Those
+that begin with `llmlab:` are ours: see llmlab.scopes. ``$lab_claimed``, of the edition, has those
+of a token that was found valid.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def scopes(defaults: Sequence[str]) -> list[str]:
         'map "$request_method:$deployment:$lab_wish:$asked:$uri" $lab_needs {',
         "    volatile;",
         '    "~^(?:GET|HEAD|OPTIONS):" "";      # nothing is generated',
-        f'    "~^[A-Z]+:(?<by_place>{NAMED}):" $by_place;',
-        f'    "~^[A-Z]+::[a-z]+:(?<by_wish>{NAMED}):" $by_wish;',
-        f'    "~^[A-Z]+:::(?<by_name>{NAMED}):" $by_name;',
-        '    "~^[A-Z]+:+(?:/openai)?/v1/" "";',
+        f'    "~^[^:]+:(?<by_place>{NAMED}):" $by_place;',
+        f'    "~^[^:]+::[a-z]+:(?<by_wish>{NAMED}):" $by_wish;',
+        f'    "~^[^:]+:::(?<by_name>{NAMED}):" $by_name;',
+        '    "~^[^:]+:+(?:/openai)?/v1/" "";',
         "    default summarize;",
         "}",
-        'map " $jwt_claim_scope $jwt_claim_scp $jwt_claim_roles " $lab_scopes {',
-        f'    "~{EDGE}{routed}" " $jwt_claim_scope $jwt_claim_scp $jwt_claim_roles ";',
+        "map $lab_claimed $lab_scopes {",
+        f'    "~{EDGE}{routed}" $lab_claimed;',
         f'    default " {granted} ";',
         "}",
         'map "$lab_scopes:$lab_needs" $lab_may {',
@@ -48,7 +48,7 @@ def scopes(defaults: Sequence[str]) -> list[str]:
         f'    "~{EDGE}{PREFIX}({NAMED})(?={EDGE}).*:\\1\\z" 1;',
         "    default 0;",
         "}",
-        'map " $jwt_claim_scope $jwt_claim_scp $jwt_claim_roles " $lab_operates {',
+        "map $lab_claimed $lab_operates {",
         f'    "~{EDGE}{PREFIX}{OPERATOR}{EDGE}" 1;',
         "    default 0;",
         "}",
@@ -60,6 +60,13 @@ def scopes(defaults: Sequence[str]) -> list[str]:
         '    default "";',
         "}",
     ]
+
+
+def claimed() -> list[str]:
+    """Without a script: the claims as NGINX reads them. A list has commas between its items, so an
+    item with a comma in it reads as several."""
+    claims = " ".join(f"$jwt_claim_{name}" for name in ("scope", "scp", "roles"))
+    return [f'map "" $lab_claimed {{ default " {claims} "; }}']
 
 
 def judged() -> list[str]:

@@ -3,12 +3,8 @@
 
 import whose from 'whose.js';
 
-function ok(r) {
-    return sound(r, part(r, 0), JSON.parse(r.variables.jwt_claims)) ? '1' : '0';
-}
-
-// As ok, and whose token it is, where it may be an identity provider's: 0, or 1:SUBJECT. Asked for
-// before there are claims, as for the log of a request without a token, it is nothing.
+// 0 for one that is refused; else 1, what it lets its bearer do, and in a line of its own whose it
+// is. Asked for before there are claims, as for the log of a request without a token, it is nothing.
 function told(r) {
     if (!r.variables.jwt_claims) {
         return '';
@@ -16,7 +12,7 @@ function told(r) {
     const claims = JSON.parse(r.variables.jwt_claims);
     const header = part(r, 0);
     return sound(r, header, claims) && whose.ok(header, claims)
-        ? `1:${whose.subject(header, claims)}` : '0';
+        ? `1${whose.scopes(header, claims)}\n${whose.subject(header, claims)}` : '0';
 }
 
 function sound(r, header, claims) {
@@ -77,4 +73,4 @@ function values(r) {
     return names.length ? `,${names.filter((name) => !name.includes(',')).join(',')},` : '';
 }
 
-export default { ok, told, unknownKey, values };
+export default { told, unknownKey, values };

@@ -6,7 +6,10 @@
 import rendered from 'issuers.js';
 
 const TRUST = rendered === '' ? null : JSON.parse(rendered);
-const KID = /^[\x21-\x7e]{1,128}$/;
+// Here $ also matches before a line end that is the last letter: (?![^]) is the very end.
+const KID = /^[\x21-\x7e]{1,128}(?![^])/;
+const SCOPE = /^llmlab:(\*|[a-z0-9][a-z0-9-]{0,62})(?![^])/;
+const OPERATOR = 'llmlab:operator';
 
 // The provider whose key a token names; null for the lab's own keys, undefined for none. What
 // names no key by a text was verified by any of them.
@@ -74,6 +77,27 @@ function scopesOk(claims, wanted) {
     return wanted.every((one) => there.some((list) => list.indexOf(one) >= 0));
 }
 
+// The scopes of the lab that a token has, each with a space on both sides: words of `scope` or `scp`,
+// or whole items of lists. What is no text, or only reads like one, is none. An operator is who the
+// lab itself says so of, unless a provider may say it as well.
+function scopes(header, claims) {
+    const by = TRUST === null ? null : owner(header);
+    const found = [];
+    [claims.scope, claims.scp, claims.roles].forEach((said) => {
+        const words = typeof said === 'string' ? said.split(' ') : Array.isArray(said) ? said : [];
+        words.forEach((word) => {
+            if (typeof word === 'string' && SCOPE.test(word)
+                && (word !== OPERATOR || by === null || by.operators)) {
+                found.push(word);
+            }
+        });
+    });
+    if (by && by.defaults !== null && found.every((word) => word === OPERATOR)) {
+        by.defaults.forEach((word) => { found.push(word); });
+    }
+    return found.length ? ` ${found.join(' ')} ` : ' ';
+}
+
 // Of a refused token, as ISSUER:KID: a key that it names and nobody has here, of a provider that
 // there is. Nothing of it was verified: whoever keeps the keys may want to look for new ones.
 function unknown(header, claims) {
@@ -87,4 +111,4 @@ function has(object, name) {
     return Object.prototype.hasOwnProperty.call(object, name);
 }
 
-export default { ok, subject, unknown };
+export default { ok, scopes, subject, unknown };
