@@ -90,11 +90,23 @@ def test_the_prefix_is_the_name_unless_it_is_said() -> None:
     )  # fmt: skip
 
 
-def test_two_providers_are_told_apart_by_name_and_by_issuer() -> None:
+def test_two_providers_are_told_apart_by_name_issuer_and_prefix() -> None:
     one = issuer().model_dump()
-    for other in ({**one, "issuer": "https://b.example"}, {**one, "name": "b"}):
+    other = {**one, "name": "b", "issuer": "https://b.example"}
+    same = ({**other, "name": one["name"]}, {**other, "issuer": one["issuer"]})
+    for wrong in (*same, {**other, "prefix": f"{one['name']}:"}):
         with pytest.raises(ValidationError, match="two have the same"):
-            Auth.model_validate({"issuers": [one, other]})
+            Auth.model_validate({"issuers": [one, wrong]})
+    for prefix in (one["name"], f"{one['name']}:b"):
+        with pytest.raises(ValidationError, match="could not be told apart"):
+            Auth.model_validate({"issuers": [one, {**other, "prefix": prefix}]})
+    assert Auth.model_validate({"issuers": [one, {**other, "prefix": ""}]})
+
+
+def test_who_is_an_operator_a_provider_says_only_where_it_may() -> None:
+    assert not issuer().operators
+    with pytest.raises(ValidationError, match="nobody is an operator"):
+        issuer(default_scopes=["operator"])
 
 
 def test_keys_cannot_be_given_up_before_they_are_fetched_again() -> None:

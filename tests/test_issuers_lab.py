@@ -43,6 +43,7 @@ audience = ["lab", "api://lab"]
 algorithms = ["RS256", "ES256", "EdDSA"]
 subject = "email"
 scopes = ["use"]
+default_scopes = []
 require = {{ "realm_access.roles" = ["admin", "user"], email_verified = true }}
 """
 PLAIN_TABLE = f"""
@@ -52,6 +53,7 @@ issuer = "{PLAIN}"
 jwks_url = "SITE/plain"
 audience = "lab"
 prefix = ""
+operators = true
 """
 CORP_TABLE = f"""
 [[auth.issuers]]
@@ -214,6 +216,8 @@ def vectors(own: Callable[..., str]) -> Iterator[tuple[str, str, str]]:
     yield "nbf now", RS.token(strict(nbf=now)), alice
     # --- without a prefix, and the lab's own ---
     yield "no prefix", OF_PLAIN.token(plain()), "alice"
+    yield "no prefix, called as one of another provider", OF_PLAIN.token(plain(sub="strict:a")), ""
+    yield "no prefix, called as one of nobody", OF_PLAIN.token(plain(sub="other:a")), "other:a"
     yield "the lab's own", own(), "tester"
     yield "the lab's, iss of nobody", own(iss="https://evil.example.com"), "tester"
     yield "the lab's, iss of a provider", own(iss=STRICT), ""
@@ -242,6 +246,24 @@ def test_gateway_and_decode_say_of_every_token_whose_it_is(lab: LabUnderTest) ->
         seen += 1
     assert wrong == []
     assert seen > 50
+
+
+def test_a_provider_says_what_its_users_may_as_far_as_the_lab_lets_it(lab: LabUnderTest) -> None:
+    def status(path: str, said: dict[str, Any], of: Signer = RS) -> int:
+        sent = {"Authorization": f"Bearer {of.token(said)}"}
+        method = "GET" if path == "/metrics" else "POST"
+        return httpx2.request(
+            method, lab.url + path, headers=sent, json={"text": "A lamp."}, timeout=20,
+            trust_env=False,
+        ).status_code  # fmt: skip
+
+    # Strict has a default of its own, none; plain may say who is an operator.
+    assert status("/summarize/", strict()) == 403
+    assert status("/summarize/", strict(scp=["use", "llmlab:summarize"])) == 200
+    assert status("/metrics", strict(scp=["use", "llmlab:operator"])) == 403
+    assert status("/summarize/", plain(), OF_PLAIN) == 200
+    assert status("/metrics", plain(), OF_PLAIN) == 403
+    assert status("/metrics", plain(roles=["llmlab:operator"]), OF_PLAIN) == 200
 
 
 def test_a_token_of_a_real_provider_is_its_users_and_nobody_elses(

@@ -195,12 +195,13 @@ class Auth(Section):
         for what, values in (
             ("name", [one.name for one in issuers]),
             ("issuer", [one.issuer for one in issuers]),
+            ("prefix", [one.before for one in issuers]),
         ):
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"two have the same {what}: {', '.join(sorted(twice))}")
         for one, other in permutations(issuers, 2):
             # Or somebody at the one could have the name of somebody at the other.
-            if other.before.startswith(one.before):
+            if one.before and other.before.startswith(one.before):
                 raise ValueError(
                     f"{one.name} and {other.name}: the prefix {one.before!r} begins the other's, "
                     f"{other.before!r}, so their users could not be told apart"

@@ -37,7 +37,7 @@ function ok(header, claims) {
         && by.algorithms.indexOf(header.alg) >= 0
         && hasOneOf(claims.aud, by.audiences)
         && by.require.every((rule) => hasOneOf(claim(claims, rule[0]), rule[1]))
-        && scopesOk(claims, by.scopes) && subjectBy(by, claims) !== '';
+        && scopesOk(claims, by.scopes) && itsOwn(by, subjectBy(by, claims));
 }
 
 function subject(header, claims) {
@@ -46,6 +46,12 @@ function subject(header, claims) {
         return typeof claims.sub === 'string' ? claims.sub : '';
     }
     return by === undefined ? '' : subjectBy(by, claims);
+}
+
+// Without a prefix, somebody there might else be called as somebody of another provider.
+function itsOwn(by, subject) {
+    return subject !== '' && TRUST.issuers.every((one) =>
+        one === by || one.prefix === '' || !subject.startsWith(one.prefix));
 }
 
 function subjectBy(by, claims) {

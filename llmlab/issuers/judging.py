@@ -29,9 +29,18 @@ def problem(
     if not isinstance(kid, str) or not kid:
         return "it names no key (kid), so nobody could say which issuer's verified it"
     if by := trust.owner(kid):
-        return _problem_by(by, header, claims, time.time() if now is None else now)
+        found = _problem_by(by, header, claims, time.time() if now is None else now)
+        return found or _borrowed(subject(claims, by.issuer), by, trust)
     if trust.of(claims.get("iss")):
         return f"a key of this lab signed it, and its iss is {claims['iss']!r}"
+    return ""
+
+
+def _borrowed(sub: str, by: Trusted, trust: Trust) -> str:
+    """Without a prefix, somebody there might else be called as somebody of another provider."""
+    for other in trust.issuers:
+        if other != by and other.issuer.before and sub.startswith(other.issuer.before):
+            return f"its subject begins as those of {other.issuer.name} do"
     return ""
 
 
