@@ -218,6 +218,14 @@ def test_an_answer_in_another_language_than_its_request_is_told(
     assert bool(list(one.find(answer, About("answer", asked)))) == drifts
 
 
+@pytest.mark.parametrize(
+    "around", ["# Bericht\n{}", "{}\n}}", "> Zitat\n{}\n```\nx\n```", "$ ls\n{}"]
+)
+def test_what_is_no_prose_hides_no_prose_beside_it(around: str) -> None:
+    one = guard(kind="language")
+    assert list(one.find(around.format(GERMAN), About("answer", ENGLISH)))
+
+
 def test_only_some_languages_may_be_allowed_of_requests_too() -> None:
     one = guard(kind="language", languages=["en", "de"], on=["request"])
     assert [bool(list(one.find(text, REQUEST))) for text in (ENGLISH, GERMAN, FRENCH)] == [

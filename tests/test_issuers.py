@@ -233,6 +233,16 @@ def test_with_an_address_for_its_keys_nothing_is_asked_but_that(
     assert site.asked == ["/jwks"]
 
 
+def test_a_provider_that_has_withdrawn_all_keys_is_believed(site: Website, tmp_path: Path) -> None:
+    site.answers["/jwks"] = Answer(b'{"keys": []}')
+    found = fetch(issuer(jwks_url=f"{site.url}/jwks"), tmp_path)
+    assert found.accepted.keys == ()
+    auth = Auth()
+    kept = Kept("x").after(fetched("a"), auth, NOW)
+    assert kept.trusted(auth, NOW)
+    assert not kept.after(found, auth, NOW + 1).trusted(auth, NOW + 1)
+
+
 WRONG: dict[str, tuple[dict[str, Answer], str]] = {
     "another issuer": ({DISCOVERY: Answer(b'{"issuer": "https://e.com", "jwks_uri": "x"}')},
                        "says that it is of 'https://e.com'"),
@@ -246,7 +256,6 @@ WRONG: dict[str, tuple[dict[str, Answer], str]] = {
     "a redirect": ({DISCOVERY: Answer(status=302, headers={"Location": "/keys"})},
                    "redirects, which is not followed"),
     "an error": ({"/keys": Answer(status=503)}, "answers 503"),
-    "no keys": ({"/keys": Answer(b'{"keys": []}')}, "no key that can be used here: it is empty"),
     "keys of no use": ({"/keys": Answer(jwks(WEAK))}, "it has 1024 bits"),
     "too much": ({"/keys": Answer(b" " * (LARGEST + 1))}, "more than 256 KiB"),
     "compressed": ({"/keys": Answer(b"x", headers={"Content-Encoding": "gzip"})}, "compressed"),

@@ -257,6 +257,16 @@ def test_a_large_body_is_not_made_into_a_document_that_fills_the_gateway(
     assert workers_memory(gateway) - before < 16 << 20
 
 
+@opened
+@pytest.mark.parametrize("piece", ['"model":"a",', '"model",', '"model":"', '\u00e4"model":'])
+def test_a_body_that_names_models_without_end_keeps_no_worker_busy(start: Open, piece: str) -> None:
+    gateway = start()
+    size = 1_000_000 // len(piece.encode())
+    # Read without a bound, it took a minute; the client here waits for 20 s.
+    reply = gateway.ask(path=CHAT, body=(piece * size).encode())
+    assert reply.status in (200, 404)
+
+
 def on_chat(**route: Any) -> Traffic:
     return Traffic(revision=5).with_route("chat", Route(**route))
 

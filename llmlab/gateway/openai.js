@@ -5,7 +5,11 @@
 // A larger body is not read as JSON: what is made of it can have ninety times its size, and stays
 // until the answer is over.
 const SMALL = 65536;
-const MODEL = /"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.){0,200}")/g;
+const KEY = Buffer.from('"model"');
+const VALUE = /^[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.){0,200}")/;
+// So often that word is looked for there. What a worker does for one, all others wait for.
+const MOST = 100;
+const LONGEST = 512;  // bytes behind it
 
 const UNNAMED = 'dummy';  // how huggingface_hub spells that it was given an address and no name
 
@@ -29,16 +33,29 @@ function choose(r) {
 // first key of that name that names something here; the API looks at it once more.
 function named(r, names) {
     try {
-        const text = r.requestText;
-        if (text.length <= SMALL) {
-            return JSON.parse(text).model;
+        const body = r.requestBuffer;
+        if (body.length <= SMALL) {
+            return JSON.parse(r.requestText).model;
         }
-        const found = (text.match(MODEL) || []).slice(0, 100).map((one) =>
-            JSON.parse(one.slice(one.indexOf('"', 7))));
+        const found = values(body);
         return found.find((one) => names.indexOf(one) >= 0) || found[0];
     } catch (error) {
         return undefined;
     }
+}
+
+function values(body) {
+    const found = [];
+    let at = body.indexOf(KEY);
+    for (let looked = 0; at >= 0 && looked < MOST; looked++) {
+        const behind = at + KEY.length;
+        const value = VALUE.exec(body.subarray(behind, behind + LONGEST).toString());
+        if (value) {
+            found.push(JSON.parse(value[1]));
+        }
+        at = body.indexOf(KEY, behind);
+    }
+    return found;
 }
 
 function refuse(r, message) {

@@ -25,7 +25,7 @@ INTERMEDIATE = (
     "ssl_session_cache shared:llmlab:10m;",
 )
 # What tells who asks.
-SECRETS = "$http_authorization$http_x_api_key$http_api_key"
+SECRETS = "$http_authorization$http_x_api_key$http_api_key$http_cookie"
 PLAIN = (
     "This port speaks plain HTTP, and what was sent could be read on the way: ask by https, and "
     "have a token that was sent ended (llmlab token revoke)."

@@ -19,8 +19,7 @@ LABEL = "language"
 MARGIN = 0.4
 # What is no prose, and would read as English wherever it stands.
 _NO_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|^[ \t]*[$>#{}<|;].*$|^.*[{};]$",
-    re.DOTALL | re.MULTILINE,
+    r"(?s:```.*?(?:```|\Z))|`[^`\n]*`|https?://\S+|^[ \t]*[$>#{}<|;].*$|^.*[{};]$", re.MULTILINE
 )
 # A request that names a language, or a translation, is not held to its own: by RE2.
 _NAMES = (

@@ -52,10 +52,11 @@ def fetch(issuer: Issuer, root: Path, *, deadline: float = DEADLINE) -> Fetched:
     except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # of a host's name, too
         raise UpstreamError(f"cannot be reached: {_why(error)}") from None
     accepted = read_jwks(body, issuer.algorithms)
-    if not accepted.keys:
+    # A provider that has no keys any more has withdrawn them all: then nobody is let in by those
+    # from before.
+    if not accepted.keys and accepted.dropped:
         raise UpstreamError(
-            f"{where} holds no key that can be used here: "
-            + ("; ".join(accepted.dropped[:3]) or "it is empty"),
+            f"{where} holds no key that can be used here: " + "; ".join(accepted.dropped[:3]),
             fix=f"algorithms of the issuer {issuer.name} in configs/lab.toml",
         )
     return Fetched(accepted, _good_for(control))

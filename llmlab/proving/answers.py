@@ -60,7 +60,7 @@ class Answer:
     @property
     def shown(self) -> str:
         kind = self.header("content-type").partition(";")[0]
-        return shortened(f"{self.status} {kind} {self.text.strip()}")
+        return shortened(masked(f"{self.status} {kind} {self.text[:4096].strip()}"))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Heard:
     def shown(self) -> str:
         told = [one.shown for one in self.answers]
         if self.rest:
-            told.append(shortened(repr(self.rest[:80])))
+            told.append(shortened(masked(repr(self.rest[:4096])), 80))
         end = "reset" if self.cut else "closed" if self.closed else f"open for {self.seconds:.1f} s"
         return shortened(" | ".join([*told, f"({end})"]))
 
