@@ -16,8 +16,9 @@ from llmlab.gateway.quoting import exactly
 
 SCRIPT = "lab/api_keys.js"
 END = "/ended_keys"  # where ended ones are told, beside the gateway's own metrics
-# Longer than any connection goes by a configuration from before; see render.LINGER.
-REMEMBERED = 600  # seconds
+# Longer than any connection goes by a configuration from before (see render.LINGER), and than it
+# takes to mend what kept the gateway from being reloaded.
+REMEMBERED = 86_400  # seconds
 
 
 # Rendered, and not in nginx.conf, for one from before has none. RFC 9110: a scheme has no case,
