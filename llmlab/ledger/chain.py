@@ -34,6 +34,7 @@ class Kind(StrEnum):
     DRILL = "drill"
     LAB = "lab"
     UPSTREAM = "upstream"
+    ISSUERS = "issuers"
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ class Commanded:
     def __init__(self, command: str) -> None:
         try:
             self._words = shlex.split(command)
-        except ValueError as error:
-            raise UsageError(f"--token-command cannot be read: {error}") from None
+        except ValueError:
+            raise UsageError("--token-command cannot be read: its quotes do not match") from None
         if not self._words:
             raise UsageError("--token-command is empty", fix="name a program that prints a token")
         self.signer: Signer | None = None
