@@ -186,7 +186,8 @@ CARRIERS = {
 # Where their words are wanted, and nothing secret was read: of libraries that refuse a model, a
 # processor or an image, or of guards, which refuse what lab.toml says of them.
 WANTED = {
-    "guards/deny.py", "guards/loading.py", "models/converter.py", "runtimes/ct2.py", "runtimes/llamacpp.py", "tune/training.py",
+    "guards/deny.py", "guards/loading.py", "models/converter.py", "runtimes/ct2.py",
+    "runtimes/llamacpp.py", "tune/training.py",
     "engines/compose/images.py",
 }  # fmt: skip
 
