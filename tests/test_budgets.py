@@ -26,12 +26,19 @@ from tests.test_gateway import Reply, assert_problem
 from tests.test_gateway_rendering import ONE_MODEL, PLUS_PLANS
 
 CHAT = "/v1/chat/completions"
+PLENTY = 10**12  # tokens
+LARGE = "y" * 70_000
+DEEP: Any = []
+for _ in range(40):
+    DEEP = [DEEP]
 PRICED = Model(runtime="openai", base_url="http://x/v1", model="m", context=4096,
                price=Price(input=0.5, output=2.0))  # fmt: skip
 BUDGETS = (
-    Budget(tokens_per_minute=100_000, requests_per_day=50),
-    Budget(name="small", who=["burst", "thrifty"], tokens_per_minute=1000),
-    Budget(name="teams", by="claim:team", who=["red", ""], requests_per_minute=3),
+    # By the day where sums are looked at: a minute may end in between.
+    Budget(tokens_per_day=PLENTY, requests_per_day=50),
+    Budget(name="bursts", who=["burst"], tokens_per_day=1000),
+    Budget(name="small", who=["thrifty"], tokens_per_minute=1000),
+    Budget(name="teams", by="claim:team", who=["red", ""], requests_per_day=3),
     Budget(name="money", who=["rich"], money_per_month=0.001, currency="EUR"),
     Budget(name="trial", who=["watched"], tokens_per_day=10, shadow=True),
 )
@@ -72,7 +79,7 @@ class Counting:
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
     folder = tmp_path_factory.mktemp("budgets")
     desk = folder / "desk.sock"
-    more = {"budgets": BUDGETS, "further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
+    more: dict[str, Any] = {"budgets": BUDGETS, "further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
     with routed(folder / "gateway", Traffic(), models={CANARY: PRICED}, **more) as gateway:
         yield Counting(gateway, desk)
 
@@ -100,7 +107,7 @@ def test_of_a_burst_of_32_those_are_let_in_that_fit_and_each_is_settled_to_the_t
         replies = list(pool.map(lambda _: counting.chat("burst"), range(32)))
     passed = [one for one in replies if one.status == 200]
     refused = [one for one in replies if one.status == 429]
-    assert len(passed) + len(refused) == 32
+    assert {one.status for one in replies} == {200, 429}
     assert len(passed) in (fitting, fitting - 1)  # one that would fit may meet one that does not
     # Nothing was said of what they used, so all that was reserved stands.
     assert counting.left("burst") == 1000 - len(passed) * reserved
@@ -189,8 +196,19 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"text": "a", "max_tokens": 1}, f"/models/{CANARY}/summarize/", 100),
         ({"text": "a b " * 3000}, f"/models/{CANARY}/summarize/", 100 + 4004 + 2002),
         ({"inputs": ["a", "b"], "parameters": {"max_new_tokens": 9}}, f"/models/{CANARY}/", 18),
-        # Too large to be read as JSON: the most that any part of it says.
-        ({"messages": [], "max_tokens": 5, "x": "y" * 70_000}, CHAT, 4096),
+        ({"messages": [], "max_tokens": 2_000_000_000}, CHAT, 2_000_000_000),
+        ({"messages": [], "max_tokens": 5, "n": 99}, CHAT, 80),  # the API takes 16
+        ({"prompt": ["a"] * 99, "max_tokens": 5, "n": 9}, "/v1/completions", 320),
+        # Too large to be read as JSON: the most that any part of it says, however it is spelled.
+        ({"messages": [], "max_tokens": 5, "x": LARGE}, CHAT, 4096),
+        ({"messages": [], "max_tokens": 9000, "x": LARGE}, CHAT, 9000),
+        ({"messages": [], "max_tokens": 5, "n": 3, "x": LARGE}, CHAT, 3 * 4096),
+        ({"messages": [], "max_tokens": 5, "n": 10**9, "x": LARGE}, CHAT, 16 * 4096),
+        ({"prompt": ["a"], "max_tokens": 5, "x": LARGE}, "/v1/completions", 64 * 4096),
+        ({"prompt": [1, 2], "max_tokens": 5, "x": LARGE}, "/v1/completions", 4096),
+        ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
+        # Nested deeper than the gateway's JSON goes, and no deeper than the API's.
+        ({"messages": [], "n": 2, "max_tokens": 9000, "x": DEEP}, CHAT, 18_000),
     ],
 )
 def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
@@ -201,7 +219,26 @@ def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
     sub = f"reserves-{abs(hash((path, text)))}"
     reply = counting.gateway.ask(path=path, body=text, sub=sub, team="blue")
     left = int(reply.header("x-ratelimit-remaining-tokens"))
-    assert 100_000 - left == -(-len(text) // 3) + written
+    assert PLENTY - left == -(-len(text) // 3) + written
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (rb'"n": 3, "max_tok\u0065n\u0073": 9000', 27_000),
+        (rb'"\u006E" : 3, "\u006d\u0061\u0078\u005F\u0074okens":9000', 27_000),
+        (rb'"x": "\"n\": 3"', 4096),  # in a text it is no field
+    ],
+)
+def test_a_large_body_says_as_much_by_the_numbers_of_its_letters(
+    counting: Counting, text: bytes, written: int
+) -> None:
+    counting.canary.usage = "0 0"
+    body = b'{"messages": [], %b, "y": "%b"}' % (text, LARGE.encode())
+    reply = counting.gateway.ask(path=CHAT, body=body, sub=f"spells-{written}-{len(text)}",
+                                 team="blue")  # fmt: skip
+    left = int(reply.header("x-ratelimit-remaining-tokens"))
+    assert PLENTY - left == -(-len(body) // 3) + written
 
 
 def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:
@@ -210,7 +247,7 @@ def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:
     reply = counting.gateway.ask(path=CHAT, body=json.dumps(said).encode(), sub="pictures",
                                  team="blue")  # fmt: skip
     left = int(reply.header("x-ratelimit-remaining-tokens"))
-    assert 1500 < 100_000 - left < 1600
+    assert 1500 < PLENTY - left < 1600
 
 
 # --- What it comes to ----------------------------------------------------------------------
@@ -270,15 +307,15 @@ def test_an_api_settles_later_once_and_the_log_says_the_difference(counting: Cou
     said = {"id": number, "in": "3", "out": "4", "by": CANARY}
     assert counting.settle(**{**said, "in": "x"}) == 400
     assert counting.settle(**{**said, "by": "a.b"}) == 400
-    used = 100_000 - counting.left("later")
+    used = PLENTY - counting.left("later")
     assert counting.settle(**said) == 204
-    assert 100_000 - counting.left("later") == used + 1 - 85  # 92 were reserved, 7 are used
+    assert PLENTY - counting.left("later") == used + 1 - 85  # 92 were reserved, 7 are used
     # Valid once: an id that was settled, or never given, settles nothing.
-    used = 100_000 - counting.left("later")
+    used = PLENTY - counting.left("later")
     for number in (said["id"], "0" * 32):
         counting.settle(**{**said, "id": number, "in": "99999"})
         assert counting.settle(**{**said, "id": number, "in": "99999"}) == 410
-    assert 100_000 - counting.left("later") == used + 1
+    assert PLENTY - counting.left("later") == used + 1
     late = next(
         json.loads(one) for one in counting.gateway.log.read_text().splitlines()
         if f'"settles":"{line["request_id"]}"' in one

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from llmlab.bounds import LONGEST_SUMMARY, MOST_ANSWERS, MOST_CHOICES, MOST_TEXTS
 from llmlab.config.budgets import LIMITS, Budget
 from llmlab.config.model import Model
 from llmlab.errors import ConfigError
@@ -130,6 +131,12 @@ def data(plan: GatewayPlan) -> dict[str, Any]:
         "claimed": bool(claims),
         "models": {one.deployment: _model(one.model) for one in plan.upstreams},
         "unknown": _model(None),
+        "most": {
+            "choices": MOST_CHOICES,
+            "answers": MOST_ANSWERS,
+            "texts": MOST_TEXTS,
+            "summary": LONGEST_SUMMARY,
+        },
         "keeps": round(1000 * (plan.longest + GRACE)),
     }
 
