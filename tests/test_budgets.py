@@ -20,7 +20,8 @@ from llmlab.config.budgets import Budget, Price
 from llmlab.errors import ConfigError
 from llmlab.gateway import render
 from llmlab.gateway.budgets import data
-from llmlab.traffic import Traffic
+from llmlab.traffic import Route, Shadow, Traffic
+from tests.conftest import wait_until
 from tests.routing import CANARY, STABLE, THIRD, Deployment, Routed, routed
 from tests.test_gateway import Reply, assert_problem
 from tests.test_gateway_rendering import ONE_MODEL, PLUS_PLANS
@@ -79,8 +80,13 @@ class Counting:
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
     folder = tmp_path_factory.mktemp("budgets")
     desk = folder / "desk.sock"
-    more: dict[str, Any] = {"budgets": BUDGETS, "further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
-    with routed(folder / "gateway", Traffic(), models={CANARY: PRICED}, **more) as gateway:
+    more: dict[str, Any] = {"budgets": BUDGETS, "further": {"chat": CANARY},
+                            "settlements": f"unix:{desk}"}  # fmt: skip
+    models = {CANARY: PRICED, THIRD: PRICED.model_copy(update={"price": Price(input=5, output=20)})}
+    traffic = Traffic(routes={"summarize": Route(shadow=Shadow(deployment=THIRD, percent=100))})
+    with routed(
+        folder / "gateway", traffic, models=models, fallbacks={CANARY: THIRD}, **more
+    ) as gateway:
         yield Counting(gateway, desk)
 
 
@@ -90,6 +96,7 @@ def says_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "counting" in request.fixturenames:
         canary = request.getfixturevalue("counting").canary
         canary.usage = ""
+        canary.hands_on = ""
         canary.breaks.clear()
 
 
@@ -106,7 +113,6 @@ def test_of_a_burst_of_32_those_are_let_in_that_fit_and_each_is_settled_to_the_t
     with ThreadPoolExecutor(32) as pool:
         replies = list(pool.map(lambda _: counting.chat("burst"), range(32)))
     passed = [one for one in replies if one.status == 200]
-    refused = [one for one in replies if one.status == 429]
     assert {one.status for one in replies} == {200, 429}
     assert len(passed) in (fitting, fitting - 1)  # one that would fit may meet one that does not
     # Nothing was said of what they used, so all that was reserved stands.
@@ -324,6 +330,32 @@ def test_an_api_settles_later_once_and_the_log_says_the_difference(counting: Cou
     assert line["tokens_out"] + late["tokens_out"] == 4
     assert line["cost"] + late["cost"] == 10  # 1.5 + 8, rounded up
     assert (late["subject"], late["deployment"], late["settled"]) == ("later", CANARY, 1)
+
+
+def test_what_the_first_one_took_before_another_answered_is_charged_as_well(
+    counting: Counting,
+) -> None:
+    third = counting.gateway.deployments[THIRD]
+    counting.canary.usage, counting.canary.hands_on, third.usage = "7 5", "@fallback_third", "3 2"
+    reply = counting.chat("handed-on")
+    third.usage = ""
+    line = counting.gateway.line(reply)
+    assert (line["deployment"], line["handed_on"]) == (THIRD, CANARY)
+    assert (line["tokens_in"], line["tokens_out"], line["settled"]) == (10, 7, 1)
+    assert line["cost"] == 14 + 55  # by the price of each
+    counting.canary.hands_on = ""
+    counting.canary.usage = "0 0"
+    assert counting.left("handed-on") == PLENTY - 17
+
+
+def test_a_copy_for_the_shadow_settles_nothing(counting: Counting) -> None:
+    third = counting.gateway.deployments[THIRD]
+    before = len(third.settlements)
+    stable = counting.gateway.deployments[STABLE]
+    assert counting.gateway.ask(sub="copied", team="blue").status == 200
+    assert stable.settlements[-1]
+    wait_until(lambda: len(third.settlements) > before)
+    assert third.settlements[before:] == [""]
 
 
 def test_each_request_to_a_model_has_an_id_of_its_own_that_no_client_chooses(

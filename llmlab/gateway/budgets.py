@@ -53,7 +53,9 @@ def http(plan: GatewayPlan) -> list[str]:
         f"timeout={round(plan.longest + GRACE)}s{kept['reservations']};",
         *(f'js_var $lab_{name} "";' for name in told),
         *(f"js_var $lab_{name} 0;" for name in ("tokens_in", "tokens_out", "cost")),
-        "js_set $lab_settlement usage.ticket;",
+        "js_set $lab_settled_by usage.ticket;",
+        "# Nobody settles a request by a copy of it.",
+        'map $uri $lab_settlement { volatile; /.shadow ""; default $lab_settled_by; }',
         "js_set $lab_settled usage.settle;",
     ]
 

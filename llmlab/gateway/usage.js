@@ -13,7 +13,7 @@ const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 
 // --- Who is to settle it ---------------------------------------------------------------------
 
-// $lab_settlement, a header for the API: the id by which it says what was used. A request that no
+// $lab_settled_by, a header for the API: the id by which it says what was used. A request that no
 // budget has reserved anything for has one as well, for the log.
 function ticket(r) {
     if (!r.variables.lab_ticket && asks(r)) {
@@ -45,7 +45,7 @@ function settle(r) {
         return settle_asked(told, told.lab_ticket);
     } catch (error) {  // there is no memory left, say: what is reserved stands
         r.error(`a request is not settled: ${error.message}`);
-        return stands(told);
+        return stands(told, amounts(told));
     }
 }
 
@@ -55,25 +55,37 @@ function settle_asked(told, id) {
         && !(told.upstream_addr && /[1-9]/.test(told.upstream_bytes_sent || ''));
     said = untouched ? ['', '0', '0'] : said;
     let name = told.lab_log_deployment || told.lab_target;  // another one may have answered
+    const known = amounts(told), before = usedBefore(told, known);
     if (!said) {
         // The API says it by itself, before or after this: who comes first leaves it to the other.
-        const known = reservation(told, name);
-        if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
-            return stands(told);
-        }
-        const text = taken(id);
+        const kept = JSON.stringify(reservation(told, name, known));
+        const text = ngx.shared.lab_reservations.add(id, kept) ? '' : taken(id);
         if (!text) {
-            return stands(told);
+            return stands(told, known, before);
         }
         const words = text.split(' ');
         said = ['', words[0], words[1]];
         name = lab_budgets.models[words[2]] ? words[2] : name;
     }
-    return write(told, settled(amounts(told), said[1], said[2], name, untouched, told));
+    return write(told, settled(known, said[1], said[2], name, untouched, told), before);
 }
 
-function stands(told) {
-    return write(told, Object.assign({ exact: false }, amounts(told)));
+function stands(told, known, before) {
+    return write(told, Object.assign({ exact: false }, known), before);
+}
+
+// $lab_used_before: what a provider has used that another deployment has then answered for. Its
+// reservation is left to that one, so this is charged beside it.
+function usedBefore(told, known) {
+    const said = SAID.exec(told.lab_used_before || '');
+    if (!said) {
+        return null;
+    }
+    const name = told.lab_target;
+    const used = amountOf(known, said[1], said[2], name);
+    charge(known.keys, { requests: 0, tokens: used.read + used.written, money: used.cost });
+    noteTokens(told.lab_log_asked, name, used);
+    return used;
 }
 
 // In one variable, as each of them takes its time.
@@ -88,23 +100,24 @@ function amounts(told) {
     };
 }
 
-function reservation(told, name) {
+function reservation(told, name, known) {
     return Object.assign({
         request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
         deployment: name, claims: claimsOf(told),
-    }, amounts(told));
+    }, known);
 }
 
-function write(told, used) {
-    told.lab_tokens_in = used.read;
-    told.lab_tokens_out = used.written;
-    if (used.cost) {
-        told.lab_cost = used.cost;
+function write(told, used, before) {
+    const also = before || NOTHING, cost = used.cost + also.cost;
+    told.lab_tokens_in = used.read + also.read;
+    told.lab_tokens_out = used.written + also.written;
+    if (cost) {
+        told.lab_cost = cost;
     }
     if (lab_budgets.claimed) {
         told.lab_claims = JSON.stringify(claimsOf(told));
     }
-    return used.exact ? '1' : '0';
+    return used.exact && (!before || before.exact) ? '1' : '0';
 }
 
 // Whoever takes something is the only one. njs 0.9.9 has a pop() that never finds anything where
@@ -115,35 +128,44 @@ function taken(id) {
     return text && kept.delete(id) ? text : '';
 }
 
-// Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
-// what is only known not to be more.
+// Puts what was used in the place of what was reserved.
 function settled(known, said_read, said_written, name, untouched, told) {
+    const used = amountOf(known, said_read, said_written, name);
+    charge(known.keys, {
+        requests: untouched ? -1 : 0,
+        tokens: used.read + used.written - known.read - known.written,
+        money: used.cost - known.cost,
+    });
+    noteTokens(told.lab_log_asked, name, used);
+    return used;
+}
+
+// What is said to have been used: what was reserved where nobody knows, and bounds what is only
+// known not to be more.
+function amountOf(known, said_read, said_written, name) {
     const read = said_read === '-' ? known.read : Number(said_read);
     const exact = said_read !== '-' && /^\d/.test(said_written);
     const most = Number(said_written.replace('<', ''));
     const written = said_written.endsWith('-') ? known.written
         : exact || !known.written ? most : Math.min(most, known.written);
     const model = lab_budgets.models[name] || lab_budgets.unknown;
-    const cost = costs(model, read, written);
-    if (known.keys.length) {
-        const more = {
-            requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
-            money: cost - known.cost,
-        };
-        const counts = ngx.shared.lab_budget_counts;
-        known.keys.forEach((key) => {
-            const amount = more[unitOf(key)];
-            if (amount && counts.has(key)) {  // its window may be over, and forgotten
-                counts.incr(key, amount);
-            }
-        });
+    return { read, written, cost: costs(model, read, written), exact };
+}
+
+function charge(keys, more) {
+    keys.forEach((key) => {
+        const amount = more[unitOf(key)];
+        if (amount && ngx.shared.lab_budget_counts.has(key)) {  // its window may be over
+            ngx.shared.lab_budget_counts.incr(key, amount);
+        }
+    });
+}
+
+function noteTokens(route, name, used) {
+    if (ngx.shared.lab_counts && (used.read || used.written)) {
+        note(`tokens ${route || '-'} ${name || '-'} input`, used.read);
+        note(`tokens ${route || '-'} ${name || '-'} output`, used.written);
     }
-    if (ngx.shared.lab_counts && (read || written)) {
-        const route = told.lab_log_asked || '-';
-        note(`tokens ${route} ${name || '-'} input`, read);
-        note(`tokens ${route} ${name || '-'} output`, written);
-    }
-    return { read, written, cost, exact };
 }
 
 // POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
