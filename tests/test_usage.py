@@ -255,6 +255,16 @@ def test_a_line_says_what_was_used_and_others_nothing() -> None:
         assert read(other) is None
 
 
+def test_a_log_that_says_nothing_new_writes_nothing(tmp_path: Any) -> None:
+    books = Books(tmp_path)
+    books.take("local", lambda _: ([line()], "1"))
+    written = (tmp_path / "usage.db").stat().st_mtime_ns
+    assert books.take("local", lambda cursor: ([], cursor)) == 0
+    assert (tmp_path / "usage.db").stat().st_mtime_ns == written
+    books.take("local", lambda _: ([], "2"))  # a log was rotated, say
+    assert (tmp_path / "usage.db").stat().st_mtime_ns > written
+
+
 def test_each_line_counts_once_whoever_reads_it(tmp_path: Any) -> None:
     books = Books(tmp_path)
     log = [line(), line(subject="b")]
