@@ -370,6 +370,31 @@ def test_each_request_to_a_model_has_an_id_of_its_own_that_no_client_chooses(
     assert "0" * 32 not in ids
 
 
+def test_who_cannot_be_counted_for_want_of_memory_is_refused_and_whoever_has_a_count_goes_on(
+    tmp_path: Path,
+) -> None:
+    def small(files: dict[str, str]) -> dict[str, str]:
+        text = files["lab/http.conf"].replace("zone=lab_budget_counts:16m",
+                                              "zone=lab_budget_counts:32k")  # fmt: skip
+        return {**files, "lab/http.conf": text}
+
+    budget = Budget(tokens_per_day=PLENTY, requests_per_day=50)
+    with routed(tmp_path / "gateway", Traffic(), change=small, budgets=(budget,)) as gateway:
+        first = gateway.ask(sub="first")
+        assert first.status == 200
+        number = 0
+        while (reply := gateway.ask(sub=f"{number}-{'x' * 200}")).status == 200:
+            number += 1
+            assert number < 1000
+        assert "no memory left to count" in assert_problem(reply, 503)["detail"]
+        assert reply.header("Retry-After") == "1"
+        assert gateway.line(reply)["deployment"] == ""
+        again = gateway.ask(sub="first")
+        assert again.status == 200
+        assert again.header("x-ratelimit-remaining-requests") == "48"
+        assert "budgets: the memory for counts is full" in gateway.log.read_text()
+
+
 # --- Where it cannot be -----------------------------------------------------------------------
 
 

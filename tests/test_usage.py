@@ -231,6 +231,19 @@ def test_the_ledger_tells_when_budgets_change(far: LabUnderTest) -> None:
     assert [one["name"] for one in told[0]["document"]["budgets"]] == ["subject", "claim:team"]
 
 
+def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderTest) -> None:
+    with far.client("unkept") as client:
+        assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
+    counts = far.lab.state / "counts"
+    for file in counts.iterdir():
+        file.unlink()
+    counts.rmdir()
+    counts.touch()
+    far.ok("down")
+    assert not json.loads(far.run("status", "-o", "json").stdout)["running"]
+    counts.unlink()
+
+
 # --- Lines ------------------------------------------------------------------------------------
 
 

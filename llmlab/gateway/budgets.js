@@ -50,7 +50,11 @@ function decide(r, text) {
     if (over) {
         const counts = ngx.shared.lab_budget_counts;
         keys.forEach((key) => { counts.incr(key, -wanted[usage.unitOf(key)]); });
-        refuse(r, over, wanted);
+        if (over.full) {
+            refuseForMemory(r, over.full);
+        } else {
+            refuse(r, over, wanted);
+        }
         return;
     }
     if (left.requests) {
@@ -79,7 +83,12 @@ function reserve(told, wanted, keys, left) {
             const time = windowOf(limit.window, now);
             const key = `${budget.name} ${limit.key} ${time.begins} ${holder}`;
             const lasts = time.ends - now + lab_budgets.keeps;
-            const used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            let used;
+            try {
+                used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            } catch (error) {
+                return { full: error };
+            }
             const fits = used <= limit.most;
             keys.push(key);
             if (!fits) {
@@ -97,6 +106,14 @@ function reserve(told, wanted, keys, left) {
         }
     }
     return null;
+}
+
+// There is none left for one count more: whoever has one already goes on.
+function refuseForMemory(r, error) {
+    r.error(`budgets: the memory for counts is full, so whoever has none is refused: ${error.message}`);
+    r.variables.lab_over_why = 'The gateway has no memory left to count what this token uses; '
+        + 'try again in 1 s.';
+    r.return(503);
 }
 
 // What is preloaded has no methods.

@@ -18,6 +18,7 @@ from llmlab.auth import KeySet
 from llmlab.config import Config
 from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
+from llmlab.engines.budget_counts import set_aside_damaged
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
@@ -211,7 +212,8 @@ def lay_out(lab: Lab, plan: Plan) -> None:
 
 def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
-    private_folder(folder / "counts", SHARED_FOLDER)
+    counts = private_folder(lab.compose_counts, SHARED_FOLDER)
+    set_aside_damaged(counts)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
         service = service_of(settings.deployment, plan)
