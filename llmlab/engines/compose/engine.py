@@ -31,7 +31,7 @@ from llmlab.engines.compose.gateway import (
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
-from llmlab.engines.compose.observability import down_arguments
+from llmlab.engines.compose.observability import STOP_SOON, down_arguments
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
 from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
@@ -181,6 +181,7 @@ class ComposeEngine:
             moved = self.gateway.move(compose, releases.stage(files, judge))
             record.write(self.lab)
         self.gateway.drain(apis, patience, say)
+        self._take_usage()  # its container may be another one then
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
         self.notebooks.follow_token(compose)
@@ -223,16 +224,22 @@ class ComposeEngine:
     def _down(self, *, volumes: bool) -> bool:
         Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
         there = self.project.containers()
-        with contextlib.suppress(LlmlabError, OSError):  # its log goes with the gateway's container
-            Books(self.lab.state).take(ENGINE, self.requests_since)
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
+            with contextlib.suppress(LlmlabError):  # what it had under way gets its line
+                self.project.run(compose.command("stop", "--timeout", STOP_SOON, GATEWAY))
+            self._take_usage()
             self.project.run(compose.command(*down_arguments(volumes)))
             run(forget_sockets(project), timeout=COMMAND_DEADLINE)
         keys.forget(self.lab)
         forget_upstreams(self.lab)
         Record.forget(self.lab)
         return bool(there)
+
+    def _take_usage(self) -> None:
+        """Add up what the gateway's log says: it goes with its container."""
+        with contextlib.suppress(LlmlabError, OSError):
+            Books(self.lab.state).take(ENGINE, self.requests_since)
 
     def commands(self, plan: Plan) -> list[list[str]]:
         """What ``up`` runs, in order."""
