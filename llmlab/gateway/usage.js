@@ -6,22 +6,18 @@
 // that only the API is told, what is not settled when the answer is over, or what the API has said
 // before that.
 
-const READS = ['GET', 'HEAD', 'OPTIONS'];
 // 12 34; <34 for at most so many, - for what nobody knows.
 const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
+const IN_HEAD = '-';  // for an API that has nowhere to settle: it says in its head what was used
 const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 
 // --- Who is to settle it ---------------------------------------------------------------------
 
-// $lab_settled_by, a header for the API: the id by which it says what was used. A request that no
-// budget has reserved anything for has one as well, for the log.
-function ticket(r) {
-    if (!r.variables.lab_ticket && asks(r)) {
-        const bytes = new Uint8Array(16);
-        crypto.getRandomValues(bytes);
-        r.variables.lab_ticket = Buffer.from(bytes.buffer).toString('hex');
-    }
-    return r.variables.lab_ticket;
+// $lab_ticket, a random id. A request that no budget has reserved anything for has one as well.
+function ticket() {
+    const bytes = new Uint8Array(16);
+    crypto.getRandomValues(bytes);
+    return Buffer.from(bytes.buffer).toString('hex');
 }
 
 function claimsOf(told) {
@@ -34,15 +30,15 @@ function claimsOf(told) {
 
 // --- Once it is over -------------------------------------------------------------------------
 
-// $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
+// $lab_added_up, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
 // they are what was reserved, or at most used. What becomes known later has a line of its own.
 function settle(r) {
     const told = r.variables;
-    if (!told.lab_ticket && !told.lab_reserved) {
+    if (!told.lab_reserved && !(told.upstream_addr && told.lab_settled_by)) {
         return '1';  // nothing was asked of a model
     }
     try {
-        return settle_asked(told, told.lab_ticket);
+        return settle_asked(told, told.lab_settled_by);
     } catch (error) {  // there is no memory left, say: what is reserved stands
         r.error(`a request is not settled: ${error.message}`);
         return stands(told, amounts(told));
@@ -58,8 +54,7 @@ function settle_asked(told, id) {
     const known = amounts(told), before = usedBefore(told, known);
     if (!said) {
         // The API says it by itself, before or after this: who comes first leaves it to the other.
-        const kept = JSON.stringify(reservation(told, name, known));
-        const text = ngx.shared.lab_reservations.add(id, kept) ? '' : taken(id);
+        const text = id === IN_HEAD ? '' : reserved(id, reservation(told, name, known));
         if (!text) {
             return stands(told, known, before);
         }
@@ -107,10 +102,15 @@ function reservation(told, name, known) {
     }, known);
 }
 
+// What the API has said before this; "" if it has not.
+function reserved(id, known) {
+    return ngx.shared.lab_reservations.add(id, JSON.stringify(known)) ? '' : taken(id);
+}
+
 function write(told, used, before) {
     const also = before || NOTHING, cost = used.cost + also.cost;
-    told.lab_tokens_in = used.read + also.read;
-    told.lab_tokens_out = used.written + also.written;
+    told.lab_read = used.read + also.read;
+    told.lab_written = used.written + also.written;
     if (cost) {
         told.lab_cost = cost;
     }
@@ -215,9 +215,13 @@ function counted(r) {
 
 // --- For both ---------------------------------------------------------------------------------
 
-function asks(r) {
-    // The lab's own questions come by a socket of its own, and count for nobody.
-    return READS.indexOf(r.method) < 0 && r.remoteAddress !== 'unix:';
+// Of a request that has said it all in its head, and is not settled by a script: see budgets.py.
+function noteWhole(told) {
+    if (lab_budgets.plain && told.lab_whole && told.lab_whole !== '0 0') {
+        const words = told.lab_whole.split(' ');
+        noteTokens(told.lab_log_asked, told.lab_log_deployment,
+            { read: Number(words[0]), written: Number(words[1]) });
+    }
 }
 
 // In millionths: a price is that of a million tokens.
@@ -238,4 +242,4 @@ function note(key, amount) {
     }
 }
 
-export default { ticket, settle, late, counted, asks, costs, unitOf, note };
+export default { ticket, settle, late, counted, costs, unitOf, note, noteWhole };
