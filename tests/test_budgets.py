@@ -395,6 +395,67 @@ def test_who_cannot_be_counted_for_want_of_memory_is_refused_and_whoever_has_a_c
         assert "budgets: the memory for counts is full" in gateway.log.read_text()
 
 
+# --- Without budgets -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
+    """Without prices as well: there, no script adds up what a whole answer says."""
+    folder = tmp_path_factory.mktemp("free")
+    desk = folder / "desk.sock"
+    more: dict[str, Any] = {"further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
+    with routed(folder / "gateway", Traffic(), fallbacks={CANARY: THIRD}, **more) as gateway:
+        yield Counting(gateway, desk)
+
+
+def used(line: dict[str, Any]) -> tuple[int, int, int, int, str]:
+    return (line["tokens_in"], line["tokens_out"], line["cost"], line["settled"], line["claims"])
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("3 4", (3, 4, 1)), ("0 0", (0, 0, 1)), ("3 <9", (3, 9, 0)), ("- -", (0, 0, 0)),
+     ("", (0, 0, 0)), ("1 2 3", (0, 0, 0))],
+)  # fmt: skip
+def test_without_budgets_what_an_answer_says_is_logged_all_the_same(
+    free: Counting, said: str, found: tuple[int, int, int]
+) -> None:
+    free.canary.usage = said
+    line = free.gateway.line(free.chat("ada"))
+    free.canary.usage = ""
+    assert used(line) == (*found[:2], 0, found[2], "")
+
+
+def test_without_budgets_what_asks_no_model_has_used_nothing(free: Counting) -> None:
+    free.canary.usage = "3 4"
+    asked = [free.gateway.ask(path=f"/models/{CANARY}/", method="GET"),
+             free.gateway.ask(path="/nowhere", token=None)]  # fmt: skip
+    free.canary.usage = ""
+    assert [one.status for one in asked] == [200, 401]
+    assert [used(free.gateway.line(one)) for one in asked] == [(0, 0, 0, 1, "")] * 2
+
+
+def test_without_budgets_several_who_were_asked_are_added_up(free: Counting) -> None:
+    third = free.gateway.deployments[THIRD]
+    free.canary.usage, free.canary.hands_on, third.usage = "7 5", "@fallback_third", "3 2"
+    line = free.gateway.line(free.chat("ada"))
+    free.canary.usage = free.canary.hands_on = third.usage = ""
+    assert used(line) == (10, 7, 0, 1, "")
+
+
+def test_without_budgets_a_stream_settles_later(free: Counting) -> None:
+    line = free.gateway.line(free.chat("ada"))
+    assert line["settled"] == 0
+    number = free.canary.settlements[-1]
+    said = {"id": number, "in": "3", "out": "4", "by": CANARY}
+    assert free.settle(**said) == 204
+    late = next(
+        json.loads(one) for one in free.gateway.log.read_text().splitlines()
+        if f'"settles":"{line["request_id"]}"' in one
+    )  # fmt: skip
+    assert (late["tokens_in"], late["tokens_out"], late["settled"]) == (3, 4, 1)
+
+
 # --- Where it cannot be -----------------------------------------------------------------------
 
 

@@ -554,3 +554,29 @@ def test_a_notebook_that_does_not_start_leaves_what_was_there(lab: LabUnderTest)
     failed = lab.run("notebook", "--no-browser", "--port", str(free_port()), env=no_jupyter)
     assert failed.returncode == 3
     assert lab.ok("notebook", "url") == url
+
+
+@containers
+def test_streams_are_settled_also_after_the_gateway_took_over_another_configuration(
+    lab: LabUnderTest, article: str
+) -> None:
+    with lab.lab.config_file.open("a") as file:
+        file.write("\n[[budgets]]\ntokens_per_day = 1000000000\n")
+    lab.ok("up", "--engine", "compose")
+
+    def settled() -> tuple[int, int]:
+        (row,) = lab.json("usage")
+        return row["requests"], row["estimated"]
+
+    for number, state in ((1, "--on"), (2, "--off")):
+        with lab.client() as client:
+            answer = client.post(
+                "/summarize/", json={"text": f"{number}. {article}"},
+                headers={"Accept": "text/event-stream"},
+            )  # fmt: skip
+            assert answer.headers["content-type"].startswith("text/event-stream")
+        wait_until(lambda number=number: settled() == (number, 0))
+        lab.ok("flag", "set", "short", state)  # which has a container look at it first
+    before = lab.json("usage")
+    lab.ok("down")
+    assert lab.json("usage") == before

@@ -147,6 +147,23 @@ def test_who_is_not_asked_through_the_gateway_tells_nothing(tmp_path: Path) -> N
         assert b"x-usage" not in headers_of(sent[0])
 
 
+def test_without_a_desk_a_whole_answer_tells_in_its_head_and_a_stream_nothing(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        gateway = Gateway(tmp_path / "desk")
+        desk = Desk(gateway.socket, "small")  # which another gateway may have had
+        async with await gateway.listen():
+            sent = await served(desk, "application/json", [b"{}"], header="-")
+            assert headers_of(sent[0])[b"x-usage"] == b"- -"
+            for body in ([b"data: [DONE]\n\n"], []):
+                await served(desk, "text/event-stream", body, header="-")
+            await desk.close()
+        assert gateway.told == []
+
+    asyncio.run(run())
+
+
 def test_a_copy_of_a_request_settles_nothing(tmp_path: Path) -> None:
     async def run() -> None:
         gateway = Gateway(tmp_path / "desk")
