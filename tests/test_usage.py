@@ -17,9 +17,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from llmlab.config import Config
 from llmlab.engines.local.started import all_started
 from llmlab.usage.lines import Used, read
 from llmlab.usage.store import Books
+from llmlab.usage.telling import untold
 from tests.conftest import LabUnderTest, wait_until
 from tests.provider import PROMPT, Provider
 
@@ -242,6 +244,22 @@ def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderT
     far.ok("down")
     assert not json.loads(far.run("status", "-o", "json").stdout)["running"]
     counts.unlink()
+
+
+def test_a_gateway_that_logs_nothing_of_usage_is_told(far: LabUnderTest) -> None:
+    conf = far.lab.nginx_conf
+    assert far.run("usage").stderr == ""
+    now = conf.read_text()
+    conf.write_text(now.replace('"tokens_in":$lab_tokens_in,', ""))
+    done = far.run("usage", "-o", "json")
+    conf.write_text(now)
+    assert done.returncode == 0
+    assert "nginx.conf logs nothing of what is used" in done.stderr
+    assert "Fix: llmlab init FOLDER" in done.stderr
+    assert json.loads(done.stdout)
+    plus = Config.model_validate({"gateway": {"edition": "plus"}})
+    assert "without njs" in untold(plus, now)
+    assert untold(Config(), now) == ""
 
 
 # --- Lines ------------------------------------------------------------------------------------
