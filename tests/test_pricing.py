@@ -67,6 +67,9 @@ def test_a_registered_model_that_costs_nothing_is_told_where_a_budget_limits_mon
     (warning,) = made.warnings
     assert warning.startswith("tuned-1: no price is known")
     assert "\nFix: price = { input = ..., output = ... } in [models.small]" in warning
+    assert (
+        priced(made, Traffic()).warnings == made.warnings
+    )  # and once, however often it is planned
 
 
 def test_without_a_budget_of_money_a_model_without_a_price_is_nobodys_concern() -> None:

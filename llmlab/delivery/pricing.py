@@ -12,6 +12,7 @@ from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
 
 FREE = Price()
+UNPRICED = "no price is known"
 
 
 def priced(plan: Plan, traffic: Traffic) -> Plan:
@@ -22,10 +23,10 @@ def priced(plan: Plan, traffic: Traffic) -> Plan:
     free = sorted(
         one.deployment for one in deployments if _is_registered(one) and one.model.price == FREE
     )
-    warnings = plan.warnings
+    warnings = tuple(one for one in plan.warnings if UNPRICED not in one)  # those are of before
     if free and any(one.money_per_month for one in plan.config.budgets):
         warnings += (
-            f"{', '.join(free)}: no price is known, so money_per_month of [[budgets]] does not "
+            f"{', '.join(free)}: {UNPRICED}, so money_per_month of [[budgets]] does not "
             "limit what asks for it.\nFix: price = { input = ..., output = ... } in "
             f"[models.{plan.stable}] of configs/lab.toml, then llmlab up",
         )

@@ -22,7 +22,8 @@ const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
 
 // An exception in here is a 500: nobody is let through uncounted.
 function admit(r) {
-    if (r.variables.lab_reserved || !r.variables.lab_settled_by) {
+    const told = r.variables;
+    if (told.lab_reserved || !told.lab_settled_by) {
         return;
     }
     const text = r.requestText;  // there is one already where openai.js has looked at it
