@@ -213,6 +213,8 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"prompt": ["a"], "max_tokens": 5, "x": LARGE}, "/v1/completions", 64 * 4096),
         ({"prompt": [1, 2], "max_tokens": 5, "x": LARGE}, "/v1/completions", 4096),
         ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
+        ({"messages": [], "x": [{"n": 1}] * 900, "y": LARGE}, CHAT, 4096),
+        ({"messages": [], "x": [{"n": 1}] * 9000}, CHAT, 16 * 4096),
         # Nested deeper than the gateway's JSON goes, and no deeper than the API's.
         ({"messages": [], "n": 2, "max_tokens": 9000, "x": DEEP}, CHAT, 18_000),
     ],

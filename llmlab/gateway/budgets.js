@@ -16,6 +16,8 @@ const BYTES_A_TOKEN = 3;
 const PICTURE = /"data:image\/[^"]*"/g;
 const A_PICTURE = 4500;  // bytes
 const LIMITS = ['max_tokens', 'max_completion_tokens', 'max_length', 'max_new_tokens'];
+const LARGEST = 2147483647;  // as the API takes it
+const OFTEN = 1000;
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
 
 // --- Before the model is asked ----------------------------------------------------------
@@ -249,10 +251,19 @@ function mostUnread(text, uri, chat, model) {
     return bounded(largest, model) * many;
 }
 
-// The largest number under a name; 0 for none.
+// The largest number under a name; 0 for none. What is found stays in memory until the answer is
+// over: whoever says one so often is taken to say the largest.
 function number(text, name) {
-    const found = text.match(new RegExp(`${spelled(name)}(\\d{1,10})`, 'g')) || [];
-    return found.reduce((most, one) => Math.max(most, Number(/\d+$/.exec(one)[0])), 0);
+    const pattern = new RegExp(`${spelled(name)}(\\d{1,10})`, 'g');
+    let most = 0;
+    for (let times = 0; times < OFTEN; times++) {
+        const found = pattern.exec(text);
+        if (!found) {
+            return most;
+        }
+        most = Math.max(most, Number(found[1]));
+    }
+    return LARGEST;
 }
 
 // A list of anything but numbers, which are one prompt in tokens.
@@ -288,7 +299,7 @@ function bounded(tokens, model) {
 }
 
 function whole(value) {
-    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2147483648;
+    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= LARGEST;
 }
 
 // --- For metrics --------------------------------------------------------------------------------
