@@ -233,6 +233,21 @@ def test_the_ledger_tells_when_budgets_change(far: LabUnderTest) -> None:
     assert [one["name"] for one in told[0]["document"]["budgets"]] == ["subject", "claim:team"]
 
 
+def test_another_price_counts_from_then_on_and_restarts_no_model(far: LabUnderTest) -> None:
+    pid = all_started(far.lab.state)["api-whole"].pid
+    before = used(far, "model")["whole"]["cost"]
+    config = far.lab.config_file
+    price = 'model = "hello"\nprice = { input = 0.5, output = 2.0 }'
+    assert price in config.read_text()
+    dearer = price.replace("0.5", "5.0").replace("2.0", "20.0")
+    config.write_text(config.read_text().replace(price, dearer))
+    far.ok("up", "--model", "textrank", "--model", "whole")
+    assert all_started(far.lab.state)["api-whole"].pid == pid
+    with far.client("dearer") as client:
+        assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
+    assert used(far, "model")["whole"]["cost"] - before == pytest.approx((5 * PROMPT + 20 * 6) * 1e-6)
+
+
 def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderTest) -> None:
     with far.client("unkept") as client:
         assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
