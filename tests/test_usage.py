@@ -245,7 +245,8 @@ def test_another_price_counts_from_then_on_and_restarts_no_model(far: LabUnderTe
     assert all_started(far.lab.state)["api-whole"].pid == pid
     with far.client("dearer") as client:
         assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
-    assert used(far, "model")["whole"]["cost"] - before == pytest.approx((5 * PROMPT + 20 * 6) * 1e-6)
+    cost = (5 * PROMPT + 20 * 6) * 1e-6
+    assert used(far, "model")["whole"]["cost"] - before == pytest.approx(cost)
 
 
 def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderTest) -> None:
