@@ -235,7 +235,7 @@ def test_the_ledger_tells_when_budgets_change(far: LabUnderTest) -> None:
 
 def test_another_price_counts_from_then_on_and_restarts_no_model(far: LabUnderTest) -> None:
     pid = all_started(far.lab.state)["api-whole"].pid
-    before = used(far, "model")["whole"]["cost"]
+    before = used(far, "model").get("whole", {"cost": 0.0})["cost"]
     config = far.lab.config_file
     price = 'model = "hello"\nprice = { input = 0.5, output = 2.0 }'
     assert price in config.read_text()
