@@ -45,6 +45,16 @@ BUDGETS = (
 )
 
 
+def over(place: Path, method: str, path: str) -> tuple[int, str]:
+    """Status and body of what the gateway answers on a socket of its own."""
+    with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(place))
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
 @dataclass
 class Counting:
     """A gateway with budgets, and the socket where an API settles."""
@@ -65,11 +75,14 @@ class Counting:
 
     def settle(self, **said: str) -> int:
         query = "&".join(f"{name}={value}" for name, value in said.items())
-        with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.connect(str(self.desk))
-            connection.request("POST", f"/settlements?{query}")
-            return connection.getresponse().status
+        return over(self.desk, "POST", f"/settlements?{query}")[0]
+
+    def written(self) -> float:
+        """Tokens that the canary has written, as Prometheus hears it."""
+        page = over(self.desk.with_suffix(".metrics"), "GET", "/metrics")[1]
+        counted = f'deployment="{CANARY}",direction="output"}}'
+        found = [one for one in page.splitlines() if counted in one]
+        return sum(float(one.rpartition(" ")[2]) for one in found)
 
     @property
     def canary(self) -> Deployment:
@@ -405,7 +418,8 @@ def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
     """Without prices as well: there, no script adds up what a whole answer says."""
     folder = tmp_path_factory.mktemp("free")
     desk = folder / "desk.sock"
-    more: dict[str, Any] = {"further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
+    more: dict[str, Any] = {"further": {"chat": CANARY}, "settlements": f"unix:{desk}",
+                            "metrics": f"unix:{desk.with_suffix('.metrics')}"}  # fmt: skip
     with routed(folder / "gateway", Traffic(), fallbacks={CANARY: THIRD}, **more) as gateway:
         yield Counting(gateway, desk)
 
@@ -423,8 +437,10 @@ def test_without_budgets_what_an_answer_says_is_logged_all_the_same(
     free: Counting, said: str, found: tuple[int, int, int]
 ) -> None:
     free.canary.usage = said
+    before = free.written()
     line = free.gateway.line(free.chat("ada"))
     free.canary.usage = ""
+    assert free.written() - before == found[1]
     assert used(line) == (*found[:2], 0, found[2], "")
 
 
