@@ -91,6 +91,11 @@ class Lab:
         """Where the gateway keeps what budgets have counted, while it runs."""
         return self.runtime_dir / "nginx" / COUNTS_FOLDER
 
+    @property
+    def compose_counts(self) -> Path:
+        """The same, of a gateway in a container."""
+        return self.state / "compose" / "counts"
+
     def make_state(self) -> None:
         """Create the state folder, for its owner only."""
         private_folder(self.state)

@@ -29,6 +29,7 @@ class Deployment:
     silent: threading.Event = field(default_factory=threading.Event)  # no answer to a copy
     breaks: threading.Event = field(default_factory=threading.Event)  # off, once it has a request
     stream: list[bytes] = field(default_factory=list)  # its answer in pieces, in place of an echo
+    hands_on: str = ""  # where to, by X-Accel-Redirect
     usage: str = ""  # what it says that each answer has used
     settlements: list[str] = field(default_factory=list)  # the ids that it was given
 
@@ -71,6 +72,8 @@ class Deployment:
                 super().send_response(code, message)
                 self.send_header("X-Answered-By", deployment.name)
                 self.send_header("Server-Timing", "queue;dur=1.5")
+                if deployment.hands_on:
+                    self.send_header("X-Accel-Redirect", deployment.hands_on)
                 if deployment.usage:
                     self.send_header("X-Usage", deployment.usage)
 
@@ -151,6 +154,7 @@ def routed(
 
     Args:
         models: of ``plan``: {deployment: what it may write}.
+        fallbacks: likewise: {deployment: who answers for it}.
     """
     folder.mkdir(exist_ok=True)
     deployments = {
@@ -162,8 +166,12 @@ def routed(
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
         models = plan.pop("models", {})
-        upstreams = tuple(Upstream(one.name, (f"unix:{one.socket}",), model=models.get(one.name))
-                          for one in deployments.values())  # fmt: skip
+        fallbacks = plan.pop("fallbacks", {})
+        upstreams = tuple(
+            Upstream(one.name, (f"unix:{one.socket}",), model=models.get(one.name),
+                     fallback=fallbacks.get(one.name, ""))
+            for one in deployments.values()
+        )  # fmt: skip
         gateway = stack.enter_context(
             echo_gateway(folder, change=change, upstreams=upstreams, traffic=traffic,
                          **({"stable": STABLE} | plan))

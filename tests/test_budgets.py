@@ -20,21 +20,39 @@ from llmlab.config.budgets import Budget, Price
 from llmlab.errors import ConfigError
 from llmlab.gateway import render
 from llmlab.gateway.budgets import data
-from llmlab.traffic import Traffic
+from llmlab.traffic import Route, Shadow, Traffic
+from tests.conftest import wait_until
 from tests.routing import CANARY, STABLE, THIRD, Deployment, Routed, routed
 from tests.test_gateway import Reply, assert_problem
 from tests.test_gateway_rendering import ONE_MODEL, PLUS_PLANS
 
 CHAT = "/v1/chat/completions"
+PLENTY = 10**12  # tokens
+LARGE = "y" * 70_000
+DEEP: Any = []
+for _ in range(40):
+    DEEP = [DEEP]
 PRICED = Model(runtime="openai", base_url="http://x/v1", model="m", context=4096,
                price=Price(input=0.5, output=2.0))  # fmt: skip
 BUDGETS = (
-    Budget(tokens_per_minute=100_000, requests_per_day=50),
-    Budget(name="small", who=["burst", "thrifty"], tokens_per_minute=1000),
-    Budget(name="teams", by="claim:team", who=["red", ""], requests_per_minute=3),
+    # By the day where sums are looked at: a minute may end in between.
+    Budget(tokens_per_day=PLENTY, requests_per_day=50),
+    Budget(name="bursts", who=["burst"], tokens_per_day=1000),
+    Budget(name="small", who=["thrifty"], tokens_per_minute=1000),
+    Budget(name="teams", by="claim:team", who=["red", ""], requests_per_day=3),
     Budget(name="money", who=["rich"], money_per_month=0.001, currency="EUR"),
     Budget(name="trial", who=["watched"], tokens_per_day=10, shadow=True),
 )
+
+
+def over(place: Path, method: str, path: str) -> tuple[int, str]:
+    """Status and body of what the gateway answers on a socket of its own."""
+    with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(place))
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 @dataclass
@@ -57,11 +75,14 @@ class Counting:
 
     def settle(self, **said: str) -> int:
         query = "&".join(f"{name}={value}" for name, value in said.items())
-        with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.connect(str(self.desk))
-            connection.request("POST", f"/settlements?{query}")
-            return connection.getresponse().status
+        return over(self.desk, "POST", f"/settlements?{query}")[0]
+
+    def written(self) -> float:
+        """Tokens that the canary has written, as Prometheus hears it."""
+        page = over(self.desk.with_suffix(".metrics"), "GET", "/metrics")[1]
+        counted = f'deployment="{CANARY}",direction="output"}}'
+        found = [one for one in page.splitlines() if counted in one]
+        return sum(float(one.rpartition(" ")[2]) for one in found)
 
     @property
     def canary(self) -> Deployment:
@@ -72,8 +93,13 @@ class Counting:
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
     folder = tmp_path_factory.mktemp("budgets")
     desk = folder / "desk.sock"
-    more = {"budgets": BUDGETS, "further": {"chat": CANARY}, "settlements": f"unix:{desk}"}
-    with routed(folder / "gateway", Traffic(), models={CANARY: PRICED}, **more) as gateway:
+    more: dict[str, Any] = {"budgets": BUDGETS, "further": {"chat": CANARY},
+                            "settlements": f"unix:{desk}"}  # fmt: skip
+    models = {CANARY: PRICED, THIRD: PRICED.model_copy(update={"price": Price(input=5, output=20)})}
+    traffic = Traffic(routes={"summarize": Route(shadow=Shadow(deployment=THIRD, percent=100))})
+    with routed(
+        folder / "gateway", traffic, models=models, fallbacks={CANARY: THIRD}, **more
+    ) as gateway:
         yield Counting(gateway, desk)
 
 
@@ -83,6 +109,7 @@ def says_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "counting" in request.fixturenames:
         canary = request.getfixturevalue("counting").canary
         canary.usage = ""
+        canary.hands_on = ""
         canary.breaks.clear()
 
 
@@ -99,8 +126,7 @@ def test_of_a_burst_of_32_those_are_let_in_that_fit_and_each_is_settled_to_the_t
     with ThreadPoolExecutor(32) as pool:
         replies = list(pool.map(lambda _: counting.chat("burst"), range(32)))
     passed = [one for one in replies if one.status == 200]
-    refused = [one for one in replies if one.status == 429]
-    assert len(passed) + len(refused) == 32
+    assert {one.status for one in replies} == {200, 429}
     assert len(passed) in (fitting, fitting - 1)  # one that would fit may meet one that does not
     # Nothing was said of what they used, so all that was reserved stands.
     assert counting.left("burst") == 1000 - len(passed) * reserved
@@ -189,8 +215,21 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"text": "a", "max_tokens": 1}, f"/models/{CANARY}/summarize/", 100),
         ({"text": "a b " * 3000}, f"/models/{CANARY}/summarize/", 100 + 4004 + 2002),
         ({"inputs": ["a", "b"], "parameters": {"max_new_tokens": 9}}, f"/models/{CANARY}/", 18),
-        # Too large to be read as JSON: the most that any part of it says.
-        ({"messages": [], "max_tokens": 5, "x": "y" * 70_000}, CHAT, 4096),
+        ({"messages": [], "max_tokens": 2_000_000_000}, CHAT, 2_000_000_000),
+        ({"messages": [], "max_tokens": 5, "n": 99}, CHAT, 80),  # the API takes 16
+        ({"prompt": ["a"] * 99, "max_tokens": 5, "n": 9}, "/v1/completions", 320),
+        # Too large to be read as JSON: the most that any part of it says, however it is spelled.
+        ({"messages": [], "max_tokens": 5, "x": LARGE}, CHAT, 4096),
+        ({"messages": [], "max_tokens": 9000, "x": LARGE}, CHAT, 9000),
+        ({"messages": [], "max_tokens": 5, "n": 3, "x": LARGE}, CHAT, 3 * 4096),
+        ({"messages": [], "max_tokens": 5, "n": 10**9, "x": LARGE}, CHAT, 16 * 4096),
+        ({"prompt": ["a"], "max_tokens": 5, "x": LARGE}, "/v1/completions", 64 * 4096),
+        ({"prompt": [1, 2], "max_tokens": 5, "x": LARGE}, "/v1/completions", 4096),
+        ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
+        ({"messages": [], "x": [{"n": 1}] * 900, "y": LARGE}, CHAT, 4096),
+        ({"messages": [], "x": [{"n": 1}] * 9000}, CHAT, 16 * 4096),
+        # Nested deeper than the gateway's JSON goes, and no deeper than the API's.
+        ({"messages": [], "n": 2, "max_tokens": 9000, "x": DEEP}, CHAT, 18_000),
     ],
 )
 def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
@@ -201,7 +240,26 @@ def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
     sub = f"reserves-{abs(hash((path, text)))}"
     reply = counting.gateway.ask(path=path, body=text, sub=sub, team="blue")
     left = int(reply.header("x-ratelimit-remaining-tokens"))
-    assert 100_000 - left == -(-len(text) // 3) + written
+    assert PLENTY - left == -(-len(text) // 3) + written
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (rb'"n": 3, "max_tok\u0065n\u0073": 9000', 27_000),
+        (rb'"\u006E" : 3, "\u006d\u0061\u0078\u005F\u0074okens":9000', 27_000),
+        (rb'"x": "\"n\": 3"', 4096),  # in a text it is no field
+    ],
+)
+def test_a_large_body_says_as_much_by_the_numbers_of_its_letters(
+    counting: Counting, text: bytes, written: int
+) -> None:
+    counting.canary.usage = "0 0"
+    body = b'{"messages": [], %b, "y": "%b"}' % (text, LARGE.encode())
+    reply = counting.gateway.ask(path=CHAT, body=body, sub=f"spells-{written}-{len(text)}",
+                                 team="blue")  # fmt: skip
+    left = int(reply.header("x-ratelimit-remaining-tokens"))
+    assert PLENTY - left == -(-len(body) // 3) + written
 
 
 def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:
@@ -210,7 +268,7 @@ def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:
     reply = counting.gateway.ask(path=CHAT, body=json.dumps(said).encode(), sub="pictures",
                                  team="blue")  # fmt: skip
     left = int(reply.header("x-ratelimit-remaining-tokens"))
-    assert 1500 < 100_000 - left < 1600
+    assert 1500 < PLENTY - left < 1600
 
 
 # --- What it comes to ----------------------------------------------------------------------
@@ -270,15 +328,15 @@ def test_an_api_settles_later_once_and_the_log_says_the_difference(counting: Cou
     said = {"id": number, "in": "3", "out": "4", "by": CANARY}
     assert counting.settle(**{**said, "in": "x"}) == 400
     assert counting.settle(**{**said, "by": "a.b"}) == 400
-    used = 100_000 - counting.left("later")
+    used = PLENTY - counting.left("later")
     assert counting.settle(**said) == 204
-    assert 100_000 - counting.left("later") == used + 1 - 85  # 92 were reserved, 7 are used
+    assert PLENTY - counting.left("later") == used + 1 - 85  # 92 were reserved, 7 are used
     # Valid once: an id that was settled, or never given, settles nothing.
-    used = 100_000 - counting.left("later")
+    used = PLENTY - counting.left("later")
     for number in (said["id"], "0" * 32):
         counting.settle(**{**said, "id": number, "in": "99999"})
         assert counting.settle(**{**said, "id": number, "in": "99999"}) == 410
-    assert 100_000 - counting.left("later") == used + 1
+    assert PLENTY - counting.left("later") == used + 1
     late = next(
         json.loads(one) for one in counting.gateway.log.read_text().splitlines()
         if f'"settles":"{line["request_id"]}"' in one
@@ -287,6 +345,32 @@ def test_an_api_settles_later_once_and_the_log_says_the_difference(counting: Cou
     assert line["tokens_out"] + late["tokens_out"] == 4
     assert line["cost"] + late["cost"] == 10  # 1.5 + 8, rounded up
     assert (late["subject"], late["deployment"], late["settled"]) == ("later", CANARY, 1)
+
+
+def test_what_the_first_one_took_before_another_answered_is_charged_as_well(
+    counting: Counting,
+) -> None:
+    third = counting.gateway.deployments[THIRD]
+    counting.canary.usage, counting.canary.hands_on, third.usage = "7 5", "@fallback_third", "3 2"
+    reply = counting.chat("handed-on")
+    third.usage = ""
+    line = counting.gateway.line(reply)
+    assert (line["deployment"], line["handed_on"]) == (THIRD, CANARY)
+    assert (line["tokens_in"], line["tokens_out"], line["settled"]) == (10, 7, 1)
+    assert line["cost"] == 14 + 55  # by the price of each
+    counting.canary.hands_on = ""
+    counting.canary.usage = "0 0"
+    assert counting.left("handed-on") == PLENTY - 17
+
+
+def test_a_copy_for_the_shadow_settles_nothing(counting: Counting) -> None:
+    third = counting.gateway.deployments[THIRD]
+    before = len(third.settlements)
+    stable = counting.gateway.deployments[STABLE]
+    assert counting.gateway.ask(sub="copied", team="blue").status == 200
+    assert stable.settlements[-1]
+    wait_until(lambda: len(third.settlements) > before)
+    assert third.settlements[before:] == [""]
 
 
 def test_each_request_to_a_model_has_an_id_of_its_own_that_no_client_chooses(
@@ -299,6 +383,95 @@ def test_each_request_to_a_model_has_an_id_of_its_own_that_no_client_chooses(
     ids = counting.canary.settlements[-3:]
     assert len(set(ids)) == 3
     assert "0" * 32 not in ids
+
+
+def test_who_cannot_be_counted_for_want_of_memory_is_refused_and_whoever_has_a_count_goes_on(
+    tmp_path: Path,
+) -> None:
+    def small(files: dict[str, str]) -> dict[str, str]:
+        text = files["lab/http.conf"].replace("zone=lab_budget_counts:16m",
+                                              "zone=lab_budget_counts:32k")  # fmt: skip
+        return {**files, "lab/http.conf": text}
+
+    budget = Budget(tokens_per_day=PLENTY, requests_per_day=50)
+    with routed(tmp_path / "gateway", Traffic(), change=small, budgets=(budget,)) as gateway:
+        first = gateway.ask(sub="first")
+        assert first.status == 200
+        number = 0
+        while (reply := gateway.ask(sub=f"{number}-{'x' * 200}")).status == 200:
+            number += 1
+            assert number < 1000
+        assert "no memory left to count" in assert_problem(reply, 503)["detail"]
+        assert reply.header("Retry-After") == "1"
+        assert gateway.line(reply)["deployment"] == ""
+        again = gateway.ask(sub="first")
+        assert again.status == 200
+        assert again.header("x-ratelimit-remaining-requests") == "48"
+        assert "budgets: the memory for counts is full" in gateway.log.read_text()
+
+
+# --- Without budgets -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
+    """Without prices as well: there, no script adds up what a whole answer says."""
+    folder = tmp_path_factory.mktemp("free")
+    desk = folder / "desk.sock"
+    more: dict[str, Any] = {"further": {"chat": CANARY}, "settlements": f"unix:{desk}",
+                            "metrics": f"unix:{desk.with_suffix('.metrics')}"}  # fmt: skip
+    with routed(folder / "gateway", Traffic(), fallbacks={CANARY: THIRD}, **more) as gateway:
+        yield Counting(gateway, desk)
+
+
+def used(line: dict[str, Any]) -> tuple[int, int, int, int, str]:
+    return (line["tokens_in"], line["tokens_out"], line["cost"], line["settled"], line["claims"])
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("3 4", (3, 4, 1)), ("0 0", (0, 0, 1)), ("3 <9", (3, 9, 0)), ("- -", (0, 0, 0)),
+     ("", (0, 0, 0)), ("1 2 3", (0, 0, 0))],
+)  # fmt: skip
+def test_without_budgets_what_an_answer_says_is_logged_all_the_same(
+    free: Counting, said: str, found: tuple[int, int, int]
+) -> None:
+    free.canary.usage = said
+    before = free.written()
+    line = free.gateway.line(free.chat("ada"))
+    free.canary.usage = ""
+    assert free.written() - before == found[1]
+    assert used(line) == (*found[:2], 0, found[2], "")
+
+
+def test_without_budgets_what_asks_no_model_has_used_nothing(free: Counting) -> None:
+    free.canary.usage = "3 4"
+    asked = [free.gateway.ask(path=f"/models/{CANARY}/", method="GET"),
+             free.gateway.ask(path="/nowhere", token=None)]  # fmt: skip
+    free.canary.usage = ""
+    assert [one.status for one in asked] == [200, 401]
+    assert [used(free.gateway.line(one)) for one in asked] == [(0, 0, 0, 1, "")] * 2
+
+
+def test_without_budgets_several_who_were_asked_are_added_up(free: Counting) -> None:
+    third = free.gateway.deployments[THIRD]
+    free.canary.usage, free.canary.hands_on, third.usage = "7 5", "@fallback_third", "3 2"
+    line = free.gateway.line(free.chat("ada"))
+    free.canary.usage = free.canary.hands_on = third.usage = ""
+    assert used(line) == (10, 7, 0, 1, "")
+
+
+def test_without_budgets_a_stream_settles_later(free: Counting) -> None:
+    line = free.gateway.line(free.chat("ada"))
+    assert line["settled"] == 0
+    number = free.canary.settlements[-1]
+    said = {"id": number, "in": "3", "out": "4", "by": CANARY}
+    assert free.settle(**said) == 204
+    late = next(
+        json.loads(one) for one in free.gateway.log.read_text().splitlines()
+        if f'"settles":"{line["request_id"]}"' in one
+    )  # fmt: skip
+    assert (late["tokens_in"], late["tokens_out"], late["settled"]) == (3, 4, 1)
 
 
 # --- Where it cannot be -----------------------------------------------------------------------

@@ -17,6 +17,7 @@ import yaml
 
 from llmlab.auth import KeyStore, api_keys
 from llmlab.config import Config, Gateway
+from llmlab.config.budgets import Budget
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.command import OVERRIDE, Compose, default_project
 from llmlab.engines.compose.images import BuiltImages
@@ -122,16 +123,34 @@ def test_the_apis_settle_at_a_socket_that_is_the_gateways_to_make(tmp_path: Path
     own = prepare(lab, Config(stable="textrank"), keys)
     listens = f"listen unix:{services['llmapi']['environment'][SETTLEMENTS]};"
     assert listens in gateway_files(lab, own, keys)["lab/settlements.conf"]
-    assert f"state={COUNTS}/counts.json" in gateway_files(lab, own, keys)["lab/http.conf"]
+    assert "state=" not in gateway_files(lab, own, keys)["lab/http.conf"]  # without budgets
     assert "/counts" not in gateway_files(lab, own, keys)["lab/settlements.conf"]
     # Another image could not start again beside the socket of one that was killed; and a file of
     # an earlier lab mounts neither.
+    budget = Budget(tokens_per_day=5)
+    limited = Config(stable="textrank", budgets=[budget])
+    counting = prepare(lab, limited, keys)
+    assert counting.warnings == ()
+    assert f"state={COUNTS}/counts.json" in gateway_files(lab, counting, keys)["lab/http.conf"]
+    assert set_aside(lab) == {"counts.damaged"}
     other = prepare(lab, Config(stable="textrank", gateway=Gateway(image="mine")), keys)
+    assert other.warnings == ()
     assert "listen" not in gateway_files(lab, other, keys)["lab/settlements.conf"]
     compose = tmp_path / "docker-compose.yml"
     compose.write_text(compose.read_text().replace("/run/desk", "/run/elsewhere"))
-    files = gateway_files(lab, own, keys)
+    earlier = prepare(lab, limited, keys)
+    files = gateway_files(lab, earlier, keys)
     assert "listen" not in files["lab/settlements.conf"] and "state=" not in files["lab/http.conf"]
+    (warning,) = earlier.warnings
+    assert warning.startswith("docker-compose.yml is that of an earlier lab")
+    assert "Fix: llmlab init FOLDER" in warning
+
+
+def set_aside(lab: Lab) -> set[str]:
+    """What becomes of a file of counts that NGINX could not start by."""
+    (lab.compose_counts / "counts.json").write_text('{"cut": ')
+    prepare(lab, Config(stable="textrank"), KeyStore(lab.keys_file).ensure())
+    return {one.name for one in lab.compose_counts.iterdir()}
 
 
 def test_every_process_has_a_socket_of_its_own_and_the_gateway_asks_there(tmp_path: Path) -> None:
@@ -535,3 +554,29 @@ def test_a_notebook_that_does_not_start_leaves_what_was_there(lab: LabUnderTest)
     failed = lab.run("notebook", "--no-browser", "--port", str(free_port()), env=no_jupyter)
     assert failed.returncode == 3
     assert lab.ok("notebook", "url") == url
+
+
+@containers
+def test_streams_are_settled_also_after_the_gateway_took_over_another_configuration(
+    lab: LabUnderTest, article: str
+) -> None:
+    with lab.lab.config_file.open("a") as file:
+        file.write("\n[[budgets]]\ntokens_per_day = 1000000000\n")
+    lab.ok("up", "--engine", "compose")
+
+    def settled() -> tuple[int, int]:
+        (row,) = lab.json("usage")
+        return row["requests"], row["estimated"]
+
+    for number, state in ((1, "--on"), (2, "--off")):
+        with lab.client() as client:
+            answer = client.post(
+                "/summarize/", json={"text": f"{number}. {article}"},
+                headers={"Accept": "text/event-stream"},
+            )  # fmt: skip
+            assert answer.headers["content-type"].startswith("text/event-stream")
+        wait_until(lambda number=number: settled() == (number, 0))
+        lab.ok("flag", "set", "short", state)  # which has a container look at it first
+    before = lab.json("usage")
+    lab.ok("down")
+    assert lab.json("usage") == before

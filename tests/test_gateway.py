@@ -1090,6 +1090,7 @@ Files = dict[str, str]
 class EchoServer(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 128  # of a burst; beyond it a unix socket refuses
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Gateway:
         return await asyncio.start_unix_server(answer, self.socket)
 
 
-async def served(desk: Desk, kind: str, body: list[bytes], header: str = NUMBER) -> list[Message]:
+async def served(
+    desk: Desk, kind: str, body: list[bytes], header: str = NUMBER, path: str = "/summarize/"
+) -> list[Message]:
     """What an app sends that has used 3 and 4 tokens; it ends early where its body is empty."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +108,7 @@ async def served(desk: Desk, kind: str, body: list[bytes], header: str = NUMBER)
         sent.append(dict(message))
 
     headers = [(b"x-settlement", header.encode())] if header else []
-    scope: dict[str, Any] = {"type": "http", "headers": headers, "state": {}}
+    scope: dict[str, Any] = {"type": "http", "path": path, "headers": headers, "state": {}}
     await Settling(app, desk)(scope, None, send)  # type: ignore[arg-type]
     return sent
 
@@ -143,6 +145,37 @@ def test_who_is_not_asked_through_the_gateway_tells_nothing(tmp_path: Path) -> N
     for header in ("", "x", NUMBER.upper()):
         sent = asyncio.run(served(Desk(None, "small"), "application/json", [b"{}"], header))
         assert b"x-usage" not in headers_of(sent[0])
+
+
+def test_without_a_desk_a_whole_answer_tells_in_its_head_and_a_stream_nothing(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        gateway = Gateway(tmp_path / "desk")
+        desk = Desk(gateway.socket, "small")  # which another gateway may have had
+        async with await gateway.listen():
+            sent = await served(desk, "application/json", [b"{}"], header="-")
+            assert headers_of(sent[0])[b"x-usage"] == b"- -"
+            for body in ([b"data: [DONE]\n\n"], []):
+                await served(desk, "text/event-stream", body, header="-")
+            await desk.close()
+        assert gateway.told == []
+
+    asyncio.run(run())
+
+
+def test_a_copy_of_a_request_settles_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        gateway = Gateway(tmp_path / "desk")
+        desk = Desk(gateway.socket, "small")
+        async with await gateway.listen():
+            for kind in ("application/json", "text/event-stream"):
+                sent = await served(desk, kind, [], path="/shadow/")
+                assert b"x-usage" not in headers_of(sent[0])
+            await desk.close()
+        assert gateway.told == []
+
+    asyncio.run(run())
 
 
 def test_a_gateway_that_is_not_there_is_told_once_it_is(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from llmlab.config import Config
 from llmlab.engines.local.started import all_started
 from llmlab.usage.lines import Used, read
 from llmlab.usage.store import Books
+from llmlab.usage.telling import untold
 from tests.conftest import LabUnderTest, wait_until
 from tests.provider import PROMPT, Provider
 
@@ -231,6 +233,51 @@ def test_the_ledger_tells_when_budgets_change(far: LabUnderTest) -> None:
     assert [one["name"] for one in told[0]["document"]["budgets"]] == ["subject", "claim:team"]
 
 
+def test_another_price_counts_from_then_on_and_restarts_no_model(far: LabUnderTest) -> None:
+    pid = all_started(far.lab.state)["api-whole"].pid
+    before = used(far, "model").get("whole", {"cost": 0.0})["cost"]
+    config = far.lab.config_file
+    price = 'model = "hello"\nprice = { input = 0.5, output = 2.0 }'
+    assert price in config.read_text()
+    dearer = price.replace("0.5", "5.0").replace("2.0", "20.0")
+    config.write_text(config.read_text().replace(price, dearer))
+    far.ok("up", "--model", "textrank", "--model", "whole")
+    assert all_started(far.lab.state)["api-whole"].pid == pid
+    with far.client("dearer") as client:
+        assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
+    cost = (5 * PROMPT + 20 * 6) * 1e-6
+    assert used(far, "model")["whole"]["cost"] - before == pytest.approx(cost)
+
+
+def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderTest) -> None:
+    with far.client("unkept") as client:
+        assert client.post("/v1/chat/completions", json=chat("whole")).status_code == 200
+    counts = far.lab.state / "counts"
+    for file in counts.iterdir():
+        file.unlink()
+    counts.rmdir()
+    counts.touch()
+    far.ok("down")
+    assert not json.loads(far.run("status", "-o", "json").stdout)["running"]
+    counts.unlink()
+
+
+def test_a_gateway_that_logs_nothing_of_usage_is_told(far: LabUnderTest) -> None:
+    conf = far.lab.nginx_conf
+    assert far.run("usage").stderr == ""
+    now = conf.read_text()
+    conf.write_text(now.replace('"tokens_in":$lab_tokens_in,', ""))
+    done = far.run("usage", "-o", "json")
+    conf.write_text(now)
+    assert done.returncode == 0
+    assert "nginx.conf logs nothing of what is used" in done.stderr
+    assert "Fix: llmlab init FOLDER" in done.stderr
+    assert json.loads(done.stdout)
+    plus = Config.model_validate({"gateway": {"edition": "plus"}})
+    assert "without njs" in untold(plus, now)
+    assert untold(Config(), now) == ""
+
+
 # --- Lines ------------------------------------------------------------------------------------
 
 
@@ -253,6 +300,16 @@ def test_a_line_says_what_was_used_and_others_nothing() -> None:
     assert (refused.requests, refused.refused) == (0, 1)
     for other in ("", "no JSON", line(method="GET"), line(deployment="", status=429), "[1]"):
         assert read(other) is None
+
+
+def test_a_log_that_says_nothing_new_writes_nothing(tmp_path: Any) -> None:
+    books = Books(tmp_path)
+    books.take("local", lambda _: ([line()], "1"))
+    written = (tmp_path / "usage.db").stat().st_mtime_ns
+    assert books.take("local", lambda cursor: ([], cursor)) == 0
+    assert (tmp_path / "usage.db").stat().st_mtime_ns == written
+    books.take("local", lambda _: ([], "2"))  # a log was rotated, say
+    assert (tmp_path / "usage.db").stat().st_mtime_ns > written
 
 
 def test_each_line_counts_once_whoever_reads_it(tmp_path: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from llmlab.config import read_config
+from llmlab.delivery.pricing import priced
 from llmlab.engines.base import Plan, Say
 from llmlab.engines.planning import settings_of
 from llmlab.errors import ModelUnavailable, UsageError
@@ -77,7 +78,7 @@ def merge(
             "lab.toml any more",
             fix=f"put it back, or: {AS_CONFIGURED}",
         )
-    return merged
+    return priced(merged, traffic)
 
 
 def resolver(lab: Lab, plan: Plan) -> Callable[[str], Known]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from llmlab.bounds import LONGEST_SUMMARY
 from llmlab.errors import UsageError
 from llmlab.flags.split import hundredths
 from llmlab.runtimes.base import Strategy
-from llmlab.service.schemas import LONGEST_SUMMARY
 from llmlab.traffic import Flag
 
 MOST = 32  # flags of a lab

@@ -15,15 +15,17 @@ const BYTES_A_TOKEN = 3;
 // A picture in a message, whatever its bytes: what the largest providers count for a large one.
 const PICTURE = /"data:image\/[^"]*"/g;
 const A_PICTURE = 4500;  // bytes
-const MOST_TOKENS = /"max_(?:completion_|new_)?(?:tokens|length)"[ \t\r\n]*:[ \t\r\n]*(\d{1,9})/g;
-const CHOICES = 128;  // more than that, the API refuses
+const LIMITS = ['max_tokens', 'max_completion_tokens', 'max_length', 'max_new_tokens'];
+const LARGEST = 2147483647;  // as the API takes it
+const OFTEN = 1000;
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
 
 // --- Before the model is asked ----------------------------------------------------------
 
 // An exception in here is a 500: nobody is let through uncounted.
 function admit(r) {
-    if (r.variables.lab_reserved || !usage.asks(r)) {
+    const told = r.variables;
+    if (told.lab_reserved || !told.lab_settled_by) {
         return;
     }
     const text = r.requestText;  // there is one already where openai.js has looked at it
@@ -51,7 +53,11 @@ function decide(r, text) {
     if (over) {
         const counts = ngx.shared.lab_budget_counts;
         keys.forEach((key) => { counts.incr(key, -wanted[usage.unitOf(key)]); });
-        refuse(r, over, wanted);
+        if (over.full) {
+            refuseForMemory(r, over.full);
+        } else {
+            refuse(r, over, wanted);
+        }
         return;
     }
     if (left.requests) {
@@ -80,7 +86,12 @@ function reserve(told, wanted, keys, left) {
             const time = windowOf(limit.window, now);
             const key = `${budget.name} ${limit.key} ${time.begins} ${holder}`;
             const lasts = time.ends - now + lab_budgets.keeps;
-            const used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            let used;
+            try {
+                used = counts.incr(key, wanted[limit.unit], 0, lasts);
+            } catch (error) {
+                return { full: error };
+            }
             const fits = used <= limit.most;
             keys.push(key);
             if (!fits) {
@@ -98,6 +109,14 @@ function reserve(told, wanted, keys, left) {
         }
     }
     return null;
+}
+
+// There is none left for one count more: whoever has one already goes on.
+function refuseForMemory(r, error) {
+    r.error(`budgets: the memory for counts is full, so whoever has none is refused: ${error.message}`);
+    r.variables.lab_over_why = 'The gateway has no memory left to count what this token uses; '
+        + 'try again in 1 s.';
+    r.return(503);
 }
 
 // What is preloaded has no methods.
@@ -187,25 +206,79 @@ function mostWritten(text, uri, chat, model) {
     try {
         said = text.length <= SMALL ? JSON.parse(text) : undefined;
     } catch (error) {
-        return most;  // what is wrong with such a body, the API says
+        // Nested too deep for here, in another encoding, or nothing that the API takes.
     }
     if (said === undefined) {
-        // Which of them is the request's own is not known: the most of them all.
-        let largest = most;
-        (text.match(MOST_TOKENS) || []).forEach((one) => {
-            largest = Math.max(largest, Number(one.slice(one.indexOf(':') + 1)));
-        });
-        return bounded(largest, model);
+        return mostUnread(text, uri, chat, model);
     }
     if (said === null || typeof said !== 'object') {
         return most;
     }
     const asked = stated(said, uri, chat).filter(whole);
-    const prompts = [said.prompt, said.inputs].find(Array.isArray);
-    const texts = prompts && typeof prompts[0] !== 'number' ? prompts.length : 1;
-    const choices = chat && whole(said.n) ? Math.min(said.n, CHOICES) : 1;
     const each = bounded(asked.length ? Math.max.apply(null, asked) : most, model);
-    return each * choices * Math.max(1, texts);
+    return each * answers(said, uri, chat);
+}
+
+// How many of them: what is beyond the API's bounds, it refuses.
+function answers(said, uri, chat) {
+    const many = chat ? said.prompt : said.inputs, bounds = lab_budgets.most;
+    const several = Array.isArray(many) && typeof many[0] !== 'number' ? many.length : 1;
+    if (!chat) {
+        return Math.min(Math.max(1, several), bounds.texts);
+    }
+    const choices = whole(said.n) ? Math.min(said.n, bounds.choices) : 1;
+    return uri.endsWith('/chat/completions') ? choices
+        : Math.min(choices * Math.max(1, several), bounds.answers);
+}
+
+// Of a body that is not read as JSON: which of the fields in it are the request's own is not known,
+// so it is the most that any of them says, and of prompts and texts as many as the API takes.
+function mostUnread(text, uri, chat, model) {
+    const bounds = lab_budgets.most;
+    if (!chat && text.indexOf('\0') >= 0) {
+        return bounds.summary * bounds.texts;  // UTF-16 or UTF-32: no field would be found
+    }
+    const largest = LIMITS.reduce((most, name) => Math.max(most, number(text, name)),
+        chat ? model.writes : model.summary);
+    let many = 1;
+    if (!chat) {
+        many = list('inputs').test(text) ? bounds.texts : 1;
+    } else {
+        const choices = Math.min(Math.max(1, number(text, 'n')), bounds.choices);
+        many = !uri.endsWith('/chat/completions') && list('prompt').test(text)
+            ? bounds.answers : choices;
+    }
+    return bounded(largest, model) * many;
+}
+
+// The largest number under a name; 0 for none. What is found stays in memory until the answer is
+// over: whoever says one so often is taken to say the largest.
+function number(text, name) {
+    const pattern = new RegExp(`${spelled(name)}(\\d{1,10})`, 'g');
+    let most = 0;
+    for (let times = 0; times < OFTEN; times++) {
+        const found = pattern.exec(text);
+        if (!found) {
+            return most;
+        }
+        most = Math.max(most, Number(found[1]));
+    }
+    return LARGEST;
+}
+
+// A list of anything but numbers, which are one prompt in tokens.
+function list(name) {
+    return new RegExp(`${spelled(name)}\\[[ \\t\\r\\n]*[^ \\t\\r\\n0-9]`);
+}
+
+// JSON may spell each letter of a name by its number.
+function spelled(name) {
+    const letters = name.split('').map((letter) => {
+        const code = letter.charCodeAt(0).toString(16).split('').map((digit) =>
+            (digit > '9' ? `[${digit}${digit.toUpperCase()}]` : digit)).join('');
+        return `(?:${letter}|\\\\u00${code})`;
+    });
+    return `"${letters.join('')}"[ \\t\\r\\n]*:[ \\t\\r\\n]*`;
 }
 
 // Only what the API looks at, or a field that means nothing there would make room for more.
@@ -226,7 +299,7 @@ function bounded(tokens, model) {
 }
 
 function whole(value) {
-    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 1e9;
+    return typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= LARGEST;
 }
 
 // --- For metrics --------------------------------------------------------------------------------

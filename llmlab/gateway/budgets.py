@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from llmlab.config.budgets import LIMITS, Budget
+from llmlab.bounds import LONGEST_SUMMARY, MOST_ANSWERS, MOST_CHOICES, MOST_TEXTS
+from llmlab.config.budgets import LIMITS, Budget, Price
 from llmlab.config.model import Model
 from llmlab.errors import ConfigError
 from llmlab.gateway.claims import claim_variable
@@ -27,7 +28,9 @@ FORGOTTEN = "35d"  # the longest window is a month
 T5_WINDOW = 512
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
 OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
-KNOWN = ("ticket", "reserved", "claims", "late")
+KNOWN = ("reserved", "claims", "late")
+IN_HEAD = "-"  # in the place of an id where nothing can be settled later
+FREE = Price()
 UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
@@ -39,22 +42,78 @@ def claims_of(budgets: Sequence[Budget]) -> set[str]:
 
 def http(plan: GatewayPlan) -> list[str]:
     """The script, what it keeps, and the variables by which it tells."""
-    kept = {name: f" state={plan.counts}/{name}.json" if plan.counts else "" for name in
-            ("counts", "reservations")}  # fmt: skip
     told = [*KNOWN, *OVER, *(f"{part}_{unit}" for part in PARTS for unit in UNITS)]
     return [
         "js_import budgets from lab/budgets.js;",
         "js_import usage from lab/usage.js;",
         f"js_preload_object lab_budgets from {DATA};",
         f"js_shared_dict_zone zone=lab_budget_counts:{COUNTS} type=number timeout={FORGOTTEN}"
-        f"{kept['counts']};",
+        f"{_state(plan, 'counts')};",
         f"js_shared_dict_zone zone=lab_reservations:{RESERVATIONS} type=string "
-        f"timeout={round(plan.longest + GRACE)}s{kept['reservations']};",
+        f"timeout={round(plan.longest + GRACE)}s{_state(plan, 'reservations')};",
         *(f'js_var $lab_{name} "";' for name in told),
-        *(f"js_var $lab_{name} 0;" for name in ("tokens_in", "tokens_out", "cost")),
-        "js_set $lab_settlement usage.ticket;",
-        "js_set $lab_settled usage.settle;",
+        *(f"js_var $lab_{name} 0;" for name in ("read", "written", "cost")),
+        *_ids(plan),
+        *_used(plan),
     ]
+
+
+def _state(plan: GatewayPlan, name: str) -> str:
+    """Where a zone is kept, which without budgets holds nothing that has to be."""
+    return f" state={plan.counts}/{name}.json" if plan.counts and plan.budgets else ""
+
+
+def _ids(plan: GatewayPlan) -> list[str]:
+    """$lab_settlement, a header for the API: the id by which it says what was used. Whoever
+    reaches the desk can settle by it, so where that changes a budget nobody else can know it."""
+    told = ["js_set $lab_ticket usage.ticket;"] if plan.settlements and plan.budgets else []
+    number = "$lab_ticket" if told else "$request_id" if plan.settlements else IN_HEAD
+    return [
+        *told,
+        "# The lab's own questions come by a socket of its own, and count for nobody.",
+        'map "$request_method $remote_addr" $lab_settled_by {',
+        '    "~^(?:GET|HEAD|OPTIONS) " "";',
+        '    "~ unix:\\z" "";',
+        f"    default {number};",
+        "}",
+        "# Nobody settles a request by a copy of it.",
+        'map $uri $lab_settlement { volatile; /.shadow ""; default $lab_settled_by; }',
+    ]
+
+
+def _used(plan: GatewayPlan) -> list[str]:
+    """What the log says of usage: a script adds it up. Where there is nothing to be added up, as of
+    a whole answer that costs nothing, it is not called."""
+    return [
+        *(_whole(plan) if is_plain(plan) else ['map "" $lab_whole { default ""; }']),
+        "js_set $lab_added_up usage.settle;",
+        'map $lab_whole $lab_settled { "" $lab_added_up; default 1; }',
+        *(
+            f'map $lab_whole {name} {{ "" {added}; "~^{place}" ${part}; }}'
+            for name, added, part, place in (
+                ("$lab_tokens_in", "$lab_read", "lab_first", "(?<lab_first>\\d+)"),
+                ("$lab_tokens_out", "$lab_written", "lab_last", "\\d+ (?<lab_last>\\d+)"),
+            )
+        ),
+    ]
+
+
+def _whole(plan: GatewayPlan) -> list[str]:
+    """$lab_whole: all that was used, where no model was asked, or its head has said it all."""
+    before = "$lab_used_before" if any(one.fallback for one in plan.upstreams) else ""
+    return [
+        f'map "$upstream_addr|$lab_settled_by|{before}|$upstream_http_x_usage" $lab_whole {{',
+        '    "~^(?:\\||[^|]*\\|\\|)" "0 0";',
+        '    "~\\|\\|(?<lab_said>\\d{1,12} \\d{1,12})\\z" $lab_said;',
+        '    default "";',
+        "}",
+    ]
+
+
+def is_plain(plan: GatewayPlan) -> bool:
+    """Whether what a whole answer says is all that there is to know."""
+    priced = any(one.model and one.model.price != FREE for one in plan.upstreams)
+    return not plan.budgets and not priced
 
 
 def nobodys() -> list[str]:
@@ -128,8 +187,15 @@ def data(plan: GatewayPlan) -> dict[str, Any]:
         "budgets": [_budget(one) for one in plan.budgets],
         "claims": {name: _plain(claim_variable(checked("claim", name))) for name in claims},
         "claimed": bool(claims),
+        "plain": is_plain(plan),
         "models": {one.deployment: _model(one.model) for one in plan.upstreams},
         "unknown": _model(None),
+        "most": {
+            "choices": MOST_CHOICES,
+            "answers": MOST_ANSWERS,
+            "texts": MOST_TEXTS,
+            "summary": LONGEST_SUMMARY,
+        },
         "keeps": round(1000 * (plan.longest + GRACE)),
     }
 

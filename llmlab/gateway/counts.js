@@ -2,6 +2,7 @@
 // part of the edition NGINX Plus, which has no njs.
 
 import budgets from 'lab/budgets.js';
+import usage from 'lab/usage.js';
 
 // The buckets of the APIs' own histograms: SECONDS of llmlab/service/metrics.py.
 const SECONDS = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120];
@@ -21,6 +22,7 @@ function count(r) {
         counts.incr(`refused ${told.status}`, 1, 0);
         return '';
     }
+    usage.noteWhole(told);
     const name = told.lab_log_deployment;
     const seconds = Number(told.request_time);
     const found = SECONDS.findIndex((bound) => seconds <= bound);

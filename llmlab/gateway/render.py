@@ -123,6 +123,7 @@ def _fallbacks(plan: GatewayPlan) -> str:
             "    auth_jwt off;                       # it was judged",
             f"    set $deployment {name};",
             "    set $route fallback;",
+            "    set $lab_used_before $upstream_http_x_usage;",
             *(f"    {line}" for line in ANSWERS),
             f"    add_header X-Fallback {name} always;",
             "    proxy_buffering off;",

@@ -6,22 +6,18 @@
 // that only the API is told, what is not settled when the answer is over, or what the API has said
 // before that.
 
-const READS = ['GET', 'HEAD', 'OPTIONS'];
 // 12 34; <34 for at most so many, - for what nobody knows.
 const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
+const IN_HEAD = '-';  // for an API that has nowhere to settle: it says in its head what was used
 const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 
 // --- Who is to settle it ---------------------------------------------------------------------
 
-// $lab_settlement, a header for the API: the id by which it says what was used. A request that no
-// budget has reserved anything for has one as well, for the log.
-function ticket(r) {
-    if (!r.variables.lab_ticket && asks(r)) {
-        const bytes = new Uint8Array(16);
-        crypto.getRandomValues(bytes);
-        r.variables.lab_ticket = Buffer.from(bytes.buffer).toString('hex');
-    }
-    return r.variables.lab_ticket;
+// $lab_ticket, a random id. A request that no budget has reserved anything for has one as well.
+function ticket() {
+    const bytes = new Uint8Array(16);
+    crypto.getRandomValues(bytes);
+    return Buffer.from(bytes.buffer).toString('hex');
 }
 
 function claimsOf(told) {
@@ -34,18 +30,18 @@ function claimsOf(told) {
 
 // --- Once it is over -------------------------------------------------------------------------
 
-// $lab_settled, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
+// $lab_added_up, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
 // they are what was reserved, or at most used. What becomes known later has a line of its own.
 function settle(r) {
     const told = r.variables;
-    if (!told.lab_ticket && !told.lab_reserved) {
+    if (!told.lab_reserved && !(told.upstream_addr && told.lab_settled_by)) {
         return '1';  // nothing was asked of a model
     }
     try {
-        return settle_asked(told, told.lab_ticket);
+        return settle_asked(told, told.lab_settled_by);
     } catch (error) {  // there is no memory left, say: what is reserved stands
         r.error(`a request is not settled: ${error.message}`);
-        return stands(told);
+        return stands(told, amounts(told));
     }
 }
 
@@ -55,25 +51,36 @@ function settle_asked(told, id) {
         && !(told.upstream_addr && /[1-9]/.test(told.upstream_bytes_sent || ''));
     said = untouched ? ['', '0', '0'] : said;
     let name = told.lab_log_deployment || told.lab_target;  // another one may have answered
+    const known = amounts(told), before = usedBefore(told, known);
     if (!said) {
         // The API says it by itself, before or after this: who comes first leaves it to the other.
-        const known = reservation(told, name);
-        if (ngx.shared.lab_reservations.add(id, JSON.stringify(known))) {
-            return stands(told);
-        }
-        const text = taken(id);
+        const text = id === IN_HEAD ? '' : reserved(id, reservation(told, name, known));
         if (!text) {
-            return stands(told);
+            return stands(told, known, before);
         }
         const words = text.split(' ');
         said = ['', words[0], words[1]];
         name = lab_budgets.models[words[2]] ? words[2] : name;
     }
-    return write(told, settled(amounts(told), said[1], said[2], name, untouched, told));
+    return write(told, settled(known, said[1], said[2], name, untouched, told), before);
 }
 
-function stands(told) {
-    return write(told, Object.assign({ exact: false }, amounts(told)));
+function stands(told, known, before) {
+    return write(told, Object.assign({ exact: false }, known), before);
+}
+
+// $lab_used_before: what a provider has used that another deployment has then answered for. Its
+// reservation is left to that one, so this is charged beside it.
+function usedBefore(told, known) {
+    const said = SAID.exec(told.lab_used_before || '');
+    if (!said) {
+        return null;
+    }
+    const name = told.lab_target;
+    const used = amountOf(known, said[1], said[2], name);
+    charge(known.keys, { requests: 0, tokens: used.read + used.written, money: used.cost });
+    noteTokens(told.lab_log_asked, name, used);
+    return used;
 }
 
 // In one variable, as each of them takes its time.
@@ -88,23 +95,29 @@ function amounts(told) {
     };
 }
 
-function reservation(told, name) {
+function reservation(told, name, known) {
     return Object.assign({
         request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
         deployment: name, claims: claimsOf(told),
-    }, amounts(told));
+    }, known);
 }
 
-function write(told, used) {
-    told.lab_tokens_in = used.read;
-    told.lab_tokens_out = used.written;
-    if (used.cost) {
-        told.lab_cost = used.cost;
+// What the API has said before this; "" if it has not.
+function reserved(id, known) {
+    return ngx.shared.lab_reservations.add(id, JSON.stringify(known)) ? '' : taken(id);
+}
+
+function write(told, used, before) {
+    const also = before || NOTHING, cost = used.cost + also.cost;
+    told.lab_read = used.read + also.read;
+    told.lab_written = used.written + also.written;
+    if (cost) {
+        told.lab_cost = cost;
     }
     if (lab_budgets.claimed) {
         told.lab_claims = JSON.stringify(claimsOf(told));
     }
-    return used.exact ? '1' : '0';
+    return used.exact && (!before || before.exact) ? '1' : '0';
 }
 
 // Whoever takes something is the only one. njs 0.9.9 has a pop() that never finds anything where
@@ -115,35 +128,44 @@ function taken(id) {
     return text && kept.delete(id) ? text : '';
 }
 
-// Puts what was used in the place of what was reserved. That stands where nobody knows, and bounds
-// what is only known not to be more.
+// Puts what was used in the place of what was reserved.
 function settled(known, said_read, said_written, name, untouched, told) {
+    const used = amountOf(known, said_read, said_written, name);
+    charge(known.keys, {
+        requests: untouched ? -1 : 0,
+        tokens: used.read + used.written - known.read - known.written,
+        money: used.cost - known.cost,
+    });
+    noteTokens(told.lab_log_asked, name, used);
+    return used;
+}
+
+// What is said to have been used: what was reserved where nobody knows, and bounds what is only
+// known not to be more.
+function amountOf(known, said_read, said_written, name) {
     const read = said_read === '-' ? known.read : Number(said_read);
     const exact = said_read !== '-' && /^\d/.test(said_written);
     const most = Number(said_written.replace('<', ''));
     const written = said_written.endsWith('-') ? known.written
         : exact || !known.written ? most : Math.min(most, known.written);
     const model = lab_budgets.models[name] || lab_budgets.unknown;
-    const cost = costs(model, read, written);
-    if (known.keys.length) {
-        const more = {
-            requests: untouched ? -1 : 0, tokens: read + written - known.read - known.written,
-            money: cost - known.cost,
-        };
-        const counts = ngx.shared.lab_budget_counts;
-        known.keys.forEach((key) => {
-            const amount = more[unitOf(key)];
-            if (amount && counts.has(key)) {  // its window may be over, and forgotten
-                counts.incr(key, amount);
-            }
-        });
+    return { read, written, cost: costs(model, read, written), exact };
+}
+
+function charge(keys, more) {
+    keys.forEach((key) => {
+        const amount = more[unitOf(key)];
+        if (amount && ngx.shared.lab_budget_counts.has(key)) {  // its window may be over
+            ngx.shared.lab_budget_counts.incr(key, amount);
+        }
+    });
+}
+
+function noteTokens(route, name, used) {
+    if (ngx.shared.lab_counts && (used.read || used.written)) {
+        note(`tokens ${route || '-'} ${name || '-'} input`, used.read);
+        note(`tokens ${route || '-'} ${name || '-'} output`, used.written);
     }
-    if (ngx.shared.lab_counts && (read || written)) {
-        const route = told.lab_log_asked || '-';
-        note(`tokens ${route} ${name || '-'} input`, read);
-        note(`tokens ${route} ${name || '-'} output`, written);
-    }
-    return { read, written, cost, exact };
 }
 
 // POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
@@ -193,9 +215,13 @@ function counted(r) {
 
 // --- For both ---------------------------------------------------------------------------------
 
-function asks(r) {
-    // The lab's own questions come by a socket of its own, and count for nobody.
-    return READS.indexOf(r.method) < 0 && r.remoteAddress !== 'unix:';
+// Of a request that has said it all in its head, and is not settled by a script: see budgets.py.
+function noteWhole(told) {
+    if (lab_budgets.plain && told.lab_whole && told.lab_whole !== '0 0') {
+        const words = told.lab_whole.split(' ');
+        noteTokens(told.lab_log_asked, told.lab_log_deployment,
+            { read: Number(words[0]), written: Number(words[1]) });
+    }
 }
 
 // In millionths: a price is that of a million tokens.
@@ -216,4 +242,4 @@ function note(key, amount) {
     }
 }
 
-export default { ticket, settle, late, counted, asks, costs, unitOf, note };
+export default { ticket, settle, late, counted, costs, unitOf, note, noteWhole };

@@ -13,12 +13,12 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmlab.bounds import LONGEST_SUMMARY, MOST_TEXTS
 from llmlab.runtimes.base import Strategy
 from llmlab.service.endpoint import Endpoint, headers_of
 from llmlab.service.problems import Problem
-from llmlab.service.schemas import LONGEST_SUMMARY, SummarizeRequest
+from llmlab.service.schemas import SummarizeRequest
 
-MOST_TEXTS = 16
 # What its clients call how a long text is cut; none of them is what they say of it by default.
 TRUNCATIONS = {
     "do_not_truncate": Strategy.FULL, "longest_first": Strategy.TRUNCATE,

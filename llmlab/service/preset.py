@@ -13,9 +13,10 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
+from llmlab.bounds import LONGEST_SUMMARY
 from llmlab.runtimes.base import Generation, Strategy
 from llmlab.service.metrics import Metrics
-from llmlab.service.schemas import LONGEST_SUMMARY, SummarizeRequest
+from llmlab.service.schemas import SummarizeRequest
 
 DECODING, FLAGS = "X-Decoding", "X-Flags"
 LONGEST = 8192  # characters of such a header

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from llmlab.bounds import LONGEST_SUMMARY
 from llmlab.runtimes.base import Strategy
 
 PROBLEM_TYPE = "application/problem+json"
@@ -16,7 +17,6 @@ DEPLOYMENT = "X-Deployment"  # of an answer; the gateway's
 # In Server-Timing, where a request ended because of that: for whoever judges deployments by
 # the gateway's log, to whom a client's impatience is to tell nothing.
 OWN_LIMIT = "limit;desc=client"
-LONGEST_SUMMARY = 4096
 
 
 class SummarizeRequest(BaseModel):

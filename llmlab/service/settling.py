@@ -25,6 +25,8 @@ AT_ONCE = 1.0  # seconds for which the end of a stream waits for the gateway
 # Seconds until it is told again: a gateway that ended is back by then.
 AGAIN = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 MOST = 4096  # that are told in the background; beyond it, what was reserved stands
+IN_HEAD = "-"  # in the place of an id: the gateway has no such socket
+SHADOW = "/shadow/"  # copies, which nobody is charged for
 KNOWN = ("204", "410", "400")  # statuses after which there is no use in telling it again
 
 
@@ -100,7 +102,7 @@ class Settling:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         number = Headers(scope=scope).get(ID, "") if scope["type"] == "http" else ""
-        if not _is_one(number):
+        if (not _is_one(number) and number != IN_HEAD) or scope["path"].startswith(SHADOW):
             return await self.app(scope, receive, send)
         told, streams = False, False
 
@@ -114,13 +116,14 @@ class Settling:
                     told = True
             elif streams and not told and not message.get("more_body"):
                 told = True
-                await self.desk.tell(number, of_scope(scope))
+                if number != IN_HEAD:
+                    await self.desk.tell(number, of_scope(scope))
             await send(message)
 
         try:
             await self.app(scope, receive, telling)
         finally:
-            if not told:
+            if not told and number != IN_HEAD:
                 self.desk.tell_later(number, of_scope(scope))
 
 

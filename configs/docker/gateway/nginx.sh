@@ -14,8 +14,13 @@ like_plus=/usr/local/share/llmlab/like-plus.conf
 # command line of their own says that word too, or means another thing: nginx -T.
 if [ "${3-}" = nginx ]; then shift 3; fi
 
-# A container that was killed has left its socket, and a new one could not listen there.
-if [ "$$" = 1 ]; then rm -f /run/desk/gateway.settlements; fi
+# A container that was killed has left its socket, and a new one could not listen there. One that
+# only looks at a configuration (-t, -T) shares that folder with the gateway that runs.
+looks=
+for option in "$@"; do
+  case $option in -[cegp]*) ;; -*[tTvVh?]*) looks=1 ;; esac
+done
+if [ "$$" = 1 ] && [ -z "$looks" ]; then rm -f /run/desk/gateway.settlements; fi
 
 lab() { exec nginx-lab -p /run/llmlab "$@"; }
 

@@ -14,6 +14,7 @@ from llmlab.cli.output import (
     print_commands,
     print_json,
     progress,
+    show_warning,
 )
 from llmlab.cli.session import Session
 
@@ -62,6 +63,9 @@ def deploy(
             return
         what = {"did": "deploy", "deployment": wanted.name, "model": reference}
         changed = change(lab, "deployment", what, add, why, say)
+    for warning in ready.warnings:
+        if warning not in plan.warnings:
+            show_warning(warning)
     status = engine.status()
     if output is Format.JSON:
         found = next(one for one in status.as_json()["deployments"] if one["name"] == wanted.name)

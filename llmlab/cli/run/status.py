@@ -45,6 +45,7 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
     """How the lab is, who attends to it, and what was done to it on purpose."""
     from llmlab.delivery import drills
     from llmlab.engines.attendants import attendance
+    from llmlab.engines.budget_counts import FILE, crowded
     from llmlab.engines.issuers import issuers_status
 
     found = engine.status()
@@ -56,7 +57,8 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
     return replace(
         found, healthy=found.healthy and there.healthy and providers.healthy,
         controller=there.controller, issuers=providers.issuers,
-        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled),
+        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled,
+                  *crowded([lab.counts_folder / FILE, lab.compose_counts / FILE])),
     )  # fmt: skip
 
 

@@ -61,11 +61,14 @@ def up(
     What was deployed, promoted or routed since stays as it is, and is said in one line; so
     --model says what the configuration says otherwise, and moves no route.
     """
+    from dataclasses import replace
+
     from llmlab.delivery.merging import AS_CONFIGURED, merge, told
     from llmlab.delivery.noting import budgets_are, issuers_changed, keys_changed, lab_is_up
     from llmlab.delivery.resetting import reset
     from llmlab.engines.address import refuse_in_clear
     from llmlab.engines.choice import choose_engine
+    from llmlab.engines.compose.mounts import budgets_unkept
     from llmlab.engines.issuers import issuers_status
     from llmlab.engines.planning import make_plan
     from llmlab.engines.turns import processes_turn
@@ -111,6 +114,8 @@ def up(
     with processes_turn(lab):
         traffic = Store(lab).traffic()
         plan = merge(lab, plan, traffic, _say, fetch=True, runs_here=runs_here)
+        if not runs_here:
+            plan = replace(plan, warnings=(*plan.warnings, *budgets_unkept(lab, plan.config)))
         with progress("starting") as say:
             changed = chosen.up(plan, say)
         # Within the turn: as it is now, whatever a `down` that waits for its turn will do.

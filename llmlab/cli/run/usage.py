@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmlab.cli.output import err, escaped, print_json
+from llmlab.cli.output import err, escaped, print_json, show_warning
 from llmlab.cli.session import EngineOption, Session
 
 BY = ("subject", "model", "route", "day")
@@ -44,6 +44,7 @@ def usage(
     from llmlab.auth.tokens import parse_ttl
     from llmlab.errors import UsageError
     from llmlab.usage.store import Books
+    from llmlab.usage.telling import untold
 
     if not CLAIM.fullmatch(by):
         raise UsageError(f"--by {by!r} is no claim", fix=f"use {', '.join(BY)}, or claim:NAME")
@@ -54,6 +55,10 @@ def usage(
     books = Books(lab.state)
     if lab.logs.exists():  # else it was never up
         books.take(chosen.name, chosen.requests_since)
+    conf = lab.nginx_conf
+    text = conf.read_text(encoding="utf-8", errors="replace") if conf.exists() else ""
+    if why := untold(session.load({}).config, text):
+        show_warning(why)
     rows = books.rows(by if by in BY else f"claim:{by.removeprefix('claim:')}", begin)
     if output is UsageFormat.JSON:
         print_json([asdict(one) for one in rows])

@@ -16,7 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, observability
+from llmlab.engines.compose import mounts
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
@@ -31,8 +31,9 @@ from llmlab.engines.compose.gateway import (
 from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
-from llmlab.engines.compose.observability import down_arguments
-from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
+from llmlab.engines.compose.observability import STOP_SOON, down_arguments
+from llmlab.engines.compose.observing import observe
+from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project
 from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.issuers import fetch_first, issuer_programs
@@ -92,7 +93,7 @@ class ComposeEngine:
         with processes_turn(self.lab):
             changed = self._up(plan, say)
             if plan.config.observability.enabled:
-                self._observe(plan, say)
+                observe(self.project, plan, say)
             return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:
@@ -138,21 +139,6 @@ class ComposeEngine:
                 )
             raise
 
-    def _observe(self, plan: Plan, say: Say) -> None:
-        """Have Prometheus and Grafana running. The lab is up, with or without them."""
-        say("starting Prometheus and Grafana")
-        compose = self.project.compose(plan)
-        command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
-        result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
-        if result.code != 0:
-            raise EnvironmentFailure(
-                "the lab is up, but Prometheus and Grafana did not start "
-                f"(docker compose: exit code {result.code})",
-                fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
-                "or observability.enabled = false",
-                log=last_of(result),
-            )
-
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],
         old: Record | None, say: Say, *, conf: Path,
@@ -181,6 +167,7 @@ class ComposeEngine:
             moved = self.gateway.move(compose, releases.stage(files, judge))
             record.write(self.lab)
         self.gateway.drain(apis, patience, say)
+        self._take_usage()  # its container may be another one then
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
         self.notebooks.follow_token(compose)
@@ -223,16 +210,22 @@ class ComposeEngine:
     def _down(self, *, volumes: bool) -> bool:
         Supervisor(self.lab).shutdown()  # the keeper first: it would start everything again
         there = self.project.containers()
-        with contextlib.suppress(LlmlabError, OSError):  # its log goes with the gateway's container
-            Books(self.lab.state).take(ENGINE, self.requests_since)
         for project in {one.project for one in there} or {self.project.name()}:
             compose = replace(self.project.compose(), project=project)
+            with contextlib.suppress(LlmlabError):  # what it had under way gets its line
+                self.project.run(compose.command("stop", "--timeout", STOP_SOON, GATEWAY))
+            self._take_usage()
             self.project.run(compose.command(*down_arguments(volumes)))
             run(forget_sockets(project), timeout=COMMAND_DEADLINE)
         keys.forget(self.lab)
         forget_upstreams(self.lab)
         Record.forget(self.lab)
         return bool(there)
+
+    def _take_usage(self) -> None:
+        """Add up what the gateway's log says: it goes with its container."""
+        with contextlib.suppress(LlmlabError, OSError):
+            Books(self.lab.state).take(ENGINE, self.requests_since)
 
     def commands(self, plan: Plan) -> list[list[str]]:
         """What ``up`` runs, in order."""

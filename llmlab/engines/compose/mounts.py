@@ -18,11 +18,12 @@ from llmlab.auth import KeySet
 from llmlab.config import Config
 from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
+from llmlab.engines.budget_counts import set_aside_damaged
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
 from llmlab.engines.fronting import fronting
-from llmlab.engines.local.programs import STOP_GRACE, suffixes
+from llmlab.engines.local.programs import STOP_GRACE, suffixes, unpriced
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
@@ -41,6 +42,7 @@ INSIDE = 8080
 MODEL_MOUNT = Path("/model")
 SOCKETS = Path("/run/llmapi")  # of the APIs, in a volume that their containers and the gateway have
 COUNTS, DESK = "/var/lib/counts", "/run/desk"  # the gateway's; docker-compose.yml mounts them
+_KEPT = COUNTS, f"unix:{DESK}/{SETTLEMENTS_SOCKET}"
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
 SHARED_FOLDER = 0o777  # below a folder that no user of this machine gets into
 
@@ -86,6 +88,7 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     if config.auth.issuers:
         why = "nobody fetches the keys of identity providers, and their tokens will be refused"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    plan = replace(plan, warnings=(*plan.warnings, *budgets_unkept(lab, config)))
     Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
@@ -118,7 +121,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         for name in plan.names
     )
     trust = trust_of(lab, plan.config.auth, keys.kids, time.time())
-    counts, settlements = _kept(lab, plan.config)
+    counts, settlements = ("", "") if _unkept(lab, plan.config) else _KEPT
     wanted = replace(
         fronting(lab, plan, keys, trust, listen="80", upstreams=upstreams),
         inside=(str(INSIDE),),
@@ -139,15 +142,33 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     }
 
 
-def _kept(lab: Lab, config: Config) -> tuple[str, str]:
-    """Where budgets are counted and settled, in a gateway of our own image: another one could not
-    start again where a killed one has left its socket. A docker-compose.yml of an earlier lab has
-    no such mounts."""
+def budgets_unkept(lab: Lab, config: Config) -> tuple[str, ...]:
+    """A warning where there are budgets, and what they count is neither kept nor all told."""
+    why = _unkept(lab, config) if config.budgets else ""
+    if not why:
+        return ()
+    own = bool(config.gateway.image)
+    return (
+        f"{why}: a stream stays charged with what it reserved, and counts begin anew with the "
+        "gateway's container.\nFix: "
+        + (
+            'gateway.image = "" in configs/lab.toml, then llmlab up'
+            if own
+            else "llmlab init FOLDER lays out one that does; take over what differs, then llmlab up"
+        ),
+    )
+
+
+def _unkept(lab: Lab, config: Config) -> str:
+    """Another image than ours could not start again where a killed one has left its socket, and a
+    docker-compose.yml of an earlier lab has no such mounts."""
+    if config.gateway.image:
+        return "gateway.image is an image of your own, without a place for budgets"
     file = lab.root / "docker-compose.yml"
     mounted = file.read_text(encoding="utf-8") if file.exists() else ""
-    if config.gateway.image or COUNTS not in mounted or DESK not in mounted:
-        return "", ""
-    return COUNTS, f"unix:{DESK}/{SETTLEMENTS_SOCKET}"
+    if COUNTS not in mounted or DESK not in mounted:
+        return "docker-compose.yml is that of an earlier lab, without mounts for budgets"
+    return ""
 
 
 def refuse_redirect_port(config: Config) -> None:
@@ -211,7 +232,8 @@ def lay_out(lab: Lab, plan: Plan) -> None:
 
 def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
-    private_folder(folder / "counts", SHARED_FOLDER)
+    counts = private_folder(lab.compose_counts, SHARED_FOLDER)
+    set_aside_damaged(counts)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
         service = service_of(settings.deployment, plan)
@@ -245,7 +267,7 @@ def _lay_out_api(folder: Path, service: str, settings: Settings) -> str:
     """Returns a digest of all that the API is made of: another one makes another container."""
     where = settings.folder
     inside = MODEL_MOUNT / _mounted_part(where)[1] if where else None
-    told = as_mounted(settings).model_copy(update={"folder": inside})
+    told = as_mounted(unpriced(settings)).model_copy(update={"folder": inside})
     content = told.model_dump_json(indent=1) + "\n"
     target = private_folder(_settings_folder(folder, service), OPEN_FOLDER)
     write_atomically(target / "settings.json", content, OPEN_FILE)

@@ -11,40 +11,64 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from llmlab.engines import probe
+from llmlab.engines.budget_counts import FILE, read
 from llmlab.errors import LlmlabError
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
 
-FILE = "counts.json"  # of requests that were under way nothing is left to be settled
 PATIENCE = 2.0  # seconds
-MOST = 64 << 20  # bytes; the shared memory is smaller
 
 
 def keep(lab: Lab) -> None:
-    """Copy what is counted now, or, where no gateway answers, what one has written last.
+    """Copy what NGINX has written since.
 
     Raises:
         OSError: it cannot be written.
     """
-    text, kept = _asked(lab) or _read(lab.counts_folder / FILE), _kept(lab) / FILE
-    if (now := _values(text)) and now != _values(_read(kept)):
-        write_atomically(private_folder(kept.parent) / FILE, text)
+    written, kept = _changed(lab.counts_folder / FILE), _changed(_kept(lab))
+    if written > kept:
+        _keep(lab, read(lab.counts_folder / FILE))
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(_kept(lab), ns=(written, written))
+
+
+def keep_now(lab: Lab) -> None:
+    """Copy what is counted now. All workers wait while NGINX puts that together.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if now := _asked(lab):
+        _keep(lab, now)
+    else:
+        keep(lab)
 
 
 def put_back(lab: Lab, folder: Path) -> None:
     """Into a folder that was just made, and that nobody else can write to yet."""
     with contextlib.suppress(FileNotFoundError):
-        text = (_kept(lab) / FILE).read_text(encoding="utf-8")
-        write_atomically(folder / FILE, text)
+        write_atomically(folder / FILE, _kept(lab).read_text(encoding="utf-8"))
 
 
 def _kept(lab: Lab) -> Path:
-    return lab.state / "counts"
+    return lab.state / "counts" / FILE
+
+
+def _keep(lab: Lab, text: str) -> None:
+    kept = _kept(lab)
+    if (now := _values(text)) and now != _values(read(kept)):
+        write_atomically(private_folder(kept.parent) / FILE, text)
+
+
+def _changed(file: Path) -> int:
+    """When, in nanoseconds; 0 for one that is not there."""
+    with contextlib.suppress(OSError):
+        return file.stat(follow_symlinks=False).st_mtime_ns
+    return 0
 
 
 def _values(text: str) -> dict[str, Any]:
@@ -60,15 +84,4 @@ def _asked(lab: Lab) -> str:
             lab.settlements_socket, "/counts", method="GET", body=b"", timeout=PATIENCE, headers={}
         )
         return text.decode() if code == 200 else ""
-    return ""
-
-
-def _read(file: Path) -> str:
-    """A plain file of no great size: who writes it may be less trusted than who reads it."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, encoding="utf-8") as opened:
-            found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= MOST:
-                return opened.read()
     return ""

@@ -225,8 +225,12 @@ class LocalEngine:
             return self._down()
 
     def _down(self) -> bool:
-        counts.keep(self.lab)
+        # A disk that is full, or read-only, is no reason not to end it.
+        with contextlib.suppress(OSError, LlmlabError):
+            counts.keep_now(self.lab)
         was_running = self.supervisor.shutdown()
+        with contextlib.suppress(OSError, LlmlabError):
+            counts.keep(self.lab)  # of what was under way
         self.notebooks.forget()
         keys.forget(self.lab)
         shutil.rmtree(self.lab.runtime_dir, ignore_errors=True)

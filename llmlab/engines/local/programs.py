@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmlab.auth.keys import KeySet
+from llmlab.config.budgets import Price
 from llmlab.engines.base import Plan
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
@@ -83,15 +84,21 @@ def settings_file(lab: Lab, settings: Settings) -> Path:
     So a changed setting changes the command line, which is how the supervisor
     learns that the process has to be replaced.
     """
-    digest = hashlib.sha256(_content(settings).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(_content(unpriced(settings)).encode()).hexdigest()[:12]
     return lab.state / "deployments" / f"{settings.deployment}-{digest}.json"
+
+
+def unpriced(settings: Settings) -> Settings:
+    """Without what is the gateway's business alone: another price is no other process."""
+    model = settings.model.model_copy(update={"price": Price()})
+    return settings.model_copy(update={"model": model})
 
 
 def write_settings(lab: Lab, settings: Settings) -> None:
     file = settings_file(lab, settings)
     private_folder(file.parent)
     if not file.exists():
-        write_atomically(file, _content(settings))
+        write_atomically(file, _content(unpriced(settings)))
 
 
 def _content(settings: Settings) -> str:

@@ -8,12 +8,12 @@ becomes NGINX.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
 
+from llmlab.engines.budget_counts import set_aside_damaged
 from llmlab.lab import COUNTS_FOLDER, FRONT_SOCKET, METRICS_SOCKET, SETTLEMENTS_SOCKET
 from llmlab.network import SHARES_PORTS
 from llmlab.processes import orphaned_workers, stop_gracefully
@@ -31,19 +31,9 @@ def main() -> None:
     # A master that was killed hard has left them, and a new one could not listen there.
     for socket in (METRICS_SOCKET, FRONT_SOCKET, Path("..", "api", SETTLEMENTS_SOCKET)):
         (prefix / socket).unlink(missing_ok=True)
-    _set_aside_damaged(prefix / COUNTS_FOLDER)
+    for file in set_aside_damaged(prefix / COUNTS_FOLDER):
+        print(f"{file}: what it has counted begins anew", file=sys.stderr)
     os.execv(command[0], [*command, "-g", "daemon off;"])
-
-
-def _set_aside_damaged(counts: Path) -> None:
-    """NGINX does not start by a file of counts that it cannot read, such as one that a full disk
-    has cut."""
-    for file in counts.glob("*.json"):
-        try:
-            json.loads(file.read_text(encoding="utf-8") or "{}")
-        except ValueError:
-            file.replace(file.with_suffix(".damaged"))
-            print(f"{file} is damaged: what it has counted begins anew", file=sys.stderr)
 
 
 if __name__ == "__main__":

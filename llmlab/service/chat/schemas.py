@@ -19,11 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from llmlab.bounds import MOST_ANSWERS, MOST_CHOICES
 from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.errors import ApiError
 
-MOST_CHOICES = 16
-MOST_PROMPTS = 64
 MOST_INPUTS = 2048  # of embeddings; OpenAI's own bound
 # Items of lists that a request may have: OpenAI's own bounds where it tells them.
 MOST_MESSAGES, MOST_PARTS, MOST_TOOLS, MOST_BIASES = 2048, 256, 128, 1024
@@ -244,8 +243,8 @@ class CompletionRequest(Asked):
 
     @model_validator(mode="after")
     def _not_too_many(self) -> Self:
-        if len(self.prompts) * (self.n or 1) > MOST_PROMPTS:
-            raise ValueError(f"prompt: more than {MOST_PROMPTS} answers, over all prompts")
+        if len(self.prompts) * (self.n or 1) > MOST_ANSWERS:
+            raise ValueError(f"prompt: more than {MOST_ANSWERS} answers, over all prompts")
         return self
 
     @property

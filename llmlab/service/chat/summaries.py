@@ -12,12 +12,13 @@ from typing import Any
 
 from fastapi import Request
 
+from llmlab.bounds import LONGEST_SUMMARY
 from llmlab.runtimes.chat import Chunk
 from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
 from llmlab.service.chat.schemas import Asked, ChatRequest, CompletionRequest, EmbeddingRequest
 from llmlab.service.preset import Told
-from llmlab.service.schemas import LONGEST_SUMMARY, SummarizeRequest
+from llmlab.service.schemas import SummarizeRequest
 from llmlab.service.spending import Reading
 from llmlab.service.summarizer import Summarizer
 
