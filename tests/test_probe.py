@@ -8,7 +8,6 @@ import json
 import ssl
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -323,19 +322,51 @@ def test_no_more_is_sent_than_was_agreed_upon(gateway: RunningGateway) -> None:
 # --- a lab -------------------------------------------------------------------------------------
 
 
+# What the copy has not got, or would be in the way of its own requests.
+OWN_CERTIFICATE = {
+    "gateway__tls__enabled": "true",
+    "gateway__tls__certificate": '"own.pem"',
+    "gateway__tls__key": '"own.key"',
+    "gateway__tls__names": '["llm.example.org"]',
+    "gateway__tls__client_ca": '"clients.pem"',
+}
+ONLY_IN_THE_LAB = """
+[[guards]]
+kind = "deny"
+words = ["request"]
+routes = ["support"]
+
+[[budgets]]
+requests_per_day = 1
+
+[[auth.issuers]]
+name = "okta"
+issuer = "http://127.0.0.1:9/"
+audience = "llm"
+"""
+
+
 @pytest.mark.slow
 def test_a_lab_that_does_not_run_is_tried_as_a_copy_that_is_gone_afterwards(
-    make_lab: Callable[..., LabUnderTest],
+    make_lab: Callable[..., LabUnderTest], tmp_path: Path
 ) -> None:
-    lab = make_lab(gateway__rate_limit__rate='"60r/s"', gateway__rate_limit__burst="20")
-    wanted = "auth.revoked,auth.crit,identity,resilience.client-leaves,limits.fair"
+    lab = make_lab(
+        gateway__rate_limit__rate='"60r/s"', gateway__rate_limit__burst="20",
+        auth__default_scopes="[]", routes__summarize='"textrank"\nsupport = "textrank"',
+        gateway__tls__redirect_port=str(free_port()),
+        **OWN_CERTIFICATE,
+    )  # fmt: skip
+    with lab.lab.config_file.open("a") as file:
+        file.write(ONLY_IN_THE_LAB)
+    lab.env["TMPDIR"] = str(tmp_path)
+    wanted = "tls,auth.revoked,auth.crit,identity,resilience.client-leaves,limits.fair"
     report = lab.json("probe", "--only", wanted)
     assert {one["verdict"] for one in report["results"]} == {"passed"}
     assert (report["known"], report["witness"]) == ("apart", True)
     assert not lab.lab.state.exists(), "the lab itself was left alone"
     port = int(report["target"].rpartition(":")[2])
     assert port_is_free("127.0.0.1", port), "the copy is gone"
-    assert not list(Path(tempfile.gettempdir()).glob("llmlab-probe-*"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lab_that_runs_is_tried_as_it_is(lab: LabUnderTest) -> None:

@@ -182,6 +182,12 @@ def test_elsewhere_a_client_is_told_whom_to_trust(secure: LabUnderTest, tmp_path
 # --- the protocol -------------------------------------------------------------------------
 
 
+def test_a_probe_knows_who_signed_as_the_labs_own_clients_do(secure: LabUnderTest) -> None:
+    report = secure.json("probe", "--only", "tls,auth.no-token")
+    assert report["known"] == "own"
+    assert {one["verdict"] for one in report["results"]} == {"passed"}
+
+
 def handshake(lab: LabUnderTest, *options: str) -> str:
     """What openssl says of one, with a client that would take anything."""
     done = subprocess.run(

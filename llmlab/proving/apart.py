@@ -69,16 +69,23 @@ def apart(lab: Lab, config: Config, say: Say) -> Iterator[Apart]:
 
 
 def scripted(config: Config, port: int) -> Config:
-    """The same configuration with the scripted model behind its routes, on loopback."""
+    """The same configuration with the scripted model behind its routes, on loopback, and without
+    what would lead beyond the copy: a person's certificate, identity providers, what is looked for
+    in texts, and what subjects may use in a day."""
     said = config.model_dump()
+    # A certificate of the lab's is for the copy's address as well; one of a person's is not.
+    tls = {name: said["gateway"]["tls"][name] for name in ("enabled", "hsts")}
     said |= {
         "engine": "local",
         "fallback": "",
         "deploy": [],
+        "guards": [],
+        "budgets": [],
         "routes": {SUMMARIZE: NAME, CHAT: NAME},
         "models": {NAME: {"runtime": NAME, "source": EMBEDDED["scripted"]}},
     }
-    said["gateway"] |= {"host": HOST, "port": port}
+    said["gateway"] |= {"host": HOST, "port": port, "tls": tls}
+    said["auth"] |= {"issuers": []}
     said["observability"] |= {"enabled": False}
     return Config.model_validate(said)
 
