@@ -6,13 +6,11 @@ import json
 import math
 from typing import Any
 
-from llmlab.errors import ConfigError
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.issuers.trust import Trust, Trusted
 
 SCRIPT = "lab/issuers.js"
 HEADER = "// Rendered by llmlab; edits here are lost.\n"
-SUBJECT = "$lab_sub"
 LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
 
 
@@ -63,19 +61,3 @@ def _issuer(trusted: Trusted) -> dict[str, Any]:
                     for claim, wanted in one.require.items()],
         "scopes": one.scopes, "until": math.floor(trusted.until),
     }  # fmt: skip
-
-
-def issuing(conf: str, trust: Trust) -> str:
-    """An nginx.conf, if it takes the subject for whose it is found to be.
-
-    Raises:
-        ConfigError: it does not, and tokens of providers are to be valid; it was written for an
-            earlier llmlab, or edited.
-    """
-    if trust.issuers and SUBJECT not in conf:
-        raise ConfigError(
-            f"nginx.conf does not use {SUBJECT}, so somebody at an identity provider could be "
-            "taken for a subject of this lab's own",
-            fix="llmlab init FOLDER lays out one that does; take over what differs, then llmlab up",
-        )
-    return conf

@@ -26,7 +26,7 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routable
+from llmlab.gateway import Releases, Upstream, fitting, metrics, render
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
@@ -130,9 +130,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
-        "nginx.conf": issuing(
-            routable(text, plan.traffic, budgets=bool(plan.config.budgets)), trust
-        ),
+        "nginx.conf": fitting(text, wanted),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
         **_licence(lab, plan.config),
         **render(wanted),
