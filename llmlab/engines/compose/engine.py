@@ -104,9 +104,10 @@ class ComposeEngine:
             check_address(plan.config)
         if before and record is not None:
             return self._replace(plan, record, say, conf=self.lab.nginx_conf)
-        self.certificates.keep(plan.config.gateway)
         try:
-            return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
+            with self.certificates.or_as_before():
+                self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
         except BaseException:
             if not before:
                 self._down(volumes=False)  # a half-started lab leaves nothing behind

@@ -93,11 +93,13 @@ class LocalEngine:
             check_address(plan.config, ours=self.lab.state)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
-        self.certificates.keep(plan.config.gateway)
         if goes_on:  # nobody knows what to go back to
+            self.certificates.keep(plan.config.gateway)
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
-            return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
+            with self.certificates.or_as_before():
+                self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
         except BaseException:
             self._down()  # a half-started lab leaves nothing behind
             raise
