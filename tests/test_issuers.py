@@ -18,7 +18,7 @@ from llmlab.auth.keys import Key, KeySet, generate
 from llmlab.config.auth import Auth, Issuer
 from llmlab.config.load import read_config
 from llmlab.config.schema import Config
-from llmlab.engines.issuer_keys import EAGER, RETRY, Keeper, unknown_in
+from llmlab.engines.issuer_keys import EAGER, RETRY, Keeper, Running, unknown_in
 from llmlab.errors import ConfigError, LlmlabError, UpstreamError
 from llmlab.issuers import judging, kept
 from llmlab.issuers.fetching import DISCOVERY, LARGEST, fetch
@@ -504,6 +504,11 @@ def test_a_gateway_that_did_not_take_the_keys_is_told_again(
     place.refuses = False
     keeper.tick(AUTH, (), NOW + RETRY)
     assert place.reloads == 1
+
+
+def test_without_a_gateway_nobody_has_taken_the_keys(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError, match="not up yet"):
+        Running(Lab(tmp_path)).reload()
 
 
 def test_a_clock_that_was_set_back_stops_nobody(keeper: Keeper, place: Place) -> None:

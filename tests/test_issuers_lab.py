@@ -376,7 +376,8 @@ def test_a_lab_whose_keys_nobody_keeps_is_not_well(lab: LabUnderTest) -> None:
     wait_until(lambda: ask(lab, RS.token(strict())).status_code == 401)
     assert '"rs"' in (lab.lab.state / "gateway" / "current" / "llmapi.jwk").read_text()
     lab.ok("up")
-    assert lab.run("status").returncode == 0
+    done = lab.run("status")
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_provider_that_is_taken_out_of_lab_toml_has_no_keys_here_any_more(

@@ -408,6 +408,7 @@ def test_from_the_labs_authority_to_one_of_the_machines_the_first_is_trusted_unt
         ({"certificate": "a.pem"}, "certificate and key belong together"),
         ({"key": "a.key"}, "certificate and key belong together"),
         ({"ca_file": "ca.pem"}, "ca_file is of a certificate of yours"),
+        ({"client": "optional"}, "client is of certificates of clients"),
         ({"names": ["https://llm.example.org"]}, "should be host names in small letters"),
         ({"names": ["*.example.org"]}, "should be host names in small letters"),
         ({"names": ["fe80::1%eth0"]}, "should be host names in small letters"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import random
 import signal
@@ -18,6 +19,8 @@ import httpx2
 import pytest
 
 from llmlab.engines.local.started import all_started
+from llmlab.errors import UpstreamError
+from llmlab.repeating import again_and_again
 from llmlab.usage.lines import Used, read
 from llmlab.usage.store import Books
 from tests.conftest import LabUnderTest, wait_until
@@ -253,6 +256,37 @@ def test_a_line_says_what_was_used_and_others_nothing() -> None:
     assert (refused.requests, refused.refused) == (0, 1)
     for other in ("", "no JSON", line(method="GET"), line(deployment="", status=429), "[1]"):
         assert read(other) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"subject": "\ud800"}, {"claims": '{"team": "\\ud800"}'}, {"at": float("inf")},
+     {"at": float("nan")}, {"tokens_in": 1 << 63}, {"cost": float("inf")}],
+    ids=lambda odd: next(iter(odd)),
+)  # fmt: skip
+def test_a_line_that_cannot_be_kept_is_passed_over(tmp_path: Any, odd: dict[str, Any]) -> None:
+    books = Books(tmp_path)
+    assert read(line(**odd)) is None
+    log = [line(), line(**odd), line(subject="b")]
+    assert books.take("local", lambda cursor: (log, "3")) == 3
+    assert {one.name for one in books.rows("subject", 0)} == {"a", "b"}
+
+
+def test_a_look_that_fails_of_whatever_is_logged_and_the_next_one_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    went_on, failures = threading.Event(), [ZeroDivisionError(), UpstreamError("away")]
+
+    def look() -> None:
+        if failures:
+            raise failures.pop(0)
+        went_on.set()
+
+    again_and_again(look, logging.getLogger("llmlab.keeper"), every=0.001)
+    assert went_on.wait(10)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["a look failed; it goes on with the next one", "away"]
+    assert caplog.records[0].exc_info
 
 
 def test_each_line_counts_once_whoever_reads_it(tmp_path: Any) -> None:

@@ -102,6 +102,7 @@ class ComposeEngine:
         record = self.project.record() if before else None
         if not any(one.published == _address(plan) for one in before):
             check_address(plan.config)
+        fetch_first(self.lab, plan.config.auth, say)
         if before and record is not None:
             return self._replace(plan, record, say, conf=self.lab.nginx_conf)
         try:
@@ -163,7 +164,6 @@ class ComposeEngine:
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         keep_keys(self.lab, plan, os.environ)
-        fetch_first(self.lab, plan.config.auth, say)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)

@@ -86,6 +86,10 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     if config.auth.issuers:
         why = "nobody fetches the keys of identity providers, and their tokens will be refused"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    tls = config.gateway.tls
+    if tls.enabled and tls.redirect_port:
+        why = f"nobody listens at port {tls.redirect_port} (redirect_port of [gateway.tls])"
+        plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up --engine local"))
     Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
