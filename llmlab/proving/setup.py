@@ -152,7 +152,7 @@ class _Apart(AbstractContextManager[Found]):
         trust = trust_in(copy.lab, {})  # what the environment says is of another gateway
         facts = _facts(copy.config)
         target = _target(self._wishes, copy.url, tokens, facts, self._checks, trust)
-        target.revoke = copy.revoke
+        target.revoke, target.api_key = copy.revoke, copy.api_key
         return Found(target, APART)
 
     def __exit__(self, *error: Any) -> None:
@@ -201,7 +201,10 @@ def _claims(said: Sequence[str]) -> dict[str, str]:
 
 def _facts(config: Config, *, published: bool = False) -> Facts:
     gateway = config.gateway
-    return Facts(gateway.rate_limit.enabled, gateway.max_body_bytes, published)
+    return Facts(
+        gateway.rate_limit.enabled, gateway.max_body_bytes, published, scoped=True,
+        issuers=tuple(one.issuer for one in config.auth.issuers), budgets=bool(config.budgets),
+    )  # fmt: skip
 
 
 def _target(
