@@ -16,7 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, observability
+from llmlab.engines.compose import mounts
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
@@ -32,14 +32,14 @@ from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.observability import down_arguments
-from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project, last_of
+from llmlab.engines.compose.observing import start_observing
+from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project
 from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
-from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys
@@ -92,7 +92,7 @@ class ComposeEngine:
         with processes_turn(self.lab):
             changed = self._up(plan, say)
             if plan.config.observability.enabled:
-                self._observe(plan, say)
+                start_observing(self.project.compose(plan), say)
             return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:
@@ -139,21 +139,6 @@ class ComposeEngine:
                     was, self.project.compose(was), self.project.containers(), old, say, conf=conf
                 )
             raise
-
-    def _observe(self, plan: Plan, say: Say) -> None:
-        """Have Prometheus and Grafana running. The lab is up, with or without them."""
-        say("starting Prometheus and Grafana")
-        compose = self.project.compose(plan)
-        command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
-        result = run(command, timeout=observability.DEADLINE, cwd=self.lab.root)
-        if result.code != 0:
-            raise EnvironmentFailure(
-                "the lab is up, but Prometheus and Grafana did not start "
-                f"(docker compose: exit code {result.code})",
-                fix="set PROMETHEUS_IMAGE and GRAFANA_IMAGE to images that this machine can have, "
-                "or observability.enabled = false",
-                log=last_of(result),
-            )
 
     def _bring_up(
         self, plan: Plan, compose: Compose, before: Sequence[Container],
@@ -261,12 +246,12 @@ class ComposeEngine:
         with processes_turn(self.lab):
             if not self.running():
                 return False
-            plan = self._running_plan()
+            plan = self.project.running_plan()
             releases = mounts.releases(self.lab)
             self._refuse_published_demo()
             compose = self.project.compose(plan)
             with gateway_turn(self.lab):
-                moved = self._move(self._running_plan())  # its routes may be later ones
+                moved = self._move(self.project.running_plan())  # its routes may be later ones
             if moved:
                 time.sleep(LINGER)  # a connection from before goes by the keys from before
             releases.keep_only_current()  # the others hold keys that were revoked since
@@ -281,7 +266,7 @@ class ComposeEngine:
         with gateway_turn(self.lab):
             if self.project.container(GATEWAY) is None:
                 return False
-            moved = self._move(self._running_plan())
+            moved = self._move(self.project.running_plan())
             mounts.releases(self.lab).keep_only_current()  # the others hold a key from before
             return moved
 
@@ -291,7 +276,7 @@ class ComposeEngine:
                 raise UpstreamError(
                     "the lab does not run, and the notebook talks to it", fix="llmlab up"
                 )
-            return self.notebooks.start(self._running_plan(), config.jupyter, say, port=port)
+            return self.notebooks.start(self.project.running_plan(), config.jupyter, say, port=port)
 
     def notebook_url(self) -> str:
         return self.notebooks.url()
@@ -302,17 +287,6 @@ class ComposeEngine:
             if one.service == GATEWAY and one.published:
                 seen = Gateway(host=one.published[0].strip("[]"), port=one.published[1])
                 refuse_demo_beyond_loopback(Config(gateway=seen), self.keys.read())
-
-    def _running_plan(self) -> Plan:
-        """What runs; of a lab started by `docker compose up`, what it was laid out for."""
-        record = self.project.record()
-        if record is not None:
-            return record.plan()
-        config = self.project.config()
-        return make_plan(
-            config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
-            runs_here=False,
-        )  # fmt: skip
 
     def gateway_metrics(self) -> str:
         return self.gateway.metrics()
