@@ -293,8 +293,10 @@ def keepers(lab: LabUnderTest) -> list[psutil.Process]:
         with suppress(psutil.Error):
             line = process.cmdline()
             if "llmlab.engines.issuer_keys" in line and line[-1] == str(lab.root):
-                found.append(process)
-    return found
+                found.append((process, process.ppid()))
+    # One that is about to become another program, such as nginx -t, still looks like its parent.
+    own = {process.pid for process, _ in found}
+    return [process for process, parent in found if parent not in own]
 
 
 def aged(lab: LabUnderTest, name: str, seconds: float) -> None:
