@@ -32,7 +32,7 @@ from llmlab.engines.compose.logs import lines_of, log_name
 from llmlab.engines.compose.notebook import JUPYTER
 from llmlab.engines.compose.notebook_server import NotebookContainer
 from llmlab.engines.compose.observability import down_arguments
-from llmlab.engines.compose.observing import start_observing
+from llmlab.engines.compose.observing import observe
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project
 from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
@@ -92,7 +92,7 @@ class ComposeEngine:
         with processes_turn(self.lab):
             changed = self._up(plan, say)
             if plan.config.observability.enabled:
-                start_observing(self.project.compose(plan), say)
+                observe(self.project, plan, say)
             return changed
 
     def _up(self, plan: Plan, say: Say) -> bool:

@@ -1,23 +1,24 @@
-"""Have Prometheus and Grafana running, in their containers."""
+"""Prometheus and Grafana beside a lab that is up, with or without them."""
 
 from __future__ import annotations
 
-from llmlab.engines.base import Say
+from llmlab.engines.base import Plan, Say
 from llmlab.engines.compose import observability
-from llmlab.engines.compose.command import Compose
-from llmlab.engines.compose.project import UP, last_of
+from llmlab.engines.compose.project import UP, Project, last_of
 from llmlab.errors import EnvironmentFailure
 from llmlab.shell import run
 
 
-def start_observing(compose: Compose, say: Say) -> None:
-    """
+def observe(project: Project, plan: Plan, say: Say) -> None:
+    """Have both of them running.
+
     Raises:
-        EnvironmentFailure: they did not start. The lab is up, with or without them.
+        EnvironmentFailure: they do not start.
     """
     say("starting Prometheus and Grafana")
+    compose = project.compose(plan)
     command = compose.command(*observability.PROFILE, *UP, "--no-deps", *observability.SERVICES)
-    result = run(command, timeout=observability.DEADLINE, cwd=compose.lab.root)
+    result = run(command, timeout=observability.DEADLINE, cwd=project.lab.root)
     if result.code != 0:
         raise EnvironmentFailure(
             "the lab is up, but Prometheus and Grafana did not start "
