@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 NGINX, HTTP, SERVER = "nginx.conf", "lab/http.conf", "lab/server.conf"
+GOOD = "<a good token>"
 TOKENS, MODELS, ADDRESS = "lab/token.js", "lab/models.conf", "lab/limit_address.conf"
 
 
@@ -17,22 +18,28 @@ class Broken:
         what: is broken.
         edits: (file, old, new); ``old`` has to stand there, and may several times.
         fails: ids of the checks that fail, and no others.
+        has: what the gateway has beside the usual: budgets, issuers.
     """
 
     what: str
     edits: tuple[tuple[str, str, str], ...]
     fails: frozenset[str]
+    has: str = ""
 
-    def of(self, files: Mapping[str, str]) -> dict[str, str]:
+    def of(self, files: Mapping[str, str], good: str = "") -> dict[str, str]:
+        """
+        Args:
+            good: the token that GOOD stands for in an edit.
+        """
         changed = dict(files)
         for file, old, new in self.edits:
             assert old in changed[file], f"{self.what}: {file} does not hold {old!r}"
-            changed[file] = changed[file].replace(old, new)
+            changed[file] = changed[file].replace(old, new.replace(GOOD, good))
         return changed
 
 
-def broken(what: str, file: str, old: str, new: str, *fails: str) -> Broken:
-    return Broken(what, ((file, old, new),), frozenset(fails))
+def broken(what: str, file: str, old: str, new: str, *fails: str, has: str = "") -> Broken:
+    return Broken(what, ((file, old, new),), frozenset(fails), has)
 
 
 # The script looks at the header as well, so that either would do.
@@ -72,6 +79,15 @@ BROKEN = [
            frozenset({"auth.two-in-one-header"})),
     broken("no challenge", NGINX, "add_header WWW-Authenticate  $problem_challenge always;", "",
            "auth.challenge"),
+    broken("any API key is somebody's", HTTP, "$lab_by_key {\n    default $lab_token;",
+           f'$lab_by_key {{\n    default "{GOOD}";', "auth.api-key-unknown"),
+    broken("scopes are not looked at", SERVER, "auth_jwt_require $lab_may error=403;", "",
+           "auth.scope-missing"),
+    broken("who lacks a scope is not told", NGINX, 'error="insufficient_scope", ', "",
+           "auth.scope-missing"),
+    broken("the lab's own key speaks for a provider", "lab/whose.js",
+           "return TRUST.issuers.every((one) => one.iss !== claims.iss);", "return true;",
+           "auth.foreign-issuer", has="issuers"),
     # --- who asks -------------------------------------------------------------------
     broken("the subject is not told", NGINX,
            "proxy_set_header    X-Subject          $lab_subject;", "",
@@ -117,6 +133,8 @@ BROKEN = [
            frozenset({"limits.guesses"})),
     broken("bodies of any size", SERVER, "client_max_body_size 256k;", "client_max_body_size 0;",
            "limits.body-announced", "limits.body-in-pieces"),
+    broken("what is left of a budget stays as it was", "lab/budgets.js",
+           "Math.max(0, room.left)", "room.most", "limits.budget-told", has="budgets"),
     # --- the protocol -----------------------------------------------------------------
     broken("headers of any size", NGINX, "server_tokens         off;",
            "server_tokens off; large_client_header_buffers 16 256k;",

@@ -165,6 +165,8 @@ def test_when_there_is_room_again_is_told_truly(counting: Counting) -> None:
     assert reply.header("X-Should-Retry") == "true"
     plain = counting.gateway.ask(body=b'{"text": "' + b"x" * 2000 + b'"}', sub="thrifty")
     assert "The budget small" in assert_problem(plain, 429)["detail"]
+    assert "at any time" in plain.json()["detail"]
+    assert (plain.all("Retry-After"), plain.all("X-Should-Retry")) == ([], ["false"])
 
 
 def test_requests_are_counted_by_claim_and_tokens_without_it_share_one(counting: Counting) -> None:

@@ -915,6 +915,9 @@ def answer(status: int, **headers: str) -> httpx2.Response:
         (answer(503, Retry_After="0"), 0.2),
         (answer(503, Retry_After="soon"), 0.2),
         (answer(429, Retry_After="61"), None),
+        (answer(429, X_Should_Retry="false"), None),
+        (answer(429, X_Should_Retry="false", Retry_After="7"), 7.0),
+        (answer(429, X_Should_Retry="true"), 0.2),
         (httpx2.ConnectError("refused"), 0.2),
         (httpx2.ReadError("reset"), 0.2),
         (httpx2.RemoteProtocolError("broke off"), 0.2),
@@ -1065,6 +1068,33 @@ def test_a_retry_after_beyond_the_policy_ends_it_at_once(ask: Ask, start: Start)
         ask(TIDES, url=upstream.url, token="t", retry=RetryPolicy(30))
     assert len(upstream.times) == 1
     assert "rate_limit" in (caught.value.fix or "")
+
+
+SCOPE = {"WWW-Authenticate": 'Bearer realm="LLM API", error="insufficient_scope", '
+                             'scope="llmlab:chat"'}  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "headers", "detail", "error", "fix"),
+    [
+        (403, {}, "The guard secrets refuses this text.", UsageError, "[[guards]]"),
+        (403, SCOPE, "Its scope lacks llmlab:chat.", AuthError, "llmlab token --scope chat"),
+        (429, {"X-Should-Retry": "false"}, "The budget small has no room.", UpstreamError,
+         "llmlab usage"),
+    ],
+    ids=["a guard", "a scope", "a budget"],
+)  # fmt: skip
+def test_what_the_lab_refuses_is_told_as_what_it_is_and_not_asked_again(
+    ask: Ask, start: Start, status: int, headers: dict[str, str], detail: str,
+    error: type[LlmlabError], fix: str,
+) -> None:  # fmt: skip
+    upstream = start(Upstream([(status, headers, json.dumps({"detail": detail}))]))
+    with pytest.raises(error, match=f"{status}: {detail}") as caught:
+        ask(TIDES, url=upstream.url, token="t", retry=RetryPolicy(30))
+    assert type(caught.value) is error
+    assert fix in str(caught.value.fix)
+    assert len(upstream.times) == 1
 
 
 @both

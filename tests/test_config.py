@@ -215,6 +215,7 @@ WITH = {
     "gateway.tls.certificate": ("gateway.tls.key",),
     "gateway.tls.key": ("gateway.tls.certificate",),
     "gateway.tls.ca_file": ("gateway.tls.key", "gateway.tls.certificate"),
+    "gateway.tls.client": ("gateway.tls.client_ca",),
 }
 
 
@@ -598,6 +599,7 @@ BUDGET = "[[budgets]]\ntokens_per_day = 5\n"
         (BUDGET + "tokens_per_hour = 5\n", "budgets.0.tokens_per_hour: unknown key"),
         ("[[budgets]]\ntokens_per_day = -5\n", "budgets.0.tokens_per_day: Input should be"),
         (BUDGET + 'currency = "euro"\n', "budgets.0.currency: "),
+        (BUDGET + 'currency = "EUR"\n', "budgets.0: currency is of money: say money_per_month"),
     ],
 )
 def test_a_budget_that_is_none_is_refused_by_its_path(tmp_path: Path, text: str, said: str) -> None:

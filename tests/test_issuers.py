@@ -18,15 +18,14 @@ from llmlab.auth.keys import Key, KeySet, generate
 from llmlab.config.auth import Auth, Issuer
 from llmlab.config.load import read_config
 from llmlab.config.schema import Config
-from llmlab.engines.issuer_keys import EAGER, RETRY, Keeper, unknown_in
+from llmlab.engines.issuer_keys import EAGER, RETRY, Keeper, Running, unknown_in
 from llmlab.errors import ConfigError, LlmlabError, UpstreamError
-from llmlab.gateway import issuing
 from llmlab.issuers import judging, kept
 from llmlab.issuers.fetching import DISCOVERY, LARGEST, fetch
 from llmlab.issuers.jwks import MOST_KEYS, Accepted, Fetched, PublicKey, read_jwks
 from llmlab.issuers.kept import FIRST_RETRY, Kept
 from llmlab.issuers.trust import MOST_KEYS as MOST_IN_ALL
-from llmlab.issuers.trust import Trust, Trusted, trust
+from llmlab.issuers.trust import trust
 from llmlab.lab import Lab
 from tests.issuing import Answer, Website, claims, issuer, jwks, signer, website
 
@@ -138,13 +137,6 @@ def test_nginx_plus_which_could_not_tell_them_apart_has_no_providers(tmp_path: P
     file.write_text('[gateway]\nedition = "plus"\n' + TABLE + 'audience = "lab"\n')
     with pytest.raises(ConfigError, match="the edition plus has not"):
         read_config(file)
-
-
-def test_an_nginx_conf_from_before_there_were_providers_is_refused() -> None:
-    told = Trust((), (Trusted(issuer()),))
-    assert issuing("map $jwt_claim_sub $x {}", Trust()) == "map $jwt_claim_sub $x {}"
-    with pytest.raises(ConfigError, match=r"does not use \$lab_sub"):
-        issuing("map $jwt_claim_sub $x {}", told)
 
 
 # --- Which keys are taken -----------------------------------------------------------------
@@ -533,6 +525,11 @@ def test_a_gateway_that_did_not_take_the_keys_is_told_again(
     place.refuses = False
     keeper.tick(AUTH, (), NOW + RETRY)
     assert place.reloads == 1
+
+
+def test_without_a_gateway_nobody_has_taken_the_keys(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError, match="not up yet"):
+        Running(Lab(tmp_path)).reload()
 
 
 def test_a_clock_that_was_set_back_stops_nobody(keeper: Keeper, place: Place) -> None:

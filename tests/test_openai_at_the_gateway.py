@@ -359,6 +359,16 @@ def test_the_api_is_told_the_route(start: Open) -> None:
 
 
 @both
+def test_who_names_a_deployment_in_a_header_asks_no_route_whatever_the_body_says(
+    start: Open,
+) -> None:
+    gateway = start()
+    for model in ("chat", "support", None):
+        reply = gateway.ask(("X-Model", THIRD), path=CHAT, body=body(model))
+        assert (reply.status, headers_of(reply).get("x-route", [])) == (200, [])
+
+
+@both
 def test_what_a_client_claims_of_the_route_does_not_reach_the_api(start: Open) -> None:
     gateway = start()
     for name in ("X-Route", "x-route", "X_Route"):

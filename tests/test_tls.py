@@ -24,7 +24,7 @@ from llmlab import Client
 from llmlab.tls.pair import facts_of, now
 from llmlab.tls.store import Certificates, Kept
 from tests.certificates import DAY, Root
-from tests.conftest import LabUnderTest, answers, clean_env, free_port, wait_until
+from tests.conftest import LabUnderTest, answers, clean_env, configure, free_port, wait_until
 
 MakeLab = Callable[..., LabUnderTest]
 TEXT = {"text": "The tide comes in. The tide goes out. The moon does it. People watch."}
@@ -180,6 +180,12 @@ def test_elsewhere_a_client_is_told_whom_to_trust(secure: LabUnderTest, tmp_path
 
 
 # --- the protocol -------------------------------------------------------------------------
+
+
+def test_a_probe_knows_who_signed_as_the_labs_own_clients_do(secure: LabUnderTest) -> None:
+    report = secure.json("probe", "--only", "tls,auth.no-token")
+    assert report["known"] == "own"
+    assert {one["verdict"] for one in report["results"]} == {"passed"}
 
 
 def handshake(lab: LabUnderTest, *options: str) -> str:
@@ -568,6 +574,25 @@ def test_a_port_of_plain_http_that_somebody_has_is_told_before_anything_starts(
         port = there.getsockname()[1]
         lab = make_lab(gateway__tls__enabled="true", gateway__tls__redirect_port=str(port))
         done = lab.run("up")
+        told_so(done, port)
+
+
+def test_it_is_told_of_a_lab_that_runs_as_well_which_goes_on(secure: LabUnderTest) -> None:
+    file = secure.root / "configs" / "lab.toml"
+    before = file.read_text()
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+        port = there.getsockname()[1]
+        configure(secure.root, secure.port, gateway__tls__redirect_port=str(port))
+        done = secure.run("up", "--tls")
+    file.write_text(before)
+    told_so(done, port)
+    assert "going back" not in done.stderr, "it was found before anything was begun"
+    assert secure.ok("summarize", "-", stdin=TEXT["text"]).strip()
+
+
+def told_so(done: subprocess.CompletedProcess[str], port: int) -> None:
     assert done.returncode == 3
     assert f"port {port} is taken by" in done.stderr
     assert "another redirect_port" in done.stderr

@@ -301,14 +301,105 @@ def test_what_containers_would_mount_leaves_alone_what_a_gateway_has(lab: Lab) -
     assert kept.kept() != first
 
 
-def test_what_a_gateway_does_not_take_is_not_kept(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda kept: kept.authority_file.write_text("a text\n"),
+        lambda kept: kept.authority_file.write_bytes(b"\xff"),
+        lambda kept: (kept.folder / "authority.key").unlink(),
+        lambda kept: (kept.folder / "authority.key").write_text(
+            Authority.make((), NOW, label="another").key
+        ),
+    ],
+    ids=["a text", "no text", "without its key", "with another's key"],
+)
+def test_a_damaged_authority_is_told_and_no_other_one_takes_its_place_by_itself(
+    lab: Lab, damage: Callable[[Certificates], object]
+) -> None:
     kept = Certificates(lab)
     kept.keep(on())
-    before = kept.kept()
+    damage(kept)
+    before = contents(kept)
+    with pytest.raises(EnvironmentFailure, match="authority cannot be used") as told:
+        kept.keep(on(), anew=True)
+    assert "llmlab tls renew --authority" in str(told.value.fix)
+    with pytest.raises(EnvironmentFailure):
+        kept.authority_facts()
+    assert contents(kept) == before
+    assert kept.keep(on(), anew=True, authority_too=True)
+    assert kept.authority_facts()
+
+
+def test_a_damaged_pair_of_the_labs_is_told_and_signed_again(lab: Lab) -> None:
+    kept = Certificates(lab)
+    kept.keep(on())
+    (kept.folder / "gateway.pem").write_text("a text\n")
+    for look in (kept.facts, kept.kept):
+        with pytest.raises(EnvironmentFailure, match=r"gateway\.pem is damaged") as told:
+            look()
+        assert told.value.fix == "llmlab tls renew"
+    assert kept.is_due(on())
+    kept.keep_if_none(on())
+    assert kept.facts() and not kept.is_due(on())
+
+
+def contents(kept: Certificates) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in kept.folder.iterdir() if one.name != "lock"}
+
+
+def test_what_a_gateway_does_not_take_is_not_kept_nor_is_who_signed_it(lab: Lab) -> None:
+    kept = Certificates(lab)
+    kept.keep(on())
+    before = contents(kept)
+    assert {"authority.pem", "authority.key", "gateway.pem", "trusted.pem"} <= before.keys()
+    for gateway, authority_too in ((on(), True), (on(names=["llm.example.org"]), False)):
+        with pytest.raises(EnvironmentFailure), kept.or_as_before():
+            assert kept.keep(gateway, anew=True, authority_too=authority_too)
+            raise EnvironmentFailure("the gateway did not take it")
+        assert contents(kept) == before
+    assert not kept.keep(on())
+
+
+def test_a_first_certificate_that_no_gateway_takes_leaves_nothing(lab: Lab) -> None:
+    kept = Certificates(lab)
     with pytest.raises(EnvironmentFailure), kept.or_as_before():
-        assert kept.keep(on(), anew=True)
+        kept.keep(on())
         raise EnvironmentFailure("the gateway did not take it")
-    assert kept.kept() == before
+    assert not contents(kept)
+
+
+def test_until_the_gateway_has_moved_both_its_certificates_are_trusted(
+    lab: Lab, tmp_path: Path
+) -> None:
+    kept = Certificates(lab)
+    kept.keep(on())
+    old = kept.kept().pair
+    with kept.or_as_before():
+        kept.keep(on(), anew=True, authority_too=True)
+        both = Authority(lab.trusted_ca.read_text(), "")
+        for pair in (old, kept.kept().pair):
+            assert verified(both, pair, tmp_path)[0]
+    assert lab.trusted_ca.read_text() == kept.authority_file.read_text()
+    new = Authority(lab.trusted_ca.read_text(), "")
+    assert [verified(new, one, tmp_path)[0] for one in (old, kept.kept().pair)] == [False, True]
+
+
+def test_from_the_labs_authority_to_one_of_the_machines_the_first_is_trusted_until_then(
+    lab: Lab, make_files: MakeFiles
+) -> None:
+    certificate, key = make_files()
+    own = on(certificate=certificate.name, key=key.name, names=["llm.example.org"])
+    kept = Certificates(lab)
+    kept.keep(on())
+    signed = kept.authority_file.read_text()
+    with kept.or_as_before():
+        kept.keep(own)
+        assert lab.trusted_ca.read_text() == signed
+    assert not lab.trusted_ca.exists()
+    with kept.or_as_before():
+        kept.keep(on())
+        assert not lab.trusted_ca.exists(), "with a file, nobody whom the machine trusts counts"
+    assert lab.trusted_ca.read_text() == signed
 
 
 @pytest.mark.parametrize(
@@ -317,6 +408,7 @@ def test_what_a_gateway_does_not_take_is_not_kept(lab: Lab) -> None:
         ({"certificate": "a.pem"}, "certificate and key belong together"),
         ({"key": "a.key"}, "certificate and key belong together"),
         ({"ca_file": "ca.pem"}, "ca_file is of a certificate of yours"),
+        ({"client": "optional"}, "client is of certificates of clients"),
         ({"names": ["https://llm.example.org"]}, "should be host names in small letters"),
         ({"names": ["*.example.org"]}, "should be host names in small letters"),
         ({"names": ["fe80::1%eth0"]}, "should be host names in small letters"),

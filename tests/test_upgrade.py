@@ -12,13 +12,21 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
+from llmlab.config.budgets import Budget
+from llmlab.config.gateway import RateLimit
+from llmlab.errors import ConfigError
+from llmlab.gateway import GatewayPlan, TlsFront, fitting
+from llmlab.issuers.trust import Trust, Trusted
 from tests.conftest import LabUnderTest, configure
+from tests.issuing import issuer
 
 EARLIER = sorted(Path(__file__).parent.glob("earlier/20*"))
 # Keys of lab.toml that are gone: `up` says so, and what says the same now.
@@ -44,6 +52,30 @@ def taken_over(earlier: Path, lab: LabUnderTest) -> LabUnderTest:
     if (kept / "running.json").exists():
         shutil.copyfile(kept / "running.json", state / "running.json")
     return lab
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "$lab_sub": {"trust": Trust((), (Trusted(issuer()),))},
+    "$lab_credential": {"api_keys": {"00" * 32: "token"}},
+    "lab/budgets.conf": {"budgets": (Budget(requests_per_day=1),)},
+}
+
+
+@pytest.mark.parametrize("word", [*NEEDED, "$lab_credential of certificates"])
+def test_what_an_earlier_nginx_conf_would_let_through_or_refuse_is_told(word: str) -> None:
+    word, _, certificates = word.partition(" of ")
+    tokens = {"CN=orders": "token"}
+    front = {"tls": TlsFront("certificate", "key", 443, client_tokens=tokens)}
+    plain = GatewayPlan("127.0.0.1:1", "a", (), RateLimit(), "1m", 1.0)
+    needs = replace(plain, **(front if certificates else NEEDED[word]))
+    for earlier in EARLIER:
+        conf = (earlier / "nginx.conf").read_text()
+        assert fitting(conf, plain) == conf
+        for odd in (conf, f"{conf}\n# {word} is not used by a remark\n"):
+            with pytest.raises(ConfigError, match=f"does not use {re.escape(word)}, so"):
+                fitting(odd, needs)
+    today = (EARLIER[0].parents[2] / "nginx.conf").read_text()
+    assert fitting(today, needs) == today
 
 
 @pytest.fixture(scope="module", params=EARLIER, ids=lambda earlier: earlier.name)
@@ -76,6 +108,13 @@ def test_the_traffic_is_as_it_was(earlier: LabUnderTest) -> None:
     assert {one["name"]: one["weight"] for one in status["deployments"]} == {
         "textrank": 0, "next": 60, "third": 40,
     }  # fmt: skip
+
+
+def test_no_api_key_is_made_that_its_gateway_would_refuse(earlier: LabUnderTest) -> None:
+    refused = earlier.run("keys", "api", "create", "--sub", "ada")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "does not use $lab_credential" in refused.stderr
+    assert earlier.json("keys", "api", "list") == []
 
 
 def test_its_rollouts_are_told_and_the_one_under_way_can_be_ended(earlier: LabUnderTest) -> None:

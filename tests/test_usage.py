@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ import pytest
 
 from llmlab.config import Config
 from llmlab.engines.local.started import all_started
+from llmlab.errors import UpstreamError
+from llmlab.repeating import again_and_again
 from llmlab.usage.lines import Used, read
 from llmlab.usage.store import Books
 from llmlab.usage.telling import untold
@@ -310,6 +313,37 @@ def test_a_log_that_says_nothing_new_writes_nothing(tmp_path: Any) -> None:
     assert (tmp_path / "usage.db").stat().st_mtime_ns == written
     books.take("local", lambda _: ([], "2"))  # a log was rotated, say
     assert (tmp_path / "usage.db").stat().st_mtime_ns > written
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"subject": "\ud800"}, {"claims": '{"team": "\\ud800"}'}, {"at": float("inf")},
+     {"at": float("nan")}, {"tokens_in": 1 << 63}, {"cost": float("inf")}],
+    ids=lambda odd: next(iter(odd)),
+)  # fmt: skip
+def test_a_line_that_cannot_be_kept_is_passed_over(tmp_path: Any, odd: dict[str, Any]) -> None:
+    books = Books(tmp_path)
+    assert read(line(**odd)) is None
+    log = [line(), line(**odd), line(subject="b")]
+    assert books.take("local", lambda cursor: (log, "3")) == 3
+    assert {one.name for one in books.rows("subject", 0)} == {"a", "b"}
+
+
+def test_a_look_that_fails_of_whatever_is_logged_and_the_next_one_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    went_on, failures = threading.Event(), [ZeroDivisionError(), UpstreamError("away")]
+
+    def look() -> None:
+        if failures:
+            raise failures.pop(0)
+        went_on.set()
+
+    again_and_again(look, logging.getLogger("llmlab.keeper"), every=0.001)
+    assert went_on.wait(10)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["a look failed; it goes on with the next one", "away"]
+    assert caplog.records[0].exc_info
 
 
 def test_each_line_counts_once_whoever_reads_it(tmp_path: Any) -> None:

@@ -70,7 +70,7 @@ def resolve(
     tokens = _given(token, environ)
     url = checked_url(url) if url else ""
     if url and tokens:
-        return Credentials(url, tokens, _trust_at(url, lab, environ))
+        return Credentials(url, tokens, trust_at(url, lab, environ))
     if url and not is_loopback(url):
         raise AuthError(
             f"there is no token for {url}, and this machine's lab does not give its own away",
@@ -94,7 +94,7 @@ def address_of(lab: Lab, environ: Mapping[str, str]) -> str:
     return _running_url(lab.state) or configured
 
 
-def _trust_at(url: str, lab: Path | None, environ: Mapping[str, str]) -> Trust:
+def trust_at(url: str, lab: Path | None, environ: Mapping[str, str]) -> Trust:
     """Whoever names the address of the lab around here means that lab, which knows who signed."""
     trust = Trust.named(environ)
     if trust.ca is None and url.startswith("https:"):

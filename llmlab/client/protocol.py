@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 from pydantic import ValidationError
 
+from llmlab import scopes
 from llmlab.client.bounds import TooMuch
 from llmlab.client.connection import proxy_variable
 from llmlab.client.events import BrokenOff, Tell
@@ -96,7 +97,7 @@ def summary_of(outcome: Outcome, url: str, advice: str = "") -> Summary:
         advice: what to do if the token was refused.
 
     Raises:
-        AuthError: 401 or 403.
+        AuthError: 401, or 403 where the token lacks a scope.
         UsageError: another 4xx but 429: the request has to change.
         UpstreamError: the lab could not answer.
     """
@@ -176,8 +177,10 @@ def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabE
     message = f"{status}: {_detail(response)}"
     if request_id:
         message += f" (request {request_id})"
-    if status in (401, 403):
+    if status == 401:
         return AuthError(message, fix=advice or "a fresh token: llmlab token")
+    if status == 403:
+        return _forbidden(response, message)
     if status == 429:
         return UpstreamError(message, fix=_of_429(response))
     if status == 504:
@@ -203,8 +206,25 @@ def _refusal(response: httpx2.Response, request_id: str, advice: str) -> LlmlabE
     return UpstreamError(message, fix="llmlab status; llmlab logs")
 
 
+def _forbidden(response: httpx2.Response, message: str) -> LlmlabError:
+    """It is the gateway whom a scope is missing, and the API whose guards refuse a text."""
+    challenge = response.headers.get("WWW-Authenticate", "")
+    if not challenge:
+        return UsageError(
+            message, fix="change the text; [[guards]] in configs/lab.toml say what is refused"
+        )
+    lacks = re.search(rf'scope="{scopes.PREFIX}({scopes.NAME.pattern})"', challenge)
+    return AuthError(
+        message,
+        fix=f"a token that may: llmlab token --scope {lacks[1] if lacks else 'NAME'}, and "
+        "LLMLAB_TOKEN is that",
+    )
+
+
 def _of_429(response: httpx2.Response) -> str:
-    """It is the gateway that limits rates, and the API whose queue is full."""
+    """It is the gateway that limits rates and holds budgets, and the API whose queue is full."""
+    if _detail(response).startswith("The budget "):
+        return "llmlab usage shows what was used; [[budgets]] in configs/lab.toml say what may be"
     if "X-Model" in response.headers:
         return "ask less often, or wait longer (--retry, --timeout)"
     return "ask less often, wait longer (--retry), or raise gateway.rate_limit.rate"

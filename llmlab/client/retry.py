@@ -100,9 +100,15 @@ class Attempts:
 
 def _worth_another(outcome: Outcome) -> bool:
     if isinstance(outcome, httpx2.Response):
-        return outcome.status_code in RETRIED_STATUSES
+        return outcome.status_code in RETRIED_STATUSES and not _never_fits(outcome)
     # A connection that was refused or broke off; a time-out was long enough already.
     return isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError)
+
+
+def _never_fits(response: httpx2.Response) -> bool:
+    """Whether no budget has room for such a request at any time: the gateway says no wait then."""
+    said = response.headers.get("X-Should-Retry") == "false"
+    return response.status_code == 429 and said and "Retry-After" not in response.headers
 
 
 def _broke_off(outcome: Outcome) -> bool:

@@ -73,6 +73,8 @@ class Budget(Section):
             )
         if not self.limits:
             raise ValueError(f"a budget needs one at least of {', '.join(LIMITS)}")
+        if self.currency and not self.money_per_month:
+            raise ValueError("currency is of money: say money_per_month as well")
         return self
 
     @property

@@ -81,6 +81,8 @@ class Tls(Section):
             raise ValueError("certificate and key belong together: say both, or neither")
         if self.ca_file and not self.certificate:
             raise ValueError("ca_file is of a certificate of yours; the lab's own clients know its")
+        if self.client != "required" and not self.client_ca:
+            raise ValueError("client is of certificates of clients: say client_ca as well")
         if self.client_subjects and not self.client_ca:
             raise ValueError("client_subjects is of certificates of clients: say client_ca as well")
         for said, sub in self.client_subjects.items():

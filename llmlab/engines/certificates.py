@@ -4,17 +4,16 @@ ends, and taken over when it changes on the disk."""
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.config import Gateway
 from llmlab.engines.base import CertificateStatus
-from llmlab.engines.record import Record
+from llmlab.engines.record import RUNNING, Record
 from llmlab.errors import ConfigError, LlmlabError
 from llmlab.lab import Lab
+from llmlab.repeating import again_and_again
 from llmlab.tls.pair import now
 from llmlab.tls.store import AuthorityFacts, Certificates
 
@@ -140,7 +139,7 @@ class CertificateWatch:
 
     def _running(self) -> Gateway | None:
         """As it was brought up last; read anew where that was since."""
-        stamp = _stat(self._lab.state / "running.json")
+        stamp = _stat(self._lab.state / RUNNING)
         if stamp != self._stamp:
             record = Record.read(self._lab)
             self._gateway, self._stamp = record.plan().config.gateway if record else None, stamp
@@ -153,16 +152,7 @@ class CertificateWatch:
 
     def start(self) -> None:
         """Look again and again, beside whatever else the process does: a reload takes its time."""
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(LOOK)
-            try:
-                self.look()
-            except (LlmlabError, OSError) as error:
-                log.error("%s", error)
-                time.sleep(RETRY)
+        again_and_again(self.look, log, every=LOOK, after_failure=RETRY)
 
 
 def _look(files: list[Path]) -> Look:

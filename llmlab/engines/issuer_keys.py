@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from llmlab.config.auth import Auth, Issuer
 from llmlab.engines.choice import running_engine
-from llmlab.engines.record import Record
-from llmlab.errors import LlmlabError
+from llmlab.engines.record import RUNNING, Record
+from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.issuers import fetching, kept
 from llmlab.issuers.jwks import Fetched, PublicKey
 from llmlab.issuers.kept import Kept
@@ -170,16 +170,22 @@ def unknown_in(lines: Iterable[str]) -> set[str]:
     return found
 
 
-class _Running:
+class Running:
     """The lab that runs, under whichever engine."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._cursor = ""
+        self._auth, self._written = Auth(), -1
 
     def auth(self) -> Auth:
-        record = Record.read(self._lab)
-        return record.plan().config.auth if record else Auth()
+        """As the lab was brought up last; read anew where that was since."""
+        written = _written(self._lab.state / RUNNING)
+        if written != self._written:
+            record = Record.read(self._lab)
+            self._auth = record.plan().config.auth if record else Auth()
+            self._written = written
+        return self._auth
 
     def unknown(self) -> set[str]:
         engine = running_engine(self._lab)
@@ -198,8 +204,18 @@ class _Running:
         return fetching.fetch(issuer, self._lab.root)
 
     def reload(self) -> None:
-        if engine := running_engine(self._lab):
-            engine.reload_keys()
+        engine = running_engine(self._lab)
+        if engine is None:
+            raise UpstreamError("the lab is not up yet", fix="llmlab up")
+        engine.reload_keys()
+
+
+def _written(file: Path) -> int:
+    """When, in nanoseconds; 0 for no file."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _say(document: Mapping[str, Any]) -> None:
@@ -210,7 +226,7 @@ def _say(document: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    running = _Running(Lab(Path(sys.argv[1])))
+    running = Running(Lab(Path(sys.argv[1])))
     keeper = Keeper(running, _say)
     while True:
         start = time.monotonic()

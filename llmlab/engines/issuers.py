@@ -34,8 +34,8 @@ def fetch_first(lab: Lab, auth: Auth, say: Say) -> None:
     from llmlab.engines.issuer_keys import fetch_all, settled
     from llmlab.issuers.fetching import fetch
 
-    now = time.time()
-    new = [one for one in auth.issuers if not keeping.read(lab, one).trusted(auth, now)]
+    soon = time.time() + FIRST  # what ends until then is of no use to a lab that comes up
+    new = [one for one in auth.issuers if not keeping.read(lab, one).trusted(auth, soon)]
     if new:
         say(f"fetching the keys of {', '.join(one.name for one in new)}")
     for one, outcome in fetch_all(

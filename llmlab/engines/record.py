@@ -15,6 +15,8 @@ from llmlab.lab import Lab
 from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
 
+RUNNING = "running.json"  # in the state of a lab
+
 
 @dataclass(frozen=True)
 class Record:
@@ -110,4 +112,4 @@ def with_later_routes(plan: Plan, before: Record | None, now: Record | None) -> 
 
 
 def _file(lab: Lab) -> Path:
-    return lab.state / "running.json"
+    return lab.state / RUNNING

@@ -4,17 +4,16 @@ themselves from then on."""
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 
 from llmlab.engines.base import Plan
 from llmlab.engines.probe import Told
 from llmlab.engines.record import Record
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store
 from llmlab.ledger.upstreams import is_told, take_note
+from llmlab.repeating import again_and_again
 from llmlab.upstreams import keys
 
 log = logging.getLogger("llmlab.keeper")
@@ -76,12 +75,4 @@ class Watch:
     def start(self) -> None:
         """Look again and again, beside whatever else the process does: an API that is slow to
         answer is to keep nobody."""
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(LOOK)
-            try:
-                self.look()
-            except (LlmlabError, OSError) as error:  # tried again at the next look
-                log.error("%s", error)
+        again_and_again(self.look, log, every=LOOK)

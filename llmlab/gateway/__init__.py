@@ -1,11 +1,10 @@
 """The gateway: which nginx runs, what is rendered beside nginx.conf, how it is taken over."""
 
 from llmlab.gateway.binary import Nginx, find_nginx
-from llmlab.gateway.issuers import issuing
+from llmlab.gateway.fitting import fitting
 from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
-from llmlab.gateway.routes import routable
 
 __all__ = [
     "GatewayPlan",
@@ -14,7 +13,6 @@ __all__ = [
     "TlsFront",
     "Upstream",
     "find_nginx",
-    "issuing",
+    "fitting",
     "render",
-    "routable",
 ]

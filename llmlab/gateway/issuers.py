@@ -6,14 +6,12 @@ import json
 import math
 from typing import Any
 
-from llmlab.errors import ConfigError
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.issuers.trust import Trust, Trusted
 from llmlab.scopes import PREFIX
 
 SCRIPT = "lab/issuers.js"
 HEADER = "// Rendered by llmlab; edits here are lost.\n"
-SUBJECT = "$lab_sub"
 LAB = -1  # the owner of the lab's own keys; all others are numbers of providers
 
 
@@ -74,19 +72,3 @@ def _issuer(trusted: Trusted) -> dict[str, Any]:
 def _words(names: list[str]) -> list[str]:
     """As words of a scope; for nothing at all one that is the name of nothing."""
     return [f"{PREFIX}{name}" for name in names] or [f"{PREFIX}!"]
-
-
-def issuing(conf: str, trust: Trust) -> str:
-    """An nginx.conf, if it takes the subject for whose it is found to be.
-
-    Raises:
-        ConfigError: it does not, and tokens of providers are to be valid; it was written for an
-            earlier llmlab, or edited.
-    """
-    if trust.issuers and SUBJECT not in conf:
-        raise ConfigError(
-            f"nginx.conf does not use {SUBJECT}, so somebody at an identity provider could be "
-            "taken for a subject of this lab's own",
-            fix="llmlab init FOLDER lays out one that does; take over what differs, then llmlab up",
-        )
-    return conf

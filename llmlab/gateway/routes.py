@@ -17,7 +17,7 @@ from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked, exactly, percentage
 from llmlab.gateway.shadow import shadow_maps
 from llmlab.names import SUMMARIZE
-from llmlab.traffic import Flag, Match, Route, Split, Traffic
+from llmlab.traffic import Flag, Match, Route, Split
 
 FORGET = "llmlab up --as-configured forgets what was deployed and routed since"
 # A split is by one of these: who asks, for NGINX and for Python alike (see Split.by).
@@ -53,35 +53,6 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     for part in parts:
         lines += [*part, ""] if part else []
     return lines[:-1]
-
-
-def routable(conf: str, traffic: Traffic, *, budgets: bool = False) -> str:
-    """An nginx.conf, if it goes by lab/routes.conf as far as this traffic needs it, and by
-    budgets where there are any.
-
-    Raises:
-        ConfigError: it does not; it was written for an earlier llmlab, or edited.
-    """
-    routes = traffic.routes.values()
-    shadows = any(route.shadow for route in routes)
-    needs = {
-        "$lab_target": any(route.split or route.matches for route in routes)
-        or any(flag.deployment for flag in traffic.flags),
-        "$lab_flags": bool(traffic.flags),
-        "lab/shadow.conf": shadows,
-        "$endpoint": shadows,
-        "lab/budgets.conf": budgets,
-        "lab/openai.conf": bool(traffic.routes.keys() - {SUMMARIZE}),
-    }
-    for word, needed in needs.items():
-        if needed and word not in conf:
-            raise ConfigError(
-                f"nginx.conf does not use {word}, so it would not go by the lab's routes and "
-                "budgets",
-                fix="llmlab init FOLDER lays out one that does; take over what differs, "
-                "then llmlab up",
-            )
-    return conf
 
 
 def _wishes(plan: GatewayPlan) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmlab.auth import KeyStore
+from llmlab.auth import KeyStore, api_keys
 from llmlab.config import Config
 from llmlab.config.model import EMBEDDED
 from llmlab.engines.base import Say
@@ -24,6 +24,9 @@ from llmlab.names import CHAT, SUMMARIZE
 
 NAME = "scripted"
 HOST = "127.0.0.1"
+# A budget that is counted like any other one, and that no probe uses up.
+ROOMY = {"name": "probe", "requests_per_day": 10**9, "tokens_per_day": 10**12}
+NewKey = tuple[str, Callable[[], Awaitable[None]]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,14 @@ class Apart:
 
     Args:
         revoke: ends the tokens of a subject.
+        api_key: makes an API key of a subject, and gives what ends it; None where there can be
+            none.
     """
 
     lab: Lab
     config: Config
     revoke: Callable[[str], Awaitable[None]]
+    api_key: Callable[[str], Awaitable[NewKey]] | None
 
     @property
     def url(self) -> str:
@@ -61,7 +67,8 @@ def apart(lab: Lab, config: Config, say: Say) -> Iterator[Apart]:
         plan = make_plan(scripted(config, free_port()), copy.root, say, fetch=False)
         engine = LocalEngine(copy)
         engine.up(plan, say)
-        yield Apart(copy, plan.config, _revoking(engine, copy))
+        keys = None if plan.config.gateway.edition == "plus" else _making_keys(engine, copy)
+        yield Apart(copy, plan.config, _revoking(engine, copy), keys)
     finally:
         if engine:
             engine.down()
@@ -69,16 +76,23 @@ def apart(lab: Lab, config: Config, say: Say) -> Iterator[Apart]:
 
 
 def scripted(config: Config, port: int) -> Config:
-    """The same configuration with the scripted model behind its routes, on loopback."""
+    """The same configuration with the scripted model behind its routes, on loopback, and without
+    what would lead beyond the copy: a person's certificate, identity providers, what is looked for
+    in texts, and what subjects may use, which is a budget with room for all that is asked."""
     said = config.model_dump()
+    # A certificate of the lab's is for the copy's address as well; one of a person's is not.
+    tls = {name: said["gateway"]["tls"][name] for name in ("enabled", "hsts")}
     said |= {
         "engine": "local",
         "fallback": "",
         "deploy": [],
+        "guards": [],
+        "budgets": [ROOMY] if config.budgets else [],
         "routes": {SUMMARIZE: NAME, CHAT: NAME},
         "models": {NAME: {"runtime": NAME, "source": EMBEDDED["scripted"]}},
     }
-    said["gateway"] |= {"host": HOST, "port": port}
+    said["gateway"] |= {"host": HOST, "port": port, "tls": tls}
+    said["auth"] |= {"issuers": []}
     said["observability"] |= {"enabled": False}
     return Config.model_validate(said)
 
@@ -95,3 +109,22 @@ def _revoking(engine: LocalEngine, lab: Lab) -> Callable[[str], Awaitable[None]]
         await asyncio.to_thread(engine.reload_keys)
 
     return revoke
+
+
+def _making_keys(engine: LocalEngine, lab: Lab) -> Callable[[str], Awaitable[NewKey]]:
+    store = KeyStore(lab.keys_file)
+
+    async def make(subject: str) -> NewKey:
+        key, digest = api_keys.make()
+        made = api_keys.ApiKey(digest, subject, created=int(time.time()))
+        store.add_api_key(made)
+        await asyncio.to_thread(engine.reload_keys)
+
+        async def end() -> None:
+            store.remove_api_key(made.id)
+            await asyncio.to_thread(engine.end_api_keys, [digest])
+            await asyncio.to_thread(engine.reload_keys)
+
+        return key, end
+
+    return make

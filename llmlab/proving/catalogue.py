@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from llmlab.errors import UsageError
 from llmlab.near import hint
 from llmlab.proving.checks import addresses as _addresses  # noqa: F401  adds to the group protocol
+from llmlab.proving.checks import letting_in as _letting_in  # noqa: F401  adds to auth and limits
 from llmlab.proving.checks import protocol as _protocol  # noqa: F401  likewise
 from llmlab.proving.checks import streams as _streams  # noqa: F401  adds to the group openai
 from llmlab.proving.checks.auth import AUTH

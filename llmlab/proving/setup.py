@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from llmlab import scopes
 from llmlab.auth import KeyStore
 from llmlab.auth.tokens import RESERVED_CLAIMS
 from llmlab.client import credentials
-from llmlab.client.connection import checked_url
-from llmlab.client.credentials import LabTokens, TokenSource
+from llmlab.client.connection import NOBODY, Trust, checked_url, trust_in
+from llmlab.client.credentials import LabTokens, TokenSource, trust_at
 from llmlab.config import Config, read_config
 from llmlab.engines.record import Record
 from llmlab.errors import EnvironmentFailure, UsageError
@@ -28,6 +29,9 @@ from llmlab.proving.wire import Wire
 HERE, ELSEWHERE = 200.0, 5.0  # requests a second
 MARGIN = 3  # times the requests that are expected, for those that have to be repeated
 OWN, APART, ANOTHER = "own", "apart", "another"
+# What tokens of a lab's own key say: without it they may ask what auth.default_scopes says, which
+# may be nothing.
+EVERYTHING = {"scope": scopes.claim([scopes.EVERYTHING])}
 Say = Callable[[str], None]
 
 
@@ -124,9 +128,10 @@ def _refuse_both(wishes: Wishes) -> None:
 def _own(wishes: Wishes, lab: Lab, record: Record, checks: Sequence[Check]) -> Found:
     config = record.plan().config
     keys = KeyStore(lab.keys_file).read()
-    tokens = _tokens(wishes) or Signed(Signer(keys.signing))
+    tokens = _tokens(wishes) or Signed(Signer(keys.signing, EVERYTHING))
     facts = _facts(config, published=keys.has_demo)
-    return Found(_target(wishes, checked_url(record.url), tokens, facts, checks), OWN)
+    trust = trust_in(lab, wishes.environ)
+    return Found(_target(wishes, checked_url(record.url), tokens, facts, checks, trust), OWN)
 
 
 class _Apart(AbstractContextManager[Found]):
@@ -143,9 +148,11 @@ class _Apart(AbstractContextManager[Found]):
         self._say(f"bringing up a copy of the lab in {self._lab.root}, with a model that tells "
                   "what it hears")  # fmt: skip
         copy = self._stack.enter_context(apart(self._lab, config, self._say))
-        tokens = Signed(Signer(KeyStore(copy.lab.keys_file).read().signing))
-        target = _target(self._wishes, copy.url, tokens, _facts(copy.config), self._checks)
-        target.revoke = copy.revoke
+        tokens = Signed(Signer(KeyStore(copy.lab.keys_file).read().signing, EVERYTHING))
+        trust = trust_in(copy.lab, {})  # what the environment says is of another gateway
+        facts = _facts(copy.config)
+        target = _target(self._wishes, copy.url, tokens, facts, self._checks, trust)
+        target.revoke, target.api_key = copy.revoke, copy.api_key
         return Found(target, APART)
 
     def __exit__(self, *error: Any) -> None:
@@ -163,8 +170,10 @@ def _another(wishes: Wishes, url: str, folder: Path | None, checks: Sequence[Che
     if tokens is None:
         source = credentials.resolve(url, None, folder, wishes.environ).token
         keys = find_lab(folder, wishes.environ).keys_file if isinstance(source, LabTokens) else None
-        tokens = Signed(Signer(KeyStore(keys).read().signing)) if keys else OfSource(source)
-    return Found(_target(wishes, url, tokens, Facts(), checks), ANOTHER)
+        signing = KeyStore(keys).read().signing if keys else None
+        tokens = Signed(Signer(signing, EVERYTHING)) if signing else OfSource(source)
+    trust = trust_at(url, folder, wishes.environ)
+    return Found(_target(wishes, url, tokens, Facts(), checks, trust), ANOTHER)
 
 
 def _tokens(wishes: Wishes) -> Tokens | None:
@@ -192,11 +201,14 @@ def _claims(said: Sequence[str]) -> dict[str, str]:
 
 def _facts(config: Config, *, published: bool = False) -> Facts:
     gateway = config.gateway
-    return Facts(gateway.rate_limit.enabled, gateway.max_body_bytes, published)
+    return Facts(
+        gateway.rate_limit.enabled, gateway.max_body_bytes, published, scoped=True,
+        issuers=tuple(one.issuer for one in config.auth.issuers), budgets=bool(config.budgets),
+    )  # fmt: skip
 
 
 def _target(
-    wishes: Wishes, url: str, tokens: Tokens, facts: Facts, checks: Sequence[Check]
+    wishes: Wishes, url: str, tokens: Tokens, facts: Facts, checks: Sequence[Check], trust: Trust
 ) -> Target:
     parts = urlsplit(url)
     assert parts.hostname is not None
@@ -206,16 +218,16 @@ def _target(
         )
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    wire = Wire(parts.hostname, port, trusting(wishes.ca_file) if secure else None)
+    wire = Wire(parts.hostname, port, trusting(wishes.ca_file, trust) if secure else None)
     rate, most = wishes.pace(url, checks)
     return Target(
         url, wire, tokens, Pace(rate, most), facts, model=wishes.model, patience=wishes.patience
     )
 
 
-def trusting(file: Path | None) -> ssl.SSLContext:
-    """A context that verifies by the machine's authorities, and by those in a file."""
-    made = ssl.create_default_context()
+def trusting(file: Path | None, trust: Trust = NOBODY) -> ssl.SSLContext:
+    """A context that verifies by whom the gateway's own clients trust, and by those in a file."""
+    made = trust.context() if trust else ssl.create_default_context()
     if file:
         try:
             made.load_verify_locations(file)

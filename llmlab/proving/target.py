@@ -79,12 +79,18 @@ class Facts:
         max_body: bytes.
         published: it takes tokens of the published key on purpose.
         waf: whether a firewall for requests is on.
+        scoped: it goes by the scopes of a lab.
+        issuers: the ``iss`` of identity providers whose tokens it takes.
+        budgets: whether it has budgets.
     """
 
     limited: bool | None = None
     max_body: int | None = None
     published: bool = False
     waf: bool | None = None
+    scoped: bool = False
+    issuers: tuple[str, ...] = ()
+    budgets: bool | None = None
 
 
 @dataclass
@@ -109,6 +115,7 @@ class Target:
     summaries: bool = False
     patience: float = 15.0
     revoke: Any = None  # (subject) -> awaitable: ends its tokens
+    api_key: Any = None  # (subject) -> awaitable: (a new API key of it, () -> awaitable: ends that)
     names: list[str] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)  # what one check has seen for others
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmlab.auth import Key, KeyStore
+from llmlab.auth import Key
 from llmlab.auth.keys import generate
 from llmlab.errors import AuthError, UpstreamError, UsageError
 
@@ -193,14 +193,6 @@ def key_of_file(file: Path) -> Key:
 
 def _signs(jwk: Mapping[str, Any]) -> bool:
     return bool(jwk.get("k") or jwk.get("d"))
-
-
-def of_lab(keys_file: Path) -> Signer:
-    """
-    Raises:
-        AuthError: the lab has no key.
-    """
-    return Signer(KeyStore(keys_file).read().signing)
 
 
 def subject(name: str) -> str:

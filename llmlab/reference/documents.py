@@ -2,8 +2,8 @@
 
 It is one of three: a dataclass, of which the verb prints ``asdict``; a TypedDict; or several of
 them joined. Tests hold what the verbs really print against it, and the reference shows it. Types
-of which nothing else is made stand in ``llmlab.cli.documents``, all others where their values come
-from.
+of which nothing else is made stand in ``llmlab.cli.documents`` and ``llmlab.cli.teach.documents``,
+all others where their values come from.
 """
 
 from __future__ import annotations
@@ -15,14 +15,6 @@ from llmlab.cli.documents import (
     Address,
     ApiKey,
     Changed,
-    ClassFolder,
-    ClassLab,
-    ClassMemory,
-    ClassStatus,
-    CourseEntry,
-    CourseObjective,
-    CoursePage,
-    CourseTitle,
     Ended,
     EndedSubject,
     ExportedLedger,
@@ -44,6 +36,16 @@ from llmlab.cli.documents import (
     Undeployed,
     Value,
     WholeLedger,
+)
+from llmlab.cli.teach.documents import (
+    ClassFolder,
+    ClassLab,
+    ClassMemory,
+    ClassStatus,
+    CourseEntry,
+    CourseObjective,
+    CoursePage,
+    CourseTitle,
 )
 
 

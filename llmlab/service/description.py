@@ -45,7 +45,8 @@ PROBLEMS = {
     415: "The body is said to be something else than JSON, or compressed.",
     422: "A field or a header is wrong.",
     429: f"Too many requests, be it of this subject at the gateway or in the model's queue; or the "
-    f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`.",
+    f"queue is so long that there could be no summary within `{TIMEOUT}` or `service.timeout`; "
+    "or a budget has no room, and without `Retry-After` will have none at any time.",
     431: "A header is longer than the gateway reads.",
     500: "The API failed on this request, or a guard on its text; its log says why.",
     502: "The API is away (from the gateway).",

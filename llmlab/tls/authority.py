@@ -13,8 +13,10 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmlab.errors import EnvironmentFailure, unreadable
 from llmlab.tls.pair import Pair, as_address
 
 if TYPE_CHECKING:
@@ -60,6 +62,31 @@ class Authority:
         )
         built = built.add_extension(_for_servers(), critical=False)
         return cls(_pem(built.sign(key, hashes.SHA256())), _pem_key(key))
+
+    @classmethod
+    def read(cls, certificate: Path, key: Path) -> Authority | None:
+        """The one in two files; None where there are none yet.
+
+        Raises:
+            EnvironmentFailure: they are damaged, one is gone, or they cannot be read.
+        """
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        if not certificate.exists() and not key.exists():
+            return None
+        try:
+            found = cls(certificate.read_text(encoding="ascii"), key.read_text(encoding="ascii"))
+            signs: Any = load_pem_private_key(found.key.encode(), password=None)
+            if signs.public_key() != found._parsed.public_key():
+                raise ValueError  # as if one of them were of another authority
+        except (OSError, ValueError, TypeError) as error:
+            raise EnvironmentFailure(
+                f"the lab's own authority cannot be used: {certificate.parent}: "
+                f"{unreadable(error)}",
+                fix="put authority.pem and authority.key back from a copy; or have another one, "
+                "which everybody has to trust anew: llmlab tls renew --authority",
+            ) from None
+        return found
 
     def signs_for(self, hosts: Iterable[str]) -> bool:
         """Whether its constraints permit all of these."""

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from llmlab.config import Gateway
 from llmlab.errors import ConfigError, EnvironmentFailure, unreadable
-from llmlab.files import locked, write_atomically
+from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
 from llmlab.tls.authority import LEAF_LASTS, LOOPBACK, RENEWED, Authority
+from llmlab.tls.kept_files import content, restore, write
 from llmlab.tls.pair import Facts, Pair, facts_of, judge, now, read_authorities, read_pair
 
 LOCK_PATIENCE = 30.0  # seconds
@@ -54,6 +55,9 @@ class Certificates:
         self._lab = lab
         self._clock = clock
         self.folder = lab.state / "tls"
+        # While a gateway moves: whom its clients trusted before, and whom they will.
+        self._trusted_before: str | None = None
+        self._trusted_next: str | None = None
 
     @property
     def authority_file(self) -> Path:
@@ -113,9 +117,9 @@ class Certificates:
                     pair = authority.sign(hosts_of(gateway), self._clock())
                 wanted = Kept(pair, clients)
                 trusted = authority.certificate
-            self._write(self._gateway, wanted.pair.as_text())
-            self._write(self._client_ca, wanted.client_ca)
-            self._write(self._lab.trusted_ca, trusted)
+            write(self._gateway, wanted.pair.as_text())
+            write(self._client_ca, wanted.client_ca)
+            self._trust(trusted)
             if not pair_alone:
                 self.note_refused("")
             return wanted != before
@@ -134,19 +138,33 @@ class Certificates:
         """What was kept last.
 
         Raises:
-            EnvironmentFailure: there is nothing.
+            EnvironmentFailure: there is nothing, or it is damaged.
         """
         found = self._read()
         if found is None:
             raise EnvironmentFailure(
                 f"{self._gateway} is gone, and the gateway's certificate with it", fix="llmlab up"
             )
+        self._facts_of(found)
         return found
 
     def facts(self) -> Facts | None:
-        """Of the certificate that was kept last; None if none was."""
+        """Of the certificate that was kept last; None if none was.
+
+        Raises:
+            EnvironmentFailure: it is damaged.
+        """
         found = self._read()
-        return facts_of(found.pair.certificate) if found else None
+        return self._facts_of(found) if found else None
+
+    def _facts_of(self, kept: Kept) -> Facts:
+        try:
+            return facts_of(kept.pair.certificate)
+        except ConfigError:
+            raise EnvironmentFailure(
+                f"{self._gateway} is damaged: it holds no certificate that can be read",
+                fix="llmlab tls renew",
+            ) from None
 
     def examined(self, gateway: Gateway) -> Facts | None:
         """Of what the gateway is to have next, without keeping it; None where the lab has to sign
@@ -159,34 +177,25 @@ class Certificates:
         if gateway.tls.own:
             self._named_authority(gateway)
             return facts_of(self._own(gateway).certificate)
-        found = self._read()
-        return facts_of(found.pair.certificate) if found else None
+        return self.facts()
 
     def is_due(self, gateway: Gateway) -> bool:
         """Whether the lab has to sign another one. Nobody can renew a person's own but they."""
         if not gateway.tls.enabled or gateway.tls.own:
             return False
-        facts = self.facts()
+        try:
+            facts = self.facts()
+        except EnvironmentFailure:
+            return True
         return facts is None or self._ends_soon(facts.ends)
 
     def authority(self) -> Authority | None:
         """The lab's own; None before it was needed.
 
         Raises:
-            EnvironmentFailure: its files cannot be read.
+            EnvironmentFailure: its files are damaged, or cannot be read.
         """
-        try:
-            return Authority(
-                self.authority_file.read_text(encoding="ascii"),
-                self._authority_key.read_text(encoding="ascii"),
-            )
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise EnvironmentFailure(
-                f"the lab's own authority cannot be read: {self.folder}: {unreadable(error)}",
-                fix=f"ls -l {self.folder}",
-            ) from None
+        return Authority.read(self.authority_file, self._authority_key)
 
     def authority_facts(self) -> AuthorityFacts | None:
         """Of the lab's own; None before it was needed."""
@@ -201,22 +210,31 @@ class Certificates:
 
     @contextmanager
     def or_as_before(self) -> Iterator[None]:
-        """Where what is done inside fails, what was kept before is kept on."""
-        before = self._read()
+        """Around a gateway that moves to what is kept inside. Where that fails, all is as it was
+        before, who signs included: others trust that one. Until it has moved, the lab's own clients
+        go on to trust who signed before."""
+        before = {file: content(file) for file in self._files}
+        self._trusted_before = (before[self._lab.trusted_ca] or b"").decode("ascii", "replace")
         try:
             yield
         except BaseException:
-            if before is not None:
+            if self.folder.exists():
                 with locked(self.folder / "lock", patience=LOCK_PATIENCE):
-                    self._write(self._gateway, before.pair.as_text())
-                    self._write(self._client_ca, before.client_ca)
+                    for file, was in before.items():
+                        restore(file, was)
             raise
+        else:
+            if self._trusted_next is not None:
+                with locked(self.folder / "lock", patience=LOCK_PATIENCE):
+                    write(self._lab.trusted_ca, self._trusted_next)
+        finally:
+            self._trusted_before = self._trusted_next = None
 
     # --- what is wrong with a newer one --------------------------------------------
 
     def note_refused(self, why: str) -> None:
         """Why what stands in the person's files now was not taken over; "" once it was."""
-        self._write(self._refused, why)
+        write(self._refused, why)
 
     def refused(self) -> str:
         with contextlib.suppress(OSError):
@@ -250,8 +268,8 @@ class Certificates:
         if there and outlasts and there.signs_for(hosts):
             return there
         made = Authority.make(hosts, self._clock(), label=label_of(self._lab))
-        self._write(self._authority_key, made.key)
-        self._write(self.authority_file, made.certificate)
+        write(self._authority_key, made.key)
+        write(self.authority_file, made.certificate)
         return made
 
     def _still_good(self, pair: Pair, authority: Authority, gateway: Gateway) -> bool:
@@ -265,6 +283,24 @@ class Certificates:
             and not self._ends_soon(facts.ends)
             and authority.has_signed(pair.certificate)
         )
+
+    def _trust(self, wanted: str) -> None:
+        """Have the lab's own clients trust ``wanted``, "" for whom the machine trusts."""
+        before = self._trusted_before
+        if before is None:
+            write(self._lab.trusted_ca, wanted)
+            return
+        self._trusted_next = wanted
+        more = wanted if wanted not in before else ""
+        # A file beside the authorities of the machine would take their place.
+        write(self._lab.trusted_ca, before + more if before else "")
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (
+            self._authority_key, self.authority_file, self._gateway, self._client_ca,
+            self._lab.trusted_ca,
+        )  # fmt: skip
 
     def _ends_soon(self, ends: datetime) -> bool:
         return ends - self._clock() < RENEWED
@@ -282,16 +318,6 @@ class Certificates:
                 f"{self._gateway} cannot be read: {unreadable(error)}", fix=f"ls -l {self.folder}"
             ) from None
         return Kept(Pair.from_text(text), clients)
-
-    def _write(self, file: Path, text: str) -> None:
-        """ "" is no file."""
-        if not text:
-            file.unlink(missing_ok=True)
-            return
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if file.read_text(encoding="utf-8") == text:
-                return
-        write_atomically(file, text)
 
 
 def hosts_of(gateway: Gateway) -> list[str]:

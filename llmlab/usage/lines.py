@@ -8,9 +8,12 @@ made.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 REFUSED = 429
+LARGEST = 1 << 53  # what the gateway's scripts can count
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may spell half a character, which no text has
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read(line: str) -> Used | None:
         if not asked and not refused:
             return None
         claims = told["claims"] if late else json.loads(told["claims"] or "{}")
-        return Used(
+        used = Used(
             at=float(told["at"]),
             subject=str(told["subject"]),
             deployment=str(told["deployment"]),
@@ -61,8 +64,17 @@ def read(line: str) -> Used | None:
             tokens_out=int(told["tokens_out"]),
             cost=int(told["cost"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+    return used if _can_be_kept(used) else None
+
+
+def _can_be_kept(used: Used) -> bool:
+    """One line that cannot be is not to keep all those behind it from being added up."""
+    named = used.subject + used.deployment + used.route + used.claims
+    numbers = used.at, used.tokens_in, used.tokens_out, used.cost
+    whole = all(-LARGEST < one < LARGEST for one in numbers)
+    return whole and not SURROGATE.search(named)
 
 
 def _estimated(late: bool, settled: int) -> int:

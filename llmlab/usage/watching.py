@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 
-from llmlab.errors import LlmlabError
+from llmlab.repeating import again_and_again
 from llmlab.usage.store import Books, Since
 
 log = logging.getLogger("llmlab.keeper")
@@ -21,13 +19,8 @@ def start(books: Books, engine: str, since: Since, more: Callable[[], None] = la
         more: what is to be done as often.
     """
 
-    def run() -> None:
-        while True:
-            time.sleep(PAUSE)
-            try:
-                books.take(engine, since)
-                more()
-            except (LlmlabError, OSError) as error:  # tried again at the next look
-                log.error("%s", error)
+    def look() -> None:
+        books.take(engine, since)
+        more()
 
-    threading.Thread(target=run, daemon=True).start()
+    again_and_again(look, log, every=PAUSE)

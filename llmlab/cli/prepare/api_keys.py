@@ -59,7 +59,7 @@ def create(
     ends = now + parse_ttl(expires, option="--expires") if expires else 0
     made = api_keys.ApiKey(digest, sub, created=now, expires=ends, claims=said)
     check_api_key(made)
-    _refuse_without_njs(session)
+    _refuse_in_vain(session)
     session.keys().ensure()
     session.keys().add_api_key(made)
     api_key_made(session.store(), made, why)
@@ -151,8 +151,13 @@ def _row(key: ApiKey) -> documents.ApiKey:
     }  # fmt: skip
 
 
-def _refuse_without_njs(session: Session) -> None:
+def _refuse_in_vain(session: Session) -> None:
+    """Nobody is given a key that the lab's gateway could not take."""
     from llmlab.gateway.api_keys import refuse_without_njs
+    from llmlab.gateway.fitting import CREDENTIAL, insist
 
     if session.load().config.gateway.edition == "plus":
         refuse_without_njs({"": ""})
+    conf = session.lab().nginx_conf
+    if conf.is_file():  # without one there is no gateway, as `up` says
+        insist(conf.read_text(encoding="utf-8"), CREDENTIAL)

@@ -40,7 +40,6 @@ from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
-from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys
@@ -103,11 +102,13 @@ class ComposeEngine:
         record = self.project.record() if before else None
         if not any(one.published == _address(plan) for one in before):
             check_address(plan.config)
+        fetch_first(self.lab, plan.config.auth, say)
         if before and record is not None:
             return self._replace(plan, record, say, conf=self.lab.nginx_conf)
-        self.certificates.keep(plan.config.gateway)
         try:
-            return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
+            with self.certificates.or_as_before():
+                self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, compose, before, record, say, conf=self.lab.nginx_conf)
         except BaseException:
             if not before:
                 self._down(volumes=False)  # a half-started lab leaves nothing behind
@@ -148,7 +149,6 @@ class ComposeEngine:
         patience = plan.config.service.timeout
         releases = mounts.releases(self.lab)
         keep_keys(self.lab, plan, os.environ)
-        fetch_first(self.lab, plan.config.auth, say)
         mounts.lay_out(self.lab, plan)
         mounts.write_notebook_tokens(self.lab, self.keys.read())
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
@@ -253,12 +253,12 @@ class ComposeEngine:
         with processes_turn(self.lab):
             if not self.running():
                 return False
-            plan = self._running_plan()
+            plan = self.project.running_plan()
             releases = mounts.releases(self.lab)
             self._refuse_published_demo()
             compose = self.project.compose(plan)
             with gateway_turn(self.lab):
-                moved = self._move(self._running_plan())  # its routes may be later ones
+                moved = self._move(self.project.running_plan())  # its routes may be later ones
             if moved:
                 time.sleep(LINGER)  # a connection from before goes by the keys from before
             releases.keep_only_current()  # the others hold keys that were revoked since
@@ -273,7 +273,7 @@ class ComposeEngine:
         with gateway_turn(self.lab):
             if self.project.container(GATEWAY) is None:
                 return False
-            moved = self._move(self._running_plan())
+            moved = self._move(self.project.running_plan())
             mounts.releases(self.lab).keep_only_current()  # the others hold a key from before
             return moved
 
@@ -283,7 +283,7 @@ class ComposeEngine:
                 raise UpstreamError(
                     "the lab does not run, and the notebook talks to it", fix="llmlab up"
                 )
-            return self.notebooks.start(self._running_plan(), config.jupyter, say, port=port)
+            return self.notebooks.start(self.project.running_plan(), config.jupyter, say, port=port)
 
     def notebook_url(self) -> str:
         return self.notebooks.url()
@@ -294,17 +294,6 @@ class ComposeEngine:
             if one.service == GATEWAY and one.published:
                 seen = Gateway(host=one.published[0].strip("[]"), port=one.published[1])
                 refuse_demo_beyond_loopback(Config(gateway=seen), self.keys.read())
-
-    def _running_plan(self) -> Plan:
-        """What runs; of a lab started by `docker compose up`, what it was laid out for."""
-        record = self.project.record()
-        if record is not None:
-            return record.plan()
-        config = self.project.config()
-        return make_plan(
-            config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
-            runs_here=False,
-        )  # fmt: skip
 
     def gateway_metrics(self) -> str:
         return self.gateway.metrics()

@@ -27,7 +27,7 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes, unpriced
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routable
+from llmlab.gateway import Releases, Upstream, fitting, metrics, render
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
@@ -89,6 +89,10 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
         why = "nobody fetches the keys of identity providers, and their tokens will be refused"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
     plan = replace(plan, warnings=(*plan.warnings, *budgets_unkept(lab, config)))
+    tls = config.gateway.tls
+    if tls.enabled and tls.redirect_port:
+        why = f"nobody listens at port {tls.redirect_port} (redirect_port of [gateway.tls])"
+        plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up --engine local"))
     Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
@@ -133,9 +137,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
-        "nginx.conf": issuing(
-            routable(text, plan.traffic, budgets=bool(plan.config.budgets)), trust
-        ),
+        "nginx.conf": fitting(text, wanted),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
         **_licence(lab, plan.config),
         **render(wanted),

@@ -19,6 +19,7 @@ from llmlab.engines.compose.incidents import Incidents, out_of_memory
 from llmlab.engines.compose.logs import last_lines, log_name
 from llmlab.engines.compose.notebook import JUPYTER, variables
 from llmlab.engines.compose.report import ENGINE
+from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record
 from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
@@ -61,6 +62,17 @@ class Project:
         if record is not None:
             return record.plan().config
         return load_lab(self.lab, environ=os.environ).config
+
+    def running_plan(self) -> Plan:
+        """What runs; of a lab started by `docker compose up`, what it was laid out for."""
+        record = self.record()
+        if record is not None:
+            return record.plan()
+        config = self.config()
+        return make_plan(
+            config, self.lab.root, lambda _: None, only=[config.stable], fetch=False,
+            runs_here=False,
+        )  # fmt: skip
 
     # --- what Compose is told --------------------------------------------------
 

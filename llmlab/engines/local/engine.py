@@ -91,13 +91,16 @@ class LocalEngine:
             self.notebooks.forget()
         if before is None or _address(before.plan()) != _address(plan):
             check_address(plan.config, ours=self.lab.state)
+        fetch_first(self.lab, plan.config.auth, say)
         if before is not None:
             return self._replace(plan, before, say, conf=self.lab.nginx_conf)
-        self.certificates.keep(plan.config.gateway)
         if goes_on:  # nobody knows what to go back to
+            self.certificates.keep(plan.config.gateway)
             return self._bring_up(plan, None, say, conf=self.lab.nginx_conf, running=True)
         try:
-            return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
+            with self.certificates.or_as_before():
+                self.certificates.keep(plan.config.gateway)
+                return self._bring_up(plan, None, say, conf=self.lab.nginx_conf)
         except BaseException:
             self._down()  # a half-started lab leaves nothing behind
             raise
@@ -137,7 +140,6 @@ class LocalEngine:
         nginx = nginx_of(plan.config)
         make_folders(self.lab)
         keep_keys(self.lab, plan, os.environ)
-        fetch_first(self.lab, plan.config.auth, say)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
         # Before anything is started, for NGINX may reject it.
@@ -319,5 +321,7 @@ class LocalEngine:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)
 
 
-def _address(plan: Plan) -> tuple[str, int]:
-    return plan.config.gateway.host, plan.config.gateway.port
+def _address(plan: Plan) -> tuple[str, int, int]:
+    gateway = plan.config.gateway
+    plain = gateway.tls.redirect_port if gateway.tls.enabled else 0
+    return gateway.host, gateway.port, plain

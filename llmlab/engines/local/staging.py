@@ -15,7 +15,7 @@ from llmlab.engines.base import Plan
 from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
-from llmlab.gateway import Nginx, Releases, find_nginx, issuing, render, routable
+from llmlab.gateway import Nginx, Releases, find_nginx, fitting, render
 from llmlab.gateway.binary import refuse_without_budgets
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab
@@ -47,9 +47,8 @@ class Staging:
         wanted = gateway_plan(
             self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
         )  # fmt: skip
-        text = routable(_read(conf), plan.traffic, budgets=bool(plan.config.budgets))
         files = {
-            "nginx.conf": issuing(text, trust),
+            "nginx.conf": fitting(_read(conf), wanted),
             "llmapi.jwk": keys.gateway_jwks(trust.jwks),
             **render(wanted),
         }

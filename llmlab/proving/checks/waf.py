@@ -8,6 +8,7 @@ from collections import Counter
 from importlib import resources
 from urllib.parse import quote
 
+from llmlab.guards.harmless import prompts
 from llmlab.proving.answers import Answer
 from llmlab.proving.findings import (
     Finding,
@@ -18,7 +19,7 @@ from llmlab.proving.findings import (
     passed,
     undecided,
 )
-from llmlab.proving.target import CHAT, Target, mark
+from llmlab.proving.target import CHAT, Target, json_of, mark
 
 WAF = Group("waf")
 AT_MOST = 24  # texts that a model which may cost money is asked
@@ -29,9 +30,8 @@ NO_FIREWALL = "no firewall for requests is on: an open attack in the query is an
 
 def texts() -> list[tuple[str, str]]:
     """(kind, text) of the harmless set."""
-    document = resources.files(__package__).joinpath("harmless.txt").read_text(encoding="utf-8")
-    parts = (one.partition("\n") for one in f"\n{document}".split("\n=== ")[1:])
-    return [(kind, text.strip("\n")) for kind, _, text in parts]
+    # A witness would take an object of JSON for a script.
+    return [(one.kind, one.text) for one in prompts() if not isinstance(json_of(one.text), dict)]
 
 
 def attacks() -> list[tuple[str, str]]:
@@ -51,7 +51,7 @@ def spread(found: list[tuple[str, str]], most: int) -> list[tuple[str, str]]:
 @WAF.check(
     "harmless",
     "Harmless texts get through: prose, code, SQL, HTML, 28 languages.",
-    requests=200,
+    requests=430,
     fix="leave messages[].content, text and inputs out of the rules that look for signs",
 )
 async def harmless(target: Target) -> Finding:
