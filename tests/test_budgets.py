@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ LARGE = "y" * 70_000
 DEEP: Any = []
 for _ in range(40):
     DEEP = [DEEP]
+MIDNIGHT = 1000 * (int(time.time()) // 86_400) * 86_400
+# Keys of counts are told apart by line ends: the first would be one more, of somebody else.
+ODD_TEAMS = (f"x\nsubject tokens_per_day {MIDNIGHT} mallory", f"x\n{'y' * 400}", "red\n")
 PRICED = Model(runtime="openai", base_url="http://x/v1", model="m", context=4096,
                price=Price(input=0.5, output=2.0))  # fmt: skip
 BUDGETS = (
@@ -41,6 +45,7 @@ BUDGETS = (
     Budget(name="small", who=["thrifty"], tokens_per_minute=1000),
     Budget(name="teams", by="claim:team", who=["red", ""], requests_per_day=3),
     Budget(name="money", who=["rich"], money_per_month=0.001, currency="EUR"),
+    Budget(name="crowds", by="claim:team", who=[*ODD_TEAMS], tokens_per_day=PLENTY),
     Budget(name="trial", who=["watched"], tokens_per_day=10, shadow=True),
 )
 
@@ -228,7 +233,7 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"prompt": ["a"], "max_tokens": 5, "x": LARGE}, "/v1/completions", 64 * 4096),
         ({"prompt": [1, 2], "max_tokens": 5, "x": LARGE}, "/v1/completions", 4096),
         ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
-        ({"messages": [], "x": [{"n": 1}] * 900, "y": LARGE}, CHAT, 4096),
+        ({"messages": [], "x": [{"n": 1}] * 90, "y": LARGE}, CHAT, 4096),
         ({"messages": [], "x": [{"n": 1}] * 9000}, CHAT, 16 * 4096),
         # Nested deeper than the gateway's JSON goes, and no deeper than the API's.
         ({"messages": [], "n": 2, "max_tokens": 9000, "x": DEEP}, CHAT, 18_000),
@@ -248,8 +253,9 @@ def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        (rb'"n": 3, "max_tok\u0065n\u0073": 9000', 27_000),
-        (rb'"\u006E" : 3, "\u006d\u0061\u0078\u005F\u0074okens":9000', 27_000),
+        # Whoever spells a name so is taken to say the most.
+        (rb'"n": 3, "max_tok\u0065n\u0073": 9000', 3 * 2_147_483_647),
+        (rb'"\u006E" : 3, "max_tokens":9000', 16 * 9000),
         (rb'"x": "\"n\": 3"', 4096),  # in a text it is no field
     ],
 )
@@ -262,6 +268,29 @@ def test_a_large_body_says_as_much_by_the_numbers_of_its_letters(
                                  team="blue")  # fmt: skip
     left = int(reply.header("x-ratelimit-remaining-tokens"))
     assert PLENTY - left == -(-len(body) // 3) + written
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b'"max_tokens":1,', b'"data:image/",', b'"url":"data:image/",', rb'"m\u0061x_tokens":1,'],
+)
+def test_a_body_that_says_something_without_end_keeps_no_worker_busy(
+    counting: Counting, piece: bytes
+) -> None:
+    # Read without a bound, it took a minute; the client here waits for 20 s.
+    body = b"{" + piece * (900_000 // len(piece)) + b'"x": 1}'
+    reply = counting.gateway.ask(path=CHAT, body=body, sub="endless", team="blue")
+    assert reply.status in (200, 429)
+
+
+def test_what_a_claim_holds_gives_nobody_anything_back(counting: Counting) -> None:
+    ask, told = counting.gateway.ask, "x-ratelimit-remaining-tokens"
+    counting.canary.usage = "1 1"
+    before = int(ask(path=CHAT, sub="mallory", team="blue").header(told))
+    for team in ODD_TEAMS:
+        assert ask(path=CHAT, sub="somebody", team=team).status == 200
+    after = int(ask(path=CHAT, sub="mallory", team="blue").header(told))
+    assert before - after == 2
 
 
 def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:

@@ -4,6 +4,7 @@
 //
 // What is kept where, usage.js says.
 
+import crypto from 'crypto';
 import usage from 'lab/usage.js';
 
 // A larger body is not read as JSON, see openai.js.
@@ -13,11 +14,15 @@ const SMALL = 65536;
 // is put right when it is settled.
 const BYTES_A_TOKEN = 3;
 // A picture in a message, whatever its bytes: what the largest providers count for a large one.
-const PICTURE = /"data:image\/[^"]*"/g;
+const PICTURE = Buffer.from('"data:image/'), QUOTE = Buffer.from('"');
+const BEFORE = /"url"[ \t\r\n]*:[ \t\r\n]*(?![^])/;  // $ would match before a line end as well
 const A_PICTURE = 4500;  // bytes
 const LIMITS = ['max_tokens', 'max_completion_tokens', 'max_length', 'max_new_tokens'];
 const LARGEST = 2147483647;  // as the API takes it
-const OFTEN = 1000;
+// So often something is looked for in a body. What a worker does for one, all others wait for.
+const OFTEN = 100;
+const NUMBER = /^[ \t\r\n]*:[ \t\r\n]*(\d{1,10})/;
+const LONGEST_HOLDER = 128;
 const PATIENT = 60;  // seconds; clients of OpenAI's do not wait longer
 
 // --- Before the model is asked ----------------------------------------------------------
@@ -77,14 +82,14 @@ function reserve(told, wanted, keys, left) {
     const now = Date.now();
     for (let at = 0; at < lab_budgets.budgets.length; at++) {
         const budget = lab_budgets.budgets[at];
-        const holder = told[budget.variable];
+        const holder = told[budget.variable];  // as it is: for a key it is spelled
         if (budget.who.length && !among(budget.who, holder)) {
             continue;
         }
         for (let which = 0; which < budget.limits.length; which++) {
             const limit = budget.limits[which];
             const time = windowOf(limit.window, now);
-            const key = `${budget.name} ${limit.key} ${time.begins} ${holder}`;
+            const key = `${budget.name} ${limit.key} ${time.begins} ${spelledOut(holder)}`;
             const lasts = time.ends - now + lab_budgets.keeps;
             let used;
             try {
@@ -109,6 +114,13 @@ function reserve(told, wanted, keys, left) {
         }
     }
     return null;
+}
+
+// In one word and of a bounded length, whatever a claim holds: keys are told apart by line ends.
+function spelledOut(holder) {
+    const word = encodeURIComponent(holder);
+    return word.length <= LONGEST_HOLDER ? word
+        : `sha256:${crypto.createHash('sha256').update(holder).digest('hex')}`;
 }
 
 // There is none left for one count more: whoever has one already goes on.
@@ -182,10 +194,18 @@ function duration(milliseconds) {
 // --- What a request may take ----------------------------------------------------------------
 
 // The whole body: what JSON and its names add is what a template says around each message.
-function tokensOf(text) {
-    let bytes = Buffer.byteLength(text);
-    if (text.indexOf('"data:image/') >= 0) {
-        (text.match(PICTURE) || []).forEach((one) => { bytes += A_PICTURE - one.length; });
+function tokensOf(body) {
+    let bytes = body.length;
+    let at = body.indexOf(PICTURE);
+    for (let times = 0; at >= 0 && times < OFTEN; times++) {
+        const end = body.indexOf(QUOTE, at + PICTURE.length);
+        if (end < 0) {
+            break;
+        }
+        if (BEFORE.test(body.subarray(Math.max(0, at - 32), at).toString())) {
+            bytes += Math.min(0, A_PICTURE - (end - at));
+        }
+        at = body.indexOf(PICTURE, end);
     }
     return Math.ceil(bytes / BYTES_A_TOKEN);
 }
@@ -193,14 +213,15 @@ function tokensOf(text) {
 // {read, written}: tokens. A text that is summarized window by window is read once and a half, and
 // again as the summaries of its windows, which are a third of it: see reader.py.
 function estimated(text, uri, model) {
-    const read = tokensOf(text);
+    const body = Buffer.from(text);
+    const read = tokensOf(body);
     const chat = uri.indexOf('/v1/') >= 0;
-    const written = uri.endsWith('/embeddings') ? 0 : mostWritten(text, uri, chat, model);
+    const written = uri.endsWith('/embeddings') ? 0 : mostWritten(text, body, uri, chat, model);
     const windows = model.window && read > model.window && (!chat || model.summarizes);
     return windows ? { read: 2 * read, written: written + Math.ceil(read / 2) } : { read, written };
 }
 
-function mostWritten(text, uri, chat, model) {
+function mostWritten(text, body, uri, chat, model) {
     const most = chat ? model.writes : model.summary;
     let said;
     try {
@@ -209,7 +230,7 @@ function mostWritten(text, uri, chat, model) {
         // Nested too deep for here, in another encoding, or nothing that the API takes.
     }
     if (said === undefined) {
-        return mostUnread(text, uri, chat, model);
+        return mostUnread(text, body, uri, chat, model);
     }
     if (said === null || typeof said !== 'object') {
         return most;
@@ -233,37 +254,43 @@ function answers(said, uri, chat) {
 
 // Of a body that is not read as JSON: which of the fields in it are the request's own is not known,
 // so it is the most that any of them says, and of prompts and texts as many as the API takes.
-function mostUnread(text, uri, chat, model) {
+function mostUnread(text, body, uri, chat, model) {
     const bounds = lab_budgets.most;
     if (!chat && text.indexOf('\0') >= 0) {
         return bounds.summary * bounds.texts;  // UTF-16 or UTF-32: no field would be found
     }
-    const largest = LIMITS.reduce((most, name) => Math.max(most, number(text, name)),
+    const largest = LIMITS.reduce((most, name) => Math.max(most, number(text, body, name)),
         chat ? model.writes : model.summary);
     let many = 1;
     if (!chat) {
         many = list('inputs').test(text) ? bounds.texts : 1;
     } else {
-        const choices = Math.min(Math.max(1, number(text, 'n')), bounds.choices);
+        const choices = Math.min(Math.max(1, number(text, body, 'n')), bounds.choices);
         many = !uri.endsWith('/chat/completions') && list('prompt').test(text)
             ? bounds.answers : choices;
     }
     return bounded(largest, model) * many;
 }
 
-// The largest number under a name; 0 for none. What is found stays in memory until the answer is
-// over: whoever says one so often is taken to say the largest.
-function number(text, name) {
-    const pattern = new RegExp(`${spelled(name)}(\\d{1,10})`, 'g');
-    let most = 0;
-    for (let times = 0; times < OFTEN; times++) {
-        const found = pattern.exec(text);
-        if (!found) {
-            return most;
-        }
-        most = Math.max(most, Number(found[1]));
+// The largest number under a name; 0 for none. Whoever says one very often, or spells a letter of
+// its name by a number, is taken to say the largest.
+function number(text, body, name) {
+    if (new RegExp(`(?!"${name}")${spelled(name)}`).test(text)) {
+        return LARGEST;
     }
-    return LARGEST;
+    const key = Buffer.from(`"${name}"`);
+    let most = 0;
+    let at = body.indexOf(key);
+    for (let times = 0; at >= 0; times++) {
+        if (times === OFTEN) {
+            return LARGEST;
+        }
+        const behind = at + key.length;
+        const found = NUMBER.exec(body.subarray(behind, behind + 64).toString());
+        most = found ? Math.max(most, Number(found[1])) : most;
+        at = body.indexOf(key, behind);
+    }
+    return most;
 }
 
 // A list of anything but numbers, which are one prompt in tokens.
