@@ -2,7 +2,7 @@
 
 from llmlab.gateway.binary import Nginx, find_nginx
 from llmlab.gateway.issuers import issuing
-from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream
+from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream, WafFront
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
 from llmlab.gateway.routes import routable
@@ -13,6 +13,7 @@ __all__ = [
     "Releases",
     "TlsFront",
     "Upstream",
+    "WafFront",
     "find_nginx",
     "issuing",
     "render",

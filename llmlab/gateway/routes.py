@@ -55,9 +55,9 @@ def routes(plan: GatewayPlan, claims: Callable[[list[str]], list[str]]) -> list[
     return lines[:-1]
 
 
-def routable(conf: str, traffic: Traffic, *, budgets: bool = False) -> str:
+def routable(conf: str, traffic: Traffic, *, budgets: bool = False, waf: bool = False) -> str:
     """An nginx.conf, if it goes by lab/routes.conf as far as this traffic needs it, and by
-    budgets where there are any.
+    budgets, and has a WAF asked, where there are any.
 
     Raises:
         ConfigError: it does not; it was written for an earlier llmlab, or edited.
@@ -70,7 +70,8 @@ def routable(conf: str, traffic: Traffic, *, budgets: bool = False) -> str:
         "$lab_flags": bool(traffic.flags),
         "lab/shadow.conf": shadows,
         "$endpoint": shadows,
-        "lab/budgets.conf": budgets,
+        "lab/budgets.conf": budgets or waf,
+        "$lab_waf": waf,
         "lab/openai.conf": bool(traffic.routes.keys() - {SUMMARIZE}),
     }
     for word, needed in needs.items():

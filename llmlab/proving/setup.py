@@ -192,7 +192,9 @@ def _claims(said: Sequence[str]) -> dict[str, str]:
 
 def _facts(config: Config, *, published: bool = False) -> Facts:
     gateway = config.gateway
-    return Facts(gateway.rate_limit.enabled, gateway.max_body_bytes, published)
+    return Facts(
+        gateway.rate_limit.enabled, gateway.max_body_bytes, published, waf=gateway.waf.blocks
+    )
 
 
 def _target(

@@ -16,7 +16,7 @@ from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
 from llmlab.gateway import Nginx, Releases, find_nginx, issuing, render, routable
-from llmlab.gateway.binary import refuse_without_budgets
+from llmlab.gateway.binary import refuse_without_js_access
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab
 
@@ -39,15 +39,18 @@ class Staging:
         Raises:
             ConfigError: ``nginx -t`` rejects it.
         """
-        if plan.config.budgets:
-            refuse_without_budgets(nginx)
+        if plan.config.budgets or plan.config.gateway.waf.enabled:
+            refuse_without_js_access(nginx)
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
         trust = trust_of(self._lab, plan.config.auth, keys.kids, time.time())
         wanted = gateway_plan(
-            self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
+            self._lab, plan, nginx=nginx, worker_user=worker_user(), keys=keys, trust=trust
         )  # fmt: skip
-        text = routable(_read(conf), plan.traffic, budgets=bool(plan.config.budgets))
+        text = routable(
+            _read(conf), plan.traffic, budgets=bool(plan.config.budgets),
+            waf=plan.config.gateway.waf.enabled,
+        )  # fmt: skip
         files = {
             "nginx.conf": issuing(text, trust),
             "llmapi.jwk": keys.gateway_jwks(trust.jwks),
@@ -56,7 +59,7 @@ class Staging:
         return self._releases.stage(files, nginx)
 
 
-def _worker_user() -> str:
+def worker_user() -> str:
     """``user group`` for NGINX's workers, where its master runs as root; else ""."""
     if os.geteuid() != 0:
         return ""
