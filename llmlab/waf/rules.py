@@ -27,6 +27,22 @@ KINDS = {
 LEFT_OUT = ("920350", "913101", "920420", "920480", "949110", "980100-980999")
 
 
+# What 3.3 does not look for, or not there: lookups of Log4j, templates that are evaluated, a
+# command behind a separator. (id, where, what, kind, message)
+COMMANDS = "nc|ncat|curl|wget|bash|sh|cat|python3?|perl|powershell"
+SUPPLEMENT = (
+    (200200, "ARGS|ARGS_NAMES|REQUEST_FILENAME|REQUEST_HEADERS",
+     r"(?i)\$\{(?:jndi|env|sys|java|lower|upper|ctx|main|::-)", "rce", "Lookup of Log4j"),
+    (200201, "ARGS|ARGS_NAMES|REQUEST_FILENAME|REQUEST_HEADERS",
+     r"\{\{[^}]{0,200}(?:__\w|\d\s*\*\s*\d|\bconfig\b|\bself\b|\.constructor)", "rce",
+     "Template that is evaluated"),
+    (200202, "REQUEST_HEADERS|!REQUEST_HEADERS:User-Agent",
+     rf"(?:^|[;|&`])\s*(?:{COMMANDS})\s+\S", "rce", "Command in a header"),
+    (200203, "ARGS", r"^\s*[;|&]+\s*(?:id|whoami|uname|ls|pwd|env|ps|hostname)\s*$", "rce",
+     "Command behind a separator"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a WAF stands.
@@ -127,9 +143,22 @@ SecAction "id:900990,phase:1,nolog,pass,t:none,setvar:tx.crs_setup_version={SETU
     setvar:tx.paranoia_level={waf.paranoia},\\
     setvar:tx.inbound_anomaly_score_threshold={waf.threshold},\\
     setvar:'tx.allowed_methods=GET HEAD POST OPTIONS'"
+{_supplement()}
 Include {RULES}/REQUEST-*.conf
 SecRuleRemoveById {left_out}
 SecRule TX:ANOMALY_SCORE "@ge {waf.threshold}" \\
     "id:200100,phase:2,t:none,deny,status:302,msg:'Score %{{tx.anomaly_score}}',\\
     redirect:'/found?%{{tx.anomaly_score}}&{kinds}'"
 """
+
+
+def _supplement() -> str:
+    score = "%{tx.critical_anomaly_score}"
+    return "\n".join(
+        f'SecRule {where} "@rx {what}" \\\n'
+        f"    \"id:{number},phase:2,t:none,t:urlDecodeUni,pass,msg:'{said}',\\\n"
+        f"    logdata:'found within %{{MATCHED_VAR_NAME}}',\\\n"
+        f"    setvar:'tx.{KINDS[kind]}_score=+{score}',\\\n"
+        f"    setvar:'tx.anomaly_score_pl1=+{score}'\""
+        for number, where, what, kind, said in SUPPLEMENT
+    )
