@@ -89,7 +89,12 @@ def find_nginx(configured: str = "", edition: str = "open") -> Nginx:
     if plus:
         if not system:
             raise EnvironmentFailure("there is no NGINX Plus on this machine", fix=OPEN_INSTEAD)
-        return examined(Path(system), "system")
+        try:
+            return examined(Path(system), "system")
+        except EnvironmentFailure as error:  # such as one that is there for the WAF
+            raise EnvironmentFailure(
+                f"there is no NGINX Plus on this machine: {error.message}", fix=OPEN_INSTEAD
+            ) from None
     if system:
         with contextlib.suppress(EnvironmentFailure):
             return examined(Path(system), "system")
