@@ -16,7 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts, observability
+from llmlab.engines.compose import mounts, observability, waf
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
@@ -174,6 +174,9 @@ class ComposeEngine:
         # One that is replaced ends first what it was asked.
         self.project.run(compose.command(*UP, "--no-deps", *apis), extra=patience)
         self.project.wait(apis, READY_DEADLINE, say)
+        if plan.config.gateway.waf.enabled:
+            self.project.run(compose.command(*waf.UP))
+            self.project.wait([waf.SERVICE], READY_DEADLINE, say)
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, old, self.project.record())
             record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
@@ -183,6 +186,8 @@ class ComposeEngine:
         self.gateway.drain(apis, patience, say)
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
+        if not plan.config.gateway.waf.enabled and self.project.container(waf.SERVICE):
+            self.project.run(compose.command(*waf.REMOVE))
         self.notebooks.follow_token(compose)
         self._keep(plan.config)
         keys.forget(self.lab, [one.model for one in plan.deployments])
@@ -240,6 +245,11 @@ class ComposeEngine:
         apis = mounts.api_services(plan)
         return [
             compose.command(*UP, "--no-deps", *apis, with_override=True),
+            *(
+                [compose.command(*waf.UP, with_override=True)]
+                if plan.config.gateway.waf.enabled
+                else []
+            ),
             compose.command(*self._up_arguments(plan), with_override=True),
         ]
 

@@ -16,8 +16,10 @@ from typing import Any
 
 from llmlab.auth import KeySet
 from llmlab.config import Config
+from llmlab.config.waf import Waf
 from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
+from llmlab.engines.compose import waf
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
@@ -26,7 +28,7 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import Releases, Upstream, issuing, metrics, render, routable
+from llmlab.gateway import Releases, Upstream, WafFront, issuing, metrics, render, routable
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
@@ -127,16 +129,22 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
         counts=counts,
         settlements=settlements,
+        waf=_front(plan.config.gateway.waf),
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
+    with_waf = plan.config.gateway.waf.enabled
     return {
         "nginx.conf": issuing(
-            routable(text, plan.traffic, budgets=bool(plan.config.budgets)), trust
+            routable(text, plan.traffic, budgets=bool(plan.config.budgets), waf=with_waf), trust
         ),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
         **_licence(lab, plan.config),
         **render(wanted),
     }
+
+
+def _front(said: Waf) -> WafFront | None:
+    return WafFront(f"unix:{waf.SOCKET}", said.mode) if said.enabled else None
 
 
 def _kept(lab: Lab, config: Config) -> tuple[str, str]:
@@ -211,6 +219,7 @@ def lay_out(lab: Lab, plan: Plan) -> None:
 
 def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
+    waf.lay_out(lab, plan.config.gateway.waf)
     private_folder(folder / "counts", SHARED_FOLDER)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
