@@ -174,9 +174,7 @@ class ComposeEngine:
         # One that is replaced ends first what it was asked.
         self.project.run(compose.command(*UP, "--no-deps", *apis), extra=patience)
         self.project.wait(apis, READY_DEADLINE, say)
-        if plan.config.gateway.waf.enabled:
-            self.project.run(compose.command(*waf.UP))
-            self.project.wait([waf.SERVICE], READY_DEADLINE, say)
+        waf.start(self.project, compose, plan.config.gateway.waf, say)
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, old, self.project.record())
             record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
@@ -186,8 +184,7 @@ class ComposeEngine:
         self.gateway.drain(apis, patience, say)
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
-        if not plan.config.gateway.waf.enabled and self.project.container(waf.SERVICE):
-            self.project.run(compose.command(*waf.REMOVE))
+        waf.remove_unwanted(self.project, compose, plan.config.gateway.waf)
         self.notebooks.follow_token(compose)
         self._keep(plan.config)
         keys.forget(self.lab, [one.model for one in plan.deployments])
@@ -245,11 +242,7 @@ class ComposeEngine:
         apis = mounts.api_services(plan)
         return [
             compose.command(*UP, "--no-deps", *apis, with_override=True),
-            *(
-                [compose.command(*waf.UP, with_override=True)]
-                if plan.config.gateway.waf.enabled
-                else []
-            ),
+            *waf.commands(compose, plan.config.gateway.waf),
             compose.command(*self._up_arguments(plan), with_override=True),
         ]
 

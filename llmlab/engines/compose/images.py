@@ -124,7 +124,7 @@ def images(extra: str = "models", *, waf: bool = False) -> tuple[Image, ...]:
         Image("llmapi", "llmapi.Dockerfile", 1536, {"RUNTIMES": " ".join(RUNTIMES[extra])}),
         Image("llmlab-nginx", "nginx.Dockerfile", 200, gateway),
         Image("llmlab-jupyter", "jupyter.Dockerfile", 800, {}),
-        *([Image(WAF_IMAGE, "waf.Dockerfile", 300, {})] if waf else []),
+        *([Image(WAF_IMAGE, "waf.Dockerfile", 350, {})] if waf else []),
     )
 
 

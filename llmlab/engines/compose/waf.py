@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from llmlab.config.waf import Waf
 from llmlab.errors import UsageError
@@ -11,14 +12,42 @@ from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
 from llmlab.waf.rules import RULES_CONF, Place, render
 
+if TYPE_CHECKING:
+    from llmlab.engines.base import Say
+    from llmlab.engines.compose.command import Compose
+    from llmlab.engines.compose.project import Project
+
 SERVICE = "waf"
 PROFILE = ("--profile", SERVICE)
 UP = (*PROFILE, "up", "--detach", "--no-build", "--no-deps", SERVICE)
-REMOVE = (*PROFILE, "rm", "--stop", "--force", SERVICE)  # once the gateway asks it no more
+REMOVE = (*PROFILE, "rm", "--stop", "--force", SERVICE)
+DEADLINE = 60.0  # seconds; it reads some 800 rules
 IMAGE = "llmlab-waf"
 SOCKET = "/run/waf/waf.sock"  # in a volume that it and the gateway have
 MOUNT = "/etc/llmlab-waf"
 OPEN_FOLDER, OPEN_FILE = 0o755, 0o644
+
+
+def commands(compose: Compose, waf: Waf) -> list[list[str]]:
+    """What ``up`` runs for it."""
+    return [compose.command(*UP, with_override=True)] if waf.enabled else []
+
+
+def start(project: Project, compose: Compose, waf: Waf, say: Say) -> None:
+    """Have it running, and wait until it looks at requests, before the gateway asks it.
+
+    Raises:
+        EnvironmentFailure: it does not come.
+    """
+    if waf.enabled:
+        project.run(compose.command(*UP))
+        project.wait([SERVICE], DEADLINE, say)
+
+
+def remove_unwanted(project: Project, compose: Compose, waf: Waf) -> None:
+    """Once the gateway asks it no more."""
+    if not waf.enabled and project.container(SERVICE):
+        project.run(compose.command(*REMOVE))
 
 
 def lay_out(lab: Lab, waf: Waf) -> None:
