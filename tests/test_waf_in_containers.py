@@ -40,7 +40,7 @@ def test_what_the_waf_finds_the_gateway_refuses_and_the_log_says(walled: LabUnde
     request_id = refused.headers["X-Request-ID"]
     wait_until(lambda: request_id in walled.ok("logs", "waf", "-n", "50"))
     (line,) = [one for one in walled.ok("logs", "waf").splitlines() if request_id in one]
-    assert "941100 XSS Attack Detected via libinjection in REQUEST_HEADERS:Referer" in line
+    assert "941110 XSS Filter - Category 1: Script Tag Vector in REQUEST_HEADERS:Referer" in line
     assert walled.json("metrics")["waf"]["refused"] >= 1
 
 
