@@ -19,8 +19,12 @@ class Waf(Section):
         description="detect: what is found is noted, and goes on; block: it gets 403, and "
         "everything 503 while the WAF does not answer.",
     )
+    # Level 4 takes braces for an attack, and so all JSON.
     paranoia: int = Field(
-        1, ge=1, le=4, description="Which of its rules: 1 = those that seldom mistake, 4 = all."
+        1,
+        ge=1,
+        le=3,
+        description="Which of its rules: 1 = those that seldom mistake, 3 = nearly all.",
     )
     threshold: int = Field(
         5, ge=1, le=1000, description="Score of a finding: a critical rule counts 5, a warning 3."
