@@ -88,6 +88,12 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     if config.auth.issuers:
         why = "nobody fetches the keys of identity providers, and their tokens will be refused"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up"))
+    if config.gateway.waf.enabled:
+        why = "a plain `docker compose up` starts no WAF, and the gateway will ask for it in vain"
+        plan = replace(
+            plan,
+            warnings=(*plan.warnings, f"{why}.\nFix: docker compose --profile waf up -d --wait"),
+        )
     Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
