@@ -4,6 +4,7 @@
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
+# make test-waf      a WAF for real, with Debian's ModSecurity and OWASP's rules
 # make test-presidio    the guard by Presidio, with the real one: 250 MB that nothing else needs
 # make test-delivery    two minutes of load under each engine while versions come and go
 # make test-browser     the notebook in a headless Chromium, under both engines
@@ -26,7 +27,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat bench-edge docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat bench-edge docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -49,6 +50,9 @@ test-conformance: $(VENV)/.dev
 
 test-prometheus: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'prometheus and not containers'
+
+test-waf: $(VENV)/.dev
+	$(BIN)/python -m pytest -m 'waf and not containers'
 
 test-presidio: $(VENV)/.dev
 	@$(PIP) install -e '.[presidio]'

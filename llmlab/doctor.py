@@ -66,6 +66,7 @@ def examine(lab: Lab, config: Config, environ: Mapping[str, str]) -> Iterator[Ch
         "python": _python,
         **({"images": lambda: _images(lab, config)} if containers
            else {"nginx": lambda: _nginx(config)}),
+        **({"waf": _waf} if config.gateway.waf.enabled and not containers else {}),
         "port": lambda: _port(lab, config),
         "tls": lambda: _tls(lab, config),
         "disk": lambda: _disk(lab),
@@ -111,6 +112,13 @@ def _nginx(config: Config) -> Check:
         return _fail("nginx", error.message, error.fix or "")
     able = "auth_jwt" if config.gateway.edition == "plus" else "auth_jwt and njs"
     return _ok("nginx", f"{found.version} with {able}, from {found.origin}")
+
+
+def _waf() -> Check:
+    from llmlab.waf.installed import find_installed
+
+    found = find_installed()
+    return _ok("waf", f"{found.nginx} with ModSecurity, OWASP Core Rule Set {found.rule_set}")
 
 
 def _port(lab: Lab, config: Config) -> Check:

@@ -23,6 +23,7 @@ GITIGNORE = ".llmlab/\n.ipynb_checkpoints/\n*.token\n*.bak\n"
 METRICS_SOCKET = Path("own", "metrics.sock")
 FRONT_SOCKET = Path("own", "gateway.sock")
 SETTLEMENTS_SOCKET = "gateway.settlements"  # beside the APIs' own sockets: they reach both
+WAF_SOCKET = "gateway.waf"  # likewise
 COUNTS_FOLDER = "counts"  # below NGINX's prefix: what its workers write
 LOGS_LINK = "logs"  # to the lab's own folder
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
@@ -85,6 +86,16 @@ class Lab:
     def settlements_socket(self) -> Path:
         """Where an API says what it has used, once the head of its answer is gone."""
         return self.runtime_dir / "api" / SETTLEMENTS_SOCKET
+
+    @property
+    def waf_socket(self) -> Path:
+        """Where the gateway asks its WAF, under the local engine."""
+        return self.runtime_dir / "api" / WAF_SOCKET
+
+    @property
+    def waf_folder(self) -> Path:
+        """Where the WAF's NGINX has its pid and temporary files."""
+        return self.runtime_dir / "waf"
 
     @property
     def counts_folder(self) -> Path:

@@ -19,6 +19,7 @@ _MODULES = {
     "supervisor.supervisord", "llmlab.service", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
+    "llmlab.engines.local.start_waf",
     "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
 }  # fmt: skip
 

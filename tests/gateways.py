@@ -14,7 +14,7 @@ from pathlib import Path
 from llmlab.auth import KeySet
 from llmlab.auth.keys import generate
 from llmlab.config import RateLimit
-from llmlab.engines.local.staging import _worker_user
+from llmlab.engines.local.staging import worker_user
 from llmlab.gateway import GatewayPlan, Nginx, Upstream, find_nginx, render
 from tests.api import PROMPT, Api
 from tests.conftest import wait_until
@@ -50,7 +50,7 @@ def plan_of(api: Api, port: int, **changed: object) -> GatewayPlan:
         max_body="256k",
         timeout=30,
         further={"chat": "scripted"},
-        worker_user=_worker_user(),
+        worker_user=worker_user(),
     )
     return replace(one, **changed)  # type: ignore[arg-type]
 
@@ -137,7 +137,7 @@ PATHS = """
 def reference_files(api: Api, port: int, limit: str) -> dict[str, str]:
     """The reference lab's own configuration: only where things lie, and how fast, is otherwise."""
     text = REFERENCE.read_text()
-    user = f"user {_worker_user()};" if _worker_user() else ""
+    user = f"user {worker_user()};" if worker_user() else ""
     for old, new in (
         ("user              nginx;", user),
         ("/var/log/nginx/error.log", "stderr"),

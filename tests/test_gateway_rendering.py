@@ -32,6 +32,7 @@ from llmlab.gateway import (
     Releases,
     TlsFront,
     Upstream,
+    WafFront,
     binary,
     find_nginx,
     render,
@@ -131,6 +132,7 @@ PLANS = {
             )
         ),
     ),
+    "waf": replace(ONE_MODEL, waf=WafFront("unix:/run/lab/api/gateway.waf", "block")),
     "budgets": replace(
         ONE_MODEL,
         upstreams=(replace(ONE_MODEL.upstreams[0], model=TEXTRANK),),
@@ -167,7 +169,8 @@ PLUS_PLANS = {
 }
 SCRIPTS = {
     "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",
-    "lab/openai.js", "lab/streams.js", "lab/budgets.js", "lab/usage.js",
+    "lab/openai.js", "lab/streams.js", "lab/budgets.js", "lab/usage.js", "lab/waf.js",
+    "lab/admission.js",
 }  # fmt: skip
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 

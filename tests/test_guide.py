@@ -27,7 +27,7 @@ from tests.conftest import LabUnderTest, clean_env, lay_out
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = sorted(GUIDE.glob("*.md"))
-NEEDS_DOCKER = {"containers.md"}
+NEEDS = {"containers.md": pytest.mark.containers, "waf.md": pytest.mark.waf}
 NEEDS_LANGUAGE_MODEL = {"chat"}
 RUN = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 SHOWN = {"text", "toml", "yaml", "json", "nginx"}  # never run
@@ -120,7 +120,7 @@ def walk(
         pytest.param(
             page,
             id=page.stem,
-            marks=[pytest.mark.containers] if page.name in NEEDS_DOCKER else [],
+            marks=[NEEDS[page.name]] if page.name in NEEDS else [],
         )
         for page in PAGES
     ],

@@ -413,7 +413,7 @@ def test_the_plus_edition_comes_up_in_containers_of_an_image_that_stands_in(
     lab.ok("keys", "init")
     images = {"NGINX_IMAGE": f"stand-in:{TAG}", "LLMAPI_IMAGE": f"llmapi:{TAG}"}
     try:
-        done = compose(lab, "up", "-d", "--wait", **images)
+        done = compose(lab, "up", "-d", "--wait", "llmapi", "nginx", **images)
         said = compose(lab, "logs", "nginx", **images).stdout
         assert done.returncode == 0, done.stderr + said
         assert f"the licence is: {LICENSE}" in said

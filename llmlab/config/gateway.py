@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llmlab.config.section import Port, Section
 from llmlab.config.tls import Tls
+from llmlab.config.waf import Waf
 
 
 class RateLimit(Section):
@@ -94,6 +95,7 @@ class Gateway(Section):
     )
     rate_limit: RateLimit = RateLimit()
     tls: Tls = Tls()
+    waf: Waf = Waf()
 
     @field_validator("host")
     @classmethod

@@ -2,7 +2,7 @@
 
 from llmlab.gateway.binary import Nginx, find_nginx
 from llmlab.gateway.fitting import fitting
-from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream
+from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream, WafFront
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
 
@@ -12,6 +12,7 @@ __all__ = [
     "Releases",
     "TlsFront",
     "Upstream",
+    "WafFront",
     "find_nginx",
     "fitting",
     "render",

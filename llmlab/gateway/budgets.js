@@ -35,7 +35,7 @@ function admit(r) {
     }
     const text = r.requestText;  // there is one already where openai.js has looked at it
     if (text === undefined) {
-        read_first(r);
+        return read_first(r);
     } else {
         decide(r, text);
     }

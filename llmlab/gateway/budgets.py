@@ -128,6 +128,8 @@ def nobodys() -> list[str]:
 
 def admission(plan: GatewayPlan) -> list[str]:
     """Of a location that passes requests on to a model."""
+    if plan.waf:  # which is asked first
+        return ["js_access admission.admit;"]
     return ["js_access budgets.admit;"] if plan.budgets else []
 
 

@@ -8,6 +8,13 @@ import usage from 'lab/usage.js';
 const SECONDS = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120];
 // A rate is only seen from a counter that was there before it rose.
 const STATUSES = ['200', '429', '500', '502', '503', '504'];
+const WAF_SAID = {
+    inspected: 'Requests that the WAF has looked at.',
+    found: 'Those in which it has found something.',
+    refused: 'Requests that were refused by it, or because it did not answer.',
+    failed: 'Requests that it was asked about and did not answer.',
+};
+const WAF = Object.keys(WAF_SAID);
 const REFUSALS = ['401', '413', '429'];
 
 // A variable that is asked for once a request is over, as a condition of an access_log that
@@ -82,12 +89,16 @@ function page(r) {
             over[`budget="${words[1]}",limit="${words[2]}",shadow="${words[3]}"`] = found[key];
         }
     });
+    // Without a WAF there is nothing to be told of one.
+    const looked = r.variables.lab_waf_mode ? WAF.map((what) => counter(
+        `llmlab_waf_${what}`, WAF_SAID[what], { '': found[`waf ${what}`] || 0 })).join('') : '';
     const text = r.variables.lab_wanted
         + counter('llmlab_gateway_requests', 'Requests that an API was asked.', requests)
         + counter('llmlab_gateway_shared_requests', 'Those that the shares decided on.', shared)
         + counter('llmlab_gateway_refused', 'Requests that the gateway answered itself.', refused)
         + counter('llmlab_tokens', 'Tokens that models have read and written.', tokens)
         + counter('llmlab_budget_refused', 'Requests that did not fit a budget.', over)
+        + looked
         + budgets.page()
         + histogram(all, found);
     r.headersOut['Content-Type'] = 'text/plain; version=0.0.4; charset=utf-8';
@@ -96,7 +107,7 @@ function page(r) {
 
 function counter(name, help, values) {
     const lines = Object.keys(values).sort().map((labels) =>
-        `${name}_total{${labels}} ${values[labels]}\n`);
+        `${name}_total${labels && `{${labels}}`} ${values[labels]}\n`);
     return head(`${name}_total`, help, 'counter') + lines.join('');
 }
 

@@ -18,7 +18,8 @@ WRONG = {
     "lab/shadow.conf": "nothing would be sent to the shadow",
     "$endpoint": "the shadow would be asked at the wrong address",
     "lab/openai.conf": ROUTED,
-    "lab/budgets.conf": "it would not go by the lab's budgets",
+    "lab/budgets.conf": "it would not go by the lab's budgets, and ask no WAF",
+    "$lab_waf": "nothing would tell what a WAF has found",
     "$lab_sub": "somebody at an identity provider could be taken for a subject of this lab's own",
     CREDENTIAL: "API keys and certificates of clients would be refused",
 }
@@ -60,7 +61,8 @@ def _needs(plan: GatewayPlan) -> dict[str, bool]:
         "lab/shadow.conf": shadows,
         "$endpoint": shadows,
         "lab/openai.conf": bool(traffic.routes.keys() - {SUMMARIZE}),
-        "lab/budgets.conf": bool(plan.budgets),
+        "lab/budgets.conf": bool(plan.budgets or plan.waf),
+        "$lab_waf": bool(plan.waf),
         "$lab_sub": bool(plan.trust.issuers),
         CREDENTIAL: bool(plan.api_keys or (plan.tls and plan.tls.client_tokens)),
     }

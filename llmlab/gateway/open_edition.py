@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from llmlab.gateway import api_keys, budgets, issuers, tls
+from llmlab.gateway import api_keys, budgets, issuers, tls, waf
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -33,6 +33,7 @@ def http(plan: GatewayPlan) -> list[str]:
         "# There are claims only once a token was found valid.",
         'map "" $lab_subject { default $lab_sub; }',
         *budgets.http(plan),
+        *waf.http(plan),
         "# RFC 6750: what is wrong with a token is said only to those who sent one.",
         "map $http_authorization $lab_challenge {",
         """    "~*^Bearer +[^ ]" 'Bearer realm="LLM API", error="invalid_token"';""",

@@ -54,6 +54,15 @@ class TlsFront:
 
 
 @dataclass(frozen=True)
+class WafFront:
+    """A WAF that is asked about requests. ``address``: as NGINX's ``server`` takes it. ``mode``:
+    detect, which only notes what it finds, or block."""
+
+    address: str
+    mode: Literal["detect", "block"]
+
+
+@dataclass(frozen=True)
 class GatewayPlan:
     """Everything that is rendered into lab/. ``listen`` is an address with its port, and what
     NGINX takes behind it; ``also`` are further ones of the same server, and ``inside`` those that
@@ -100,6 +109,7 @@ class GatewayPlan:
     counts: str = ""
     longest: float = Service().stream_timeout
     settlements: str = ""
+    waf: WafFront | None = None
 
     @property
     def routes(self) -> dict[str, str]:

@@ -12,7 +12,8 @@ What it does otherwise than the open edition, and why:
   ``crit`` that is an empty list or string are not told from an ordinary one: that takes njs,
   which the base image does not have. Only the holder of one of the lab's keys can sign such a
   token; one whose ``iat`` is a text of later digits outlives the end of its subject's tokens.
-- Budgets, and what is used of a model, are counted by njs: the former are refused here.
+- Budgets, and what is used of a model, are counted by njs, and a WAF is asked by it: budgets and
+  the WAF are refused here.
 - A stream that broke off after its 200 is no error in the log: to look into it takes njs as well.
 - The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
@@ -23,7 +24,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
-from llmlab.gateway import api_keys, budgets, scopes, tls
+from llmlab.gateway import api_keys, budgets, scopes, tls, waf
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.openai import unnamed
@@ -55,6 +56,7 @@ def http(plan: GatewayPlan) -> list[str]:
         *scopes.claimed(),
         *api_keys.by_token_only(tls.client_tokens(plan)),
         *budgets.nobodys(),
+        *waf.nobodys(),
         "# A challenge that NGINX Plus has set by itself is not set twice.",
         "map $sent_http_www_authenticate $lab_challenge {",
         """    ""      'Bearer realm="LLM API"';""",
@@ -89,9 +91,10 @@ def streams() -> list[str]:
 def budgeted(plan: GatewayPlan) -> list[str]:
     """
     Raises:
-        ConfigError: there are budgets, which take njs.
+        ConfigError: there are budgets, or a WAF, which take njs.
     """
     budgets.refuse(plan)
+    waf.refuse(plan)
     return []
 
 

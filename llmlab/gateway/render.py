@@ -14,6 +14,7 @@ from llmlab.gateway import (
     plus_edition,
     scopes,
     tls,
+    waf,
 )
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
@@ -86,14 +87,14 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         ),
         "lab/limit_address.conf": joined(limit_req("address", plan.rate_limit)),
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
-        "lab/models.conf": edition.models(plan) + _fallbacks(plan),
+        "lab/models.conf": edition.models(plan) + _fallbacks(plan) + joined(waf.location(plan)),
         "lab/shadow.conf": joined(shadow(plan.traffic)),
     }
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")
     own |= issuers.files(plan) | tls.files(plan)
     if plan.edition == "open":
-        own |= budgets.files(plan)
+        own |= budgets.files(plan) | waf.files(plan)
     rendered = {name: HEADER + text for name, text in files.items()}
     return rendered | edition.files() | own
 

@@ -16,6 +16,7 @@ from llmlab.errors import UpstreamError, unreadable
 from llmlab.observe.access import read
 from llmlab.observe.apis import ApiFigures, ApiRates, Progress
 from llmlab.observe.samples import Samples
+from llmlab.observe.waf import WafFigures
 from llmlab.observe.window import KEPT, Glance, Seen, Window
 
 PATIENCE = 5.0  # seconds that an API may take to tell its metrics
@@ -82,7 +83,7 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class View:
-    """A lab at one moment, ``at`` in seconds since 1970."""
+    """A lab at one moment, ``at`` in seconds since 1970. ``waf``: None without one."""
 
     at: float
     lab: str
@@ -92,6 +93,7 @@ class View:
     wanted: Wanted
     glance: Glance
     deployments: tuple[DeploymentView, ...]
+    waf: WafFigures | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON has no NaN: what was not measured is null; the last bucket has no bound."""
@@ -122,6 +124,7 @@ class LabSeen(TypedDict):
     Args:
         wanted: what the gateway was told to do.
         glance: what it has seen of late.
+        waf: null without one.
     """
 
     at: float
@@ -132,6 +135,7 @@ class LabSeen(TypedDict):
     wanted: Wanted
     glance: GatewaySeen
     deployments: list[DeploymentView]
+    waf: WafFigures | None
 
 
 class Observer:
@@ -152,6 +156,7 @@ class Observer:
         self._cursor = "0"
         self._progress: dict[str, Progress] = {}
         self._wanted: Wanted | None = None
+        self._waf: WafFigures | None = None
 
     def look(self) -> View:
         """
@@ -173,11 +178,13 @@ class Observer:
             at=now, lab=status.lab, engine=status.engine, url=status.gateway.url,
             healthy=status.healthy, wanted=wanted, glance=glance,
             deployments=tuple(sorted(deployments, key=lambda one: (-one.weight, one.name))),
+            waf=self._waf,
         )  # fmt: skip
 
     def _what_is_wanted(self) -> Wanted:
         try:
-            self._wanted = Wanted.of(gateway_page(self._engine))
+            page = gateway_page(self._engine)
+            self._wanted, self._waf = Wanted.of(page), WafFigures.of(page)
         except UpstreamError:  # it starts anew, maybe; its routes are as they were
             if self._wanted is None:
                 raise

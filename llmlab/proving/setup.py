@@ -204,6 +204,7 @@ def _facts(config: Config, *, published: bool = False) -> Facts:
     return Facts(
         gateway.rate_limit.enabled, gateway.max_body_bytes, published, scoped=True,
         issuers=tuple(one.issuer for one in config.auth.issuers), budgets=bool(config.budgets),
+        waf=gateway.waf.blocks,
     )  # fmt: skip
 
 

@@ -92,6 +92,9 @@ def _counted() -> Iterator[Family]:
     for name, said in helps.items():
         yield Family(f"{name}_total", "counter", COUNTED[f"{name}_total"], said)
     yield Family(duration[0], "histogram", COUNTED[duration[0]], duration[1])
+    looked = script[script.index("const WAF_SAID") : script.index("const WAF =")]
+    for name, said in re.findall(r"(\w+): '([^']+)'", looked):  # with a WAF only
+        yield Family(f"llmlab_waf_{name}_total", "counter", (), said)
     budgets = resources.files("llmlab.gateway").joinpath("budgets.js").read_text(encoding="utf-8")
     for name, said in re.findall(r"gauge\('(\w+)', '([^']+)'", budgets):
         yield Family(name, "gauge", OF_BUDGETS, said)

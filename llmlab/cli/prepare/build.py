@@ -29,6 +29,7 @@ class ImageName(StrEnum):
     API = "llmapi"
     GATEWAY = "nginx"
     NOTEBOOKS = "jupyter"
+    WAF = "waf"
 
 
 def build(
@@ -69,7 +70,8 @@ def build(
     dry_run: DryRunOption = False,
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Build the lab's container images: the API, the gateway and the notebooks."""
+    """Build the lab's container images: the API, the gateway and the notebooks, and the WAF's where
+    lab.toml has gateway.waf.enabled, or --only waf asks for it."""
     from llmlab.engines.compose import images
     from llmlab.engines.compose.extras import chosen_extra
     from llmlab.engines.compose.push import checked_repository, push_commands, push_image
@@ -88,7 +90,8 @@ def build(
     folder = images.lay_out_context(
         lab, config=config, extra=extra, wheels=wheels, model=with_model
     )
-    wanted = [one for one in images.images(extra) if not only or one.service in only]
+    every = images.images(extra, waf=config.gateway.waf.enabled or ImageName.WAF in (only or ()))
+    wanted = [one for one in every if not only or one.service in only]
     commands = [images.build_command(one, lab, folder, options, os.environ) for one in wanted]
     if dry_run:
         if repository:

@@ -35,8 +35,9 @@ def logs(
     """Show the logs of the lab's processes.
 
     Of the gateway's, a line for each request: when, who, what, status, how long, and which
-    deployment. With -o json the lines that are JSON, as they were written and nothing before
-    them; how many others there were is told on stderr.
+    deployment; of the WAF's, for each finding which rules and where, without what matched.
+    With -o json the lines that are JSON, as they were written and nothing before them; how many
+    others there were is told on stderr.
     """
     found = Session.of(context).engine(engine).logs(follow=follow, lines=lines, only=process)
     if output is Format.JSON:
@@ -68,11 +69,15 @@ def _is_object(text: str) -> bool:
 
 def _for_people(found: Iterable[str], *, narrowed: str) -> None:
     from llmlab.cli.run.log_lines import GATEWAY, PIPED, request, shown
+    from llmlab.engines.waf import NAME as WAF
+    from llmlab.waf.findings import told_of
 
     console = out()
     width, whole = (console.width, False) if console.is_terminal else (PIPED, True)
     for line in found:
         name, _, text = line.partition(SEPARATOR)
+        if name == WAF:
+            line = f"{name}{SEPARATOR}{told_of(text)}"
         told = request(text) if name == GATEWAY else None
         if told is None:
             sys.stdout.write(printable(line) + "\n")

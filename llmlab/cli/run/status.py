@@ -97,6 +97,11 @@ def tree(status: LabStatus) -> Tree:
     )
     for one in status.deployments:
         branch.add(_line(one))
+    if waf := status.waf:
+        root.add(
+            f"{_mark(waf.answers)} [bold]waf[/] {waf.mode}\n"
+            f"  [dim]{waf.state.lower()}, paranoia {waf.paranoia}, threshold {waf.threshold}[/]"
+        )
     if status.controller:
         well = status.controller in ("RUNNING", "STARTING")
         root.add(

@@ -62,6 +62,12 @@ def _totals(view: View, width: int) -> Table:
     )
     refused = view.glance.refused
     table.add_row("refused", f"[yellow]{counts(refused)}[/]" if refused else "[dim]none[/]")
+    if waf := view.waf:
+        table.add_row(
+            "waf",
+            f"{waf.inspected} looked at  {_some(waf.found)} found  {_some(waf.refused)} refused  "
+            f"{_some(waf.failed)} not answered",
+        )
     wanted = view.wanted
     for route, number in wanted.rollouts.items():
         step = f", step [bold]{wanted.steps[route]}[/]" if wanted.steps[route] else ""
@@ -111,6 +117,10 @@ def _cells(one: DeploymentView, view: View) -> list[str]:
         short(rates.tokens_in + rates.tokens_out) if rates else "-",
         mib(one.memory),
     ]
+
+
+def _some(count: int) -> str:
+    return f"[yellow]{count}[/]" if count else f"{count}"
 
 
 def _share(one: DeploymentView, of: int) -> str:

@@ -41,6 +41,9 @@ def up(
         bool,
         switch("--insecure", "Listen beyond loopback without TLS, for all on the way to read."),
     ] = False,
+    waf: Annotated[
+        bool, switch("--waf", "A web application firewall that looks at all but the texts.")
+    ] = False,
     engine: EngineOption = None,
     demo: Annotated[
         bool,
@@ -78,7 +81,8 @@ def up(
 
     session = Session.of(context)
     flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
-             "gateway.tls.enabled": tls or None, "gateway.insecure": insecure or None,
+             "gateway.tls.enabled": tls or None, "gateway.waf.enabled": waf or None,
+             "gateway.insecure": insecure or None,
              "observability.enabled": observability or None}  # fmt: skip
     loaded = session.load(flags)
     lab = session.lab()

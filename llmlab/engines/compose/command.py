@@ -88,5 +88,5 @@ def default_project(root: Path) -> str:
 def forget_sockets(project: str) -> list[str]:
     """There is nothing in those volumes any more, and Compose would remove Prometheus's with
     them."""
-    volumes = (f"{project}_{name}" for name in ("sockets", "desk"))
+    volumes = (f"{project}_{name}" for name in ("sockets", "desk", "wall"))
     return ["docker", "volume", "rm", "--force", *volumes]

@@ -17,7 +17,7 @@ from llmlab.shell import run
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
-SERVICES = ("llmapi", "nginx", "jupyter")
+SERVICES = ("llmapi", "nginx", "waf", "jupyter")
 ONE_OFF = "com.docker.compose.oneoff"
 VERSION = "org.opencontainers.image.version"
 PATIENCE = 30  # seconds that the engine may take for one answer

@@ -16,7 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
-from llmlab.engines.compose import mounts
+from llmlab.engines.compose import mounts, waf
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
 from llmlab.engines.compose.command import Compose, GatewayImage, forget_sockets
@@ -160,6 +160,7 @@ class ComposeEngine:
         # One that is replaced ends first what it was asked.
         self.project.run(compose.command(*UP, "--no-deps", *apis), extra=patience)
         self.project.wait(apis, READY_DEADLINE, say)
+        waf.start(self.project, compose, plan.config.gateway.waf, say)
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, old, self.project.record())
             record = Record.of(plan, ENGINE, f"image {compose.variables['NGINX_IMAGE']}")
@@ -170,6 +171,7 @@ class ComposeEngine:
         self._take_usage()  # its container may be another one then
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
+        waf.remove_unwanted(self.project, compose, plan.config.gateway.waf)
         self.notebooks.follow_token(compose)
         self._keep(plan.config)
         keys.forget(self.lab, [one.model for one in plan.deployments])
@@ -233,6 +235,7 @@ class ComposeEngine:
         apis = mounts.api_services(plan)
         return [
             compose.command(*UP, "--no-deps", *apis, with_override=True),
+            *waf.commands(compose, plan.config.gateway.waf),
             compose.command(*self._up_arguments(plan), with_override=True),
         ]
 

@@ -19,6 +19,12 @@ def check_images(docker: DockerEngine, lab: Lab, plan: Plan) -> None:
     images = images_to_build(lab, plan.config)
     if not docker.has_images(images):
         raise UsageError(f"the images {' and '.join(images)} are not there yet", fix="llmlab build")
+    if plan.config.gateway.waf.enabled:
+        images.append(waf := BuiltImages.read(lab).waf)
+        if not docker.has_images([waf]):
+            raise UsageError(
+                f"the image of the WAF, {waf}, is not there yet", fix="llmlab build --only waf"
+            )
     for image in images:
         _check_version(docker, image)
     check_models(docker, lab, plan)

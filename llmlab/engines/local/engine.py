@@ -33,9 +33,10 @@ from llmlab.engines.local.programs import (
     write_settings,
 )
 from llmlab.engines.local.report import ENGINE, report
-from llmlab.engines.local.staging import Staging, nginx_of
+from llmlab.engines.local.staging import Staging, nginx_of, worker_user
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
+from llmlab.engines.local.waf import waf_programs, wait_for_waf, write_waf
 from llmlab.engines.record import Record, with_later_routes
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys
@@ -142,6 +143,7 @@ class LocalEngine:
         keep_keys(self.lab, plan, os.environ)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
+        write_waf(self.lab, plan.config, worker_user())
         # Before anything is started, for NGINX may reject it.
         release = self.staging.stage(plan, nginx, conf)
         running = running or before is not None
@@ -154,6 +156,7 @@ class LocalEngine:
         )
         self.supervisor.apply(wanted, others=True)
         wait_for_deployments(self.lab, self.supervisor, plan, say)
+        wait_for_waf(self.lab, self.supervisor, plan.config, say)
         moved = False
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, before, self._record())
@@ -184,6 +187,7 @@ class LocalEngine:
             *self.notebooks.programs(),
             keeper_program(self.lab),
             *issuer_programs(self.lab, plan.config),
+            *waf_programs(self.lab, plan.config, worker_user()),
             *attendants(self.lab),
         ]
 

@@ -22,6 +22,7 @@ def make_folders(lab: Lab) -> None:
     private_folder(runtime.parent, reachable)
     private_folder(runtime, reachable)
     private_folder(runtime / "nginx", reachable)
+    private_folder(lab.waf_folder, reachable)
     private_folder(lab.gateway_socket.parent)
     _link_logs(lab)
     sockets = private_folder(runtime / "api", 0o710 if root else 0o700)

@@ -15,7 +15,7 @@ from llmlab.engines.base import Plan
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
-from llmlab.gateway import GatewayPlan, Nginx, Upstream
+from llmlab.gateway import GatewayPlan, Nginx, Upstream, WafFront
 from llmlab.issuers.trust import Trust
 from llmlab.lab import COUNTS_FOLDER, LOGS_LINK, Lab, private_folder
 from llmlab.network import SHARES_PORTS
@@ -146,6 +146,7 @@ def gateway_plan(
         metrics=f"unix:{lab.gateway_socket}",
         counts=COUNTS_FOLDER,
         settlements=f"unix:{lab.settlements_socket}",
+        waf=WafFront(f"unix:{lab.waf_socket}", gateway.waf.mode) if gateway.waf.enabled else None,
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )  # fmt: skip

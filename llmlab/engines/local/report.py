@@ -13,6 +13,8 @@ from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
+from llmlab.engines.waf import ANSWERS, WafStatus
+from llmlab.engines.waf import NAME as WAF
 from llmlab.lab import Lab
 from llmlab.network import listening
 from llmlab.processes import is_supervisor, lab_processes, memory_of
@@ -44,12 +46,23 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
         nginx=record.nginx, pid=process.pid, uptime=process.uptime,
         certificate=certificate_of(lab, plan.config.gateway),
     )  # fmt: skip
+    waf = _waf(lab, plan, processes)
+    well = gateway.healthy and (waf is None or waf.answers)
     return LabStatus(
         str(lab.root), ENGINE, running=True,
-        healthy=bool(watched) and gateway.healthy and all(one.healthy for one in deployments),
-        gateway=gateway, deployments=deployments,
+        healthy=bool(watched) and well and all(one.healthy for one in deployments),
+        gateway=gateway, deployments=deployments, waf=waf,
         warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.notes,
-                  *warnings_of(lab, plan.config.gateway)),
+                  *warnings_of(lab, plan.config.gateway), *(waf.warnings if waf else ())),
+    )  # fmt: skip
+
+
+def _waf(lab: Lab, plan: Plan, processes: Mapping[str, ProcessState]) -> WafStatus | None:
+    if not plan.config.gateway.waf.enabled:
+        return None
+    return WafStatus.of(
+        plan.config.gateway.waf, processes.get(WAF, STOPPED).state,
+        answers=probe.status_at(lab.waf_socket, "/") == ANSWERS,
     )  # fmt: skip
 
 

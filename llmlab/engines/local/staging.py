@@ -16,7 +16,7 @@ from llmlab.engines.local.folders import WORKER
 from llmlab.engines.local.programs import gateway_plan
 from llmlab.errors import LlmlabError
 from llmlab.gateway import Nginx, Releases, find_nginx, fitting, render
-from llmlab.gateway.binary import refuse_without_budgets
+from llmlab.gateway.binary import refuse_without_js_access
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import Lab
 
@@ -39,13 +39,13 @@ class Staging:
         Raises:
             ConfigError: ``nginx -t`` rejects it.
         """
-        if plan.config.budgets:
-            refuse_without_budgets(nginx)
+        if plan.config.budgets or plan.config.gateway.waf.enabled:
+            refuse_without_js_access(nginx)
         keys = self._keys.read()
         refuse_demo_beyond_loopback(plan.config, keys)
         trust = trust_of(self._lab, plan.config.auth, keys.kids, time.time())
         wanted = gateway_plan(
-            self._lab, plan, nginx=nginx, worker_user=_worker_user(), keys=keys, trust=trust
+            self._lab, plan, nginx=nginx, worker_user=worker_user(), keys=keys, trust=trust
         )  # fmt: skip
         files = {
             "nginx.conf": fitting(_read(conf), wanted),
@@ -55,7 +55,7 @@ class Staging:
         return self._releases.stage(files, nginx)
 
 
-def _worker_user() -> str:
+def worker_user() -> str:
     """``user group`` for NGINX's workers, where its master runs as root; else ""."""
     if os.geteuid() != 0:
         return ""

@@ -69,6 +69,8 @@ def _claimed(name: str) -> Callable[[Target], Awaitable[Finding]]:
             return undecided(NO_WITNESS)
         planted = mark()
         answer, heard = await target.heard(headers=dict.fromkeys(headers, planted))
+        if heard is None and target.facts.waf and answer.status == 403:
+            return passed(f"the firewall for requests refuses them ({what})")
         if heard is None:
             return undecided("the request did not reach the API", answer)
         there = [one for one, value in heard["headers"] if planted in value]
