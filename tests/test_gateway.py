@@ -34,7 +34,8 @@ import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from llmlab.auth.keys import PRIVATE_MEMBERS, Algorithm, Key, KeySet, KeyStore, generate
+from llmlab.auth.keys import PRIVATE_MEMBERS, Algorithm, Key, KeySet, generate
+from llmlab.auth.store import KeyStore
 from llmlab.config import RateLimit
 from llmlab.engines.local.engine import LocalEngine
 from llmlab.gateway import GatewayPlan, Releases, Upstream, find_nginx, render
