@@ -78,7 +78,7 @@ BROKEN = [
            ((HTTP, '"~*^Bearer +(?<sent_token>', '"~*Bearer +(?<sent_token>'),),
            frozenset({"auth.two-in-one-header"})),
     broken("no challenge", NGINX, "add_header WWW-Authenticate  $problem_challenge always;", "",
-           "auth.challenge"),
+           "auth.challenge", "auth.scope-missing"),
     broken("any API key is somebody's", HTTP, "$lab_by_key {\n    default $lab_token;",
            f'$lab_by_key {{\n    default "{GOOD}";', "auth.api-key-unknown"),
     broken("scopes are not looked at", SERVER, "auth_jwt_require $lab_may error=403;", "",

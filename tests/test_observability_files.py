@@ -26,7 +26,7 @@ DRAWN = [one for one in PANELS if one["type"] != "row"]
 
 def test_they_start_only_when_their_profile_is_asked_for() -> None:
     assert {name: one.get("profiles") for name, one in COMPOSE["services"].items()} == {
-        "llmapi": None, "nginx": None, "jupyter": None,
+        "llmapi": None, "nginx": None, "jupyter": None, "waf": ["waf"],
         "prometheus": ["observability"], "grafana": ["observability"],
     }  # fmt: skip
 

@@ -136,7 +136,10 @@ def test_what_is_taken_out_of_the_gateway_is_found_and_nothing_else_is(
 
     async def every() -> list[str]:
         turn = asyncio.Semaphore(AT_ONCE)
-        return await asyncio.gather(*(one(broken, turn) for broken in cases))
+        found = await asyncio.gather(*(one(broken, turn) for broken in cases))
+        # Several at once on a busy machine get into each other's way: those are tried alone.
+        odd = [broken for broken, said in zip(cases, found, strict=True) if said]
+        return [await one(broken, turn) for broken in odd]
 
     assert len(cases) >= 15
     assert [one for one in asyncio.run(every()) if one] == []

@@ -12,6 +12,7 @@ from llmlab.proving.findings import Check, Finding, Report, Result, Verdict, und
 from llmlab.proving.target import NoAnswer, OutOfBudget, Target
 from llmlab.proving.wire import Unreached
 
+LIMITS = "limits"
 LONGEST = 60.0  # seconds for one check, beside those that its pace takes
 Watch = Callable[[Check], None]
 ORDER = list(Verdict)
@@ -64,7 +65,7 @@ async def finding(check: Check, target: Target, seconds: float = LONGEST) -> Fin
         return undecided("there was no time left for it (--deadline)")
     try:
         async with asyncio.timeout(seconds):
-            return await check.run(target)
+            found = await check.run(target)
     except OutOfBudget:
         return undecided("all requests of the budget were sent (--requests)")
     except NoAnswer as none:
@@ -73,3 +74,8 @@ async def finding(check: Check, target: Target, seconds: float = LONGEST) -> Fin
         return undecided(f"no connection could be made: {error}")
     except TimeoutError:
         return undecided(f"it did not come to its end within {seconds:.0f} s")
+    # Whoever is limited learns nothing of what was asked; the limits have checks of their own.
+    limited = any(one.got.startswith("429 ") for one in found.evidence)
+    if found.verdict is Verdict.FAILED and check.group != LIMITS and limited:
+        return undecided(f"the gateway limits who asks: {found.why}", *found.evidence)
+    return found
