@@ -6,13 +6,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import math
 import platform
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,10 +17,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks import conversations, upstream
+from benchmarks.publishing import publish
 from benchmarks.report import digits, machine
-from benchmarks.systems import Failed
 from benchmarks.ways import CONTEXT, SLOTS, running
-from llmlab.files import write_atomically
 
 HERE = Path(__file__).parent
 PARTS = ("chat", "upstream")
@@ -42,22 +37,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    # So that a run that is ended ends what it has started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    # Short, for the paths of unix sockets; private, for a lab's keys.
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
-    try:
-        document = measured(options, folder)
-    except Failed as error:
-        sys.exit(f"Error: {error}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    options.to.mkdir(parents=True, exist_ok=True)
-    for name, content in {
-        "chat.json": json.dumps(document, indent=1) + "\n", "CHAT.md": markdown(document),
-    }.items():  # fmt: skip
-        write_atomically(options.to / name, content)
-        print(options.to / name)
+    publish("chat", options.to, lambda folder: measured(options, folder), markdown)
 
 
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

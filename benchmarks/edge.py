@@ -17,7 +17,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ from typing import Any
 import psutil
 
 from benchmarks.programs import Program
+from benchmarks.publishing import publish
 from benchmarks.report import digits, machine
 from benchmarks.systems import TOP, Failed, free_port
 from benchmarks.targets import Judgement
@@ -38,7 +38,6 @@ from llmlab.auth.api_keys import ApiKey
 from llmlab.auth.keys import Algorithm, KeySet, generate
 from llmlab.config import RateLimit
 from llmlab.config.budgets import Budget
-from llmlab.files import write_atomically
 from llmlab.gateway import GatewayPlan, Releases, TlsFront, Upstream, find_nginx, render
 from llmlab.tls.authority import Authority
 from llmlab.tls.pair import now
@@ -116,19 +115,7 @@ def main() -> None:
     options = parse()
     if not shutil.which("wrk"):
         sys.exit("Error: wrk is not installed\nFix: apt-get install wrk")
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
-    try:
-        document = measured(folder, quick=options.quick)
-    except Failed as error:
-        sys.exit(f"Error: {error}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    options.to.mkdir(parents=True, exist_ok=True)
-    for name, content in {
-        "edge.json": json.dumps(document, indent=1) + "\n", "EDGE.md": markdown(document),
-    }.items():  # fmt: skip
-        write_atomically(options.to / name, content)
-        print(options.to / name)
+    publish("edge", options.to, lambda folder: measured(folder, quick=options.quick), markdown)
 
 
 def measured(folder: Path, *, quick: bool) -> dict[str, Any]:
