@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterable
@@ -62,6 +63,22 @@ def orphaned_workers(state: Path) -> list[psutil.Process]:
                 if parent is None or not _is_nginx(_argv(parent)):
                     found.append(process)
     return [one for one in found if take_requests([one])]
+
+
+def superseded_workers(state: Path, master: int | None) -> list[psutil.Process]:
+    """Orphaned workers that may leave, since those of this master answer in their place.
+
+    Who is an orphan is asked first: a master that is killed in between has none that answer.
+    """
+    orphans = orphaned_workers(state)
+    return orphans if take_requests(nginx_workers(master)) else []
+
+
+def runs_program(process: psutil.Process, program: str) -> bool:
+    """Whether a process is of this binary."""
+    with contextlib.suppress(psutil.Error):
+        return bool(process.exe() == os.path.realpath(program))
+    return False
 
 
 def _argv(process: psutil.Process) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -96,6 +97,32 @@ def test_no_request_is_lost_or_unlogged_when_one_is_killed_who_answers_none(
     wait_until(lambda: {one.ppid() for one in processes(lab, "nginx: worker")} == masters)
 
 
+def test_who_waits_to_be_accepted_when_the_gateway_is_killed_is_answered_by_the_next(
+    lab: LabUnderTest,
+) -> None:
+    """Its workers hang, so that only the next ones can take who waits in their sockets."""
+    killed = processes(lab, "nginx: master")[0]
+    orphans = killed.children()
+    asking = f"GET /health HTTP/1.1\r\nHost: {lab.url.removeprefix('http://')}\r\n\r\n".encode()
+    killed.kill()
+    killed.wait()
+    for worker in orphans:
+        worker.suspend()  # not before: who hangs is waked when the head of its group dies
+    try:
+        with contextlib.ExitStack() as stack:
+            waiting = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), 30))
+                for _ in range(8)
+            ]
+            for one in waiting:
+                one.sendall(asking)
+            assert {one.recv(12) for one in waiting} == {b"HTTP/1.1 200"}
+    finally:
+        for worker in orphans:
+            worker.resume()
+    wait_until(lambda: not any(one.is_running() for one in orphans))
+
+
 def test_a_log_that_is_full_makes_room_without_losing_a_line(lab: LabUnderTest) -> None:
     log = lab.lab.logs / "gateway.log"
     with log.open("a") as file:
@@ -112,14 +139,14 @@ def test_a_log_that_is_full_makes_room_without_losing_a_line(lab: LabUnderTest) 
 )
 def test_what_cannot_be_reached_any_more_is_reached_again(lab: LabUnderTest, place: str) -> None:
     """Its socket was removed, as a tmp cleaner does."""
-    socket = lab.lab.runtime_dir / place
+    path = lab.lab.runtime_dir / place
     wait_until(lambda: answers(lab))
     keeper = read_started(lab.lab.state, "keeper")
     assert keeper
     since = keeper.starts[-1]
     wait_until(lambda: time.time() - since > 3)  # it has seen it by then
-    socket.unlink()
-    wait_until(lambda: socket.exists() and lab.run("status").returncode == 0, 90)
+    path.unlink()
+    wait_until(lambda: path.exists() and lab.run("status").returncode == 0, 90)
     with lab.client() as client:
         assert client.post("/summarize/", json=TEXT).status_code == 200
 

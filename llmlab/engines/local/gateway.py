@@ -18,8 +18,8 @@ from llmlab.network import SHARES_PORTS
 from llmlab.processes import (
     leaving_workers,
     nginx_workers,
-    orphaned_workers,
     stop_gracefully,
+    superseded_workers,
     take_requests,
 )
 
@@ -94,7 +94,7 @@ class LocalGateway:
                 )
             time.sleep(POLL / 4)
         # Of a master that was killed just now: they go by the configuration from before.
-        orphans = orphaned_workers(self._state)
+        orphans = superseded_workers(self._state, self._pid)
         stop_gracefully(orphans)
         while take_requests(orphans) and time.monotonic() < deadline:
             time.sleep(POLL / 4)

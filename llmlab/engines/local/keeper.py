@@ -37,10 +37,8 @@ from llmlab.lab import Lab
 from llmlab.network import SHARES_PORTS
 from llmlab.processes import (
     is_supervisor,
-    nginx_workers,
-    orphaned_workers,
     stop_gracefully,
-    take_requests,
+    superseded_workers,
 )
 from llmlab.rotation import copy_and_cut, is_full, rotate
 from llmlab.usage import watching
@@ -172,8 +170,8 @@ class Keeper:
         if pid != self._gateway:
             self._gateway, self._orphaned_until = pid, now + ORPHANED
         # Not before it has workers: who is asked on a socket may still be one of the orphans.
-        if now < self._orphaned_until and take_requests(nginx_workers(pid)):
-            stop_gracefully(orphaned_workers(self._lab.state))
+        if now < self._orphaned_until:
+            stop_gracefully(superseded_workers(self._lab.state, pid))
 
     # --- logs ---------------------------------------------------------------------
 

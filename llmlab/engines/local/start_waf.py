@@ -2,34 +2,29 @@
 
 Behind it stand NGINX's own options.
 
-What a master that was killed hard has left is its workers and its socket: they would be in the way.
+What a master that was killed hard has left is its workers and its socket. This one goes on with
+that socket; where it cannot be had, it is in the way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
 
-import psutil
-
-from llmlab.processes import orphaned_workers, stop_gracefully
+from llmlab.engines.local.inheriting import hand_on, paths
+from llmlab.processes import orphaned_workers, runs_program, stop_gracefully
 
 
 def main() -> None:
     socket, *command = sys.argv[1:]
-    nginx = os.path.realpath(command[0])
-    stop_gracefully(one for one in orphaned_workers(Path.cwd()) if _is(one, nginx))
-    Path(socket).unlink(missing_ok=True)
+    # The gateway's own workers are of another NGINX.
+    orphans = [one for one in orphaned_workers(Path.cwd()) if runs_program(one, command[0])]
+    handed = hand_on(orphans)
+    stop_gracefully(orphans)
+    if Path(socket).resolve() not in paths(handed):
+        Path(socket).unlink(missing_ok=True)
     os.execv(command[0], [*command, "-g", "daemon off;"])
-
-
-def _is(process: psutil.Process, program: str) -> bool:
-    """The gateway's own workers are of another NGINX."""
-    with contextlib.suppress(psutil.Error):
-        return bool(process.exe() == program)
-    return False
 
 
 if __name__ == "__main__":
