@@ -52,6 +52,13 @@ def docker(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def containers(lab: LabUnderTest, *filters: str) -> list[str]:
+    """The lab's own, whatever state they are in: those of other labs come and go beside them."""
+    project = f"label=com.docker.compose.project.working_dir={lab.root}"
+    asked = (word for one in (project, *filters) for word in ("-f", one))
+    return docker("ps", "-aq", *asked).split()
+
+
 def test_a_language_model_answers_from_a_container_without_a_network(
     chatting: LabUnderTest,
 ) -> None:
@@ -61,9 +68,7 @@ def test_a_language_model_answers_from_a_container_without_a_network(
     assert answer.status_code == 200
     assert answer.headers["X-Deployment"] == "smollm2"
     assert answer.json()["usage"]["completion_tokens"] in range(1, 9)
-    (container,) = docker("ps", "-q", "-f", "label=com.docker.compose.service=llmapi-smollm2",
-                          "-f", f"label=com.docker.compose.project.working_dir={chatting.root}"
-                          ).split()  # fmt: skip
+    (container,) = containers(chatting, "label=com.docker.compose.service=llmapi-smollm2")
     assert docker("inspect", "-f", "{{.HostConfig.NetworkMode}}", container).strip() == "none"
 
 
@@ -76,10 +81,11 @@ def test_the_key_of_a_model_elsewhere_is_in_its_file_and_nowhere_else(
             headers={"X-Request-Timeout": "2"})  # fmt: skip
     assert answer.status_code in (502, 503, 504)
     assert KEY not in answer.text
-    containers = docker("ps", "-aq").split()
-    told = [docker("inspect", *containers), docker("ps", "-a", "--no-trunc")]
-    told += [docker("logs", one) for one in containers]
-    for image in {json.loads(docker("inspect", one))[0]["Image"] for one in containers}:
+    own = containers(chatting)
+    assert own
+    told = [docker("inspect", *own), docker("ps", "-a", "--no-trunc")]
+    told += [docker("logs", one) for one in own]
+    for image in {json.loads(docker("inspect", one))[0]["Image"] for one in own}:
         told += [docker("inspect", image), docker("history", "--no-trunc", image)]
     told += [chatting.ok("config", "gateway"), chatting.ok("ledger", "show", "-o", "json")]
     assert [text for text in told if KEY in text] == []
