@@ -14,6 +14,8 @@ OF_VERBS = {
     "chat": {130: "interrupted; what came until then is printed"},
     "load": {8: "no rate keeps the promise of --until", 130: "interrupted; the figures until then "
              "are printed"},
+    "judge calibrate": {8: "the judge may not judge"},
+    "judge compare": {8: "the judge may not judge, or --at-least is not met"},
     "evaluate": {8: "the gate is not passed"},
     "tune": {8: "the model was rejected, undecided, or out of budget; it is not registered"},
     "token": {4: "with --decode: the token is not valid"},

@@ -87,6 +87,8 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.judging.calibration import Calibration, JudgeShown, Standing
+    from llmlab.judging.preference import Compared
     from llmlab.ledger.chain import Entry
     from llmlab.ledger.chain import Verdict as LedgerVerdict
     from llmlab.models.inspect import ModelFacts
@@ -125,6 +127,10 @@ def documents() -> dict[str, Any]:
                        LoadSetup, Measured[Figures]),
         "compare": ComparedTexts,
         "evaluate": EvaluationDocument,
+        "judge calibrate": joined("JudgeCalibrated", "A judge held against known answers.",
+                                  Calibration, Standing),
+        "judge compare": Compared,
+        "judge show": JudgeShown,
         "tune": Tuned,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
                          DeploymentStatus, Changed, Address),

@@ -1,0 +1,87 @@
+"""What the verbs of `llmlab judge` share: who judges, by what, and how he is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmlab.cli.asking import PATIENCE
+from llmlab.cli.session import Session
+
+if TYPE_CHECKING:
+    from llmlab.config.judge import Judge as Bounds
+    from llmlab.evaluate.suite import Suite
+    from llmlab.judging.asking import Judge
+    from llmlab.judging.kept import Kept
+    from llmlab.judging.rubric import Rubric
+    from llmlab.judging.whom import Whom
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Args:
+    running: {deployment: its model's id}
+    """
+
+    session: Session
+    bounds: Bounds
+    rubric: Rubric
+    whom: Whom
+    running: dict[str, str]
+
+    @property
+    def kept(self) -> Kept:
+        from llmlab.judging.kept import Kept
+
+        return Kept(self.session.lab())
+
+    @asynccontextmanager
+    async def judge(self, seed: int) -> AsyncIterator[Judge]:
+        from llmlab.client import RetryPolicy
+        from llmlab.client.client import AsyncClient
+        from llmlab.judging.asking import Judge
+
+        async with AsyncClient(lab=self.session.folder, retry=RetryPolicy(PATIENCE)) as client:
+            yield Judge(
+                client.chat, self.whom.deployment, self.whom.model_id, self.rubric.text,
+                self.whom.price, seed,
+            )  # fmt: skip
+
+
+def desk_of(session: Session) -> Desk:
+    """
+    Raises:
+        ConfigError: the rubric cannot be read.
+        UsageError: there is no judge, or it does not run.
+        UpstreamError: the lab does not run.
+    """
+    from llmlab.config import read_config
+    from llmlab.engines.record import Record
+    from llmlab.errors import UpstreamError
+    from llmlab.judging.rubric import read_rubric
+    from llmlab.judging.whom import find_judge
+
+    lab = session.lab()
+    bounds = read_config(lab.config_file, environ=os.environ).config.judge
+    rubric = read_rubric(bounds.rubric, lab.root)
+    status, record = session.engine().status(), Record.read(lab)
+    if not status.running or record is None:
+        raise UpstreamError("the lab does not run", fix="llmlab up")
+    running = {one.name: one.model_id for one in status.deployments}
+    name = session.deployment(bounds.model) if bounds.model else ""
+    whom = find_judge(name, record.plan(), running)
+    return Desk(session, bounds, rubric, whom, running)
+
+
+def load_named(session: Session, name: str) -> tuple[str, Suite]:
+    """A suite, and what it is found by from any folder."""
+    from pathlib import Path
+
+    from llmlab.evaluate.suite import find_suite, load_suite
+
+    file = find_suite(name, session.lab().root)
+    found = str(file.resolve()) if Path(name).is_file() else name
+    return found, load_suite(file)
