@@ -105,7 +105,7 @@ def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
     assert cost["money"] == pytest.approx((cost["tokens_in"] + 4 * cost["tokens_out"]) / 1e6)
     kept = fair.lab.state / "judge.json"
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert told(fair, "judge show")["valid"]
+    assert "✓ may judge referee (elsewhere:" in fair.ok("judge", "show")
 
     compared = told(fair, "judge compare", "good.jsonl", "textrank", "--at-least", "0.8")
     preference = compared["preference"]

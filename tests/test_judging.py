@@ -15,19 +15,21 @@ import pytest
 from llmlab.client.chat import Reply, Tokens
 from llmlab.config.budgets import Price
 from llmlab.config.judge import Judge as Bounds
-from llmlab.errors import ConfigError, UpstreamError, UsageError
+from llmlab.errors import ConfigError, EnvironmentFailure, UpstreamError, UsageError
 from llmlab.evaluate.statistics import difference_of_shares, wilson
 from llmlab.evaluate.suite import Suite, load_suite
 from llmlab.judging import damage
 from llmlab.judging.answer_file import read_answers
-from llmlab.judging.asking import Judge, Judged, judge_all
-from llmlab.judging.calibration import figures_of, problems
+from llmlab.judging.asking import Cost, Judge, Judged, judge_all
+from llmlab.judging.calibration import Calibration, Figures, Key, figures_of, problems
+from llmlab.judging.kept import Kept, state_of
 from llmlab.judging.known import KINDS, Pair, good_answer, known_pairs
 from llmlab.judging.preference import passes, preference_of, sentence
-from llmlab.judging.question import Question, task_of
+from llmlab.judging.question import PROTOCOL, Question, task_of
 from llmlab.judging.reading import Choice, Judgement, Place, Reading, read
 from llmlab.judging.rubric import read_rubric
 from llmlab.judging.whom import Whom, refuse_itself
+from llmlab.lab import Lab
 from tests.judges import (
     ASKED,
     Character,
@@ -271,6 +273,58 @@ def test_a_bias_is_measured_with_its_sign(news: Suite) -> None:
     )
     assert (first.value, second.value) == (1.0, -1.0)
     assert second.interval.high == pytest.approx(-first.interval.low)
+
+
+# --- what is kept ---
+
+
+def calibration(figures: Figures, rubric: str = "sha256:r", suite: str = "sha256:s") -> Calibration:
+    key = Key(ID, rubric, "news", suite, PROTOCOL)
+    when, cost = "2026-11-30T12:00:00+00:00", Cost(1, 2, 3, 0.5, None)
+    return Calibration("referee", key, when, 1, True, figures, (), cost)
+
+
+@pytest.fixture(scope="module")
+def valid(news: Suite, good: dict[str, str]) -> Figures:
+    return figures_of(judged_by(perfect(good), known_pairs(news, 36, seed=1), again=2))
+
+
+def test_figures_are_kept_for_their_owner_and_read_as_they_were(
+    tmp_path: Path, valid: Figures
+) -> None:
+    kept = Kept(Lab(tmp_path))
+    assert kept.all() == [] and kept.latest(ID, "sha256:r") is None
+    first, other = calibration(valid), calibration(valid, rubric="sha256:other")
+    for one in (first, other, first):
+        kept.add(one)
+    assert kept.all() == [other, first]  # each once, the latest last
+    assert kept.latest(ID, "sha256:other") == other
+    assert kept.latest(ID, "sha256:new") == first
+    assert kept.latest("sha256:another", "sha256:r") is None
+    assert kept.file.stat().st_mode & 0o777 == 0o600
+    for damaged in ("{", '[{"judge": "referee"}]'):
+        kept.file.write_text(damaged)
+        with pytest.raises(EnvironmentFailure, match="damaged, or of another version"):
+            kept.add(first)
+        assert kept.file.read_text() == damaged
+
+
+def test_a_calibration_holds_for_what_it_was_made_with_and_within_the_bounds_of_now(
+    valid: Figures,
+) -> None:
+    there: dict[str, str] = {"news": "sha256:s"}
+
+    def why(found: Calibration | None, rubric: str = "sha256:r", bounds: Bounds = BOUNDS) -> str:
+        return "; ".join(state_of(found, bounds, rubric, lambda name: there.get(name, "")))
+
+    found = calibration(valid)
+    assert why(found) == ""
+    assert why(None) == "it was not calibrated"
+    assert "the rubric is another one" in why(found, "sha256:new")
+    assert "in another way" in why(replace(found, key=replace(found.key, protocol=PROTOCOL + 1)))
+    assert "cannot tell" in why(found, bounds=Bounds(min_agreement=0.95))
+    there.clear()
+    assert "the suite news is another one" in why(found)
 
 
 # --- asking ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from llmlab.lab import Lab
 FILE, LOCK = "judge.json", "judge.lock"
 MOST = 50  # calibrations; the oldest go
 CALIBRATE = "llmlab judge calibrate"
+OUTDATED = "is outdated"
 
 
 class Kept:
@@ -108,20 +109,24 @@ def state_of(
     if found is None:
         return ["it was not calibrated"]
     if why := outdated(found, rubric, digest_of):
-        return [f"its calibration of {found.when} is outdated: {why}"]
+        return [f"its calibration of {found.when} {OUTDATED}: {why}"]
     return list(problems(found.figures, bounds))
 
 
-def refuse_unless_valid(name: str, why: list[str], found: Calibration | None) -> None:
-    """
+def refuse_unless_valid(name: str, found: Calibration | None, why: list[str]) -> Calibration:
+    """The calibration by which a judge may judge.
+
     Args:
+        found: the latest one.
         why: of ``state_of``.
 
     Raises:
-        GateFailure: the judge may not judge, and why.
+        GateFailure: it may not, and why.
     """
-    if not why:
-        return
-    measured = found is not None and "outdated" not in why[0]
-    fix = f"another judge.model, or a clearer judge.rubric, then {CALIBRATE}"
-    raise GateFailure(f"{name} may not judge: {'; '.join(why)}", fix=fix if measured else CALIBRATE)
+    if found is not None and not why:
+        return found
+    measured = found is not None and OUTDATED not in why[0]
+    better = f"another judge.model, or a clearer judge.rubric, then {CALIBRATE}"
+    raise GateFailure(
+        f"{name} may not judge: {'; '.join(why)}", fix=better if measured else CALIBRATE
+    )

@@ -118,7 +118,7 @@ def compare(
 
     from llmlab.errors import GateFailure
     from llmlab.judging import answer_file
-    from llmlab.judging.kept import refuse_unless_valid, state_of, suite_digest
+    from llmlab.judging.kept import refuse_unless_valid
     from llmlab.judging.preference import Compared, JudgedBy
     from llmlab.judging.whom import refuse_itself
 
@@ -126,11 +126,7 @@ def compare(
     desk = desk_of(session)
     deployed = [session.deployment(one) for one in (a, b) if not answer_file.is_file(one)]
     refuse_itself(desk.whom, deployed, desk.running)
-    latest = desk.kept.latest(desk.whom.model_id, desk.rubric.digest)
-    digest_of = suite_digest(session.lab().root)
-    why = state_of(latest, desk.bounds, desk.rubric.digest, digest_of)
-    refuse_unless_valid(desk.whom.deployment, why, latest)
-    assert latest is not None
+    latest = refuse_unless_valid(desk.whom.deployment, *desk.standing())
     _, judged_by = load_named(session, suite or desk.bounds.suite)
     pairs, missing, failed = _pairs(session, a, b, judged_by, concurrency, seed)
     with bar(len(pairs)) as shown:
@@ -158,13 +154,8 @@ def show(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     """Show who judges, and whether it may: what its calibration has found."""
     from dataclasses import asdict
 
-    from llmlab.judging.kept import state_of, suite_digest
-
-    session = Session.of(context)
-    desk = desk_of(session)
-    latest = desk.kept.latest(desk.whom.model_id, desk.rubric.digest)
-    digest_of = suite_digest(session.lab().root)
-    why = state_of(latest, desk.bounds, desk.rubric.digest, digest_of)
+    desk = desk_of(Session.of(context))
+    latest, why = desk.standing()
     document: JudgeShown = {
         "judge": desk.whom.deployment, "model_id": desk.whom.model_id,
         "rubric": desk.rubric.digest, "valid": not why, "problems": why,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmlab.config.judge import Judge as Bounds
     from llmlab.evaluate.suite import Suite
     from llmlab.judging.asking import Judge
+    from llmlab.judging.calibration import Calibration
     from llmlab.judging.kept import Kept
     from llmlab.judging.rubric import Rubric
     from llmlab.judging.whom import Whom
@@ -37,6 +38,14 @@ class Desk:
         from llmlab.judging.kept import Kept
 
         return Kept(self.session.lab())
+
+    def standing(self) -> tuple[Calibration | None, list[str]]:
+        """The latest calibration, and why the judge may not judge; nothing if it may."""
+        from llmlab.judging.kept import state_of, suite_digest
+
+        latest = self.kept.latest(self.whom.model_id, self.rubric.digest)
+        digest_of = suite_digest(self.session.lab().root)
+        return latest, state_of(latest, self.bounds, self.rubric.digest, digest_of)
 
     @asynccontextmanager
     async def judge(self, seed: int) -> AsyncIterator[Judge]:

@@ -114,7 +114,7 @@ def _print_pair(console: Console, one: JudgedPair, a: str, b: str) -> None:
 
 
 def _cost(cost: Cost) -> str:
-    money = "" if cost.money is None else f", {cost.money:.4f} of money by judge's price"
+    money = "" if cost.money is None else f", {cost.money:.4f} by its price"
     return (
         f"[dim]{cost.requests} questions, {cost.tokens_in:,} tokens read and {cost.tokens_out:,} "
         f"written in {cost.seconds:.1f} s{money}[/]"
