@@ -16,6 +16,8 @@ from llmlab.judging.asking import Cost, Judged
 from llmlab.judging.known import KINDS
 from llmlab.judging.reading import Choice, Place
 
+UNSURE = "more pairs would have to show that it is not {}"
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -214,25 +216,34 @@ def problems(figures: Figures, bounds: Bounds) -> Iterator[str]:
     yield from _agreement_problems(figures, bounds)
     bias, most = figures.position_bias, bounds.max_position_bias
     if bias.interval.low < -most or bias.interval.high > most:
+        what = (
+            "it goes by the place"
+            if abs(bias.value) > most
+            else UNSURE.format("one that goes by the place")
+        )
         yield (
-            f"it goes by the place: of {bias.n} pairs it prefers the first place in {bias.first} "
-            f"and the second in {bias.second}, whatever stands there, a bias of {bias.value:+.2f} "
+            f"{what}: of {bias.n} pairs it prefers the first place in {bias.first} and the second "
+            f"in {bias.second}, whatever stands there, a bias of {bias.value:+.2f} "
             f"({told(bias.interval, signed=True)}), which does not lie within {most:g}"
         )
     noise = figures.noise
     if noise.interval.high > bounds.max_noise:
+        noisy = noise.value is not None and noise.value > bounds.max_noise
+        what = "it is noisy" if noisy else UNSURE.format("noisy")
         yield (
-            f"it is noisy: asked the same again, it says something else in {noise.hits} of "
-            f"{noise.n} ({told(noise.interval)}), which does not lie within {bounds.max_noise:g}"
+            f"{what}: asked the same again, it says something else in {noise.hits} of {noise.n} "
+            f"({told(noise.interval)}), which does not lie within {bounds.max_noise:g}"
         )
 
 
 def _agreement_problems(figures: Figures, bounds: Bounds) -> Iterator[str]:
     found, least = figures.agreement, bounds.min_agreement
     if found.interval.low < least:
+        wrong = found.value is not None and found.value < least
+        what = "it cannot tell good answers from damaged ones"
         yield (
-            f"it cannot tell good answers from damaged ones: right in {found.hits} of {found.n} "
-            f"pairs ({told(found.interval)}), which does not lie above {least:g}"
+            f"{what if wrong else UNSURE.format('too often wrong')}: right in {found.hits} of "
+            f"{found.n} pairs ({told(found.interval)}), which does not lie above {least:g}"
         )
     blind = [
         f"{kind} ({share.hits} of {share.n})"
