@@ -107,6 +107,8 @@ class PlayedJudge(Provider):
         self.character, self.plain = character, plain
 
     def exchange(self, body: Any) -> Exchange:
+        if self.now:
+            return super().exchange(body)
         if self.plain and "response_format" in body:
             return failing(400, "response_format is not supported", "unsupported_value")
         asked = ASKED.match(str(body["messages"][-1]["content"]))

@@ -24,6 +24,7 @@ runtime = "openai"
 base_url = "{url}"
 model = "hello"
 price = {{ input = 1.0, output = 4.0 }}
+fallback = "textrank"
 """
 
 
@@ -129,6 +130,28 @@ def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
         suite.write_text(before)
     rubric.write_text(rubric.read_text().removesuffix("5. Rhymes.\n"))
     assert told(fair, "judge show")["valid"]
+
+
+def test_a_judge_that_takes_no_schema_is_asked_in_words(
+    fair: LabUnderTest, played: PlayedJudge
+) -> None:
+    played.plain = True
+    try:
+        found = told(fair, "judge calibrate")
+    finally:
+        played.plain = False
+    assert (found["valid"], found["held"], found["cost"]["requests"]) == (True, False, 90)
+
+
+def test_while_its_fallback_answers_there_is_no_judge(
+    lab: LabUnderTest, played: PlayedJudge
+) -> None:
+    played.now = "overloaded"
+    try:
+        why = refused(lab, "judge", "calibrate", code=5)
+    finally:
+        played.now = ""
+    assert "the judge is referee@elsewhere:" in why and "and textrank@" in why
 
 
 def test_nobody_judges_himself(fair: LabUnderTest) -> None:

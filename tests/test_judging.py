@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from llmlab.client.chat import Reply, Tokens
+from llmlab.config import Config
 from llmlab.config.budgets import Price
 from llmlab.config.judge import Judge as Bounds
+from llmlab.config.schema import TEXTRANK
+from llmlab.engines.planning import make_plan
 from llmlab.errors import ConfigError, EnvironmentFailure, UpstreamError, UsageError
 from llmlab.evaluate.statistics import difference_of_shares, wilson
 from llmlab.evaluate.suite import Suite, load_suite
@@ -28,8 +31,9 @@ from llmlab.judging.preference import passes, preference_of, sentence
 from llmlab.judging.question import PROTOCOL, Question, task_of
 from llmlab.judging.reading import Choice, Judgement, Place, Reading, read
 from llmlab.judging.rubric import read_rubric
-from llmlab.judging.whom import Whom, refuse_itself
+from llmlab.judging.whom import Whom, find_judge, refuse_itself
 from llmlab.lab import Lab
+from llmlab.traffic import Route, Share, Split, Traffic
 from tests.judges import (
     ASKED,
     Character,
@@ -380,6 +384,28 @@ def test_what_is_refused_for_another_reason_is_refused_in_its_own_words() -> Non
     assert judge.held
 
 
+def test_a_route_that_judges_is_its_stable_deployment_whatever_is_rolled_out() -> None:
+    elsewhere = {"runtime": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    priced = {**elsewhere, "price": {"input": 2.0, "output": 6.0}}
+    models = {"textrank": TEXTRANK.model_dump(), "old": elsewhere, "new": priced}
+    routes = {"summarize": "textrank", "chat": "old"}
+    config = Config.model_validate({"models": models, "routes": routes, "deploy": ["new"]})
+    plan = make_plan(config, SUITES.parents[1], lambda _: None)
+    running = {"textrank": "sha256:t", "old": "elsewhere:o", "new": "elsewhere:n"}
+    assert find_judge("chat", plan, running) == Whom("chat", "old", "elsewhere:o", Price())
+    split = Route(split=Split((Share("new", 50.0),)))
+    during = replace(plan, traffic=Traffic().with_route("chat", split))
+    assert find_judge("chat", during, running).deployment == "old"
+    after = replace(plan, traffic=Traffic().with_route("chat", Route(stable="new")))
+    assert find_judge("chat", after, running).price.output == 6.0
+    for name, why in (("", "has no judge"), ("summarize", "only summarizes"), ("mew", "new")):
+        with pytest.raises(UsageError, match=why):
+            find_judge(name, plan, running)
+    del running["old"]
+    with pytest.raises(UsageError, match="chat does not run"):
+        find_judge("chat", plan, running)
+
+
 @pytest.mark.parametrize(
     ("judged", "why"),
     [("referee", "referee is the judge: nobody"), ("twin", "which is the same model as twin")],
@@ -431,6 +457,19 @@ def test_a_threshold_is_for_the_whole_interval_and_no_data_never_passes() -> Non
     assert passes(found, 0.6) and not passes(found, 0.8)
     assert not passes(preference_of(chosen(9, 0, 0)), 0.0)
     assert found.p == pytest.approx(0.000121, rel=0.01)  # 2 or fewer of 22, twice
+
+
+def test_of_two_equal_models_one_is_preferred_no_more_often_than_the_interval_says() -> None:
+    import numpy as np
+
+    draw = np.random.default_rng(7)
+    for won, lost in ((0.45, 0.45), (0.25, 0.25), (0.1, 0.1)):
+        drawn = draw.multinomial(41, (won, lost, 1 - won - lost), size=1000).tolist()
+        alarms = [
+            "is preferred" in sentence("A", "B", preference_of(chosen(wins, ties, losses)))
+            for wins, losses, ties in drawn
+        ]
+        assert np.mean(alarms) <= 0.06
 
 
 @pytest.mark.parametrize(
