@@ -119,6 +119,13 @@ def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
     assert other.stdout.count("good.jsonl is better") == 3
     assert "the other one is damaged" in other.stdout
 
+    answers = fair.root / "good.jsonl"
+    (fair.root / "some.jsonl").write_text("".join(answers.read_text().splitlines(True)[:36]))
+    some = told(fair, "judge compare", "good.jsonl", "some.jsonl", "--at-least", "0.1", code=8)
+    assert (some["preference"]["ties"], len(some["missing"])) == (36, 5)
+    assert some["why"].endswith("of 5 more cases one answer is missing, and so nothing is passed")
+    assert some["cost"]["requests"] == 0  # they are the same
+
     suite = fair.root / "configs" / "suites" / "news.jsonl"
     rubric, before = fair.root / "configs" / "rubric.md", suite.read_text()
     for file, why in ((suite, "the suite news is another one"),

@@ -110,9 +110,12 @@ class Compared:
         (a, b), found, pairs = sides, preference_of(judged), _pairs_of(judged)
         worst = tuple(one for one in pairs if one.choice is Choice.B)[:SHOWN]
         passed = None if at_least is None else passes(found, at_least) and not missing
+        why = sentence(a, b, found)
+        if missing:
+            so = "" if at_least is None else ", and so nothing is passed"
+            why += f"; of {len(missing)} more cases one answer is missing{so}"
         return cls(
-            judge, suite, a, b, found, sentence(a, b, found), at_least, passed, missing, worst,
-            pairs, cost,
+            judge, suite, a, b, found, why, at_least, passed, missing, worst, pairs, cost
         )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from llmlab.judging.calibration import JudgeShown
     from llmlab.judging.preference import Compared, JudgedPair
 
+SHOWN = 3  # cases without a pair
+
 
 def print_calibration(found: Calibration, why: list[str]) -> None:
     """The verdict and why, the figures, what was missed, what it took."""
@@ -50,8 +52,10 @@ def print_preference(found: Compared) -> None:
         sign = Text("✓ pass", "bold green") if found.passed else Text("✗ fail", "bold red")
         console.print(sign, Text(f"win rate >= {found.at_least:g}"))
     console.print(Text(found.why), highlight=False)
-    for id_, why in found.missing.items():
-        console.print(Text(f"{id_}: no pair, {printable(why)}", style="yellow"), highlight=False)
+    for id_, why in [*found.missing.items()][:SHOWN]:
+        console.print(Text(f"{id_}: {printable(why)}", style="yellow"), highlight=False)
+    if (more := len(found.missing) - SHOWN) > 0:
+        console.print(Text(f"and {more} more", style="yellow"), highlight=False)
     for one in found.worst:
         _print_pair(console, one, found.a, found.b)
     console.print(
