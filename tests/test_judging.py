@@ -19,6 +19,7 @@ from llmlab.config.judge import Judge as Bounds
 from llmlab.config.schema import TEXTRANK
 from llmlab.engines.planning import make_plan
 from llmlab.errors import ConfigError, EnvironmentFailure, UpstreamError, UsageError
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.statistics import difference_of_shares, wilson
 from llmlab.evaluate.suite import Suite, load_suite
 from llmlab.judging import damage
@@ -31,6 +32,7 @@ from llmlab.judging.preference import passes, preference_of, sentence
 from llmlab.judging.question import PROTOCOL, Question, task_of
 from llmlab.judging.reading import Choice, Judgement, Place, Reading, read
 from llmlab.judging.rubric import read_rubric
+from llmlab.judging.sides import paired
 from llmlab.judging.whom import Whom, find_judge, refuse_itself
 from llmlab.lab import Lab
 from llmlab.traffic import Route, Share, Split, Traffic
@@ -520,7 +522,24 @@ def test_a_file_of_answers_is_as_it_must_be_or_refused(
         read_answers(file, news)
     assert why in refused.value.message and refused.value.fix
     file.write_text(json.dumps({"id": "weather-hail", "answer": " yes "}) + "\n")
-    assert read_answers(file, news) == {"weather-hail": "yes"}
+    found = read_answers(file, news)
+    assert (found.name, found.answers) == (str(file), {"weather-hail": Answer("yes", 0.0)})
+
+
+def test_a_pair_needs_both_answers_and_what_is_missing_is_told(news: Suite) -> None:
+    one, two, three = (case.id for case in news.cases[:3])
+    suite = replace(news, cases=news.cases[:3])
+    a = Respondent("A", "", "", {one: Answer("a", 0.1), two: Answer("b", 0.1)})
+    late = UpstreamError("too late")
+    b = Respondent("B", "", "", {one: Answer("c", 0.1), two: late, three: Answer("d", 0.1)})
+    found = paired(suite, a, b)
+    assert [(pair.id, pair.a, pair.b) for pair in found.pairs] == [(one, "a", "c")]
+    assert found.missing == {two: "B: too late", three: "A has no answer"}
+    assert found.failed == (late,)
+    with pytest.raises(UpstreamError, match="too late"):
+        paired(replace(suite, cases=suite.cases[1:]), a, b)
+    with pytest.raises(UsageError, match="no case of news that both A and B"):
+        paired(replace(suite, cases=suite.cases[2:]), a, b)
 
 
 def test_a_rubric_that_says_nothing_is_none(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llmlab.errors import UsageError, unreadable
+from llmlab.errors import LlmlabError, UsageError, unreadable
+from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.suite import Suite
 from llmlab.near import hint
 
@@ -18,8 +19,8 @@ def is_file(name: str) -> bool:
     return name.endswith(ENDING)
 
 
-def read_answers(file: Path, suite: Suite) -> dict[str, str]:
-    """{id of a case: its answer}, of cases of the suite.
+def read_answers(file: Path, suite: Suite) -> Respondent:
+    """The answers to cases of a suite, by whoever gave them.
 
     Raises:
         UsageError: names the line that is not as it must be.
@@ -31,7 +32,7 @@ def read_answers(file: Path, suite: Suite) -> dict[str, str]:
             f"{file} cannot be read: {unreadable(error)}", fix=f"ls -l {file}"
         ) from None
     ids = {case.id for case in suite.cases}
-    found: dict[str, str] = {}
+    found: dict[str, Answer | LlmlabError] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -43,8 +44,8 @@ def read_answers(file: Path, suite: Suite) -> dict[str, str]:
             )
         if id_ in found:
             raise UsageError(f"{file}:{number}: {id_!r} is there twice", fix=f"correct {file}")
-        found[id_] = answer
-    return found
+        found[id_] = Answer(answer, 0.0)
+    return Respondent(str(file), "", "file", found)
 
 
 def _line(line: str, place: str) -> tuple[str, str]:

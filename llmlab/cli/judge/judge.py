@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.asking import Progress, answers, bar
+from llmlab.cli.asking import answers, bar
 from llmlab.cli.judge.judge_desk import Desk, desk_of, load_named
 from llmlab.cli.output import Format, OutputOption, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.errors import LlmlabError
+    from llmlab.evaluate.answer import Respondent
     from llmlab.evaluate.suite import Suite
     from llmlab.judging.asking import Cost, Judged
     from llmlab.judging.calibration import Calibration, JudgeShown
-    from llmlab.judging.known import Pair
 
 app = typer.Typer(
     add_completion=False,
@@ -77,7 +76,7 @@ def calibrate(
     known = known_pairs(judged_by, pairs or desk.bounds.pairs, seed)
     with bar(len(known)) as shown:
         judged, held, cost = asyncio.run(
-            _asked(desk, known, seed, concurrency, shown, calibrating=True)
+            desk.ask(known, seed, concurrency, shown.step, again=AGAIN)
         )
     found = _calibration(desk, name, judged_by, judged, held=held, cost=cost, seed=seed)
     desk.kept.add(found)
@@ -116,37 +115,35 @@ def compare(
     import asyncio
     from dataclasses import asdict
 
-    from llmlab.errors import GateFailure
+    from llmlab.cli.judge.judge_view import print_preference
+    from llmlab.errors import GateFailure, UsageError
     from llmlab.judging import answer_file
-    from llmlab.judging.kept import refuse_unless_valid
-    from llmlab.judging.preference import Compared, JudgedBy
-    from llmlab.judging.whom import refuse_itself
+    from llmlab.judging.sides import paired
 
+    if a == b:
+        raise UsageError(f"{a} is compared with itself", fix="name two")
     session = Session.of(context)
     desk = desk_of(session)
     deployed = [session.deployment(one) for one in (a, b) if not answer_file.is_file(one)]
-    refuse_itself(desk.whom, deployed, desk.running)
-    latest = refuse_unless_valid(desk.whom.deployment, *desk.standing())
+    calibrated = desk.allowed_for(deployed)
     _, judged_by = load_named(session, suite or desk.bounds.suite)
-    pairs, missing, failed = _pairs(session, a, b, judged_by, concurrency, seed)
-    with bar(len(pairs)) as shown:
-        judged, _, cost = asyncio.run(_asked(desk, pairs, seed, concurrency, shown))
-    whom, size = desk.whom, len(judged_by.cases)
-    found = Compared.of(
-        JudgedBy(whom.deployment, whom.model_id, desk.rubric.digest, latest.when),
-        {"name": judged_by.name, "digest": judged_by.digest, "n": size},
-        (a, b), judged, missing=missing, at_least=at_least, cost=cost,
-    )  # fmt: skip
+    told = _answers(session, (a, b), judged_by, concurrency, seed)
+    both = paired(judged_by, told[a], told[b])
+    with bar(len(both.pairs)) as shown:
+        found = asyncio.run(
+            desk.compare(
+                judged_by, (a, b), both, calibrated=calibrated, at_least=at_least,
+                concurrency=concurrency, seed=seed, done=shown.step,
+            )
+        )  # fmt: skip
     if output is Format.JSON:
         print_json(asdict(found))
     else:
-        from llmlab.cli.judge.judge_view import print_preference
-
         print_preference(found)
     if found.passed is False:
         raise typer.Exit(GateFailure.exit_code)
-    if failed:
-        raise typer.Exit(failed[0].exit_code)
+    if both.failed:
+        raise typer.Exit(both.failed[0].exit_code)
 
 
 @app.command()
@@ -169,21 +166,6 @@ def show(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     print_judge(document)
 
 
-async def _asked(
-    desk: Desk, pairs: list[Pair], seed: int, concurrency: int, shown: Progress, *,
-    calibrating: bool = False,
-) -> tuple[list[Judged], bool, Cost]:  # fmt: skip
-    """What the judge says of pairs, whether it could be held to its form, and what it took."""
-    from llmlab.judging.asking import judge_all
-
-    async with desk.judge(seed) as judge:
-        judged = await judge_all(
-            judge, pairs, concurrency=concurrency, again=AGAIN if calibrating else 0,
-            same_is_tie=not calibrating, done=shown.step,
-        )  # fmt: skip
-        return judged, judge.held, judge.cost
-
-
 def _calibration(
     desk: Desk, name: str, suite: Suite, judged: list[Judged], *, held: bool, cost: Cost, seed: int
 ) -> Calibration:
@@ -199,63 +181,23 @@ def _calibration(
     )
 
 
-def _pairs(
-    session: Session, a: str, b: str, suite: Suite, concurrency: int, seed: int
-) -> tuple[list[Pair], dict[str, str], list[LlmlabError]]:
-    """The answers of both, the cases of which one has none, with why, and what failed.
-
-    Raises:
-        UsageError: there is no case that both have answered.
-    """
+def _answers(
+    session: Session, sides: tuple[str, str], suite: Suite, concurrency: int, seed: int
+) -> dict[str, Respondent]:
+    """Who answered what, by the name that was given: from files, and from deployments."""
     import asyncio
     from pathlib import Path
 
-    from llmlab.errors import UsageError
-    from llmlab.evaluate.answer import Answer
     from llmlab.judging import answer_file
-    from llmlab.judging.known import Pair
-    from llmlab.judging.question import task_of
 
-    if a == b:
-        raise UsageError(f"{a} is compared with itself", fix="name two")
-    told: dict[str, dict[str, str]] = {}
-    missing: dict[str, str] = {}
-    failed: list[LlmlabError] = []
-    for one in (a, b):
-        if answer_file.is_file(one):
-            told[one] = answer_file.read_answers(Path(one), suite)
-    names = [one for one in (a, b) if one not in told]
-    cases = {case.id: case for case in suite.cases}
-    if names:
+    files = [one for one in sides if answer_file.is_file(one)]
+    told = {one: answer_file.read_answers(Path(one), suite) for one in files}
+    if names := [one for one in sides if one not in told]:
+        cases = {case.id: case for case in suite.cases}
         with bar(len(cases)) as shown:
             found = asyncio.run(
                 answers(session, names, cases, offline=False, options={},
                         concurrency=concurrency, progress=shown, seed=seed)
             )  # fmt: skip
-        for model in found:
-            said = model.answers.items()
-            told[model.name] = {
-                key: answer.text for key, answer in said if isinstance(answer, Answer)
-            }
-            for key, answer in said:
-                if not isinstance(answer, Answer):
-                    failed.append(answer)
-                    missing[key] = f"{model.name}: {answer.message}"
-    for one in (a, b):
-        absent = [key for key in cases if key not in told[one] and key not in missing]
-        missing |= dict.fromkeys(absent, f"{one} has no answer")
-    pairs = [
-        Pair(key, task_of(case), told[a][key], told[b][key])
-        for key, case in cases.items()
-        if key not in missing
-    ]
-    if not pairs:
-        raise (
-            failed[0]
-            if failed
-            else UsageError(
-                f"there is no case of {suite.name} that both {a} and {b} have answered",
-                fix="name the suite that was answered: --suite NAME",
-            )
-        )
-    return pairs, missing, failed
+        told |= {one.name: one for one in found}
+    return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +14,13 @@ from llmlab.cli.session import Session
 if TYPE_CHECKING:
     from llmlab.config.judge import Judge as Bounds
     from llmlab.evaluate.suite import Suite
-    from llmlab.judging.asking import Judge
+    from llmlab.judging.asking import Cost, Judge, Judged
     from llmlab.judging.calibration import Calibration
     from llmlab.judging.kept import Kept
+    from llmlab.judging.known import Pair
+    from llmlab.judging.preference import Compared
     from llmlab.judging.rubric import Rubric
+    from llmlab.judging.sides import Paired
     from llmlab.judging.whom import Whom
 
 
@@ -47,8 +50,55 @@ class Desk:
         digest_of = suite_digest(self.session.lab().root)
         return latest, state_of(latest, self.bounds, self.rubric.digest, digest_of)
 
+    def allowed_for(self, judged: Iterable[str]) -> Calibration:
+        """The calibration by which the judge may judge these deployments.
+
+        Raises:
+            GateFailure: it may not judge.
+            UsageError: it is one of them.
+        """
+        from llmlab.judging.kept import refuse_unless_valid
+        from llmlab.judging.whom import refuse_itself
+
+        refuse_itself(self.whom, judged, self.running)
+        return refuse_unless_valid(self.whom.deployment, *self.standing())
+
+    async def compare(
+        self, suite: Suite, sides: tuple[str, str], both: Paired, *, calibrated: Calibration,
+        at_least: float | None, concurrency: int, seed: int, done: Callable[[], None],
+    ) -> Compared:  # fmt: skip
+        """Which of two models the judge prefers.
+
+        Args:
+            sides: how they are called.
+        """
+        from llmlab.judging.preference import Compared, JudgedBy
+
+        pairs = list(both.pairs)
+        judged, _, cost = await self.ask(pairs, seed, concurrency, done, same_is_tie=True)
+        whom = self.whom
+        by = JudgedBy(whom.deployment, whom.model_id, self.rubric.digest, calibrated.when)
+        return Compared.of(
+            by, {"name": suite.name, "digest": suite.digest, "n": len(suite.cases)}, sides,
+            judged, missing=both.missing, at_least=at_least, cost=cost,
+        )  # fmt: skip
+
+    async def ask(
+        self, pairs: Sequence[Pair], seed: int, concurrency: int, done: Callable[[], None], *,
+        again: int = 0, same_is_tie: bool = False,
+    ) -> tuple[list[Judged], bool, Cost]:  # fmt: skip
+        """What the judge says of pairs, whether it could be held to its form, what it took."""
+        from llmlab.judging.asking import judge_all
+
+        async with self._judge(seed) as judge:
+            judged = await judge_all(
+                judge, pairs, concurrency=concurrency, again=again, same_is_tie=same_is_tie,
+                done=done,
+            )  # fmt: skip
+            return judged, judge.held, judge.cost
+
     @asynccontextmanager
-    async def judge(self, seed: int) -> AsyncIterator[Judge]:
+    async def _judge(self, seed: int) -> AsyncIterator[Judge]:
         from llmlab.client import RetryPolicy
         from llmlab.client.client import AsyncClient
         from llmlab.judging.asking import Judge
