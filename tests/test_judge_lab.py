@@ -75,8 +75,12 @@ def refused(lab: LabUnderTest, *arguments: str, code: int) -> str:
 
 
 def test_a_judge_that_was_not_calibrated_judges_nobody(lab: LabUnderTest) -> None:
-    why = refused(lab, "judge", "compare", "textrank", "good.jsonl", code=8)
-    assert "referee may not judge: it was not calibrated Fix: llmlab judge calibrate" in why
+    for verb in (
+        ("judge", "compare", "textrank", "good.jsonl"),
+        ("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge"),
+    ):
+        why = refused(lab, *verb, code=8)
+        assert "referee may not judge: it was not calibrated Fix: llmlab judge calibrate" in why
     shown = told(lab, "judge show")
     assert (shown["valid"], shown["calibration"]) == (False, None)
 
@@ -125,6 +129,13 @@ def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
     assert (some["preference"]["ties"], len(some["missing"])) == (36, 5)
     assert some["why"].endswith("of 5 more cases one answer is missing, and so nothing is passed")
     assert some["cost"]["requests"] == 0  # they are the same
+
+    judged = told(fair, "evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge")
+    assert judged["preference"]["preference"]["n"] == 41  # the judge knows neither of them
+    assert judged["preference"]["preference"]["rate"] == 0.5
+    assert (judged["preference"]["a"], judged["preference"]["b"]) == ("textrank", "lead-3")
+    why = refused(fair, "evaluate", "-s", "news", "-m", "textrank", "--judge", code=2)
+    assert "a judge compares, and no baseline is named" in why
 
     suite = fair.root / "configs" / "suites" / "news.jsonl"
     rubric, before = fair.root / "configs" / "rubric.md", suite.read_text()

@@ -529,13 +529,14 @@ def test_a_file_of_answers_is_as_it_must_be_or_refused(
 def test_a_pair_needs_both_answers_and_what_is_missing_is_told(news: Suite) -> None:
     one, two, three = (case.id for case in news.cases[:3])
     suite = replace(news, cases=news.cases[:3])
-    a = Respondent("A", "", "", {one: Answer("a", 0.1), two: Answer("b", 0.1)})
+    a = Respondent("A", ID, "", {one: Answer("a", 0.1), two: Answer("b", 0.1)})
     late = UpstreamError("too late")
     b = Respondent("B", "", "", {one: Answer("c", 0.1), two: late, three: Answer("d", 0.1)})
     found = paired(suite, a, b)
     assert [(pair.id, pair.a, pair.b) for pair in found.pairs] == [(one, "a", "c")]
     assert found.missing == {two: "B: too late", three: "A has no answer"}
     assert found.failed == (late,)
+    assert found.models == {"A": ID, "B": ""}  # by which a judge knows itself
     with pytest.raises(UpstreamError, match="too late"):
         paired(replace(suite, cases=suite.cases[1:]), a, b)
     with pytest.raises(UsageError, match="no case of news that both A and B"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 from llmlab.evaluate.evaluation import SuiteUsed
 from llmlab.evaluate.statistics import Interval, binomial_tail, wilson
@@ -117,6 +117,14 @@ class Compared:
         return cls(
             judge, suite, a, b, found, why, at_least, passed, missing, worst, pairs, cost
         )  # fmt: skip
+
+
+class JudgedBeside(TypedDict):
+    """Args:
+    preference: of the model over its baseline, by the judge; null without --judge.
+    """
+
+    preference: Compared | None
 
 
 def preference_of(judged: Sequence[Judged]) -> Preference:

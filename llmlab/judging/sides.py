@@ -15,10 +15,12 @@ from llmlab.judging.question import task_of
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Args:
+    models: {how a side is called: the id of what answered}; "" of answers in a file.
     missing: {id of a case: why there is no pair}.
     failed: what went wrong where a model was asked.
     """
 
+    models: Mapping[str, str]
     pairs: tuple[Pair, ...]
     missing: Mapping[str, str]
     failed: tuple[LlmlabError, ...]
@@ -47,7 +49,8 @@ def paired(suite: Suite, a: Respondent, b: Respondent) -> Paired:
         if len(texts) == 2:
             pairs.append(Pair(case.id, task_of(case), *texts))
     if pairs:
-        return Paired(tuple(pairs), missing, tuple(failed))
+        models = {a.name: a.model_id, b.name: b.model_id}
+        return Paired(models, tuple(pairs), missing, tuple(failed))
     if failed:
         raise failed[0]
     raise UsageError(

@@ -71,9 +71,14 @@ class Desk:
 
         Args:
             sides: how they are called.
+
+        Raises:
+            UsageError: the judge is one of them, under a name that nobody knew before it answered.
         """
         from llmlab.judging.preference import Compared, JudgedBy
+        from llmlab.judging.whom import refuse_itself
 
+        refuse_itself(self.whom, both.models, both.models)
         pairs = list(both.pairs)
         judged, _, cost = await self.ask(pairs, seed, concurrency, done, same_is_tie=True)
         whom = self.whom
