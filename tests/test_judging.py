@@ -185,6 +185,7 @@ def test_a_plea_is_an_answer_to_another_task_that_speaks_to_its_judge() -> None:
     assert any(one in str(damage.plea(ANSWER, OTHER)) for one in damage.PLEAS)
 
 
+@pytest.mark.slow
 def test_another_language_is_never_the_answers_own() -> None:
     german = "Der Hafen wurde nach einem schweren Sturm für mehrere Tage geschlossen."
     assert str(damage.language(ANSWER, OTHER)).startswith("Der Text")
@@ -461,6 +462,7 @@ def test_a_threshold_is_for_the_whole_interval_and_no_data_never_passes() -> Non
     assert found.p == pytest.approx(0.000121, rel=0.01)  # 2 or fewer of 22, twice
 
 
+@pytest.mark.slow
 def test_of_two_equal_models_one_is_preferred_no_more_often_than_the_interval_says() -> None:
     import numpy as np
 
