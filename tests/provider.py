@@ -163,6 +163,10 @@ class Provider:
 
     # --- answering -------------------------------------------------------------------
 
+    def exchange(self, body: Any) -> Exchange:
+        """By which a request is answered."""
+        return EXCHANGES[self.now or body["model"]]
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
@@ -189,7 +193,7 @@ class Provider:
         if method == "GET":
             data = [{"id": name, "object": "model", "owned_by": "tests"} for name in EXCHANGES]
             return await self._document(writer, Exchange(), {"object": "list", "data": data})
-        one = EXCHANGES[self.now or asked.body["model"]]
+        one = self.exchange(asked.body)
         if one.says_nothing:
             return False
         await asyncio.sleep(one.waits)

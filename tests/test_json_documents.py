@@ -32,10 +32,12 @@ source = "embedded:textrank"
 [[budgets]]
 requests_per_day = 1000000
 """
-# They need Docker, JupyterLab, or minutes; the others print what `rollout get` prints.
+# They need Docker, JupyterLab, minutes, or a judge, which test_judge_lab has; the others print
+# what `rollout get` prints.
 NOT_SEEN_HERE = {
     "build", "notebook", "drill aa", "drill aa --live", "rollout abort", "rollout start ab",
-    "rollout start bluegreen", "rollout start shadow", "tune",
+    "rollout start bluegreen", "rollout start shadow", "tune", "judge calibrate", "judge compare",
+    "judge show",
 }  # fmt: skip
 
 

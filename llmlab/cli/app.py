@@ -47,6 +47,10 @@ GROUPS = {
         "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     ),
     "ledger": ("deliver.ledger", "The ledger: who changed what of the lab, when and why."),
+    "judge": (
+        "judge.judge",
+        "A judge: a language model that says which of two answers is better, once calibrated.",
+    ),
     "models": (
         "prepare.models",
         "The lab's models: fetch, register, name and move them; what they are judged by.",

@@ -14,7 +14,9 @@ OF_VERBS = {
     "chat": {130: "interrupted; what came until then is printed"},
     "load": {8: "no rate keeps the promise of --until", 130: "interrupted; the figures until then "
              "are printed"},
-    "evaluate": {8: "the gate is not passed"},
+    "judge calibrate": {8: "the judge may not judge"},
+    "judge compare": {8: "the judge may not judge, or --at-least is not met"},
+    "evaluate": {8: "the gate is not passed; with --judge, the judge may not judge"},
     "tune": {8: "the model was rejected, undecided, or out of budget; it is not registered"},
     "token": {4: "with --decode: the token is not valid"},
     "models suite lint": {1: "the suite has an error"},

@@ -15,6 +15,7 @@ from llmlab.config.auth import Auth
 from llmlab.config.budgets import Budget, called_alike
 from llmlab.config.gateway import Gateway
 from llmlab.config.guards import Guard, problem_of
+from llmlab.config.judge import Judge
 from llmlab.config.model import Decoding, Model
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
@@ -42,6 +43,7 @@ def wrong_name(name: str) -> str:
 TAKEN_OVER_BY = {
     "engine": "`llmlab down`, then `llmlab up`",
     "rollout.": "the next `llmlab rollout start`",
+    "judge.": "the next `llmlab judge`",
     "jupyter.": "the next `llmlab notebook`, when no server runs",
 }
 
@@ -223,6 +225,7 @@ class Config(Section):
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
+    judge: Judge = Judge()
     observability: Observability = Observability()
     budgets: list[Budget] = Field([])
     guards: list[Guard] = Field([], description="What texts are looked at for.")

@@ -87,6 +87,8 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.judging.calibration import Calibration, JudgeShown, Standing
+    from llmlab.judging.preference import Compared, JudgedBeside
     from llmlab.ledger.chain import Entry
     from llmlab.ledger.chain import Verdict as LedgerVerdict
     from llmlab.models.inspect import ModelFacts
@@ -124,7 +126,12 @@ def documents() -> dict[str, Any]:
         "load": joined("Load", "How the load was made, and what came of it.",
                        LoadSetup, Measured[Figures]),
         "compare": ComparedTexts,
-        "evaluate": EvaluationDocument,
+        "evaluate": joined("Evaluated", "A model judged by a suite.",
+                           EvaluationDocument, JudgedBeside),
+        "judge calibrate": joined("JudgeCalibrated", "A judge held against known answers.",
+                                  Calibration, Standing),
+        "judge compare": Compared,
+        "judge show": JudgeShown,
         "tune": Tuned,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
                          DeploymentStatus, Changed, Address),

@@ -18,12 +18,17 @@ from llmlab.cli.asking import (
     chosen_options,
     read_prompts,
 )
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, print_json, show_error
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.cli.judge.judge_desk import Desk
+    from llmlab.evaluate.answer import Respondent
     from llmlab.evaluate.evaluation import Evaluation
     from llmlab.evaluate.suite import Suite
+    from llmlab.judging.calibration import Calibration
+    from llmlab.judging.preference import Compared
 
 
 def evaluate(
@@ -69,6 +74,10 @@ def evaluate(
     min_length: MinLengthOption = None,
     concurrency: ConcurrencyOption = 1,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of everything random.")] = 1,
+    judge: Annotated[
+        bool,
+        switch("--judge", "Have the lab's judge say as well which of the two answers better."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it all.")
     ] = None,
@@ -83,6 +92,7 @@ def evaluate(
     something changed, and where to look.
     """  # fmt: skip
     import asyncio
+    from dataclasses import asdict
 
     from llmlab.evaluate.evaluation import evaluate as judge_answers
     from llmlab.evaluate.gate import parse_gate
@@ -98,6 +108,7 @@ def evaluate(
         from llmlab.report.file import check_place
 
         check_place(report, "--report")
+    beside = _desk(session, model, baseline, held_against) if judge else None
     judged_by = load_suite(find_suite(suite, session.lab().root))
     if prompts and judged_by.chats:
         _refuse_prompts(judged_by)
@@ -118,17 +129,25 @@ def evaluate(
             seed=seed, options=options, gate=conditions,
             beside=[one for one in found if one.name not in (judged, held_against)],
         )  # fmt: skip
+    preference = beside and _preference(
+        beside, judged_by, by_name[judged], by_name[held_against or ""], concurrency, seed
+    )
     if report:
         from llmlab.evaluate.page import page
         from llmlab.report.file import write
 
         write(report, page(evaluation))
     if output is Format.JSON:
-        print_json(evaluation.as_json())
+        told = preference and asdict(preference)
+        print_json({**evaluation.as_json(), "preference": told})
     else:
         from llmlab.cli.judge.scores import print_evaluation
 
         print_evaluation(evaluation)
+        if preference:
+            from llmlab.cli.judge.judge_view import print_preference
+
+            print_preference(preference)
     if report:
         err().print(f"[bold green]✓[/] {report}", highlight=False)
     _note(session, evaluation)
@@ -142,6 +161,45 @@ def _refuse_without_baseline(conditions: str) -> None:
         f'--gate "{conditions}" compares with a baseline, and none is named',
         fix="--baseline NAME, or plain bounds such as coverage>=0.8",
     )
+
+
+def _desk(
+    session: Session, model: str, baseline: str | None, held_against: str | None
+) -> tuple[Desk, Calibration]:
+    """The judge, and the calibration by which it may judge.
+
+    Raises:
+        GateFailure: it may not.
+        UsageError: there is no judge, it is one of the two, or there is nothing to prefer.
+    """
+    from llmlab.answers.sources import LEAD
+    from llmlab.cli.judge.judge_desk import desk_of
+    from llmlab.errors import UsageError
+
+    if held_against is None:
+        raise UsageError("a judge compares, and no baseline is named", fix="--baseline NAME")
+    desk = desk_of(session)
+    named = [one for one in (model, baseline) if one and one != LEAD]
+    return desk, desk.allowed_for(map(session.deployment, named))
+
+
+def _preference(
+    beside: tuple[Desk, Calibration], suite: Suite, a: Respondent, b: Respondent,
+    concurrency: int, seed: int,
+) -> Compared:  # fmt: skip
+    import asyncio
+
+    from llmlab.judging.sides import paired
+
+    desk, calibrated = beside
+    both = paired(suite, a, b)
+    with bar(len(both.pairs)) as shown:
+        return asyncio.run(
+            desk.compare(
+                suite, (a.name, b.name), both, calibrated=calibrated, at_least=None,
+                concurrency=concurrency, seed=seed, done=shown.step,
+            )
+        )  # fmt: skip
 
 
 def _refuse_prompts(suite: Suite) -> None:

@@ -1,0 +1,193 @@
+"""A judge in a lab: asked through the gateway, calibrated, and let judge, or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.evaluate.suite import load_suite
+from llmlab.judging.known import good_answer
+from llmlab.judging.question import task_of
+from llmlab.reference.documents import documents
+from llmlab.reference.shapes import misfits
+from tests.conftest import LabUnderTest
+from tests.judges import PlayedJudge, always, guessing, perfect
+
+KNOWN = documents()
+REFEREE = """
+[models.referee]
+runtime = "openai"
+base_url = "{url}"
+model = "hello"
+price = {{ input = 1.0, output = 4.0 }}
+fallback = "textrank"
+"""
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[PlayedJudge]:
+    with PlayedJudge(always("tie")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., LabUnderTest], played: PlayedJudge) -> LabUnderTest:
+    """One with a judge and an extractive summarizer; it is up."""
+    one = make_lab(
+        gateway__rate_limit__enabled="false", judge__model='"referee"', judge__pairs="36",
+        deploy='["referee"]',
+    )  # fmt: skip
+    with (one.root / "configs" / "lab.toml").open("a") as config:
+        config.write(REFEREE.format(url=played.url))
+    suite = load_suite(one.root / "configs" / "suites" / "news.jsonl")
+    rows = [{"id": case.id, "answer": good_answer(case)} for case in suite.cases]
+    (one.root / "good.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    one.ok("up")
+    return one
+
+
+@pytest.fixture
+def fair(lab: LabUnderTest, played: PlayedJudge) -> LabUnderTest:
+    """The same, with a judge that is perfect."""
+    cases = load_suite(lab.root / "configs" / "suites" / "news.jsonl").cases
+    played.character = perfect({task_of(case): good_answer(case) for case in cases})
+    return lab
+
+
+def told(lab: LabUnderTest, verb: str, *arguments: str, code: int = 0) -> Any:
+    """Its document, held against its type."""
+    done = lab.run(*verb.split(), *arguments, "-o", "json")
+    assert done.returncode == code, done.stderr
+    document = json.loads(done.stdout)
+    assert misfits(document, KNOWN[verb], verb) == []
+    return document
+
+
+def refused(lab: LabUnderTest, *arguments: str, code: int) -> str:
+    done = lab.run(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Fix: " in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def test_a_judge_that_was_not_calibrated_judges_nobody(lab: LabUnderTest) -> None:
+    for verb in (
+        ("judge", "compare", "textrank", "good.jsonl"),
+        ("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge"),
+    ):
+        why = refused(lab, *verb, code=8)
+        assert "referee may not judge: it was not calibrated Fix: llmlab judge calibrate" in why
+    shown = told(lab, "judge show")
+    assert (shown["valid"], shown["calibration"]) == (False, None)
+
+
+def test_a_random_judge_and_one_with_a_bias_are_refused(
+    lab: LabUnderTest, played: PlayedJudge
+) -> None:
+    for character, why in ((guessing(3), "it is noisy"), (always("first"), "it goes by the place")):
+        played.character = character
+        found = told(lab, "judge calibrate", code=8)
+        assert not found["valid"]
+        assert any(why in one for one in found["problems"])
+        assert why in refused(lab, "judge", "compare", "textrank", "good.jsonl", code=8)
+    assert found["figures"]["position_bias"]["value"] == 1.0
+
+
+def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
+    fair: LabUnderTest, tmp_path: Path
+) -> None:
+    found = told(fair, "judge calibrate")
+    figures = found["figures"]
+    assert (found["valid"], found["held"], found["missed"]) == (True, True, [])
+    assert figures["agreement"]["hits"] == figures["agreement"]["n"] == 36
+    assert (figures["noise"]["n"], figures["position_bias"]["first"]) == (18, 0)
+    cost = found["cost"]
+    assert cost["requests"] == 90 and cost["seconds"] > 0
+    assert cost["money"] == pytest.approx((cost["tokens_in"] + 4 * cost["tokens_out"]) / 1e6)
+    kept = fair.lab.state / "judge.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "✓ may judge referee (elsewhere:" in fair.ok("judge", "show")
+
+    compared = told(fair, "judge compare", "good.jsonl", "textrank", "--at-least", "0.8")
+    preference = compared["preference"]
+    assert (preference["wins"], preference["losses"], preference["n"]) == (41, 0, 41)
+    assert compared["passed"] and compared["why"].startswith("good.jsonl is preferred to textrank")
+    # The same the other way around, which does not reach a share.
+    other = fair.run("judge", "compare", "textrank", "good.jsonl", "--at-least", "0.4")
+    assert other.returncode == 8 and "✗ fail win rate >= 0.4" in other.stdout
+    assert "good.jsonl is preferred to textrank, which has a win rate of 0.00" in other.stdout
+    assert other.stdout.count("good.jsonl is better") == 3
+    assert "the other one is damaged" in other.stdout
+
+    answers = fair.root / "good.jsonl"
+    (fair.root / "some.jsonl").write_text("".join(answers.read_text().splitlines(True)[:36]))
+    some = told(fair, "judge compare", "good.jsonl", "some.jsonl", "--at-least", "0.1", code=8)
+    assert (some["preference"]["ties"], len(some["missing"])) == (36, 5)
+    assert some["why"].endswith("of 5 more cases one answer is missing, and so nothing is passed")
+    assert some["cost"]["requests"] == 0  # they are the same
+
+    judged = told(fair, "evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge")
+    assert judged["preference"]["preference"]["n"] == 41  # the judge knows neither of them
+    assert judged["preference"]["preference"]["rate"] == 0.5
+    assert (judged["preference"]["a"], judged["preference"]["b"]) == ("textrank", "lead-3")
+    why = refused(fair, "evaluate", "-s", "news", "-m", "textrank", "--judge", code=2)
+    assert "a judge compares, and no baseline is named" in why
+
+    suite = fair.root / "configs" / "suites" / "news.jsonl"
+    rubric, before = fair.root / "configs" / "rubric.md", suite.read_text()
+    for file, why in ((suite, "the suite news is another one"),
+                      (rubric, "the rubric is another one")):  # fmt: skip
+        file.write_text(file.read_text() + "\n")
+        if file == rubric:
+            file.write_text(file.read_text() + "5. Rhymes.\n")
+        assert told(fair, "judge show")["problems"][0].endswith(f"is outdated: {why}")
+        suite.write_text(before)
+    rubric.write_text(rubric.read_text().removesuffix("5. Rhymes.\n"))
+    assert told(fair, "judge show")["valid"]
+
+
+def test_a_judge_that_takes_no_schema_is_asked_in_words(
+    fair: LabUnderTest, played: PlayedJudge
+) -> None:
+    played.plain = True
+    try:
+        found = told(fair, "judge calibrate")
+    finally:
+        played.plain = False
+    assert (found["valid"], found["held"], found["cost"]["requests"]) == (True, False, 90)
+
+
+def test_while_its_fallback_answers_there_is_no_judge(
+    lab: LabUnderTest, played: PlayedJudge
+) -> None:
+    played.now = "overloaded"
+    try:
+        why = refused(lab, "judge", "calibrate", code=5)
+    finally:
+        played.now = ""
+    assert "the judge is referee@elsewhere:" in why and "and textrank@" in why
+
+
+def test_nobody_judges_himself(fair: LabUnderTest) -> None:
+    assert "referee is the judge: nobody judges himself" in refused(
+        fair, "judge", "compare", "textrank", "referee", code=2
+    )
+
+
+def test_what_cannot_judge_is_refused_before_anybody_is_asked(
+    fair: LabUnderTest, played: PlayedJudge
+) -> None:
+    asked = len(played.asked)
+    for model, why in (
+        ("nobody", "nobody does not run in this lab"),
+        ("summarize", "textrank only summarizes"),
+    ):
+        done = fair.run("judge", "calibrate", env={"LLMLAB_JUDGE_MODEL": model})
+        assert done.returncode == 2 and why in done.stderr
+    missing = refused(fair, "judge", "calibrate", "--suite", "nothing", code=2)
+    assert "no suite of that name" in missing
+    assert len(played.asked) == asked
