@@ -134,6 +134,7 @@ VERBS = (
     "rollout start bluegreen", "rollout start ab", "rollout start shadow",
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
     "ledger show", "ledger verify", "ledger export", "trace",
+    "record start", "record stop", "record list", "record show", "record remove", "replay",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
     "drill empty", "drill repeat", "drill aa",
     "course list", "course start", "course check", "course reset",

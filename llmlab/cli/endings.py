@@ -15,6 +15,7 @@ OF_VERBS = {
     "load": {8: "no rate keeps the promise of --until", 130: "interrupted; the figures until then "
              "are printed"},
     "evaluate": {8: "the gate is not passed"},
+    "replay": {8: "the gate is not passed, or the requests do not decide"},
     "tune": {8: "the model was rejected, undecided, or out of budget; it is not registered"},
     "token": {4: "with --decode: the token is not valid"},
     "models suite lint": {1: "the suite has an error"},

@@ -16,6 +16,7 @@ from llmlab.config.budgets import Budget, called_alike
 from llmlab.config.gateway import Gateway
 from llmlab.config.guards import Guard, problem_of
 from llmlab.config.model import Decoding, Model
+from llmlab.config.recording import Recording
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 from llmlab.names import CHAT
@@ -223,6 +224,7 @@ class Config(Section):
     service: Service = Service()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
+    recording: Recording = Recording()
     observability: Observability = Observability()
     budgets: list[Budget] = Field([])
     guards: list[Guard] = Field([], description="What texts are looked at for.")
