@@ -155,6 +155,7 @@ def test_recordings_and_replays(said: Said, lab: LabUnderTest) -> None:
     assert kept["choices"][0]["finish_reason"] == "stop"
     replayed = said("replay", name, "--model", "lead-3", "--baseline", "textrank", code=8)
     assert (replayed["asked"], replayed["verdict"]["outcome"]) == (1, "inconclusive")
+    assert said("models suite from", name, "--name", "lived")["cases"] == 1
     assert said("record stop", name)["changed"]
     said("record remove", name)
 

@@ -97,6 +97,7 @@ def documents() -> dict[str, Any]:
     from llmlab.recording.store import Recorded
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
+    from llmlab.replaying.choosing import MadeSuite
     from llmlab.replaying.judging import ReplayFacts
     from llmlab.rollout.problems import Problem
     from llmlab.rollout.report import ReportDocument
@@ -176,6 +177,7 @@ def documents() -> dict[str, Any]:
         "models export": ExportedModel,
         "models suite lint": list[Finding],
         "models suite stats": SuiteStats,
+        "models suite from": MadeSuite,
         "keys list": list[Key],
         "keys api create": NewApiKey,
         "keys api list": list[ApiKey],
