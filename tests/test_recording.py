@@ -25,6 +25,7 @@ from llmlab.recording.store import Recordings, Wish
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.drill import Drill, Drills, Kind
 from llmlab.service.metrics import Metrics
+from llmlab.service.recording import reel as reeling
 from llmlab.service.recording import writer as writing
 from llmlab.service.recording.recorder import Recorder
 from llmlab.service.recording.transcript import LONGEST_ANSWER, Tape, pseudonym, record_of
@@ -238,7 +239,7 @@ def test_a_record_that_cannot_be_looked_at_is_dropped(
         def text(self, text: str, where: Any = "request") -> str:
             raise RuntimeError(text)
 
-    monkeypatch.setattr(writing, "Redacting", Broken)
+    monkeypatch.setattr(reeling, "Redacting", Broken)
     one = Writer("d")
     assert one.put(tape(order(tmp_path, keys)))
     one.close()
@@ -361,7 +362,7 @@ def test_a_route_has_one_recording_at_a_time_and_the_ledger_tells_of_all(lab: La
     assert recordings.all() == [] and telling.orders_of(lab) == ()
     assert [told(one) for one in Store(lab).entries()] == [
         f"start of {name}, 50 %, redacted",
-        f"stop of {name}, 0 requests",
+        f"stop of {name}",
         f"remove of {name}, 0 requests",
     ]
     with pytest.raises(UsageError, match="there is no recording"):

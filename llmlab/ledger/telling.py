@@ -63,7 +63,9 @@ def _drill(document: Mapping[str, Any]) -> str:
 
 def _recording(document: Mapping[str, Any]) -> str:
     what = f"{document['did']} of {document['recording']}"
-    if document["did"] != "start":
+    if document["did"] == "stop":
+        return what
+    if document["did"] == "remove":
         return f"{what}, {document['requests']} requests"
     redacted = "redacted" if document["redacted"] else "not redacted"
     return f"{what}, {document['share']:g} %, {redacted}"

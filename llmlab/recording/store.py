@@ -61,7 +61,7 @@ class Recorded(Manifest):
 
     Args:
         state: full and over: it has ended by itself, by size or by time.
-        requests: that are kept in it.
+        requests: that are kept in it, as of a second or two ago.
         dropped: requests of which no record could be kept.
         opted_out: requests whose clients want nothing kept.
         replaced: {kind: how often guards' patterns found it}.
@@ -156,7 +156,7 @@ class Recordings:
             orders = telling.orders_of(self._lab)
             if all(one.id != name for one in orders):
                 return found, False
-            said = {"did": "stop", "recording": name, "requests": found.requests}
+            said = {"did": "stop", "recording": name}  # the last of its requests are on their way
             with Store(self._lab).noting("recording", said, why):
                 telling.tell(self._lab, [one for one in orders if one.id != name])
                 ended = replace(self._manifest(name), ended=_moment(self._clock()),

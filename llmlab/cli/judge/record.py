@@ -83,7 +83,7 @@ def stop(
         print_json({**asdict(found), "changed": went_on})
         return
     said = "has ended" if went_on else "had ended before"
-    err().print(f"[bold green]✓[/] {recording} {said}; {_size(found)}.", highlight=False)
+    err().print(f"[bold green]✓[/] {recording} {said}.", highlight=False)
 
 
 @app.command("list")
