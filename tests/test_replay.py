@@ -11,9 +11,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from llmlab.answers.asking import Asked, Told, ask_all
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.gate import GateError, parse_gate
+from llmlab.evaluate.suite import Case
 from llmlab.evaluate.verdict import Outcome
 from llmlab.recording.redacting import UNSEEN
 from llmlab.replaying.cases import AGAIN, EMPTY, PICTURES, TOOLS, Questions, questions
@@ -104,6 +106,20 @@ def test_a_language_is_expected_where_question_and_answer_were_in_it() -> None:
     ).asked  # fmt: skip
     assert same.case.checks.language == "de"
     assert other.case.checks.language is short.case.checks.language is None
+
+
+def test_the_pace_is_kept_where_it_is_asked_for() -> None:
+    asked: list[str] = []
+
+    async def answer(case: Case) -> Told:
+        asked.append(case.id)
+        return Told(Answer("An answer.", 0.1), "sha256:1", "scripted")
+
+    cases = {name: Case(name, "A text.") for name in ("late", "early")}
+    for after, order in ({}, ["late", "early"]), ({"late": 0.1, "early": 0.0}, ["early", "late"]):
+        asked.clear()
+        asyncio.run(ask_all([Asked("m", answer)], cases, concurrency=1, after=after))
+        assert asked == order
 
 
 # --- how it is judged ----------------------------------------------------------------

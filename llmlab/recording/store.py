@@ -7,75 +7,32 @@ import re
 import secrets
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmlab.config.recording import Recording as Limits
-from llmlab.errors import LlmlabError, UpstreamError, UsageError, unreadable
-from llmlab.files import locked, write_atomically
+from llmlab.errors import UpstreamError, UsageError
+from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
 from llmlab.ledger.chain import user
 from llmlab.ledger.store import Store
 from llmlab.near import hint
 from llmlab.recording import telling
-from llmlab.recording.order import COUNTS, ID, LINES, Counts, Order
+from llmlab.recording.manifest import (
+    MANIFEST,
+    Manifest,
+    Recorded,
+    moment,
+    read_manifest,
+    recorded_in,
+    seconds_of,
+    write_manifest,
+)
+from llmlab.recording.order import ID, LINES, Order
 from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
-
-MANIFEST = "manifest.json"
-State = Literal["recording", "full", "over", "ended"]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What was asked for.
-
-    Args:
-        by: who has started it.
-        share: percent of the route's requests.
-        redacted: whether what guards would find was replaced before it was written.
-        until: when it ends by itself; times are in UTC, ISO 8601.
-        ended: "" while nobody has ended it.
-    """
-
-    id: str
-    route: str
-    by: str
-    why: str
-    started: str
-    until: str
-    share: float
-    redacted: bool
-    max_bytes: int
-    max_age: float
-    ended: str = ""
-    ended_by: str = ""
-
-
-@dataclass(frozen=True)
-class Recorded(Manifest):
-    """A recording as it is.
-
-    Args:
-        state: full and over: it has ended by itself, by size or by time.
-        requests: that are kept in it, as of a second or two ago.
-        dropped: requests of which no record could be kept.
-        opted_out: requests whose clients want nothing kept.
-        replaced: {kind: how often guards' patterns found it}.
-        answered_by: {deployment: content ids of its models}.
-        bytes: on the disk.
-    """
-
-    state: State = "ended"
-    requests: int = 0
-    dropped: int = 0
-    opted_out: int = 0
-    replaced: dict[str, int] = field(default_factory=dict)
-    answered_by: dict[str, list[str]] = field(default_factory=dict)
-    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +85,7 @@ class Recordings:
             name = self._name(wish.route, now)
             until = now + min(limits.max_seconds, limits.max_age)
             manifest = Manifest(
-                name, wish.route, user(), wish.why, _moment(now), _moment(until), wish.share,
+                name, wish.route, user(), wish.why, moment(now), moment(until), wish.share,
                 wish.redact, limits.max_bytes, limits.max_age,
             )  # fmt: skip
             order = Order(
@@ -141,7 +98,7 @@ class Recordings:
             # Within the transaction: what the ledger tells of is in place by then.
             with Store(self._lab).noting("recording", said, wish.why):
                 telling.make_folder(self._lab, name, shared=engine == "compose")
-                self._write(manifest)
+                write_manifest(telling.folder_of(self._lab) / name, manifest)
                 telling.tell(self._lab, [*orders, order])
         return self.get(name)
 
@@ -159,9 +116,9 @@ class Recordings:
             said = {"did": "stop", "recording": name}  # the last of its requests are on their way
             with Store(self._lab).noting("recording", said, why):
                 telling.tell(self._lab, [one for one in orders if one.id != name])
-                ended = replace(self._manifest(name), ended=_moment(self._clock()),
-                                ended_by=user())  # fmt: skip
-                self._write(ended)
+                folder, now = self._folder(name), moment(self._clock())
+                ended = replace(read_manifest(folder), ended=now, ended_by=user())
+                write_manifest(folder, ended)
         return self.get(name), found.state == "recording"
 
     def remove(self, name: str, why: str = "") -> Recorded:
@@ -181,7 +138,7 @@ class Recordings:
         """Remove those that are as old as they may get. Returns their names."""
         gone = []
         for one in self.all():
-            age = self._clock() - datetime.fromisoformat(one.started).timestamp()
+            age = self._clock() - seconds_of(one.started)
             if age >= one.max_age:
                 self.remove(one.id, f"older than {one.max_age:g} s (recording.max_age)")
                 gone.append(one.id)
@@ -205,25 +162,7 @@ class Recordings:
             UsageError: there is none of this name.
             LlmlabError: it is damaged.
         """
-        manifest = self._manifest(name)
-        folder = telling.folder_of(self._lab) / name
-        counts = [_counts(one) for one in sorted(folder.glob(f"*{COUNTS}"))]
-        replaced: Counter[str] = Counter()
-        answered: dict[str, list[str]] = {}
-        for one in counts:
-            replaced.update(one.redacted)
-            known = answered.setdefault(one.deployment, [])
-            known += [model for model in one.models if model not in known]
-        return Recorded(
-            **asdict(manifest),
-            state=self._state(manifest, any(one.full for one in counts)),
-            requests=sum(one.kept for one in counts),
-            dropped=sum(one.dropped for one in counts),
-            opted_out=sum(one.opted_out for one in counts),
-            replaced=dict(sorted(replaced.items())),
-            answered_by={name: models for name, models in answered.items() if models},
-            bytes=sum(one.stat().st_size for one in folder.glob(f"*{LINES}")),
-        )
+        return recorded_in(self._folder(name), self._clock())
 
     def records(self, name: str) -> Iterator[dict[str, Any]]:
         """What is kept in it, file by file.
@@ -232,9 +171,8 @@ class Recordings:
             UsageError: there is none of this name.
             AuthError, LlmlabError: it cannot be opened.
         """
-        self._manifest(name)
-        keys = self._keys()
-        for file in sorted((telling.folder_of(self._lab) / name).glob(f"*{LINES}")):
+        folder, keys = self._folder(name), self._keys()
+        for file in sorted(folder.glob(f"*{LINES}")):
             content = file.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]  # a process was killed as it wrote
             for number, line in enumerate(whole.splitlines(), start=1):
@@ -275,9 +213,9 @@ class Recordings:
         folder = private_folder(self._lab.keys_file.parent)
         return KeyPair.of(folder / "recordings.key")
 
-    def _manifest(self, name: str) -> Manifest:
-        file = telling.folder_of(self._lab) / name / MANIFEST
-        if not re.fullmatch(ID, name) or not file.is_file():
+    def _folder(self, name: str) -> Path:
+        folder = telling.folder_of(self._lab) / name
+        if not re.fullmatch(ID, name) or not (folder / MANIFEST).is_file():
             known = sorted(
                 one.parent.name for one in telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
             )
@@ -285,35 +223,4 @@ class Recordings:
                 f"there is no recording {name[:80]!r}{hint(name, known)}",
                 fix="llmlab record list",
             )
-        try:
-            return Manifest(**json.loads(file.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise LlmlabError(
-                f"{file} is no manifest of a recording: {unreadable(error)}",
-                fix=f"rm -r {file.parent}",
-            ) from None
-
-    def _write(self, manifest: Manifest) -> None:
-        file = telling.folder_of(self._lab) / manifest.id / MANIFEST
-        write_atomically(file, json.dumps(asdict(manifest), indent=1) + "\n")
-
-    def _state(self, manifest: Manifest, full: bool) -> State:
-        if full:
-            return "full"
-        if manifest.ended:
-            return "ended"
-        over = self._clock() >= datetime.fromisoformat(manifest.until).timestamp()
-        return "over" if over else "recording"
-
-
-def _counts(file: Path) -> Counts:
-    try:
-        return Counts.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise LlmlabError(
-            f"{file} is no count of a recording: {unreadable(error)}", fix=f"rm {file}"
-        ) from None
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+        return folder

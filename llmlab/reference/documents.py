@@ -94,7 +94,7 @@ def documents() -> dict[str, Any]:
     from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures
     from llmlab.proving.findings import Report as ProbeReport
-    from llmlab.recording.store import Recorded
+    from llmlab.recording.manifest import Recorded
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.replaying.choosing import MadeSuite

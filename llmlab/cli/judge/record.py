@@ -11,7 +11,8 @@ from llmlab.cli.output import Format, OutputOption, err, escaped, out, print_jso
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.recording.store import Recorded, Recordings
+    from llmlab.recording.manifest import Recorded
+    from llmlab.recording.store import Recordings
 
 app = typer.Typer(
     add_completion=False,
