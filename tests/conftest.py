@@ -42,7 +42,7 @@ SLOW_FILES = {
     "test_benchmarks", "test_class", "test_converting", "test_course_pages", "test_ctranslate2",
     "test_distribution", "test_draining", "test_evaluating", "test_gates", "test_load",
     "test_measures", "test_openai_at_the_gateway", "test_passing_on", "test_prometheus",
-    "test_registry_killed", "test_report_browser", "test_rollout_killed",
+    "test_recording", "test_registry_killed", "test_report_browser", "test_rollout_killed",
     "test_rollout_statistics", "test_rollout_texts", "test_routes", "test_sentences",
     "test_service", "test_site", "test_tune_rounds", "test_waf",
 }  # fmt: skip

@@ -148,6 +148,20 @@ def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_pat
     assert said("probe", "--only", "auth.no-token")["results"][0]["verdict"] == "passed"
 
 
+def test_recordings_and_replays(said: Said, lab: LabUnderTest) -> None:
+    name = said("record start", "--route", "summarize")["id"]
+    wait_until(lambda: f"recording {name}: what" in lab.ok("logs", "api-textrank"))
+    said("summarize", ARTICLE)
+    wait_until(lambda: said("record list")[0]["requests"] == 1)
+    (kept,) = said("record show", name)["records"]
+    assert kept["choices"][0]["finish_reason"] == "stop"
+    replayed = said("replay", name, "--model", "lead-3", "--baseline", "textrank", code=8)
+    assert (replayed["asked"], replayed["verdict"]["outcome"]) == (1, "inconclusive")
+    assert said("models suite from", name, "--name", "lived")["cases"] == 1
+    assert said("record stop", name)["changed"]
+    said("record remove", name)
+
+
 def test_suites_and_evaluations(said: Said) -> None:
     assert said("models suite stats", "founding")["cases"] == 10
     said("models suite lint", "founding")

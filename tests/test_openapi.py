@@ -211,7 +211,7 @@ def test_it_describes_a_summary_and_its_events(document: dict[str, Any]) -> None
     answer = resolve(document, ok["content"][JSON]["schema"])
     assert set(answer["properties"]) == {"summary", "model", "usage"}
     assert set(ok["headers"]) == {
-        "X-Cache", "Server-Timing", "X-Model", "X-Deployment", "X-Request-ID",
+        "X-Cache", "Server-Timing", "X-Recorded", "X-Model", "X-Deployment", "X-Request-ID",
     }  # fmt: skip
     stream = ok["content"][EVENTS]["example"]
     names = [line for line in stream.splitlines() if line.startswith("event: ")]

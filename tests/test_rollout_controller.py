@@ -350,7 +350,9 @@ def test_answers_are_asked_for_afresh(stage: Stage) -> None:
     stage.tick()
     stage.tick()
     assert stage.gateway.asked
-    assert all(headers["Cache-Control"] == "no-cache" for _, _, headers in stage.gateway.asked)
+    assert all(
+        headers["Cache-Control"] == "no-cache, no-store" for _, _, headers in stage.gateway.asked
+    )
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from llmlab.client.protocol import Summary
 from llmlab.errors import LlmlabError
@@ -71,6 +72,7 @@ async def ask_all(
     *,
     concurrency: int,
     done: Callable[[], None] = lambda: None,
+    after: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Respondent]:
     """Every model's answer to every case; a failure takes the place of its answer.
 
@@ -79,10 +81,13 @@ async def ask_all(
         concurrency: cases that are under way at a time. Times are comparable with any number,
             but only with 1 do they say how long one request takes.
         done: called after each answer.
+        after: {name: seconds from now before which a case is not asked}.
     """
     places = asyncio.Semaphore(concurrency)
 
     async def one(number: int, key: str, case: Case) -> None:
+        if key in after:
+            await asyncio.sleep(after[key])
         async with places:
             first = number % len(models)
             for model in (*models[first:], *models[:first]):

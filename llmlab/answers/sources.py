@@ -49,15 +49,25 @@ class Manner:
     Args:
         options: for summaries, as ``Client.summarize`` has them.
         seed: of answers in a conversation; each case has its own, made of it.
+        own: {id of a case: what it says itself of how it is to be answered}: for a text as
+            ``options``, for a conversation as OpenAI's dialect has it. It wins.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 1
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def most(self) -> int:
         """Tokens of an answer in a conversation."""
         return int(self.options.get("max_length") or dialect.MOST_TOKENS)
+
+    def of_text(self, case: Case) -> dict[str, Any]:
+        return {**self.options, **self.own.get(case.id, {})}
+
+    def of_chat(self, case: Case) -> dict[str, Any]:
+        """What a request says beside its messages."""
+        return {**dialect.sampling(case, self.seed, self.most), **self.own.get(case.id, {})}
 
 
 def through_gateway(
@@ -73,10 +83,12 @@ def through_gateway(
         async def ask(case: Case) -> Told:
             if not case.messages:
                 return Told.of(
-                    await client.summarize(case.text, model=name, fresh=True, **manner.options)
+                    await client.summarize(
+                        case.text, model=name, fresh=True, **manner.of_text(case)
+                    )
                 )
-            sampling = dialect.sampling(case, manner.seed, manner.most)
-            reply = await client.chat(dialect.messages(case), model=name, **sampling)
+            asked = manner.of_chat(case)
+            reply = await client.chat(dialect.messages(case), model=name, **asked)
             answer = Answer(
                 reply.text.strip(), 0.0, False, 1, reply.usage.prompt, reply.usage.completion,
                 reply.request_id, reply.finish_reason == "length",
@@ -125,7 +137,7 @@ class Private:
     async def __call__(self, case: Case) -> Told:
         if case.messages:
             return await self._chat(case)
-        body = protocol.body(case.text, **self.manner.options)
+        body = protocol.body(case.text, **self.manner.of_text(case))
         outcome = await self._sent("POST", "/summarize/", json=body)
         return Told.of(protocol.summary_of(outcome, str(self.socket)))
 
@@ -133,7 +145,7 @@ class Private:
         if self.about is None:
             (model,) = (await self._document("GET", "/v1/models"))["data"]
             self.about = model["content_id"], model["runtime"]
-        body = dialect.request(case, self.manner.seed, self.manner.most)
+        body = {"messages": dialect.messages(case), **self.manner.of_chat(case)}
         outcome = await self._sent("POST", dialect.PATH, json=body)
         response = protocol.answered(outcome, str(self.socket))
         try:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmlab.cli.deliver import deploy, trace
-from llmlab.cli.judge import compare, evaluate, load, probe, tune
+from llmlab.cli.judge import compare, evaluate, load, probe, replay, tune
 from llmlab.cli.later import Later, flow
 from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
@@ -46,6 +46,10 @@ GROUPS = {
         "deliver.drill",
         "Fault drills: have a deployment misbehave on purpose, and watch it be caught.",
     ),
+    "record": (
+        "judge.record",
+        "Record what a route is asked and answers, to judge the next version by it.",
+    ),
     "ledger": ("deliver.ledger", "The ledger: who changed what of the lab, when and why."),
     "judge": (
         "judge.judge",
@@ -66,7 +70,8 @@ GROUPS = {
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics, usage.usage,
     summarize.summarize, chat.chat, url.url, notebook.notebook,
-    load.load, probe.probe, compare.compare, evaluate.evaluate, tune.tune,
+    load.load, probe.probe, compare.compare, evaluate.evaluate, replay.replay,
+    tune.tune,
     deploy.deploy, trace.trace,
     init.init, doctor.doctor, build.build,
 )  # fmt: skip

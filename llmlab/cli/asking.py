@@ -118,6 +118,8 @@ async def answers(
     beside: bool = False,
     prompts: Mapping[str, str] | None = None,
     seed: int = 1,
+    each: Mapping[str, Mapping[str, Any]] | None = None,
+    after: Mapping[str, float] | None = None,
 ) -> list[Respondent]:
     """Ask the models for their answers, in the order of ``names``.
 
@@ -127,6 +129,9 @@ async def answers(
         prompts: {name: template}: the first model is asked by each of these, under their names,
             and not by its own.
         seed: of answers in conversations.
+        each: what cases say themselves; see ``Manner.own``.
+        after: {name of a case: seconds from the start at which it is asked}; None: as soon as
+            there is room.
 
     Raises:
         UsageError: a model does not exist or is not deployed.
@@ -169,7 +174,7 @@ async def answers(
         for model in prompted
         for label, prompt in prompts.items()
     }
-    manner = Manner(options, seed)
+    manner = Manner(options, seed, each or {})
     async with AsyncExitStack() as stack:
         by_name = {LEAD: by_rule()}
         loading = without_a_lab(list(settings.values()), manner, progress.say)
@@ -183,7 +188,9 @@ async def answers(
             by_name |= {name: by_deployment[called[name]] for name in through}
         # Two names of one model are two askers: each has answers of its own.
         asked = [replace(by_name[name], name=name, answers={}) for name in names]
-        return await ask_all(asked, cases, concurrency=concurrency, done=progress.step)
+        return await ask_all(
+            asked, cases, concurrency=concurrency, done=progress.step, after=after or {}
+        )
 
 
 def _way_to(session: Session, wanted: Mapping[str, str]) -> str:

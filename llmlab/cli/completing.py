@@ -71,6 +71,12 @@ def _api_keys(session: Session) -> Iterable[str]:
     return [one.id for one in session.keys().read().api]
 
 
+def _recordings(session: Session) -> Iterable[str]:
+    from llmlab.recording.store import Recordings
+
+    return [one.id for one in Recordings(session.lab()).all()]
+
+
 def _logs(session: Session) -> Iterable[str]:
     return sorted(file.stem for file in session.lab().logs.glob("*.log"))
 
@@ -83,4 +89,5 @@ routes = _offering(_routes)
 names = _offering(lambda session: [*_routes(session), *_deployments(session)])
 keys = _offering(_keys)
 api_keys = _offering(_api_keys)
+recordings = _offering(_recordings)
 logs = _offering(_logs)

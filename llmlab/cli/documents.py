@@ -236,6 +236,36 @@ class ExportedLedger(TypedDict):
     head: str
 
 
+class KeptRequest(TypedDict):
+    """A request of a recording, and its answer.
+
+    Args:
+        at: when it came; in UTC, ISO 8601.
+        seconds: until the end of its answer.
+        subject: a name that is the same for the same caller of this recording, and nobody's.
+        model_id: the content id of the model that has answered.
+        kind: text: a text to summarize; chat: a conversation in OpenAI's dialect.
+        request: what was asked, without who asked and of whom.
+        choices: what was answered: text, finish_reason, and tool_calls or refusal.
+        broken: whether the answer did not come to its end.
+    """
+
+    at: str
+    seconds: float
+    request_id: str
+    subject: str
+    deployment: str
+    model_id: str
+    kind: Literal["text", "chat"]
+    request: dict[str, Any]
+    choices: list[dict[str, Any]]
+    broken: bool
+
+
+class Records(TypedDict):
+    records: list[KeptRequest]
+
+
 class FalseAlarm(TypedDict):
     """A real rollout of a version beside itself.
 

@@ -17,6 +17,7 @@ OF_VERBS = {
     "judge calibrate": {8: "the judge may not judge"},
     "judge compare": {8: "the judge may not judge, or --at-least is not met"},
     "evaluate": {8: "the gate is not passed; with --judge, the judge may not judge"},
+    "replay": {8: "the gate is not passed, or the requests do not decide"},
     "tune": {8: "the model was rejected, undecided, or out of budget; it is not registered"},
     "token": {4: "with --decode: the token is not valid"},
     "models suite lint": {1: "the suite has an error"},

@@ -20,7 +20,7 @@ Message = Mapping[str, Any]
 PATH = "/v1/chat/completions"
 DONE = "[DONE]"
 # What may be said of how the model writes, as OpenAI calls it.
-OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop")
+OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "response_format")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def body_of(
     }  # fmt: skip
     body |= {"model": checked_name(model)} if model else {}
     body |= {name: value for name, value in options.items() if value is not None}
-    if json_schema is not None:
+    if json_schema is not None:  # in place of a response_format
         named = {"name": "answer", "strict": True, "schema": dict(json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body

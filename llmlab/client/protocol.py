@@ -41,7 +41,8 @@ class Summary:
         return self.text
 
 
-FRESH = {"Cache-Control": "no-cache"}
+# Neither taken from what is kept, nor recorded: who asks so measures, and is no traffic.
+FRESH = {"Cache-Control": "no-cache, no-store"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.config.guards import Guard, problem_of
 from llmlab.config.judge import Judge
 from llmlab.config.model import Decoding, Model
+from llmlab.config.recording import Recording
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 from llmlab.names import CHAT
@@ -226,6 +227,7 @@ class Config(Section):
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     judge: Judge = Judge()
+    recording: Recording = Recording()
     observability: Observability = Observability()
     budgets: list[Budget] = Field([])
     guards: list[Guard] = Field([], description="What texts are looked at for.")

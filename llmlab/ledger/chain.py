@@ -32,6 +32,7 @@ class Kind(StrEnum):
     ROLLOUT = "rollout"
     VERDICT = "verdict"
     DRILL = "drill"
+    RECORDING = "recording"
     LAB = "lab"
     UPSTREAM = "upstream"
     ISSUERS = "issuers"

@@ -61,6 +61,16 @@ def _drill(document: Mapping[str, Any]) -> str:
     return f"{drill['kind']} for {document['deployment']}{_rest(drill, 'kind')}"
 
 
+def _recording(document: Mapping[str, Any]) -> str:
+    what = f"{document['did']} of {document['recording']}"
+    if document["did"] == "stop":
+        return what
+    if document["did"] == "remove":
+        return f"{what}, {document['requests']} requests"
+    redacted = "redacted" if document["redacted"] else "not redacted"
+    return f"{what}, {document['share']:g} %, {redacted}"
+
+
 def _flag(document: Mapping[str, Any]) -> str:
     definition = document["definition"]
     name = document["flag"]
@@ -158,7 +168,7 @@ def _members(document: Mapping[str, Any]) -> str:
 
 
 TELLING: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "key": _key, "lab": _lab, "drill": _drill, "flag": _flag,
+    "key": _key, "lab": _lab, "drill": _drill, "flag": _flag, "recording": _recording,
     "deployment": _deployment, "rollout": _rollout, "verdict": _verdict, "route": _route,
     "upstream": _upstream, "issuers": _issuers,
 }  # fmt: skip

@@ -34,6 +34,7 @@ MOST_CONCURRENCY, MOST_RATE = 512, 2000.0
 MOST_OPEN = 1000  # requests under way in an open loop; what would come on top is `missed`
 REFRESH = 0.25  # seconds between two calls of a listener
 KEPT_OPEN = 256  # idle connections
+MADE_UP = {"Cache-Control": "no-store"}  # nobody's requests: no recording is to keep them
 
 Headers = Callable[[int], dict[str, str]]
 
@@ -241,7 +242,7 @@ class Generator:
 async def _post(
     http: httpx2.AsyncClient, profile: Profile, body: dict[str, Any], headers: dict[str, str]
 ) -> tuple[Outcome, Streamed]:
-    streamed = Streamed()
+    streamed, headers = Streamed(), headers | MADE_UP
     try:
         async with asyncio.timeout(profile.timeout):  # httpx's own starts anew with every byte
             if not profile.talk:

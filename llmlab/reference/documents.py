@@ -29,6 +29,7 @@ from llmlab.cli.documents import (
     NotebookAddress,
     Pem,
     ProbeCheck,
+    Records,
     RemovedFlag,
     Renewed,
     Routed,
@@ -95,8 +96,11 @@ def documents() -> dict[str, Any]:
     from llmlab.observe.observer import LabSeen
     from llmlab.probe.figures import Figures
     from llmlab.proving.findings import Report as ProbeReport
+    from llmlab.recording.manifest import Recorded
     from llmlab.registry.checking import VerifiedModels
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
+    from llmlab.replaying.choosing import MadeSuite
+    from llmlab.replaying.judging import ReplayFacts
     from llmlab.rollout.problems import Problem
     from llmlab.rollout.report import ReportDocument
     from llmlab.rollout.simulating import Simulation
@@ -132,6 +136,13 @@ def documents() -> dict[str, Any]:
                                   Calibration, Standing),
         "judge compare": Compared,
         "judge show": JudgeShown,
+        "replay": joined("Replay", "How a recording was asked again, and what came of it.",
+                         ReplayFacts, EvaluationDocument),
+        **dict.fromkeys(("record start", "record remove"), Recorded),
+        "record stop": joined("StoppedRecording", "A recording that is over.", Recorded, Changed),
+        "record list": list[Recorded],
+        "record show": joined("ShownRecording", "A recording, and what is kept in it.",
+                              Recorded, Records),
         "tune": Tuned,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
                          DeploymentStatus, Changed, Address),
@@ -173,6 +184,7 @@ def documents() -> dict[str, Any]:
         "models export": ExportedModel,
         "models suite lint": list[Finding],
         "models suite stats": SuiteStats,
+        "models suite from": MadeSuite,
         "keys list": list[Key],
         "keys api create": NewApiKey,
         "keys api list": list[ApiKey],

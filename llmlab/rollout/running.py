@@ -12,7 +12,9 @@ from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.lab import Lab
 
-FRESH: Mapping[str, str] = {"Cache-Control": "no-cache", "Content-Type": "application/json"}
+FRESH: Mapping[str, str] = {
+    "Cache-Control": "no-cache, no-store", "Content-Type": "application/json",
+}  # fmt: skip
 
 
 class Running(Protocol):

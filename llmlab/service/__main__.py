@@ -22,6 +22,7 @@ from pathlib import Path
 import uvicorn
 
 from llmlab.lab import SETTLEMENTS_SOCKET
+from llmlab.recording.order import orders_file
 from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
@@ -104,7 +105,10 @@ def main() -> None:
     drill = drill_file(options.settings, settings.deployment)
     beside = Path(options.uds).with_name(SETTLEMENTS_SOCKET) if options.uds else None
     desk = Path(os.environ[SETTLEMENTS]) if os.environ.get(SETTLEMENTS) else beside
-    app = build_app(settings, on_load_failure=stop, drill=drill, settlements=desk)
+    app = build_app(
+        settings, on_load_failure=stop, drill=drill, settlements=desk,
+        recording=orders_file(options.settings),
+    )  # fmt: skip
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(
         uvicorn.Config(

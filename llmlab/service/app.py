@@ -25,6 +25,7 @@ from llmlab.service.middleware import BodyLimit, Observe, PlainBody, RequestId
 from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
+from llmlab.service.recording.recorder import Recorder, Recording
 from llmlab.service.schemas import (
     TIMEOUT,
     Alive,
@@ -57,6 +58,7 @@ def build_app(
     on_load_failure: Callable[[], None] | None = None,
     drill: Path | None = None,
     settlements: Path | None = None,
+    recording: Path | None = None,
 ) -> FastAPI:
     """Build the API for one deployment.
 
@@ -67,6 +69,7 @@ def build_app(
         on_load_failure: called when the model cannot be loaded, after it was logged.
         drill: the file with this deployment's fault drill, while there is one.
         settlements: the socket where the gateway takes what a request has used.
+        recording: the file that says what is recorded, while anything is.
     """
     serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
@@ -76,6 +79,7 @@ def build_app(
 
     drills = Drills(drill, changed=drilled)
     desk = Desk(settlements, settings.deployment)
+    recorder = Recorder(recording, settings.deployment, drills, metrics)
     parts = Parts(settings, metrics, drills, Told(metrics))
 
     @asynccontextmanager
@@ -83,9 +87,12 @@ def build_app(
         drills.look()
         loading = asyncio.create_task(load_into(serving, parts, on_load_failure))
         watching = asyncio.create_task(drills.watch())
+        listening = asyncio.create_task(recorder.watch())
         yield
         loading.cancel()
         watching.cancel()
+        listening.cancel()
+        await asyncio.to_thread(recorder.writer.close)
         await serving.close()
         await desk.close()
 
@@ -110,6 +117,7 @@ def build_app(
     _add_operators_routes(app, parts, serving)
     add_documentation(app)
     # The last one added is the outermost.
+    app.add_middleware(Recording, recorder=recorder)
     app.add_middleware(PlainJson)
     app.add_middleware(BodyLimit, service=settings.service)
     app.add_middleware(PlainBody)

@@ -86,6 +86,10 @@ def headers() -> dict[str, Any]:
         "X-Request-ID": _header("The request's id, here and in the logs.", required=True),
         "X-Model": _header("The name of the model that answered.", required=True),
         DEPLOYMENT: _header("The deployment that was asked (from the gateway)."),
+        "X-Recorded": _header(
+            "The recording in which whoever runs the lab may keep this request and its answer; see "
+            "`Cache-Control`. Not there where nothing is kept."
+        ),
         "X-Cache": _header(
             "Made for this request (miss), together with an equal one (coalesced), or for one "
             "before (hit), of the same subject. Not on a stream that had to wait for it.",
@@ -124,7 +128,9 @@ def parameters() -> dict[str, Any]:
             like="textrank",
         ),
         "Cache-Control": _parameter(
-            "`no-cache`: an answer that is made anew, not one from before.", like="no-cache"
+            "`no-cache`: an answer that is made anew, not one from before. `no-store`: nothing of "
+            "this request is kept in a recording.",
+            like="no-cache",
         ),
     }
 
@@ -139,7 +145,7 @@ def answered() -> dict[str, dict[str, Any]]:
     events = {"schema": {"type": "string"}, "example": "".join(str(one) for one in STREAM)}
     summary = {
         "description": SUMMARY,
-        "headers": named("X-Cache", "Server-Timing"),
+        "headers": named("X-Cache", "Server-Timing", "X-Recorded"),
         "content": {EVENTS: events},
         "links": {
             "SummarizeTheSummary": {

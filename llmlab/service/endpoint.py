@@ -118,6 +118,7 @@ class Endpoint:
         """Raises Problem for everything that can be expected to go wrong."""
         generation = self.told.preset(connection.headers).applied_to(request)
         request = await self.admitted(request, connection)
+        connection.scope["state"]["asked"] = request  # for a recording, if there is one
         subject = connection.headers.get("x-subject", "")
         fresh = "no-cache" in connection.headers.get("cache-control", "").lower()
         drill = self.drills.strikes(subject, request.text)

@@ -20,6 +20,7 @@ SOURCES = ("miss", "coalesced", "hit")
 REASONS = ("queue_full", "deadline", "timeout")
 SHADOWS = ("answered", "failed", "dropped")
 IGNORED = ("X-Decoding", "X-Flags")
+RECORDED = ("taken", "dropped", "opted_out")
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
 
@@ -124,6 +125,12 @@ class Metrics:
             "llmlab_guard_failures", "Looks of a guard that told nothing: the request was refused.",
             ["guard"], registry=registry,
         )  # fmt: skip
+        self.recorded = Counter(
+            "llmlab_recorded",
+            "Requests of a recorded route: taken, dropped for want of room or time, or opted_out.",
+            ["outcome"],
+            registry=registry,
+        )
         self.drill = Gauge(
             "llmlab_drill", "1 for the kind of fault drill that is on.", ["kind"], registry=registry
         )
@@ -136,6 +143,7 @@ class Metrics:
             (self.rejected, REASONS),
             (self.shadow, SHADOWS),
             (self.ignored, IGNORED),
+            (self.recorded, RECORDED),
         ):
             for value in values:
                 counter.labels(value)

@@ -8,8 +8,8 @@ paragraph was changed or left out.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llmlab.errors import UsageError
@@ -42,6 +42,17 @@ def shared(cases: Iterable[Case], suites: Sequence[Suite]) -> list[Shared]:
     return found
 
 
+def apart(cases: Iterable[Case]) -> list[Case]:
+    """Cases no two of which are near copies: of those that are, the first."""
+    index, kept = _Index({}, {}), []
+    for case in cases:
+        runs = _runs(case.given)
+        if index.nearest(runs) is None:
+            index.add(case.id, runs)
+            kept.append(case)
+    return kept
+
+
 def refuse(found: Sequence[Shared]) -> None:
     """
     Raises:
@@ -62,19 +73,20 @@ def refuse(found: Sequence[Shared]) -> None:
 class _Index:
     """The runs of many texts: which texts have a run, and how many runs each has."""
 
-    holders: Mapping[int, list[str]]
-    sizes: Mapping[str, int]
+    holders: dict[int, list[str]]
+    sizes: dict[str, int]
 
     @classmethod
     def of(cls, cases: Iterable[Case]) -> _Index:
-        holders: dict[int, list[str]] = defaultdict(list)
-        sizes = {}
+        index = cls({}, {})
         for case in cases:
-            runs = _runs(case.given)
-            sizes[case.id] = len(runs)
-            for run in runs:
-                holders[run].append(case.id)
-        return cls(holders, sizes)
+            index.add(case.id, _runs(case.given))
+        return index
+
+    def add(self, name: str, runs: set[int]) -> None:
+        self.sizes[name] = len(runs)
+        for run in runs:
+            self.holders.setdefault(run, []).append(name)
 
     def nearest(self, runs: set[int]) -> tuple[str, float] | None:
         """The case that shares most, if that is enough."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmlab.cli import completing
+from llmlab.cli.options import switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
@@ -88,6 +90,66 @@ def stats(context: typer.Context, suite: Name, output: OutputOption = Format.TEX
     ):
         table.add_row(f"[bold]{name}[/]", value)
     out().print(table, highlight=False)
+
+
+@app.command("from")
+def from_(
+    context: typer.Context,
+    recording: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECORDING",
+            autocompletion=completing.recordings,
+            help="See llmlab record list.",
+        ),
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the suite, in configs/suites.")],
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, help="Cases, at most.")
+    ] = 50,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="Training data that no case may be a near copy of; as often as needed.",
+        ),
+    ] = None,
+    with_answers: Annotated[
+        bool, switch("--with-answers", "What was answered then is each case's reference.")
+    ] = False,
+    no_redact: Annotated[
+        bool, switch("--no-redact", "Keep texts that were recorded as they are.")
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the choice.")] = 1,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Make a suite of what was recorded: drawn, none like another, and none seen in training.
+
+    Cases are labelled with what a request says of its answer: its JSON schema, and the language
+    where question and answer were in the same one. The suite is a plain file: read it before you
+    share it.
+    """  # fmt: skip
+    from llmlab.replaying.making import Wish, make_suite
+
+    session = Session.of(context)
+    wish = Wish(recording, name, count, tuple(data or ()), with_answers, not no_redact, seed)
+    made = make_suite(session.lab(), session.registry(), wish)
+    if output is Format.JSON:
+        print_json(made)
+        return
+    console = err()
+    for why, many in made["left_out"].items():
+        console.print(f"Left out: {many}, {why}.", highlight=False)
+    for unseen in made["unseen_data"]:
+        console.print(
+            f"[yellow]Note:[/] not held against {unseen}, which --data can name",
+            highlight=False,
+        )
+    console.print(
+        f"[bold green]✓[/] {made['file']}: cases {made['cases']}. They are what people have "
+        "written: read them before you share them.",
+        highlight=False,
+    )
 
 
 def _load(context: typer.Context, name: str) -> Suite:

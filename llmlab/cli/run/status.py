@@ -53,13 +53,31 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
         return found
     drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
                for name, told in drills.active(lab).items())  # fmt: skip
+    recorded = _recorded(lab)
     there, providers = attendance(lab), issuers_status(lab)
     return replace(
         found, healthy=found.healthy and there.healthy and providers.healthy,
         controller=there.controller, issuers=providers.issuers,
-        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled,
+        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled, *recorded,
                   *crowded([lab.counts_folder / FILE, lab.compose_counts / FILE])),
     )  # fmt: skip
+
+
+def _recorded(lab: Lab) -> tuple[str, ...]:
+    from llmlab.errors import LlmlabError
+    from llmlab.recording.store import Recordings
+
+    try:
+        active = Recordings(lab).active()
+    except LlmlabError as error:
+        return (f"recordings: {error.message}\nFix: {error.fix}",)
+    by_itself = {"full": "is full, and has ended by itself", "over": "has ended by itself"}
+    return tuple(
+        f"recording: {one.share:g} % of what {one.route} is asked is kept as {one.id} "
+        f"({one.requests} so far); it {by_itself.get(one.state, f'ends by itself at {one.until}')}"
+        f"\nFix: llmlab record stop {one.id}"
+        for one in active
+    )
 
 
 def _watch(engine: Engine, lab: Lab) -> None:

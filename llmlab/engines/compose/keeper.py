@@ -37,6 +37,7 @@ from llmlab.engines.upstreams import Watch
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.processes import is_supervisor
+from llmlab.recording import expiring
 from llmlab.usage import watching
 from llmlab.usage.store import Books
 
@@ -105,6 +106,7 @@ def main() -> None:
     Watch(lab, lambda deployment: _told(lab, deployment)).start()
     watching.start(Books(lab.state), ENGINE, lambda cursor: _requests(lab, cursor))
     CertificateWatch(lab, lambda: _reload_certificate(lab)).start()
+    expiring.start(lab)
     while True:
         try:
             _watch(lab)

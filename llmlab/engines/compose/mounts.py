@@ -32,6 +32,7 @@ from llmlab.files import write_atomically
 from llmlab.gateway import Releases, Upstream, WafFront, fitting, metrics, render
 from llmlab.issuers.trust import trust_of
 from llmlab.lab import SETTLEMENTS_SOCKET, Lab, private_folder
+from llmlab.recording import telling
 from llmlab.service.settings import SOCKET, Settings
 from llmlab.tls.store import Certificates
 
@@ -250,6 +251,8 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
     counts = private_folder(lab.compose_counts, SHARED_FOLDER)
     set_aside_damaged(counts)
     waf.lay_out(lab, plan.config.gateway.waf)
+    # Mounted before anything is recorded: a mount that came later would be another container.
+    recordings = private_folder(telling.folder_of(lab), telling.FOLDER_MODE)
     services: dict[str, Any] = {}
     for settings in plan.deployments:
         service = service_of(settings.deployment, plan)
@@ -262,9 +265,12 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
             own = {} if replica == STABLE_SERVICE else _as_the_stable_one(lab, folder, service)
             where = {"environment": {SOCKET: str(socket_of(replica))}}
             service_entry = entry | where | own
+            mounted = [*service_entry.get("volumes", ()), f"{recordings}:{telling.MOUNT}"]
+            service_entry |= {"volumes": mounted}
             services[replica] = service_entry | mounted_upstream(lab, settings, service_entry)
     override = {"services": services}
     write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
+    telling.deliver(lab)
 
 
 def _as_the_stable_one(lab: Lab, folder: Path, service: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from llmlab.processes import (
     stop_gracefully,
     superseded_workers,
 )
+from llmlab.recording import expiring
 from llmlab.rotation import copy_and_cut, is_full, rotate
 from llmlab.usage import watching
 from llmlab.usage.store import Books
@@ -222,6 +223,7 @@ def main() -> None:
         lambda cursor: access_log.lines_since(gateway_log, cursor), more=lambda: counts.keep(lab),
     )  # fmt: skip
     CertificateWatch(lab, lambda: _reload_certificate(lab)).start()
+    expiring.start(lab)
     looked = -LOOK
     while True:
         if not keeper.supervised():

@@ -118,6 +118,7 @@ class ChatEndpoint:
 
     async def chat(self, connection: Request, timeout: float | None) -> Response:
         asked = await self._asked(ChatRequest, connection)
+        connection.scope["state"]["asked"] = asked  # for a recording, if there is one
         users = [one.text for one in asked.messages if one.role == "user"]
         usage, text = Usage(), users[-1] if users else ""
 

@@ -161,6 +161,7 @@ class Asked(Lenient):
         dict[str, Annotated[float, Field(ge=-100, le=100)]] | None, Field(max_length=MOST_BIASES)
     ] = None
     user: str | None = None
+    store: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 

@@ -1,0 +1,226 @@
+"""The recordings of a lab: begun, ended, read and removed, each with an entry in the ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmlab.config.recording import Recording as Limits
+from llmlab.errors import UpstreamError, UsageError
+from llmlab.files import locked
+from llmlab.lab import Lab, private_folder
+from llmlab.ledger.chain import user
+from llmlab.ledger.store import Store
+from llmlab.near import hint
+from llmlab.recording import telling
+from llmlab.recording.manifest import (
+    MANIFEST,
+    Manifest,
+    Recorded,
+    moment,
+    read_manifest,
+    recorded_in,
+    seconds_of,
+    write_manifest,
+)
+from llmlab.recording.order import ID, LINES, Order
+from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants to record.
+
+    Args:
+        share: percent.
+    """
+
+    route: str
+    share: float = 100.0
+    redact: bool = True
+    why: str = ""
+
+
+class Recordings:
+    """Of one lab. Every method may be called by several processes at once.
+
+    Args:
+        clock: gives seconds of the epoch.
+    """
+
+    def __init__(self, lab: Lab, clock: Callable[[], float] = time.time) -> None:
+        self._lab, self._clock = lab, clock
+
+    # --- what changes ------------------------------------------------------------
+
+    def start(self, wish: Wish, limits: Limits, routes: tuple[str, ...], engine: str) -> Recorded:
+        """Have a route recorded, within a second.
+
+        Args:
+            routes: that there are.
+            engine: that runs the lab; "" for none.
+
+        Raises:
+            UsageError: there is no such route, nobody may record it, or it is recorded.
+            UpstreamError: the lab does not run.
+        """
+        self._check(wish, limits, routes, engine)
+        now = self._clock()
+        with self._locked():
+            orders = [one for one in telling.orders_of(self._lab)
+                      if self.get(one.id).state == "recording"]  # fmt: skip
+            if there := next((one for one in orders if one.route == wish.route), None):
+                raise UsageError(
+                    f"{wish.route} is recorded already, as {there.id}",
+                    fix=f"llmlab record stop {there.id}",
+                )
+            name = self._name(wish.route, now)
+            until = now + min(limits.max_seconds, limits.max_age)
+            manifest = Manifest(
+                name, wish.route, user(), wish.why, moment(now), moment(until), wish.share,
+                wish.redact, limits.max_bytes, limits.max_age,
+            )  # fmt: skip
+            order = Order(
+                id=name, route=wish.route, folder=telling.folder_of(self._lab) / name,
+                share=wish.share, redact=wish.redact, until=until, max_bytes=limits.max_bytes,
+                seal=self._keys().public, pseudonyms=secrets.token_hex(32),
+            )  # fmt: skip
+            said = {"did": "start", "recording": name, "route": wish.route,
+                    "share": wish.share, "redacted": wish.redact}  # fmt: skip
+            # Within the transaction: what the ledger tells of is in place by then.
+            with Store(self._lab).noting("recording", said, wish.why):
+                telling.make_folder(self._lab, name, shared=engine == "compose")
+                write_manifest(telling.folder_of(self._lab) / name, manifest)
+                telling.tell(self._lab, [*orders, order])
+        return self.get(name)
+
+    def stop(self, name: str, why: str = "") -> tuple[Recorded, bool]:
+        """End a recording, within a second. Returns whether it was not over before.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        found = self.get(name)
+        with self._locked():
+            orders = telling.orders_of(self._lab)
+            if all(one.id != name for one in orders):
+                return found, False
+            said = {"did": "stop", "recording": name}  # the last of its requests are on their way
+            with Store(self._lab).noting("recording", said, why):
+                telling.tell(self._lab, [one for one in orders if one.id != name])
+                folder, now = self._folder(name), moment(self._clock())
+                ended = replace(read_manifest(folder), ended=now, ended_by=user())
+                write_manifest(folder, ended)
+        return self.get(name), found.state == "recording"
+
+    def remove(self, name: str, why: str = "") -> Recorded:
+        """Remove a recording and all that it holds; one that goes on ends first.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        found, _ = self.stop(name, why)
+        with self._locked():
+            said = {"did": "remove", "recording": name, "requests": found.requests}
+            with Store(self._lab).noting("recording", said, why):
+                shutil.rmtree(telling.folder_of(self._lab) / name)
+        return found
+
+    def expire(self) -> list[str]:
+        """Remove those that are as old as they may get. Returns their names."""
+        gone = []
+        for one in self.all():
+            age = self._clock() - seconds_of(one.started)
+            if age >= one.max_age:
+                self.remove(one.id, f"older than {one.max_age:g} s (recording.max_age)")
+                gone.append(one.id)
+        return gone
+
+    # --- what there is -----------------------------------------------------------
+
+    def all(self) -> list[Recorded]:
+        """The oldest first."""
+        files = telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
+        found = [self.get(one.parent.name) for one in files]
+        return sorted(found, key=lambda one: (one.started, one.id))
+
+    def active(self) -> list[Recorded]:
+        """Those that go on, or have ended by themselves and nobody has noticed."""
+        return [self.get(one.id) for one in telling.orders_of(self._lab)]
+
+    def get(self, name: str) -> Recorded:
+        """
+        Raises:
+            UsageError: there is none of this name.
+            LlmlabError: it is damaged.
+        """
+        return recorded_in(self._folder(name), self._clock())
+
+    def records(self, name: str) -> Iterator[dict[str, Any]]:
+        """What is kept in it, file by file.
+
+        Raises:
+            UsageError: there is none of this name.
+            AuthError, LlmlabError: it cannot be opened.
+        """
+        folder, keys = self._folder(name), self._keys()
+        for file in sorted(folder.glob(f"*{LINES}")):
+            content = file.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]  # a process was killed as it wrote
+            for number, line in enumerate(whole.splitlines(), start=1):
+                try:
+                    yield json.loads(keys.open(line, name))
+                except Unopened:
+                    raise refuse_unopened(file, number) from None
+
+    # --- within ------------------------------------------------------------------
+
+    def _check(self, wish: Wish, limits: Limits, routes: tuple[str, ...], engine: str) -> None:
+        if wish.route not in routes:
+            raise UsageError(
+                f"there is no route {wish.route!r}, only {', '.join(routes)}"
+                f"{hint(wish.route, routes)}",
+                fix=f"llmlab record start --route {routes[0]}",
+            )
+        if wish.route in limits.never:
+            raise UsageError(
+                f"nobody may record {wish.route}: recording.never of lab.toml names it",
+                fix="llmlab config show recording.never",
+            )
+        if not engine:
+            raise UpstreamError(
+                "the lab does not run, so there is nothing to record", fix="llmlab up"
+            )
+
+    def _name(self, route: str, now: float) -> str:
+        name = f"{route}-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}"
+        taken = [one.name for one in telling.folder_of(self._lab).glob(f"{name}*")]
+        return f"{name}-{len(taken) + 1}" if taken else name
+
+    def _locked(self) -> Any:
+        private_folder(telling.folder_of(self._lab), telling.FOLDER_MODE)
+        return locked(telling.folder_of(self._lab) / "lock", patience=10)
+
+    def _keys(self) -> KeyPair:
+        folder = private_folder(self._lab.keys_file.parent)
+        return KeyPair.of(folder / "recordings.key")
+
+    def _folder(self, name: str) -> Path:
+        folder = telling.folder_of(self._lab) / name
+        if not re.fullmatch(ID, name) or not (folder / MANIFEST).is_file():
+            known = sorted(
+                one.parent.name for one in telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
+            )
+            raise UsageError(
+                f"there is no recording {name[:80]!r}{hint(name, known)}",
+                fix="llmlab record list",
+            )
+        return folder

@@ -1,0 +1,1 @@
+"""What was recorded, asked again and judged; and how it becomes a suite."""

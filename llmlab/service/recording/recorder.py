@@ -1,0 +1,161 @@
+"""Takes what passes of requests, of which their route is recorded: opt-in of who runs the lab,
+told to the client in a header, and given up where the client says so.
+
+Without a recording it costs a request one look at an empty list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmlab.errors import unreadable
+from llmlab.names import SUMMARIZE
+from llmlab.recording.order import LARGEST, LOOK, Order, Orders
+from llmlab.service.drill import Drills
+from llmlab.service.guarding import ROUTE
+from llmlab.service.metrics import Metrics
+from llmlab.service.recording.transcript import Tape
+from llmlab.service.recording.writer import Writer
+from llmlab.service.schemas import EVENTS
+
+log = logging.getLogger("llmlab.service")
+RECORDED = "X-Recorded"  # of an answer: the recording that it may be kept in
+ASKED = "asked"  # of a request's state: what it asks, as its model may read it
+OPT_OUT = "no-store"  # of Cache-Control: RFC 9111, 5.2.1.5
+PATHS = ("/summarize/", "/summarize", "/v1/chat/completions")
+
+
+class Recorder:
+    """What is to be recorded, if anything. It belongs to the event loop.
+
+    Args:
+        file: may appear, change and go at any time; None for a process that never records.
+        drills: while one is on, answers are wrong on purpose, and are nobody's traffic.
+    """
+
+    def __init__(
+        self, file: Path | None, deployment: str, drills: Drills, metrics: Metrics
+    ) -> None:
+        self._file, self._deployment = file, deployment
+        self._drills, self._metrics = drills, metrics
+        self._seen: tuple[int, int, int] | None = None
+        self._due: dict[str, float] = {}
+        self.orders: dict[str, Order] = {}
+        self.writer = Writer(deployment)
+
+    async def watch(self) -> None:
+        """Look at the file for ever."""
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK)
+
+    def look(self) -> None:
+        """Take note of what the file says now, if it is another one than before."""
+        if self._file is None:
+            return
+        try:
+            found = self._file.stat()
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            seen = None
+        if seen == self._seen:
+            return
+        self._seen = seen
+        before, self.orders = self.orders, self._read() if seen else {}
+        for one in self.orders.values():
+            if before.get(one.route) != one:
+                log.warning("recording %s: what %s is asked is kept", one.id, one.route)
+        for one in before.values():
+            if self.orders.get(one.route) != one:
+                log.warning("recording %s has ended", one.id)
+
+    def _read(self) -> dict[str, Order]:
+        assert self._file is not None
+        try:
+            with self._file.open("rb") as file:
+                told = Orders.model_validate_json(file.read(LARGEST))
+        except OSError as error:
+            log.error("%s cannot be read: %s", self._file, error.strerror)
+            return {}
+        except ValidationError as error:
+            log.error("%s says nothing to record: %s", self._file, unreadable(error))
+            return {}
+        return {one.route: one for one in told.orders}
+
+    def tape(self, scope: Scope, is_stream: bool) -> Tape | None:
+        """What to take a request on whose answer begins; None where it is not recorded."""
+        asked = scope["state"].get(ASKED)
+        headers = Headers(scope=scope)
+        order = self.orders.get(_route(scope, headers)) if asked is not None else None
+        if order is None or time.time() >= order.until or self._drills.current:
+            return None
+        reel = self.writer.reel_of(order)
+        if reel.full:
+            return None
+        if OPT_OUT in headers.get("cache-control", "").lower() or _forbids(asked):
+            reel.opted_out += 1
+            self._metrics.recorded.labels("opted_out").inc()
+            return None
+        due = self._due.get(order.pseudonyms, 0.0) + order.share
+        self._due[order.pseudonyms] = due - 100 if due >= 100 else due
+        if due < 100:
+            return None
+        return Tape(
+            order, asked, str(scope["state"]["request_id"]),
+            headers.get("x-subject", "").encode("latin-1").decode(errors="replace"),
+            self._deployment, str(scope["state"].get("model_id", "")), time.time(), is_stream,
+        )  # fmt: skip
+
+    def put(self, tape: Tape) -> None:
+        self._metrics.recorded.labels("taken" if self.writer.put(tape) else "dropped").inc()
+
+
+class Recording:
+    """ASGI middleware: the answer passes, and a copy of it is kept if it is to be recorded."""
+
+    def __init__(self, app: ASGIApp, recorder: Recorder) -> None:
+        self.app, self.recorder = app, recorder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.recorder.orders or scope["type"] != "http" or scope["path"] not in PATHS:
+            return await self.app(scope, receive, send)
+        start, arrived, tape = time.perf_counter(), time.time(), None
+
+        async def watched(message: Message) -> None:
+            nonlocal tape
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                headers = MutableHeaders(scope=message)
+                tape = self.recorder.tape(scope, EVENTS in headers.get("content-type", ""))
+                if tape:
+                    tape.at = arrived
+                    headers[RECORDED] = tape.order.id
+            elif tape and message["type"] == "http.response.body":
+                tape.hear(message.get("body", b""), more=message.get("more_body", False))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            # Also of a stream whose client has left, or that broke off: as far as it came.
+            if tape:
+                tape.seconds = time.perf_counter() - start
+                self.recorder.put(tape)
+
+
+def _forbids(asked: Any) -> bool:
+    """OpenAI's dialect has a field for it."""
+    return getattr(asked, "store", None) is False
+
+
+def _route(scope: Scope, headers: Headers) -> str:
+    """The public name that a request has asked for; "" where it has asked a deployment."""
+    said: Any = headers.get(ROUTE, "")
+    return said or ("" if scope["path"].startswith("/v1/") else SUMMARIZE)

@@ -1,0 +1,148 @@
+"""From what has passed of a request to what a recording keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmlab.recording.order import Order
+from llmlab.recording.redacting import Redacting
+from llmlab.service.chat.collecting import Collected
+from llmlab.service.schemas import SummarizeRequest
+
+LONGEST_ANSWER = 4_194_304  # bytes
+PSEUDONYM = 16  # hexadecimal digits
+# Of a request: what says who asked, and what is no part of the question.
+NOT_KEPT = {"user", "model", "store", "stream_options"}
+
+
+@dataclass(slots=True)
+class Tape:
+    """One request while it is answered.
+
+    Args:
+        asked: as its model has read it, past all guards.
+        at: seconds of the epoch.
+        is_stream: whether the answer comes as events.
+        whole: whether it came to its end.
+        seconds: until then.
+    """
+
+    order: Order
+    asked: BaseModel
+    request_id: str
+    subject: str
+    deployment: str
+    model_id: str
+    at: float
+    is_stream: bool
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    whole: bool = False
+    seconds: float = 0.0
+
+    @property
+    def too_long(self) -> bool:
+        return self.size > LONGEST_ANSWER
+
+    def hear(self, body: bytes, *, more: bool) -> None:
+        self.size += len(body)
+        if self.too_long:
+            self.parts.clear()
+        else:
+            self.parts.append(body)
+        self.whole = not more
+
+
+def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
+    """What is kept of it.
+
+    Raises:
+        ValueError, KeyError, TypeError: its answer is none that this API gives.
+    """
+    order, asked = tape.order, tape.asked
+    is_text = isinstance(asked, SummarizeRequest)
+    request = asked.model_dump(
+        mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_KEPT
+    )
+    body = b"".join(tape.parts).decode()
+    choices, broken = (_summary if is_text else _chat)(body, tape)
+    if redacting:
+        request = redacting.document(request)
+        choices = [redacting.document(one, "answer") for one in choices]
+    return {
+        "at": datetime.fromtimestamp(tape.at, UTC).isoformat(timespec="milliseconds"),
+        "seconds": round(tape.seconds, 4),
+        "request_id": tape.request_id,
+        "subject": pseudonym(tape.subject, order),
+        "deployment": tape.deployment,
+        "model_id": tape.model_id,
+        "kind": "text" if is_text else "chat",
+        "request": request,
+        "choices": choices,
+        "broken": broken,
+    }
+
+
+def pseudonym(subject: str, order: Order) -> str:
+    """The same for the same subject within a recording, and nobody's without its key, which is
+    gone when it ends."""
+    if not subject:
+        return ""
+    key = bytes.fromhex(order.pseudonyms)
+    return hmac.new(key, subject.encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
+
+
+def _summary(body: str, tape: Tape) -> tuple[list[dict[str, Any]], bool]:
+    if not tape.is_stream:
+        return [{"text": str(json.loads(body)["summary"]), "finish_reason": "stop"}], False
+    told = dict(_events(body))
+    if "summary" not in told:
+        return [], True
+    return [{"text": str(json.loads(told["summary"])["summary"]), "finish_reason": "stop"}], False
+
+
+def _chat(body: str, tape: Tape) -> tuple[list[dict[str, Any]], bool]:
+    if not tape.is_stream:
+        return [_choice(one["message"], one) for one in json.loads(body)["choices"]], False
+    found: dict[int, Collected] = {}
+    ended = failed = False
+    for _, data in _events(body):
+        if data == "[DONE]":
+            ended = True
+            break
+        chunk = json.loads(data)
+        failed = failed or "error" in chunk
+        for choice in chunk.get("choices", ()):
+            found.setdefault(choice["index"], Collected()).add(choice)
+    whole = [one.as_choice("chat", index) for index, one in sorted(found.items())]
+    return [_choice(one["message"], one) for one in whole], failed or not ended
+
+
+def _choice(message: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    kept = {"text": message.get("content") or "", "finish_reason": choice["finish_reason"]}
+    for name in ("refusal", "tool_calls"):
+        if message.get(name):
+            kept[name] = message[name]
+    return kept
+
+
+def _events(body: str) -> Iterator[tuple[str, str]]:
+    """(name, data) of each event that is all there; our own have one line of data each."""
+    *whole, _ = body.split("\n\n")
+    for block in whole:
+        name, data = "message", ""
+        for line in block.split("\n"):
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                data = line.removeprefix("data: ")
+        if data:
+            yield name, data

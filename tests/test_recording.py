@@ -1,0 +1,396 @@
+"""Recordings: what is kept of requests, and of whose; how it is sealed; when it ends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.config.recording import Recording as Limits
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.lab import Lab
+from llmlab.ledger.store import Store
+from llmlab.ledger.telling import told
+from llmlab.recording import telling
+from llmlab.recording.order import COUNTS, Order, Orders
+from llmlab.recording.redacting import UNSEEN, Redacting, guards
+from llmlab.recording.sealing import KeyPair, Seal, Unopened
+from llmlab.recording.store import Recordings, Wish
+from llmlab.service.chat.schemas import ChatRequest
+from llmlab.service.drill import Drill, Drills, Kind
+from llmlab.service.metrics import Metrics
+from llmlab.service.recording import reel as reeling
+from llmlab.service.recording import writer as writing
+from llmlab.service.recording.recorder import Recorder
+from llmlab.service.recording.transcript import LONGEST_ANSWER, Tape, pseudonym, record_of
+from llmlab.service.recording.writer import Writer
+from tests.api import wait_until
+from tests.gateways import ScriptedApi
+
+CARD = "4111 1111 1111 1111"
+ROUTES = ("summarize", "chat")
+HOURS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ScriptedApi]:
+    one = ScriptedApi()
+    try:
+        yield one.start().until_ready()  # type: ignore[misc]
+    finally:
+        one.stop()
+
+
+class Kept:
+    """The recordings of a lab without a gateway: its API is told what the lab would tell it."""
+
+    def __init__(self, api: ScriptedApi, root: Path) -> None:
+        self.api, self.lab = api, Lab(root)
+        self.lab.make_state()
+        # Each has a name of its own, for the API's log tells of all.
+        later = next(HOURS) * 3600
+        self.recordings = Recordings(self.lab, lambda: time.time() + later)
+
+    def start(self, wish: Wish, **limits: Any) -> str:
+        name = self.recordings.start(wish, Limits(**limits), ROUTES, "local").id
+        self.tell()
+        wait_until(lambda: f"recording {name}: what" in self.api.stdout, "it is recorded")
+        return name
+
+    def tell(self) -> None:
+        fresh = self.api.home / "fresh"
+        fresh.write_text(Orders(orders=telling.orders_of(self.lab)).model_dump_json())
+        fresh.rename(self.api.home / "recording.json")
+
+    def ask(self, text: str, route: str = "chat", **more: Any) -> Any:
+        headers = {"X-Route": route, "X-Subject": "alice", **more.pop("headers", {})}
+        body = {"messages": [{"role": "user", "content": text}], **more}
+        return self.api.request("POST", "/v1/chat/completions", json=body, headers=headers)
+
+    def records(self, name: str, count: int) -> list[dict[str, Any]]:
+        """What is kept once so many requests are counted."""
+        wait_until(lambda: self.recordings.get(name).requests >= count, f"{count} are kept")
+        return list(self.recordings.records(name))
+
+
+@pytest.fixture
+def kept(api: ScriptedApi, tmp_path: Path) -> Iterator[Kept]:
+    one = Kept(api, tmp_path)
+    yield one
+    (api.home / "recording.json").unlink(missing_ok=True)
+
+
+# --- what is kept --------------------------------------------------------------------
+
+
+def test_answers_are_kept_whole_and_redacted_and_their_clients_are_told(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    asked = f"The card {CARD} of anna@example.com."
+    whole = kept.ask(asked, user="anna", temperature=0.5)
+    stream = kept.ask(asked, stream=True)
+    assert {whole.headers["X-Recorded"], stream.headers["X-Recorded"]} == {name}
+    assert CARD in whole.json()["choices"][0]["message"]["content"]  # the client's own answer
+    first, second = kept.records(name, 2)
+    redacted = "The card [card] of [email]."
+    for one in (first, second):
+        assert one["request"]["messages"] == [{"role": "user", "content": redacted}]
+        assert one["choices"] == [{"text": redacted, "finish_reason": "stop"}]
+        assert (one["kind"], one["broken"]) == ("chat", False)
+        assert one["subject"] == first["subject"] != "alice"
+    assert first["request"]["temperature"] == 0.5
+    assert "user" not in first["request"]
+    found = kept.recordings.get(name)
+    assert found.replaced == {"card": 4, "email": 4}
+    assert list(found.answered_by) == ["scripted"]
+
+
+def test_a_text_and_its_summary_are_kept(kept: Kept) -> None:
+    name = kept.start(Wish("summarize"))
+    text = "The keeper lit the lamp. A ship far out at sea read its light."
+    said = kept.api.summarize(text, max_length=20)
+    (one,) = kept.records(name, 1)
+    assert one["request"] == {"text": text, "max_length": 20}
+    assert one["choices"] == [{"text": said.json()["summary"], "finish_reason": "stop"}]
+
+
+def test_a_stream_that_breaks_off_is_kept_as_far_as_it_came(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    script = json.dumps({"say": "one two three", "break_after": 2})
+    kept.ask(script, stream=True)
+    (one,) = kept.records(name, 1)
+    assert one["broken"]
+    assert one["choices"] == [{"text": "one two ", "finish_reason": None}]
+
+
+def test_without_redaction_texts_are_as_they_were(kept: Kept) -> None:
+    name = kept.start(Wish("chat", redact=False))
+    kept.ask(f"The card {CARD}.")
+    (one,) = kept.records(name, 1)
+    assert one["request"]["messages"][0]["content"] == f"The card {CARD}."
+
+
+def test_who_wants_nothing_kept_is_left_out_and_counted(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    for how in ({"headers": {"Cache-Control": "no-store"}}, {"store": False}):
+        assert "X-Recorded" not in kept.ask("Keep nothing.", **how).headers
+    kept.ask("Keep this.", store=True)
+    (one,) = kept.records(name, 1)
+    assert one["request"]["messages"][0]["content"] == "Keep this."
+    assert kept.recordings.get(name).opted_out == 2
+
+
+def test_only_the_route_is_recorded_and_only_what_was_answered(kept: Kept) -> None:
+    kept.start(Wish("chat"))
+    refused = kept.ask(json.dumps({"refuse": 503}))
+    for answer in (refused, kept.ask("x", route="scripted"), kept.ask("x", route=""),
+                   kept.api.summarize("A text."), kept.api.get("/v1/models")):  # fmt: skip
+        assert "X-Recorded" not in answer.headers
+
+
+def test_a_share_is_exact_and_in_turn(kept: Kept) -> None:
+    kept.start(Wish("chat", share=25))
+    told_of = ["X-Recorded" in kept.ask("x").headers for _ in range(8)]
+    assert told_of == [False, False, False, True] * 2
+
+
+# --- how it ends ---------------------------------------------------------------------
+
+
+def test_a_full_one_ends_by_itself_and_says_so(kept: Kept) -> None:
+    name = kept.start(Wish("chat"), max_bytes=10_000)
+    wait_until(
+        lambda: "X-Recorded" not in kept.ask("word " * 300).headers, "it is full", seconds=20
+    )
+    found = wait_until(lambda: kept.recordings.get(name), "counted")
+    assert wait_until(lambda: kept.recordings.get(name).state == "full", "it says so")
+    assert 0 < found.bytes <= 10_000
+    assert f"recording {name} is full" in kept.api.stdout
+
+
+def test_it_ends_when_nobody_wants_it_any_more(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    ended, changed = kept.recordings.stop(name, "enough")
+    assert (ended.state, changed) == ("ended", True)
+    kept.tell()
+    wait_until(lambda: f"recording {name} has ended" in kept.api.stdout, "it has ended")
+    assert "X-Recorded" not in kept.ask("x").headers
+    assert kept.recordings.stop(name)[1] is False
+
+
+def test_what_is_no_order_records_nothing(kept: Kept) -> None:
+    kept.start(Wish("chat"))
+    (kept.api.home / "recording.json").write_text('{"orders": [{"route": "chat"}]}')
+    wait_until(lambda: "X-Recorded" not in kept.ask("x").headers, "it has ended")
+    assert "says nothing to record" in kept.api.stdout
+
+
+# --- what is dropped -----------------------------------------------------------------
+
+
+def order(folder: Path, keys: KeyPair, **more: Any) -> Order:
+    said = {"id": "chat-20261130-120000", "route": "chat", "folder": folder,
+            "until": time.time() + 60, "max_bytes": 10**6, "seal": keys.public,
+            "pseudonyms": "0" * 64}  # fmt: skip
+    return Order(**{**said, **more})
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyPair:
+    return KeyPair.of(tmp_path / "key")
+
+
+def tape(told: Order, answer: bytes = b"") -> Tape:
+    asked = ChatRequest.model_validate({"messages": [{"role": "user", "content": "x"}]})
+    one = Tape(told, asked, "r1", "alice", "d", "sha256:1", time.time(), is_stream=False)
+    body = {"choices": [{"message": {"content": "y"}, "finish_reason": "stop"}]}
+    one.hear(answer or json.dumps(body).encode(), more=False)
+    return one
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    (file,) = folder.glob(f"*{COUNTS}")
+    found = json.loads(file.read_bytes())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_what_finds_no_room_is_dropped_and_counted_and_no_request_waits(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "WAITING_BYTES", 0)
+    told_to = order(tmp_path, keys)
+    one = Writer("d")
+    assert not one.put(tape(told_to))
+    assert not one.put(tape(told_to, b"x" * (LONGEST_ANSWER + 1)))
+    one.close()
+    assert (counted(tmp_path)["kept"], counted(tmp_path)["dropped"]) == (0, 2)
+
+
+def test_a_record_that_cannot_be_looked_at_is_dropped(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Redacting):
+        def text(self, text: str, where: Any = "request") -> str:
+            raise RuntimeError(text)
+
+    monkeypatch.setattr(reeling, "Redacting", Broken)
+    one = Writer("d")
+    assert one.put(tape(order(tmp_path, keys)))
+    one.close()
+    assert counted(tmp_path)["dropped"] == 1
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_nothing_is_recorded_while_a_drill_is_on(tmp_path: Path, keys: KeyPair) -> None:
+    drills = Drills()
+    recorder = Recorder(None, "d", drills, Metrics(deployment="d"))
+    recorder.orders = {"chat": order(tmp_path, keys)}
+    asked = ChatRequest.model_validate({"messages": [{"role": "user", "content": "x"}]})
+    scope = {"type": "http", "path": "/v1/chat/completions", "headers": [(b"x-route", b"chat")],
+             "state": {"asked": asked, "request_id": "r1"}}  # fmt: skip
+    assert recorder.tape(scope, False)
+    drills.current = Drill(kind=Kind.EMPTY)
+    assert recorder.tape(scope, False) is None
+    recorder.writer.close()
+
+
+# --- sealed and redacted -------------------------------------------------------------
+
+
+def test_lines_are_sealed_for_their_recording_and_open_with_the_labs_key_only(
+    tmp_path: Path, keys: KeyPair
+) -> None:
+    line = Seal(keys.public, "chat-1").line(b"a secret")
+    assert b"secret" not in line
+    assert keys.open(line, "chat-1") == b"a secret"
+    for other, name in ((keys, "chat-2"), (KeyPair.of(tmp_path / "another"), "chat-1")):
+        with pytest.raises(Unopened):
+            other.open(line, name)
+    with pytest.raises(Unopened):
+        keys.open(b"nonsense\n", "chat-1")
+
+
+def test_a_key_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("no key\n")
+    with pytest.raises(AuthError, match="it is no key"):
+        KeyPair.of(tmp_path / "key")
+
+
+def test_files_are_for_their_owner_and_hold_no_text(kept: Kept) -> None:
+    name = kept.start(Wish("chat", redact=False))
+    kept.ask("An unusual sentence.")
+    kept.records(name, 1)
+    folder = telling.folder_of(kept.lab) / name
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = [*folder.iterdir(), kept.lab.keys_file.with_name("recordings.key")]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
+    assert not any(b"unusual" in one.read_bytes() for one in folder.iterdir())
+
+
+def test_a_line_that_was_changed_is_told_with_its_place(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    kept.ask("x")
+    kept.records(name, 1)
+    (file,) = (telling.folder_of(kept.lab) / name).glob("*.jsonl")
+    file.write_bytes(b"AAAA" + file.read_bytes())
+    with pytest.raises(LlmlabError, match=r"\.jsonl:1 cannot be opened"):
+        list(kept.recordings.records(name))
+
+
+def test_all_texts_of_a_document_are_looked_at_and_what_cannot_be_is_left_out() -> None:
+    looking = Redacting(guards())
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    found = looking.document({"a": [f"x {CARD}", {CARD: 1, "n": 2}], "parts": [picture]})
+    assert found == {"a": ["x [card]", {"[card]": 1, "n": 2}],
+                     "parts": [{"type": "image_url", "text": UNSEEN}]}  # fmt: skip
+    assert looking.found == {"card": 2}
+
+
+def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
+    one, other = order(tmp_path, keys), order(tmp_path, keys, pseudonyms="1" * 64)
+    assert pseudonym("alice", one) == pseudonym("alice", one) != pseudonym("bob", one)
+    assert pseudonym("alice", one) != pseudonym("alice", other)
+    assert pseudonym("", one) == ""
+
+
+def test_tool_calls_are_kept(tmp_path: Path, keys: KeyPair) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body = {"choices": [{"message": {"content": None, "tool_calls": [call]},
+                         "finish_reason": "tool_calls"}]}  # fmt: skip
+    found = record_of(tape(order(tmp_path, keys), json.dumps(body).encode()), None)
+    assert found["choices"] == [{"text": "", "finish_reason": "tool_calls", "tool_calls": [call]}]
+
+
+# --- the lab's side ------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    one = Lab(tmp_path)
+    one.make_state()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("wish", "engine", "error", "said"),
+    [
+        (Wish("chatt"), "local", UsageError, "no route 'chatt'"),
+        (Wish("chat"), "local", UsageError, "recording.never"),
+        (Wish("summarize"), "", UpstreamError, "does not run"),
+    ],
+)
+def test_what_may_not_be_recorded_is_refused(
+    lab: Lab, wish: Wish, engine: str, error: type[LlmlabError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        Recordings(lab).start(wish, Limits(never=["chat"]), ROUTES, engine)
+    assert Store(lab).entries() == []
+
+
+def test_a_route_has_one_recording_at_a_time_and_the_ledger_tells_of_all(lab: Lab) -> None:
+    recordings = Recordings(lab)
+    name = recordings.start(Wish("chat", 50, why="exam"), Limits(), ROUTES, "local").id
+    with pytest.raises(UsageError, match=f"recorded already, as {name}"):
+        recordings.start(Wish("chat"), Limits(), ROUTES, "local")
+    recordings.remove(name, "no more")
+    assert recordings.all() == [] and telling.orders_of(lab) == ()
+    assert [told(one) for one in Store(lab).entries()] == [
+        f"start of {name}, 50 %, redacted",
+        f"stop of {name}",
+        f"remove of {name}, 0 requests",
+    ]
+    with pytest.raises(UsageError, match="there is no recording"):
+        recordings.get(name)
+
+
+def test_what_is_too_old_is_over_and_then_removed(lab: Lab) -> None:
+    now = time.time()
+    recordings = Recordings(lab, lambda: now)
+    name = recordings.start(Wish("chat"), Limits(max_seconds=60, max_age=600), ROUTES, "local").id
+    assert recordings.expire() == []
+    now += 61
+    assert recordings.get(name).state == "over"
+    another = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
+    now += 540
+    assert recordings.expire() == [name]
+    assert [one.id for one in recordings.active()] == [another]
+
+
+def test_each_container_is_told_where_it_sees_the_folder(lab: Lab) -> None:
+    service = lab.state / "compose" / "llmapi"
+    service.mkdir(parents=True)
+    (service / "settings.json").write_text("{}")
+    found = Recordings(lab).start(Wish("chat"), Limits(), ROUTES, "compose")
+    (one,) = Orders.model_validate_json((service / "recording.json").read_bytes()).orders
+    assert one.folder == Path("/var/lib/recordings") / found.id
+    assert one.mode == 0o644
+    folder = telling.folder_of(lab) / found.id
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+    Recordings(lab).stop(found.id)
+    assert not (service / "recording.json").exists()

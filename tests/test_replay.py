@@ -1,0 +1,236 @@
+"""Replays: what of a recording is asked again, how it is judged, and all of it in a lab."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from llmlab.answers.asking import Asked, Told, ask_all
+from llmlab.errors import LlmlabError, UpstreamError, UsageError
+from llmlab.evaluate.answer import Answer, Respondent
+from llmlab.evaluate.gate import GateError, parse_gate
+from llmlab.evaluate.suite import Case
+from llmlab.evaluate.verdict import Outcome
+from llmlab.recording.redacting import UNSEEN
+from llmlab.replaying.cases import AGAIN, EMPTY, PICTURES, TOOLS, Questions, questions
+from llmlab.replaying.judging import judged
+from tests.conftest import LabUnderTest, wait_until
+
+Record = dict[str, Any]
+ENGLISH = (
+    "The keeper lit the lamp at dusk, and a ship that was far out at sea saw the light and knew "
+    "how near the coast of the island it was."
+)
+GERMAN = (
+    "Der Wärter zündete die Lampe in der Dämmerung an, und ein Schiff weit draußen auf dem Meer "
+    "sah das Licht und wusste, wie nah die Küste der Insel war."
+)
+
+
+def record(number: int, request: Record, answer: str = "An answer.", kind: str = "chat") -> Record:
+    return {
+        "at": f"2026-11-30T12:{number // 60:02}:{number % 60:02}.000+00:00", "seconds": 0.1,
+        "request_id": f"r{number}", "subject": "", "deployment": "d", "model_id": "sha256:1",
+        "kind": kind, "request": request, "broken": False,
+        "choices": [{"text": answer, "finish_reason": "stop"}],
+    }  # fmt: skip
+
+
+def asking(text: Any, **more: Any) -> Record:
+    return {"messages": [{"role": "user", "content": text}], **more}
+
+
+def of(*records: Record) -> Questions:
+    return questions("chat-1", records)
+
+
+# --- what is asked again -------------------------------------------------------------
+
+
+def test_requests_are_asked_in_their_order_and_at_their_pace() -> None:
+    found = of(
+        record(7, asking("b")), record(2, asking("a")), record(9, {"text": "c"}, kind="text")
+    )
+    assert [one.case.given for one in found.asked] == ["a", "b", "c"]
+    assert [one.after for one in found.asked] == [0, 5, 7]
+    assert [bool(one.case.messages) for one in found.asked] == [True, True, False]
+
+
+def test_the_same_question_is_asked_once_unless_it_is_to_be_answered_otherwise() -> None:
+    found = of(*(record(n, asking("a")) for n in range(3)), record(4, asking("a", max_tokens=9)))
+    assert len(found.asked) == 2
+    assert found.left_out == {AGAIN: 2}
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "why"),
+    [
+        (asking("a", tools=[{"type": "function", "function": {"name": "f"}}]), "chat", TOOLS),
+        (asking([{"type": "image_url", "text": UNSEEN}]), "chat", PICTURES),
+        (asking(UNSEEN), "chat", PICTURES),
+        ({"messages": [{"role": "tool", "content": "1", "tool_call_id": "1"}]}, "chat", TOOLS),
+        ({"text": " "}, "text", EMPTY),
+    ],
+)
+def test_what_cannot_be_asked_again_is_counted(request_: Record, kind: str, why: str) -> None:
+    found = of(record(1, asking("a")), record(2, request_, kind=kind))
+    assert found.left_out == {why: 1}
+    with pytest.raises(UsageError, match=f"nothing of chat-1 can be asked again: 1 {why}"):
+        of(record(2, request_, kind=kind))
+
+
+def test_each_is_asked_as_it_was() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}
+    one, two, three = of(
+        record(1, asking("a", temperature=0.5, seed=3, max_completion_tokens=7, n=2)),
+        record(2, asking("b", response_format=wanted)),
+        record(3, {"text": "c", "max_length": 20}, kind="text"),
+    ).asked
+    assert one.options == {"temperature": 0.5, "seed": 3, "max_tokens": 7}
+    assert two.options == {"response_format": wanted}
+    assert two.case.checks.outcomes("[]") == {"json_schema": True}
+    assert two.case.checks.outcomes("{}") == {"json_schema": False}
+    assert three.options == {"max_length": 20}
+
+
+def test_a_language_is_expected_where_question_and_answer_were_in_it() -> None:
+    same, other, short = of(
+        record(1, asking(GERMAN), GERMAN), record(2, asking(ENGLISH), GERMAN),
+        record(3, asking("Wo?"), "Da."),
+    ).asked  # fmt: skip
+    assert same.case.checks.language == "de"
+    assert other.case.checks.language is short.case.checks.language is None
+
+
+def test_the_pace_is_kept_where_it_is_asked_for() -> None:
+    asked: list[str] = []
+
+    async def answer(case: Case) -> Told:
+        asked.append(case.id)
+        return Told(Answer("An answer.", 0.1), "sha256:1", "scripted")
+
+    cases = {name: Case(name, "A text.") for name in ("late", "early")}
+    for after, order in ({}, ["late", "early"]), ({"late": 0.1, "early": 0.0}, ["early", "late"]):
+        asked.clear()
+        asyncio.run(ask_all([Asked("m", answer)], cases, concurrency=1, after=after))
+        assert asked == order
+
+
+# --- how it is judged ----------------------------------------------------------------
+
+
+def respondent(name: str, asked: Questions, answer: Callable[[int], str | LlmlabError]) -> Any:
+    answers: dict[str, Answer | LlmlabError] = {}
+    for number, one in enumerate(asked.asked):
+        said = answer(number)
+        answers[one.case.id] = said if isinstance(said, LlmlabError) else Answer(said, 0.1)
+    return Respondent(name, "sha256:1", "scripted", answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (lambda n: f"An answer {n}.", Outcome.PASS),
+        (lambda n: "" if n % 3 == 0 else f"An answer {n}.", Outcome.FAIL),
+        (lambda n: UpstreamError("away") if n == 5 else f"An answer {n}.", Outcome.INCONCLUSIVE),
+    ],
+)
+def test_a_candidate_is_judged_against_the_other(
+    answer: Callable[[int], str | LlmlabError], outcome: Outcome
+) -> None:
+    asked = of(*(record(n, asking(f"question {n}")) for n in range(60)))
+    stable = respondent("stable", asked, lambda n: f"An answer {n}.")
+    gate = parse_gate("checks>=-0.10 empty<=+0.10 length<=1.5x")
+    found = judged(asked, respondent("next", asked, answer), stable, gate, seed=1)
+    assert found.evaluation.verdict and found.evaluation.verdict.outcome is outcome
+    assert found.not_judged == ("checks>=-0.10",)
+    with pytest.raises(GateError, match="can be measured"):
+        judged(asked, stable, stable, parse_gate("checks>=-0.10"), seed=1)
+
+
+# --- in a lab ------------------------------------------------------------------------
+
+MODELS = """
+[models.script]
+runtime = "scripted"
+source = "embedded:script"
+
+[models.twin]
+runtime = "scripted"
+source = "embedded:script"
+"""
+RECORDED = 500
+LONG = 20  # words: of every fourth question there are more
+
+
+def question(number: int) -> str:
+    said = f"What became of the ship that sailed from Oslo in {1500 + number}?"
+    return said + " Tell it at some length, please, and with the names." * (number % 4 == 0)
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
+    one = make_lab(routes__chat='"script"', deploy='["twin"]', gateway__rate_limit__enabled="false")
+    with (one.root / "configs" / "lab.toml").open("a") as config:
+        config.write(MODELS)
+    one.ok("up")
+    return one
+
+
+async def ask(lab: LabUnderTest) -> set[str | None]:
+    """All questions, some as streams; gives what their answers say of a recording."""
+    places, heard = asyncio.Semaphore(8), set()
+    headers = {"Authorization": f"Bearer {lab.token()}"}
+    async with httpx2.AsyncClient(base_url=lab.url, headers=headers, timeout=60) as client:
+
+        async def one(number: int) -> None:
+            body = {"model": "chat", **asking(question(number), stream=number % 2 == 0)}
+            async with places:
+                answer = await client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200
+            heard.add(answer.headers.get("X-Recorded"))
+
+        await asyncio.gather(*map(one, range(RECORDED)))
+    return heard
+
+
+def test_500_recorded_requests_asked_twice_give_the_same_verdict(
+    lab: LabUnderTest, tmp_path: Path
+) -> None:
+    name = lab.json("record", "start", "--route", "chat", "--why", "exam")["id"]
+    assert f"recording: 100 % of what chat is asked is kept as {name}" in lab.ok("status")
+    wait_until(lambda: f"recording {name}: what chat" in lab.ok("logs", "api-script"))
+    assert asyncio.run(ask(lab)) == {name}
+    wait_until(lambda: lab.json("record", "list")[0]["requests"] == RECORDED)
+    assert lab.json("record", "stop", name)["changed"]
+
+    # One that says nothing where many words are asked: the same texts each time.
+    lab.ok("drill", "empty", "--deployment", "twin", "--longer-than", str(LONG))
+    wait_until(lambda: lab.metric("twin", "llmlab_drill", kind="empty") == 1)
+    page = tmp_path / "replay.html"
+    verdicts = []
+    for more in ((), ("--report", str(page))):
+        done = lab.run("replay", name, "--model", "twin", "-c", "16", *more, "-o", "json")
+        assert done.returncode == 8, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["asked"], found["left_out"]) == (RECORDED, {})
+        assert found["baseline"]["name"] == "script"  # what the route's traffic gets
+        verdicts.append(found["verdict"])
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0]["outcome"] == "fail"
+    (empty,) = (one for one in verdicts[0]["findings"] if one["condition"].startswith("empty"))
+    assert (empty["candidate"], empty["baseline"], empty["n"]) == (0.25, 0.0, RECORDED)
+    assert name in page.read_text()
+    assert lab.json("record", "show", name)["opted_out"] == 0  # replays are no traffic
+
+
+def test_a_model_is_not_held_against_itself(lab: LabUnderTest) -> None:
+    (name,) = (one["id"] for one in lab.json("record", "list"))
+    done = lab.run("replay", name, "--model", "script")
+    assert (done.returncode, "Fix: --baseline NAME" in done.stderr) == (2, True)
