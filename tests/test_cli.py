@@ -135,6 +135,7 @@ VERBS = (
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
     "ledger show", "ledger verify", "ledger export", "trace",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
+    "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
     "drill empty", "drill repeat", "drill aa",
     "course list", "course start", "course check", "course reset",
     "course class create", "course class up", "course class status", "course class down",

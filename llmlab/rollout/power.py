@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llmlab.rollout.evidence import EQUAL, FEWEST
+from llmlab.rollout.evidence import EQUAL
 from llmlab.rollout.judging import pass_level
 from llmlab.rollout.observed import quantile
 from llmlab.rollout.problems import Problem
 from llmlab.rollout.running import Running
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.sequential import STAKES
-from llmlab.rollout.speed import Condition, parse_speed
+from llmlab.rollout.speed import FEWEST, Condition, parse_speed
 from llmlab.rollout.state import Kind, Rollout
 
 USUAL_ERRORS = 0.01  # of a deployment that nobody has asked yet
