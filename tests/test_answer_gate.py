@@ -203,6 +203,15 @@ def test_a_candidate_that_tells_nothing_of_what_the_stable_version_tells_never_p
         assert found[name].outcome is Outcome.INCONCLUSIVE, found[name]
 
 
+def test_two_versions_that_are_compared_differ_in_how_their_answers_end() -> None:
+    rollout = at(Phase.PROGRESSING, Kind.AB, rules=replace(RULES, answer_gate=SHIPPED))
+    evidence = Evidence.of(rollout)
+    play(evidence, replace(FINE, cut_off=True), FINE)
+    found = {one.metric: one.reason for one in judge(rollout, evidence, None).findings}
+    assert "100.0 % of 600: they differ" in found["cut off"]
+    assert "no difference is shown" in found["refusals"]
+
+
 def test_evidence_of_answers_is_kept_as_the_rest_of_it() -> None:
     evidence = begun(SHIPPED)
     play(evidence, replace(FINE, cut_off=True), FINE, slices=5)

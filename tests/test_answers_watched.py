@@ -21,6 +21,7 @@ from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.formats import UNFOLDED, Format, fits
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.chat.watching import Watched, refuses
+from llmlab.service.spending import Reading
 
 # --- the word ---------------------------------------------------------------------------
 
@@ -79,6 +80,7 @@ def piece(text: str = "", reason: str | None = None, **said: Any) -> Chunk:
 def watched(
     chunks: Iterable[tuple[float, Chunk | Exception]], *, asked: dict[str, Any] | None = None,
     streams: bool = True, reads: float = 0.0, stops_after: int = 99, turn: float | None = None,
+    kept: bool = False,
 ) -> Answer | None:  # fmt: skip
     """What is told of an answer.
 
@@ -86,12 +88,13 @@ def watched(
         chunks: seconds that the model takes for each, and the chunk.
         reads: seconds that the client takes for each.
         turn: seconds that it waited for its turn.
+        kept: it was there already.
     """
     clock = Clock()
     request = ChatRequest.model_validate(
         {"messages": [{"role": "user", "content": "a"}]} | (asked or {})
     )
-    usage = Usage(seen={0: 3}, turn=turn)
+    usage = Usage(seen={0: 3}, turn=turn, reading=Reading() if kept else None)
     one = Watched(usage, streams, Format.of(request), clock=clock)
 
     async def model() -> AsyncGenerator[Chunk]:
@@ -134,9 +137,9 @@ def test_how_long_it_waited_for_its_turn_is_not_in_its_first_token() -> None:
     assert answer and answer.first == pytest.approx(0.1)
 
 
-def test_a_whole_answer_has_no_times() -> None:
-    answer = watched(SAID, streams=False)
-    assert answer and (answer.first, answer.gap, answer.writing) == (None, None, None)
+def test_a_whole_answer_has_no_times_nor_has_one_that_was_kept_from_before() -> None:
+    for answer in (watched(SAID, streams=False), watched(SAID, kept=True)):
+        assert answer and (answer.first, answer.gap, answer.writing) == (None, None, None)
 
 
 def test_of_one_of_which_nothing_came_nothing_is_told() -> None:

@@ -123,6 +123,11 @@ class Usage:
         return Spent(read, written, most=True)
 
     @property
+    def kept(self) -> bool:
+        """Whether it was there already, and no model wrote it now."""
+        return self.reading is not None and self.reading.place is None
+
+    @property
     def waited(self) -> float:
         """Seconds until a model began with it."""
         place = self.reading.place if self.reading else None

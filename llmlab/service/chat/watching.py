@@ -108,7 +108,7 @@ class Watched:
         if not self._choices:
             return None
         waited = min(self.usage.waited, self._first or 0.0)
-        timed = self.streams and self._first is not None
+        timed = self.streams and self._first is not None and not self.usage.kept
         return Answer(
             first=self._first - waited if timed and self._first is not None else None,
             gap=self._gap if timed else None,
