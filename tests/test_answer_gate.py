@@ -17,6 +17,7 @@ from llmlab.rollout.answer_gate import UNSEEN, parse_answer_gate
 from llmlab.rollout.evidence import SLICE, Evidence
 from llmlab.rollout.judging import fail_levels, judge
 from llmlab.rollout.planning import Wish, rules_of
+from llmlab.rollout.power import Usual, needs
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.simulating import run_in
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rules
@@ -217,6 +218,20 @@ def test_evidence_of_answers_is_kept_as_the_rest_of_it() -> None:
     play(evidence, replace(FINE, cut_off=True), FINE, slices=5)
     again = Evidence.parse(evidence.dump())
     assert again == evidence and judged(again, SHIPPED) == judged(evidence, SHIPPED)
+
+
+def test_how_many_answers_each_test_takes_is_known_from_those_there_were() -> None:
+    fine = replace(FINE, invalid=None)
+    seen = [
+        Seen("base", False, 0.2, at=float(n), answer=replace(fine, cut_off=n % 20 == 0))
+        for n in range(500)
+    ]
+    usual = Usual.of(seen, "base", 500.0)
+    rollout = at(Phase.PROGRESSING, rules=replace(RULES, answer_gate=SHIPPED))
+    found = {(one.step, one.metric): one.answers for one in needs(rollout, usual)}
+    assert found[1, "errors"] > found[1, "cut off"] > found[1, "refusals"]
+    assert (1, "first token p95") in found and (4, "first token p95") not in found
+    assert not any(metric == "invalid" for _, metric in found)  # nobody asks for a format
 
 
 # --- in worlds -----------------------------------------------------------------------------
