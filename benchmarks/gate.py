@@ -19,6 +19,7 @@ from pathlib import Path
 from llmlab.config import read_config
 from llmlab.config.schema import Config
 from llmlab.files import write_atomically
+from llmlab.names import CHAT
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.simulating import Drill, in_worlds
 from llmlab.rollout.state import Kind, Rules
@@ -65,7 +66,9 @@ def report(found: Mapping[str, Drill], rules: Rules, runs: int, seed: int) -> st
         f"{runs} rollouts in each world, seed {seed}: steps {steps} % of {rules.interval:g} s at "
         f"least and {rules.progress_deadline:g} s at most, {rules.holdback:g} % held back, watched "
         f"for {rules.bake:g} s more; 10 requests/s; errors at most {100 * rules.error_margin:g} "
-        f"point above, {rules.latency_gate}; alpha {100 * rules.alpha:g} %; texts are not judged. "
+        f"point above, {rules.latency_gate}; where an API tells how answers come and end, also "
+        f"{rules.answer_gate}; alpha {100 * rules.alpha:g} % over all of them together; texts "
+        "are not judged. "
         "The stable version had served for ten minutes. `python -m benchmarks.gate` makes this "
         "file; the worlds are in `llmlab/rollout/worlds.py`.", "",
         "| two equal versions in a world with | aborted | paused | promoted | minutes |",
@@ -106,7 +109,7 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=HERE, metavar="FOLDER", help="for the results")
     asked = parser.parse_args()
     config: Config = read_config(ROOT / "configs" / "lab.toml", environ={}).config
-    rules, began = rules_of(config, Wish(Kind.CANARY, ())), time.monotonic()
+    rules, began = rules_of(config, Wish(Kind.CANARY, (), route=CHAT)), time.monotonic()
     found: dict[str, Drill] = {}
     for name, one in in_worlds(rules, EQUAL | WORSE, runs=asked.runs, seed=asked.seed):
         found[name] = one

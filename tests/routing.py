@@ -31,6 +31,8 @@ class Deployment:
     stream: list[bytes] = field(default_factory=list)  # its answer in pieces, in place of an echo
     hands_on: str = ""  # where to, by X-Accel-Redirect
     usage: str = ""  # what it says that each answer has used
+    answer: str = ""  # what it says that each has been like
+    ends: Callable[[str], object] = lambda _: None  # told the id of a stream before its end
     settlements: list[str] = field(default_factory=list)  # the ids that it was given
 
     def handler(self) -> type[Echo]:
@@ -65,6 +67,8 @@ class Deployment:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 for piece in [*pieces, b""]:
+                    if not piece:
+                        deployment.ends(self.headers.get("X-Settlement", ""))
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                     self.wfile.flush()
 
@@ -76,6 +80,8 @@ class Deployment:
                     self.send_header("X-Accel-Redirect", deployment.hands_on)
                 if deployment.usage:
                     self.send_header("X-Usage", deployment.usage)
+                if deployment.answer:
+                    self.send_header("X-Answer", deployment.answer)
 
         return Named
 

@@ -138,6 +138,7 @@ VERBS = (
     "ledger show", "ledger verify", "ledger export", "trace",
     "record start", "record stop", "record list", "record show", "record remove", "replay",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
+    "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
     "drill empty", "drill repeat", "drill aa",
     "course list", "course start", "course check", "course reset",
     "course class create", "course class up", "course class status", "course class down",

@@ -160,6 +160,7 @@ VARIABLES = {
     "rollout.probe_suite": ("founding", "founding"),
     "rollout.chat_gate": ("checks>=-0.2", "checks>=-0.2"),
     "rollout.chat_suite": ("mine", "mine"),
+    "rollout.answer_gate": ("gap:p95<=2x", "gap:p95<=2x"),
     "rollout.probe_rate": ("1.5", 1.5),
     "judge.model": ("referee", "referee"),
     "judge.rubric": ("mine.md", "mine.md"),

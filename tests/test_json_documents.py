@@ -206,7 +206,10 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
     said("deploy", "twin")
     assert said("deployment scale", "twin", "2")["replicas"] == 2
     said("drill slow", "--deployment", "twin", "--seconds", "0.1")
-    for verb in ("drill errors", "drill worse-text", "drill empty", "drill repeat", "drill crash"):
+    for verb in (
+        "drill errors", "drill worse-text", "drill empty", "drill repeat", "drill crash",
+        "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
+    ):  # fmt: skip
         said(verb, "--deployment", "twin")
     assert said("drill off", "--deployment", "twin")["changed"]
     said("deployment stop", "twin")

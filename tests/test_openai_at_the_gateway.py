@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from llmlab.service.events import BROKEN, GIVEN_UP
 from llmlab.traffic import Flag, Match, Route, Share, Split, Traffic
 from tests.routing import CANARY, STABLE, THIRD, Routed, routed
 from tests.summarizing import summarizing
+from tests.test_budgets import over
 from tests.test_gateway import Reply, assert_problem, headers_of
 from tests.test_routes import EDITIONS, SUBJECTS, both
 
@@ -420,6 +422,42 @@ def test_a_stream_that_its_model_broke_off_is_so_in_the_log(
 def test_an_answer_that_is_no_stream_is_never_broken_off(start: Open) -> None:
     gateway = start()
     assert gateway.line(gateway.ask(path="/summarize/"))["broken"] == 0
+
+
+# --- What an answer was like -----------------------------------------------------------
+
+LIKE = "first:412,gap:96,writing:2310,tokens:87,cut:0,refused:0,invalid:-"
+UNLIKE = ["", f"{LIKE}0", f"{LIKE} ", f"x{LIKE}", LIKE.replace("412", "99999999"), "a" * 1000,
+          LIKE.replace("cut:0", "cut:2"), LIKE.replace("412", "-1"), '","status":"500']  # fmt: skip
+
+
+@both
+def test_what_an_api_says_of_its_answer_is_in_the_log_and_goes_no_further(start: Open) -> None:
+    gateway = start()
+    for said in (LIKE, *UNLIKE):
+        gateway.deployments[CANARY].answer = said
+        reply = gateway.ask(path=CHAT, body=body())
+        assert (reply.status, reply.all("X-Answer")) == (200, [])
+        assert gateway.line(reply)["answer"] == (LIKE if said.strip() == LIKE else "")
+
+
+@opened
+def test_of_a_stream_it_says_so_at_the_desk_for_settlements(start: Open, tmp_path: Path) -> None:
+    desk = tmp_path / "desk"
+    gateway = start(settlements=f"unix:{desk}")
+    one = gateway.deployments[CANARY]
+    one.stream = [TOLD, b"data: [DONE]\n\n"]
+    for said in (LIKE, *UNLIKE):
+
+        def tell(number: str, said: str = said) -> None:
+            asked = urlencode({"id": number, "in": 3, "out": 4, "by": CANARY, "answer": said})
+            assert over(desk, "POST", f"/settlements?{asked}")[0] == 204
+
+        one.ends = tell
+        reply = gateway.ask(path=CHAT, body=body())
+        assert reply.body == b"".join(one.stream)
+        line = gateway.line(reply)
+        assert (line["answer"], line["tokens_out"]) == (LIKE if said == LIKE else "", 4)
 
 
 # --- When the gateway says no ----------------------------------------------------------

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from llmlab.rollout.evidence import AGAIN, FEWEST, SLICE, STRANGER, Evidence
+from llmlab.rollout.betting import STRANGER
+from llmlab.rollout.evidence import AGAIN, SLICE, Evidence
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.seen import Seen, seen_in
+from llmlab.rollout.speed import FEWEST
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rollout, Verdict
 from llmlab.service.schemas import OWN_LIMIT
 from tests.rollouts import RULES, at, line

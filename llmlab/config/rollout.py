@@ -98,6 +98,13 @@ class Rollout(Section):
         description="In place of probe_suite there: what both are asked, each by the decoding of "
         "its own version.",
     )
+    answer_gate: str = Field(
+        "first_token:p95<=1.5x gap:p95<=2x cut_off<=+0.05 refusals<=+0.05 invalid<=+0.05",
+        description="How its answers come and end, on any other route than summarize: seconds "
+        "until the first token and between two, as latency_gate has them; and so many more of its "
+        "answers may be cut off, refuse, or be of another format than was asked for, as a share. "
+        'refusals_by_words counts those too that only begin so; "" = not judged.',
+    )
     probe_rate: float = Field(
         0.0,
         ge=0,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from llmlab.answered import Answer
 from llmlab.delivery.request_logs import Found, Line
 from llmlab.ledger.chain import Entry, canonical
 from llmlab.ledger.store import NOTHING, Store
@@ -60,7 +61,8 @@ class Traced:
     ``rule`` is how its deployment was chosen; "" if nobody was asked. ``route`` is the public name
     that was asked for; "" where a deployment was. ``upstream_status`` has one
     status for each try. ``weights`` in percent; ``entry`` is what made them. ``cache`` is the
-    answer's X-Cache: miss, coalesced or hit; "" if it had none.
+    answer's X-Cache: miss, coalesced or hit; "" if it had none. ``answer`` is how it came and
+    ended; null where its API did not tell.
     """
 
     request_id: str
@@ -82,6 +84,7 @@ class Traced:
     timings: Timings
     cache: str = ""
     entry: Mapping[str, Any] | None = None
+    answer: Answer | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -183,6 +186,7 @@ def _traced(line: Line, api: Line, history: History) -> Traced:
         cache=str(line.get("cache", "")),
         entry={name: getattr(entry, name) for name in ("seq", "at", "who", "kind", "why")}
         if entry else None,
+        answer=Answer.parse(line.get("answer")),
     )  # fmt: skip
 
 

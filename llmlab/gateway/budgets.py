@@ -28,7 +28,12 @@ FORGOTTEN = "35d"  # the longest window is a month
 T5_WINDOW = 512
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
 OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
-KNOWN = ("reserved", "claims", "late")
+KNOWN = ("reserved", "claims", "late", "told")
+# WORD of llmlab/answered.py, as NGINX has it.
+ANSWER = (
+    r"first:(?:\d{1,7}|-),gap:(?:\d{1,7}|-),writing:(?:\d{1,7}|-),tokens:\d{1,7},"
+    r"cut:[01-],refused:[012-],invalid:[01-]"
+)
 IN_HEAD = "-"  # in the place of an id where nothing can be settled later
 FREE = Price()
 UNITS = ("requests", "tokens")
@@ -95,6 +100,17 @@ def _used(plan: GatewayPlan) -> list[str]:
                 ("$lab_tokens_out", "$lab_written", "lab_last", "\\d+ (?<lab_last>\\d+)"),
             )
         ),
+        *answer("$lab_told"),
+    ]
+
+
+def answer(told: str = "") -> list[str]:
+    """$lab_answer: what became of an answer, which a stream tells later than in its head."""
+    return [
+        f'map "{told}$upstream_http_x_answer" $lab_answer {{',
+        f'    "~^(?<lab_word>{ANSWER})\\z" $lab_word;',
+        '    default "";',
+        "}",
     ]
 
 
@@ -123,6 +139,7 @@ def nobodys() -> list[str]:
     return [
         *(f'map "" $lab_{name} {{ default ""; }}' for name in empty),
         *(f'map "" $lab_{name} {{ default 0; }}' for name in zero),
+        *answer(),
     ]
 
 

@@ -15,6 +15,7 @@ What it does otherwise than the open edition, and why:
 - Budgets, and what is used of a model, are counted by njs, and a WAF is asked by it: budgets and
   the WAF are refused here.
 - A stream that broke off after its 200 is no error in the log: to look into it takes njs as well.
+  Nor does the log say how a stream came and ended, only whole answers, whose head tells it.
 - The leeway for other clocks counts for ``exp`` as well as for ``nbf``; here only for the latter.
 - Plus sets the challenge of a 401 by itself, and cannot be told not to.
 

@@ -8,6 +8,8 @@
 
 // 12 34; <34 for at most so many, - for what nobody knows.
 const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
+// What became of the answer: WORD of llmlab/answered.py, of which $lab_answer is made.
+const ANSWER = /^first:(\d{1,7}|-),gap:(\d{1,7}|-),writing:(\d{1,7}|-),tokens:\d{1,7},cut:[01-],refused:[012-],invalid:[01-]$/;
 const IN_HEAD = '-';  // for an API that has nowhere to settle: it says in its head what was used
 const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 
@@ -60,6 +62,7 @@ function settle_asked(told, id) {
         }
         const words = text.split(' ');
         said = ['', words[0], words[1]];
+        told.lab_told = words[3] || '';
         name = lab_budgets.models[words[2]] ? words[2] : name;
     }
     return write(told, settled(known, said[1], said[2], name, untouched, told), before);
@@ -168,16 +171,17 @@ function noteTokens(route, name, used) {
     }
 }
 
-// POST /settlements?id=...&in=...&out=...&by=..., of an API on the gateway's own socket.
+// POST /settlements?id=...&in=...&out=...&by=...&answer=..., of an API on the gateway's own socket.
 function late(r) {
     const said = SAID.exec(`${r.args.in} ${r.args.out}`);
     const id = String(r.args.id), by = String(r.args.by || '');
+    const answer = ANSWER.test(String(r.args.answer)) ? r.args.answer : '';
     if (!said || !/^[0-9a-f]{32}$/.test(id) || !/^[a-z0-9-]{0,63}$/.test(by)
         || r.method !== 'POST') {
         r.return(400);
         return;
     }
-    if (ngx.shared.lab_reservations.add(id, `${said[1]} ${said[2]} ${by}`)) {
+    if (ngx.shared.lab_reservations.add(id, `${said[1]} ${said[2]} ${by} ${answer}`)) {
         r.return(204);  // whoever writes the line takes it from there
         return;
     }

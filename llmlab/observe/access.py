@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from llmlab.answered import Answer
 from llmlab.names import SUMMARIZE
 
 BROKEN = 502
@@ -26,6 +27,7 @@ class Access:
         rule: how the deployment was decided, see nginx.conf.
         route: which public name was asked for; "" for a deployment.
         revision: of the routes that held.
+        answer: what its API has told of it; None where it told nothing.
     """
 
     at: float
@@ -35,6 +37,7 @@ class Access:
     rule: str = ""
     revision: int = 0
     route: str = ""
+    answer: Answer | None = None
 
     @property
     def by_share(self) -> bool:
@@ -57,6 +60,7 @@ def read(line: str) -> Access | None:
             rule=rule or _rule(told["path"]),
             revision=int(told.get("revision") or 0),
             route=route,
+            answer=Answer.parse(told.get("answer")),
         )
     except (ValueError, KeyError, TypeError):
         return None

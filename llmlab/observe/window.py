@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from llmlab.observe.access import Access
 from llmlab.observe.latencies import Latencies
+from llmlab.observe.told import Telling, Told, told
 
 KEPT = 300  # seconds
 STEP = 5  # seconds of one column of a sparkline
@@ -25,6 +26,7 @@ class Seen:
         share: percent of the requests of its route that the shares decided on, since the routes
             last changed; nan without any.
         recent: requests per second in steps of ``STEP`` seconds, the last one last.
+        answers: how they came and ended; None where no API has told.
     """
 
     requests: int = 0
@@ -36,6 +38,7 @@ class Seen:
     buckets: tuple[tuple[float, int], ...] = ()
     share: float = math.nan
     recent: tuple[float, ...] = ()
+    answers: Told | None = None
 
     @property
     def errors(self) -> float:
@@ -122,6 +125,7 @@ class Window:
             statuses=dict(sorted(statuses.items())), p50=latencies.quantile(0.5),
             p95=latencies.quantile(0.95), p99=latencies.quantile(0.99),
             buckets=latencies.buckets(), share=share, recent=recent,
+            answers=told(one.told for one in parts),
         )  # fmt: skip
 
     def _recent(self, now: float, name: str = "") -> tuple[float, ...]:
@@ -143,6 +147,7 @@ class _Sums:
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
         self.latencies = Latencies()
+        self.told = Telling()
 
 
 class _Cell:
@@ -161,6 +166,8 @@ class _Cell:
         sums = self.deployments[request.deployment]
         sums.statuses[f"{request.status // 100}xx"] += 1
         sums.latencies.add(request.seconds)
+        if request.answer:
+            sums.told.add(request.answer)
         if request.by_share:
             self.shared[request.route, request.deployment, request.revision] += 1
 

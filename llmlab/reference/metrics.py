@@ -50,7 +50,8 @@ def of_an_api() -> list[Family]:
     from llmlab.service.metrics import Metrics
 
     found = []
-    for one in vars(Metrics(deployment="any")).values():
+    all_of_it = Metrics(deployment="any")
+    for one in [*vars(all_of_it).values(), *vars(all_of_it.genai).values()]:
         if isinstance(one, MetricWrapperBase):
             (family,) = one.describe()
             # The library tells the labels of samples, and a metric without values has none.

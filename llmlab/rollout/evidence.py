@@ -21,6 +21,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from llmlab.rollout.answer_gate import parse_answer_gate
+from llmlab.rollout.betting import (
+    against,
+    are_slow,
+    bet_on_share,
+    bet_on_speed,
+    exp,
+    in_favour,
+    is_told,
+)
 from llmlab.rollout.observed import (
     RECENT,
     Arm,
@@ -29,23 +39,18 @@ from llmlab.rollout.observed import (
     Moved,
     Texts,
     Unit,
-    Value,
-    mean,
     push,
     quantile_of,
 )
+from llmlab.rollout.respects import Respect
 from llmlab.rollout.seen import Seen
 from llmlab.rollout.sequential import Wealth, lower_bound
-from llmlab.rollout.speed import Condition, parse_speed
+from llmlab.rollout.speed import FEWEST, Condition, parse_speed
 from llmlab.rollout.state import Kind, Rollout
 from llmlab.rollout.subjects import SUBJECTS, Subjects
 from llmlab.rollout.trail import Trail
 
 SLICE = 2.0  # seconds
-# Units of a subject that the base never answered which speak against a candidate, and how many
-# more there are for each other such subject: of many, no single one decides.
-STRANGER, AMONG = 3, 0.25
-FEWEST = 20  # answers of the base, below which it has no quantile yet
 EQUAL = 50.0  # percent; above it the candidate has more load than what it is held against
 NEW_ERRORS = 3  # answers of a subject, from which on it may be that it gets nothing but errors
 MOSTLY = 0.25  # the share of them that is at least likely then
@@ -62,6 +67,7 @@ class Evidence:
     Args:
         margin: that the candidate's share of errors may be above the other's.
         speed: one for each of the conditions on the latency.
+        respects: in which answers are judged beside those.
         compares: for ab nothing is allowed for: the question is whether there is a difference.
         equal: the candidate has no more load than what it is held against.
         failed: when a subject got its last error that counts, by deployment and subject.
@@ -95,6 +101,7 @@ class Evidence:
     lately: Lately = field(default_factory=Lately)
     texts: Texts = field(default_factory=Texts)
     trail: Trail = field(default_factory=Trail)
+    respects: list[Respect] = field(default_factory=list)
 
     @classmethod
     def of(cls, rollout: Rollout) -> Evidence:
@@ -104,11 +111,16 @@ class Evidence:
             rollout.candidate.deployment, rollout.base.deployment,
             0.0 if ab else rules.error_margin, rules.latency_gate,
             speed=[Bets() for _ in parse_speed(rules.latency_gate)], compares=ab,
+            respects=[Respect(one) for one in parse_answer_gate(rules.answer_gate)],
         )  # fmt: skip
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         return _conditions(self.speed_gate)
+
+    @property
+    def _all_bets(self) -> list[Bets]:
+        return [self.errors, *self.speed, *(one.bets for one in self.respects)]
 
     def learn(self, seen: Seen) -> None:
         """Take in an answer of the base from before the rollout: what is usual."""
@@ -127,7 +139,7 @@ class Evidence:
         self.base.begin()
         self.lately = Lately()
         if not self.compares:
-            for bets in (self.errors, *self.speed):
+            for bets in self._all_bets:
                 bets.as_good = Wealth()
 
     def add(self, seen: Seen) -> None:
@@ -155,6 +167,7 @@ class Evidence:
             unit.answers += 1
             unit.errors += seen.error
         self._time(seen, arm, unit)
+        self._respect(seen, arm, tested)
         if not tested and not seen.gave_up:
             self._usual(seen)
 
@@ -166,6 +179,15 @@ class Evidence:
         if seen.error:
             self.failed[who] = seen.at
         return False
+
+    def _respect(self, seen: Seen, arm: Arm, tested: bool) -> None:
+        if seen.answer is None:
+            return
+        for one in self.respects:
+            hit = one.add(seen.subject, seen.answer, tested)
+            if hit is not None:
+                for count in (arm.total, arm.step):
+                    count.tell(one.bound.name, hit)
 
     def _time(self, seen: Seen, arm: Arm, unit: Unit) -> None:
         if seen.seconds is None:
@@ -185,20 +207,16 @@ class Evidence:
     def _slow(self, seen: Seen) -> list[bool]:
         """By answers of the base before this slice, which therefore have no say in it; for each
         of the conditions, or none while that cannot be said."""
-        if not self.limits:
-            return []
         assert seen.seconds is not None
-        beside = self.subjects.beside_usual(seen.subject, seen.seconds)
-        usual = seen.seconds / _exp(beside)
-        return [
-            seen.seconds > one.limit(usual * _exp(limit))
-            for one, limit in zip(self.conditions, self.limits, strict=True)
-        ]
+        return are_slow(self.conditions, self.limits, self.subjects, seen.subject, seen.seconds)
 
     def _usual(self, seen: Seen) -> None:
         if seen.seconds is not None and self.subjects.level is not None:
             push(self.beside_usual, self.subjects.beside_usual(seen.subject, seen.seconds), RECENT)
         self.subjects.learn(seen.subject, seen.error, seen.seconds)
+        if seen.answer:
+            for one in self.respects:
+                one.learn(seen.subject, seen.answer)
 
     def until(self, now: float) -> None:
         """No answer from before ``now`` will be told any more."""
@@ -208,21 +226,29 @@ class Evidence:
     def close(self) -> None:
         """Bet on the units of the slice that is open, and open another one."""
         if self.tested_units or self.base_units:
-            tells = {one for one in self.tested_units if self._tells(one)}
+            tells = {
+                one for one in self.tested_units if is_told(self.strangers, self.subjects, one)
+            }
             self._remember()
             self.lately.note(self.slice, self.tested_units, self.base_units)
-            self._bet_on_errors(tells)
+            units = self.tested_units, self.base_units
+            bet_on_share(self.errors, self.margin, self.subjects, *units, tells)
             for number, condition in enumerate(self.conditions):
-                self._bet_on_speed(number, condition, tells)
+                if self.equal or not condition.ratio:  # more load is no fault of a version
+                    bets = self.speed[number]
+                    bet_on_speed(bets, number, condition, *units, tells, compares=self.compares)
             self.tested_units, self.base_units = {}, {}
             now = self.slice * SLICE
             self.failed = {who: at for who, at in self.failed.items() if now - at <= AGAIN}
+        for respect in self.respects:
+            margin = 0.0 if self.compares else respect.bound.margin
+            respect.close(margin, equal=self.equal, compares=self.compares)
         if len(self.beside_usual) >= FEWEST:
             ordered = sorted(self.beside_usual)
             self.limits = [quantile_of(ordered, one.quantile) for one in self.conditions]
         if self.slice - self.watched >= WATCHES:
             self.watched = self.slice
-            for bets in (self.errors, *self.speed):
+            for bets in self._all_bets:
                 bets.worse.watch_from_now()
 
     def _remember(self) -> None:
@@ -246,73 +272,14 @@ class Evidence:
                 found.append(one)
         return found
 
-    def _bet_on_errors(self, tells: set[str]) -> None:
-        bets, everybody = self.errors, self.subjects.everybody.error_rate
-        for subject, unit in self.tested_units.items():
-            if not unit.answers:
-                continue
-            own = self.subjects.known(subject)
-            usual, most = (own.error_rate, own.most_errors) if own else (everybody, 0.0)
-            bets.tested.append(Value(unit.errors / unit.answers, usual, most, subject in tells))
-        for subject, unit in self.base_units.items():
-            if unit.answers:
-                own = self.subjects.known(subject)
-                usual = own.error_rate if own else everybody
-                bets.base.append(Value(unit.errors / unit.answers, usual))
-        for tested, base in bets.groups():
-            theirs, usual = mean([one.share for one in base]), mean([one.usual for one in base])
-            if told := [one for one in tested if one.tells]:
-                mine, most = mean([one.share for one in told]), mean([one.most for one in told])
-                self._against(bets, mine, max(theirs, most), self.margin)
-            mine, moved = mean([one.share for one in tested]), usual
-            moved -= mean([one.usual for one in tested])
-            # The other's share of errors, if it had had these subjects.
-            self._for(bets, mine, theirs - moved, max(0.0, moved))
-
-    def _against(self, bets: Bets, mine: float, theirs: float, margin: float) -> None:
-        bets.worse.bet(mine - theirs - margin, 1.0 + margin)
-
-    def _for(self, bets: Bets, mine: float, theirs: float, moved: float) -> None:
-        at_worst = max(1.0 - self.margin + moved, 0.5)
-        bets.as_good.bet(self.margin + theirs - mine, at_worst)
-
-    def _bet_on_speed(self, number: int, condition: Condition, tells: set[str]) -> None:
-        if condition.ratio and not self.equal:
-            return  # more load is no fault of a version
-        bets = self.speed[number]
-        for units, waiting in ((self.tested_units, bets.tested), (self.base_units, bets.base)):
-            for subject, unit in units.items():
-                if unit.timed:
-                    share = unit.slow[number] / unit.timed
-                    waiting.append(Value(share, tells=subject in tells))
-        for tested, base in bets.groups():
-            theirs = mean([one.share for one in base])
-            if told := [one.share for one in tested if one.tells]:
-                bets.worse.bet(mean(told) - max(theirs, condition.allowed), 1.0)
-            mine = mean([one.share for one in tested])
-            if self.compares:
-                bets.as_good.bet(theirs - mine, 1.0)
-            else:
-                bets.as_good.bet(condition.allowed - mine, condition.quantile)
-
-    def _tells(self, subject: str) -> bool:
-        """Whether a unit of that subject may speak against the candidate. Asked once for each."""
-        if self.subjects.known(subject):
-            return True
-        seen = self.strangers.pop(subject, 0) + 1
-        self.strangers[subject] = seen
-        if len(self.strangers) > SUBJECTS:
-            del self.strangers[next(iter(self.strangers))]
-        return seen <= STRANGER + AMONG * (len(self.strangers) - 1)
-
     def add_probe(self, tested: Seen, base: Seen) -> None:
         """Take in what both made of the same text, asked directly."""
         for arm, seen in ((self.tested, tested), (self.base, base)):
             for count in (arm.total, arm.step):
                 count.add(seen.error, probe=True)
         mine, theirs = float(tested.error), float(base.error)
-        self._against(self.errors, mine, theirs, self.margin)
-        self._for(self.errors, mine, theirs, 0.0)
+        against(self.errors, mine, theirs, self.margin)
+        in_favour(self.errors, mine, theirs, self.margin, 0.0)
         if tested.seconds is None or base.seconds is None:
             return
         before = self.base.probe_latencies
@@ -336,7 +303,7 @@ class Evidence:
         None as long as nobody knows."""
         one = self.conditions[number]
         if self.limits and self.subjects.level is not None:
-            return one.limit(_exp(self.subjects.level + self.limits[number]))
+            return one.limit(exp(self.subjects.level + self.limits[number]))
         if len(self.base.probe_latencies) >= FEWEST:
             return one.limit(quantile_of(sorted(self.base.probe_latencies), one.quantile))
         return None
@@ -353,10 +320,6 @@ class Evidence:
     @classmethod
     def parse(cls, document: object) -> Evidence:
         return _EVIDENCE.validate_python(document)
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(value, 300.0))
 
 
 _conditions = lru_cache(maxsize=16)(parse_speed)

@@ -2,8 +2,11 @@
 
 The candidate *fails* as soon as one metric is worse than allowed; the chance that this ever
 happens to one that is not worse is at most ``alpha``, split over the metrics: two
-fifths each for errors and texts, and one for latency. It *passes* a step if all metrics are shown
-to be no worse than allowed, by evidence of this step alone.
+fifths each for errors and texts, and one for latency; where it is judged as well how answers come
+and end, a quarter for that, and three quarters in the same parts. It *passes* a step if all metrics
+are shown to be no worse than allowed, by evidence of this step alone. What seldom shows in the
+stable version's answers, as an answer in JSON where hardly anybody asks for one, can speak against
+a candidate and need not speak for it.
 
 For that each of n steps asks for the level alpha^(1/n): a candidate that is worse than allowed
 passes all of them with a probability of at most alpha.
@@ -14,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlab.rollout.evidence import EQUAL, FEWEST, Evidence
+from llmlab.rollout.evidence import EQUAL, Evidence
 from llmlab.rollout.observed import Bets, Count, Moved
-from llmlab.rollout.speed import Condition
+from llmlab.rollout.respects import Respect
+from llmlab.rollout.speed import FEWEST, Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
 ENOUGH = 1e6  # wealth whose digits tell nobody anything
+SELDOM = 0.2  # of the stable version's answers, below which a respect need not be decided
 HEAVY = 3  # subjects, which one wants to know about if they bring more than half
 
 
@@ -31,9 +36,10 @@ class _Metric:
         of: the share of answers that are so, and the number of answers that were looked at.
         level: at which it fails.
         bound: what the candidate's share may be at most, in words.
-        condition: on the latency.
+        margin: of the bound, as a share.
+        condition: on the latency, or on other seconds.
         what: which answers those are, after their number.
-        judged: whether this step can say anything about it.
+        unjudged: why this step need not say anything about it; "" where it has to.
     """
 
     name: str
@@ -41,22 +47,26 @@ class _Metric:
     of: Callable[[Count], tuple[float, int]]
     level: float
     bound: str
+    margin: float
     condition: Condition | None = None
     what: str = ""
-    judged: bool = True
+    unjudged: str = ""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """At which level each metric fails; together ``alpha``."""
+    """At which level each metric fails; together ``alpha``. ``answers``: how these come and end."""
 
     errors: float
     latency: float
     text: float
+    answers: float = 0.0
 
 
 def fail_levels(rules: Rules) -> Levels:
-    return Levels(2 * rules.alpha / 5, rules.alpha / 5, 2 * rules.alpha / 5)
+    answers = rules.alpha / 4 if rules.answer_gate else 0.0
+    fifth = (rules.alpha - answers) / 5
+    return Levels(2 * fifth, fifth, 2 * fifth, answers)
 
 
 def pass_level(rollout: Rollout) -> float:
@@ -102,17 +112,45 @@ def _metrics(rollout: Rollout, evidence: Evidence) -> Iterator[_Metric]:
     levels = fail_levels(rollout.rules)
     yield _Metric(
         "errors", evidence.errors, lambda count: (count.error_rate, count.answers),
-        levels.errors, f"{_points(evidence.margin)} above",
+        levels.errors, f"{_points(evidence.margin)} above", evidence.margin,
     )  # fmt: skip
     for number, one in enumerate(evidence.conditions):
         limit = evidence.limit(number)
         yield _Metric(
             f"latency p{100 * one.quantile:g}", evidence.speed[number],
             lambda count, number=number: (count.slow_rate(number), count.timed),  # type: ignore[misc]
-            levels.latency / len(evidence.conditions), f"{100 * one.allowed:g} %",
+            levels.latency / len(evidence.conditions), f"{100 * one.allowed:g} %", one.allowed,
             one, "" if limit is None else f" slower than {_seconds(limit)}",
-            evidence.equal or not one.ratio,
+            _more_load(evidence, one),
         )  # fmt: skip
+    for respect in evidence.respects:
+        yield _of_respect(evidence, respect, levels.answers / len(evidence.respects))
+
+
+def _of_respect(evidence: Evidence, respect: Respect, level: float) -> _Metric:
+    bound, limit = respect.bound, respect.limit
+    name, condition = bound.name, bound.condition
+    there = evidence.base.total
+    seldom = there.answers and there.tells(name)[1] < SELDOM * there.answers
+    unjudged = f"not judged: fewer than {100 * SELDOM:g} % of the answers tell" if seldom else ""
+    if condition:
+        what = {"gap": "longer"}.get(bound.respect, "later")
+        return _Metric(
+            name, respect.bets, lambda count: count.tells(name), level,
+            f"{100 * condition.allowed:g} %", condition.allowed, condition,
+            "" if limit is None else f" {what} than {_seconds(limit)}",
+            unjudged or _more_load(evidence, condition),
+        )  # fmt: skip
+    margin = 0.0 if evidence.compares else bound.margin
+    return _Metric(
+        name, respect.bets, lambda count: count.tells(name), level, f"{_points(margin)} above",
+        margin, unjudged=unjudged,
+    )  # fmt: skip
+
+
+def _more_load(evidence: Evidence, condition: Condition) -> str:
+    judged = evidence.equal or not condition.ratio
+    return "" if judged else f"not judged above {EQUAL:g} %, where it has more load"
 
 
 def _summed_up(found: Sequence[Finding], samples: int, name: str) -> tuple[Outcome, str]:
@@ -134,11 +172,11 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     failed = bets.worse.reached(level)
     if failed:
         outcome, told = Outcome.FAIL, f"more than {by}: wealth {_w(worse)} > {_w(1 / level)}"
-    elif not metric.judged:
-        outcome, told = Outcome.PASS, f"not judged above {EQUAL:g} %, where it has more load"
+    elif metric.unjudged:
+        outcome, told = Outcome.PASS, metric.unjudged
     elif answers < rules.min_samples:
         outcome, told = Outcome.INCONCLUSIVE, f"fewer than {rules.min_samples} answers"
-    elif metric.condition is None and (few := evidence.broken_for):
+    elif metric.bets is evidence.errors and (few := evidence.broken_for):
         outcome, told = Outcome.INCONCLUSIVE, _of_few(few)
     elif bets.as_good.reached(needed):
         outcome, told = Outcome.PASS, f"less than {by}: wealth {_w(as_good)} > {_w(1 / needed)}"
@@ -153,16 +191,16 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     (rate, n), (other, m) = metric.of(tested), metric.of(base)
     figures = {
         "candidate": rate, "candidate_n": n, "stable": other, "stable_n": m,
-        "margin": metric.condition.allowed if metric.condition else evidence.margin,
+        "margin": metric.margin,
         "fail_wealth": worse, "fail_at": 1 / level,
         "pass_wealth": as_good, "pass_at": 1 / needed, **_quantiles(evidence, metric),
     }  # fmt: skip
-    probes = "" if metric.condition else _probes(tested, rollout.kind)
+    probes = _probes(tested, rollout.kind) if metric.bets is evidence.errors else ""
     reason = (
         f"{metric.name}: {_of(rate, n)}{probes}{metric.what if n else ''} against {_of(other, m)}, "
         f"{told}"
     )
-    if not n + m:
+    if not n + m and not metric.unjudged:
         reason = f"{metric.name}: no answer yet, {_needed(rules, metric)} are needed"
     return Finding(metric.name, outcome, reason, figures)
 
@@ -207,7 +245,7 @@ def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Findin
 
 
 def _quantiles(evidence: Evidence, metric: _Metric) -> dict[str, float]:
-    if metric.condition is None:
+    if not any(metric.bets is one for one in evidence.speed):
         return {}
     found = {
         f"{who}_p{round(100 * share)}": arm.quantile(share)

@@ -21,7 +21,8 @@ PENDING = 200  # units that wait for one of the other deployment; older ones are
 class Count:
     """Answers, and what they were like; probes are counted apart from what clients asked.
     ``slow``: one number for each condition on the latency. ``refused``: requests that the API found
-    wrong; they are no answers."""
+    wrong; they are no answers. ``told``: by respect, answers that say something of it, and how many
+    of them are of those that are to be few."""
 
     requests: int = 0
     errors: int = 0
@@ -30,6 +31,7 @@ class Count:
     timed: int = 0
     slow: list[int] = field(default_factory=list)
     refused: int = 0
+    told: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -46,6 +48,15 @@ class Count:
 
     def slow_rate(self, condition: int) -> float:
         return self.slow[condition] / self.timed if self.timed else 0.0
+
+    def tells(self, respect: str) -> tuple[float, int]:
+        """The share of those that are to be few, and of how many answers."""
+        n, hits = self.told.get(respect, (0, 0))
+        return (hits / n if n else 0.0), n
+
+    def tell(self, respect: str, hit: bool) -> None:
+        n, hits = self.told.get(respect, (0, 0))
+        self.told[respect] = n + 1, hits + hit
 
     def add(self, error: bool, probe: bool) -> None:
         if probe:

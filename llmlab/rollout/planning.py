@@ -51,6 +51,8 @@ class Wish:
 # What lab.toml calls the texts and their gate where a route is no summaries', and whose place
 # they take.
 CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite"}
+# Where clients' own answers decide; and a summary says nothing of how it ended.
+BY_ANSWERS = (Kind.CANARY, Kind.AB)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def rules_of(config: Config, wish: Wish) -> Rules:
     if wish.route != SUMMARIZE:
         section |= {CHATS[name]: value for name, value in of_chat.items()}
     section["steps"] = tuple(section["steps"])
+    if wish.route == SUMMARIZE or wish.kind not in BY_ANSWERS:
+        section["answer_gate"] = ""
     names = {one.name for one in fields(Rules)}
     asked = {name: value for name, value in (wish.rules or {}).items() if value is not None}
     assert set(section) == names >= set(asked)

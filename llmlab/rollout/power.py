@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from llmlab.rollout.evidence import EQUAL, FEWEST
-from llmlab.rollout.judging import pass_level
+from llmlab.answered import Answer
+from llmlab.rollout.answer_gate import Bound, parse_answer_gate
+from llmlab.rollout.evidence import EQUAL
+from llmlab.rollout.judging import SELDOM, pass_level
 from llmlab.rollout.observed import quantile
 from llmlab.rollout.problems import Problem
 from llmlab.rollout.running import Running
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.sequential import STAKES
-from llmlab.rollout.speed import Condition, parse_speed
+from llmlab.rollout.speed import FEWEST, Condition, parse_speed
 from llmlab.rollout.state import Kind, Rollout
 
 USUAL_ERRORS = 0.01  # of a deployment that nobody has asked yet
@@ -38,11 +40,13 @@ class Usual:
         rate: requests a second; 0 where nobody knows.
         errors: the share that failed.
         seconds: of the newest answers.
+        answers: what their API has told of these; None where it told nothing.
     """
 
     rate: float = 0.0
     errors: float = USUAL_ERRORS
     seconds: tuple[float, ...] = ()
+    answers: tuple[Answer | None, ...] = ()
 
     @classmethod
     def of(cls, seen: Sequence[Seen], deployment: str, now: float) -> Usual:
@@ -55,7 +59,8 @@ class Usual:
         seconds = tuple(one.seconds for one in mine[-1000:] if one.seconds is not None)
         # Of few answers it is not known, and without any error so far there may still be some.
         errors = (failed + USUAL_ERRORS * PRIOR) / (len(mine) + PRIOR)
-        return cls(len(mine) / within, errors, seconds)
+        answers = tuple(one.answer for one in mine[-1000:])
+        return cls(len(mine) / within, errors, seconds, answers)
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,14 @@ def told(rollout: Rollout, usual: Usual) -> Iterator[Problem]:
                 f"{slowest.metric} {_so_many(slowest)}, and it has {_time(deadline)}",
                 "a later deadline (--progress-deadline), more of the requests (--steps), more of "
                 "them held back at the last step (rollout.holdback), or a wider rollout."
-                + ("error_margin" if slowest.metric == "errors" else "latency_gate"),
+                + _rule_of(slowest.metric),
             )  # fmt: skip
+
+
+def _rule_of(metric: str) -> str:
+    if metric == "errors":
+        return "error_margin"
+    return "latency_gate" if metric.startswith("latency") else "answer_gate"
 
 
 def _so_many(one: Need) -> str:
@@ -137,6 +148,28 @@ def needs(rollout: Rollout, usual: Usual) -> Iterator[Need]:
                 answers = _speed(one, usual.seconds, level)
                 name = f"latency p{100 * one.quantile:g}"
                 yield _need(step, percent, name, answers, usual.rate, rules.min_samples)
+        for bound in parse_answer_gate(rules.answer_gate):
+            takes = _answers(bound, percent, usual, level)
+            if takes is not None:
+                yield _need(step, percent, bound.name, takes, usual.rate, rules.min_samples)
+
+
+def _answers(bound: Bound, percent: float, usual: Usual, level: float) -> float | None:
+    """Pairs until it is known of how answers come and end; None where it need not be."""
+    there = [one for one in usual.answers if one]
+    hits = [hit for one in there if (hit := bound.hit(one)) is not None]
+    seconds = [value for one in there if (value := bound.seconds(one)) is not None]
+    telling = len(hits) or len(seconds)
+    if telling < max(FEWEST, SELDOM * len(usual.answers)):
+        return None
+    if bound.condition is None:
+        share = (sum(hits) + USUAL_ERRORS * PRIOR) / (len(hits) + PRIOR)
+        bets = _errors(percent, share, bound.margin, level)
+    elif percent <= EQUAL or not bound.condition.ratio:
+        bets = _speed(bound.condition, seconds, level)
+    else:
+        return None
+    return bets * len(usual.answers) / telling
 
 
 def _need(step: int, percent: float, metric: str, bets: float, rate: float, fewest: int) -> Need:

@@ -12,6 +12,7 @@ from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.statistics import most_likely_share
 from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM, is_counted, room
+from llmlab.rollout.answer_gate import parse_answer_gate
 from llmlab.rollout.evidence import EQUAL
 from llmlab.rollout.speed import parse_speed
 from llmlab.rollout.state import Rules
@@ -65,6 +66,10 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
     except UsageError as error:
         yield Problem("error", f"rollout.latency_gate: {error.message}", error.fix or "")
         speed = ()
+    try:
+        parse_answer_gate(rules.answer_gate)
+    except UsageError as error:
+        yield Problem("error", f"rollout.answer_gate: {error.message}", error.fix or "")
     if any(one.ratio for one in speed) and rules.steps[0] > EQUAL:
         yield Problem(
             "warning", f"no step gives the candidate {EQUAL:g} % or less, and above it has more "

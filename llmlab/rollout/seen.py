@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmlab.answered import Answer
 from llmlab.names import SUMMARIZE
 from llmlab.observe.access import asked_by
 from llmlab.service.schemas import OWN_LIMIT
@@ -30,6 +31,7 @@ class Seen:
         gave_up: the client waited no longer. ``seconds`` is then how long it had waited.
         refused: the API found the request wrong.
         again: a client's library sends it once more by itself.
+        answer: what the API said of it once it was over; None where it said nothing.
         subject: who asked.
         at: seconds since 1970.
         route: which public name was asked for.
@@ -44,6 +46,7 @@ class Seen:
     refused: bool = False
     route: str = SUMMARIZE
     again: bool = False
+    answer: Answer | None = None
 
 
 def seen_in(line: str) -> Seen | None:
@@ -77,7 +80,7 @@ def seen_in(line: str) -> Seen | None:
         seconds = max(0.0, _upstream_seconds(told) - _queue_seconds(timing))
     except (ValueError, KeyError, TypeError):
         return None
-    ended = str(told.get("broken", ""))
+    ended, answer = str(told.get("broken", "")), Answer.parse(told.get("answer"))
     gave_up = status == CLIENT_LEFT or OWN_LIMIT in timing or ended == GIVEN_UP
     if not name:
         return None
@@ -88,11 +91,11 @@ def seen_in(line: str) -> Seen | None:
     if 400 <= status < 500 and status != TOO_MANY:
         return Seen(name, False, refused=True, **who)
     if status >= 400 or ended == BROKEN:
-        return Seen(name, True, **who)
+        return Seen(name, True, answer=answer, **who)
     # An answer that was kept from before says nothing of the model, and the candidate, being
     # new, has none.
     kept = told.get("cache") == "hit"
-    return Seen(name, False, None if kept else seconds, **who)
+    return Seen(name, False, None if kept else seconds, answer=answer, **who)
 
 
 def _upstream_seconds(told: Mapping[str, Any]) -> float:

@@ -246,11 +246,13 @@ def in_worlds(
 
 
 def run_in(world: World, rules: Rules, seed: int, number: int) -> Run:
-    """One of the rollouts in a world; the same again for the same numbers."""
+    """One of the rollouts in a world; the same again for the same numbers. Where no API tells how
+    answers come and end, that is not judged."""
     chance = _chance(seed, number)
+    gate = rules.answer_gate if world.answers else ""
     return simulate(
-        replace(rules, text_gate=""), MadeUp(world, chance), chance, rate=world.rate,
-        breaks_after=world.broken_after if world.broken else None,
+        replace(rules, text_gate="", answer_gate=gate), MadeUp(world, chance), chance,
+        rate=world.rate, breaks_after=world.broken_after if world.broken else None,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from llmlab.errors import UsageError
 
 # Seconds by which an answer has to be later to be slow, whatever the ratio: what nobody notices.
 UNNOTICED = 0.005
+FEWEST = 20  # answers of the base, below which it has no quantile yet
 CONDITION = re.compile(r"p(\d{1,2}(?:\.\d+)?)<=(\d+(?:\.\d+)?)(x|ms|s)", re.ASCII)
 
 
@@ -20,11 +21,13 @@ class Condition:
         quantile: above 0 and below 1.
         ratio: to the same quantile of what the candidate is held against; 0 if ``most`` is meant.
         most: seconds.
+        unnoticed: seconds that nobody would notice, for a ratio.
     """
 
     quantile: float
     ratio: float = 0.0
     most: float = 0.0
+    unnoticed: float = UNNOTICED
 
     @property
     def allowed(self) -> float:
@@ -33,7 +36,7 @@ class Condition:
 
     def limit(self, quantile: float) -> float:
         """Seconds above which an answer is slow, where the other's quantile is so many."""
-        return max(self.ratio * quantile, quantile + UNNOTICED) if self.ratio else self.most
+        return max(self.ratio * quantile, quantile + self.unnoticed) if self.ratio else self.most
 
     def __str__(self) -> str:
         bound = f"{self.ratio:g}x" if self.ratio else f"{1000 * self.most:g}ms"

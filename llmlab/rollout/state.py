@@ -120,7 +120,8 @@ class Version:
 class Rules:
     """What the steps and the gate of one rollout are; lab.toml may say otherwise by now.
 
-    Each means what it means there, in the section rollout. ``text_gate`` "" judges no texts.
+    Each means what it means there, in the section rollout. ``text_gate`` "" judges no texts, and
+    ``answer_gate`` "" not how answers come and end.
     """
 
     steps: tuple[float, ...] = (5.0, 25.0, 50.0, 100.0)
@@ -137,6 +138,7 @@ class Rules:
     text_gate: str = ""
     probe_suite: str = "news"
     probe_rate: float = 0.0
+    answer_gate: str = ""
 
 
 @dataclass(frozen=True)

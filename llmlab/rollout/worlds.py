@@ -16,6 +16,7 @@ from typing import Protocol
 
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.state import Version
+from llmlab.rollout.told import Told
 
 STABLE, CANDIDATE = Version("stable", "stable"), Version("candidate", "candidate")
 
@@ -47,6 +48,7 @@ class World:
         its waves are, as the spread of the logarithm of seconds.
     burst: the share of requests that fail, of either version, while there is a burst of errors:
         20 seconds in 200, on average.
+    topics: refusals come in such bursts.
     load: of the only place where a version works, if it has all the traffic: whoever finds it
         taken waits. 0: nobody ever waits.
     told: the API tells how long that was.
@@ -57,6 +59,7 @@ class World:
     more_errors, slower: what is different about the candidate: a share, and a factor.
     broken: a share of its answers that fail from the middle of its last step on.
     refused: so many subjects always get an error from it.
+    answers: how they come and end; None where no API tells.
     """
 
     rate: float = 10.0
@@ -68,6 +71,7 @@ class World:
     memory: float = 0.0
     wave: float = 0.0
     burst: float = 0.0
+    topics: bool = False
     load: float = 0.0
     told: bool = False
     subjects: int = 0
@@ -79,6 +83,7 @@ class World:
     broken: float = 0.0
     broken_after: float = 30.0
     refused: int = 0
+    answers: Told | None = None
 
 
 @dataclass
@@ -112,14 +117,20 @@ class MadeUp:
         name = (CANDIDATE if candidate else STABLE).deployment
         if chance.random() < self._errors(subject, candidate, at, since_last):
             return Seen(name, True, None, False, subject, at)
-        work = world.median * self._factor(subject, at)
+        factor = self._factor(subject, at)
+        work = world.median * factor
         if world.tail:
             work *= (1 - chance.random()) ** (-1 / world.tail)
         else:
             work *= math.exp(chance.gauss(0, world.spread))
         work *= world.slower if candidate else 1.0
         waited = self._waited(candidate, at, work)
-        return Seen(name, False, work + (0 if world.told else waited), False, subject, at)
+        seen = Seen(name, False, work + (0 if world.told else waited), False, subject, at)
+        if world.answers is None:
+            return seen
+        bursting = bool(world.topics) and self._in_burst(at)
+        told = world.answers.answer(subject, candidate, factor, bursting, chance)
+        return replace(seen, answer=told)
 
     def _errors(self, subject: str, candidate: bool, at: float, since_last: float | None) -> float:
         world = self.world
@@ -199,6 +210,7 @@ def recorded(lines: Iterable[str], deployment: str = "") -> list[Seen]:
 PLAIN = World()
 CROWD = World(subjects=300, differ=0.5)
 FEW = World(subjects=20, differ=0.7)
+TOLD = World(answers=Told())
 # Equal versions: what a gate that keeps its promise leaves alone.
 EQUAL: dict[str, World] = {
     "independent, errors 0.1 %": World(error_rate=0.001),
@@ -215,6 +227,12 @@ EQUAL: dict[str, World] = {
     "300 subjects by Zipf, latency differs": CROWD,
     "20 subjects by Zipf, latency differs": FEW,
     "20 subjects, two with 20 % errors": World(subjects=20, failing=2, error_rate=0.001),
+    "answers as their API tells": TOLD,
+    "first tokens in waves": replace(TOLD, memory=0.995, wave=0.8),
+    "gaps differ by subject, 20 by Zipf": replace(FEW, answers=Told(spread=0.8)),
+    "two of 20 subjects always cut off": World(subjects=20, answers=Told(brief=2)),
+    "refusals in bursts": replace(TOLD, topics=True),
+    "only two of 20 subjects ask for JSON": World(subjects=20, answers=Told(formal=2, invalid=0.1)),
 }
 # Worse ones: what it finds.
 WORSE: dict[str, World] = {
@@ -228,4 +246,9 @@ WORSE: dict[str, World] = {
     "3 of 300 subjects always fail": replace(CROWD, refused=3),
     "+10 points from the middle of the last step": World(broken=0.10),
     "+20 points from the middle of the last step": World(broken=0.20),
+    "first token x 2": replace(TOLD, answers=Told(later=2.0)),
+    "10 % of streams pause for 2 s": replace(TOLD, answers=Told(stalls=0.10)),
+    "+15 points cut off": replace(TOLD, answers=Told(more_cut=0.15)),
+    "+15 points of refusals": replace(TOLD, answers=Told(more_refused=0.15)),
+    "+30 points of invalid JSON": replace(TOLD, answers=Told(more_invalid=0.30)),
 }

@@ -43,13 +43,22 @@ class Kind(StrEnum):
     EMPTY = "empty"  # summaries are empty
     REPEAT = "repeat"  # summaries are said five times over
     CRASH = "crash"  # the process ends
+    # Of answers in OpenAI's dialect only.
+    LATE = "late-first-token"  # the first token comes ``seconds`` later
+    STALLS = "stalls"  # the second one comes ``seconds`` after it
+    TRUNCATED = "truncated"  # it ends after a few words, as at a limit of tokens
+    REFUSALS = "refusals"  # it is a refusal
+
+
+# What has ``seconds``.
+TIMED = frozenset({Kind.SLOW, Kind.LATE, Kind.STALLS})
 
 
 class Drill(BaseModel):
     """A fault drill, as its file says it.
 
     Args:
-        seconds: that ``slow`` adds.
+        seconds: that ``slow``, ``late-first-token`` and ``stalls`` add.
         percent: of the texts that are struck.
         subjects: whose texts are struck; everybody's if there is none.
         longer_than: words that a text has more of if it is struck.
@@ -68,8 +77,9 @@ class Drill(BaseModel):
 
     @model_validator(mode="after")
     def _seconds_where_they_mean_something(self) -> Self:
-        if (self.kind is Kind.SLOW) is not (self.seconds > 0):
-            raise ValueError("slow, and nothing else, has seconds, and more than none")
+        if (self.kind in TIMED) is not (self.seconds > 0):
+            named = ", ".join(sorted(TIMED))
+            raise ValueError(f"{named}, and nothing else, have seconds, and more than none")
         return self
 
     def strikes(self, subject: str, text: str) -> bool:
@@ -188,8 +198,7 @@ async def strike(drill: Drill | None, patience: float) -> float:
             raise Struck
         case Kind.CRASH:
             _crash()
-        case Kind.WORSE_TEXT | Kind.EMPTY | Kind.REPEAT:
-            return patience
+    return patience
 
 
 def spoiled(drill: Drill | None, summary: str) -> str:

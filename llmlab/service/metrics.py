@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from llmlab.runtimes.base import AnsweredBy
 from llmlab.service.drill import Kind
+from llmlab.service.genai import GenAi
 from llmlab.service.labels import Labelled
 
 STAGES = ("encode", "queue", "generate")
@@ -62,6 +63,7 @@ class Metrics:
             "llmlab_first_token_seconds", "Time to the first token of a chat model's answer.",
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
+        self.genai = GenAi(registry)
         self.input_tokens = Counter("llmlab_input_tokens", "Tokens read.", registry=registry)
         self.output_tokens = Counter("llmlab_output_tokens", "Tokens written.", registry=registry)
         self.rejected = Counter(

@@ -193,6 +193,7 @@ def _ready_to_chat(serving: Serving, parts: Parts, backend: Backend, model_id: s
     kind = settings.model.runtime
     metrics.limit.set(settings.service.queue)
     metrics.model.labels(settings.deployment, settings.name, model_id, kind).set(1)
+    metrics.genai.of(kind, settings.name)
     metrics.ready.set(1)
     log.info("ready: %s %s (%s)", settings.name, short_id(model_id), kind)
 

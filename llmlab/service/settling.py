@@ -1,4 +1,5 @@
-"""Tells the gateway what a request has used, which it has reserved an estimate of.
+"""Tells the gateway what a request has used, which it has reserved an estimate of, and what became
+of its answer: see ``llmlab.answered``.
 
 The gateway gives each request that may ask a model an id, in X-Settlement, that nobody else
 knows. A whole answer says what was used in its head. The head of a stream is gone by then, and so
@@ -15,12 +16,13 @@ from pathlib import Path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmlab.service.chat.watching import word_of
 from llmlab.service.schemas import EVENTS
 from llmlab.service.spending import Spent, of_scope
 
 log = logging.getLogger("llmlab.service")
 
-ID, USAGE = "X-Settlement", "X-Usage"
+ID, USAGE, ANSWER = "X-Settlement", "X-Usage", "X-Answer"
 AT_ONCE = 1.0  # seconds for which the end of a stream waits for the gateway
 # Seconds until it is told again: a gateway that ended is back by then.
 AGAIN = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -41,13 +43,13 @@ class Desk:
         self._socket, self._deployment = socket, deployment
         self._telling: set[asyncio.Task[None]] = set()
 
-    async def tell(self, number: str, spent: Spent) -> None:
+    async def tell(self, number: str, spent: Spent, word: str = "") -> None:
         """Tell it now; and later, where the gateway does not hear it now."""
         if self._socket is None:
             return
         try:
             async with asyncio.timeout(AT_ONCE):
-                if await self._tell(self._socket, number, spent):
+                if await self._tell(self._socket, number, spent, word):
                     return
         except (OSError, TimeoutError):
             pass
@@ -77,13 +79,14 @@ class Desk:
                 continue
         log.warning("the gateway was not told what a request has used: what it reserved stands")
 
-    async def _tell(self, socket: Path, number: str, spent: Spent) -> bool:
+    async def _tell(self, socket: Path, number: str, spent: Spent, word: str = "") -> bool:
         """Whether it has heard it. One request and one line of the answer: what a client library
         would add takes longer than all of it."""
         read, _, written = str(spent).partition(" ")
         reader, writer = await asyncio.open_unix_connection(socket)
         try:
             asked = f"/settlements?id={number}&in={read}&out={written}&by={self._deployment}"
+            asked += f"&answer={word}" if word else ""
             writer.write(
                 f"POST {asked} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
                 "Content-Length: 0\r\n\r\n".encode()
@@ -113,11 +116,13 @@ class Settling:
                 streams = headers.get("content-type", "").startswith(EVENTS)
                 if not streams:
                     headers[USAGE] = str(of_scope(scope))
+                    if message["status"] == 200 and (word := word_of(scope)):
+                        headers[ANSWER] = word
                     told = True
             elif streams and not told and not message.get("more_body"):
                 told = True
                 if number != IN_HEAD:
-                    await self.desk.tell(number, of_scope(scope))
+                    await self.desk.tell(number, of_scope(scope), word_of(scope))
             await send(message)
 
         try:

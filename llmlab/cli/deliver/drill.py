@@ -54,6 +54,12 @@ STRIKES = {
     Kind.EMPTY: "Have its summaries be empty.",
     Kind.REPEAT: "Have its summaries said five times over.",
     Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
+    Kind.TRUNCATED: "Have its chat answers end after a few words, as at a limit of tokens.",
+    Kind.REFUSALS: "Have its chat answers be refusals.",
+}
+TIMES = {
+    Kind.LATE: "Have the first token of its chat answers come later.",
+    Kind.STALLS: "Have its chat answers pause after their first token.",
 }
 
 app.command("aa")(aa)
@@ -93,8 +99,29 @@ def _verb(kind: Kind) -> Callable[..., None]:
     return verb
 
 
+def _timed(kind: Kind) -> Callable[..., None]:
+    def verb(
+        context: typer.Context,
+        deployment: DeploymentOption,
+        seconds: Annotated[
+            float, typer.Option(metavar="S", min=0.001, max=600, help="For so long.")
+        ] = 2.0,
+        share: ShareOption = 100,
+        subject: SubjectOption = None,
+        longer_than: LongerOption = 0,
+        why: WhyOption = "",
+        output: OutputOption = Format.TEXT,
+    ) -> None:
+        drill = _drill(kind, share, subject, longer_than, seconds=seconds)
+        _start(context, deployment, drill, why, output)
+
+    return verb
+
+
 for _kind, _help in STRIKES.items():
     app.command(_kind.value, help=_help)(_verb(_kind))
+for _kind, _help in TIMES.items():
+    app.command(_kind.value, help=_help)(_timed(_kind))
 
 
 @app.command()

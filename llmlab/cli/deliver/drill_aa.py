@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,14 +58,19 @@ def aa(
         _live(session, output)
         return
     from llmlab.config import read_config
+    from llmlab.names import CHAT
     from llmlab.rollout.planning import Wish, rules_of
     from llmlab.rollout.simulating import drill, in_worlds
     from llmlab.rollout.state import Kind
     from llmlab.rollout.worlds import EQUAL, WORSE, Played
 
-    rules = rules_of(read_config(session.lab().config_file).config, Wish(Kind.CANARY, ()))
+    config = read_config(session.lab().config_file).config
+    # Of a chat's route, whose rules say how answers are to come and end.
+    rules = rules_of(config, Wish(Kind.CANARY, (), route=CHAT))
     if recorded:
         record = _record(session)
+        if not any(one.answer for one in record):
+            rules = replace(rules, answer_gate="")
         with bar(runs) as shown:
             shown.of(1)
             found = drill(

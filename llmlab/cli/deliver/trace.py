@@ -10,6 +10,7 @@ from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
+    from llmlab.answered import Answer
     from llmlab.delivery.request_logs import Found
     from llmlab.delivery.tracing import History, Traced
 
@@ -109,6 +110,7 @@ def _show(one: Traced) -> None:
         "subject": one.subject,
         "trace id": one.trace_id,
         "took": timings(one),
+        "answer": told(one.answer) if one.answer else "",
         "cache": CACHE.get(one.cache, ""),
     }
     for name, text in rows.items():
@@ -162,6 +164,20 @@ def timings(one: Traced) -> str:
     parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
     tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""
     return ", ".join(part for part in parts if part) + tried
+
+
+def told(answer: Answer) -> str:
+    """How it came and ended."""
+    parts = [
+        f"first token {answer.first:.3f} s" if answer.first is not None else "",
+        f"longest gap {answer.gap:.3f} s" if answer.gap is not None else "",
+        f"{answer.tokens} token{'s' * (answer.tokens != 1)}",
+        f"{answer.rate:.1f} a second" if answer.rate else "",
+        "cut off" if answer.cut_off else "",
+        {"field": "a refusal", "words": "begins as refusals do"}.get(answer.refusal or "", ""),
+        "not of the format that was asked for" if answer.invalid else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _tell_missing(missing: list[str], found: Found) -> None:

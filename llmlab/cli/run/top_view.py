@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llmlab.observe.observer import DeploymentView, View
+    from llmlab.observe.told import Told
 
 ROOM = 3  # columns on the right: the ^C of a terminal must not begin a new line
 WIDE = 110  # columns, from which on a deployment and its sparkline are one line
@@ -72,10 +73,22 @@ def _totals(view: View, width: int) -> Table:
     for route, number in wanted.rollouts.items():
         step = f", step [bold]{wanted.steps[route]}[/]" if wanted.steps[route] else ""
         table.add_row("routes", f"{escaped(route)} of rollout [bold]{number}[/]{step}")
+    for one in view.deployments:
+        if one.seen.answers:
+            table.add_row("answers", _told(one.name, one.seen.answers))
     if wanted.flags:
         flags = (f"{escaped(name)} {percent(on)}" for name, on in wanted.flags.items())
         table.add_row("flags", "  ".join(flags))
     return table
+
+
+def _told(name: str, told: Told) -> str:
+    return (
+        f"{escaped(name)}  first [bold]{seconds(told.first_p50)}[/] p95 {seconds(told.first_p95)}  "
+        f"gap p95 {seconds(told.gap_p95)}  {rate(told.tokens_per_second)} tokens/s  "
+        f"cut {percent(told.cut_off)}  refused {percent(told.refused)}  "
+        f"invalid {percent(told.invalid)}"
+    )
 
 
 def _deployments(view: View, width: int, *, wide: bool) -> Table:

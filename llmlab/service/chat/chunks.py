@@ -63,6 +63,7 @@ class Usage:
             them that came to their end.
         heard: bytes of text of each part. A token has one at least.
         reading: of a model that only summarizes.
+        turn: seconds until the first of its parts had its turn.
     """
 
     prompts: dict[int, int] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Usage:
     ended: set[int] = field(default_factory=set)
     heard: dict[int, int] = field(default_factory=dict)
     reading: Reading | None = None
+    turn: float | None = None
 
     def note(self, part: int, prompt: int, usage: Mapping[str, Any]) -> None:
         """Of one part of an answer, which has read that prompt."""
@@ -119,6 +121,17 @@ class Usage:
             for one in self.begun
         )  # fmt: skip
         return Spent(read, written, most=True)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was there already, and no model wrote it now."""
+        return self.reading is not None and self.reading.place is None
+
+    @property
+    def waited(self) -> float:
+        """Seconds until a model began with it."""
+        place = self.reading.place if self.reading else None
+        return (place.waited if place else self.turn) or 0.0
 
     @property
     def read(self) -> int:

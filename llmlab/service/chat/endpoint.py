@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -22,7 +22,9 @@ from llmlab.service.chat.admitting import Admitting, passing
 from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
 from llmlab.service.chat.collecting import collected
+from llmlab.service.chat.drilled import Make, drilled
 from llmlab.service.chat.errors import TOO_LONG, ApiError, of_failure
+from llmlab.service.chat.formats import Format
 from llmlab.service.chat.guarded import Open, guarded_whole
 from llmlab.service.chat.schemas import (
     Asked,
@@ -33,9 +35,9 @@ from llmlab.service.chat.schemas import (
     parsed_document,
 )
 from llmlab.service.chat.stream import ChatStream
+from llmlab.service.chat.watching import Watched, watch
 from llmlab.service.connection import while_connected
-from llmlab.service.drill import Drill, Drills, Struck, spoiled, strike
-from llmlab.service.drill import Kind as Fault
+from llmlab.service.drill import Drills, Struck
 from llmlab.service.elsewhere import handed_on, note, telling
 from llmlab.service.guarding import ROUTE, telling_of_guards
 from llmlab.service.metrics import Metrics
@@ -48,9 +50,7 @@ from llmlab.service.summarizer import TooSlow
 
 log = logging.getLogger("llmlab.service")
 FIELDS: Mapping[Kind, str] = {"chat": "messages", "text": "prompt"}
-SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT)
 A = TypeVar("A", bound=Asked)
-Make = Callable[[float], AsyncGenerator[Chunk]]
 
 
 class Backend(Protocol):
@@ -193,11 +193,15 @@ class ChatEndpoint:
         named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
         drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
         prompts = len(asked.prompts) if isinstance(asked, CompletionRequest) else 1
-        chunks = self._timed(tidied(kind, _struck(kind, drill, make, seconds)))
+        watched = Watched(
+            usage, bool(asked.stream), Format.of(asked), self.metrics.first_token.observe
+        )
+        chunks = watched.chunks(tidied(kind, drilled(kind, drill, make, seconds)))
         begin(connection.scope, usage)
+        watch(connection.scope, watched)
 
         def settle() -> None:
-            self._settle(usage, state)
+            self._settle(kind, usage, watched, state)
 
         try:
             if not asked.stream:
@@ -250,20 +254,12 @@ class ChatEndpoint:
         told = [choice.as_choice(named.kind, index) for index, choice in choices.items()]
         return named.whole(told, usage.as_json())
 
-    async def _timed(self, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Chunk]:
-        """The same, the first token's time taken."""
-        start, waits = time.perf_counter(), True
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                if waits and any(map(_says_something, chunk["choices"])):
-                    waits = False
-                    self.metrics.first_token.observe(time.perf_counter() - start)
-                yield chunk
-
-    def _settle(self, usage: Usage, state: dict[str, Any]) -> None:
-        """Count what was read and written, whoever is still there to hear of it."""
+    def _settle(self, kind: Kind, usage: Usage, watched: Watched, state: dict[str, Any]) -> None:
+        """Count what was read and written, and how, whoever is still there to hear of it."""
         self.metrics.input_tokens.inc(usage.read)
         self.metrics.output_tokens.inc(usage.completion)
+        if answer := watched.answer:
+            self.metrics.genai.answered(kind, answer)
         note(usage.by, state)
         if usage.read or usage.completion:
             state["usage"] = {"input_tokens": usage.read, "output_tokens": usage.completion}
@@ -296,26 +292,3 @@ async def _first(chunks: AsyncGenerator[Chunk], seconds: float) -> Chunk | None:
     """The first chunk, for which there are so many seconds; None if there is none."""
     async with asyncio.timeout(seconds):
         return await anext(chunks, None)
-
-
-async def _struck(
-    kind: Kind, drill: Drill | None, make: Make, seconds: float
-) -> AsyncGenerator[Chunk]:
-    """The chunks of an answer, after what a drill does to it."""
-    left = await strike(drill, seconds)
-    if not left:
-        raise TooSlow
-    async with aclosing(make(left)) as chunks:
-        if drill is None or drill.kind not in SPOILING:
-            async for chunk in chunks:
-                yield chunk
-            return
-        for index, choice in (await collected(tidied(kind, chunks))).items():
-            text = spoiled(drill, choice.text() or "")
-            said = {"delta": {"content": text}} if kind == "chat" else {"text": text}
-            yield {"choices": [{"index": index, **said, "finish_reason": choice.reason}]}
-
-
-def _says_something(choice: Mapping[str, Any]) -> bool:
-    said = choice.get("delta", choice)
-    return bool(said.get("content") or said.get("text") or said.get("tool_calls"))

@@ -183,6 +183,7 @@ class Talking:
         asking = self.server.stream(part.path, part.body, whole=part.whole)
         async with self.turns.turn(place):
             usage.begun[number] = part.prompt
+            usage.turn = place.waited
             try:
                 async with asking as chunks:
                     async for chunk in chunks:
