@@ -166,6 +166,7 @@ VARIABLES = {
     "judge.rubric": ("mine.md", "mine.md"),
     "judge.suite": ("mine", "mine"),
     "judge.pairs": ("36", 36),
+    "judge.max_tokens": ("4096", 4096),
     "judge.min_agreement": ("0.9", 0.9),
     "judge.max_position_bias": ("0.1", 0.1),
     "judge.max_noise": ("0.1", 0.1),

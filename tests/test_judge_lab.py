@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmlab.evaluate.suite import load_suite
 from llmlab.judging.known import good_answer
-from llmlab.judging.question import task_of
+from llmlab.judging.question import SCHEMA, task_of
 from llmlab.reference.documents import documents
 from llmlab.reference.shapes import misfits
 from tests.conftest import LabUnderTest
@@ -98,13 +97,17 @@ def test_a_random_judge_and_one_with_a_bias_are_refused(
 
 
 def test_a_judge_that_is_right_may_judge_until_what_it_judges_by_changes(
-    fair: LabUnderTest, tmp_path: Path
+    fair: LabUnderTest, played: PlayedJudge
 ) -> None:
     found = told(fair, "judge calibrate")
     figures = found["figures"]
     assert (found["valid"], found["held"], found["missed"]) == (True, True, [])
     assert figures["agreement"]["hits"] == figures["agreement"]["n"] == 36
     assert (figures["noise"]["n"], figures["position_bias"]["first"]) == (18, 0)
+    asked = played.chats[-1].body
+    assert (asked["temperature"], asked["seed"], asked["max_tokens"]) == (0, 1, 256)
+    assert asked["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert "1. Truth." in asked["messages"][0]["content"]  # of the rubric that ships
     cost = found["cost"]
     assert cost["requests"] == 90 and cost["seconds"] > 0
     assert cost["money"] == pytest.approx((cost["tokens_in"] + 4 * cost["tokens_out"]) / 1e6)

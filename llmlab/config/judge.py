@@ -32,6 +32,12 @@ class Judge(Section):
         le=10_000,
         description="Pairs with a known answer that it is asked about, both ways around.",
     )
+    max_tokens: int = Field(
+        256,
+        ge=16,
+        le=100_000,
+        description="Of an answer; a model that thinks before it answers needs more.",
+    )
     min_agreement: float = Field(
         0.8,
         gt=0.5,

@@ -1,4 +1,4 @@
-"""Asking a judge: whom one pays for it, how it is held to its form, what that cost."""
+"""Asking a judge: who has to answer, how it is held to its form, what that cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from llmlab.judging.question import SCHEMA, Question
 from llmlab.judging.reading import SAME, Judgement, Reading, read
 from llmlab.models.identity import short_id
 
-MOST_TOKENS = 256  # of an answer; a sentence and a word
 FREE = Price()
 
 # Asks a deployment: messages and options, as ``AsyncClient.chat`` has them.
@@ -53,6 +52,7 @@ class Judge:
         deployment, model_id: what has to answer. Its fallback would be another judge.
         rubric: what makes an answer better.
         seed: of its sampling, where it samples at temperature 0 at all.
+        most: tokens of an answer; one that is cut off is unreadable.
     """
 
     chat: Chat
@@ -61,6 +61,7 @@ class Judge:
     rubric: str
     price: Price = FREE
     seed: int = 1
+    most: int = 256
     held: bool = True
     _requests: int = 0
     _read: int = 0
@@ -89,7 +90,7 @@ class Judge:
         return read(reply.text)
 
     async def _said(self, messages: Sequence[Mapping[str, str]]) -> Reply:
-        how: dict[str, Any] = {"temperature": 0.0, "seed": self.seed, "max_tokens": MOST_TOKENS}
+        how: dict[str, Any] = {"temperature": 0.0, "seed": self.seed, "max_tokens": self.most}
         if self.held:
             try:
                 return await self.chat(messages, model=self.deployment, json_schema=SCHEMA, **how)

@@ -111,7 +111,7 @@ class Desk:
         async with AsyncClient(lab=self.session.folder, retry=RetryPolicy(PATIENCE)) as client:
             yield Judge(
                 client.chat, self.whom.deployment, self.whom.model_id, self.rubric.text,
-                self.whom.price, seed,
+                self.whom.price, seed, self.bounds.max_tokens,
             )  # fmt: skip
 
 
