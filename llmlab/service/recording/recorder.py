@@ -69,13 +69,23 @@ class Recorder:
         if seen == self._seen:
             return
         self._seen = seen
-        before, self.orders = self.orders, self._read() if seen else {}
+        before, wanted = self.orders, self._read() if seen else {}
+        self.orders = {one.route: one for one in wanted.values() if self._is_able(one)}
         for one in self.orders.values():
             if before.get(one.route) != one:
                 log.warning("recording %s: what %s is asked is kept", one.id, one.route)
         for one in before.values():
             if self.orders.get(one.route) != one:
                 log.warning("recording %s has ended", one.id)
+
+    def _is_able(self, order: Order) -> bool:
+        """Whether it can be written here: else no client is told that it is."""
+        try:
+            self.writer.reel_of(order)
+        except (ImportError, ValueError) as error:
+            log.error("recording %s: nothing can be kept here: %s", order.id, error)
+            return False
+        return True
 
     def _read(self) -> dict[str, Order]:
         assert self._file is not None
