@@ -129,6 +129,21 @@ def test_a_stream_that_breaks_off_is_kept_as_far_as_it_came(kept: Kept) -> None:
     assert one["choices"] == [{"text": "one two ", "finish_reason": None}]
 
 
+def test_a_stream_whose_client_leaves_is_kept_as_far_as_it_came(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    script = json.dumps({"say": "one two three four", "pause": 2})
+    body = {"messages": [{"role": "user", "content": script}], "stream": True}
+    headers = {"X-Route": "chat"}
+    with (
+        kept.api.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        next(line for line in answer.iter_lines() if "one" in line)
+    (one,) = kept.records(name, 1)
+    assert one["broken"]
+    assert one["choices"][0]["text"] == "one "
+
+
 def test_without_redaction_texts_are_as_they_were(kept: Kept) -> None:
     name = kept.start(Wish("chat", redact=False))
     kept.ask(f"The card {CARD}.")
