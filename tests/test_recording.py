@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import stat
 import time
 from collections.abc import Iterator
@@ -128,6 +129,21 @@ def test_a_stream_that_breaks_off_is_kept_as_far_as_it_came(kept: Kept) -> None:
     assert one["choices"] == [{"text": "one two ", "finish_reason": None}]
 
 
+def test_a_stream_whose_client_leaves_is_kept_as_far_as_it_came(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    script = json.dumps({"say": "one two three four", "pause": 2})
+    body = {"messages": [{"role": "user", "content": script}], "stream": True}
+    headers = {"X-Route": "chat"}
+    with (
+        kept.api.client() as client,
+        client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        next(line for line in answer.iter_lines() if "one" in line)
+    (one,) = kept.records(name, 1)
+    assert one["broken"]
+    assert one["choices"][0]["text"] == "one "
+
+
 def test_without_redaction_texts_are_as_they_were(kept: Kept) -> None:
     name = kept.start(Wish("chat", redact=False))
     kept.ask(f"The card {CARD}.")
@@ -188,6 +204,22 @@ def test_what_is_no_order_records_nothing(kept: Kept) -> None:
     (kept.api.home / "recording.json").write_text('{"orders": [{"route": "chat"}]}')
     wait_until(lambda: "X-Recorded" not in kept.ask("x").headers, "it has ended")
     assert "says nothing to record" in kept.api.stdout
+
+
+def test_where_nothing_can_be_sealed_no_client_is_told_that_anything_is_kept(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    class Without:
+        def __init__(self, *_: object) -> None:
+            raise ModuleNotFoundError("No module named 'cryptography'")
+
+    monkeypatch.setattr(reeling, "Seal", Without)
+    file = tmp_path / "recording.json"
+    file.write_text(Orders(orders=(order(tmp_path, keys),)).model_dump_json())
+    recorder = Recorder(file, "d", Drills(), Metrics(deployment="d"))
+    recorder.look()
+    assert recorder.orders == {}
+    assert "nothing can be kept here: No module named 'cryptography'" in caplog.text
 
 
 # --- what is dropped -----------------------------------------------------------------
@@ -288,16 +320,17 @@ def test_files_are_for_their_owner_and_hold_no_text(kept: Kept) -> None:
     kept.records(name, 1)
     folder = telling.folder_of(kept.lab) / name
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    files = [*folder.iterdir(), kept.lab.keys_file.with_name("recordings.key")]
+    written = [one for one in folder.rglob("*") if one.is_file()]
+    files = [*written, kept.lab.keys_file.with_name("recordings.key")]
     assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
-    assert not any(b"unusual" in one.read_bytes() for one in folder.iterdir())
+    assert not any(b"unusual" in one.read_bytes() for one in written)
 
 
 def test_a_line_that_was_changed_is_told_with_its_place(kept: Kept) -> None:
     name = kept.start(Wish("chat"))
     kept.ask("x")
     kept.records(name, 1)
-    (file,) = (telling.folder_of(kept.lab) / name).glob("*.jsonl")
+    (file,) = (telling.folder_of(kept.lab) / name / "written").glob("*.jsonl")
     file.write_bytes(b"AAAA" + file.read_bytes())
     with pytest.raises(LlmlabError, match=r"\.jsonl:1 cannot be opened"):
         list(kept.recordings.records(name))
@@ -388,9 +421,14 @@ def test_each_container_is_told_where_it_sees_the_folder(lab: Lab) -> None:
     (service / "settings.json").write_text("{}")
     found = Recordings(lab).start(Wish("chat"), Limits(), ROUTES, "compose")
     (one,) = Orders.model_validate_json((service / "recording.json").read_bytes()).orders
-    assert one.folder == Path("/var/lib/recordings") / found.id
+    assert one.folder == Path("/var/lib/recordings") / found.id / "written"
     assert one.mode == 0o644
     folder = telling.folder_of(lab) / found.id
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755  # of the manifest
+    assert stat.S_IMODE((folder / "written").stat().st_mode) == 0o777
+    os.mkfifo(folder / "written" / "llmapi.1.jsonl")  # which a container could make
+    (folder / "written" / "llmapi.1.counts.json").symlink_to("/etc/passwd")
+    assert list(Recordings(lab).records(found.id)) == []
+    assert Recordings(lab).get(found.id).requests == 0
     Recordings(lab).stop(found.id)
     assert not (service / "recording.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Literal
 
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import write_atomically
-from llmlab.recording.order import COUNTS, LINES, Counts
+from llmlab.recording.order import COUNTS, LINES, WRITTEN, Counts
 
 MANIFEST = "manifest.json"
 State = Literal["recording", "full", "over", "ended"]
@@ -90,6 +91,13 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def files_in(folder: Path, ending: str) -> list[Path]:
+    """What processes have written. They may be in containers, whose links and pipes nobody here
+    is to follow, or to wait for."""
+    found = sorted((folder / WRITTEN).glob(f"*{ending}"))
+    return [one for one in found if stat.S_ISREG(one.lstat().st_mode)]
+
+
 def recorded_in(folder: Path, now: float) -> Recorded:
     """What there is in a recording's folder.
 
@@ -100,7 +108,7 @@ def recorded_in(folder: Path, now: float) -> Recorded:
         LlmlabError: it is damaged.
     """
     manifest = read_manifest(folder)
-    counts = [_counts(one) for one in sorted(folder.glob(f"*{COUNTS}"))]
+    counts = [_counts(one) for one in files_in(folder, COUNTS)]
     replaced: Counter[str] = Counter()
     answered: dict[str, list[str]] = {}
     for one in counts:
@@ -115,7 +123,7 @@ def recorded_in(folder: Path, now: float) -> Recorded:
         opted_out=sum(one.opted_out for one in counts),
         replaced=dict(sorted(replaced.items())),
         answered_by={name: models for name, models in answered.items() if models},
-        bytes=sum(one.stat().st_size for one in folder.glob(f"*{LINES}")),
+        bytes=sum(one.stat().st_size for one in files_in(folder, LINES)),
     )
 
 

@@ -14,7 +14,8 @@ FILE = "recording.json"
 LOOK = 0.5  # seconds between two looks of an API at its file
 LARGEST = 65_536  # bytes of it
 ID = r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?"
-LINES, COUNTS = ".jsonl", ".counts.json"  # what each process writes in a recording's folder
+LINES, COUNTS = ".jsonl", ".counts.json"  # what each process writes ...
+WRITTEN = "written"  # ... in this folder of a recording, and nowhere else
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

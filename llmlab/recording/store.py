@@ -25,13 +25,14 @@ from llmlab.recording.manifest import (
     MANIFEST,
     Manifest,
     Recorded,
+    files_in,
     moment,
     read_manifest,
     recorded_in,
     seconds_of,
     write_manifest,
 )
-from llmlab.recording.order import ID, LINES, Order
+from llmlab.recording.order import ID, LINES, WRITTEN, Order
 from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
 
 
@@ -89,7 +90,7 @@ class Recordings:
                 wish.redact, limits.max_bytes, limits.max_age,
             )  # fmt: skip
             order = Order(
-                id=name, route=wish.route, folder=telling.folder_of(self._lab) / name,
+                id=name, route=wish.route, folder=telling.folder_of(self._lab) / name / WRITTEN,
                 share=wish.share, redact=wish.redact, until=until, max_bytes=limits.max_bytes,
                 seal=self._keys().public, pseudonyms=secrets.token_hex(32),
             )  # fmt: skip
@@ -172,7 +173,7 @@ class Recordings:
             AuthError, LlmlabError: it cannot be opened.
         """
         folder, keys = self._folder(name), self._keys()
-        for file in sorted(folder.glob(f"*{LINES}")):
+        for file in files_in(folder, LINES):
             content = file.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]  # a process was killed as it wrote
             for number, line in enumerate(whole.splitlines(), start=1):

@@ -9,7 +9,7 @@ from pathlib import Path
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import sync_folder, write_atomically
 from llmlab.lab import Lab, private_folder
-from llmlab.recording.order import FILE, LARGEST, Order, Orders, orders_file
+from llmlab.recording.order import FILE, LARGEST, WRITTEN, Order, Orders, orders_file
 
 MOUNT = Path("/var/lib/recordings")  # of a container
 # All of it lies below .llmlab/, which is closed; the user of a container is another one.
@@ -53,19 +53,21 @@ def deliver(lab: Lab) -> None:
         _write(orders_file(local / "settings.json"), orders, 0o600)
     for settings in sorted((lab.state / "compose").glob("*/settings.json")):
         inside = [
-            one.model_copy(update={"folder": MOUNT / one.id, "mode": 0o644}) for one in orders
+            one.model_copy(update={"folder": MOUNT / one.id / WRITTEN, "mode": 0o644})
+            for one in orders
         ]
         _write(orders_file(settings), inside, 0o644)
 
 
 def make_folder(lab: Lab, name: str, *, shared: bool) -> Path:
-    """For one recording.
+    """For one recording: where processes write.
 
     Args:
         shared: containers write there as well.
     """
     private_folder(folder_of(lab), FOLDER_MODE)
-    return private_folder(folder_of(lab) / name, SHARED_MODE if shared else 0o700)
+    private_folder(folder_of(lab) / name, FOLDER_MODE if shared else 0o700)
+    return private_folder(folder_of(lab) / name / WRITTEN, SHARED_MODE if shared else 0o700)
 
 
 def _write(file: Path, orders: Iterable[Order], mode: int) -> None:

@@ -54,28 +54,45 @@ class Recorder:
     async def watch(self) -> None:
         """Look at the file for ever."""
         while True:
-            self.look()
+            if self._has_changed():
+                # Beside the requests: what seals is imported now, which takes its time.
+                await asyncio.to_thread(self._take)
             await asyncio.sleep(LOOK)
 
     def look(self) -> None:
         """Take note of what the file says now, if it is another one than before."""
+        if self._has_changed():
+            self._take()
+
+    def _has_changed(self) -> bool:
         if self._file is None:
-            return
+            return False
         try:
             found = self._file.stat()
             seen = (found.st_mtime_ns, found.st_size, found.st_ino)
         except OSError:
             seen = None
-        if seen == self._seen:
-            return
-        self._seen = seen
-        before, self.orders = self.orders, self._read() if seen else {}
+        changed, self._seen = seen != self._seen, seen
+        return changed
+
+    def _take(self) -> None:
+        before, wanted = self.orders, self._read() if self._seen else {}
+        self.orders = {one.route: one for one in wanted.values() if self._is_able(one)}
         for one in self.orders.values():
             if before.get(one.route) != one:
                 log.warning("recording %s: what %s is asked is kept", one.id, one.route)
         for one in before.values():
             if self.orders.get(one.route) != one:
                 log.warning("recording %s has ended", one.id)
+
+    def _is_able(self, order: Order) -> bool:
+        """Whether it can be written here: else no client is told that it is."""
+        try:
+            self.writer.reel_of(order)
+        except (ImportError, ValueError) as error:
+            log.error("recording %s: nothing can be kept here: %s", order.id, error)
+            return False
+        return True
 
     def _read(self) -> dict[str, Order]:
         assert self._file is not None

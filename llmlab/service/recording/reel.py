@@ -29,10 +29,15 @@ class Reel:
     dropped: int = 0
     opted_out: int = 0
     _told: str = ""
-    _seal: Seal | None = None
-    _redacting: Redacting | None = None
+    _seal: Seal = field(init=False)
+    _redacting: Redacting | None = field(init=False)
     _held: list[bytes] = field(default_factory=list)
     _size: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ImportError, ValueError: nothing can be sealed here, or not with this key."""
+        self._seal = Seal(self.order.seal, self.order.id)
+        self._redacting = Redacting(guards()) if self.order.redact else None
 
     @property
     def full(self) -> bool:
@@ -88,9 +93,6 @@ class Reel:
             self._told = said
 
     def _line(self, tape: Tape) -> bytes:
-        if self._seal is None:
-            self._redacting = Redacting(guards()) if self.order.redact else None
-            self._seal = Seal(self.order.seal, self.order.id)
         record = record_of(tape, self._redacting)
         return self._seal.line(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
 
