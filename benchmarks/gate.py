@@ -29,6 +29,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 NOT_PROMOTED = ("+3 points of errors", "latency x 1.5")
 MOST_PROMOTED = 0.05
+ANSWERS = tuple(name for name, world in WORSE.items() if world.answers)
+ABORTED = 0.95  # at least so many of those
 CAUGHT, CAUGHT_WITHIN = "+10 points of errors", 120  # answers of the candidate, at the median
 BREAKS = tuple(name for name, world in WORSE.items() if world.broken)
 BREAK_WITHIN = 60.0  # seconds, at the median
@@ -47,6 +49,9 @@ def promises(found: Mapping[str, Drill], alpha: float) -> Iterator[tuple[bool, s
         one = found[name]
         share = one.promoted / one.runs
         yield share <= MOST_PROMOTED, f"{name}: {100 * share:.1f} % promoted, at most 5 %"
+    for name in (one for one in ANSWERS if one in found):
+        share = found[name].aborted / found[name].runs
+        yield share >= ABORTED, f"{name}: {100 * share:.1f} % aborted, at least 95 %"
     answers = found[CAUGHT].answers
     kept = answers is not None and answers <= CAUGHT_WITHIN
     yield kept, f"{CAUGHT}: given back after {_number(answers)} answers, at most {CAUGHT_WITHIN}"

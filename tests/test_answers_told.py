@@ -71,7 +71,8 @@ def test_a_stream_tells_when_its_tokens_came_and_nobody_else_hears_of_it(lab: La
     traced, text = told(lab, asked(script, stream=True))
     answer = traced["answer"]
     assert text.endswith("data: [DONE]\n\n") and "three" in text
-    assert answer["first"] >= 0.3 and answer["gap"] >= 0.2 and answer["writing"] >= 0.6
+    # No less than the script waits, but for what a timer rounds.
+    assert answer["first"] > 0.28 and answer["gap"] > 0.18 and answer["writing"] > 0.55
     assert answer["tokens"] == 4
     assert (answer["cut_off"], answer["refusal"], answer["invalid"]) == (False, "", None)
     assert answer["first"] + answer["writing"] <= traced["timings"]["total"] + 0.01

@@ -254,6 +254,8 @@ def nested(levels: int) -> dict[str, Any]:
         ({"$ref": "#/$defs/none"}, "1", True),
         ({"type": "none"}, "1", True),
         ({"anyOf": [{"type": "integer"}] * (UNFOLDED + 1)}, '"1"', True),
+        ({"anyOf": [{"type": "integer", "pattern": "^a"}] * 30}, '"1"', True),
+        ({"patternProperties": {f"^{n}": True for n in range(30)}, "type": "array"}, "1", True),
         ({"type": "none"}, "no JSON", False),
     ],
 )

@@ -34,7 +34,7 @@ class GenAi:
         said = f"(OpenTelemetry's semantic conventions {CONVENTIONS})"
         self.first = Histogram(
             "gen_ai_server_time_to_first_token_seconds",
-            f"Time to the first token of a stream, once it had its turn {said}.",
+            f"Time to the first token, the wait for a turn included {said}.",
             ATTRIBUTES, buckets=FIRST, registry=registry,
         )  # fmt: skip
         self.each = Histogram(
@@ -62,13 +62,14 @@ class GenAi:
         """Whose answers they are."""
         self._provider, self._model = provider, model
 
+    def began(self, kind: Kind, seconds: float) -> None:
+        """Take note of a first token: the conventions count the queue in."""
+        self.first.labels(*self._labels(kind)).observe(seconds)
+
     def answered(self, kind: Kind, answer: Answer) -> None:
         """Take note of one that is over."""
-        labels = (OPERATIONS[kind], self._provider, self._model)
-        if answer.first is not None:
-            self.first.labels(*labels).observe(answer.first)
         if answer.rate:
-            self.each.labels(*labels).observe(1 / answer.rate)
+            self.each.labels(*self._labels(kind)).observe(1 / answer.rate)
         if answer.gap is not None:
             self.gap.observe(answer.gap)
         self.answers.inc()
@@ -81,3 +82,6 @@ class GenAi:
         for name, is_one in zip(FAULTS, told, strict=True):
             if is_one:
                 self.faults.labels(name).inc()
+
+    def _labels(self, kind: Kind) -> tuple[str, str, str]:
+        return OPERATIONS[kind], self._provider, self._model

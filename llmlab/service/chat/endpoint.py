@@ -193,9 +193,12 @@ class ChatEndpoint:
         named = Named.new(kind, time.time(), asked.model or self._public(connection), fingerprint)
         drill = self.drills.strikes(connection.headers.get("x-subject", ""), text)
         prompts = len(asked.prompts) if isinstance(asked, CompletionRequest) else 1
-        watched = Watched(
-            usage, bool(asked.stream), Format.of(asked), self.metrics.first_token.observe
-        )
+
+        def began(waited: float) -> None:
+            self.metrics.first_token.observe(waited)
+            self.metrics.genai.began(kind, waited)
+
+        watched = Watched(usage, bool(asked.stream), Format.of(asked), began)
         chunks = watched.chunks(tidied(kind, drilled(kind, drill, make, seconds)))
         begin(connection.scope, usage)
         watch(connection.scope, watched)

@@ -2,8 +2,8 @@
 
 The schema is a client's, and what is held against it a model's: neither can keep this process
 busy. Patterns are matched in a time that grows with the text alone, nothing is ever fetched, and
-a schema whose references unfold to very many is looked at no further than whether the answer is
-JSON; so is one that refers to itself.
+a schema with more than a few of them, or whose references unfold to very many, is looked at no
+further than whether the answer is JSON; so is one that refers to itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LONGEST = 100_000  # characters of an answer that are looked at
 UNFOLDED = 2_000  # schemas within a schema, each reference as what it leads to
-LARGEST = 1 << 20  # bytes that a compiled pattern may take
+A_PATTERN = 100  # schemas that a pattern counts as: each is held against all of the text
+LARGEST = 1 << 16  # bytes that a compiled pattern may take
 # What leads elsewhere, or to where only the instance tells.
 ELSEWHERE = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef"})
 
@@ -120,9 +121,9 @@ def unfolded(part: Any, root: Any, within: frozenset[str], left: int = UNFOLDED)
         return left
     if not isinstance(part, Mapping):
         return left
-    if left <= 0 or not ELSEWHERE.isdisjoint(part):
+    left -= 1 + A_PATTERN * _patterns(part)
+    if left < 0 or not ELSEWHERE.isdisjoint(part):
         raise ValueError("it is not looked at")
-    left -= 1
     for name, value in part.items():
         if name == "$ref":
             if not isinstance(value, str) or value in within:
@@ -131,6 +132,13 @@ def unfolded(part: Any, root: Any, within: frozenset[str], left: int = UNFOLDED)
         elif name not in ("$defs", "definitions"):  # which count where something refers to them
             left = unfolded(value, root, within, left)
     return left
+
+
+def _patterns(part: Mapping[str, Any]) -> int:
+    by_name = part.get("patternProperties")
+    return isinstance(part.get("pattern"), str) + (
+        len(by_name) if isinstance(by_name, Mapping) else 0
+    )
 
 
 def _at(root: Any, pointer: str) -> Any:
