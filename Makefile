@@ -40,7 +40,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not containers and not conformance'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not containers and not conformance and not presidio and not waf and not prometheus'
 
 test-containers: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 -m 'containers and not browser and not delivery'

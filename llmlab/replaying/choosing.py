@@ -32,7 +32,7 @@ class MadeSuite(TypedDict):
         left_out: {why: how many requests of the recording}.
         labels: {check: cases that have it}.
         unseen_data: training data of registered models that the requests were not held against,
-            each MODEL: NAME.
+            as MODEL and NAME with a colon between.
     """
 
     name: str
