@@ -173,7 +173,7 @@ VARIABLES = {
     "recording.max_bytes": ("20000", 20_000),
     "recording.max_seconds": ("60", 60.0),
     "recording.max_age": ("3600", 3600.0),
-    "recording.never": ('["chat"]', ["chat"]),
+    "recording.never": ("chat", ["chat"]),
     "observability.enabled": ("true", True),
     "observability.prometheus_port": ("9191", 9191),
     "observability.grafana_port": ("3030", 3030),
