@@ -166,6 +166,9 @@ def gave_back(lab: LabUnderTest, drill: tuple[str, ...]) -> list[str]:
     failed = [one for one in verdict.findings if one.outcome is Outcome.FAIL]
     assert all(one.reason in kept.rollout.ending for one in failed)
     lab.ok("drill", "off", "--deployment", "two")
+    seconds = kept.rollout.ended - kept.rollout.created
+    answers = kept.evidence.tested.total.answers
+    print(f"{' '.join(drill)}: {answers} answers, {seconds:.0f} s; {kept.rollout.ending}")
     return [one.metric for one in failed]
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from llmlab.answered import Answer
+from llmlab.runtimes.chat import Chunk
 from llmlab.service.chat.chunks import Usage
+from llmlab.service.chat.watching import Watched, watch
 from llmlab.service.settling import Desk, Settling
 from llmlab.service.spending import ON_ITS_WAY, Reading, Spent, Told, begin
 from llmlab.service.waiting import Place
@@ -88,15 +92,18 @@ class Gateway:
 
 
 async def served(
-    desk: Desk, kind: str, body: list[bytes], header: str = NUMBER, path: str = "/summarize/"
-) -> list[Message]:
+    desk: Desk, kind: str, body: list[bytes], header: str = NUMBER, path: str = "/summarize/",
+    *, status: int = 200, watched: Watched | None = None,
+) -> list[Message]:  # fmt: skip
     """What an app sends that has used 3 and 4 tokens; it ends early where its body is empty."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         told = Told(Spent(None, None))
         begin(scope, told)
+        if watched:
+            watch(scope, watched)
         head = [(b"content-type", kind.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.start", "status": status, "headers": head})
         told.now = Spent(3, 4)
         for place, part in enumerate(body):
             more = place + 1 < len(body)
@@ -126,6 +133,36 @@ def test_a_stream_tells_at_its_end_however_that_comes(tmp_path: Path, body: list
             await asyncio.wait_for(gateway.heard.wait(), 10)
         assert gateway.told == [f"/settlements?id={NUMBER}&in=3&out=4&by=small"]
         assert b"x-usage" not in headers_of(sent[0])
+
+    asyncio.run(run())
+
+
+async def seen() -> Watched:
+    """An answer of one word, whole."""
+
+    async def chunks() -> AsyncGenerator[Chunk]:
+        yield {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}
+
+    one = Watched(Usage(), streams=False)
+    async for _ in one.chunks(chunks()):
+        pass
+    return one
+
+
+def test_what_an_answer_was_like_is_told_with_what_it_has_used(tmp_path: Path) -> None:
+    async def run() -> None:
+        gateway, watched = Gateway(tmp_path / "desk"), await seen()
+        desk, word = Desk(gateway.socket, "small"), str(watched.answer)
+        async with await gateway.listen():
+            told = [
+                headers_of((await served(desk, "application/json", [b"{}"], watched=watched,
+                                         status=status))[0])
+                for status in (200, 500)
+            ]  # fmt: skip
+            await served(desk, "text/event-stream", [b"data: [DONE]\n\n"], watched=watched)
+        assert [one.get(b"x-answer") for one in told] == [word.encode(), None]
+        asked = f"/settlements?id={NUMBER}&in=3&out=4&by=small&answer={word}"
+        assert Answer.parse(word) and gateway.told == [asked]
 
     asyncio.run(run())
 
