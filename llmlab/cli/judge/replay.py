@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from llmlab.replaying.judging import Replayed
 
 
+STABLE = "stable"  # no model, but the place that one has
+
+
 class Pace(StrEnum):
     FAST = "fast"
     REAL = "real"
@@ -48,10 +51,9 @@ def replay(
             "-b",
             metavar="NAME",
             autocompletion=completing.models,
-            show_default=False,
-            help="The model it is held against; default: what the route's traffic gets now.",
+            help="The model it is held against; stable: what the route's traffic gets now.",
         ),
-    ] = "",
+    ] = STABLE,
     pace: Annotated[
         Pace, typer.Option(help="real: as far apart as they came; fast: as soon as there is room.")
     ] = Pace.FAST,
@@ -91,7 +93,7 @@ def replay(
         check_place(report, "--report")
     recordings = Recordings(session.lab())
     route = recordings.get(recording).route
-    held_against = baseline or _stable(session, route, offline)
+    held_against = _stable(session, route, offline) if baseline == STABLE else baseline
     _refuse_itself(model, held_against)
     conditions = _gate(session, route, gate)
     asked = questions(recording, recordings.records(recording))
