@@ -222,6 +222,7 @@ def test_it_describes_a_summary_and_its_events(document: dict[str, Any]) -> None
 
 def test_it_describes_a_conversation_and_its_chunks(document: dict[str, Any]) -> None:
     chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert "X-Recorded" in chat["responses"]["200"]["headers"]
     asked = resolve(document, chat["requestBody"]["content"][JSON]["schema"])
     assert asked["required"] == ["messages"]
     assert {"model", "max_completion_tokens", "tools"} <= set(asked["properties"])

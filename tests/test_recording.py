@@ -402,6 +402,19 @@ def test_a_route_has_one_recording_at_a_time_and_the_ledger_tells_of_all(lab: La
         recordings.get(name)
 
 
+def test_a_start_that_cannot_be_told_of_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(telling, "tell", full)
+    with pytest.raises(OSError, match="No space"):
+        Recordings(lab).start(Wish("chat"), Limits(), ROUTES, "local")
+    assert Recordings(lab).all() == []
+    assert Store(lab).entries() == []
+
+
 def test_what_is_too_old_is_over_and_then_removed(lab: Lab) -> None:
     now = time.time()
     recordings = Recordings(lab, lambda: now)
@@ -411,7 +424,14 @@ def test_what_is_too_old_is_over_and_then_removed(lab: Lab) -> None:
     assert recordings.get(name).state == "over"
     another = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
     now += 540
-    assert recordings.expire() == [name]
+    folder = telling.folder_of(lab)
+    (folder / name / "written" / "d.1.counts.json").write_text("no counts")
+    (folder / "chat-20200101-000000").mkdir()
+    (folder / "chat-20200101-000000" / "manifest.json").write_text("{}")
+    with pytest.raises(LlmlabError, match="no manifest of a recording"):
+        recordings.expire()
+    assert not (folder / name).exists()
+    assert told(Store(lab).entries()[-1]) == f"remove of {name}, 0 requests"
     assert [one.id for one in recordings.active()] == [another]
 
 

@@ -8,13 +8,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from llmlab.config.recording import Recording as Limits
-from llmlab.errors import UpstreamError, UsageError
+from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.files import locked
 from llmlab.lab import Lab, private_folder
 from llmlab.ledger.chain import user
@@ -97,7 +98,10 @@ class Recordings:
             said = {"did": "start", "recording": name, "route": wish.route,
                     "share": wish.share, "redacted": wish.redact}  # fmt: skip
             # Within the transaction: what the ledger tells of is in place by then.
-            with Store(self._lab).noting("recording", said, wish.why):
+            with (
+                self._undone(name),
+                Store(self._lab).noting("recording", said, wish.why),
+            ):
                 telling.make_folder(self._lab, name, shared=engine == "compose")
                 write_manifest(telling.folder_of(self._lab) / name, manifest)
                 telling.tell(self._lab, [*orders, order])
@@ -110,16 +114,7 @@ class Recordings:
             UsageError: there is none of this name.
         """
         found = self.get(name)
-        with self._locked():
-            orders = telling.orders_of(self._lab)
-            if all(one.id != name for one in orders):
-                return found, False
-            said = {"did": "stop", "recording": name}  # the last of its requests are on their way
-            with Store(self._lab).noting("recording", said, why):
-                telling.tell(self._lab, [one for one in orders if one.id != name])
-                folder, now = self._folder(name), moment(self._clock())
-                ended = replace(read_manifest(folder), ended=now, ended_by=user())
-                write_manifest(folder, ended)
+        self._end(name, why)
         return self.get(name), found.state == "recording"
 
     def remove(self, name: str, why: str = "") -> Recorded:
@@ -127,31 +122,38 @@ class Recordings:
 
         Raises:
             UsageError: there is none of this name.
+            LlmlabError: it is damaged.
         """
-        found, _ = self.stop(name, why)
-        with self._locked():
-            said = {"did": "remove", "recording": name, "requests": found.requests}
-            with Store(self._lab).noting("recording", said, why):
-                shutil.rmtree(telling.folder_of(self._lab) / name)
+        found = self.get(name)
+        self._remove(name, why)
         return found
 
     def expire(self) -> list[str]:
-        """Remove those that are as old as they may get. Returns their names."""
-        gone = []
-        for one in self.all():
-            age = self._clock() - seconds_of(one.started)
-            if age >= one.max_age:
-                self.remove(one.id, f"older than {one.max_age:g} s (recording.max_age)")
-                gone.append(one.id)
+        """Remove those that are as old as they may get, whatever their processes have counted.
+        Returns their names.
+
+        Raises:
+            LlmlabError: nobody can tell how old one is; the others are removed.
+        """
+        gone, unread = [], []
+        for name in self._names():
+            try:
+                one = read_manifest(self._folder(name))
+            except LlmlabError as error:
+                unread.append(error)
+                continue
+            if self._clock() - seconds_of(one.started) >= one.max_age:
+                self._remove(name, f"older than {one.max_age:g} s (recording.max_age)")
+                gone.append(name)
+        if unread:
+            raise unread[0]
         return gone
 
     # --- what there is -----------------------------------------------------------
 
     def all(self) -> list[Recorded]:
         """The oldest first."""
-        files = telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
-        found = [self.get(one.parent.name) for one in files]
-        return sorted(found, key=lambda one: (one.started, one.id))
+        return sorted(map(self.get, self._names()), key=lambda one: (one.started, one.id))
 
     def active(self) -> list[Recorded]:
         """Those that go on, or have ended by themselves and nobody has noticed."""
@@ -183,6 +185,41 @@ class Recordings:
                     raise refuse_unopened(file, number) from None
 
     # --- within ------------------------------------------------------------------
+
+    @contextmanager
+    def _undone(self, name: str) -> Iterator[None]:
+        """What was begun and cannot be told of is none."""
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(telling.folder_of(self._lab) / name, ignore_errors=True)
+            raise
+
+    def _end(self, name: str, why: str) -> None:
+        """Unless nobody is told of it any more."""
+        with self._locked():
+            orders = telling.orders_of(self._lab)
+            if all(one.id != name for one in orders):
+                return
+            said = {"did": "stop", "recording": name}  # the last of its requests are on their way
+            with Store(self._lab).noting("recording", said, why):
+                telling.tell(self._lab, [one for one in orders if one.id != name])
+                folder, now = self._folder(name), moment(self._clock())
+                ended = replace(read_manifest(folder), ended=now, ended_by=user())
+                write_manifest(folder, ended)
+
+    def _remove(self, name: str, why: str) -> None:
+        self._end(name, why)
+        with self._locked():
+            folder = self._folder(name)
+            kept = sum(one.read_bytes().count(b"\n") for one in files_in(folder, LINES))
+            said = {"did": "remove", "recording": name, "requests": kept}
+            with Store(self._lab).noting("recording", said, why):
+                shutil.rmtree(folder)
+
+    def _names(self) -> list[str]:
+        files = telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
+        return sorted(one.parent.name for one in files)
 
     def _check(self, wish: Wish, limits: Limits, routes: tuple[str, ...], engine: str) -> None:
         if wish.route not in routes:
@@ -217,11 +254,8 @@ class Recordings:
     def _folder(self, name: str) -> Path:
         folder = telling.folder_of(self._lab) / name
         if not re.fullmatch(ID, name) or not (folder / MANIFEST).is_file():
-            known = sorted(
-                one.parent.name for one in telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
-            )
             raise UsageError(
-                f"there is no recording {name[:80]!r}{hint(name, known)}",
+                f"there is no recording {name[:80]!r}{hint(name, self._names())}",
                 fix="llmlab record list",
             )
         return folder

@@ -77,7 +77,11 @@ def answered() -> dict[str, dict[str, Any]]:
     """{operation: what else there is to say of its answer 200}."""
     return {
         "models": {"description": "The routes, then the deployments that are called otherwise."},
-        "chat": {"description": STREAMED, "content": {EVENTS: _events()}},
+        "chat": {
+            "description": STREAMED,
+            "headers": description.named("X-Recorded"),
+            "content": {EVENTS: _events()},
+        },
         "completions": {"description": STREAMED, "content": {EVENTS: _events()}},
     }
 
