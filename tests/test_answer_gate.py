@@ -195,6 +195,20 @@ def test_what_hardly_anybody_asks_for_need_not_be_decided_and_is_said_not_to_be(
     assert found["cut off"].outcome is Outcome.PASS and "wealth" in found["cut off"].reason
 
 
+def test_of_a_lab_without_a_past_it_is_not_said_that_nobody_tells() -> None:
+    evidence = begun(SHIPPED)
+    evidence.begin(2, 25.0)
+    for name in ("base", "tuned-2"):
+        for number in range(25):
+            seen = Seen(name, False, 0.2, subject=f"s{number}", at=1000.0, answer=FINE)
+            evidence.add(seen)
+    evidence.close()
+    found = judged(evidence, SHIPPED)
+    for name in ("first token p95", "gap p95"):
+        assert found[name].outcome is Outcome.INCONCLUSIVE
+        assert found[name].reason == f"{name}: no answer yet, 20 are needed"
+
+
 def test_a_candidate_that_tells_nothing_of_what_the_stable_version_tells_never_passes() -> None:
     evidence = begun(SHIPPED)
     play(evidence, None, FINE, slices=200)

@@ -130,8 +130,8 @@ def _metrics(rollout: Rollout, evidence: Evidence) -> Iterator[_Metric]:
 def _of_respect(evidence: Evidence, respect: Respect, level: float) -> _Metric:
     bound, limit = respect.bound, respect.limit
     name, condition = bound.name, bound.condition
-    there = evidence.base.total
-    seldom = there.answers and there.tells(name)[1] < SELDOM * there.answers
+    asked = evidence.base.total.requests
+    seldom = asked >= FEWEST and respect.base_told < SELDOM * asked
     unjudged = f"not judged: fewer than {100 * SELDOM:g} % of the answers tell" if seldom else ""
     if condition:
         what = {"gap": "longer"}.get(bound.respect, "later")

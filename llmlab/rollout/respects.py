@@ -23,6 +23,7 @@ class Respect:
     Args:
         tested_units, base_units: of the slice that is open.
         beside_usual, limits: as ``Evidence`` has them.
+        base_told: answers of the base in this rollout that say something of it.
     """
 
     bound: Bound
@@ -33,6 +34,7 @@ class Respect:
     base_units: dict[str, Unit] = field(default_factory=dict)
     beside_usual: list[float] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    base_told: int = 0
 
     def learn(self, subject: str, answer: Answer) -> None:
         """Take in an answer of the base: what is usual."""
@@ -51,6 +53,7 @@ class Respect:
         if self.bound.condition is None:
             hit = self.bound.hit(answer)
             if hit is not None:
+                self.base_told += not tested
                 unit = units.setdefault(subject, Unit())
                 unit.answers += 1
                 unit.errors += hit
@@ -58,6 +61,7 @@ class Respect:
         seconds = self.bound.seconds(answer)
         if seconds is None:
             return None
+        self.base_told += not tested
         slow = are_slow([self.bound.condition], self.limits, self.subjects, subject, seconds)
         if not slow:
             return None
