@@ -19,7 +19,7 @@ from llmlab.gateway.claims import claim_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked
 
-SCRIPTS, DATA = ("budgets.js", "usage.js"), "lab/budgets.json"
+SCRIPTS, DATA = ("asking.js", "budgets.js", "usage.js"), "lab/budgets.json"
 GRACE = 60.0  # seconds that a settlement may come after the longest stream
 # Of shared memory. A count is one of 256 bytes as a rule, for each budget, window and holder; a
 # reservation one of 1 KiB.

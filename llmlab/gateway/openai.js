@@ -2,7 +2,7 @@
 // NGINX has read the body by then, and passes it on as it is. Not part of the edition NGINX Plus,
 // which has no njs: there every such request goes by the route chat.
 
-import budgets from 'lab/budgets.js';
+import asking from 'lab/asking.js';
 
 // A larger body is not read as JSON: what is made of it can have ninety times its size, and stays
 // until the answer is over.
@@ -38,7 +38,7 @@ function named(r, names) {
         const body = r.requestBuffer;
         if (body.length <= SMALL) {
             const said = JSON.parse(r.requestText);
-            budgets.stated(r, said);
+            asking.stated(r, said);
             return said.model;
         }
         const found = values(body);
