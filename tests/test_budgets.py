@@ -235,6 +235,10 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
         ({"messages": [], "x": [{"n": 1}] * 90, "y": LARGE}, CHAT, 4096),
         ({"messages": [], "x": [{"n": 1}] * 9000}, CHAT, 16 * 4096),
+        # What is spelled by numbers may be a name, and then the body is looked at.
+        ({"input": "ä", "max_tokens": 5}, "/v1/embeddings", 0),
+        ({"messages": [], "x": "ä"}, CHAT, 4096),
+        ({"messages": [], "max_tokens": [3]}, CHAT, 4096),  # no limit, and the API refuses it
         # Nested deeper than the gateway's JSON goes, and no deeper than the API's.
         ({"messages": [], "n": 2, "max_tokens": 9000, "x": DEEP}, CHAT, 18_000),
     ],

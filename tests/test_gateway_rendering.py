@@ -169,8 +169,8 @@ PLUS_PLANS = {
 }
 SCRIPTS = {
     "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",
-    "lab/openai.js", "lab/streams.js", "lab/budgets.js", "lab/usage.js", "lab/waf.js",
-    "lab/admission.js",
+    "lab/openai.js", "lab/streams.js", "lab/budgets.js", "lab/asking.js", "lab/usage.js",
+    "lab/waf.js", "lab/admission.js",
 }  # fmt: skip
 GOLDEN_PLANS = PLANS | PLUS_PLANS
 

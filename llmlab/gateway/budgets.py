@@ -19,7 +19,7 @@ from llmlab.gateway.claims import claim_variable
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import checked
 
-SCRIPTS, DATA = ("budgets.js", "usage.js"), "lab/budgets.json"
+SCRIPTS, DATA = ("asking.js", "budgets.js", "usage.js"), "lab/budgets.json"
 GRACE = 60.0  # seconds that a settlement may come after the longest stream
 # Of shared memory. A count is one of 256 bytes as a rule, for each budget, window and holder; a
 # reservation one of 1 KiB.
@@ -28,9 +28,10 @@ FORGOTTEN = "35d"  # the longest window is a month
 T5_WINDOW = 512
 UNKNOWN_CONTEXT = 8192  # tokens of a chat model of which nothing is known
 OVER = ("over", "over_why", "over_after", "over_last", "over_kind")
-KNOWN = ("reserved", "claims", "late")
+KNOWN = ("stated", "reserved", "claims", "late")
 IN_HEAD = "-"  # in the place of an id where nothing can be settled later
 FREE = Price()
+WINDOWS = {"minute": 60_000, "day": 86_400_000, "month": 0}  # milliseconds; 0: not all are as long
 UNITS = ("requests", "tokens")
 PARTS = {"limit": "limit", "left": "remaining", "reset": "reset"}
 
@@ -53,6 +54,7 @@ def http(plan: GatewayPlan) -> list[str]:
         f"timeout={round(plan.longest + GRACE)}s{_state(plan, 'reservations')};",
         *(f'js_var $lab_{name} "";' for name in told),
         *(f"js_var $lab_{name} 0;" for name in ("read", "written", "cost")),
+        *([*_stated(), *_said()] if plan.budgets else []),
         *_ids(plan),
         *_used(plan),
     ]
@@ -61,6 +63,31 @@ def http(plan: GatewayPlan) -> list[str]:
 def _state(plan: GatewayPlan, name: str) -> str:
     """Where a zone is kept, which without budgets holds nothing that has to be."""
     return f" state={plan.counts}/{name}.json" if plan.counts and plan.budgets else ""
+
+
+def _stated() -> list[str]:
+    """$lab_says, of a body that was read: 0 if it says nothing of how much is to be written, and
+    shows no pictures, and so need not be parsed. JSON may spell a letter of a name by its number,
+    and another encoding each by several bytes. Where NGINX cannot tell, it is 1."""
+    named = "max_(?:tokens|completion_tokens|length|new_tokens)|n|inputs|prompt|parameters"
+    return [
+        "map $request_body $lab_says {",
+        rf'    "~\"(?:(?:{named})\"|data:image/)|\\\\u" 1;',
+        r'    "~\x00" 1;',
+        '    "~^" 0;',
+        "    default 1;",
+        "}",
+        r'map $request_body $lab_shows { "~\"data:image/" 1; "~^" 0; default 1; }',
+    ]
+
+
+def _said() -> list[str]:
+    """$lab_said_in and $lab_said_out: tokens, where the head of an answer says just that."""
+    head = "$upstream_http_x_usage"
+    return [
+        rf'map {head} $lab_said_in {{ "~^(?<said_in>\d{{1,12}}) \d{{1,12}}\z" $said_in; }}',
+        rf'map {head} $lab_said_out {{ "~^\d{{1,12}} (?<said_out>\d{{1,12}})\z" $said_out; }}',
+    ]
 
 
 def _ids(plan: GatewayPlan) -> list[str]:
@@ -220,7 +247,13 @@ def _budget(budget: Budget) -> dict[str, Any]:
         "shadow": budget.shadow,
         "currency": budget.currency,
         "limits": [
-            {"key": key, "unit": LIMITS[key][0], "window": LIMITS[key][1], "most": most}
+            {
+                "key": key,
+                "begin": f"{budget.called} {key} ",
+                "unit": LIMITS[key][0],
+                "long": WINDOWS[LIMITS[key][1]],
+                "most": most,
+            }
             for key, most in budget.limits.items()
         ],
     }

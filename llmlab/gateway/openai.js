@@ -2,6 +2,8 @@
 // NGINX has read the body by then, and passes it on as it is. Not part of the edition NGINX Plus,
 // which has no njs: there every such request goes by the route chat.
 
+import asking from 'lab/asking.js';
+
 // A larger body is not read as JSON: what is made of it can have ninety times its size, and stays
 // until the answer is over.
 const SMALL = 65536;
@@ -35,7 +37,9 @@ function named(r, names) {
     try {
         const body = r.requestBuffer;
         if (body.length <= SMALL) {
-            return JSON.parse(r.requestText).model;
+            const said = JSON.parse(r.requestText);
+            asking.stated(r, said);
+            return said.model;
         }
         const found = values(body);
         return found.find((one) => names.indexOf(one) >= 0) || found[0];

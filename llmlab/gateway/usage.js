@@ -11,6 +11,10 @@ const SAID = /^(\d{1,12}|-) (<?\d{1,12}|<?-)$/;
 const IN_HEAD = '-';  // for an API that has nowhere to settle: it says in its head what was used
 const NOTHING = { read: 0, written: 0, cost: 0, keys: [] };
 
+// What this request has reserved; each has a script of its own. One that goes on elsewhere, as from
+// an error page, gets another script: so $lab_reserved says the same.
+let held = null;
+
 // --- Who is to settle it ---------------------------------------------------------------------
 
 // $lab_ticket, a random id. A request that no budget has reserved anything for has one as well.
@@ -28,6 +32,17 @@ function claimsOf(told) {
     return found;
 }
 
+// known: {read, written, cost, keys, units}: a unit for each key.
+function hold(told, known) {
+    held = known;
+    const keys = known.keys;
+    let text = known.read + ' ' + known.written + ' ' + known.cost;
+    for (let at = 0; at < keys.length; at++) {
+        text += '\n' + keys[at];
+    }
+    told.lab_reserved = text;
+}
+
 // --- Once it is over -------------------------------------------------------------------------
 
 // $lab_added_up, which the log asks for first: 1 if the numbers behind it are what was used, 0 if
@@ -38,11 +53,26 @@ function settle(r) {
         return '1';  // nothing was asked of a model
     }
     try {
-        return settle_asked(told, told.lab_settled_by);
+        return settle_said(told) || settle_asked(told, told.lab_settled_by);
     } catch (error) {  // there is no memory left, say: what is reserved stands
         r.error(`a request is not settled: ${error.message}`);
         return stands(told, amounts(told));
     }
+}
+
+// As it is as a rule: of one that was asked, and has said it in its head. Nothing is parsed here.
+function settle_said(told) {
+    const said = held && told.lab_said_in;
+    if (!said || told.lab_used_before) {
+        return '';
+    }
+    const read = Number(said), written = Number(told.lab_said_out);
+    const name = told.lab_log_deployment;
+    const cost = costs(lab_budgets.models[name] || lab_budgets.unknown, read, written);
+    charge(held, 0, read + written - held.read - held.written, cost - held.cost);
+    const used = { read, written, cost, exact: true };
+    noteTokens(told, name, used);
+    return write(told, used, null);
 }
 
 function settle_asked(told, id) {
@@ -78,13 +108,16 @@ function usedBefore(told, known) {
     }
     const name = told.lab_target;
     const used = amountOf(known, said[1], said[2], name);
-    charge(known.keys, { requests: 0, tokens: used.read + used.written, money: used.cost });
-    noteTokens(told.lab_log_asked, name, used);
+    charge(known, 0, used.read + used.written, used.cost);
+    noteTokens(told, name, used);
     return used;
 }
 
 // In one variable, as each of them takes its time.
 function amounts(told) {
+    if (held) {
+        return held;
+    }
     if (!told.lab_reserved) {
         return NOTHING;
     }
@@ -96,10 +129,11 @@ function amounts(told) {
 }
 
 function reservation(told, name, known) {
-    return Object.assign({
+    return {
         request: told.lab_request_id, subject: told.lab_subject, route: told.lab_log_asked,
-        deployment: name, claims: claimsOf(told),
-    }, known);
+        deployment: name, claims: claimsOf(told), read: known.read, written: known.written,
+        cost: known.cost, keys: known.keys,
+    };
 }
 
 // What the API has said before this; "" if it has not.
@@ -131,12 +165,9 @@ function taken(id) {
 // Puts what was used in the place of what was reserved.
 function settled(known, said_read, said_written, name, untouched, told) {
     const used = amountOf(known, said_read, said_written, name);
-    charge(known.keys, {
-        requests: untouched ? -1 : 0,
-        tokens: used.read + used.written - known.read - known.written,
-        money: used.cost - known.cost,
-    });
-    noteTokens(told.lab_log_asked, name, used);
+    charge(known, untouched ? -1 : 0, used.read + used.written - known.read - known.written,
+        used.cost - known.cost);
+    noteTokens(told, name, used);
     return used;
 }
 
@@ -152,19 +183,23 @@ function amountOf(known, said_read, said_written, name) {
     return { read, written, cost: costs(model, read, written), exact };
 }
 
-function charge(keys, more) {
-    keys.forEach((key) => {
-        const amount = more[unitOf(key)];
-        if (amount && ngx.shared.lab_budget_counts.has(key)) {  // its window may be over
-            ngx.shared.lab_budget_counts.incr(key, amount);
+function charge(known, requests, tokens, money) {
+    const keys = known.keys, units = known.units || keys.map(unitOf);
+    const counts = ngx.shared.lab_budget_counts;
+    for (let at = 0; at < keys.length; at++) {
+        const unit = units[at];
+        const amount = unit === 'tokens' ? tokens : unit === 'requests' ? requests : money;
+        if (amount && counts.has(keys[at])) {  // its window may be over
+            counts.incr(keys[at], amount);
         }
-    });
+    }
 }
 
-function noteTokens(route, name, used) {
+function noteTokens(told, name, used) {
     if (ngx.shared.lab_counts && (used.read || used.written)) {
-        note(`tokens ${route || '-'} ${name || '-'} input`, used.read);
-        note(`tokens ${route || '-'} ${name || '-'} output`, used.written);
+        const of = `tokens ${told.lab_log_asked || '-'} ${name || '-'}`;
+        note(`${of} input`, used.read);
+        note(`${of} output`, used.written);
     }
 }
 
@@ -219,14 +254,15 @@ function counted(r) {
 function noteWhole(told) {
     if (lab_budgets.plain && told.lab_whole && told.lab_whole !== '0 0') {
         const words = told.lab_whole.split(' ');
-        noteTokens(told.lab_log_asked, told.lab_log_deployment,
+        noteTokens(told, told.lab_log_deployment,
             { read: Number(words[0]), written: Number(words[1]) });
     }
 }
 
 // In millionths: a price is that of a million tokens.
 function costs(model, read, written) {
-    return Math.ceil(read * model.input + written * model.output);
+    const input = model.input, output = model.output;
+    return input || output ? Math.ceil(read * input + written * output) : 0;
 }
 
 // A key begins with a budget and one of its limits: tokens_per_day.
@@ -242,4 +278,4 @@ function note(key, amount) {
     }
 }
 
-export default { ticket, settle, late, counted, costs, unitOf, note, noteWhole };
+export default { ticket, hold, settle, late, counted, costs, unitOf, note, noteWhole };
