@@ -158,7 +158,7 @@ def gave_back(lab: LabUnderTest, drill: tuple[str, ...]) -> list[str]:
     """The metrics for which a rollout of a drilled version was aborted."""
     lab.ok("drill", *drill, "--deployment", "two")
     lab.ok("rollout", "start", "canary", "two", "--route", "chat", "--steps", "50,100")
-    wait_until(lambda: Rollouts(lab.lab).unfinished("chat") is None, 100)
+    wait_until(lambda: Rollouts(lab.lab).unfinished("chat") is None, 200)
     kept = Rollouts(lab.lab).last("chat")
     assert kept and kept.rollout.phase is Phase.ABORTED, kept
     verdict = kept.rollout.verdict

@@ -142,6 +142,33 @@ def test_a_whole_answer_has_no_times_nor_has_one_that_was_kept_from_before() -> 
         assert answer and (answer.first, answer.gap, answer.writing) == (None, None, None)
 
 
+@pytest.mark.parametrize(("ran_out", "cut_off"), [(False, None), (True, True)])
+def test_who_leaves_while_it_waits_for_a_token_has_cut_off_nothing(
+    ran_out: bool, cut_off: bool | None
+) -> None:
+    """Both end the same way; a limit of the service's own is held against the model."""
+    request = ChatRequest.model_validate({"messages": [{"role": "user", "content": "a"}]})
+    one = Watched(Usage(seen={0: 3}), True, Format.of(request))
+
+    async def model() -> AsyncGenerator[Chunk]:
+        yield piece("a")
+        await asyncio.Event().wait()
+
+    async def client() -> None:
+        chunks = one.chunks(model())
+        await anext(chunks)
+        waiting = asyncio.ensure_future(anext(chunks))
+        await asyncio.sleep(0)  # it waits now
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(client())
+    if ran_out:
+        one.ran_out()
+    assert one.answer and one.answer.cut_off is cut_off
+
+
 def test_of_one_of_which_nothing_came_nothing_is_told() -> None:
     assert watched([(0.1, BrokenOff("reset", begun=False))]) is None
 

@@ -534,7 +534,20 @@ def test_a_and_b_are_told_apart_and_neither_fails() -> None:
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.findings[0].reason.startswith("errors: base 0.0 % of 400, tuned-2 18.8 % of 400")
     assert "they differ (p = " in found.findings[0].reason
-    assert "no difference is shown (p = 1)" in found.findings[1].reason
+    assert "no difference is shown (p = 1, to be at most 0.005)" in found.findings[1].reason
+
+
+def test_a_and_b_are_told_apart_at_each_metrics_level_and_not_at_alpha() -> None:
+    """Of many metrics of equal versions one would differ at alpha far too often."""
+    ab = at(Phase.PROGRESSING, Kind.AB)
+    evidence = Evidence.of(ab)
+    evidence.begin(1, 50.0)
+    found = []
+    while not found or "they differ" not in found[-1].reason:
+        evidence.errors.worse.bet(0.2, 1.0)
+        found.append(judge(ab, evidence, None).findings[0])
+    assert found[-1].figures["p"] <= fail_levels(ab.rules).errors
+    assert any(one.figures["p"] <= ab.rules.alpha for one in found[:-1])
 
 
 def test_the_level_is_split_over_the_metrics() -> None:

@@ -230,15 +230,18 @@ def _few(subjects: Mapping[str, int]) -> str:
 
 
 def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
-    """For ab: whether A and B differ at all, in either direction, at any time."""
+    """For ab: whether A and B differ at all, in either direction, at any time. Each metric has its
+    own level, so that of versions which do not differ at most ``alpha`` are told apart in any."""
     (rate_a, n_a), (rate_b, n_b) = metric.of(evidence.base.total), metric.of(evidence.tested.total)
     p = min(1.0, 2 / max(metric.bets.worse.value, metric.bets.as_good.value))
-    told = "they differ" if p <= rollout.rules.alpha else "no difference is shown"
+    told = "they differ" if p <= metric.level else "no difference is shown"
     reason = (
         f"{metric.name}: {evidence.base_name} {_rate(rate_a)} of {n_a}{metric.what}, "
-        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}: {told} (p = {p:.2g})"
+        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}: {told} (p = {p:.2g}, to be at most {metric.level:.2g})"
     )
-    figures = {"a": rate_a, "a_n": n_a, "b": rate_b, "b_n": n_b, "p": p}
+    figures = {
+        "a": rate_a, "a_n": n_a, "b": rate_b, "b_n": n_b, "p": p, "level": metric.level,
+    }  # fmt: skip
     return Finding(
         metric.name, Outcome.INCONCLUSIVE, reason, {**figures, **_quantiles(evidence, metric)}
     )

@@ -226,6 +226,8 @@ class ChatEndpoint:
 
         def failed(error: Exception) -> ApiError:
             if isinstance(error, TimeoutError):
+                if lasts >= self.longest:  # and not the client's own limit
+                    watched.ran_out()
                 found: Exception = self._refusals.broken_off(lasts, self.longest)
             else:
                 found = self._failure(error, FIELDS[kind], seconds, connection)

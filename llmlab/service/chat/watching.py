@@ -90,6 +90,9 @@ class Watched:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     break
+                except asyncio.CancelledError:  # its client has gone, unless ``ran_out`` is told
+                    self._left = True
+                    raise
                 finally:
                     self._waited += self.clock() - since
                 for choice in chunk["choices"]:
@@ -101,6 +104,10 @@ class Watched:
                     raise
         if self.format and self._ended:
             self._invalid = await asyncio.to_thread(self._looked_at, self.format)
+
+    def ran_out(self) -> None:
+        """It was cancelled since it took longer than the service gives to any."""
+        self._left = False
 
     @property
     def answer(self) -> Answer | None:
