@@ -237,7 +237,8 @@ def _difference(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Findin
     told = "they differ" if p <= metric.level else "no difference is shown"
     reason = (
         f"{metric.name}: {evidence.base_name} {_rate(rate_a)} of {n_a}{metric.what}, "
-        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}: {told} (p = {p:.2g}, to be at most {metric.level:.2g})"
+        f"{evidence.tested_name} {_rate(rate_b)} of {n_b}: {told} "
+        f"(p = {p:.2g}, to be at most {metric.level:.2g})"
     )
     figures = {
         "a": rate_a, "a_n": n_a, "b": rate_b, "b_n": n_b, "p": p, "level": metric.level,
