@@ -67,6 +67,7 @@ class Controller:
     looked_at: float = 0.0
     probe_at: float = 0.0
     pairing: Pairing | None = None
+    unpaired: str = ""
 
     def tick(self) -> bool:
         """Take what is under way a little further. Returns whether anything is."""
@@ -203,10 +204,18 @@ class Controller:
 
     def _pair(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Have the candidate answer some of what the stable version was asked."""
-        if rollout.rules.pairs and self.pairing:
-            with self._complaining("nothing is paired", quiet=True):
-                return self.pairing.tick(rollout, evidence)
-        return False
+        if not rollout.rules.pairs or self.pairing is None:
+            return False
+        try:
+            found, self.unpaired = self.pairing.tick(rollout, evidence), ""
+        except LlmlabError as error:
+            # Told once; the rollout goes on by what else is known.
+            if error.message != self.unpaired:
+                self.unpaired = error.message
+                told = f"nothing is paired: {error.message}"
+                self.say({"level": "warning", "message": told, "fix": error.fix})
+            return False
+        return found
 
     def _cases(self, rollout: Rollout) -> tuple[Case, ...]:
         with self._complaining("the texts cannot be read"):
