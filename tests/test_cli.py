@@ -131,7 +131,8 @@ VERBS = (
     "compare", "evaluate", "judge calibrate", "judge compare", "judge show", "load", "probe",
     "top", "metrics", "usage", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",
-    "rollout abort", "rollout undo", "rollout history", "rollout report", "rollout lint",
+    "rollout abort", "rollout undo", "rollout history", "rollout report", "rollout pairs",
+    "rollout lint",
     "rollout start canary",
     "rollout start bluegreen", "rollout start ab", "rollout start shadow",
     "flag set", "flag list", "flag history", "flag rm", "flag explain",
@@ -139,7 +140,7 @@ VERBS = (
     "record start", "record stop", "record list", "record show", "record remove", "replay",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
     "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
-    "drill empty", "drill repeat", "drill aa",
+    "drill empty", "drill repeat", "drill invent", "drill aa",
     "course list", "course start", "course check", "course reset",
     "course class create", "course class up", "course class status", "course class down",
 )  # fmt: skip

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from llmlab.evaluate.gate import parse_gate
 from llmlab.evaluate.lead import lead
 from llmlab.evaluate.measures import Scores, measure
-from llmlab.evaluate.suite import load_suite
+from llmlab.evaluate.suite import Case, load_suite
 from llmlab.evaluate.verdict import Outcome, judge
-from llmlab.service.drill import CRASHED, Drill, Drills, Kind, drill_file, worse
+from llmlab.service.drill import CRASHED, Drill, Drills, Kind, drill_file, spoiled, worse
 from tests.api import SENTENCE, TEXTRANK, Api, wait_until
 from tests.conftest import LabUnderTest
 
@@ -234,6 +234,8 @@ def test_it_stands_beside_the_settings() -> None:
 def test_it_says_in_words_what_it_does() -> None:
     assert str(Drill(kind=Kind.SLOW, seconds=2)) == "slow, 2 s more for all texts"
     assert str(Drill(kind=Kind.ERRORS, percent=12.5)) == "errors for 12.5 % of the texts"
+    found = Drill(kind=Kind.INVENT, containing="Ada")
+    assert str(found) == "invent for all texts with 'Ada'"
     some = Drill(kind=Kind.EMPTY, longer_than=1500, subjects=("alice", "bob"))
     assert str(some) == "empty for all texts of more than 1500 words by alice, bob"
 
@@ -328,3 +330,17 @@ def test_a_lab_that_does_not_run_cannot_be_drilled(make_lab: Callable[..., LabUn
     done = make_lab().run("drill", "errors", "-d", "textrank")
     assert done.returncode == 5
     assert "Fix: llmlab up" in done.stderr
+
+
+def test_a_drill_strikes_texts_in_which_something_stands() -> None:
+    drills = Drills()
+    drills.current = Drill(kind=Kind.INVENT, containing="the Lamp")
+    texts = ("They lit THE LAMP.", "They lit a lamp.", "the lamp")
+    assert [bool(drills.strikes("ada", text)) for text in texts] == [True, False, True]
+
+
+@pytest.mark.parametrize("source", ["Nobody counted.", "There were 7418, and 7419 later.", ""])
+def test_an_invented_number_is_one_that_the_text_does_not_have(source: str) -> None:
+    said = spoiled(Drill(kind=Kind.INVENT), "It is short.", source)
+    values = measure(Case("a", source or "Nobody counted."), said).values
+    assert values["unsupported_numbers"] == 1 and said.startswith("It is short.")

@@ -226,6 +226,7 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
     said("rollout undo")
     said("rollout status")
     assert [one["kind"] for one in said("rollout history")] == ["canary", "undo"]
+    assert said("rollout pairs", "1")["worst"] is None
     assert said("rollout report", "1")["rollout"]["kind"] == "canary"
 
 

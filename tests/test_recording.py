@@ -347,9 +347,13 @@ def test_all_texts_of_a_document_are_looked_at_and_what_cannot_be_is_left_out() 
 
 def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
     one, other = order(tmp_path, keys), order(tmp_path, keys, pseudonyms="1" * 64)
-    assert pseudonym("alice", one) == pseudonym("alice", one) != pseudonym("bob", one)
-    assert pseudonym("alice", one) != pseudonym("alice", other)
-    assert pseudonym("", one) == ""
+    assert (
+        pseudonym("alice", one.pseudonyms)
+        == pseudonym("alice", one.pseudonyms)
+        != pseudonym("bob", one.pseudonyms)
+    )
+    assert pseudonym("alice", one.pseudonyms) != pseudonym("alice", other.pseudonyms)
+    assert pseudonym("", one.pseudonyms) == ""
 
 
 def test_tool_calls_are_kept(tmp_path: Path, keys: KeyPair) -> None:

@@ -196,7 +196,7 @@ def test_the_command_line_beats_lab_toml() -> None:
 
 def test_the_rules_of_lab_toml_are_those_of_a_rollout() -> None:
     assert rules_of(Config(), Wish(Kind.CANARY, ())) == replace(
-        Rules(), text_gate=Config().rollout.text_gate
+        Rules(), text_gate=Config().rollout.text_gate, pairs_gate=Config().rollout.pairs_gate
     )
 
 

@@ -105,6 +105,26 @@ class Rollout(Section):
         "answers may be cut off, refuse, or be of another format than was asked for, as a share. "
         'refusals_by_words counts those too that only begin so; "" = not judged.',
     )
+    pairs: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Of the texts that the stable deployment summarizes for clients, this share is "
+        "summarized by the candidate as well, for nobody but the gate; 0 = none. Nothing is paired "
+        "where recording.never names the route, and nothing of who asks with no-store.",
+    )
+    pairs_gate: str = Field(
+        "unsupported<=+0.02 empty<=+0.02 repetition<=+0.05 length<=+0.10 language<=+0.05 "
+        "novelty<=+0.20",
+        description="By how much a share of its summaries, or of their words, may be above the "
+        'stable deployment\'s, of the same texts; differs<=+0.50 looks at the words of both. "" = '
+        "nothing is paired.",
+    )
+    pairs_required: bool = Field(
+        False,
+        description="A step passes only once pairs have shown that. Else they can end a rollout, "
+        "and hold up a step as long as they lean against the candidate.",
+    )
     probe_rate: float = Field(
         0.0,
         ge=0,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmlab.errors import AuthError, LlmlabError
 from llmlab.files import write_atomically
+from llmlab.lab import Lab, private_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -85,6 +86,15 @@ class KeyPair:
             return _suite().decrypt(sealed, self.private, recording.encode())
         except (InvalidTag, ValueError, binascii.Error) as error:
             raise Unopened from error
+
+
+def key_pair(lab: Lab) -> KeyPair:
+    """A lab's.
+
+    Raises:
+        AuthError: its file holds no key.
+    """
+    return KeyPair.of(private_folder(lab.keys_file.parent) / "recordings.key")
 
 
 def refuse_unopened(file: Path, number: int) -> LlmlabError:

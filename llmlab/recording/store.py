@@ -34,7 +34,7 @@ from llmlab.recording.manifest import (
     write_manifest,
 )
 from llmlab.recording.order import ID, LINES, WRITTEN, Order
-from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
+from llmlab.recording.sealing import KeyPair, Unopened, key_pair, refuse_unopened
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,7 @@ class Recordings:
         return locked(telling.folder_of(self._lab) / "lock", patience=10)
 
     def _keys(self) -> KeyPair:
-        folder = private_folder(self._lab.keys_file.parent)
-        return KeyPair.of(folder / "recordings.key")
+        return key_pair(self._lab)
 
     def _folder(self, name: str) -> Path:
         folder = telling.folder_of(self._lab) / name

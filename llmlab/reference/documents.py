@@ -101,6 +101,7 @@ def documents() -> dict[str, Any]:
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.replaying.choosing import MadeSuite
     from llmlab.replaying.judging import ReplayFacts
+    from llmlab.rollout.pairs_view import PairsDocument
     from llmlab.rollout.problems import Problem
     from llmlab.rollout.report import ReportDocument
     from llmlab.rollout.simulating import Simulation
@@ -157,6 +158,7 @@ def documents() -> dict[str, Any]:
                          "rollout start shadow"), rollout),
         "rollout history": list[Rollout],
         "rollout report": ReportDocument,
+        "rollout pairs": PairsDocument,
         "rollout lint": list[Problem],
         "flag set": joined("FlagSet", "A flag as it is now.", Flag, Changed, Routed),
         "flag list": list[Flag],

@@ -29,6 +29,7 @@ from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Tick, step
+from llmlab.rollout.pairing import Pairing
 from llmlab.rollout.process import only_driver
 from llmlab.rollout.routes import TRIES
 from llmlab.rollout.running import Running, RunningLab
@@ -36,6 +37,7 @@ from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Finding, Kind, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
+from llmlab.rollout.worst_pair import WorstPairs
 
 TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until what failed is tried again
@@ -64,6 +66,8 @@ class Controller:
     retry_at: float = 0.0
     looked_at: float = 0.0
     probe_at: float = 0.0
+    pairing: Pairing | None = None
+    unpaired: str = ""
 
     def tick(self) -> bool:
         """Take what is under way a little further. Returns whether anything is."""
@@ -87,6 +91,8 @@ class Controller:
 
     def _settle(self, rollout: Rollout) -> None:
         self.background.only(None)
+        if rollout.rules.pairs and self.pairing:
+            self.pairing.end()
         with self._complaining(f"rollout {rollout.number} cannot be {rollout.phase} now"):
             after = settle(
                 self.rollouts, self.running, rollout, self.clock,
@@ -102,6 +108,7 @@ class Controller:
         evidence.begin(rollout.step, rollout.percent)
         heard = self._hear(rollout, evidence)
         heard |= self._collect(rollout, evidence)
+        heard |= self._pair(rollout, evidence)
         self._begin_work(rollout, evidence)
         verdict = judge(rollout, evidence, self._text(rollout, evidence))
         now = self.clock()
@@ -195,6 +202,21 @@ class Controller:
             self.probe_at = now + count / rules.probe_rate
             self.background.begin(rollout, chosen, look=False, now=now)
 
+    def _pair(self, rollout: Rollout, evidence: Evidence) -> bool:
+        """Have the candidate answer some of what the stable version was asked."""
+        if not rollout.rules.pairs or self.pairing is None:
+            return False
+        try:
+            found, self.unpaired = self.pairing.tick(rollout, evidence), ""
+        except LlmlabError as error:
+            # Told once; the rollout goes on by what else is known.
+            if error.message != self.unpaired:
+                self.unpaired = error.message
+                told = f"nothing is paired: {error.message}"
+                self.say({"level": "warning", "message": told, "fix": error.fix})
+            return False
+        return found
+
     def _cases(self, rollout: Rollout) -> tuple[Case, ...]:
         with self._complaining("the texts cannot be read"):
             return texts.with_long(
@@ -266,7 +288,8 @@ def _controller(
     rollouts: Rollouts, running: RunningLab, executor: Executor, lab: Lab, on: str
 ) -> Controller:
     background = Background(running, executor)
-    return Controller(rollouts, running, background, lab.root, time.time, _say, on)
+    pairing = Pairing(running, WorstPairs(lab), time.time)
+    return Controller(rollouts, running, background, lab.root, time.time, _say, on, pairing=pairing)
 
 
 def _tick(

@@ -42,6 +42,7 @@ from llmlab.rollout.observed import (
     push,
     quantile_of,
 )
+from llmlab.rollout.pairs import Pairs
 from llmlab.rollout.respects import Respect
 from llmlab.rollout.seen import Seen
 from llmlab.rollout.sequential import Wealth, lower_bound
@@ -102,6 +103,7 @@ class Evidence:
     texts: Texts = field(default_factory=Texts)
     trail: Trail = field(default_factory=Trail)
     respects: list[Respect] = field(default_factory=list)
+    pairs: Pairs = field(default_factory=Pairs)
 
     @classmethod
     def of(cls, rollout: Rollout) -> Evidence:
@@ -112,6 +114,7 @@ class Evidence:
             0.0 if ab else rules.error_margin, rules.latency_gate,
             speed=[Bets() for _ in parse_speed(rules.latency_gate)], compares=ab,
             respects=[Respect(one) for one in parse_answer_gate(rules.answer_gate)],
+            pairs=Pairs.of(rules),
         )  # fmt: skip
 
     @property
@@ -141,6 +144,7 @@ class Evidence:
         if not self.compares:
             for bets in self._all_bets:
                 bets.as_good = Wealth()
+            self.pairs.begin()
 
     def add(self, seen: Seen) -> None:
         """Take in what a client got."""
@@ -250,6 +254,7 @@ class Evidence:
             self.watched = self.slice
             for bets in self._all_bets:
                 bets.worse.watch_from_now()
+            self.pairs.watch_from_now()
 
     def _remember(self) -> None:
         for subject, unit in self.tested_units.items():

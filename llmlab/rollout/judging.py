@@ -3,10 +3,11 @@
 The candidate *fails* as soon as one metric is worse than allowed; the chance that this ever
 happens to one that is not worse is at most ``alpha``, split over the metrics: two
 fifths each for errors and texts, and one for latency; where it is judged as well how answers come
-and end, a quarter for that, and three quarters in the same parts. It *passes* a step if all metrics
-are shown to be no worse than allowed, by evidence of this step alone. What seldom shows in the
-stable version's answers, as an answer in JSON where hardly anybody asks for one, can speak against
-a candidate and need not speak for it.
+and end, a quarter for that, and three quarters in the same parts; where texts of clients are
+paired, pairs have half of what is for texts. It *passes* a step if all metrics are shown to be no
+worse than allowed, by evidence of this step alone. What seldom shows in the stable version's
+answers, as an answer in JSON where hardly anybody asks for one, can speak against a candidate and
+need not speak for it; nor need pairs, unless they are required.
 
 For that each of n steps asks for the level alpha^(1/n): a candidate that is worse than allowed
 passes all of them with a probability of at most alpha.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from llmlab.rollout.evidence import EQUAL, Evidence
 from llmlab.rollout.observed import Bets, Count, Moved
+from llmlab.rollout.pairs import findings as of_pairs
 from llmlab.rollout.respects import Respect
 from llmlab.rollout.speed import FEWEST, Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
@@ -55,18 +57,21 @@ class _Metric:
 
 @dataclass(frozen=True)
 class Levels:
-    """At which level each metric fails; together ``alpha``. ``answers``: how these come and end."""
+    """At which level each metric fails; together ``alpha``. ``answers``: how these come and end;
+    ``pairs``: what both make of the same texts of clients."""
 
     errors: float
     latency: float
     text: float
     answers: float = 0.0
+    pairs: float = 0.0
 
 
 def fail_levels(rules: Rules) -> Levels:
     answers = rules.alpha / 4 if rules.answer_gate else 0.0
     fifth = (rules.alpha - answers) / 5
-    return Levels(2 * fifth, fifth, 2 * fifth, answers)
+    pairs = fifth if rules.pairs else 0.0
+    return Levels(2 * fifth, fifth, 2 * fifth - pairs, answers, pairs)
 
 
 def pass_level(rollout: Rollout) -> float:
@@ -82,6 +87,8 @@ def judge(rollout: Rollout, evidence: Evidence, text: Finding | None) -> Verdict
     shown = _difference if evidence.compares else _finding
     found = [shown(rollout, evidence, metric) for metric in _metrics(rollout, evidence)]
     found += [text] if text else []
+    level, needed = fail_levels(rollout.rules).pairs, pass_level(rollout)
+    found += of_pairs(rollout, evidence.pairs, level, needed)
     found += _refused(evidence)
     samples = evidence.tested.step.answers
     outcome, reason = _summed_up(found, samples, evidence.tested_name)

@@ -53,6 +53,7 @@ class Wish:
 CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite"}
 # Where clients' own answers decide; and a summary says nothing of how it ended.
 BY_ANSWERS = (Kind.CANARY, Kind.AB)
+PAIRED = (Kind.CANARY, Kind.BLUEGREEN)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def rules_of(config: Config, wish: Wish) -> Rules:
     section["steps"] = tuple(section["steps"])
     if wish.route == SUMMARIZE or wish.kind not in BY_ANSWERS:
         section["answer_gate"] = ""
+    if not _is_paired(config, wish):
+        section["pairs"] = 0.0
     names = {one.name for one in fields(Rules)}
     asked = {name: value for name, value in (wish.rules or {}).items() if value is not None}
     assert set(section) == names >= set(asked)
@@ -94,6 +97,12 @@ def rules_of(config: Config, wish: Wish) -> Rules:
             fix=f"--progress-deadline {10 * rules.interval:g}s",
         )
     return rules
+
+
+def _is_paired(config: Config, wish: Wish) -> bool:
+    """Whether texts of its clients may be held against each other. A shadow does that by itself."""
+    told = wish.route == SUMMARIZE and SUMMARIZE not in config.recording.never
+    return told and wish.kind in PAIRED and bool(config.rollout.pairs_gate)
 
 
 def rollout_of(

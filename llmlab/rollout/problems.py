@@ -14,6 +14,7 @@ from llmlab.evaluate.suite import find_suite, load_suite
 from llmlab.evaluate.verdict import MINIMUM, is_counted, room
 from llmlab.rollout.answer_gate import parse_answer_gate
 from llmlab.rollout.evidence import EQUAL
+from llmlab.rollout.pairs_gate import parse_pairs_gate
 from llmlab.rollout.speed import parse_speed
 from llmlab.rollout.state import Rules
 
@@ -66,6 +67,10 @@ def problems(rules: Rules, root: Path) -> Iterator[Problem]:
     except UsageError as error:
         yield Problem("error", f"rollout.latency_gate: {error.message}", error.fix or "")
         speed = ()
+    try:
+        parse_pairs_gate(rules.pairs_gate)
+    except UsageError as error:
+        yield Problem("error", f"rollout.pairs_gate: {error.message}", error.fix or "")
     try:
         parse_answer_gate(rules.answer_gate)
     except UsageError as error:

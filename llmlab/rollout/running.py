@@ -11,6 +11,7 @@ from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.lab import Lab
+from llmlab.recording.sampling import Sample, tell
 
 FRESH: Mapping[str, str] = {
     "Cache-Control": "no-cache, no-store", "Content-Type": "application/json",
@@ -52,6 +53,10 @@ class Running(Protocol):
         """See ``Engine.requests_since``."""
         ...
 
+    def remember(self, sample: Sample | None) -> None:
+        """Have some of what is asked remembered for a while; nothing any more for None."""
+        ...
+
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
@@ -91,6 +96,9 @@ class RunningLab:
 
     def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         return self._running().requests_since(cursor, after=after)
+
+    def remember(self, sample: Sample | None) -> None:
+        tell(self._lab, sample)
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",

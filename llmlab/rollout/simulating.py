@@ -96,6 +96,8 @@ def simulate(
                 answers += 1
                 failed += seen.error
             evidence.add(seen)
+            if seen.deployment == STABLE.deployment and not seen.error:
+                _pair(evidence, rules, traffic, subject, chance)
         evidence.until(float(now))
         was = rollout.percent
         rollout = step(rollout, Tick(judge(rollout, evidence, None)), float(now))
@@ -107,6 +109,19 @@ def simulate(
         if rollout.phase is not Phase.PROGRESSING:
             break
     return Run(rollout, float(now), answers, failed, given_back, reacted)
+
+
+def _pair(
+    evidence: Evidence, rules: Rules, traffic: Traffic, subject: str, chance: random.Random
+) -> None:
+    """Hold what the stable version has answered against the candidate's, if it is one of the share
+    that is paired, and the first of its subject in the slice."""
+    if not rules.pairs or chance.random() >= rules.pairs:
+        return
+    unit, text = f"{evidence.slice} {subject}", f"text {evidence.pairs.pairs}"
+    if evidence.pairs.is_new(unit, text):
+        evidence.pairs.meet(unit, text)
+        evidence.pairs.add(traffic.pair(subject) or {})
 
 
 def _arrivals(second: int, rate: float, chance: random.Random) -> list[float]:
@@ -209,7 +224,7 @@ def drill(
     """So many rollouts with the traffic of one world.
 
     Args:
-        rules: the texts of the two would be the same, so these are not judged.
+        rules: the texts of the two would be the same, so these are not judged, nor paired.
         made: the traffic of one run.
         done: called after each.
     """
@@ -218,8 +233,8 @@ def drill(
         chance = _chance(seed, number)
         found.append(
             simulate(
-                replace(rules, text_gate=""), made(chance), chance, rate=rate, before=before,
-                breaks_after=breaks_after,
+                replace(rules, text_gate="", pairs=0.0), made(chance), chance, rate=rate,
+                before=before, breaks_after=breaks_after,
             )
         )  # fmt: skip
         done()
@@ -247,11 +262,12 @@ def in_worlds(
 
 def run_in(world: World, rules: Rules, seed: int, number: int) -> Run:
     """One of the rollouts in a world; the same again for the same numbers. Where no API tells how
-    answers come and end, that is not judged."""
+    answers come and end, that is not judged; where texts are paired, the world says how many."""
     chance = _chance(seed, number)
     gate = rules.answer_gate if world.answers else ""
+    pairs = world.pairs.share if world.pairs else 0.0
     return simulate(
-        replace(rules, text_gate="", answer_gate=gate), MadeUp(world, chance), chance,
+        replace(rules, text_gate="", answer_gate=gate, pairs=pairs), MadeUp(world, chance), chance,
         rate=world.rate, breaks_after=world.broken_after if world.broken else None,
     )  # fmt: skip
 

@@ -121,7 +121,7 @@ class Rules:
     """What the steps and the gate of one rollout are; lab.toml may say otherwise by now.
 
     Each means what it means there, in the section rollout. ``text_gate`` "" judges no texts, and
-    ``answer_gate`` "" not how answers come and end.
+    ``answer_gate`` "" not how answers come and end; ``pairs`` 0 pairs nothing.
     """
 
     steps: tuple[float, ...] = (5.0, 25.0, 50.0, 100.0)
@@ -139,6 +139,9 @@ class Rules:
     probe_suite: str = "news"
     probe_rate: float = 0.0
     answer_gate: str = ""
+    pairs: float = 0.0
+    pairs_gate: str = ""
+    pairs_required: bool = False
 
 
 @dataclass(frozen=True)

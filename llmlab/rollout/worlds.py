@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, count
 from typing import Protocol
 
+from llmlab.rollout.made_pairs import MadePairs
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.state import Version
 from llmlab.rollout.told import Told
@@ -34,6 +35,9 @@ class Traffic(Protocol):
             at: seconds since the rollout began.
             since_last: seconds since the last step began; None before.
         """
+
+    def pair(self, subject: str) -> Mapping[str, tuple[float, float]] | None:
+        """What both make of a text of this subject; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class World:
     broken: a share of its answers that fail from the middle of its last step on.
     refused: so many subjects always get an error from it.
     answers: how they come and end; None where no API tells.
+    pairs: what both make of the same texts; None where these are not paired.
     """
 
     rate: float = 10.0
@@ -84,6 +89,7 @@ class World:
     broken_after: float = 30.0
     refused: int = 0
     answers: Told | None = None
+    pairs: MadePairs | None = None
 
 
 @dataclass
@@ -131,6 +137,10 @@ class MadeUp:
         bursting = bool(world.topics) and self._in_burst(at)
         told = world.answers.answer(subject, candidate, factor, bursting, chance)
         return replace(seen, answer=told)
+
+    def pair(self, subject: str) -> Mapping[str, tuple[float, float]] | None:
+        made = self.world.pairs
+        return made.values(subject, self.chance) if made else None
 
     def _errors(self, subject: str, candidate: bool, at: float, since_last: float | None) -> float:
         world = self.world
@@ -197,6 +207,9 @@ class Played:
         name = (CANDIDATE if candidate else STABLE).deployment
         return replace(self.record[self._place], deployment=name, at=at)
 
+    def pair(self, subject: str) -> None:
+        """A log has no texts."""
+
 
 Made = Callable[[random.Random], Traffic]
 
@@ -211,6 +224,7 @@ PLAIN = World()
 CROWD = World(subjects=300, differ=0.5)
 FEW = World(subjects=20, differ=0.7)
 TOLD = World(answers=Told())
+PAIRED = World(subjects=20, pairs=MadePairs(hard=2))
 # Equal versions: what a gate that keeps its promise leaves alone.
 EQUAL: dict[str, World] = {
     "independent, errors 0.1 %": World(error_rate=0.001),
@@ -233,6 +247,7 @@ EQUAL: dict[str, World] = {
     "two of 20 subjects always cut off": World(subjects=20, answers=Told(brief=2)),
     "refusals in bursts": replace(TOLD, topics=True),
     "only two of 20 subjects ask for JSON": World(subjects=20, answers=Told(formal=2, invalid=0.1)),
+    "paired texts, both invent of two of 20 subjects": PAIRED,
 }
 # Worse ones: what it finds.
 WORSE: dict[str, World] = {
@@ -251,4 +266,5 @@ WORSE: dict[str, World] = {
     "+15 points cut off": replace(TOLD, answers=Told(more_cut=0.15)),
     "+15 points of refusals": replace(TOLD, answers=Told(more_refused=0.15)),
     "+30 points of invalid JSON": replace(TOLD, answers=Told(more_invalid=0.30)),
+    "+10 points of paired texts invent": replace(PAIRED, pairs=MadePairs(more_invented=0.10)),
 }

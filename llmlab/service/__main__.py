@@ -23,6 +23,7 @@ import uvicorn
 
 from llmlab.lab import SETTLEMENTS_SOCKET
 from llmlab.recording.order import orders_file
+from llmlab.recording.sampling import sample_file
 from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 from llmlab.runtimes.memory import keep_freed_memory
 from llmlab.service.app import build_app
@@ -107,7 +108,7 @@ def main() -> None:
     desk = Path(os.environ[SETTLEMENTS]) if os.environ.get(SETTLEMENTS) else beside
     app = build_app(
         settings, on_load_failure=stop, drill=drill, settlements=desk,
-        recording=orders_file(options.settings),
+        recording=orders_file(options.settings), sample=sample_file(options.settings),
     )  # fmt: skip
     # The gateway keeps idle connections for 60 s; the API must not close them first.
     server = uvicorn.Server(

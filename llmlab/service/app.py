@@ -26,6 +26,8 @@ from llmlab.service.openapi import INTRODUCTION, DescribedApi
 from llmlab.service.preset import Told
 from llmlab.service.problems import Problem
 from llmlab.service.recording.recorder import Recorder, Recording
+from llmlab.service.sampling.listening import Remembering
+from llmlab.service.sampling.remembering import Memory
 from llmlab.service.schemas import (
     TIMEOUT,
     Alive,
@@ -59,6 +61,7 @@ def build_app(
     drill: Path | None = None,
     settlements: Path | None = None,
     recording: Path | None = None,
+    sample: Path | None = None,
 ) -> FastAPI:
     """Build the API for one deployment.
 
@@ -70,6 +73,7 @@ def build_app(
         drill: the file with this deployment's fault drill, while there is one.
         settlements: the socket where the gateway takes what a request has used.
         recording: the file that says what is recorded, while anything is.
+        sample: the file that says what is remembered for a rollout, likewise.
     """
     serving, metrics = Serving(), Metrics(deployment=settings.deployment)
 
@@ -80,6 +84,7 @@ def build_app(
     drills = Drills(drill, changed=drilled)
     desk = Desk(settlements, settings.deployment)
     recorder = Recorder(recording, settings.deployment, drills, metrics)
+    memory = Memory(sample, settings.deployment)
     parts = Parts(settings, metrics, drills, Told(metrics))
 
     @asynccontextmanager
@@ -88,10 +93,12 @@ def build_app(
         loading = asyncio.create_task(load_into(serving, parts, on_load_failure))
         watching = asyncio.create_task(drills.watch())
         listening = asyncio.create_task(recorder.watch())
+        remembering = asyncio.create_task(memory.watch())
         yield
         loading.cancel()
         watching.cancel()
         listening.cancel()
+        remembering.cancel()
         await asyncio.to_thread(recorder.writer.close)
         await serving.close()
         await desk.close()
@@ -114,9 +121,10 @@ def build_app(
     # First: a router looks at one after the other, and of these there may be thousands a second.
     add_routes(app, lambda: _loaded(serving.chat))
     _add_routes(app, parts, serving)
-    _add_operators_routes(app, parts, serving)
+    _add_operators_routes(app, parts, serving, memory)
     add_documentation(app)
     # The last one added is the outermost.
+    app.add_middleware(Remembering, memory=memory)
     app.add_middleware(Recording, recorder=recorder)
     app.add_middleware(PlainJson)
     app.add_middleware(BodyLimit, service=settings.service)
@@ -178,7 +186,7 @@ def _add_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
         return Ready(model=_loaded(serving.endpoint).info)
 
 
-def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
+def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: Memory) -> None:
     """What the gateway does not pass on from outside."""
     metrics = parts.metrics
 
@@ -194,12 +202,15 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
     async def shadow_answers(
         connection: Request, after: Annotated[int, Query(ge=0)] = 0
     ) -> JSONResponse:
-        # They are what clients have sent. A port of a container is open to its network.
-        if connection.client and connection.client.host not in ("", "127.0.0.1", "::1"):
-            raise Problem(404, "There is nothing at this address.")
+        _refuse_others(connection)
         shadow = _loaded(serving.shadow)
         found = [one.as_json() for one in shadow.answers(after)]
         return JSONResponse({"answers": found, "dropped": shadow.dropped})
+
+    @app.get("/shadow/asked", include_in_schema=False)
+    async def asked(connection: Request, after: Annotated[int, Query(ge=0)] = 0) -> JSONResponse:
+        _refuse_others(connection)
+        return JSONResponse({"asked": [one.as_json() for one in memory.since(after)]})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
@@ -213,6 +224,12 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving) -> None:
         return PlainTextResponse(
             metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8"
         )
+
+
+def _refuse_others(connection: Request) -> None:
+    """It is what clients have sent. A port of a container is open to its network."""
+    if connection.client and connection.client.host not in ("", "127.0.0.1", "::1"):
+        raise Problem(404, "There is nothing at this address.")
 
 
 def _loaded(part: T | None) -> T:

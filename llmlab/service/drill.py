@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
 
@@ -27,8 +28,10 @@ LONGEST_DELAY = 600.0
 CRASHED = 70  # sysexits.h EX_SOFTWARE; a supervisor starts the process again
 LONGEST_TEXT = 1_000_000  # words that a drill may be above
 MOST_SUBJECTS, LONGEST_SUBJECT = 20, 256  # and its characters
+LONGEST_PATTERN = 256  # characters
 WORDS_LEFT = 12  # of a text that is made worse
 TIMES = 5  # that a repeated one is said
+INVENTED = 7418  # a number that is told where there is none, or one near it
 
 MARK = re.compile(r"[.!?…][\"'”’)\]]*$")
 DIGIT = re.compile(r"\d")
@@ -42,6 +45,7 @@ class Kind(StrEnum):
     WORSE_TEXT = "worse-text"  # summaries lose their end and their names, and numbers change
     EMPTY = "empty"  # summaries are empty
     REPEAT = "repeat"  # summaries are said five times over
+    INVENT = "invent"  # summaries tell a number that is nowhere in their texts
     CRASH = "crash"  # the process ends
     # Of answers in OpenAI's dialect only.
     LATE = "late-first-token"  # the first token comes ``seconds`` later
@@ -62,6 +66,7 @@ class Drill(BaseModel):
         percent: of the texts that are struck.
         subjects: whose texts are struck; everybody's if there is none.
         longer_than: words that a text has more of if it is struck.
+        containing: what stands in a text that is struck, in large letters or small.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -74,6 +79,7 @@ class Drill(BaseModel):
         Field(max_length=MOST_SUBJECTS, strict=False),
     ] = ()
     longer_than: Annotated[int, Field(ge=0, le=LONGEST_TEXT)] = 0
+    containing: Annotated[str, Field(max_length=LONGEST_PATTERN)] = ""
 
     @model_validator(mode="after")
     def _seconds_where_they_mean_something(self) -> Self:
@@ -86,6 +92,8 @@ class Drill(BaseModel):
         """Whether this text is one of those of which it strikes a share."""
         if self.subjects and subject not in self.subjects:
             return False
+        if self.containing.lower() not in text.lower():
+            return False
         return not self.longer_than or len(text.split()) > self.longer_than
 
     def __str__(self) -> str:
@@ -94,6 +102,8 @@ class Drill(BaseModel):
         which = f"{'all' if self.percent == 100 else f'{self.percent:g} % of the'} texts"
         if self.longer_than:
             which += f" of more than {self.longer_than} words"
+        if self.containing:
+            which += f" with {self.containing!r}"
         return f"{what} {which}" + (f" by {', '.join(self.subjects)}" if self.subjects else "")
 
 
@@ -201,8 +211,12 @@ async def strike(drill: Drill | None, patience: float) -> float:
     return patience
 
 
-def spoiled(drill: Drill | None, summary: str) -> str:
-    """A summary after what a drill does to it: always the same of the same one."""
+def spoiled(drill: Drill | None, summary: str, source: str = "") -> str:
+    """A summary after what a drill does to it: always the same of the same one.
+
+    Args:
+        source: what it is a summary of.
+    """
     match drill and drill.kind:
         case Kind.WORSE_TEXT:
             return worse(summary)
@@ -210,6 +224,8 @@ def spoiled(drill: Drill | None, summary: str) -> str:
             return ""
         case Kind.REPEAT:
             return " ".join([summary] * TIMES)
+        case Kind.INVENT:
+            return f"{summary} There were {_number_beside(source + summary)} of them."
     return summary
 
 
@@ -228,6 +244,12 @@ def worse(summary: str) -> str:
             kept.append(DIGIT.sub(lambda digit: "7418529630"[int(digit[0])], word))
         begins = bool(MARK.search(word))
     return " ".join(kept)
+
+
+def _number_beside(text: str) -> int:
+    """One that it does not have."""
+    digits = set(re.findall(r"\d+", text))
+    return next(number for number in count(INVENTED) if str(number) not in digits)
 
 
 def _crash() -> NoReturn:

@@ -138,7 +138,8 @@ class Endpoint:
                 reading=reading,
             )
             note(answer.summary.by, connection.scope["state"])
-            return await self._let_out(_after(drill, answer), request.text, connection)
+            answer = _after(drill, answer, request.text)
+            return await self._let_out(answer, request.text, connection)
         except Struck:
             raise Problem(500, f"{FAILED} (A fault drill.)") from None
         except QueueFull as full:
@@ -248,8 +249,8 @@ async def within(seconds: float, heard: asyncio.Queue[Heard]) -> Heard:
         return COMMENT
 
 
-def _after(drill: Drill | None, answer: Answer) -> Answer:
-    text = spoiled(drill, answer.summary.text)
+def _after(drill: Drill | None, answer: Answer, source: str) -> Answer:
+    text = spoiled(drill, answer.summary.text, source)
     if text == answer.summary.text:
         return answer
     return replace(answer, summary=replace(answer.summary, text=text))

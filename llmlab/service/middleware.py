@@ -19,7 +19,8 @@ from llmlab.service.problems import FAILED, answer
 log = logging.getLogger("llmlab.access")
 errors = logging.getLogger("llmlab.service")
 CLIENT_CLOSED_REQUEST = 499  # NGINX's word for it
-POLLED = ("/health", "/metrics", "/shadow/answers")  # no line each time that it goes well
+# No line each time that it goes well.
+POLLED = ("/health", "/metrics", "/shadow/answers", "/shadow/asked")
 LONGEST_TOLD = 80  # characters of a header that is told again
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # https://www.w3.org/TR/trace-context/: later versions may add to it; ids are never all zeros.

@@ -158,7 +158,7 @@ class Shadow:
         # As a client would have it: it is kept, and compared with what clients have got.
         rules = applying(self._guarding.rules, "answer", SUMMARIZE)
         text = await self._guarding.text(
-            spoiled(drill, summary.text), rules, "answer",
+            spoiled(drill, summary.text, mirrored.text), rules, "answer",
             {"request_id": mirrored.request_id}, asked=mirrored.text,
         )  # fmt: skip
         return {"summary": text, "truncated": summary.truncated}

@@ -48,11 +48,16 @@ LongerOption = Annotated[
         "--longer-than", metavar="WORDS", min=0, max=LONGEST_TEXT, help="Only texts of more words."
     ),
 ]
+ContainingOption = Annotated[
+    str,
+    typer.Option(metavar="WORDS", help="Only texts in which that stands."),
+]
 STRIKES = {
     Kind.ERRORS: "Have it answer with 500.",
     Kind.WORSE_TEXT: "Have its summaries stop early, lose their names and tell wrong numbers.",
     Kind.EMPTY: "Have its summaries be empty.",
     Kind.REPEAT: "Have its summaries said five times over.",
+    Kind.INVENT: "Have its summaries tell a number that is nowhere in their texts.",
     Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
     Kind.TRUNCATED: "Have its chat answers end after a few words, as at a limit of tokens.",
     Kind.REFUSALS: "Have its chat answers be refusals.",
@@ -75,11 +80,12 @@ def slow(
     share: ShareOption = 100,
     subject: SubjectOption = None,
     longer_than: LongerOption = 0,
+    containing: ContainingOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Have its texts take longer."""
-    drill = _drill(Kind.SLOW, share, subject, longer_than, seconds=seconds)
+    drill = _drill(Kind.SLOW, share, subject, longer_than, containing, seconds=seconds)
     _start(context, deployment, drill, why, output)
 
 
@@ -90,10 +96,11 @@ def _verb(kind: Kind) -> Callable[..., None]:
         share: ShareOption = 100,
         subject: SubjectOption = None,
         longer_than: LongerOption = 0,
+        containing: ContainingOption = "",
         why: WhyOption = "",
         output: OutputOption = Format.TEXT,
     ) -> None:
-        drill = _drill(kind, share, subject, longer_than)
+        drill = _drill(kind, share, subject, longer_than, containing)
         _start(context, deployment, drill, why, output)
 
     return verb
@@ -109,10 +116,11 @@ def _timed(kind: Kind) -> Callable[..., None]:
         share: ShareOption = 100,
         subject: SubjectOption = None,
         longer_than: LongerOption = 0,
+        containing: ContainingOption = "",
         why: WhyOption = "",
         output: OutputOption = Format.TEXT,
     ) -> None:
-        drill = _drill(kind, share, subject, longer_than, seconds=seconds)
+        drill = _drill(kind, share, subject, longer_than, containing, seconds=seconds)
         _start(context, deployment, drill, why, output)
 
     return verb
@@ -143,12 +151,18 @@ def off(
 
 
 def _drill(
-    kind: Kind, share: float, subject: list[str] | None, longer_than: int, *, seconds: float = 0.0
+    kind: Kind,
+    share: float,
+    subject: list[str] | None,
+    longer_than: int,
+    containing: str,
+    *,
+    seconds: float = 0.0,
 ) -> Drill:
     try:
         return Drill(
             kind=kind, seconds=seconds, percent=share, subjects=tuple(subject or ()),
-            longer_than=longer_than,
+            longer_than=longer_than, containing=containing,
         )  # fmt: skip
     except ValidationError as error:
         told = "; ".join(str(one["msg"]) for one in error.errors())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmlab.cli import completing
-from llmlab.cli.deliver import rollout_report, rollout_start
+from llmlab.cli.deliver import rollout_pairs, rollout_report, rollout_start
 from llmlab.cli.deliver.rollout_desk import desk_of, known_of, tell, view_of, who
 from llmlab.cli.endings import ABORTED, PAUSED, TOO_LATE
 from llmlab.cli.options import RouteOption, WhyOption, switch
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(rollout_start.app, name="start")
 app.command("report")(rollout_report.report)
+app.command("pairs")(rollout_pairs.pairs)
 
 
 @app.command()

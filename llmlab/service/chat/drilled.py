@@ -14,7 +14,7 @@ from llmlab.service.drill import Drill, spoiled, strike
 from llmlab.service.drill import Kind as Fault
 from llmlab.service.summarizer import TooSlow
 
-SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT)
+SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT, Fault.INVENT)
 PIECES, WORDS = 3, 12  # of an answer that is cut off, and words of each
 REFUSAL = "I'm sorry, but I can't help with that."
 # The chunks of an answer, given the seconds that there are.

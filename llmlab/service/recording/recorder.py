@@ -111,13 +111,13 @@ class Recorder:
         """What to take a request on whose answer begins; None where it is not recorded."""
         asked = scope["state"].get(ASKED)
         headers = Headers(scope=scope)
-        order = self.orders.get(_route(scope, headers)) if asked is not None else None
+        order = self.orders.get(route_of(scope, headers)) if asked is not None else None
         if order is None or time.time() >= order.until or self._drills.current:
             return None
         reel = self.writer.reel_of(order)
         if reel.full:
             return None
-        if OPT_OUT in headers.get("cache-control", "").lower() or _forbids(asked):
+        if forbids(headers, asked):
             reel.opted_out += 1
             self._metrics.recorded.labels("opted_out").inc()
             return None
@@ -167,12 +167,13 @@ class Recording:
                 self.recorder.put(tape)
 
 
-def _forbids(asked: Any) -> bool:
-    """OpenAI's dialect has a field for it."""
-    return getattr(asked, "store", None) is False
+def forbids(headers: Headers, asked: Any) -> bool:
+    """Whether a client wants nothing of it kept; OpenAI's dialect has a field for it."""
+    told = OPT_OUT in headers.get("cache-control", "").lower()
+    return told or getattr(asked, "store", None) is False
 
 
-def _route(scope: Scope, headers: Headers) -> str:
+def route_of(scope: Scope, headers: Headers) -> str:
     """The public name that a request has asked for; "" where it has asked a deployment."""
     said: Any = headers.get(ROUTE, "")
     return said or ("" if scope["path"].startswith("/v1/") else SUMMARIZE)

@@ -73,7 +73,7 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
         mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_KEPT
     )
     body = b"".join(tape.parts).decode()
-    choices, broken = (_summary if is_text else _chat)(body, tape)
+    choices, broken = summary_in(body, tape.is_stream) if is_text else _chat(body, tape)
     if redacting:
         request = redacting.document(request)
         choices = [redacting.document(one, "answer") for one in choices]
@@ -81,7 +81,7 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
         "at": datetime.fromtimestamp(tape.at, UTC).isoformat(timespec="milliseconds"),
         "seconds": round(tape.seconds, 4),
         "request_id": tape.request_id,
-        "subject": pseudonym(tape.subject, order),
+        "subject": pseudonym(tape.subject, order.pseudonyms),
         "deployment": tape.deployment,
         "model_id": tape.model_id,
         "kind": "text" if is_text else "chat",
@@ -91,17 +91,22 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
     }
 
 
-def pseudonym(subject: str, order: Order) -> str:
+def pseudonym(subject: str, drawn: str) -> str:
     """The same for the same subject within a recording, and nobody's without its key, which is
     gone when it ends."""
     if not subject:
         return ""
-    key = bytes.fromhex(order.pseudonyms)
+    key = bytes.fromhex(drawn)
     return hmac.new(key, subject.encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
 
 
-def _summary(body: str, tape: Tape) -> tuple[list[dict[str, Any]], bool]:
-    if not tape.is_stream:
+def summary_in(body: str, is_stream: bool) -> tuple[list[dict[str, Any]], bool]:
+    """What a client of /summarize/ got, and whether it broke off.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no answer that this API gives.
+    """
+    if not is_stream:
         return [{"text": str(json.loads(body)["summary"]), "finish_reason": "stop"}], False
     told = dict(_events(body))
     if "summary" not in told:

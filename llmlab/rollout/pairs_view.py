@@ -1,0 +1,118 @@
+"""What `llmlab rollout pairs` tells: the figures of a rollout's pairs, and the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+from llmlab.evaluate.facts import Mention
+from llmlab.rollout.pairs import worst_measures
+from llmlab.rollout.pairs_gate import SAID, measured, parse_pairs_gate
+from llmlab.rollout.store import Kept
+from llmlab.rollout.worst_pair import WorstPair
+
+
+class MeasureFigures(TypedDict):
+    """One measure of all pairs.
+
+    Args:
+        candidate, stable: means, from 0 to 1.
+        margin: that the first may be above the second.
+    """
+
+    measure: str
+    candidate: float
+    stable: float
+    n: int
+    margin: float
+
+
+class MarkedText(TypedDict):
+    """An answer, redacted, and the names and numbers in it that its text does not have."""
+
+    text: str
+    unsupported: list[str]
+
+
+class ShownPair(TypedDict):
+    """The worst pair.
+
+    Args:
+        at: seconds of the epoch, when the stable version answered.
+        text: redacted.
+        beyond: the measures in which it is beyond the gate, the worst first.
+        reasons: the same in words.
+    """
+
+    at: float
+    text: str
+    candidate: MarkedText
+    stable: MarkedText
+    beyond: list[str]
+    reasons: list[str]
+
+
+class PairsDocument(TypedDict):
+    """Pairs of a rollout.
+
+    Args:
+        pairs: requests that both have answered; ``dropped``: that the candidate had no time for.
+        worst: null where none is beyond the gate, or it is older than recording.max_age.
+    """
+
+    rollout: int
+    route: str
+    gate: str
+    share: float
+    pairs: int
+    dropped: int
+    measures: list[MeasureFigures]
+    worst: ShownPair | None
+
+
+@dataclass(frozen=True)
+class PairsView:
+    """A rollout and its worst pair."""
+
+    kept: Kept
+    worst: WorstPair | None
+
+    def as_json(self) -> PairsDocument:
+        rollout, pairs = self.kept.rollout, self.kept.evidence.pairs
+        return {
+            "rollout": rollout.number, "route": rollout.route, "gate": pairs.gate,
+            "share": rollout.rules.pairs, "pairs": pairs.pairs, "dropped": pairs.dropped,
+            "measures": list(self._figures()), "worst": self.shown(),
+        }  # fmt: skip
+
+    def _figures(self) -> Iterator[MeasureFigures]:
+        pairs = self.kept.evidence.pairs
+        for one in pairs.bounds:
+            if sums := pairs.total.get(one.measure):
+                mine, theirs = sums.means
+                yield {
+                    "measure": one.measure, "candidate": mine, "stable": theirs, "n": sums.n,
+                    "margin": one.margin,
+                }  # fmt: skip
+
+    def shown(self) -> ShownPair | None:
+        """None where there is none."""
+        worst = self.worst
+        if worst is None:
+            return None
+        beyond = worst_measures(worst.values, self.kept.evidence.pairs.bounds)
+        mine, theirs = self.marks()
+        return {
+            "at": worst.at, "text": worst.text,
+            "candidate": {"text": worst.tested, "unsupported": [one.text for one in mine]},
+            "stable": {"text": worst.base, "unsupported": [one.text for one in theirs]},
+            "beyond": beyond, "reasons": [SAID[one] for one in beyond],
+        }  # fmt: skip
+
+    def marks(self) -> tuple[tuple[Mention, ...], tuple[Mention, ...]]:
+        """Places in the candidate's answer, and in the stable version's."""
+        if self.worst is None:
+            return (), ()
+        gate = parse_pairs_gate("")
+        return measured(self.worst.text, self.worst.tested, self.worst.base, gate).unsupported

@@ -1,0 +1,348 @@
+"""Pairs of a client's answer and of what the candidate makes of the same text: how they are
+measured, bet on and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlab.config import Config
+from llmlab.errors import LlmlabError, UsageError
+from llmlab.lab import Lab, init_lab
+from llmlab.recording.sampling import LASTS, Sample
+from llmlab.rollout.evidence import SLICE, Evidence
+from llmlab.rollout.judging import fail_levels, judge
+from llmlab.rollout.made_pairs import MadePairs
+from llmlab.rollout.pairing import WITHIN, Pairing
+from llmlab.rollout.pairs import KEPT, Pairs, unit_of
+from llmlab.rollout.pairs_gate import VALUES, measured, parse_pairs_gate
+from llmlab.rollout.planning import Wish, rules_of
+from llmlab.rollout.problems import problems
+from llmlab.rollout.simulating import run_in
+from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict
+from llmlab.rollout.worlds import EQUAL, WORSE
+from llmlab.rollout.worst_pair import WorstPairs
+from tests.rollouts import at
+
+GATE = "unsupported<=+0.02 empty<=+0.02 length<=+0.10 novelty<=+0.20"
+RULES = Rules(pairs=0.2, pairs_gate=GATE, min_samples=1)
+TEXT = "Ada Lovelace wrote 12 notes on the engine of Charles Babbage. They were printed in 1843."
+
+
+def values(text: str, mine: str, theirs: str, gate: str) -> dict[str, tuple[float, float]]:
+    return dict(measured(text, mine, theirs, parse_pairs_gate(gate)).values)
+
+
+@pytest.mark.parametrize(
+    ("measure", "mine", "shown"),
+    [
+        ("unsupported", "Ada Lovelace wrote 13 notes.", (1.0, 0.0)),
+        ("unsupported_numbers", "Ada Lovelace wrote 13 notes.", (1.0, 0.0)),
+        ("unsupported_names", "Ada Lovelace wrote 13 notes.", (0.0, 0.0)),
+        ("unsupported", "Ada Lovelace wrote 12 notes.", (0.0, 0.0)),
+        ("length", "Notes.", (1.0, 0.0)),
+        ("length", "Lovelace wrote notes on it.", (0.0, 0.0)),
+        ("language", "Ada Lovelace schrieb zwölf Anmerkungen über die Maschine.", (1.0, 0.0)),
+        ("empty", "", (1.0, 0.0)),
+    ],
+)
+def test_what_a_pair_shows(measure: str, mine: str, shown: tuple[float, float]) -> None:
+    theirs = "Ada Lovelace wrote 12 notes on the engine."
+    assert values(TEXT, mine, theirs, f"{measure}<=+0.02")[measure] == shown
+
+
+def test_of_an_empty_answer_nothing_is_told_but_that() -> None:
+    gate = " ".join(f"{name}<=+0.1" for name in VALUES)
+    assert values(TEXT, "", "Ada wrote 13 notes.", gate) == {"empty": (1.0, 0.0)}
+
+
+def test_the_same_answer_differs_in_nothing() -> None:
+    gate = " ".join(f"{name}<=+0.1" for name in VALUES)
+    shown = values(TEXT, "Ada wrote 13 notes.", "Ada wrote 13 notes.", gate)
+    assert set(shown) == set(VALUES)
+    assert all(mine == theirs for mine, theirs in shown.values())
+
+
+@pytest.mark.parametrize(
+    "gate", ["rougeL<=+0.1", "empty<=0.1", "empty<=+0", "empty<=+1", "empty<=+0.1 empty<=+0.2"]
+)
+def test_a_gate_that_means_nothing_is_refused(gate: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_pairs_gate(gate)
+    assert "unsupported" in caught.value.message and caught.value.fix
+
+
+def test_pairs_and_the_suite_share_what_was_the_texts() -> None:
+    rules = Rules(answer_gate="cut_off<=+0.05")
+    before, after = fail_levels(rules), fail_levels(replace(rules, pairs=0.1))
+    assert after.text + after.pairs == pytest.approx(before.text)
+    assert (after.errors, after.latency, after.answers) == (
+        before.errors, before.latency, before.answers,
+    )  # fmt: skip
+    assert before.pairs == 0
+
+
+def judged(shown: list[dict[str, tuple[float, float]]], rules: Rules = RULES) -> Verdict:
+    one = replace(at(Phase.PROGRESSING), rules=rules)
+    evidence = Evidence.of(one)
+    evidence.begin(one.step, one.percent)
+    for pair in shown:
+        evidence.pairs.add(pair)
+    return judge(one, Evidence.parse(evidence.dump()), None)
+
+
+def outcomes(verdict: Verdict) -> dict[str, Outcome]:
+    return {one.metric: one.outcome for one in verdict.findings if "pairs" in one.metric}
+
+
+GOOD = {"unsupported": (0.0, 0.0), "empty": (0.0, 0.0), "length": (0.0, 0.0), "novelty": (0.1, 0.1)}
+BAD = GOOD | {"unsupported": (1.0, 0.0)}
+
+
+def test_who_invents_in_every_tenth_answer_fails_and_is_told_why() -> None:
+    verdict = judged(([GOOD] * 9 + [BAD]) * 40)
+    assert verdict.outcome is Outcome.FAIL
+    assert "pairs unsupported: 10.0 % of 400 against 0.0 %" in verdict.reason
+    assert "wealth" in verdict.reason and "llmlab rollout pairs" in verdict.reason
+
+
+def test_what_both_do_speaks_against_neither() -> None:
+    both = GOOD | {"unsupported": (1.0, 1.0)}
+    assert set(outcomes(judged([both] * 400)).values()) == {Outcome.PASS}
+
+
+def test_too_few_pairs_hold_up_nothing_unless_they_are_asked_for() -> None:
+    assert set(outcomes(judged([])).values()) == {Outcome.PASS}
+    assert set(outcomes(judged([GOOD] * 3)).values()) == {Outcome.PASS}
+    strict = replace(RULES, pairs_required=True)
+    assert set(outcomes(judged([], strict)).values()) == {Outcome.INCONCLUSIVE}
+    assert set(outcomes(judged([GOOD] * 400, strict)).values()) == {Outcome.PASS}
+
+
+def test_few_pairs_that_lean_against_it_hold_up_a_step() -> None:
+    found = outcomes(judged([GOOD, BAD]))
+    assert found["pairs unsupported"] is Outcome.INCONCLUSIVE
+    assert found["pairs empty"] is Outcome.PASS
+
+
+def test_without_pairs_nothing_is_said_of_them() -> None:
+    assert not outcomes(judged([], replace(RULES, pairs=0.0)))
+
+
+def test_a_step_asks_anew_what_speaks_for_it_and_forgets_nothing_against_it() -> None:
+    pairs = Pairs.of(RULES)
+    for _ in range(20):
+        pairs.add(BAD)
+    against = pairs.bets["unsupported"].worse.log
+    pairs.begin()
+    assert pairs.bets["unsupported"].worse.log == against > 1
+    assert pairs.bets["empty"].as_good.log == 0
+    assert (pairs.pairs, pairs.step_pairs) == (20, 0)
+
+
+def test_a_subject_counts_once_in_a_slice_and_a_text_once() -> None:
+    pairs = Pairs.of(RULES)
+    first, later = unit_of("ada", 100.0, SLICE), unit_of("ada", 102.0, SLICE)
+    assert unit_of("ada", 101.9, SLICE) == first != later
+    assert pairs.is_new(first, "one")
+    pairs.meet(first, "one")
+    assert not pairs.is_new(first, "two") and not pairs.is_new(later, "one")
+    assert pairs.is_new(later, "two")
+    for number in range(KEPT):
+        pairs.meet(f"{number} bob", f"text {number}")
+    assert len(pairs.met) == KEPT
+
+
+def test_only_what_is_worse_than_any_pair_before_is_the_worst() -> None:
+    pairs = Pairs.of(RULES)
+    assert [pairs.add(one) for one in (GOOD, BAD, BAD, GOOD)] == [False, True, False, False]
+
+
+def fails(made: MadePairs, run: int, pairs: int = 1500) -> int | None:
+    """At which pair it fails, if ever; looked at after each."""
+    chance, one = random.Random(f"pairs-{run}"), Pairs.of(RULES)
+    level = fail_levels(RULES).pairs / len(one.bets)
+    for number in range(pairs):
+        one.add(made.values(f"s{chance.randrange(20)}", chance))
+        if any(bets.worse.reached(level) for bets in one.bets.values()):
+            return number + 1
+    return None
+
+
+def test_equal_versions_that_both_invent_are_left_alone_by_who_looks_after_every_pair() -> None:
+    alarms = sum(fails(MadePairs(hard=2), run, 600) is not None for run in range(60))
+    assert alarms <= 3  # of 60 at a level of 1 % for all of it: 4 with a chance of 0.003
+
+
+def test_ten_points_more_that_invent_are_found_within_some_hundred_pairs() -> None:
+    found = [fails(MadePairs(invented=0.0, more_invented=0.10), run) for run in range(5)]
+    assert all(one is not None and one < 700 for one in found), found
+
+
+# Each request is somebody else's: then errors and latency are decided soon, and do not.
+INVENTS = replace(WORSE["+10 points of paired texts invent"], subjects=0)
+QUICK = Rules(
+    steps=(25.0, 100.0), interval=20.0, progress_deadline=400.0, bake=0.0, error_margin=0.05,
+    pairs_gate=GATE,
+)  # fmt: skip
+
+
+def test_whole_rollouts_with_pairs_keep_equal_versions_and_abort_who_invents() -> None:
+    assert not run_in(EQUAL["paired texts, both invent of two of 20 subjects"], QUICK, 7, 1).aborted
+    run = run_in(INVENTS, QUICK, 7, 1)
+    assert run.aborted and "pairs unsupported" in run.rollout.ending
+
+
+def test_the_same_rollout_without_pairs_promotes_who_invents() -> None:
+    assert run_in(replace(INVENTS, pairs=None), QUICK, 7, 1).promoted
+
+
+@pytest.mark.parametrize(
+    ("config", "wish", "share"),
+    [
+        ({}, Wish(Kind.CANARY, ()), 0.1),
+        ({}, Wish(Kind.BLUEGREEN, ()), 0.1),
+        ({}, Wish(Kind.AB, ()), 0.0),
+        ({}, Wish(Kind.SHADOW, ()), 0.0),
+        ({}, Wish(Kind.CANARY, (), route="chat"), 0.0),
+        ({"recording": {"never": ["summarize"]}}, Wish(Kind.CANARY, ()), 0.0),
+    ],
+)
+def test_what_is_paired_and_where_nothing_is(config: Any, wish: Wish, share: float) -> None:
+    section = Config.model_validate({"rollout": {"pairs": 0.1}} | config)
+    assert rules_of(section, wish).pairs == share
+    assert rules_of(Config(), wish).pairs == 0
+
+
+def test_a_gate_of_pairs_that_cannot_be_read_keeps_a_rollout_from_starting(tmp_path: Path) -> None:
+    (found,) = [
+        one for one in problems(Rules(pairs_gate="rouge<=+1"), tmp_path) if "pairs" in one.message
+    ]
+    assert found.severity == "error" and "rollout.pairs_gate" in found.message
+
+
+# --- from the two deployments to evidence -----------------------------------------------------
+
+
+class Two:
+    """A stable version that was asked, and a candidate, as a controller meets them."""
+
+    def __init__(self, *asked: tuple[str, str], room: int = 8) -> None:
+        self.asked = [
+            {"n": n + 1, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
+             "options": {"max_length": 9}}
+            for n, (who, text) in enumerate(asked)
+        ]  # fmt: skip
+        self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
+        self.silent = False
+        self.answer: dict[str, str] = {"summary": "It is 7418."}
+
+    def remember(self, sample: Sample | None) -> None:
+        self.told.append(sample)
+
+    def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
+        path, _, after = path.partition("?after=")
+        if path == "/shadow/asked" and deployment == "base":
+            found = {"asked": [one for one in self.asked if one["n"] > int(after)]}
+        elif path == "/shadow/answers" and deployment == "tuned-2":
+            found = {
+                "answers": [
+                    {"n": n, "request_id": name} | self.answer
+                    for n, (name, _) in enumerate(self.copies, 1)
+                    if n > int(after) and not self.silent
+                ]
+            }
+        else:
+            assert (deployment, path) == ("tuned-2", "/shadow/")
+            taken = len(self.copies) < self.room
+            if taken:
+                self.copies.append((how["headers"]["X-Request-ID"], json.loads(how["body"])))
+            return 202, json.dumps({"taken": taken}).encode()
+        return 200, json.dumps(found).encode()
+
+
+class Paired:
+    def __init__(self, two: Two, root: Path) -> None:
+        self.two, self.now = two, 1000.0
+        init_lab(root)
+        self.worst = WorstPairs(Lab(root))
+        self.pairing = Pairing(two, self.worst, lambda: self.now)  # type: ignore[arg-type]
+        self.rollout = replace(at(Phase.PROGRESSING), rules=RULES)
+        self.evidence = Evidence.of(self.rollout)
+
+    def tick(self) -> Pairs:
+        self.pairing.tick(self.rollout, self.evidence)
+        return self.evidence.pairs
+
+
+def test_both_answers_become_a_pair_and_the_worst_is_kept_redacted_and_sealed(
+    tmp_path: Path,
+) -> None:
+    text = "It was in 1843. Write to ada@example.org about that."
+    one = Paired(Two(("a", text)), tmp_path)
+    pairs = one.tick()
+    assert pairs.pairs == 1 and pairs.total["unsupported"].means[0] == 1
+    ((_, copy),) = one.two.copies
+    assert copy == {"text": text, "max_length": 9}
+    kept = one.worst.of(1)
+    assert kept and "1843" in kept.text and "ada@" not in kept.text
+    assert kept.tested == "It is 7418." and kept.values["unsupported"] == (1.0, 0.0)
+    (file,) = (tmp_path / ".llmlab" / "pairs").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600 and b"1843" not in file.read_bytes()
+    assert text not in json.dumps(one.evidence.dump())
+
+
+def test_a_text_and_a_subject_within_a_slice_are_asked_once(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "One."), ("b", "One."), ("a", "Two.")), tmp_path)
+    one.two.asked[2]["at"] = 0.5
+    assert one.tick().pairs == 1
+    assert one.tick().pairs == 1
+
+
+def test_what_a_busy_candidate_does_not_take_waits_and_what_it_never_answers_is_dropped(
+    tmp_path: Path,
+) -> None:
+    one = Paired(Two(("a", "One."), ("b", "Two."), room=1), tmp_path)
+    one.two.answer = {}
+    assert one.tick().pairs == 1
+    assert one.evidence.pairs.total["empty"].means[0] == 1  # it failed: a client has nothing
+    assert one.tick().pairs == 1
+    one.two.room = 2
+    assert one.tick().pairs == 2
+    one.two.room, one.two.silent = 3, True
+    one.two.asked.append(one.two.asked[0] | {"n": 9, "at": 90.0, "text": "Three."})
+    assert one.tick().dropped == 0 and len(one.two.copies) == 3
+    one.now += WITHIN
+    assert (one.tick().pairs, one.tick().dropped) == (2, 1)
+
+
+def test_the_order_is_renewed_and_ends_with_the_rollout(tmp_path: Path) -> None:
+    one = Paired(Two(), tmp_path)
+    one.tick()
+    one.tick()
+    (told,) = one.two.told
+    assert (told.deployment, told.share, told.until) == ("base", 20.0, 1000.0 + LASTS)
+    one.now += LASTS / 2
+    one.tick()
+    assert len(one.two.told) == 2 and one.two.told[1].pseudonyms == told.pseudonyms
+    one.pairing.end()
+    assert one.two.told[-1] is None
+
+
+def test_a_pair_that_is_too_old_is_gone_and_one_that_was_changed_is_refused(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    one.tick()
+    (file,) = (tmp_path / ".llmlab" / "pairs").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + b"AAAAAAA=\n")
+    with pytest.raises(LlmlabError):
+        one.worst.of(1)
+    file.write_bytes(content)
+    os.utime(file, (1.0, 1.0))
+    assert one.worst.of(1) is None and not file.exists()
