@@ -534,7 +534,7 @@ def test_a_judge_that_mostly_abstains_proves_neither_a_preference_nor_that_two_a
     assert "B is preferred to A" in said and not passes(worse, 0.1)
 
 
-@pytest.mark.parametrize(("ties", "share"), [(39, 0.35), (93, 0.4)])
+@pytest.mark.parametrize(("ties", "share"), [(39, 0.35), (93, 0.4), (381, 0.45)])
 def test_so_many_pairs_take_two_equal_models_past_a_share(ties: int, share: float) -> None:
     """The figures of the guide: how much is asked of a suite by a gate."""
     assert passes(preference_of(chosen(0, ties, 0)), share)
