@@ -24,7 +24,17 @@ base_url = "{url}"
 model = "hello"
 price = {{ input = 1.0, output = 4.0 }}
 fallback = "textrank"
+
+[[guards]]
+kind = "deny"
+words = ["project falcon"]
+
+[[guards]]
+kind = "pii"
+find = ["card"]
+action = "redact"
 """
+CARD = "4111 1111 1111 1111"
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +59,29 @@ def lab(make_lab: Callable[..., LabUnderTest], played: PlayedJudge) -> LabUnderT
     return one
 
 
+def say(lab: LabUnderTest, name: str, *others: str) -> str:
+    """A file of the good answers, the first of them replaced by others."""
+    rows = [json.loads(line) for line in (lab.root / "good.jsonl").read_text().splitlines()]
+    for row, answer in zip(rows, others, strict=False):
+        row["answer"] = answer
+    (lab.root / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return name
+
+
 @pytest.fixture
 def fair(lab: LabUnderTest, played: PlayedJudge) -> LabUnderTest:
     """The same, with a judge that is perfect."""
     cases = load_suite(lab.root / "configs" / "suites" / "news.jsonl").cases
     played.character = perfect({task_of(case): good_answer(case) for case in cases})
     return lab
+
+
+@pytest.fixture
+def calibrated(fair: LabUnderTest) -> LabUnderTest:
+    """The same, and it may judge."""
+    if not told(fair, "judge show")["valid"]:
+        told(fair, "judge calibrate")
+    return fair
 
 
 def told(lab: LabUnderTest, verb: str, *arguments: str, code: int = 0) -> Any:
@@ -74,6 +101,7 @@ def refused(lab: LabUnderTest, *arguments: str, code: int) -> str:
 
 
 def test_a_judge_that_was_not_calibrated_judges_nobody(lab: LabUnderTest) -> None:
+    (lab.lab.state / "judge.json").unlink(missing_ok=True)
     for verb in (
         ("judge", "compare", "textrank", "good.jsonl"),
         ("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge"),
@@ -159,9 +187,50 @@ def test_a_judge_that_takes_no_schema_is_asked_in_words(
     played.plain = True
     try:
         found = told(fair, "judge calibrate")
+        asked = len(played.chats)
+        compared = told(fair, "judge compare", "good.jsonl", say(fair, "one.jsonl", "Nothing."))
     finally:
         played.plain = False
     assert (found["valid"], found["held"], found["cost"]["requests"]) == (True, False, 90)
+    # By then that is known, and nobody is asked for a form in vain.
+    assert compared["preference"]["wins"] == 1
+    assert ["response_format" in one.body for one in played.chats[asked:]] == [False, False]
+
+
+def test_a_pair_that_a_guard_refuses_or_changes_is_told_and_the_others_are_judged(
+    calibrated: LabUnderTest,
+) -> None:
+    secret = "It is Project Falcon."
+    other = say(calibrated, "guarded.jsonl", secret, f"Charge {CARD}.", "Nothing.")
+    found = told(calibrated, "judge compare", "good.jsonl", other)
+    preference = found["preference"]
+    counts = [preference[one] for one in ("wins", "ties", "losses", "abstentions", "refused")]
+    assert counts == [1, 38, 0, 2, 2]
+    assert "and 2 abstentions in 41 pairs, of which 2 were refused" in found["why"]
+    blocked, changed = found["pairs"][:2]
+    assert (blocked["choice"], changed["choice"]) == ("refused", "refused")
+    assert "The guard 'deny'" in blocked["why"] and "has redacted" in changed["why"]
+    assert found["cost"]["requests"] == 3  # one was answered before it was known to be changed
+
+    many = say(calibrated, "guarded.jsonl", *[secret] * 5)
+    why = refused(calibrated, "judge", "compare", "good.jsonl", many, code=2)
+    assert "5 of 41 pairs were refused so far, and no more than 10% may be" in why
+
+
+def test_by_what_a_judge_was_calibrated_is_told_where_it_judges_something_else(
+    calibrated: LabUnderTest,
+) -> None:
+    chat = load_suite(calibrated.root / "configs" / "suites" / "chat.jsonl")
+    rows = "".join(f"{json.dumps({'id': case.id, 'answer': 'Yes.'})}\n" for case in chat.cases)
+    for name in ("yes.jsonl", "oui.jsonl"):
+        (calibrated.root / name).write_text(rows)
+    shown = calibrated.ok("judge", "compare", "yes.jsonl", "oui.jsonl", "--suite", "chat")
+    said = " ".join(shown.split())
+    assert "by news. It was not calibrated by chat: whether it can judge such answers" in said
+    found = told(calibrated, "judge compare", "good.jsonl", say(calibrated, "same.jsonl"))
+    by = found["judge"]
+    assert (by["suite"], by["suite_digest"]) == ("news", found["suite"]["digest"])
+    assert by["lacks"] == []
 
 
 def test_while_its_fallback_answers_there_is_no_judge(

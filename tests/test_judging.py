@@ -28,7 +28,7 @@ from llmlab.judging.asking import Cost, Judge, Judged, judge_all
 from llmlab.judging.calibration import Calibration, Figures, Key, figures_of, problems
 from llmlab.judging.kept import Kept, state_of
 from llmlab.judging.known import KINDS, Pair, good_answer, known_pairs
-from llmlab.judging.preference import passes, preference_of, sentence
+from llmlab.judging.preference import Preference, passes, preference_of, sentence
 from llmlab.judging.question import PROTOCOL, Question, task_of
 from llmlab.judging.reading import Choice, Judgement, Place, Reading, read
 from llmlab.judging.rubric import read_rubric
@@ -145,6 +145,8 @@ def test_an_answer_is_read_strictly_or_not_at_all(text: str, place: Place | None
         ("tie", "first", Choice.TIE),
         ("first", "first", Choice.CONTRADICTION),
         ("second", "second", Choice.CONTRADICTION),
+        ("refused", "refused", Choice.REFUSED),
+        ("first", "refused", Choice.REFUSED),
         (None, "second", Choice.UNREADABLE),
         ("tie", None, Choice.UNREADABLE),
     ],
@@ -152,7 +154,11 @@ def test_an_answer_is_read_strictly_or_not_at_all(text: str, place: Place | None
 def test_only_what_is_preferred_in_both_orders_is_preferred(
     a_first: str | None, b_first: str | None, choice: Choice
 ) -> None:
-    one, other = (Reading(Place(said) if said else None) for said in (a_first, b_first))
+    one, other = (
+        Reading(None, "too long", refused=True) if said == "refused"
+        else Reading(Place(said) if said else None)
+        for said in (a_first, b_first)
+    )  # fmt: skip
     assert Judgement(one, other).choice is choice
 
 
@@ -210,6 +216,8 @@ def test_a_suite_of_words_has_pairs_too_and_one_without_answers_none() -> None:
     chat = load_suite(SUITES / "chat.jsonl")
     pairs = known_pairs(chat, 1000, seed=1)
     assert {"language", "empty", "off-topic", "plea", "identical"} <= {one.kind for one in pairs}
+    lacks = figures_of(judged_by(always("tie"), pairs)).lacks
+    assert lacks == ("names", "truncated", "repeated")  # and whoever goes by it is told
     with pytest.raises(UsageError, match="has 0 cases with a good answer"):
         known_pairs(replace(chat, cases=chat.cases[-3:]), 10, seed=1)
 
@@ -387,6 +395,54 @@ def test_what_is_refused_for_another_reason_is_refused_in_its_own_words() -> Non
     assert judge.held
 
 
+def refusing(some: str) -> Judge:
+    """One that is not asked about answers which begin so."""
+
+    async def chat(messages: list[dict[str, str]], **options: Any) -> Reply:
+        if f"answer\n{some}" in messages[-1]["content"]:
+            raise UsageError("403: a guard refuses it", fix="change the text")
+        return Reply('{"better": "tie"}', "r", "stop", Tokens(), f"referee@{'ab' * 6}")
+
+    return Judge(chat, "referee", ID, "Be just.")
+
+
+def test_a_pair_that_is_refused_is_an_abstention_and_ends_nothing() -> None:
+    pairs = [replace(PAIR, kind="numbers"), *[replace(PAIR, a="c", kind="numbers")] * 9]
+    judged = asyncio.run(judge_all(refusing("a"), pairs, concurrency=2, again=2))
+    first, *others = [one.judgement for one in judged]
+    assert (first.choice, first.why) == (Choice.REFUSED, "403: a guard refuses it")
+    assert {one.choice for one in others} == {Choice.TIE}
+    figures = figures_of(judged)  # a calibration takes it for missed
+    assert (figures.refused.hits, figures.agreement.n, figures.noise.n) == (1, 10, 4)
+    found = preference_of(judged)
+    assert (found.abstentions, found.refused, found.ties) == (1, 1, 9)
+    assert sentence("A", "B", found).startswith(
+        "0 wins, 9 ties, 0 losses and 1 abstentions in 10 pairs, of which 1 were refused: fewer"
+    )
+
+
+def test_where_more_than_a_tenth_is_refused_something_else_is_wrong() -> None:
+    pairs = [*[PAIR] * 2, *[replace(PAIR, a="c")] * 8]
+    with pytest.raises(UsageError) as refused:
+        asyncio.run(judge_all(refusing("a"), pairs, concurrency=2))
+    assert refused.value.message == (
+        "2 of 10 pairs were refused so far, and no more than 10% may be; the first: 403: a guard "
+        "refuses it"
+    )
+    assert refused.value.fix == "change the text"
+
+
+def test_what_a_guard_has_redacted_is_not_what_was_to_be_judged() -> None:
+    async def chat(messages: list[dict[str, str]], **options: Any) -> Reply:
+        told = f"referee@{'ab' * 6}"
+        return Reply('{"better": "tie"}', "r", "stop", Tokens(), told, redacted=True)
+
+    judge = Judge(chat, "referee", ID, "Be just.")
+    with pytest.raises(UsageError, match="a guard of this lab has redacted"):
+        asyncio.run(judge.judge(PAIR))
+    assert judge.cost.requests == 1  # which was answered, and costs
+
+
 def test_a_route_that_judges_is_its_stable_deployment_whatever_is_rolled_out() -> None:
     elsewhere = {"runtime": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
     priced = {**elsewhere, "price": {"input": 2.0, "output": 6.0}}
@@ -459,7 +515,30 @@ def test_a_threshold_is_for_the_whole_interval_and_no_data_never_passes() -> Non
     found = preference_of(chosen(20, 4, 2))
     assert passes(found, 0.6) and not passes(found, 0.8)
     assert not passes(preference_of(chosen(9, 0, 0)), 0.0)
-    assert found.p == pytest.approx(0.000121, rel=0.01)  # 2 or fewer of 22, twice
+
+
+def test_a_judge_that_mostly_abstains_proves_neither_a_preference_nor_that_two_are_alike() -> None:
+    def judged(*counts: int) -> tuple[Preference, str]:
+        found = preference_of(chosen(*counts))
+        return found, sentence("A", "B", found)
+
+    few, said = judged(10, 0, 0, 90)
+    assert "do not decide between A and B" in said and not passes(few, 0.5)
+    assert (few.rate, few.interval.high) == (1.0, 1.0) and few.interval.low < 0.5
+    alike, _ = judged(0, 10, 0, 1000)
+    assert not passes(alike, 0.4) and alike.interval == wilson(5, 10)
+    for some in (0, 5):
+        found, said = judged(40, 0, 0, some)
+        assert "A is preferred to B" in said and passes(found, 0.8)
+    worse, said = judged(0, 0, 30, 5)
+    assert "B is preferred to A" in said and not passes(worse, 0.1)
+
+
+@pytest.mark.parametrize(("ties", "share"), [(39, 0.35), (93, 0.4), (381, 0.45)])
+def test_so_many_pairs_take_two_equal_models_past_a_share(ties: int, share: float) -> None:
+    """The figures of the guide: how much is asked of a suite by a gate."""
+    assert passes(preference_of(chosen(0, ties, 0)), share)
+    assert not passes(preference_of(chosen(0, ties - 1, 0)), share)
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ class Reply:
         finish_reason: stop; length: it was cut off by ``max_tokens``; content_filter.
         fingerprint: the deployment, and the content id of its model version.
         deployment: the one that the gateway asked; "" without a gateway.
+        redacted: whether a guard has changed what was asked before the model read it.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Reply:
     fingerprint: str = ""
     request_id: str = ""
     deployment: str = ""
+    redacted: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -150,4 +152,5 @@ class Talking:
             Tokens(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))),
             str(self._told.get("system_fingerprint", "")),
             self.head.headers.get("X-Request-ID", ""), self.head.headers.get(DEPLOYMENT, ""),
+            redacted=self.head.headers.get("X-Guard") == "redacted",
         )  # fmt: skip

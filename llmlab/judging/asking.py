@@ -13,10 +13,11 @@ from llmlab.config.budgets import MILLIONTHS, Price
 from llmlab.errors import UpstreamError, UsageError
 from llmlab.judging.known import Pair
 from llmlab.judging.question import SCHEMA, Question
-from llmlab.judging.reading import SAME, Judgement, Reading, read
+from llmlab.judging.reading import SAME, Judgement, Reading, read, refused
 from llmlab.models.identity import short_id
 
 FREE = Price()
+MOST_REFUSED = 0.1  # of the pairs: beyond that something is wrong with more than a text
 
 # Asks a deployment: messages and options, as ``AsyncClient.chat`` has them.
 Chat = Callable[..., Awaitable[Reply]]
@@ -73,7 +74,8 @@ class Judge:
 
         Raises:
             AuthError: the token was refused.
-            UsageError: the judge refuses what it is asked, such as one too long for it.
+            UsageError: what it is asked is refused, such as one too long for it, or a guard has
+                changed it on its way.
             UpstreamError: no answer, or one of somebody else.
         """
         messages = question.messages(self.rubric)
@@ -87,6 +89,11 @@ class Judge:
         self._requests += 1
         self._read += reply.usage.prompt
         self._written += reply.usage.completion
+        if reply.redacted:
+            raise UsageError(
+                "a guard of this lab has redacted what the judge was asked, so it judged others",
+                fix="texts without what [[guards]] in configs/lab.toml redact",
+            )
         return read(reply.text)
 
     async def _said(self, messages: Sequence[Mapping[str, str]]) -> Reply:
@@ -145,7 +152,7 @@ async def judge_all(
     same_is_tie: bool = False,
     done: Callable[[], None] = lambda: None,
 ) -> list[Judged]:
-    """What the judge says of every pair, in their order.
+    """What the judge says of every pair, in their order. One that is refused is an abstention.
 
     Args:
         again: every so-many-th pair is asked about once more, word by word; 0 = none.
@@ -153,19 +160,27 @@ async def judge_all(
         done: called after each pair.
 
     Raises:
+        UsageError: more than ``MOST_REFUSED`` of them were refused.
         LlmlabError: one could not be asked about; the others are not waited for.
     """
     places = asyncio.Semaphore(concurrency)
+    refusals: list[UsageError] = []
 
     async def one(number: int, pair: Pair) -> Judged:
         async with places:
             if same_is_tie and pair.a.strip() == pair.b.strip():
                 found = Judged(pair, SAME)
             else:
-                judgement = await judge.judge(pair)
-                repeat = bool(again) and number % again == 0
-                more = await judge.ask(judge.questions(pair)[0]) if repeat else None
-                found = Judged(pair, judgement, more)
+                try:
+                    judgement = await judge.judge(pair)
+                    repeat = bool(again) and number % again == 0
+                    more = await judge.ask(judge.questions(pair)[0]) if repeat else None
+                    found = Judged(pair, judgement, more)
+                except UsageError as error:
+                    refusals.append(error)
+                    if len(refusals) > MOST_REFUSED * len(pairs):
+                        raise _too_many(refusals, len(pairs)) from None
+                    found = Judged(pair, refused(error.message))
             done()
             return found
 
@@ -175,3 +190,12 @@ async def judge_all(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _too_many(refusals: Sequence[UsageError], pairs: int) -> UsageError:
+    one = refusals[0]
+    return UsageError(
+        f"{len(refusals)} of {pairs} pairs were refused so far, and no more than "
+        f"{MOST_REFUSED:.0%} may be; the first: {one.message}",
+        fix=one.fix or "shorter texts, or a judge.model that takes such",
+    )

@@ -86,6 +86,7 @@ class Figures:
         noise: questions that it answered otherwise when they were asked again.
         contradictions: pairs of which it preferred the same place in both orders.
         unreadable: pairs of which an answer was not of the form that was asked for.
+        refused: pairs that it could not be asked about, which count as missed.
     """
 
     agreement: Share
@@ -94,6 +95,12 @@ class Figures:
     noise: Share
     contradictions: Share
     unreadable: Share
+    refused: Share
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Kinds of pairs with which nothing was tried: the answers have not what they damage."""
+        return tuple(kind for kind in KINDS if kind not in self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +191,7 @@ def figures_of(judged: Sequence[Judged]) -> Figures:
         ]),
         contradictions=Share.of([one is Choice.CONTRADICTION for one in choices]),
         unreadable=Share.of([one is Choice.UNREADABLE for one in choices]),
+        refused=Share.of([one is Choice.REFUSED for one in choices]),
     )  # fmt: skip
 
 

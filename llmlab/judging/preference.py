@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self, TypedDict
 
 from llmlab.evaluate.evaluation import SuiteUsed
-from llmlab.evaluate.statistics import Interval, binomial_tail, wilson
+from llmlab.evaluate.statistics import Interval, wilson
 from llmlab.judging.asking import Cost, Judged
 from llmlab.judging.calibration import told
 from llmlab.judging.reading import ABSTENTIONS, Choice
@@ -22,12 +22,18 @@ class JudgedBy:
     name: the deployment that was asked.
     rubric: its hash.
     calibrated: when, in UTC, ISO 8601.
+    suite: by which it was calibrated; may be another one than the one that is judged.
+    suite_digest: its hash.
+    lacks: kinds of damage with which it was not tried, for that suite has nothing that they damage.
     """
 
     name: str
     model_id: str
     rubric: str
     calibrated: str
+    suite: str
+    suite_digest: str
+    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,12 @@ class Preference:
     Args:
         wins, losses: pairs of which a, or b, is preferred in both orders.
         ties: pairs of which neither is, in one order at least.
-        abstentions: pairs of which the judge contradicts itself, or cannot be read. They count
-            for nobody.
+        abstentions: pairs of which the judge contradicts itself, cannot be read, or could not be
+            asked. They count for nobody.
+        refused: those of them that it could not be asked about.
         rate: wins and half of the ties, among wins, ties and losses; null without any.
-        interval: Wilson's, 95 %.
-        p: two-sided, of the sign test of wins and losses.
+        interval: Wilson's, 95 %, as wide as those of the pairs without the abstentions, and with
+            them as ties, are together.
     """
 
     n: int
@@ -66,9 +73,9 @@ class Preference:
     ties: int
     losses: int
     abstentions: int
+    refused: int
     rate: float | None
     interval: Interval
-    p: float
 
 
 @dataclass(frozen=True)
@@ -132,12 +139,23 @@ def preference_of(judged: Sequence[Judged]) -> Preference:
     wins, losses = choices.count(Choice.A), choices.count(Choice.B)
     ties = choices.count(Choice.TIE)
     abstentions = sum(one in ABSTENTIONS for one in choices)
-    counted = wins + ties + losses
-    rate = (wins + ties / 2) / counted if counted else None
-    interval = wilson(wins + ties / 2, counted) if counted else Interval(0.0, 1.0, 0.95)
-    decided = wins + losses
-    p = min(1.0, 2 * binomial_tail(max(wins, losses), decided, 0.5)) if decided else 1.0
-    return Preference(len(choices), wins, ties, losses, abstentions, rate, interval, p)
+    counted, score = wins + ties + losses, wins + ties / 2
+    return Preference(
+        len(choices), wins, ties, losses, abstentions, choices.count(Choice.REFUSED),
+        score / counted if counted else None, _interval(score, counted, abstentions),
+    )  # fmt: skip
+
+
+def _interval(score: float, counted: int, abstentions: int) -> Interval:
+    """A few clear pairs among many abstentions are no proof that one is better; and abstentions
+    alone are none that two are alike. So what is claimed has to hold either way."""
+    if not counted:
+        return Interval(0.0, 1.0, 0.95)
+    without = wilson(score, counted)
+    as_ties = wilson(score + abstentions / 2, counted + abstentions)
+    return Interval(
+        min(without.low, as_ties.low), max(without.high, as_ties.high), without.level
+    )  # fmt: skip
 
 
 def _pairs_of(judged: Sequence[Judged]) -> tuple[JudgedPair, ...]:
@@ -154,6 +172,8 @@ def sentence(a: str, b: str, found: Preference) -> str:
         f"{found.wins} wins, {found.ties} ties, {found.losses} losses and {found.abstentions} "
         f"abstentions in {found.n} pairs"
     )
+    if found.refused:
+        counts += f", of which {found.refused} were refused"
     if found.rate is None or counted < LEAST:
         return f"{counts}: fewer than {LEAST} that count decide nothing"
     share = f"a win rate of {found.rate:.2f} ({told(found.interval)})"

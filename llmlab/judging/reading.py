@@ -29,17 +29,24 @@ class Choice(StrEnum):
     TIE = "tie"
     CONTRADICTION = "contradiction"  # the same place twice, whatever stood there
     UNREADABLE = "unreadable"
+    REFUSED = "refused"  # it was not asked: by a guard, or for its length
 
 
-ABSTENTIONS = (Choice.CONTRADICTION, Choice.UNREADABLE)
+ABSTENTIONS = (Choice.CONTRADICTION, Choice.UNREADABLE, Choice.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer of the judge. ``place`` is None where it is not the one that was asked for."""
+    """An answer of the judge.
+
+    Args:
+        place: None where it is not the one that was asked for.
+        refused: the question was, and ``why`` says by what.
+    """
 
     place: Place | None
     why: str = ""
+    refused: bool = False
 
 
 def read(text: str) -> Reading:
@@ -91,6 +98,8 @@ class Judgement:
         """The text that is preferred in both orders. A preference in one order and a tie in the
         other is a tie: the difference is smaller than what an order makes."""
         places = (self.a_first.place, self.b_first.place)
+        if self.a_first.refused or self.b_first.refused:
+            return Choice.REFUSED
         if None in places:
             return Choice.UNREADABLE
         if Place.TIE in places:
@@ -106,9 +115,15 @@ class Judgement:
 
     @property
     def why(self) -> str:
-        """The judge's own words for its choice; "" where it gave none."""
+        """The judge's own words for its choice, or why it was not asked; "" for neither."""
         return self.a_first.why or self.b_first.why
 
 
 SAME = Judgement(Reading(Place.TIE, "the answers are the same"),
                  Reading(Place.TIE, "the answers are the same"))  # fmt: skip
+
+
+def refused(why: str) -> Judgement:
+    """Of a pair that cannot be asked about."""
+    one = Reading(None, why, refused=True)
+    return Judgement(one, one)

@@ -35,13 +35,7 @@ AtOnceOption = Annotated[
     ),
 ]  # fmt: skip
 SeedOption = Annotated[int, typer.Option(metavar="N", min=0, help="Of everything random.")]
-Side = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|FILE.jsonl", autocompletion=completing.deployments,
-        help="A deployment, or answers.",
-    ),
-]  # fmt: skip
+SIDE = "A deployment, or a FILE.jsonl of answers."
 AGAIN = 2  # every second pair is asked about once more, for the noise
 
 
@@ -94,8 +88,12 @@ def calibrate(
 @app.command()
 def compare(
     context: typer.Context,
-    a: Side,
-    b: Side,
+    a: Annotated[
+        str, typer.Argument(metavar="A", autocompletion=completing.deployments, help=SIDE)
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", autocompletion=completing.deployments, help=SIDE)
+    ],
     suite: SuiteOption = None,
     at_least: Annotated[
         float | None,

@@ -80,9 +80,14 @@ class Desk:
 
         refuse_itself(self.whom, both.models, both.models)
         pairs = list(both.pairs)
-        judged, _, cost = await self.ask(pairs, seed, concurrency, done, same_is_tie=True)
-        whom = self.whom
-        by = JudgedBy(whom.deployment, whom.model_id, self.rubric.digest, calibrated.when)
+        judged, _, cost = await self.ask(
+            pairs, seed, concurrency, done, same_is_tie=True, held=calibrated.held
+        )
+        key = calibrated.key
+        by = JudgedBy(
+            self.whom.deployment, key.model_id, key.rubric, calibrated.when, key.suite_name,
+            key.suite, calibrated.figures.lacks,
+        )  # fmt: skip
         return Compared.of(
             by, {"name": suite.name, "digest": suite.digest, "n": len(suite.cases)}, sides,
             judged, missing=both.missing, at_least=at_least, cost=cost,
@@ -90,12 +95,16 @@ class Desk:
 
     async def ask(
         self, pairs: Sequence[Pair], seed: int, concurrency: int, done: Callable[[], None], *,
-        again: int = 0, same_is_tie: bool = False,
+        again: int = 0, same_is_tie: bool = False, held: bool = True,
     ) -> tuple[list[Judged], bool, Cost]:  # fmt: skip
-        """What the judge says of pairs, whether it could be held to its form, what it took."""
+        """What the judge says of pairs, whether it could be held to its form, what it took.
+
+        Args:
+            held: False: it is known to take no form, and is asked in words at once.
+        """
         from llmlab.judging.asking import judge_all
 
-        async with self._judge(seed) as judge:
+        async with self._judge(seed, held=held) as judge:
             judged = await judge_all(
                 judge, pairs, concurrency=concurrency, again=again, same_is_tie=same_is_tie,
                 done=done,
@@ -103,7 +112,7 @@ class Desk:
             return judged, judge.held, judge.cost
 
     @asynccontextmanager
-    async def _judge(self, seed: int) -> AsyncIterator[Judge]:
+    async def _judge(self, seed: int, *, held: bool) -> AsyncIterator[Judge]:
         from llmlab.client import RetryPolicy
         from llmlab.client.client import AsyncClient
         from llmlab.judging.asking import Judge
@@ -111,7 +120,7 @@ class Desk:
         async with AsyncClient(lab=self.session.folder, retry=RetryPolicy(PATIENCE)) as client:
             yield Judge(
                 client.chat, self.whom.deployment, self.whom.model_id, self.rubric.text,
-                self.whom.price, seed, self.bounds.max_tokens,
+                self.whom.price, seed, self.bounds.max_tokens, held,
             )  # fmt: skip
 
 

@@ -58,11 +58,19 @@ def print_preference(found: Compared) -> None:
         console.print(Text(f"and {more} more", style="yellow"), highlight=False)
     for one in found.worst:
         _print_pair(console, one, found.a, found.b)
+    by = found.judge
     console.print(
-        f"[dim]Judged by {escaped(found.judge.name)} ({short_id(found.judge.model_id)}), "
-        f"calibrated {here(found.judge.calibrated)}.[/]",
+        f"[dim]Judged by {escaped(by.name)} ({short_id(by.model_id)}), calibrated "
+        f"{here(by.calibrated)} by {escaped(by.suite)}.[/]",
         highlight=False,
     )
+    if by.suite_digest != found.suite["digest"]:
+        console.print(
+            f"[yellow]It was not calibrated by {escaped(found.suite['name'])}: whether it can "
+            "judge such answers was not tried.[/]",
+            highlight=False,
+        )
+    _print_lacks(console, by.lacks)
     console.print(_cost(found.cost), highlight=False)
 
 
@@ -91,10 +99,19 @@ def _print_figures(console: Console, found: Calibration) -> None:
     _add(table, "noise", figures.noise)
     _add(table, "contradicts itself", figures.contradictions)
     _add(table, "unreadable", figures.unreadable)
+    if figures.refused.hits:
+        _add(table, "refused", figures.refused)
     console.print(table)
+    _print_lacks(console, figures.lacks)
     if not found.held:
         console.print("[dim]It takes no JSON schema: the form of its answers was only asked for in "
                       "words.[/]")  # fmt: skip
+
+
+def _print_lacks(console: Console, kinds: tuple[str, ...]) -> None:
+    if kinds:
+        console.print(f"[yellow]No pair of its calibration was of these kinds: "
+                      f"{', '.join(kinds)}.[/]", highlight=False)  # fmt: skip
 
 
 def _add(table: Table, name: str, share: Share) -> None:
