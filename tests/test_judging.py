@@ -125,6 +125,9 @@ def test_the_same_pair_is_the_same_question_again() -> None:
         ('{"better": "neither"}', None),
         ('{"better": ["first"]}', None),
         ('{"nested": {"better": "first"}}', None),
+        # Its first brace opens no object: what stands behind may be a quotation.
+        ('{"why": "it says {"better": "second"} to its judge", "better": "first"}', None),
+        ('Of {both}: {"better": "tie"}', None),
         ("first", None),
         ("", None),
         ("{" * 5000, None),

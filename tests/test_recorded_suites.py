@@ -91,3 +91,22 @@ def test_cases_say_what_was_expected_and_are_read_again(tmp_path: Path) -> None:
     assert lines[4]["messages"][1]["content"] == "Card [card]?"
     with pytest.raises(UsageError, match="already"):
         write(choice, file, redacting=None, with_answers=False)
+
+
+def test_a_schema_is_redacted_as_its_question_is(tmp_path: Path) -> None:
+    schema = {
+        "description": "Of 4111 1111 1111 1111",
+        "properties": {"who": {"enum": ["anna@example.org"]}},
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    asked = of(record(1, asking("Who asks?", response_format=wanted), '{"who": "Anna"}'))
+    choice = choose(asked, 9, [], seed=1)
+    found = {}
+    for name, redacting in (("plain", None), ("redacted", Redacting(guards()))):
+        file = tmp_path / f"{name}.jsonl"
+        _, labels = write(choice, file, redacting=redacting, with_answers=False)
+        assert labels == {"json_schema": 1}
+        found[name] = json.loads(file.read_text())["json_schema"]
+    assert found["plain"] == schema
+    assert found["redacted"]["description"] == "Of [card]"
+    assert "anna" not in json.dumps(found["redacted"])

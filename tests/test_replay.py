@@ -99,6 +99,21 @@ def test_each_is_asked_as_it_was() -> None:
     assert three.options == {"max_length": 20}
 
 
+def test_a_schema_that_is_not_taken_is_held_against_nothing_and_counted() -> None:
+    """A client's schema may be made to keep whoever replays it busy for days."""
+    two = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(60)}
+    schema = {"$ref": "#/$defs/a0", "$defs": {**two, "a60": {"type": "integer"}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    found = of(
+        record(1, asking("a", response_format=wanted)),
+        record(2, asking("b", response_format={"type": "json_object"})),
+    )
+    one, two_ = found.asked
+    assert (one.case.checks.json_schema, one.options) == (None, {"response_format": wanted})
+    assert two_.case.checks.outcomes("{}") == {"json_schema": True}
+    assert (found.without_schema, found.left_out) == (1, {})
+
+
 def test_a_language_is_expected_where_question_and_answer_were_in_it() -> None:
     same, other, short = of(
         record(1, asking(GERMAN), GERMAN), record(2, asking(ENGLISH), GERMAN),
@@ -220,6 +235,7 @@ def test_500_recorded_requests_asked_twice_give_the_same_verdict(
         assert done.returncode == 8, done.stderr
         found = json.loads(done.stdout)
         assert (found["asked"], found["left_out"]) == (RECORDED, {})
+        assert found["without_schema"] == 0
         assert found["baseline"]["name"] == "script"  # what the route's traffic gets
         verdicts.append(found["verdict"])
     assert verdicts[0] == verdicts[1]

@@ -2,8 +2,8 @@
 against. Neither can keep this process busy: what a model writes is nothing to be trusted.
 
 Both are jsonschema-rs's. Its expressions are those of RE2 and Rust: matched in a time that
-grows with the text alone, and so without look-around and back-references. A schema never fetches
-another one.
+grows with the text alone, and so without look-around and back-references. What a schema may cost is
+bounded by ``json_schemas``, for it may be one that a client once sent.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmlab.json_schemas import LONGEST as LONGEST_ANSWER
+from llmlab.json_schemas import parsed, taken
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
 
 LONGEST_PATTERN = 1000  # characters
 LARGEST = 1 << 20  # bytes that a compiled expression may take
-LONGEST_ANSWER = 100_000  # characters of an answer that are looked at
 
 
 def problem_of_pattern(pattern: str) -> str:
@@ -55,18 +57,19 @@ def problem_of_schema(schema: str) -> str:
         schema: the schema as JSON.
     """
     try:
-        _compiled(schema)
+        taken(schema)
     except ValueError as error:
-        return f"is no JSON schema: {str(error).splitlines()[0]}"
+        return f"is no JSON schema that is taken: {error}"
     return ""
 
 
 def fits(schema: str, answer: str) -> bool:
-    """Whether an answer as it stands is JSON, nothing around it, and fits a schema."""
+    """Whether an answer as it stands is JSON, nothing around it, and fits a schema. One that is too
+    long to be held against it does not."""
     try:
-        document = json.loads(_plain(answer), parse_constant=_no_number)
-        return len(answer) <= LONGEST_ANSWER and _compiled(schema).is_valid(document)
-    except (ValueError, RecursionError):
+        document = parsed(answer)
+        return len(answer) <= LONGEST_ANSWER and bool(taken(schema).fits(document, len(answer)))
+    except ValueError:
         return False
 
 
@@ -90,7 +93,3 @@ def _as_schema(pattern: str) -> str:
 def _plain(text: str) -> str:
     """Without halves of surrogate pairs, which no UTF-8 has."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")

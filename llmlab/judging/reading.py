@@ -57,7 +57,10 @@ def read(text: str) -> Reading:
         return Reading(None)
     if fenced := _FENCED.match(text):
         text = fenced[1].strip()
-    found = [one for one in _objects(text) if "better" in one]
+    try:
+        found = [one for one in _objects(text) if "better" in one]
+    except (ValueError, RecursionError):
+        return Reading(None)
     if len(found) != 1:
         return Reading(None)
     better, why = found[0]["better"], found[0].get("why", "")
@@ -68,16 +71,15 @@ def read(text: str) -> Reading:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a text that stand in no other one."""
+    """The JSON objects of a text that stand in no other one.
+
+    Raises:
+        ValueError, RecursionError: a brace opens none. What follows may be within one, and quoted.
+    """
     decoder, at = json.JSONDecoder(), text.find("{")
     while at >= 0:
-        try:
-            found, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            at = text.find("{", at + 1)
-            continue
-        if isinstance(found, dict):
-            yield found
+        found, end = decoder.raw_decode(text, at)
+        yield found
         at = text.find("{", end)
 
 

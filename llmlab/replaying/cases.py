@@ -14,6 +14,7 @@ from llmlab.errors import UsageError
 from llmlab.evaluate import conversations
 from llmlab.evaluate.checks import Checks
 from llmlab.evaluate.conversations import messages_of
+from llmlab.evaluate.patterns import problem_of_schema
 from llmlab.evaluate.suite import Case, Suite
 from llmlab.languages import guess
 from llmlab.recording.redacting import UNSEEN
@@ -47,11 +48,14 @@ class Question:
 class Questions:
     """Args:
     left_out: {why: how many requests}.
+    without_schema: of what is asked, how many whose schema is not taken: no answer is held
+        against it.
     """
 
     suite: Suite
     asked: tuple[Question, ...]
     left_out: Mapping[str, int]
+    without_schema: int = 0
 
 
 def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
@@ -63,6 +67,7 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
     found: list[Question] = []
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
+    without_schema = 0
     start: float | None = None
     for one in sorted(records, key=lambda one: (one["at"], one["request_id"])):
         at = datetime.fromisoformat(one["at"]).timestamp()
@@ -75,7 +80,11 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
             left_out[AGAIN] += 1
             continue
         seen.add(content)
-        found.append(_question(f"request-{len(found) + 1:05}", one, at - start))
+        schema = _schema(one["request"]) if one["kind"] != "text" else None
+        if schema is not None and problem_of_schema(schema):
+            schema = None
+            without_schema += 1
+        found.append(_question(f"request-{len(found) + 1:05}", one, at - start, schema))
     if not found:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "it is empty"
         raise UsageError(
@@ -84,7 +93,7 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
         )
     digest = hashlib.sha256("\n".join(sorted(seen)).encode("utf-8", "replace")).hexdigest()
     suite = Suite(name, tuple(one.case for one in found), f"sha256:{digest}")
-    return Questions(suite, tuple(found), dict(left_out))
+    return Questions(suite, tuple(found), dict(left_out), without_schema)
 
 
 def _unaskable(record: Mapping[str, Any]) -> str:
@@ -107,7 +116,7 @@ def _bare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"role": one["role"], "content": one.get("content")} for one in messages]
 
 
-def _question(name: str, record: Mapping[str, Any], after: float) -> Question:
+def _question(name: str, record: Mapping[str, Any], after: float, schema: str | None) -> Question:
     request, choices = record["request"], record["choices"]
     answer = str(choices[0]["text"]) if choices and not record["broken"] else ""
     if record["kind"] == "text":
@@ -115,7 +124,7 @@ def _question(name: str, record: Mapping[str, Any], after: float) -> Question:
         options = {key: request[key] for key in OF_SUMMARIES if key in request}
     else:
         said = messages_of(_bare(request["messages"]))
-        checks = Checks(json_schema=_schema(request), language=_language(said, answer))
+        checks = Checks(json_schema=schema, language=_language(said, answer))
         case = Case(name, "", messages=said, checks=checks)
         options = {key: request[key] for key in DECODING if key in request}
         if "max_completion_tokens" in request:

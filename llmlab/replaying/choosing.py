@@ -31,6 +31,7 @@ class MadeSuite(TypedDict):
     Args:
         left_out: {why: how many requests of the recording}.
         labels: {check: cases that have it}.
+        without_schema: requests of the recording whose JSON schema is not taken.
         unseen_data: training data of registered models that the requests were not held against,
             as MODEL and NAME with a colon between.
     """
@@ -42,6 +43,7 @@ class MadeSuite(TypedDict):
     cases: int
     left_out: dict[str, int]
     labels: dict[str, int]
+    without_schema: int
     unseen_data: list[str]
 
 
@@ -130,16 +132,16 @@ def _line(
         found["messages"] = [message.as_json() for message in case.messages]
     if with_answers and one.answer.strip():
         found["reference"] = one.answer
+    if case.checks.language:
+        found["language"] = case.checks.language
+    if case.checks.json_schema:
+        found["json_schema"] = json.loads(case.checks.json_schema)
     if redacting:
         found = redacting.document(found)
-    labels: dict[str, Any] = {}
-    if case.checks.language:
-        labels["language"] = case.checks.language
-    if case.checks.json_schema:
-        labels["json_schema"] = json.loads(case.checks.json_schema)
-    # A client's schema may be one that no judge here takes: then the case has no such check.
-    wrong = {problem.partition(":")[0] for problem in checks.problems(labels)}
-    return found | {key: value for key, value in labels.items() if key not in wrong}
+    # A client's schema may be one that no judge here takes, or none any more without what was
+    # redacted: then the case has no such check.
+    wrong = {problem.partition(":")[0] for problem in checks.problems(found)}
+    return {key: value for key, value in found.items() if key not in wrong}
 
 
 def _said(case: Case) -> Case:

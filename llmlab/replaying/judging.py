@@ -21,6 +21,8 @@ class ReplayFacts(TypedDict):
         pace: real: as far apart as then; fast: as soon as there is room.
         asked: requests, each of both models.
         left_out: {why: requests that were not asked again}.
+        without_schema: requests whose JSON schema is not taken, so that no answer is held against
+            it.
         not_judged: conditions of the gate that these requests can say nothing about.
     """
 
@@ -28,6 +30,7 @@ class ReplayFacts(TypedDict):
     pace: str
     asked: int
     left_out: dict[str, int]
+    without_schema: int
     not_judged: list[str]
 
 
@@ -45,7 +48,8 @@ class Replayed:
     def as_json(self) -> dict[str, Any]:
         facts = ReplayFacts(
             recording=self.questions.suite.name, pace=self.pace, asked=len(self.questions.asked),
-            left_out=dict(self.questions.left_out), not_judged=list(self.not_judged),
+            left_out=dict(self.questions.left_out),
+            without_schema=self.questions.without_schema, not_judged=list(self.not_judged),
         )  # fmt: skip
         return {**facts, **self.evaluation.as_json()}
 

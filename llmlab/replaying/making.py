@@ -55,7 +55,8 @@ def make_suite(lab: Lab, registry: Registry, wish: Wish) -> MadeSuite:
     return MadeSuite(
         name=wish.name, file=str(file.relative_to(lab.root)), recording=wish.recording,
         digest=suite.digest, cases=len(suite.cases), left_out=dict(choice.left_out),
-        labels=labels, unseen_data=_unseen(registry, {one.name for one in given}),
+        labels=labels, without_schema=asked.without_schema,
+        unseen_data=_unseen(registry, {one.name for one in given}),
     )  # fmt: skip
 
 

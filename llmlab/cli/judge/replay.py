@@ -172,6 +172,11 @@ def _tell(replayed: Replayed) -> None:
     questions = replayed.questions
     for why, count in questions.left_out.items():
         err().print(f"Not asked again: {count}, {why}.", highlight=False)
+    if questions.without_schema:
+        err().print(
+            f"Not held against its JSON schema, which is not taken: {questions.without_schema}.",
+            highlight=False,
+        )
     if replayed.not_judged:
         told = ", ".join(replayed.not_judged)
         err().print(f"Not to be measured on these requests: {told}.", highlight=False)

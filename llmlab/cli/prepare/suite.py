@@ -140,6 +140,11 @@ def from_(
     console = err()
     for why, many in made["left_out"].items():
         console.print(f"Left out: {many}, {why}.", highlight=False)
+    if made["without_schema"]:
+        console.print(
+            f"Without their JSON schema, which is not taken: {made['without_schema']}.",
+            highlight=False,
+        )
     for unseen in made["unseen_data"]:
         console.print(
             f"[yellow]Note:[/] not held against {unseen}, which --data can name",

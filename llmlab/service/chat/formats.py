@@ -1,31 +1,18 @@
 """Whether an answer is of the format that was asked for: JSON, of a schema, or calls of tools.
 
-The schema is a client's, and what is held against it a model's: neither can keep this process
-busy. Patterns are matched in a time that grows with the text alone, nothing is ever fetched, and
-a schema with more than a few of them, or whose references unfold to very many, is looked at no
-further than whether the answer is JSON; so is one that refers to itself.
+The schema is a client's, and what is held against it a model's: where it is one that is not taken,
+or is too much for so long an answer (see ``json_schemas``), only whether it is JSON is judged.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
+from llmlab.json_schemas import LONGEST, parsed, taken
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.chat.tools import offered
-
-if TYPE_CHECKING:
-    from jsonschema_rs import Validator
-
-LONGEST = 100_000  # characters of an answer that are looked at
-UNFOLDED = 2_000  # schemas within a schema, each reference as what it leads to
-A_PATTERN = 100  # schemas that a pattern counts as: each is held against all of the text
-LARGEST = 1 << 16  # bytes that a compiled pattern may take
-# What leads elsewhere, or to where only the instance tells.
-ELSEWHERE = frozenset({"$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef"})
 
 
 @dataclass(frozen=True)
@@ -54,103 +41,38 @@ class Format:
         schema = wanted.json_schema.schema_ if wanted.json_schema else {}
         return cls(True, json.dumps(schema) if schema else "", tools)
 
-    def broken_by(self, text: str, calls: Iterable[tuple[str, str]]) -> bool | None:
+    def broken_by(
+        self, text: str, calls: Iterable[tuple[str, str]], *, share: int = 1
+    ) -> bool | None:
         """Whether an answer that came to its end is of another form; None where nothing can be
         said, as of one in words beside tools that it need not call.
 
         Args:
             calls: (name, arguments) of each.
+            share: of how many that are looked at together it is one.
         """
         there = list(calls)
         if there:
             return any(name not in self.tools or not _is_object(said) for name, said in there)
         if not self.is_json or len(text) > LONGEST:
             return None
-        return not fits(text, self.schema)
+        return not fits(text, self.schema, share=share)
 
 
-def fits(text: str, schema: str) -> bool:
+def fits(text: str, schema: str, *, share: int = 1) -> bool:
     """Whether a text is JSON, nothing around it, and fits a schema as far as that is looked at."""
     try:
-        document = _parsed(text)
-    except (ValueError, RecursionError):
+        document = parsed(text)
+    except ValueError:
         return False
-    validator = _validator(schema) if schema else None
-    return validator is None or validator.is_valid(document)
+    try:
+        return not schema or taken(schema).fits(document, len(text), share=share) is not False
+    except ValueError:  # it is none, or is not taken
+        return True
 
 
 def _is_object(text: str) -> bool:
     try:
-        return len(text) <= LONGEST and isinstance(_parsed(text), dict)
-    except (ValueError, RecursionError):
+        return len(text) <= LONGEST and isinstance(parsed(text), dict)
+    except ValueError:
         return False
-
-
-def _parsed(text: str) -> Any:
-    # Halves of surrogate pairs are in no UTF-8, and in no JSON that travels.
-    return json.loads(text.encode("utf-8", "replace"), parse_constant=_no_number)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
-
-
-@lru_cache(64)
-def _validator(schema: str) -> Validator | None:
-    """None of one that is not looked at, or is none."""
-    from jsonschema_rs import ReferencingError, RegexOptions, ValidationError, validator_for
-
-    document = json.loads(schema)
-    try:
-        unfolded(document, document, frozenset())
-        options = RegexOptions(size_limit=LARGEST)
-        return validator_for(document, pattern_options=options, offline=True)
-    except (ValidationError, ReferencingError, ValueError, RecursionError):
-        return None
-
-
-def unfolded(part: Any, root: Any, within: frozenset[str], left: int = UNFOLDED) -> int:
-    """How many schemas there still may be, of so many, after those of this part.
-
-    Raises:
-        ValueError: it has more of them, refers to itself or elsewhere, or to nothing.
-    """
-    if isinstance(part, list):
-        for one in part:
-            left = unfolded(one, root, within, left)
-        return left
-    if not isinstance(part, Mapping):
-        return left
-    left -= 1 + A_PATTERN * _patterns(part)
-    if left < 0 or not ELSEWHERE.isdisjoint(part):
-        raise ValueError("it is not looked at")
-    for name, value in part.items():
-        if name == "$ref":
-            if not isinstance(value, str) or value in within:
-                raise ValueError("it refers to itself")
-            left = unfolded(_at(root, value), root, within | {value}, left)
-        elif name not in ("$defs", "definitions"):  # which count where something refers to them
-            left = unfolded(value, root, within, left)
-    return left
-
-
-def _patterns(part: Mapping[str, Any]) -> int:
-    by_name = part.get("patternProperties")
-    return isinstance(part.get("pattern"), str) + (
-        len(by_name) if isinstance(by_name, Mapping) else 0
-    )
-
-
-def _at(root: Any, pointer: str) -> Any:
-    """What a reference within a document leads to (RFC 6901)."""
-    begin, *steps = pointer.split("/")
-    if begin != "#":
-        raise ValueError("it refers elsewhere")
-    for step in steps:
-        if not isinstance(root, Mapping):
-            raise ValueError("it refers to nothing")
-        step = step.replace("~1", "/").replace("~0", "~")
-        if step not in root:
-            raise ValueError("it refers to nothing")
-        root = root[step]
-    return root

@@ -13,14 +13,17 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.types import Scope
 
 from llmlab.answered import Answer, Refusal
+from llmlab.json_schemas import LONGEST
 from llmlab.runtimes.chat import Chunk
 from llmlab.service.chat.chunks import Usage
-from llmlab.service.chat.formats import LONGEST, Format
+from llmlab.service.chat.formats import Format
+from llmlab.service.chat.looking import LOOKING
 
 OPENING = 160  # characters in which a refusal says that it is one
 # How models of these languages begin to refuse. A guess: whoever tells of somebody else's refusal
@@ -103,7 +106,7 @@ class Watched:
                     self._left = not self._ended
                     raise
         if self.format and self._ended:
-            self._invalid = await asyncio.to_thread(self._looked_at, self.format)
+            self._invalid = await LOOKING.at(partial(self._looked_at, self.format))
 
     def ran_out(self) -> None:
         """It was cancelled since it took longer than the service gives to any."""
@@ -174,7 +177,9 @@ class Watched:
         counted as that."""
         found = [
             wanted.broken_by(
-                "".join(one.texts), ((name, said) for name, said in one.calls.values())
+                "".join(one.texts),
+                ((name, said) for name, said in one.calls.values()),
+                share=len(self._choices),
             )
             for one in self._choices.values()
             if one.reason in ("stop", "tool_calls") and not one.refused
