@@ -22,7 +22,10 @@ from llmlab.recording.redacting import UNSEEN
 DECODING = ("temperature", "top_p", "max_tokens", "seed", "stop")
 OF_SUMMARIES = ("max_length", "min_length", "strategy")
 TOLD_BY_LETTERS = 120  # characters of an answer, below which its language is a guess
+# That would be answered otherwise without; 0 and none of them are what is meant without.
+NOT_REPLAYED = ("frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort")
 TOOLS, PICTURES, EMPTY = "tools", "more than text", "nothing to read"
+OTHERWISE = "with penalties, a logit_bias or a reasoning_effort"
 AGAIN = "asked before in the same words"
 
 
@@ -40,7 +43,6 @@ class Question:
     after: float
     options: Mapping[str, Any]
     answer: str
-    request_id: str
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,19 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
     start: float | None = None
-    for one in sorted(records, key=lambda one: (one["at"], one["request_id"])):
+    for one in sorted(records, key=lambda one: str(one["at"])):
         at = datetime.fromisoformat(one["at"]).timestamp()
         start = at if start is None else start
         if why := _unaskable(one):
             left_out[why] += 1
             continue
-        content = json.dumps([one["kind"], one["request"]], sort_keys=True)
+        question = _question(f"request-{len(found) + 1:05}", one, at - start)
+        content = _content(question)
         if content in seen:
             left_out[AGAIN] += 1
             continue
         seen.add(content)
-        found.append(_question(f"request-{len(found) + 1:05}", one, at - start))
+        found.append(question)
     if not found:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "it is empty"
         raise UsageError(
@@ -98,8 +101,18 @@ def _unaskable(record: Mapping[str, Any]) -> str:
         return TOOLS
     if any(conversations.problems(_bare(request["messages"]))):
         return PICTURES
-    said = json.dumps(request["messages"])
-    return PICTURES if UNSEEN in said else ""
+    if UNSEEN in json.dumps(request["messages"]):
+        return PICTURES
+    return OTHERWISE if any(request.get(name) for name in NOT_REPLAYED) else ""
+
+
+def _content(question: Question) -> str:
+    """What makes it another question than those before: not how its answer was sent, nor its seed,
+    for another draw of the same answer is no second evidence."""
+    case = question.case
+    said = [one.as_json() for one in case.messages] or case.text
+    options = {key: value for key, value in question.options.items() if key != "seed"}
+    return json.dumps([said, options], sort_keys=True)
 
 
 def _bare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -122,7 +135,7 @@ def _question(name: str, record: Mapping[str, Any], after: float) -> Question:
             options["max_tokens"] = request["max_completion_tokens"]
         if (request.get("response_format") or {}).get("type") not in (None, "text"):
             options["response_format"] = request["response_format"]
-    return Question(case, after, options, answer, str(record["request_id"]))
+    return Question(case, after, options, answer)
 
 
 def _schema(request: Mapping[str, Any]) -> str | None:
