@@ -47,13 +47,14 @@ class Seal:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """Of one lab; made when it is needed first."""
+    """Of one lab; made when it first records. What was sealed is opened by no new one."""
 
     private: X25519PrivateKey
 
     @classmethod
-    def of(cls, file: Path) -> KeyPair:
-        """
+    def made(cls, file: Path) -> KeyPair:
+        """The one in a file, or a new one where there is none.
+
         Raises:
             AuthError: the file holds no key.
         """
@@ -61,6 +62,16 @@ class KeyPair:
 
         if not file.exists():
             write_atomically(file, X25519PrivateKey.generate().private_bytes_raw().hex() + "\n")
+        return cls.of(file)
+
+    @classmethod
+    def of(cls, file: Path) -> KeyPair:
+        """
+        Raises:
+            AuthError: there is no file, or it holds no key.
+        """
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
         try:
             found = bytes.fromhex(file.read_text(encoding="ascii").strip())
             return cls(X25519PrivateKey.from_private_bytes(found))
