@@ -481,14 +481,19 @@ def test_one_that_was_removed_by_hand_is_in_nobodys_way(lab: Lab) -> None:
     assert (telling.orders_of(lab), told(Store(lab).entries()[-1])) == ((), f"stop of {other}")
 
 
-def test_a_key_that_was_lost_is_not_made_anew_by_reading(lab: Lab) -> None:
+def test_a_key_that_was_lost_is_not_made_anew_while_anything_is_sealed_for_it(lab: Lab) -> None:
     recordings = Recordings(lab)
     name = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
     key = lab.keys_file.parent / "recordings.key"
     key.unlink()
     with pytest.raises(AuthError, match="without it nobody can read them"):
         list(recordings.records(name))
+    with pytest.raises(AuthError, match="without it nobody can read them"):
+        recordings.start(Wish("summarize"), Limits(), ROUTES, "local")
     assert not key.exists()
+    recordings.remove(name)
+    recordings.start(Wish("chat"), Limits(), ROUTES, "local")
+    assert key.exists()
 
 
 def test_a_recording_goes_on_under_another_engine(lab: Lab) -> None:

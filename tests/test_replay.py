@@ -13,6 +13,7 @@ import pytest
 
 from llmlab.answers.asking import Asked, Told, ask_all
 from llmlab.answers.sources import Manner
+from llmlab.config.recording import Recording as Limits
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.evaluate.answer import Answer, Respondent
 from llmlab.evaluate.dialect import MOST_TOKENS
@@ -20,7 +21,8 @@ from llmlab.evaluate.gate import GateError, parse_gate
 from llmlab.evaluate.suite import Case
 from llmlab.evaluate.verdict import Outcome
 from llmlab.recording.redacting import UNSEEN
-from llmlab.replaying.cases import AGAIN, EMPTY, OTHERWISE, PICTURES, TOOLS, Questions, questions
+from llmlab.recording.store import Recordings, Wish
+from llmlab.replaying.cases import AGAIN, EMPTY, PICTURES, TOOLS, Questions, questions
 from llmlab.replaying.judging import judged
 from tests.conftest import LabUnderTest, wait_until
 
@@ -80,8 +82,6 @@ def test_how_an_answer_was_sent_and_drawn_makes_no_other_question() -> None:
 @pytest.mark.parametrize(
     ("request_", "kind", "why"),
     [
-        (asking("a", frequency_penalty=0.5), "chat", OTHERWISE),
-        (asking("a", reasoning_effort="low"), "chat", OTHERWISE),
         (asking("a", tools=[{"type": "function", "function": {"name": "f"}}]), "chat", TOOLS),
         (asking([{"type": "image_url", "text": UNSEEN}]), "chat", PICTURES),
         (asking(UNSEEN), "chat", PICTURES),
@@ -99,11 +99,14 @@ def test_what_cannot_be_asked_again_is_counted(request_: Record, kind: str, why:
 def test_each_is_asked_as_it_was() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}
     one, two, three = of(
-        record(1, asking("a", temperature=0.5, seed=3, max_completion_tokens=7, n=2)),
+        record(1, asking("a", temperature=0.5, seed=3, max_completion_tokens=7, n=2,
+                         frequency_penalty=0.5, presence_penalty=0)),
         record(2, asking("b", response_format=wanted)),
         record(3, {"text": "c", "max_length": 20}, kind="text"),
-    ).asked
-    assert one.options == {"temperature": 0.5, "seed": 3, "max_tokens": 7}
+    ).asked  # fmt: skip
+    assert one.options == {
+        "temperature": 0.5, "seed": 3, "max_tokens": 7, "frequency_penalty": 0.5,
+    }  # fmt: skip
     assert two.options == {"response_format": wanted}
     assert two.case.checks.outcomes("[]") == {"json_schema": True}
     assert two.case.checks.outcomes("{}") == {"json_schema": False}
@@ -213,6 +216,8 @@ def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
     )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
         config.write(MODELS)
+    one.lab.make_state()
+    Recordings(one.lab).start(Wish("summarize"), Limits(), ("summarize",), "compose")
     one.ok("up")
     return one
 
@@ -241,7 +246,7 @@ def recorded(lab: LabUnderTest) -> str:
     assert f"recording: 100 % of what chat is asked is kept as {name}" in lab.ok("status")
     wait_until(lambda: f"recording {name}: what chat" in lab.ok("logs", "api-script"))
     assert asyncio.run(ask(lab)) == {name}
-    wait_until(lambda: lab.json("record", "list")[0]["requests"] == RECORDED)
+    wait_until(lambda: lab.json("record", "list")[-1]["requests"] == RECORDED)
     assert lab.json("record", "stop", name)["changed"]
     return str(name)
 
@@ -268,6 +273,13 @@ def test_500_recorded_requests_asked_twice_give_the_same_verdict(
     assert (empty["candidate"], empty["baseline"], empty["n"]) == (0.25, 0.0, RECORDED)
     assert name in page.read_text()
     assert lab.json("record", "show", name)["opted_out"] == 0  # replays are no traffic
+
+
+def test_what_another_engine_has_begun_to_record_goes_on(lab: LabUnderTest) -> None:
+    (one,) = (one for one in lab.json("record", "list") if one["route"] == "summarize")
+    with lab.client() as client:
+        answer = client.post("/summarize/", json={"text": ENGLISH})
+    assert answer.headers["X-Recorded"] == one["id"]
 
 
 def test_a_route_that_is_not_up_yet_is_not_recorded(lab: LabUnderTest) -> None:

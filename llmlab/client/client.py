@@ -80,7 +80,9 @@ class _Base:
         **options: Any,
     ) -> Question:
         messages = messages_of(said, system)
-        body = body_of(messages, model=model, json_schema=json_schema, options=options)
+        # Named in the body as well, it is counted for no route.
+        named = deployment or model
+        body = body_of(messages, model=named, json_schema=json_schema, options=options)
         return Question(PATH, body, fresh=fresh, deployment=deployment)
 
     @property

@@ -73,6 +73,7 @@ class Recordings:
         Raises:
             UsageError: there is no such route, nobody may record it, or it is recorded.
             UpstreamError: the lab does not run.
+            AuthError: the key of what was recorded before is lost.
         """
         self._check(wish, limits, routes, engine)
         now = self._clock()
@@ -84,6 +85,8 @@ class Recordings:
                     fix=f"llmlab record stop {there.id}",
                 )
             name = self._name(wish.route, now)
+            # A lost one is not replaced while there is anything that only it opens.
+            keys = (KeyPair.of if self._names() else KeyPair.made)(self._key_file())
             until = now + min(limits.max_seconds, limits.max_age)
             manifest = Manifest(
                 name, wish.route, user(), wish.why, moment(now), moment(until), wish.share,
@@ -92,7 +95,7 @@ class Recordings:
             order = Order(
                 id=name, route=wish.route, folder=telling.folder_of(self._lab) / name / WRITTEN,
                 share=wish.share, redact=wish.redact, until=until, max_bytes=limits.max_bytes,
-                seal=KeyPair.made(self._key_file()).public, pseudonyms=secrets.token_hex(32),
+                seal=keys.public, pseudonyms=secrets.token_hex(32),
             )  # fmt: skip
             said = {"did": "start", "recording": name, "route": wish.route,
                     "share": wish.share, "redacted": wish.redact}  # fmt: skip

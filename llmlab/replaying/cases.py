@@ -20,12 +20,11 @@ from llmlab.recording.redacting import UNSEEN
 
 # Of a request in OpenAI's dialect: what a case cannot say, so that it is asked otherwise, or not.
 DECODING = ("temperature", "top_p", "max_tokens", "seed", "stop")
+# Of which 0, and nothing, say what their absence says.
+LEANING = ("frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort")
 OF_SUMMARIES = ("max_length", "min_length", "strategy")
 TOLD_BY_LETTERS = 120  # characters of an answer, below which its language is a guess
-# That would be answered otherwise without; 0 and none of them are what is meant without.
-NOT_REPLAYED = ("frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort")
 TOOLS, PICTURES, EMPTY = "tools", "more than text", "nothing to read"
-OTHERWISE = "with penalties, a logit_bias or a reasoning_effort"
 AGAIN = "asked before in the same words"
 
 
@@ -101,9 +100,8 @@ def _unaskable(record: Mapping[str, Any]) -> str:
         return TOOLS
     if any(conversations.problems(_bare(request["messages"]))):
         return PICTURES
-    if UNSEEN in json.dumps(request["messages"]):
-        return PICTURES
-    return OTHERWISE if any(request.get(name) for name in NOT_REPLAYED) else ""
+    said = json.dumps(request["messages"])
+    return PICTURES if UNSEEN in said else ""
 
 
 def _content(question: Question) -> str:
@@ -131,6 +129,7 @@ def _question(name: str, record: Mapping[str, Any], after: float) -> Question:
         checks = Checks(json_schema=_schema(request), language=_language(said, answer))
         case = Case(name, "", messages=said, checks=checks)
         options = {key: request[key] for key in DECODING if key in request}
+        options |= {key: request[key] for key in LEANING if request.get(key)}
         if "max_completion_tokens" in request:
             options["max_tokens"] = request["max_completion_tokens"]
         if (request.get("response_format") or {}).get("type") not in (None, "text"):
