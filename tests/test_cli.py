@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import pty
@@ -25,6 +26,7 @@ from typing import Any
 import httpx2
 import pytest
 from rich.console import Console
+from rich.text import Text
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -156,6 +158,17 @@ def test_every_verb_explains_itself(verb: str) -> None:
     for name in verb.split():
         command = command.commands[name]
     assert command.help.splitlines()[0] in " ".join(asked.output.split())
+
+
+def test_no_help_loses_a_word_that_looks_like_markup() -> None:
+    """As `[recording]` would, where no backslash is before it."""
+    for verb in VERBS:
+        command: Any = get_command(app)
+        for name in verb.split():
+            command = command.commands[name]
+        for text in (command.help, *(getattr(one, "help", "") for one in command.params)):
+            shown = Text.from_markup(inspect.cleandoc(text or "")).plain
+            assert not re.search(r"[^ \n]  +[^ ]|  +[.,;:]| [.,;](\s|$)", shown), f"{verb}: {text}"
 
 
 def verbs(group: Any, before: str = "") -> Iterator[str]:

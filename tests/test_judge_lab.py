@@ -233,7 +233,7 @@ def test_by_what_a_judge_was_calibrated_is_told_where_it_judges_something_else(
     assert by["lacks"] == []
 
 
-def test_while_its_fallback_answers_there_is_no_judge(
+def test_while_it_is_away_its_fallback_does_not_judge_in_its_place(
     lab: LabUnderTest, played: PlayedJudge
 ) -> None:
     played.now = "overloaded"
@@ -241,7 +241,7 @@ def test_while_its_fallback_answers_there_is_no_judge(
         why = refused(lab, "judge", "calibrate", code=5)
     finally:
         played.now = ""
-    assert "the judge is referee@elsewhere:" in why and "and textrank@" in why
+    assert "referee failed (503)" in why
 
 
 def test_nobody_judges_himself(fair: LabUnderTest) -> None:

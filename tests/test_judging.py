@@ -73,7 +73,7 @@ def judge_of(character: Character, **how: Any) -> Judge:
     """One that is asked as a lab asks, but for the lab."""
 
     async def chat(messages: list[dict[str, str]], **options: Any) -> Reply:
-        assert options["temperature"] == 0 and options["model"] == "referee"
+        assert options["temperature"] == 0 and options["deployment"] == "referee"
         asked = ASKED.match(messages[-1]["content"])
         assert asked
         text = character(asked["task"], asked["first"], asked["second"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -104,6 +105,7 @@ def test_answers_are_kept_whole_and_redacted_and_their_clients_are_told(kept: Ke
         assert one["choices"] == [{"text": redacted, "finish_reason": "stop"}]
         assert (one["kind"], one["broken"]) == ("chat", False)
         assert one["subject"] == first["subject"] != "alice"
+        assert "request_id" not in one  # by which the gateway's log tells whose it was
     assert first["request"]["temperature"] == 0.5
     assert "user" not in first["request"]
     found = kept.recordings.get(name)
@@ -234,12 +236,12 @@ def order(folder: Path, keys: KeyPair, **more: Any) -> Order:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> KeyPair:
-    return KeyPair.of(tmp_path / "key")
+    return KeyPair.made(tmp_path / "key")
 
 
 def tape(told: Order, answer: bytes = b"") -> Tape:
     asked = ChatRequest.model_validate({"messages": [{"role": "user", "content": "x"}]})
-    one = Tape(told, asked, "r1", "alice", "d", "sha256:1", time.time(), is_stream=False)
+    one = Tape(told, asked, "alice", "d", "sha256:1", time.time(), is_stream=False)
     body = {"choices": [{"message": {"content": "y"}, "finish_reason": "stop"}]}
     one.hear(answer or json.dumps(body).encode(), more=False)
     return one
@@ -292,6 +294,33 @@ def test_nothing_is_recorded_while_a_drill_is_on(tmp_path: Path, keys: KeyPair) 
     recorder.writer.close()
 
 
+def test_the_key_of_an_ended_recording_is_given_up(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "TELLS", 0.05)
+    one, told_to = Writer("d"), order(tmp_path, keys)
+    one.keep_only({told_to.pseudonyms})
+    assert one.put(tape(told_to))
+    one.keep_only(set())
+    wait_until(lambda: told_to.pseudonyms not in one._reels, "it is given up")
+    assert counted(tmp_path)["kept"] == 1
+    assert one.put(tape(told_to))  # an answer that was on its way
+    one.close()
+    assert sum(json.loads(file.read_bytes())["kept"] for file in tmp_path.glob(f"*{COUNTS}")) == 2
+
+
+def test_where_nobody_may_write_no_client_is_told_that_anything_is_kept(
+    tmp_path: Path, keys: KeyPair, caplog: Any
+) -> None:
+    file = tmp_path / "recording.json"
+    told_to = order(tmp_path / "none", keys)
+    file.write_text(Orders(orders=(told_to,)).model_dump_json())
+    recorder = Recorder(file, "d", Drills(), Metrics(deployment="d"))
+    recorder.look()
+    assert recorder.orders == {}
+    assert "none is closed to this process, or is not there" in caplog.text
+
+
 # --- sealed and redacted -------------------------------------------------------------
 
 
@@ -301,7 +330,7 @@ def test_lines_are_sealed_for_their_recording_and_open_with_the_labs_key_only(
     line = Seal(keys.public, "chat-1").line(b"a secret")
     assert b"secret" not in line
     assert keys.open(line, "chat-1") == b"a secret"
-    for other, name in ((keys, "chat-2"), (KeyPair.of(tmp_path / "another"), "chat-1")):
+    for other, name in ((keys, "chat-2"), (KeyPair.made(tmp_path / "another"), "chat-1")):
         with pytest.raises(Unopened):
             other.open(line, name)
     with pytest.raises(Unopened):
@@ -309,6 +338,8 @@ def test_lines_are_sealed_for_their_recording_and_open_with_the_labs_key_only(
 
 
 def test_a_key_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuthError, match="cannot be read: No such file"):
+        KeyPair.of(tmp_path / "key")
     (tmp_path / "key").write_text("no key\n")
     with pytest.raises(AuthError, match="it is no key"):
         KeyPair.of(tmp_path / "key")
@@ -426,6 +457,9 @@ def test_what_is_too_old_is_over_and_then_removed(lab: Lab) -> None:
     assert recordings.expire() == []
     now += 61
     assert recordings.get(name).state == "over"
+    assert [one.id for one in telling.orders_of(lab)] == [name]
+    assert recordings.expire() == []
+    assert (recordings.get(name).state, telling.orders_of(lab)) == ("over", ())  # its key is gone
     another = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
     now += 540
     folder = telling.folder_of(lab)
@@ -437,6 +471,44 @@ def test_what_is_too_old_is_over_and_then_removed(lab: Lab) -> None:
     assert not (folder / name).exists()
     assert told(Store(lab).entries()[-1]) == f"remove of {name}, 0 requests"
     assert [one.id for one in recordings.active()] == [another]
+
+
+def test_one_that_was_removed_by_hand_is_in_nobodys_way(lab: Lab) -> None:
+    recordings = Recordings(lab)
+    name = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
+    shutil.rmtree(telling.folder_of(lab) / name)
+    assert recordings.active() == []
+    other = recordings.start(Wish("summarize"), Limits(), ROUTES, "local").id
+    assert [one.id for one in telling.orders_of(lab)] == [other]
+    shutil.rmtree(telling.folder_of(lab) / other)
+    assert recordings.expire() == []
+    assert (telling.orders_of(lab), told(Store(lab).entries()[-1])) == ((), f"stop of {other}")
+
+
+def test_a_key_that_was_lost_is_not_made_anew_while_anything_is_sealed_for_it(lab: Lab) -> None:
+    recordings = Recordings(lab)
+    name = recordings.start(Wish("chat"), Limits(), ROUTES, "local").id
+    key = lab.keys_file.parent / "recordings.key"
+    key.unlink()
+    with pytest.raises(AuthError, match="without it nobody can read them"):
+        list(recordings.records(name))
+    with pytest.raises(AuthError, match="without it nobody can read them"):
+        recordings.start(Wish("summarize"), Limits(), ROUTES, "local")
+    assert not key.exists()
+    recordings.remove(name)
+    recordings.start(Wish("chat"), Limits(), ROUTES, "local")
+    assert key.exists()
+
+
+def test_a_recording_goes_on_under_another_engine(lab: Lab) -> None:
+    name = Recordings(lab).start(Wish("chat"), Limits(), ROUTES, "local").id
+    (lab.state / "deployments").mkdir()
+    telling.deliver(lab)
+    assert (lab.state / "deployments" / "recording.json").exists()
+    telling.deliver(lab, shared=True)
+    folder = telling.folder_of(lab) / name
+    modes = [stat.S_IMODE(one.stat().st_mode) for one in (folder, folder / "written")]
+    assert modes == [0o755, 0o777]
 
 
 def test_each_container_is_told_where_it_sees_the_folder(lab: Lab) -> None:

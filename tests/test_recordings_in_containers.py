@@ -33,10 +33,10 @@ def test_a_container_records_what_only_the_lab_can_read(contained: LabUnderTest)
 
         assert recorded() is None
         name = contained.json("record", "start", "--route", "summarize")["id"]
-        wait_until(lambda: recorded() == name, "it is recorded", 5)
-        wait_until(lambda: contained.json("record", "list")[0]["requests"], "it is counted", 5)
+        wait_until(lambda: recorded() == name, "it is recorded")
+        wait_until(lambda: contained.json("record", "list")[0]["requests"], "it is counted")
         contained.ok("record", "stop", name)
-        wait_until(lambda: recorded() is None, "it has ended", 5)
+        wait_until(lambda: recorded() is None, "it has ended")
     kept = contained.json("record", "show", name)
     assert kept["records"][0]["request"] == {"text": SENTENCE}
     assert list(kept["answered_by"]) == ["textrank"]

@@ -12,12 +12,16 @@ import httpx2
 import pytest
 
 from llmlab.answers.asking import Asked, Told, ask_all
+from llmlab.answers.sources import Manner
+from llmlab.config.recording import Recording as Limits
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.evaluate.answer import Answer, Respondent
+from llmlab.evaluate.dialect import MOST_TOKENS
 from llmlab.evaluate.gate import GateError, parse_gate
 from llmlab.evaluate.suite import Case
 from llmlab.evaluate.verdict import Outcome
 from llmlab.recording.redacting import UNSEEN
+from llmlab.recording.store import Recordings, Wish
 from llmlab.replaying.cases import AGAIN, EMPTY, PICTURES, TOOLS, Questions, questions
 from llmlab.replaying.judging import judged
 from tests.conftest import LabUnderTest, wait_until
@@ -36,7 +40,7 @@ GERMAN = (
 def record(number: int, request: Record, answer: str = "An answer.", kind: str = "chat") -> Record:
     return {
         "at": f"2026-11-30T12:{number // 60:02}:{number % 60:02}.000+00:00", "seconds": 0.1,
-        "request_id": f"r{number}", "subject": "", "deployment": "d", "model_id": "sha256:1",
+        "subject": "", "deployment": "d", "model_id": "sha256:1",
         "kind": kind, "request": request, "broken": False,
         "choices": [{"text": answer, "finish_reason": "stop"}],
     }  # fmt: skip
@@ -68,6 +72,13 @@ def test_the_same_question_is_asked_once_unless_it_is_to_be_answered_otherwise()
     assert found.left_out == {AGAIN: 2}
 
 
+def test_how_an_answer_was_sent_and_drawn_makes_no_other_question() -> None:
+    more = ({}, {"stream": True}, {"stream": False}, {"n": 1}, {"frequency_penalty": 0.0},
+            {"seed": 1}, {"seed": 2})  # fmt: skip
+    found = of(*(record(n, asking("a", **one)) for n, one in enumerate(more)))
+    assert (len(found.asked), found.left_out) == (1, {AGAIN: 6})
+
+
 @pytest.mark.parametrize(
     ("request_", "kind", "why"),
     [
@@ -88,11 +99,14 @@ def test_what_cannot_be_asked_again_is_counted(request_: Record, kind: str, why:
 def test_each_is_asked_as_it_was() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}
     one, two, three = of(
-        record(1, asking("a", temperature=0.5, seed=3, max_completion_tokens=7, n=2)),
+        record(1, asking("a", temperature=0.5, seed=3, max_completion_tokens=7, n=2,
+                         frequency_penalty=0.5, presence_penalty=0)),
         record(2, asking("b", response_format=wanted)),
         record(3, {"text": "c", "max_length": 20}, kind="text"),
-    ).asked
-    assert one.options == {"temperature": 0.5, "seed": 3, "max_tokens": 7}
+    ).asked  # fmt: skip
+    assert one.options == {
+        "temperature": 0.5, "seed": 3, "max_tokens": 7, "frequency_penalty": 0.5,
+    }  # fmt: skip
     assert two.options == {"response_format": wanted}
     assert two.case.checks.outcomes("[]") == {"json_schema": True}
     assert two.case.checks.outcomes("{}") == {"json_schema": False}
@@ -169,6 +183,25 @@ def test_a_candidate_is_judged_against_the_other(
         judged(asked, stable, stable, parse_gate("checks>=-0.10"), seed=1)
 
 
+def test_where_a_model_has_answered_nothing_its_first_failure_is_told() -> None:
+    asked = of(*(record(n, asking(f"question {n}")) for n in range(3)))
+    well = respondent("stable", asked, lambda n: f"An answer {n}.")
+    away = respondent("next", asked, lambda n: UpstreamError(f"away {n}"))
+    for sides in ((away, well), (well, away)):
+        with pytest.raises(UpstreamError, match="away 0"):
+            judged(asked, *sides, parse_gate("empty<=+0.10"), seed=1)
+
+
+def test_a_request_without_a_limit_is_asked_without_one() -> None:
+    plain, limited = of(
+        record(1, asking("a", temperature=0.5)), record(2, asking("b", max_tokens=9))
+    ).asked  # fmt: skip
+    manner = Manner(own={one.case.id: one.options for one in (plain, limited)})
+    assert set(manner.of_chat(plain.case)) == {"seed", "temperature"}
+    assert manner.of_chat(limited.case)["max_tokens"] == 9
+    assert Manner().of_chat(plain.case)["max_tokens"] == MOST_TOKENS
+
+
 # --- in a lab ------------------------------------------------------------------------
 
 MODELS = """
@@ -191,9 +224,15 @@ def question(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
-    one = make_lab(routes__chat='"script"', deploy='["twin"]', gateway__rate_limit__enabled="false")
+    # A route of a deployment's name leads elsewhere: who asks for the deployment gets it even so.
+    one = make_lab(
+        routes__chat='"script"\ntwin = "script"', deploy='["twin"]',
+        gateway__rate_limit__enabled="false",
+    )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
         config.write(MODELS)
+    one.lab.make_state()
+    Recordings(one.lab).start(Wish("summarize"), Limits(), ("summarize",), "compose")
     one.ok("up")
     return one
 
@@ -215,16 +254,22 @@ async def ask(lab: LabUnderTest) -> set[str | None]:
     return heard
 
 
-def test_500_recorded_requests_asked_twice_give_the_same_verdict(
-    lab: LabUnderTest, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def recorded(lab: LabUnderTest) -> str:
+    """The name of a recording of all questions."""
     name = lab.json("record", "start", "--route", "chat", "--why", "exam")["id"]
     assert f"recording: 100 % of what chat is asked is kept as {name}" in lab.ok("status")
     wait_until(lambda: f"recording {name}: what chat" in lab.ok("logs", "api-script"))
     assert asyncio.run(ask(lab)) == {name}
-    wait_until(lambda: lab.json("record", "list")[0]["requests"] == RECORDED)
+    wait_until(lambda: lab.json("record", "list")[-1]["requests"] == RECORDED)
     assert lab.json("record", "stop", name)["changed"]
+    return str(name)
 
+
+def test_500_recorded_requests_asked_twice_give_the_same_verdict(
+    lab: LabUnderTest, recorded: str, tmp_path: Path
+) -> None:
+    name = recorded
     # One that says nothing where many words are asked: the same texts each time.
     lab.ok("drill", "empty", "--deployment", "twin", "--longer-than", str(LONG))
     wait_until(lambda: lab.metric("twin", "llmlab_drill", kind="empty") == 1)
@@ -246,7 +291,24 @@ def test_500_recorded_requests_asked_twice_give_the_same_verdict(
     assert lab.json("record", "show", name)["opted_out"] == 0  # replays are no traffic
 
 
-def test_a_model_is_not_held_against_itself(lab: LabUnderTest) -> None:
-    (name,) = (one["id"] for one in lab.json("record", "list"))
-    done = lab.run("replay", name, "--model", "script")
+def test_what_another_engine_has_begun_to_record_goes_on(lab: LabUnderTest) -> None:
+    (one,) = (one for one in lab.json("record", "list") if one["route"] == "summarize")
+    with lab.client() as client:
+        answer = client.post("/summarize/", json={"text": ENGLISH})
+    assert answer.headers["X-Recorded"] == one["id"]
+
+
+def test_a_route_that_is_not_up_yet_is_not_recorded(lab: LabUnderTest) -> None:
+    file = lab.root / "configs" / "lab.toml"
+    before = file.read_text()
+    file.write_text(before.replace("[routes]", '[routes]\nlater = "script"', 1))
+    try:
+        done = lab.run("record", "start", "--route", "later")
+    finally:
+        file.write_text(before)
+    assert (done.returncode, "there is no route 'later', only" in done.stderr) == (2, True)
+
+
+def test_a_model_is_not_held_against_itself(lab: LabUnderTest, recorded: str) -> None:
+    done = lab.run("replay", recorded, "--model", "script")
     assert (done.returncode, "Fix: --baseline NAME" in done.stderr) == (2, True)

@@ -77,19 +77,20 @@ def api_line(**values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "route", "told"),
     [
-        ("split", "summarize: split (new 25 %, old 75 %)"),
-        ("stable", "summarize: stable (new 25 %, old 75 %)"),
-        ("model", "model: it asks for new itself"),
-        ("flag", "summarize: flag, whatever the shares are"),
-        ("", ""),
+        ("split", "summarize", "summarize: split (new 25 %, old 75 %)"),
+        ("stable", "summarize", "summarize: stable (new 25 %, old 75 %)"),
+        ("model", "", "model: it asks for new itself"),
+        ("header", "", "header: it asks for new itself"),
+        ("flag", "summarize", "summarize: flag, whatever the shares are"),
+        ("", "summarize", ""),
     ],
 )
 def test_the_shares_are_told_where_a_request_went_by_them(
-    store: Store, rule: str, told: str
+    store: Store, rule: str, route: str, told: str
 ) -> None:
-    (found,) = trace(Found([line(rule=rule)]), history(store), ["r1"])
+    (found,) = trace(Found([line(rule=rule, route=route)]), history(store), ["r1"])
     assert routed_by(found) == told
 
 

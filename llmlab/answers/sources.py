@@ -66,14 +66,19 @@ class Manner:
         return {**self.options, **self.own.get(case.id, {})}
 
     def of_chat(self, case: Case) -> dict[str, Any]:
-        """What a request says beside its messages."""
-        return {**dialect.sampling(case, self.seed, self.most), **self.own.get(case.id, {})}
+        """What a request says beside its messages. One that says itself how it is to be answered,
+        and states no limit, has none."""
+        said = dialect.sampling(case, self.seed, self.most)
+        if case.id in self.own:
+            del said["max_tokens"]
+        return {**said, **self.own.get(case.id, {})}
 
 
 def through_gateway(
     client: AsyncClient, names: Mapping[str, tuple[str, str]], manner: Manner
 ) -> list[Asked]:
-    """Models that run in a lab. Answers kept from before would look like a fast model's.
+    """Models that run in a lab. Answers kept from before would look like a fast model's. A
+    deployment is asked for as such: a route may have its name, and lead elsewhere.
 
     Args:
         names: {deployment: (its model's id, its runtime)}, for those that an answer does not name.
@@ -88,7 +93,7 @@ def through_gateway(
                     )
                 )
             asked = manner.of_chat(case)
-            reply = await client.chat(dialect.messages(case), model=name, **asked)
+            reply = await client.chat(dialect.messages(case), deployment=name, fresh=True, **asked)
             answer = Answer(
                 reply.text.strip(), 0.0, False, 1, reply.usage.prompt, reply.usage.completion,
                 reply.request_id, reply.finish_reason == "length",

@@ -242,7 +242,8 @@ class KeptRequest(TypedDict):
     Args:
         at: when it came; in UTC, ISO 8601.
         seconds: until the end of its answer.
-        subject: a name that is the same for the same caller of this recording, and nobody's.
+        subject: a name that is the same for the same caller of this recording, by a key that is
+            gone once it has ended.
         model_id: the content id of the model that has answered.
         kind: text: a text to summarize; chat: a conversation in OpenAI's dialect.
         request: what was asked, without who asked and of whom.
@@ -252,7 +253,6 @@ class KeptRequest(TypedDict):
 
     at: str
     seconds: float
-    request_id: str
     subject: str
     deployment: str
     model_id: str

@@ -20,7 +20,8 @@ Message = Mapping[str, Any]
 PATH = "/v1/chat/completions"
 DONE = "[DONE]"
 # What may be said of how the model writes, as OpenAI calls it.
-OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "response_format")
+OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "response_format",
+           "frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort")  # fmt: skip
 
 
 @dataclass(frozen=True)

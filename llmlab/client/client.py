@@ -73,14 +73,17 @@ class _Base:
         said: str | Sequence[Message],
         *,
         model: str | None = None,
+        deployment: str = "",
+        fresh: bool = False,
         system: str = "",
         json_schema: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Question:
         messages = messages_of(said, system)
-        return Question(
-            PATH, body_of(messages, model=model, json_schema=json_schema, options=options)
-        )
+        # Named in the body as well, it is counted for no route.
+        named = deployment or model
+        body = body_of(messages, model=named, json_schema=json_schema, options=options)
+        return Question(PATH, body, fresh=fresh, deployment=deployment)
 
     @property
     def _bounds(self) -> Bounds:
@@ -138,7 +141,9 @@ class Client(_Base):
 
         Args:
             said: a question, or the messages of a conversation so far.
-            options: ``model`` (a route or a deployment; default: the route chat), ``system``,
+            options: ``model`` (a route or a deployment; default: the route chat), ``deployment``
+                (one of them, whatever routes are called; it wins), ``fresh`` (for who measures,
+                and is no traffic: nothing of it is recorded), ``system``,
                 ``json_schema`` (which the answer then fits), ``temperature``, ``top_p``,
                 ``max_tokens``, ``seed``, ``stop``.
 

@@ -43,6 +43,7 @@ class Summary:
 
 # Neither taken from what is kept, nor recorded: who asks so measures, and is no traffic.
 FRESH = {"Cache-Control": "no-cache, no-store"}
+ASKS = "X-Model"  # the deployment that is asked for
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,22 @@ class Question:
     Args:
         progress: who wants to hear how far the text is.
         fresh: the answer is made for this request, and not one that was kept from before.
+        deployment: the one that is to answer; "" where the path or the body says what is asked.
     """
 
     path: str
     body: dict[str, Any]
     progress: Tell | None = None
     fresh: bool = False
+    deployment: str = ""
 
     def headers(self, timeout: float) -> dict[str, str]:
         """Args:
         timeout: seconds after which nobody waits for the answer.
         """
         events = {"Accept": EVENTS} if self.progress else {}
-        return {TIMEOUT: str(timeout)} | events | (FRESH if self.fresh else {})
+        asks = {ASKS: checked_name(self.deployment)} if self.deployment else {}
+        return {TIMEOUT: str(timeout)} | events | asks | (FRESH if self.fresh else {})
 
 
 def path_for(model: str | None) -> str:

@@ -45,6 +45,7 @@ TAKEN_OVER_BY = {
     "engine": "`llmlab down`, then `llmlab up`",
     "rollout.": "the next `llmlab rollout start`",
     "judge.": "the next `llmlab judge`",
+    "recording.": "the next `llmlab record start`",
     "jupyter.": "the next `llmlab notebook`, when no server runs",
 }
 

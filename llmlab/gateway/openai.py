@@ -95,7 +95,8 @@ def cors_maps(origins: Sequence[str], further: Sequence[str] = ()) -> list[str]:
     """
     if not origins:
         return []
-    usual = ["X-Request-ID", "X-Deployment", "X-Model", "Retry-After", "RateLimit-Policy"]
+    usual = ["X-Request-ID", "X-Deployment", "X-Model", "X-Recorded", "Retry-After",
+             "RateLimit-Policy"]  # fmt: skip
     exposed = ", ".join([*usual, *further])
     asked = "$http_access_control_request_headers"
     return [

@@ -50,7 +50,7 @@ class Judge:
 
     Args:
         chat: asks.
-        deployment, model_id: what has to answer. Its fallback would be another judge.
+        deployment, model_id: what has to answer. Another version of it would be another judge.
         rubric: what makes an answer better.
         seed: of its sampling, where it samples at temperature 0 at all.
         most: tokens of an answer; one that is cut off is unreadable.
@@ -84,7 +84,7 @@ class Judge:
         if reply.fingerprint != answered_by:
             raise UpstreamError(
                 f"the judge is {answered_by}, and {reply.fingerprint or 'somebody else'} answered",
-                fix=f"llmlab logs {self.deployment}; a fallback of it is no judge",
+                fix="llmlab judge show; another version of it is another judge",
             )
         self._requests += 1
         self._read += reply.usage.prompt
@@ -97,19 +97,23 @@ class Judge:
         return read(reply.text)
 
     async def _said(self, messages: Sequence[Mapping[str, str]]) -> Reply:
-        how: dict[str, Any] = {"temperature": 0.0, "seed": self.seed, "max_tokens": self.most}
+        # A route may have the deployment's name, and lead to another one.
+        how: dict[str, Any] = {
+            "deployment": self.deployment, "fresh": True,
+            "temperature": 0.0, "seed": self.seed, "max_tokens": self.most,
+        }  # fmt: skip
         if self.held:
             try:
-                return await self.chat(messages, model=self.deployment, json_schema=SCHEMA, **how)
+                return await self.chat(messages, json_schema=SCHEMA, **how)
             except UsageError as error:
                 refused = error
             try:
-                reply = await self.chat(messages, model=self.deployment, **how)
+                reply = await self.chat(messages, **how)
             except UsageError:
                 raise refused from None
             self.held = False
             return reply
-        return await self.chat(messages, model=self.deployment, **how)
+        return await self.chat(messages, **how)
 
     async def judge(self, pair: Pair) -> Judgement:
         """A pair in both orders."""

@@ -1,4 +1,5 @@
-"""The lab's keeper removes recordings that are as old as they may get."""
+"""The lab's keeper ends recordings that are full or over, and removes those that are as old as they
+may get."""
 
 from __future__ import annotations
 

@@ -130,9 +130,10 @@ def recorded_in(folder: Path, now: float) -> Recorded:
 def _state(manifest: Manifest, full: bool, now: float) -> State:
     if full:
         return "full"
+    until = seconds_of(manifest.until)
     if manifest.ended:
-        return "ended"
-    return "over" if now >= seconds_of(manifest.until) else "recording"
+        return "over" if seconds_of(manifest.ended) >= until else "ended"
+    return "over" if now >= until else "recording"
 
 
 def _counts(file: Path) -> Counts:

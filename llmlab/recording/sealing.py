@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from llmlab.errors import AuthError, LlmlabError
 from llmlab.files import write_atomically
-from llmlab.lab import Lab, private_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -48,13 +47,14 @@ class Seal:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """Of one lab; made when it is needed first."""
+    """Of one lab; made when it first records. What was sealed is opened by no new one."""
 
     private: X25519PrivateKey
 
     @classmethod
-    def of(cls, file: Path) -> KeyPair:
-        """
+    def made(cls, file: Path) -> KeyPair:
+        """The one in a file, or a new one where there is none.
+
         Raises:
             AuthError: the file holds no key.
         """
@@ -62,6 +62,16 @@ class KeyPair:
 
         if not file.exists():
             write_atomically(file, X25519PrivateKey.generate().private_bytes_raw().hex() + "\n")
+        return cls.of(file)
+
+    @classmethod
+    def of(cls, file: Path) -> KeyPair:
+        """
+        Raises:
+            AuthError: there is no file, or it holds no key.
+        """
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
         try:
             found = bytes.fromhex(file.read_text(encoding="ascii").strip())
             return cls(X25519PrivateKey.from_private_bytes(found))
@@ -86,15 +96,6 @@ class KeyPair:
             return _suite().decrypt(sealed, self.private, recording.encode())
         except (InvalidTag, ValueError, binascii.Error) as error:
             raise Unopened from error
-
-
-def key_pair(lab: Lab) -> KeyPair:
-    """A lab's.
-
-    Raises:
-        AuthError: its file holds no key.
-    """
-    return KeyPair.of(private_folder(lab.keys_file.parent) / "recordings.key")
 
 
 def refuse_unopened(file: Path, number: int) -> LlmlabError:

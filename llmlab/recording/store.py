@@ -34,7 +34,7 @@ from llmlab.recording.manifest import (
     write_manifest,
 )
 from llmlab.recording.order import ID, LINES, WRITTEN, Order
-from llmlab.recording.sealing import KeyPair, Unopened, key_pair, refuse_unopened
+from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,20 @@ class Recordings:
         Raises:
             UsageError: there is no such route, nobody may record it, or it is recorded.
             UpstreamError: the lab does not run.
+            AuthError: the key of what was recorded before is lost.
         """
         self._check(wish, limits, routes, engine)
         now = self._clock()
         with self._locked():
-            orders = [one for one in telling.orders_of(self._lab)
-                      if self.get(one.id).state == "recording"]  # fmt: skip
+            orders = [one for one in telling.orders_of(self._lab) if not self._why_over(one.id)]
             if there := next((one for one in orders if one.route == wish.route), None):
                 raise UsageError(
                     f"{wish.route} is recorded already, as {there.id}",
                     fix=f"llmlab record stop {there.id}",
                 )
             name = self._name(wish.route, now)
+            # A lost one is not replaced while there is anything that only it opens.
+            keys = (KeyPair.of if self._names() else KeyPair.made)(self._key_file())
             until = now + min(limits.max_seconds, limits.max_age)
             manifest = Manifest(
                 name, wish.route, user(), wish.why, moment(now), moment(until), wish.share,
@@ -93,7 +95,7 @@ class Recordings:
             order = Order(
                 id=name, route=wish.route, folder=telling.folder_of(self._lab) / name / WRITTEN,
                 share=wish.share, redact=wish.redact, until=until, max_bytes=limits.max_bytes,
-                seal=self._keys().public, pseudonyms=secrets.token_hex(32),
+                seal=keys.public, pseudonyms=secrets.token_hex(32),
             )  # fmt: skip
             said = {"did": "start", "recording": name, "route": wish.route,
                     "share": wish.share, "redacted": wish.redact}  # fmt: skip
@@ -129,11 +131,13 @@ class Recordings:
         return found
 
     def expire(self) -> list[str]:
-        """Remove those that are as old as they may get, whatever their processes have counted.
-        Returns their names.
+        """End those that have ended by themselves, so that the key of their subjects' names goes;
+        remove those that are as old as they may get, whatever their processes have counted.
+        Returns the names of these.
 
         Raises:
-            LlmlabError: nobody can tell how old one is; the others are removed.
+            LlmlabError: nobody can tell of one how old it is, or whether it goes on; with the
+                others it is done.
         """
         gone, unread = [], []
         for name in self._names():
@@ -145,6 +149,12 @@ class Recordings:
             if self._clock() - seconds_of(one.started) >= one.max_age:
                 self._remove(name, f"older than {one.max_age:g} s (recording.max_age)")
                 gone.append(name)
+        for order in telling.orders_of(self._lab):
+            try:
+                if why := self._why_over(order.id):
+                    self._end(order.id, why)
+            except LlmlabError as error:
+                unread.append(error)
         if unread:
             raise unread[0]
         return gone
@@ -157,7 +167,8 @@ class Recordings:
 
     def active(self) -> list[Recorded]:
         """Those that go on, or have ended by themselves and nobody has noticed."""
-        return [self.get(one.id) for one in telling.orders_of(self._lab)]
+        orders = telling.orders_of(self._lab)
+        return [self.get(one.id) for one in orders if self._is_there(one.id)]
 
     def get(self, name: str) -> Recorded:
         """
@@ -174,7 +185,7 @@ class Recordings:
             UsageError: there is none of this name.
             AuthError, LlmlabError: it cannot be opened.
         """
-        folder, keys = self._folder(name), self._keys()
+        folder, keys = self._folder(name), KeyPair.of(self._key_file())
         for file in files_in(folder, LINES):
             content = file.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]  # a process was killed as it wrote
@@ -204,9 +215,22 @@ class Recordings:
             said = {"did": "stop", "recording": name}  # the last of its requests are on their way
             with Store(self._lab).noting("recording", said, why):
                 telling.tell(self._lab, [one for one in orders if one.id != name])
+                if not self._is_there(name):  # somebody has removed it by hand
+                    return
                 folder, now = self._folder(name), moment(self._clock())
                 ended = replace(read_manifest(folder), ended=now, ended_by=user())
                 write_manifest(folder, ended)
+
+    def _why_over(self, name: str) -> str:
+        """Why one of which the APIs are told does not go on; "" if it does."""
+        if not self._is_there(name):
+            return "there is nothing of it any more"
+        if self._clock() >= seconds_of(read_manifest(self._folder(name)).until):
+            return "it has lasted long enough (recording.max_seconds)"
+        return "it is full (recording.max_bytes)" if self.get(name).state == "full" else ""
+
+    def _is_there(self, name: str) -> bool:
+        return (telling.folder_of(self._lab) / name / MANIFEST).is_file()
 
     def _remove(self, name: str, why: str) -> None:
         self._end(name, why)
@@ -247,12 +271,12 @@ class Recordings:
         private_folder(telling.folder_of(self._lab), telling.FOLDER_MODE)
         return locked(telling.folder_of(self._lab) / "lock", patience=10)
 
-    def _keys(self) -> KeyPair:
-        return key_pair(self._lab)
+    def _key_file(self) -> Path:
+        return private_folder(self._lab.keys_file.parent) / "recordings.key"
 
     def _folder(self, name: str) -> Path:
         folder = telling.folder_of(self._lab) / name
-        if not re.fullmatch(ID, name) or not (folder / MANIFEST).is_file():
+        if not re.fullmatch(ID, name) or not self._is_there(name):
             raise UsageError(
                 f"there is no recording {name[:80]!r}{hint(name, self._names())}",
                 fix="llmlab record list",

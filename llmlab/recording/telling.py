@@ -45,9 +45,15 @@ def tell(lab: Lab, orders: Iterable[Order]) -> None:
     deliver(lab)
 
 
-def deliver(lab: Lab) -> None:
-    """Bring what is recorded to all who should know: also to containers that are new."""
+def deliver(lab: Lab, *, shared: bool = False) -> None:
+    """Bring what is recorded to all who should know: also to processes and containers that are new.
+
+    Args:
+        shared: containers write from now on, also what was begun without them.
+    """
     orders = orders_of(lab)
+    for order in orders if shared else ():
+        _share(folder_of(lab) / order.id)
     local = lab.state / "deployments"
     if local.is_dir():
         _write(orders_file(local / "settings.json"), orders, 0o600)
@@ -68,6 +74,13 @@ def make_folder(lab: Lab, name: str, *, shared: bool) -> Path:
     private_folder(folder_of(lab), FOLDER_MODE)
     private_folder(folder_of(lab) / name, FOLDER_MODE if shared else 0o700)
     return private_folder(folder_of(lab) / name / WRITTEN, SHARED_MODE if shared else 0o700)
+
+
+def _share(folder: Path) -> None:
+    """Nothing above ``written`` is a container's to change, so no link of theirs is followed."""
+    if (folder / WRITTEN).is_dir():
+        folder.chmod(FOLDER_MODE)
+        (folder / WRITTEN).chmod(SHARED_MODE)
 
 
 def _write(file: Path, orders: Iterable[Order], mode: int) -> None:

@@ -21,6 +21,8 @@ from llmlab.recording.redacting import UNSEEN
 
 # Of a request in OpenAI's dialect: what a case cannot say, so that it is asked otherwise, or not.
 DECODING = ("temperature", "top_p", "max_tokens", "seed", "stop")
+# Of which 0, and nothing, say what their absence says.
+LEANING = ("frequency_penalty", "presence_penalty", "logit_bias", "reasoning_effort")
 OF_SUMMARIES = ("max_length", "min_length", "strategy")
 TOLD_BY_LETTERS = 120  # characters of an answer, below which its language is a guess
 TOOLS, PICTURES, EMPTY = "tools", "more than text", "nothing to read"
@@ -41,7 +43,6 @@ class Question:
     after: float
     options: Mapping[str, Any]
     answer: str
-    request_id: str
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,24 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
     seen: set[str] = set()
     without_schema = 0
     start: float | None = None
-    for one in sorted(records, key=lambda one: (one["at"], one["request_id"])):
+    for one in sorted(records, key=lambda one: str(one["at"])):
         at = datetime.fromisoformat(one["at"]).timestamp()
         start = at if start is None else start
         if why := _unaskable(one):
             left_out[why] += 1
             continue
-        content = json.dumps([one["kind"], one["request"]], sort_keys=True)
+        schema = _schema(one["request"]) if one["kind"] != "text" else None
+        unheld = schema is not None and bool(problem_of_schema(schema))
+        question = _question(
+            f"request-{len(found) + 1:05}", one, at - start, None if unheld else schema
+        )
+        content = _content(question)
         if content in seen:
             left_out[AGAIN] += 1
             continue
         seen.add(content)
-        schema = _schema(one["request"]) if one["kind"] != "text" else None
-        if schema is not None and problem_of_schema(schema):
-            schema = None
-            without_schema += 1
-        found.append(_question(f"request-{len(found) + 1:05}", one, at - start, schema))
+        found.append(question)
+        without_schema += unheld
     if not found:
         said = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "it is empty"
         raise UsageError(
@@ -111,6 +114,15 @@ def _unaskable(record: Mapping[str, Any]) -> str:
     return PICTURES if UNSEEN in said else ""
 
 
+def _content(question: Question) -> str:
+    """What makes it another question than those before: not how its answer was sent, nor its seed,
+    for another draw of the same answer is no second evidence."""
+    case = question.case
+    said = [one.as_json() for one in case.messages] or case.text
+    options = {key: value for key, value in question.options.items() if key != "seed"}
+    return json.dumps([said, options], sort_keys=True)
+
+
 def _bare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Without names, which a case has not, and which no model here reads."""
     return [{"role": one["role"], "content": one.get("content")} for one in messages]
@@ -127,11 +139,12 @@ def _question(name: str, record: Mapping[str, Any], after: float, schema: str | 
         checks = Checks(json_schema=schema, language=_language(said, answer))
         case = Case(name, "", messages=said, checks=checks)
         options = {key: request[key] for key in DECODING if key in request}
+        options |= {key: request[key] for key in LEANING if request.get(key)}
         if "max_completion_tokens" in request:
             options["max_tokens"] = request["max_completion_tokens"]
         if (request.get("response_format") or {}).get("type") not in (None, "text"):
             options["response_format"] = request["response_format"]
-    return Question(case, after, options, answer, str(record["request_id"]))
+    return Question(case, after, options, answer)
 
 
 def _schema(request: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+from llmlab.errors import LlmlabError
 from llmlab.evaluate.answer import Respondent
 from llmlab.evaluate.evaluation import Evaluation, evaluate
 from llmlab.evaluate.gate import Condition, Gate, GateError
@@ -69,7 +70,12 @@ def judged(
 
     Raises:
         GateError: no condition of the gate can be judged by these requests.
+        LlmlabError: one of the models has answered nothing, and the first failure says why.
     """
+    for one in (candidate, baseline):
+        failed = [error for error in one.answers.values() if isinstance(error, LlmlabError)]
+        if failed and len(failed) == len(one.answers):
+            raise failed[0]
     found = evaluate(questions.suite, candidate, baseline, seed=seed, options=options)
     assert found.baseline
     mine, theirs = found.model.scores, found.baseline.scores

@@ -18,7 +18,7 @@ from llmlab.errors import LlmlabError
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
 from llmlab.recording.redacting import Redacting, guards
-from llmlab.recording.sealing import Seal, Unopened, key_pair, refuse_unopened
+from llmlab.recording.sealing import KeyPair, Seal, Unopened, refuse_unopened
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class WorstPairs:
             "tested": redacting.text(pair.tested, "answer"),
             "base": redacting.text(pair.base, "answer"),
         }
-        seal = Seal(key_pair(self._lab).public, _name(rollout))
+        seal = Seal(KeyPair.made(self._key_file).public, _name(rollout))
         private_folder(self._folder)
         write_atomically(self._file(rollout), seal.line(json.dumps(held).encode()).decode())
 
@@ -73,11 +73,15 @@ class WorstPairs:
                 f"{file} cannot be read: {error.strerror}", fix=f"make {file} readable for you"
             ) from None
         try:
-            found = json.loads(key_pair(self._lab).open(line, _name(rollout)))
+            found = json.loads(KeyPair.of(self._key_file).open(line, _name(rollout)))
             values = {name: tuple(both) for name, both in found.pop("values").items()}
             return WorstPair(**found, values=values)
         except (Unopened, ValueError, TypeError, KeyError):
             raise refuse_unopened(file, 1) from None
+
+    @property
+    def _key_file(self) -> Path:
+        return private_folder(self._lab.keys_file.parent) / "pairs.key"
 
     def expire(self) -> None:
         """Remove those that are too old."""

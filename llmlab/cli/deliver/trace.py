@@ -135,8 +135,8 @@ def routed_by(one: Traced) -> str:
     """The rule, and the shares only where it went by them."""
     if one.rule in ("stable", "split"):
         return f"{one.route}: {one.rule} ({_weights(one)})"
-    if one.rule == "model":
-        return f"model: it asks for {one.served_by.deployment} itself"
+    if one.rule == "model" or (one.rule and not one.route):  # in the body; in X-Model as well
+        return f"{one.rule}: it asks for {one.served_by.deployment} itself"
     return f"{one.route}: {one.rule}, whatever the shares are" if one.rule else ""
 
 

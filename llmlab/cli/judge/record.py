@@ -50,7 +50,7 @@ def start(
 
     Clients are told in the header X-Recorded. One that sends Cache-Control: no-store, or
     "store": false in OpenAI's dialect, is left out. A recording ends by itself when it is full or
-    has lasted long enough: see [recording] of lab.toml.
+    has lasted long enough: see the section recording of lab.toml.
     """
     from llmlab.engines.record import Record
     from llmlab.recording.store import Wish
@@ -58,8 +58,10 @@ def start(
     session = Session.of(context)
     config = session.load().config
     record = Record.read(session.lab())
+    # Those that are up: one that lab.toml has meanwhile would stay empty.
+    routes = record.plan().routes if record else config.served
     found = _recordings(session).start(
-        Wish(route, share, not no_redact, why), config.recording, tuple(config.served),
+        Wish(route, share, not no_redact, why), config.recording, tuple(routes),
         record.engine if record else "",
     )  # fmt: skip
     if output is Format.JSON:

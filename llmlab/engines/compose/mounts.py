@@ -270,7 +270,7 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
             services[replica] = service_entry | mounted_upstream(lab, settings, service_entry)
     override = {"services": services}
     write_atomically(lab.state / OVERRIDE, json.dumps(override, indent=1) + "\n")
-    telling.deliver(lab)
+    telling.deliver(lab, shared=True)
 
 
 def _as_the_stable_one(lab: Lab, folder: Path, service: str) -> dict[str, Any]:

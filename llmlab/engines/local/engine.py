@@ -44,6 +44,7 @@ from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageE
 from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, refuse_foreign
 from llmlab.processes import is_supervisor, lab_processes
+from llmlab.recording import telling
 from llmlab.shell import run
 from llmlab.tls.store import Certificates
 from llmlab.traffic import Traffic
@@ -143,6 +144,7 @@ class LocalEngine:
         keep_keys(self.lab, plan, os.environ)
         for settings in plan.deployments:
             write_settings(self.lab, settings)
+        telling.deliver(self.lab)  # what another engine has begun to record goes on
         write_waf(self.lab, plan.config, worker_user())
         # Before anything is started, for NGINX may reject it.
         release = self.staging.stage(plan, nginx, conf)

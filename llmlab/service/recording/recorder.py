@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ class Recorder:
 
     def _take(self) -> None:
         before, wanted = self.orders, self._read() if self._seen else {}
+        # With an order goes its key, by which subjects have their names.
+        keys = {one.pseudonyms for one in wanted.values()}
+        self.writer.keep_only(keys)
+        for key in set(self._due) - keys:
+            self._due.pop(key, None)
         self.orders = {one.route: one for one in wanted.values() if self._is_able(one)}
         for one in self.orders.values():
             if before.get(one.route) != one:
@@ -87,6 +93,10 @@ class Recorder:
 
     def _is_able(self, order: Order) -> bool:
         """Whether it can be written here: else no client is told that it is."""
+        if not os.access(order.folder, os.W_OK | os.X_OK):
+            log.error("recording %s: nothing can be kept here: %s is closed to this process, or is "
+                      "not there", order.id, order.folder)  # fmt: skip
+            return False
         try:
             self.writer.reel_of(order)
         except (ImportError, ValueError) as error:
@@ -126,8 +136,7 @@ class Recorder:
         if due < 100:
             return None
         return Tape(
-            order, asked, str(scope["state"]["request_id"]),
-            headers.get("x-subject", "").encode("latin-1").decode(errors="replace"),
+            order, asked, headers.get("x-subject", "").encode("latin-1").decode(errors="replace"),
             self._deployment, str(scope["state"].get("model_id", "")), time.time(), is_stream,
         )  # fmt: skip
 

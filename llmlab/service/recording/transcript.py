@@ -20,7 +20,10 @@ from llmlab.service.schemas import SummarizeRequest
 LONGEST_ANSWER = 4_194_304  # bytes
 PSEUDONYM = 16  # hexadecimal digits
 # Of a request: what says who asked, and what is no part of the question.
-NOT_KEPT = {"user", "model", "store", "stream_options"}
+NOT_KEPT: dict[str, Any] = {
+    **dict.fromkeys(("user", "model", "store", "stream_options"), True),
+    "messages": {"__all__": {"name": True}},
+}
 
 
 @dataclass(slots=True)
@@ -37,7 +40,6 @@ class Tape:
 
     order: Order
     asked: BaseModel
-    request_id: str
     subject: str
     deployment: str
     model_id: str
@@ -62,7 +64,7 @@ class Tape:
 
 
 def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
-    """What is kept of it.
+    """What is kept of it: not its request id, by which a log tells whose it was.
 
     Raises:
         ValueError, KeyError, TypeError: its answer is none that this API gives.
@@ -80,7 +82,6 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
     return {
         "at": datetime.fromtimestamp(tape.at, UTC).isoformat(timespec="milliseconds"),
         "seconds": round(tape.seconds, 4),
-        "request_id": tape.request_id,
         "subject": pseudonym(tape.subject, order.pseudonyms),
         "deployment": tape.deployment,
         "model_id": tape.model_id,
