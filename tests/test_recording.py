@@ -338,11 +338,32 @@ def test_a_line_that_was_changed_is_told_with_its_place(kept: Kept) -> None:
 
 def test_all_texts_of_a_document_are_looked_at_and_what_cannot_be_is_left_out() -> None:
     looking = Redacting(guards())
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    found = looking.document({"a": [f"x {CARD}", {CARD: 1, "n": 2}], "parts": [picture]})
+    unseen = [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}},
+        {"type": "anna@example.org", "image_url": {"url": "https://example.org"}},
+        {"type": "text", "text": None}, {"type": ["text"]},
+    ]  # fmt: skip
+    found = looking.document({"a": [f"x {CARD}", {CARD: 1, "n": 2}], "content": unseen})
+    kinds = ["image_url", "video_url", "other", "other", "other"]
     assert found == {"a": ["x [card]", {"[card]": 1, "n": 2}],
-                     "parts": [{"type": "image_url", "text": UNSEEN}]}  # fmt: skip
+                     "content": [{"type": kind, "text": UNSEEN} for kind in kinds]}  # fmt: skip
     assert looking.found == {"card": 2}
+
+
+def test_parts_of_text_that_follow_each_other_are_looked_at_as_one() -> None:
+    parts = [
+        {"type": "text", "text": text}
+        for text in ("Mine is 4111 1111 ", "1111 1111", "; hers is ", "anna@", "example.org.")
+    ]
+    looking = Redacting(guards())
+    assert looking.document({"content": parts})["content"] == [
+        {"type": "text", "text": "Mine is [card]\n; hers is \n[email]."}
+    ]
+    assert looking.found == {"card": 1, "email": 1}
+    picture = {"type": "image_url", "image_url": "x"}
+    found = looking.document({"content": [parts[2], picture, parts[2]]})["content"]
+    assert [one["text"] for one in found] == ["; hers is ", UNSEEN, "; hers is "]
 
 
 def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
@@ -354,6 +375,26 @@ def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
     )
     assert pseudonym("alice", one.pseudonyms) != pseudonym("alice", other.pseudonyms)
     assert pseudonym("", one.pseudonyms) == ""
+
+
+def test_a_name_of_a_message_is_not_kept_and_json_in_a_text_is_read_as_it_is_meant(
+    tmp_path: Path, keys: KeyPair
+) -> None:
+    said = json.dumps({"text": f"line\n{CARD}\nanna@example.org"})
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": said}}
+    asked = {"messages": [
+        {"role": "user", "content": said, "name": "anna"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]}  # fmt: skip
+    one = tape(order(tmp_path, keys), json.dumps({"choices": [
+        {"message": {"content": said}, "finish_reason": "stop"}]}).encode())  # fmt: skip
+    one.asked = ChatRequest.model_validate(asked)
+    found = record_of(one, Redacting(guards()))
+    first, second = found["request"]["messages"]
+    (made,) = second["tool_calls"]
+    texts = (first["content"], made["function"]["arguments"], found["choices"][0]["text"])
+    assert [json.loads(text)["text"] for text in texts] == ["line\n[card]\n[email]"] * 3
+    assert "name" not in first
 
 
 def test_tool_calls_are_kept(tmp_path: Path, keys: KeyPair) -> None:

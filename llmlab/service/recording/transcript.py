@@ -72,6 +72,8 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
     request = asked.model_dump(
         mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_KEPT
     )
+    for message in request.get("messages", ()):
+        message.pop("name", None)  # it is somebody's, and no model here reads it
     body = b"".join(tape.parts).decode()
     choices, broken = summary_in(body, tape.is_stream) if is_text else _chat(body, tape)
     if redacting:
