@@ -29,7 +29,13 @@ from llmlab.service.metrics import Metrics
 from llmlab.service.recording import reel as reeling
 from llmlab.service.recording import writer as writing
 from llmlab.service.recording.recorder import Recorder
-from llmlab.service.recording.transcript import LONGEST_ANSWER, Tape, pseudonym, record_of
+from llmlab.service.recording.transcript import (
+    LONGEST_ANSWER,
+    LONGEST_REQUEST,
+    Tape,
+    pseudonym,
+    record_of,
+)
 from llmlab.service.recording.writer import Writer
 from tests.api import wait_until
 from tests.gateways import ScriptedApi
@@ -155,10 +161,15 @@ def test_who_wants_nothing_kept_is_left_out_and_counted(kept: Kept) -> None:
     name = kept.start(Wish("chat"))
     for how in ({"headers": {"Cache-Control": "no-store"}}, {"store": False}):
         assert "X-Recorded" not in kept.ask("Keep nothing.", **how).headers
+    lines = [("Cache-Control", "max-age=0"), ("Cache-Control", "No-Store"), ("X-Route", "chat")]
+    body = {"messages": [{"role": "user", "content": "Keep nothing."}]}
+    with kept.api.client() as client:
+        answer = client.post("/v1/chat/completions", json=body, headers=lines)
+    assert answer.status_code == 200 and "X-Recorded" not in answer.headers
     kept.ask("Keep this.", store=True)
     (one,) = kept.records(name, 1)
     assert one["request"]["messages"][0]["content"] == "Keep this."
-    assert kept.recordings.get(name).opted_out == 2
+    assert kept.recordings.get(name).opted_out == 3
 
 
 def test_only_the_route_is_recorded_and_only_what_was_answered(kept: Kept) -> None:
@@ -262,6 +273,29 @@ def test_what_finds_no_room_is_dropped_and_counted_and_no_request_waits(
     assert not one.put(tape(told_to, b"x" * (LONGEST_ANSWER + 1)))
     one.close()
     assert (counted(tmp_path)["kept"], counted(tmp_path)["dropped"]) == (0, 2)
+
+
+def test_what_a_request_holds_takes_room_as_well(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_to = order(tmp_path, keys)
+    monkeypatch.setattr(writing, "WAITING_BYTES", 1000)
+    one = Writer("d")
+    large = tape(told_to)
+    large.asked_bytes = 1000
+    assert not one.put(large)
+    assert one.put(tape(told_to))
+    one.close()
+    assert (counted(tmp_path)["kept"], counted(tmp_path)["dropped"]) == (1, 1)
+
+
+def test_a_long_request_is_dropped_and_its_client_is_told_of_nothing(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    assert "X-Recorded" not in kept.ask("word " * (LONGEST_REQUEST // 5 + 1)).headers
+    assert "X-Recorded" in kept.ask("word").headers
+    (one,) = kept.records(name, 1)
+    assert one["request"]["messages"][0]["content"] == "word"
+    assert kept.recordings.get(name).dropped == 1
 
 
 def test_a_record_that_cannot_be_looked_at_is_dropped(
