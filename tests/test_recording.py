@@ -20,6 +20,7 @@ from llmlab.ledger.store import Store
 from llmlab.ledger.telling import told
 from llmlab.recording import telling
 from llmlab.recording.order import COUNTS, Order, Orders
+from llmlab.recording.reading import lines
 from llmlab.recording.redacting import UNSEEN, Redacting, guards
 from llmlab.recording.sealing import KeyPair, Seal, Unopened
 from llmlab.recording.store import Recordings, Wish
@@ -531,3 +532,64 @@ def test_each_container_is_told_where_it_sees_the_folder(lab: Lab) -> None:
     assert Recordings(lab).get(found.id).requests == 0
     Recordings(lab).stop(found.id)
     assert not (service / "recording.json").exists()
+
+
+def test_what_a_container_leaves_there_keeps_nobody_from_ending_and_removing(lab: Lab) -> None:
+    recordings = Recordings(lab)
+    name = recordings.start(Wish("chat"), Limits(), ROUTES, "compose").id
+    folder = telling.folder_of(lab)
+    written = folder / name / "written"
+    assert not list(folder.glob("*lock*"))  # which a container could hold
+    for file in ("llmapi.1.counts.json", "llmapi.1.jsonl"):
+        with (written / file).open("wb") as sparse:
+            sparse.truncate(1 << 40)  # more than memory has
+    os.mkfifo(written / "llmapi.2.counts.json")
+    found = recordings.get(name)
+    assert (found.state, found.requests, found.damaged) == ("recording", 0, 1)
+    with pytest.raises(LlmlabError, match="larger than this lab's APIs have made it"):
+        list(recordings.records(name))
+    assert recordings.stop(name)[1]
+    recordings.remove(name)
+    assert told(Store(lab).entries()[-1]) == f"remove of {name}, 0 requests"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_becomes_a_pipe_or_a_link_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=r"no plain file|symbolic links"):
+            list(lines(tmp_path / name, 1000))
+
+
+def test_one_that_cannot_be_removed_stays_in_the_list_and_is_tried_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a folder in it that a container's user has closed."""
+    now = time.time()
+    recordings = Recordings(lab, lambda: now)
+    limits = Limits(max_seconds=60, max_age=600)
+    stuck = recordings.start(Wish("chat"), limits, ROUTES, "compose").id
+    other = recordings.start(Wish("summarize"), limits, ROUTES, "compose").id
+    foreign = telling.folder_of(lab) / stuck / "written" / "closed"
+    (foreign / "x").mkdir(parents=True)
+    (foreign.parent / "llmapi.1.jsonl").write_text("line\n")
+    rmdir = os.rmdir
+
+    def denied(path: Any, **more: Any) -> None:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        rmdir(path, **more)
+
+    now += 601
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", denied)
+        with pytest.raises(LlmlabError, match=f"{stuck} cannot be removed whole") as raised:
+            recordings.expire()
+    assert raised.value.fix == f"sudo rm -r {telling.folder_of(lab) / stuck}"
+    assert [one.id for one in recordings.all()] == [stuck]
+    assert not list(foreign.parent.glob("*.jsonl"))  # no text is left
+    assert told(Store(lab).entries()[-1]) == f"remove of {other}, 0 requests"
+    (telling.folder_of(lab) / stuck).rename(telling.folder_of(lab) / f"{stuck}.gone")  # killed
+    assert recordings.expire() == [stuck]
+    assert list(telling.folder_of(lab).iterdir()) == []
