@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 import time
@@ -166,7 +167,8 @@ def test_no_pattern_can_keep_the_process_busy() -> None:
     "nasty",
     ["eyJ" * 7000, "1 " * 9000, "-----BEGIN " * 1800, "password = " * 1800, "a@" * 9000,
      "a." * 9000, "DE89 " * 4000, "sk-" * 7000, "4" * 19_000, "api_key" + " " * 19_000,
-     "-----BEGIN RSA PRIVATE KEY-----" + "A: b\n" * 3500, "x" * 19_000],
+     "-----BEGIN RSA PRIVATE KEY-----" + "A: b\n" * 3500, "x" * 19_000, "api_key=" * 2400,
+     "\\n" * 9000, "\\" * 19_000, "\\u00e9" * 3000, "\\n4111 1111 1111 1111" * 900],
     ids=lambda text: text[:16],
 )  # fmt: skip
 def test_no_text_can_keep_a_built_in_guard_busy(one: Guard, nasty: str) -> None:
@@ -242,7 +244,8 @@ REDACTING = rules(
      "action": "redact", "longest": 20},
 )  # fmt: skip
 PIECES = [
-    "It is ", " and ", "\n", ", ", "Project  Falcon", "TICKET-77", "eyJhbGciOiJIUzI1NiJ9", "sk-",
+    "It is ", " and ", "\n", ", ", "\\n", "\\\\n", "\\u003c", "\\",
+    "Project  Falcon", "TICKET-77", "eyJhbGciOiJIUzI1NiJ9", "sk-",
     "password: ", "-----BEGIN", "漢字", "1234 5678", "DE89", "a@b", "https://example.org/a?b=c",
     *(next(fakes.samples(make, 1, seed)) for seed, make in enumerate(
         [*fakes.SECRETS.values(), *fakes.PII.values(), fakes.assigned])),
@@ -267,6 +270,28 @@ def test_no_character_of_a_secret_leaves_though_each_comes_alone(label: str) -> 
     text = f"Here you are: {secret}. Anything else?"
     told = passed(window(*REDACTING), list(text))
     assert told == text.replace(number, f"[{label}]")
+
+
+@pytest.mark.parametrize("label", [*fakes.SECRETS, *fakes.PII, "denied"])
+def test_what_json_escapes_hides_nothing_however_deep_and_though_each_character_comes_alone(
+    label: str,
+) -> None:
+    makers = fakes.SECRETS | fakes.PII
+    secret = next(fakes.samples(makers[label], 1, 5)) if label in makers else "Project Falcon"
+    number = secret.removeprefix("SSN ").removeprefix("https://")
+    text = f"Hier für <Sie>:\n{secret}\n<Noch> etwas?"
+    for _ in range(2):
+        text, number = json.dumps(text), json.dumps(number)[1:-1]
+        shown = text.replace("<", "\\u003c")  # as some write it
+        told = shown.replace(number, f"[{label}]")
+        assert passed(window(*REDACTING), [shown]) == told
+        assert passed(window(*REDACTING), list(shown)) == told
+
+
+def test_of_an_escape_nothing_is_cut_off() -> None:
+    text = json.dumps("as \u00e9anna@example.org, or\nanna@example.org")
+    told = passed(window(*REDACTING), [text])
+    assert json.loads(told) == "as é[email], or\n[email]"
 
 
 def test_what_is_harmless_hardly_waits() -> None:

@@ -21,6 +21,7 @@ from llmlab.ledger.store import Store
 from llmlab.ledger.telling import told
 from llmlab.recording import telling
 from llmlab.recording.order import COUNTS, Order, Orders
+from llmlab.recording.reading import lines
 from llmlab.recording.redacting import UNSEEN, Redacting, guards
 from llmlab.recording.sealing import KeyPair, Seal, Unopened
 from llmlab.recording.store import Recordings, Wish
@@ -30,7 +31,13 @@ from llmlab.service.metrics import Metrics
 from llmlab.service.recording import reel as reeling
 from llmlab.service.recording import writer as writing
 from llmlab.service.recording.recorder import Recorder
-from llmlab.service.recording.transcript import LONGEST_ANSWER, Tape, pseudonym, record_of
+from llmlab.service.recording.transcript import (
+    LONGEST_ANSWER,
+    LONGEST_REQUEST,
+    Tape,
+    pseudonym,
+    record_of,
+)
 from llmlab.service.recording.writer import Writer
 from tests.api import wait_until
 from tests.gateways import ScriptedApi
@@ -157,10 +164,15 @@ def test_who_wants_nothing_kept_is_left_out_and_counted(kept: Kept) -> None:
     name = kept.start(Wish("chat"))
     for how in ({"headers": {"Cache-Control": "no-store"}}, {"store": False}):
         assert "X-Recorded" not in kept.ask("Keep nothing.", **how).headers
+    lines = [("Cache-Control", "max-age=0"), ("Cache-Control", "No-Store"), ("X-Route", "chat")]
+    body = {"messages": [{"role": "user", "content": "Keep nothing."}]}
+    with kept.api.client() as client:
+        answer = client.post("/v1/chat/completions", json=body, headers=lines)
+    assert answer.status_code == 200 and "X-Recorded" not in answer.headers
     kept.ask("Keep this.", store=True)
     (one,) = kept.records(name, 1)
     assert one["request"]["messages"][0]["content"] == "Keep this."
-    assert kept.recordings.get(name).opted_out == 2
+    assert kept.recordings.get(name).opted_out == 3
 
 
 def test_only_the_route_is_recorded_and_only_what_was_answered(kept: Kept) -> None:
@@ -266,6 +278,29 @@ def test_what_finds_no_room_is_dropped_and_counted_and_no_request_waits(
     assert (counted(tmp_path)["kept"], counted(tmp_path)["dropped"]) == (0, 2)
 
 
+def test_what_a_request_holds_takes_room_as_well(
+    tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_to = order(tmp_path, keys)
+    monkeypatch.setattr(writing, "WAITING_BYTES", 1000)
+    one = Writer("d")
+    large = tape(told_to)
+    large.asked_bytes = 1000
+    assert not one.put(large)
+    assert one.put(tape(told_to))
+    one.close()
+    assert (counted(tmp_path)["kept"], counted(tmp_path)["dropped"]) == (1, 1)
+
+
+def test_a_long_request_is_dropped_and_its_client_is_told_of_nothing(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    assert "X-Recorded" not in kept.ask("word " * (LONGEST_REQUEST // 5 + 1)).headers
+    assert "X-Recorded" in kept.ask("word").headers
+    (one,) = kept.records(name, 1)
+    assert one["request"]["messages"][0]["content"] == "word"
+    assert kept.recordings.get(name).dropped == 1
+
+
 def test_a_record_that_cannot_be_looked_at_is_dropped(
     tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,11 +404,32 @@ def test_a_line_that_was_changed_is_told_with_its_place(kept: Kept) -> None:
 
 def test_all_texts_of_a_document_are_looked_at_and_what_cannot_be_is_left_out() -> None:
     looking = Redacting(guards())
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    found = looking.document({"a": [f"x {CARD}", {CARD: 1, "n": 2}], "parts": [picture]})
+    unseen = [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}},
+        {"type": "anna@example.org", "image_url": {"url": "https://example.org"}},
+        {"type": "text", "text": None}, {"type": ["text"]},
+    ]  # fmt: skip
+    found = looking.document({"a": [f"x {CARD}", {CARD: 1, "n": 2}], "content": unseen})
+    kinds = ["image_url", "video_url", "other", "other", "other"]
     assert found == {"a": ["x [card]", {"[card]": 1, "n": 2}],
-                     "parts": [{"type": "image_url", "text": UNSEEN}]}  # fmt: skip
+                     "content": [{"type": kind, "text": UNSEEN} for kind in kinds]}  # fmt: skip
     assert looking.found == {"card": 2}
+
+
+def test_parts_of_text_that_follow_each_other_are_looked_at_as_one() -> None:
+    parts = [
+        {"type": "text", "text": text}
+        for text in ("Mine is 4111 1111 ", "1111 1111", "; hers is ", "anna@", "example.org.")
+    ]
+    looking = Redacting(guards())
+    assert looking.document({"content": parts})["content"] == [
+        {"type": "text", "text": "Mine is [card]\n; hers is \n[email]."}
+    ]
+    assert looking.found == {"card": 1, "email": 1}
+    picture = {"type": "image_url", "image_url": "x"}
+    found = looking.document({"content": [parts[2], picture, parts[2]]})["content"]
+    assert [one["text"] for one in found] == ["; hers is ", UNSEEN, "; hers is "]
 
 
 def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
@@ -385,6 +441,26 @@ def test_a_pseudonym_is_of_its_recording(tmp_path: Path, keys: KeyPair) -> None:
     )
     assert pseudonym("alice", one.pseudonyms) != pseudonym("alice", other.pseudonyms)
     assert pseudonym("", one.pseudonyms) == ""
+
+
+def test_a_name_of_a_message_is_not_kept_and_json_in_a_text_is_read_as_it_is_meant(
+    tmp_path: Path, keys: KeyPair
+) -> None:
+    said = json.dumps({"text": f"line\n{CARD}\nanna@example.org"})
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": said}}
+    asked = {"messages": [
+        {"role": "user", "content": said, "name": "anna"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]}  # fmt: skip
+    one = tape(order(tmp_path, keys), json.dumps({"choices": [
+        {"message": {"content": said}, "finish_reason": "stop"}]}).encode())  # fmt: skip
+    one.asked = ChatRequest.model_validate(asked)
+    found = record_of(one, Redacting(guards()))
+    first, second = found["request"]["messages"]
+    (made,) = second["tool_calls"]
+    texts = (first["content"], made["function"]["arguments"], found["choices"][0]["text"])
+    assert [json.loads(text)["text"] for text in texts] == ["line\n[card]\n[email]"] * 3
+    assert "name" not in first
 
 
 def test_tool_calls_are_kept(tmp_path: Path, keys: KeyPair) -> None:
@@ -528,3 +604,64 @@ def test_each_container_is_told_where_it_sees_the_folder(lab: Lab) -> None:
     assert Recordings(lab).get(found.id).requests == 0
     Recordings(lab).stop(found.id)
     assert not (service / "recording.json").exists()
+
+
+def test_what_a_container_leaves_there_keeps_nobody_from_ending_and_removing(lab: Lab) -> None:
+    recordings = Recordings(lab)
+    name = recordings.start(Wish("chat"), Limits(), ROUTES, "compose").id
+    folder = telling.folder_of(lab)
+    written = folder / name / "written"
+    assert not list(folder.glob("*lock*"))  # which a container could hold
+    for file in ("llmapi.1.counts.json", "llmapi.1.jsonl"):
+        with (written / file).open("wb") as sparse:
+            sparse.truncate(1 << 40)  # more than memory has
+    os.mkfifo(written / "llmapi.2.counts.json")
+    found = recordings.get(name)
+    assert (found.state, found.requests, found.damaged) == ("recording", 0, 1)
+    with pytest.raises(LlmlabError, match="larger than this lab's APIs have made it"):
+        list(recordings.records(name))
+    assert recordings.stop(name)[1]
+    recordings.remove(name)
+    assert told(Store(lab).entries()[-1]) == f"remove of {name}, 0 requests"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_becomes_a_pipe_or_a_link_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=r"no plain file|symbolic links"):
+            list(lines(tmp_path / name, 1000))
+
+
+def test_one_that_cannot_be_removed_stays_in_the_list_and_is_tried_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a folder in it that a container's user has closed."""
+    now = time.time()
+    recordings = Recordings(lab, lambda: now)
+    limits = Limits(max_seconds=60, max_age=600)
+    stuck = recordings.start(Wish("chat"), limits, ROUTES, "compose").id
+    other = recordings.start(Wish("summarize"), limits, ROUTES, "compose").id
+    foreign = telling.folder_of(lab) / stuck / "written" / "closed"
+    (foreign / "x").mkdir(parents=True)
+    (foreign.parent / "llmapi.1.jsonl").write_text("line\n")
+    rmdir = os.rmdir
+
+    def denied(path: Any, **more: Any) -> None:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        rmdir(path, **more)
+
+    now += 601
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", denied)
+        with pytest.raises(LlmlabError, match=f"{stuck} cannot be removed whole") as raised:
+            recordings.expire()
+    assert raised.value.fix == f"sudo rm -r {telling.folder_of(lab) / stuck}"
+    assert [one.id for one in recordings.all()] == [stuck]
+    assert not list(foreign.parent.glob("*.jsonl"))  # no text is left
+    assert told(Store(lab).entries()[-1]) == f"remove of {other}, 0 requests"
+    (telling.folder_of(lab) / stuck).rename(telling.folder_of(lab) / f"{stuck}.gone")  # killed
+    assert recordings.expire() == [stuck]
+    assert list(telling.folder_of(lab).iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,7 @@ def test_500_recorded_requests_asked_twice_give_the_same_verdict(
     (empty,) = (one for one in verdicts[0]["findings"] if one["condition"].startswith("empty"))
     assert (empty["candidate"], empty["baseline"], empty["n"]) == (0.25, 0.0, RECORDED)
     assert name in page.read_text()
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert lab.json("record", "show", name)["opted_out"] == 0  # replays are no traffic
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from llmlab.guards.base import About, Finding, Guard
+from llmlab.guards.escapes import LONGEST, found_in, pending_in
 from llmlab.guards.linear import compiled, plain
 
 LABEL = "denied"
@@ -25,7 +26,7 @@ class Deny(Guard):
         ValueError: one is no pattern, or matches nothing at all.
     """
 
-    context, step, quick, labels = 1, 1, True, (LABEL,)
+    context, step, quick, labels = LONGEST, 1, True, (LABEL,)
 
     def __init__(
         self, words: Sequence[str] = (), patterns: Sequence[str] = (), longest: int = 200
@@ -36,6 +37,12 @@ class Deny(Guard):
         self.longest = max(of_words, longest if patterns else 0) + 1
 
     def find(self, text: str, about: About) -> Iterable[Finding]:
+        return found_in(text, self._found)
+
+    def pending(self, text: str) -> int:
+        return pending_in(text, super().pending)
+
+    def _found(self, text: str) -> Iterator[Finding]:
         text = plain(text)
         for pattern in self._words:
             for start, end in _spans(pattern, text):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llmlab.guards.base import About, Finding, Guard
 from llmlab.guards.checksums import luhn, mod_11_10, mod_97
+from llmlab.guards.escapes import found_in, pending_in
 from llmlab.guards.linear import compiled, plain
 
 Span = tuple[int, int]
@@ -161,6 +162,9 @@ class Pii(Guard):
         self._any = compiled(_SIEVE)
 
     def find(self, text: str, about: About) -> Iterable[Finding]:
+        return found_in(text, self._found)
+
+    def _found(self, text: str) -> list[Finding]:
         numbers = bool(self._any.search(plain(text)))
         return [
             Finding(start, end, label)
@@ -170,6 +174,9 @@ class Pii(Guard):
         ]
 
     def pending(self, text: str) -> int:
+        return pending_in(text, self._pending)
+
+    def _pending(self, text: str) -> int:
         """Where the last run begins of what numbers, or addresses, are made of."""
         newest = text[-_LONGEST_NUMBER:]
         start = len(text) - len(newest) + len(newest.rstrip(_NUMBERS))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from llmlab.guards.base import About, Finding, Guard
 from llmlab.guards.checksums import crc_base62
+from llmlab.guards.escapes import found_in, pending_in
 from llmlab.guards.linear import compiled, plain
 
 Match = re.Match[str]
@@ -117,7 +118,7 @@ _ASSIGNS = r"[\"']?\s{0,3}(?::=|=>|[:=])\s{0,3}[\"']?"
 _ASSIGNED = re.compile(
     rf"(?i:{_NAMED}[_-]?(?:key|token|secret)|(?<![A-Za-z])pass(?:word|wd)){_ASSIGNS}"
     # Looked at and not taken: it may hold the name of the next one.
-    rf"(?=(?P<value>{_VALUE}{{20,200}})(?![A-Za-z0-9+/_=~!@#%^&*.(\[-]))"
+    rf"(?=(?P<value>{_VALUE}{{20,200}}+)(?![A-Za-z0-9+/_=~!@#%^&*.(\[-]))"
 )
 _SOME_ASSIGNED = rf"(?i:(?:key|token|secret|password|passwd)){_ASSIGNS}{_VALUE}{{20}}"
 # What such an assignment may end with, before all of its value is there.
@@ -127,6 +128,7 @@ _ASSIGNING = re.compile(
 )
 _WORDY = re.compile(r"[a-z]{7}|[A-Z]{9}|(?i:example|sample|dummy|placeholder|change.?me|redacted|"
                     r"your|xxxx|\*\*\*\*|1234|abcd|test)")  # fmt: skip
+_TWO_DIGITS = re.compile(r"\d\D*\d")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LABELS = tuple(dict.fromkeys([*(one.label for one in FORMATS), "assignment"]))
 
@@ -139,10 +141,11 @@ def entropy(text: str) -> float:
 
 def is_random(value: str) -> bool:
     """Whether somebody drew it rather than wrote it: letters and digits mixed, no words."""
+    if not _TWO_DIGITS.search(value):  # what most values fail by, told at once
+        return False
     value = value.rstrip("=")
-    digits = sum(char.isdigit() for char in value)
     letters = sum(char.isalpha() for char in value)
-    if digits < 2 or letters < 3 or _WORDY.search(value) or _UUID.fullmatch(value):
+    if letters < 3 or _WORDY.search(value) or _UUID.fullmatch(value):
         return False
     hexadecimal = all(char in "0123456789abcdefABCDEF" for char in value)
     return entropy(value) >= (3.2 if hexadecimal and len(value) >= 32 else 3.7)
@@ -177,6 +180,9 @@ class Secrets(Guard):
         return "|".join([*begins, *([_SOME_ASSIGNED] if self._assignments else [])])
 
     def find(self, text: str, about: About) -> Iterable[Finding]:
+        return found_in(text, self._found)
+
+    def _found(self, text: str) -> list[Finding]:
         if not self._any.search(plain(text)):
             return []
         found = [
@@ -198,6 +204,9 @@ class Secrets(Guard):
                 yield Finding(start, end, "assignment")
 
     def pending(self, text: str) -> int:
+        return pending_in(text, self._pending)
+
+    def _pending(self, text: str) -> int:
         """Where the last unbroken run of characters begins, if it may be one of those keys; or an
         assignment, or a private key, in which there are spaces."""
         newest = text[-LONGEST_TOKEN:]

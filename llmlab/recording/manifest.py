@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +11,8 @@ from typing import Literal
 
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import write_atomically
-from llmlab.recording.order import COUNTS, LINES, WRITTEN, Counts
+from llmlab.recording.order import COUNTS, LINES, Counts
+from llmlab.recording.reading import LARGEST_COUNTS, files_in, opened
 
 MANIFEST = "manifest.json"
 State = Literal["recording", "full", "over", "ended"]
@@ -56,6 +56,7 @@ class Recorded(Manifest):
         replaced: {kind: how often guards' patterns found it}.
         answered_by: {deployment: content ids of its models}.
         bytes: on the disk.
+        damaged: files of counts that are none; what they would tell is not in it.
     """
 
     state: State = "ended"
@@ -65,6 +66,7 @@ class Recorded(Manifest):
     replaced: dict[str, int] = field(default_factory=dict)
     answered_by: dict[str, list[str]] = field(default_factory=dict)
     bytes: int = 0
+    damaged: int = 0
 
 
 def moment(seconds: float) -> str:
@@ -91,13 +93,6 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def files_in(folder: Path, ending: str) -> list[Path]:
-    """What processes have written. They may be in containers, whose links and pipes nobody here
-    is to follow, or to wait for."""
-    found = sorted((folder / WRITTEN).glob(f"*{ending}"))
-    return [one for one in found if stat.S_ISREG(one.lstat().st_mode)]
-
-
 def recorded_in(folder: Path, now: float) -> Recorded:
     """What there is in a recording's folder.
 
@@ -108,7 +103,8 @@ def recorded_in(folder: Path, now: float) -> Recorded:
         LlmlabError: it is damaged.
     """
     manifest = read_manifest(folder)
-    counts = [_counts(one) for one in files_in(folder, COUNTS)]
+    files = files_in(folder, COUNTS)
+    counts = [found for one in files if (found := _counts(one))]
     replaced: Counter[str] = Counter()
     answered: dict[str, list[str]] = {}
     for one in counts:
@@ -123,7 +119,8 @@ def recorded_in(folder: Path, now: float) -> Recorded:
         opted_out=sum(one.opted_out for one in counts),
         replaced=dict(sorted(replaced.items())),
         answered_by={name: models for name, models in answered.items() if models},
-        bytes=sum(one.stat().st_size for one in files_in(folder, LINES)),
+        bytes=sum(one.lstat().st_size for one in files_in(folder, LINES)),
+        damaged=len(files) - len(counts),
     )
 
 
@@ -136,10 +133,10 @@ def _state(manifest: Manifest, full: bool, now: float) -> State:
     return "over" if now >= until else "recording"
 
 
-def _counts(file: Path) -> Counts:
+def _counts(file: Path) -> Counts | None:
+    """None where it is none: what a container has written ends no recording, and keeps none."""
     try:
-        return Counts.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise LlmlabError(
-            f"{file} is no count of a recording: {unreadable(error)}", fix=f"rm {file}"
-        ) from None
+        with opened(file) as content:
+            return Counts.model_validate_json(content.read(LARGEST_COUNTS))
+    except (OSError, ValueError):
+        return None

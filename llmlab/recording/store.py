@@ -26,7 +26,6 @@ from llmlab.recording.manifest import (
     MANIFEST,
     Manifest,
     Recorded,
-    files_in,
     moment,
     read_manifest,
     recorded_in,
@@ -34,6 +33,7 @@ from llmlab.recording.manifest import (
     write_manifest,
 )
 from llmlab.recording.order import ID, LINES, WRITTEN, Order
+from llmlab.recording.reading import count_lines, files_in, lines
 from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
 
 
@@ -136,27 +136,27 @@ class Recordings:
         Returns the names of these.
 
         Raises:
-            LlmlabError: nobody can tell of one how old it is, or whether it goes on; with the
-                others it is done.
+            LlmlabError, OSError: one cannot be removed, or nobody can tell of it how old it is or
+                whether it goes on; with the others it is done.
         """
-        gone, unread = [], []
+        self._bring_back()
+        gone, failures = [], []
         for name in self._names():
             try:
                 one = read_manifest(self._folder(name))
-            except LlmlabError as error:
-                unread.append(error)
-                continue
-            if self._clock() - seconds_of(one.started) >= one.max_age:
-                self._remove(name, f"older than {one.max_age:g} s (recording.max_age)")
-                gone.append(name)
+                if self._clock() - seconds_of(one.started) >= one.max_age:
+                    self._remove(name, f"older than {one.max_age:g} s (recording.max_age)")
+                    gone.append(name)
+            except (LlmlabError, OSError) as error:
+                failures.append(error)
         for order in telling.orders_of(self._lab):
             try:
                 if why := self._why_over(order.id):
                     self._end(order.id, why)
-            except LlmlabError as error:
-                unread.append(error)
-        if unread:
-            raise unread[0]
+            except (LlmlabError, OSError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return gone
 
     # --- what there is -----------------------------------------------------------
@@ -186,10 +186,9 @@ class Recordings:
             AuthError, LlmlabError: it cannot be opened.
         """
         folder, keys = self._folder(name), KeyPair.of(self._key_file())
+        most = read_manifest(folder).max_bytes
         for file in files_in(folder, LINES):
-            content = file.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]  # a process was killed as it wrote
-            for number, line in enumerate(whole.splitlines(), start=1):
+            for number, line in enumerate(lines(file, most), start=1):
                 try:
                     yield json.loads(keys.open(line, name))
                 except Unopened:
@@ -236,14 +235,41 @@ class Recordings:
         self._end(name, why)
         with self._locked():
             folder = self._folder(name)
-            kept = sum(one.read_bytes().count(b"\n") for one in files_in(folder, LINES))
+            kept = count_lines(folder, read_manifest(folder).max_bytes)
             said = {"did": "remove", "recording": name, "requests": kept}
             with Store(self._lab).noting("recording", said, why):
-                shutil.rmtree(folder)
+                self._clear(folder)
+
+    def _bring_back(self) -> None:
+        """Whose removal has ended halfway, with its process."""
+        folder = telling.folder_of(self._lab)
+        if not any(folder.glob("*.gone")):
+            return
+        with self._locked():
+            for away in folder.glob("*.gone"):
+                if (away / MANIFEST).exists():
+                    away.rename(away.with_suffix(""))
+                else:
+                    shutil.rmtree(away, ignore_errors=True)
+
+    def _clear(self, folder: Path) -> None:
+        """Away first, so that nobody adds to it by its name. What is there until the last is the
+        manifest: what cannot be removed whole stays in the list, and is tried again."""
+        away = folder.with_name(f"{folder.name}.gone")
+        folder.rename(away)
+        shutil.rmtree(away / WRITTEN, ignore_errors=True)
+        if (away / WRITTEN).exists():
+            away.rename(folder)
+            raise LlmlabError(
+                f"{folder.name} cannot be removed whole: something in {folder / WRITTEN} belongs "
+                "to the user of a container",
+                fix=f"sudo rm -r {folder}",
+            )
+        shutil.rmtree(away)
 
     def _names(self) -> list[str]:
         files = telling.folder_of(self._lab).glob(f"*/{MANIFEST}")
-        return sorted(one.parent.name for one in files)
+        return sorted(one.parent.name for one in files if re.fullmatch(ID, one.parent.name))
 
     def _check(self, wish: Wish, limits: Limits, routes: tuple[str, ...], engine: str) -> None:
         if wish.route not in routes:
@@ -269,7 +295,8 @@ class Recordings:
 
     def _locked(self) -> Any:
         private_folder(telling.folder_of(self._lab), telling.FOLDER_MODE)
-        return locked(telling.folder_of(self._lab) / "lock", patience=10)
+        # Not in that folder, which containers see: who can read a lock can hold it.
+        return locked(self._lab.state / "recordings.lock", patience=10)
 
     def _key_file(self) -> Path:
         return private_folder(self._lab.keys_file.parent) / "recordings.key"

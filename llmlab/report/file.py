@@ -33,11 +33,18 @@ def check_place(report: Path, option: str) -> None:
         )
 
 
-def write(report: Path, page: str) -> None:
-    """Raises EnvironmentFailure if it cannot be written."""
+def write(report: Path, page: str, *, private: bool = False) -> None:
+    """
+    Args:
+        private: it quotes what clients have asked: nobody else may read it, whatever the umask.
+
+    Raises:
+        EnvironmentFailure: it cannot be written.
+    """
+    mode = 0o600 if private else 0o666 & ~_umask()
     try:
         # A name on the page need not be UTF-8.
-        write_atomically(report, page.encode(errors="backslashreplace"), 0o666 & ~_umask())
+        write_atomically(report, page.encode(errors="backslashreplace"), mode)
     except OSError as error:
         raise EnvironmentFailure(
             f"{report} cannot be written: {error.strerror}",

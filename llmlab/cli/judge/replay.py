@@ -70,7 +70,8 @@ def replay(
     concurrency: ConcurrencyOption = 4,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of everything random.")] = 1,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it all.")
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page that shows it all, for you alone."),
     ] = None,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -116,7 +117,7 @@ def replay(
         from llmlab.evaluate.page import page
         from llmlab.report.file import write
 
-        write(report, page(replayed.evaluation))
+        write(report, page(replayed.evaluation), private=True)
     if output is Format.JSON:
         print_json(replayed.as_json())
     else:

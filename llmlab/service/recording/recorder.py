@@ -23,7 +23,7 @@ from llmlab.recording.order import LARGEST, LOOK, Order, Orders
 from llmlab.service.drill import Drills
 from llmlab.service.guarding import ROUTE
 from llmlab.service.metrics import Metrics
-from llmlab.service.recording.transcript import Tape
+from llmlab.service.recording.transcript import LONGEST_REQUEST, Tape
 from llmlab.service.recording.writer import Writer
 from llmlab.service.schemas import EVENTS
 
@@ -117,8 +117,12 @@ class Recorder:
             return {}
         return {one.route: one for one in told.orders}
 
-    def tape(self, scope: Scope, is_stream: bool) -> Tape | None:
-        """What to take a request on whose answer begins; None where it is not recorded."""
+    def tape(self, scope: Scope, is_stream: bool, asked_bytes: int = 0) -> Tape | None:
+        """What to take a request on whose answer begins; None where it is not recorded.
+
+        Args:
+            asked_bytes: of the request's body.
+        """
         asked = scope["state"].get(ASKED)
         headers = Headers(scope=scope)
         order = self.orders.get(route_of(scope, headers)) if asked is not None else None
@@ -135,9 +139,14 @@ class Recorder:
         self._due[order.pseudonyms] = due - 100 if due >= 100 else due
         if due < 100:
             return None
+        if asked_bytes > LONGEST_REQUEST:
+            reel.dropped += 1
+            self._metrics.recorded.labels("dropped").inc()
+            return None
         return Tape(
             order, asked, headers.get("x-subject", "").encode("latin-1").decode(errors="replace"),
             self._deployment, str(scope["state"].get("model_id", "")), time.time(), is_stream,
+            asked_bytes,
         )  # fmt: skip
 
     def put(self, tape: Tape) -> None:
@@ -154,12 +163,20 @@ class Recording:
         if not self.recorder.orders or scope["type"] != "http" or scope["path"] not in PATHS:
             return await self.app(scope, receive, send)
         start, arrived, tape = time.perf_counter(), time.time(), None
+        asked_bytes = 0
+
+        async def heard() -> Message:
+            nonlocal asked_bytes
+            message = await receive()
+            asked_bytes += len(message.get("body", b""))
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal tape
             if message["type"] == "http.response.start" and message["status"] == 200:
                 headers = MutableHeaders(scope=message)
-                tape = self.recorder.tape(scope, EVENTS in headers.get("content-type", ""))
+                tape = self.recorder.tape(scope, EVENTS in headers.get("content-type", ""),
+                                          asked_bytes)  # fmt: skip
                 if tape:
                     tape.at = arrived
                     headers[RECORDED] = tape.order.id
@@ -168,7 +185,7 @@ class Recording:
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, heard, watched)
         finally:
             # Also of a stream whose client has left, or that broke off: as far as it came.
             if tape:
@@ -178,7 +195,7 @@ class Recording:
 
 def forbids(headers: Headers, asked: Any) -> bool:
     """Whether a client wants nothing of it kept; OpenAI's dialect has a field for it."""
-    told = OPT_OUT in headers.get("cache-control", "").lower()
+    told = OPT_OUT in ", ".join(headers.getlist("cache-control")).lower()  # a line, or several
     return told or getattr(asked, "store", None) is False
 
 

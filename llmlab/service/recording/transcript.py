@@ -18,6 +18,7 @@ from llmlab.service.chat.collecting import Collected
 from llmlab.service.schemas import SummarizeRequest
 
 LONGEST_ANSWER = 4_194_304  # bytes
+LONGEST_REQUEST = 262_144  # bytes of a body: what is redacted at once is short for all others
 PSEUDONYM = 16  # hexadecimal digits
 # Of a request: what says who asked, and what is no part of the question.
 NOT_KEPT: dict[str, Any] = {
@@ -34,6 +35,7 @@ class Tape:
         asked: as its model has read it, past all guards.
         at: seconds of the epoch.
         is_stream: whether the answer comes as events.
+        asked_bytes: of the request's body.
         whole: whether it came to its end.
         seconds: until then.
     """
@@ -45,10 +47,16 @@ class Tape:
     model_id: str
     at: float
     is_stream: bool
+    asked_bytes: int = 0
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
     whole: bool = False
     seconds: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes while it waits, about."""
+        return self.asked_bytes + self.size
 
     @property
     def too_long(self) -> bool:
@@ -74,6 +82,8 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
     request = asked.model_dump(
         mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_KEPT
     )
+    for message in request.get("messages", ()):
+        message.pop("name", None)  # it is somebody's, and no model here reads it
     body = b"".join(tape.parts).decode()
     choices, broken = summary_in(body, tape.is_stream) if is_text else _chat(body, tape)
     if redacting:

@@ -14,7 +14,7 @@ from llmlab.service.recording.reel import Reel
 from llmlab.service.recording.transcript import Tape
 
 log = logging.getLogger("llmlab.service")
-WAITING, WAITING_BYTES = 256, 33_554_432  # records that may wait, and bytes of their answers
+WAITING, WAITING_BYTES = 256, 33_554_432  # records that may wait, and bytes of them
 # Seconds in which it gathers what it writes at once: a thread that wakes for each record takes
 # more from the event loop than the record does.
 GATHERS = 0.05
@@ -61,10 +61,10 @@ class Writer:
         """Have it written, unless too much waits already."""
         with self._lock:
             reel = self.reel_of(tape.order)
-            if not tape.too_long and self._waiting + tape.size <= WAITING_BYTES:
+            if not tape.too_long and self._waiting + tape.weight <= WAITING_BYTES:
                 with contextlib.suppress(queue.Full):
                     self._queue.put_nowait(tape)
-                    self._waiting += tape.size
+                    self._waiting += tape.weight
                     return True
             reel.dropped += 1
         return False
@@ -105,7 +105,7 @@ class Writer:
         if tape is None:
             return
         with self._lock:
-            self._waiting -= tape.size
+            self._waiting -= tape.weight
         self.reel_of(tape.order).keep(tape)
 
     def _tell(self, reels: list[Reel]) -> None:
