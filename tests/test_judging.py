@@ -386,6 +386,10 @@ def test_a_judge_that_takes_no_schema_is_asked_in_words_and_says_so() -> None:
     judge = Judge(chat, "referee", ID, "Be just.")
     assert asyncio.run(judge.judge(PAIR)).choice is Choice.TIE
     assert (asked, judge.held) == ([True, False, False], False)
+    # One that was calibrated with a schema is asked with it, or it is not what was calibrated.
+    with pytest.raises(UsageError, match="response_format is not supported"):
+        asyncio.run(Judge(chat, "referee", ID, "Be just.", fixed=True).judge(PAIR))
+    assert asked[3:] == [True]
 
 
 def test_what_is_refused_for_another_reason_is_refused_in_its_own_words() -> None:

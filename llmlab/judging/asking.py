@@ -54,6 +54,7 @@ class Judge:
         rubric: what makes an answer better.
         seed: of its sampling, where it samples at temperature 0 at all.
         most: tokens of an answer; one that is cut off is unreadable.
+        fixed: whether it is asked only as ``held`` says: as it was when it was calibrated.
     """
 
     chat: Chat
@@ -64,6 +65,7 @@ class Judge:
     seed: int = 1
     most: int = 256
     held: bool = True
+    fixed: bool = False
     _requests: int = 0
     _read: int = 0
     _written: int = 0
@@ -106,6 +108,8 @@ class Judge:
             try:
                 return await self.chat(messages, json_schema=SCHEMA, **how)
             except UsageError as error:
+                if self.fixed:
+                    raise
                 refused = error
             try:
                 reply = await self.chat(messages, **how)
@@ -201,5 +205,7 @@ def _too_many(refusals: Sequence[UsageError], pairs: int) -> UsageError:
     return UsageError(
         f"{len(refusals)} of {pairs} pairs were refused so far, and no more than "
         f"{MOST_REFUSED:.0%} may be; the first: {one.message}",
-        fix=one.fix or "shorter texts, or a judge.model that takes such",
+        fix=one.fix
+        or "shorter texts, or a judge.model that takes such; llmlab judge calibrate if "
+        "it takes no JSON schema by now",
     )

@@ -95,16 +95,17 @@ class Desk:
 
     async def ask(
         self, pairs: Sequence[Pair], seed: int, concurrency: int, done: Callable[[], None], *,
-        again: int = 0, same_is_tie: bool = False, held: bool = True,
+        again: int = 0, same_is_tie: bool = False, held: bool | None = None,
     ) -> tuple[list[Judged], bool, Cost]:  # fmt: skip
         """What the judge says of pairs, whether it could be held to its form, what it took.
 
         Args:
-            held: False: it is known to take no form, and is asked in words at once.
+            held: whether its form is asked for as a JSON schema, as when it was calibrated; None:
+                if it takes one.
         """
         from llmlab.judging.asking import judge_all
 
-        async with self._judge(seed, held=held) as judge:
+        async with self._judge(seed, held) as judge:
             judged = await judge_all(
                 judge, pairs, concurrency=concurrency, again=again, same_is_tie=same_is_tie,
                 done=done,
@@ -112,7 +113,7 @@ class Desk:
             return judged, judge.held, judge.cost
 
     @asynccontextmanager
-    async def _judge(self, seed: int, *, held: bool) -> AsyncIterator[Judge]:
+    async def _judge(self, seed: int, held: bool | None) -> AsyncIterator[Judge]:
         from llmlab.client import RetryPolicy
         from llmlab.client.client import AsyncClient
         from llmlab.judging.asking import Judge
@@ -120,7 +121,8 @@ class Desk:
         async with AsyncClient(lab=self.session.folder, retry=RetryPolicy(PATIENCE)) as client:
             yield Judge(
                 client.chat, self.whom.deployment, self.whom.model_id, self.rubric.text,
-                self.whom.price, seed, self.bounds.max_tokens, held,
+                self.whom.price, seed, self.bounds.max_tokens, held is not False,
+                held is not None,
             )  # fmt: skip
 
 
