@@ -227,5 +227,10 @@ def _weights(document: Any) -> Iterator[int]:
 
 
 def _weight(value: Any) -> int:
-    """What a value counts as: arithmetic of thousands of digits takes milliseconds."""
-    return 1 + (value.bit_length() // 64) ** 2 if isinstance(value, int) else 1
+    """What a value counts as. Arithmetic of thousands of digits takes milliseconds; and where items
+    have to be unique, whole numbers that are the same floating-point number (53 bits) are held
+    against each other one by one."""
+    if not isinstance(value, int):
+        return 1
+    bits = value.bit_length()
+    return (bits // 64) ** 2 + (1 << min(max(bits - 56, 0), 9))

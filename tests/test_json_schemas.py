@@ -103,9 +103,11 @@ def test_a_schema_that_may_cost_much_is_not_taken_by_anybody(
         ({"items": {"anyOf": [{"const": n} for n in range(1901)]}}, [0] * 49_000),
         ({"items": {"required": [f"{n}" for n in range(5000)]}}, [{"a": 1}] * 2000),
         ({"items": {"multipleOf": 0.3}}, [11**4000] * 10),
+        ({"uniqueItems": True}, [10**25 + n for n in range(1000)]),
+        ({"uniqueItems": True}, [2**62 + n for n in range(4500)]),
         ({"items": {"pattern": "[01]*1[01]{700}x"}}, ["01" * 700] * 65),
     ],
-    ids=["members", "branches", "names", "arithmetic", "a pattern"],
+    ids=["members", "branches", "names", "arithmetic", "large", "nearly large", "a pattern"],
 )
 def test_an_answer_that_meets_too_much_is_not_looked_at(
     schema: dict[str, Any], answer: Any
@@ -127,8 +129,13 @@ def test_an_answer_that_meets_too_much_is_not_looked_at(
         ({"type": "string"}, "\ud800", False),
         ({"items": {"enum": [1.5] * 200 + [0]}}, [0] * 2000, True),
         ({"pattern": "^(a+)+$"}, "a" * 50_000 + "b", False),
+        (
+            {"uniqueItems": True, "items": {"type": "integer"}},
+            [2**60 + n for n in range(500)],
+            True,
+        ),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_any_other_is_held_against_the_answer(
     schema: dict[str, Any], answer: Any, fits: bool
