@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llmlab.config import Model
@@ -21,13 +23,14 @@ from llmlab.config.budgets import Budget, Price
 from llmlab.errors import ConfigError
 from llmlab.gateway import render
 from llmlab.gateway.budgets import data
-from llmlab.traffic import Route, Shadow, Traffic
+from llmlab.traffic import Flag, Route, Shadow, Traffic
 from tests.conftest import wait_until
 from tests.routing import CANARY, STABLE, THIRD, Deployment, Routed, routed
 from tests.test_gateway import Reply, assert_problem
 from tests.test_gateway_rendering import ONE_MODEL, PLUS_PLANS
 
 CHAT = "/v1/chat/completions"
+SUMMARIZE = f"/models/{CANARY}/summarize/"
 PLENTY = 10**12  # tokens
 LARGE = "y" * 70_000
 DEEP: Any = []
@@ -101,7 +104,9 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
     more: dict[str, Any] = {"budgets": BUDGETS, "further": {"chat": CANARY},
                             "settlements": f"unix:{desk}"}  # fmt: skip
     models = {CANARY: PRICED, THIRD: PRICED.model_copy(update={"price": Price(input=5, output=20)})}
-    traffic = Traffic(routes={"summarize": Route(shadow=Shadow(deployment=THIRD, percent=100))})
+    wordy = Flag("wordy", audience=(("team", "wordy"),), decoding={"max_length": 700})
+    shadow = Route(shadow=Shadow(deployment=THIRD, percent=100))
+    traffic = Traffic(routes={"summarize": shadow}, flags=(wordy,))
     with routed(
         folder / "gateway", traffic, models=models, fallbacks={CANARY: THIRD}, **more
     ) as gateway:
@@ -214,8 +219,9 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"input": "a"}, "/v1/embeddings", 0),
         ({"messages": [], "max_tokens": -5, "n": 0}, CHAT, 4096),
         ({"messages": [], "max_tokens": "5"}, CHAT, 4096),
-        ({"text": "a", "max_length": 9}, f"/models/{CANARY}/summarize/", 9),
-        ({"text": "a"}, f"/models/{CANARY}/summarize/", 100),
+        ({"text": "a", "max_length": 9}, SUMMARIZE, 9),
+        ({"text": "a"}, SUMMARIZE, 100),
+        ({"text": "a", "min_length": 5}, SUMMARIZE, 100),
         ({"prompt": "a", "max_completion_tokens": 1}, "/v1/completions", 4096),
         # What means nothing at an address makes no room there.
         ({"messages": [], "max_length": 1, "parameters": {"max_length": 1}}, CHAT, 4096),
@@ -233,6 +239,9 @@ def test_a_shadow_refuses_nobody_and_says_whom_it_would_have(counting: Counting)
         ({"prompt": ["a"], "max_tokens": 5, "x": LARGE}, "/v1/completions", 64 * 4096),
         ({"prompt": [1, 2], "max_tokens": 5, "x": LARGE}, "/v1/completions", 4096),
         ({"inputs": ["a"], "x": LARGE}, f"/models/{CANARY}/", 1600 + 23342 + 11671),
+        ({"text": LARGE, "max_length": 9}, SUMMARIZE, 100 + 23343 + 11672),
+        ({"text": LARGE, "min_length": 900}, SUMMARIZE, 900 + 23344 + 11672),
+        ({"messages": [], "max_tokens": None, "x": LARGE}, CHAT, 4096),
         ({"messages": [], "x": [{"n": 1}] * 90, "y": LARGE}, CHAT, 4096),
         ({"messages": [], "x": [{"n": 1}] * 9000}, CHAT, 16 * 4096),
         # What is spelled by numbers may be a name, and then the body is looked at.
@@ -261,6 +270,13 @@ def test_a_request_reserves_its_body_and_all_that_it_may_have_written(
         (rb'"n": 3, "max_tok\u0065n\u0073": 9000', 3 * 2_147_483_647),
         (rb'"\u006E" : 3, "max_tokens":9000', 16 * 9000),
         (rb'"x": "\"n\": 3"', 4096),  # in a text it is no field
+        (rb'"x": "\u0061", "z": "the \\\\u006e of \u00e4"', 4096),
+        # Nobody looks further than 64 bytes behind a name.
+        (b'"max_tokens":%b100000' % (b" " * 70), 2_147_483_647),
+        (b'"max_tokens"%b:1' % (b"\n" * 64), 2_147_483_647),
+        (b'"max_tokens":%b100000' % (b" " * 60), 2_147_483_647),  # of which 100 would be seen
+        (b'"max_tokens":%b9000' % (b" " * 50), 9000),
+        (b'"n":%b2' % (b" " * 64), 16 * 4096),
     ],
 )
 def test_a_large_body_says_as_much_by_the_numbers_of_its_letters(
@@ -287,6 +303,57 @@ def test_a_body_that_says_something_without_end_keeps_no_worker_busy(
     assert reply.status in (200, 429)
 
 
+def test_of_held_requests_with_large_bodies_little_more_than_those_is_kept(
+    counting: Counting,
+) -> None:
+    # 10 times as much was, of a text with numbers in it.
+    many, body = 16, b'{"messages": [], "max_tokens": 5, "x": "%b"}' % (b"y" * 900_000)
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def hold(_: str) -> None:
+        begun.release()
+        over.wait(60)
+
+    (pid,) = counting.gateway.log.parent.rglob("nginx.pid")
+    workers = psutil.Process(int(pid.read_text())).children()
+    before = sum(one.memory_info().rss for one in workers)
+    counting.canary.stream, counting.canary.ends = [b"data: 1\n\n"], hold
+    try:
+        with ThreadPoolExecutor(many) as pool:
+            try:
+                asked = [pool.submit(counting.gateway.ask, path=CHAT, body=body, sub="held",
+                                     team="blue") for _ in range(many)]  # fmt: skip
+                assert all(begun.acquire(timeout=30) for _ in asked)
+                grown = sum(one.memory_info().rss for one in workers) - before
+            finally:
+                over.set()
+            assert [one.result().status for one in asked] == [200] * many
+    finally:
+        counting.canary.stream, counting.canary.ends = [], lambda _: None
+    assert grown < 4 * many * len(body)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ({}, 700),
+        ({"max_length": 9}, 9),  # which is the request's own
+        ({"min_length": 900}, 900),  # the preset yields to it
+        ({"min_length": 5}, 700),
+        ({"text": LARGE}, 700 + 23338 + 11669),
+    ],
+)
+def test_what_a_flag_presets_of_summaries_is_reserved(
+    counting: Counting, said: dict[str, Any], written: int
+) -> None:
+    counting.canary.usage = "0 0"
+    body = json.dumps({"text": "a", **said}).encode()
+    sub = f"wordy-{len(body)}-{written}"
+    reply = counting.gateway.ask(path=SUMMARIZE, body=body, sub=sub, team="wordy")
+    left = int(reply.header("x-ratelimit-remaining-tokens"))
+    assert PLENTY - left == -(-len(body) // 3) + written
+
+
 def test_what_a_claim_holds_gives_nobody_anything_back(counting: Counting) -> None:
     ask, told = counting.gateway.ask, "x-ratelimit-remaining-tokens"
     counting.canary.usage = "1 1"
@@ -297,13 +364,27 @@ def test_what_a_claim_holds_gives_nobody_anything_back(counting: Counting) -> No
     assert before - after == 2
 
 
-def test_a_picture_counts_as_one_whatever_its_bytes(counting: Counting) -> None:
-    content = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 60_000}}]
-    said = {"messages": [{"role": "user", "content": content}], "max_tokens": 1}
-    reply = counting.gateway.ask(path=CHAT, body=json.dumps(said).encode(), sub="pictures",
-                                 team="blue")  # fmt: skip
-    left = int(reply.header("x-ratelimit-remaining-tokens"))
-    assert 1500 < PLENTY - left < 1600
+@pytest.mark.parametrize("size", [60_000, 600_000])
+@pytest.mark.parametrize(
+    ("place", "counts"),
+    [
+        ('{"type": "image_url", "image_url": {"url": "%s"}}', False),
+        ('{"type": "image_url", "image_url" :{"detail": "low", "url": "%s"}}', False),
+        # Nowhere else is it a picture: this is read as a text.
+        ('{"function": {"parameters": {"url": "%s"}}}', True),
+        ('{"image_url": "%s"}', True),
+        (r'{"text": "\"image_url\": {\"url\": \"%s\"}"}', True),
+    ],
+)
+def test_a_picture_counts_as_one_whatever_its_bytes(
+    counting: Counting, size: int, place: str, counts: bool
+) -> None:
+    part = place % ("data:image/png;base64," + "A" * size)
+    body = f'{{"messages": [{{"role": "user", "content": [{part}]}}], "max_tokens": 4096}}'
+    reply = counting.gateway.ask(path=CHAT, body=body.encode(), team="blue",
+                                 sub=f"pictures-{len(body)}")  # fmt: skip
+    used = PLENTY - int(reply.header("x-ratelimit-remaining-tokens")) - 4096
+    assert used == -(-len(body) // 3) if counts else 1500 < used < 1600
 
 
 # --- What it comes to ----------------------------------------------------------------------

@@ -33,7 +33,7 @@ function admit(r) {
 
 function decide(r, told, said) {
     const model = lab_budgets.models[told.lab_target] || lab_budgets.unknown;
-    const most = asking.most(said, r.uri, model), read = most.read, written = most.written;
+    const most = asking.most(told, said, r.uri, model), read = most.read, written = most.written;
     reserve(r, told, { read, written, cost: usage.costs(model, read, written), keys: [], units: [] });
 }
 

@@ -74,7 +74,8 @@ def _stated() -> list[str]:
     """$lab_says, of a body that was read: 0 if it says nothing of how much is to be written, and
     shows no pictures, and so need not be parsed. JSON may spell a letter of a name by its number,
     and another encoding each by several bytes. Where NGINX cannot tell, it is 1."""
-    named = "max_(?:tokens|completion_tokens|length|new_tokens)|n|inputs|prompt|parameters"
+    lengths = "max_(?:tokens|completion_tokens|length|new_tokens)|min_length"
+    named = f"{lengths}|n|inputs|prompt|parameters"
     return [
         "map $request_body $lab_says {",
         rf'    "~\"(?:(?:{named})\"|data:image/)|\\\\u" 1;',
@@ -233,6 +234,7 @@ def data(plan: GatewayPlan) -> dict[str, Any]:
         "budgets": [_budget(one) for one in plan.budgets],
         "claims": {name: _plain(claim_variable(checked("claim", name))) for name in claims},
         "claimed": bool(claims),
+        "presets": any("max_length" in flag.decoding for flag in plan.traffic.flags),
         "plain": is_plain(plan),
         "models": {one.deployment: _model(one.model) for one in plan.upstreams},
         "unknown": _model(None),

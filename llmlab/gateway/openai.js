@@ -38,9 +38,10 @@ function named(r, names) {
         const body = r.requestBuffer;
         if (body.length <= SMALL) {
             const said = JSON.parse(r.requestText);
-            asking.stated(r, said);
+            asking.stated(r, body, said);
             return said.model;
         }
+        asking.stated(r, body);
         const found = values(body);
         return found.find((one) => names.indexOf(one) >= 0) || found[0];
     } catch (error) {
