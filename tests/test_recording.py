@@ -300,6 +300,14 @@ def test_a_long_request_is_dropped_and_its_client_is_told_of_nothing(kept: Kept)
     assert kept.recordings.get(name).dropped == 1
 
 
+def test_a_link_to_nothing_ends_no_writer(tmp_path: Path, keys: KeyPair) -> None:
+    (tmp_path / "another.jsonl").symlink_to("nothing")
+    one = Writer("d")
+    assert one.put(tape(order(tmp_path, keys)))
+    one.close()
+    assert counted(tmp_path)["kept"] == 1
+
+
 def test_a_record_that_cannot_be_looked_at_is_dropped(
     tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
