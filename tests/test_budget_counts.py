@@ -53,6 +53,9 @@ def test_what_is_damaged_is_set_aside_and_the_rest_stays(tmp_path: Path) -> None
         (tmp_path / f"{name}.json").write_text(text)
     assert {one.name for one in set_aside_damaged(tmp_path)} == {"cut.damaged", "bytes.damaged"}
     assert {one.name for one in tmp_path.glob("*.json")} == {"whole.json", "empty.json"}
+    os.mkfifo(tmp_path / "pipe.json")  # which a container could make, and which nobody waits for
+    (tmp_path / "link.json").symlink_to("/etc/passwd")
+    assert set_aside_damaged(tmp_path) == []
 
 
 def test_a_warning_comes_before_there_is_no_room_for_counts(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from llmlab.recording.reading import lines
 from llmlab.recording.redacting import UNSEEN, Redacting, guards
 from llmlab.recording.sealing import KeyPair, Seal, Unopened
 from llmlab.recording.store import Recordings, Wish
+from llmlab.replaying.cases import NO_RECORD, questions
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.drill import Drill, Drills, Kind
 from llmlab.service.metrics import Metrics
@@ -85,7 +86,7 @@ class Kept:
     def records(self, name: str, count: int) -> list[dict[str, Any]]:
         """What is kept once so many requests are counted."""
         wait_until(lambda: self.recordings.get(name).requests >= count, f"{count} are kept")
-        return list(self.recordings.records(name))
+        return [one for one in self.recordings.records(name) if one]
 
 
 @pytest.fixture
@@ -301,6 +302,14 @@ def test_a_long_request_is_dropped_and_its_client_is_told_of_nothing(kept: Kept)
     assert kept.recordings.get(name).dropped == 1
 
 
+def test_a_link_to_nothing_ends_no_writer(tmp_path: Path, keys: KeyPair) -> None:
+    (tmp_path / "another.jsonl").symlink_to("nothing")
+    one = Writer("d")
+    assert one.put(tape(order(tmp_path, keys)))
+    one.close()
+    assert counted(tmp_path)["kept"] == 1
+
+
 def test_a_record_that_cannot_be_looked_at_is_dropped(
     tmp_path: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +409,28 @@ def test_a_line_that_was_changed_is_told_with_its_place(kept: Kept) -> None:
     file.write_bytes(b"AAAA" + file.read_bytes())
     with pytest.raises(LlmlabError, match=r"\.jsonl:1 cannot be opened"):
         list(kept.recordings.records(name))
+
+
+def test_what_is_sealed_and_is_no_record_is_told_from_what_is_one(kept: Kept) -> None:
+    name = kept.start(Wish("chat"))
+    kept.ask("x", temperature=0.5, response_format={"type": "json_object"})
+    (one,) = kept.records(name, 1)
+    file = next((telling.folder_of(kept.lab) / name / "written").glob("*.jsonl"))
+    seal = Seal(KeyPair.of(kept.lab.keys_file.with_name("recordings.key")).public, name)
+    with file.open("ab") as more:
+        for change in (
+            {"request": {}}, {"request": {"text": "y"}}, {"request": {"messages": [{}]}},
+            {"at": "today"}, {"at": "2026-11-30T12:00:00"}, {"choices": [{"text": None}]},
+            {"kind": "other"}, {"request": {**one["request"], "response_format": {"type": []}}},
+            {"request": {**one["request"], "response_format": {"type": "json_schema"}}},
+            {"request": {**one["request"], "temperature": "high"}},
+        ):  # fmt: skip
+            more.write(seal.line(json.dumps({**one, **change}).encode()))
+        more.writelines(map(seal.line, (b"", b"[]", b"\xff", b"[" * 100_000)))
+    found = list(kept.recordings.records(name))
+    assert found == [one] + [None] * 14
+    asked = questions(name, found)
+    assert (len(asked.asked), dict(asked.left_out)) == (1, {NO_RECORD: 14})
 
 
 def test_all_texts_of_a_document_are_looked_at_and_what_cannot_be_is_left_out() -> None:

@@ -263,7 +263,12 @@ class KeptRequest(TypedDict):
 
 
 class Records(TypedDict):
+    """Args:
+    malformed: what is sealed for it and is no record: no API of this lab has made it.
+    """
+
     records: list[KeptRequest]
+    malformed: int
 
 
 class FalseAlarm(TypedDict):

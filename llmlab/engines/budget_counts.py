@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -16,15 +17,25 @@ CROWDED = 0.8
 
 
 def read(file: Path) -> str:
-    """A plain file of no great size, "" for none: who writes it may be less trusted than who
-    reads it."""
+    """What is in a file of counts, "" for none: who writes it may be less trusted than who reads
+    it."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, encoding="utf-8") as opened:
-            found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= LARGEST:
-                return opened.read()
+        return _content(file)
     return ""
+
+
+def _content(file: Path) -> str:
+    """
+    Raises:
+        OSError: it is no plain file of no great size, or somebody else's.
+        UnicodeDecodeError: it is no text.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, encoding="utf-8") as opened:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size <= LARGEST:
+            return opened.read()
+    raise OSError(errno.EINVAL, "is no plain file of no great size", str(file))
 
 
 def set_aside_damaged(folder: Path) -> list[Path]:
@@ -37,8 +48,8 @@ def set_aside_damaged(folder: Path) -> list[Path]:
     found = []
     for file in folder.glob("*.json"):
         try:
-            json.loads(file.read_text(encoding="utf-8") or "{}")
-        except OSError:  # it is another user's, who can read it
+            json.loads(_content(file) or "{}")
+        except OSError:  # it is another user's, who can read it, or a pipe that nobody writes to
             continue
         except ValueError:
             found.append(file.replace(file.with_suffix(".damaged")))

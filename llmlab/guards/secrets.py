@@ -117,9 +117,10 @@ _VALUE = r"[A-Za-z0-9+/_=~!@#%^&*-]"
 _ASSIGNS = r"[\"']?\s{0,3}(?::=|=>|[:=])\s{0,3}[\"']?"
 _ASSIGNED = re.compile(
     rf"(?i:{_NAMED}[_-]?(?:key|token|secret)|(?<![A-Za-z])pass(?:word|wd)){_ASSIGNS}"
-    # Looked at and not taken: it may hold the name of the next one.
-    rf"(?=(?P<value>{_VALUE}{{20,200}}+)(?![A-Za-z0-9+/_=~!@#%^&*.(\[-]))"
 )
+# Looked at apart, and not taken, for it may hold the name of the next one. A text of nothing but
+# assignments would be one long search otherwise, during which no other thread runs.
+_ASSIGNS_IT = re.compile(rf"{_VALUE}{{20,200}}+(?![A-Za-z0-9+/_=~!@#%^&*.(\[-])")
 _SOME_ASSIGNED = rf"(?i:(?:key|token|secret|password|passwd)){_ASSIGNS}{_VALUE}{{20}}"
 # What such an assignment may end with, before all of its value is there.
 _ASSIGNING = re.compile(
@@ -197,10 +198,13 @@ class Secrets(Guard):
         return found
 
     def _assigned(self, text: str, known: Sequence[Finding]) -> Iterator[Finding]:
-        for match in _ASSIGNED.finditer(text):
-            start, end = match.span("value")
+        for name in _ASSIGNED.finditer(text):
+            match = _ASSIGNS_IT.match(text, name.end())
+            if match is None:
+                continue
+            start, end = match.span()
             told = any(one.start <= start and end <= one.end for one in known)
-            if not told and is_random(match["value"]):
+            if not told and is_random(match[0]):
                 yield Finding(start, end, "assignment")
 
     def pending(self, text: str) -> int:

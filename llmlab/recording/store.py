@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import shutil
@@ -34,6 +33,7 @@ from llmlab.recording.manifest import (
 )
 from llmlab.recording.order import ID, LINES, WRITTEN, Order
 from llmlab.recording.reading import count_lines, files_in, lines
+from llmlab.recording.record import record_in
 from llmlab.recording.sealing import KeyPair, Unopened, refuse_unopened
 
 
@@ -178,8 +178,8 @@ class Recordings:
         """
         return recorded_in(self._folder(name), self._clock())
 
-    def records(self, name: str) -> Iterator[dict[str, Any]]:
-        """What is kept in it, file by file.
+    def records(self, name: str) -> Iterator[dict[str, Any] | None]:
+        """What is kept in it, file by file; None for what is sealed for it and is no record.
 
         Raises:
             UsageError: there is none of this name.
@@ -190,7 +190,7 @@ class Recordings:
         for file in files_in(folder, LINES):
             for number, line in enumerate(lines(file, most), start=1):
                 try:
-                    yield json.loads(keys.open(line, name))
+                    yield record_in(keys.open(line, name))
                 except Unopened:
                     raise refuse_unopened(file, number) from None
 

@@ -27,6 +27,7 @@ OF_SUMMARIES = ("max_length", "min_length", "strategy")
 TOLD_BY_LETTERS = 120  # characters of an answer, below which its language is a guess
 TOOLS, PICTURES, EMPTY = "tools", "more than text", "nothing to read"
 AGAIN = "asked before in the same words"
+NO_RECORD = "no record of an API of this lab"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ class Questions:
     without_schema: int = 0
 
 
-def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
+def questions(name: str, records: Iterable[Mapping[str, Any] | None]) -> Questions:
     """What a recording asks, each question once: the same one twice is no second evidence.
+
+    Args:
+        records: None for what is none.
 
     Raises:
         UsageError: nothing of it can be asked again.
@@ -70,7 +74,13 @@ def questions(name: str, records: Iterable[Mapping[str, Any]]) -> Questions:
     seen: set[str] = set()
     without_schema = 0
     start: float | None = None
-    for one in sorted(records, key=lambda one: str(one["at"])):
+    there = []
+    for each in records:
+        if each is None:
+            left_out[NO_RECORD] += 1
+        else:
+            there.append(each)
+    for one in sorted(there, key=lambda one: str(one["at"])):
         at = datetime.fromisoformat(one["at"]).timestamp()
         start = at if start is None else start
         if why := _unaskable(one):

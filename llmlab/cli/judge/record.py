@@ -119,7 +119,10 @@ def show(context: typer.Context, recording: Name, output: OutputOption = Format.
     recordings = _recordings(Session.of(context))
     found = recordings.get(recording)
     if output is Format.JSON:
-        print_json({**asdict(found), "records": list(recordings.records(recording))})
+        sealed = list(recordings.records(recording))
+        there = [one for one in sealed if one is not None]
+        malformed = len(sealed) - len(there)
+        print_json({**asdict(found), "records": there, "malformed": malformed})
         return
     from rich.table import Table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -97,8 +98,13 @@ class Reel:
         return self._seal.line(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
 
     def _on_disk(self) -> int:
-        """Bytes of all that processes have written of it."""
-        return sum(one.stat().st_size for one in self.order.folder.glob(f"*{LINES}"))
+        """Bytes of all that processes have written of it. Another container may remove one
+        meanwhile, or leave a link to nothing: that is to end no writer."""
+        found = 0
+        for one in self.order.folder.glob(f"*{LINES}"):
+            with contextlib.suppress(OSError):
+                found += one.lstat().st_size
+        return found
 
     def _append(self, content: bytes) -> None:
         """All of it or, on a full disk, nothing."""
