@@ -18,6 +18,7 @@ from llmlab.engines.local.engine import LocalEngine
 from llmlab.errors import UpstreamError
 from llmlab.gateway import Upstream, metrics
 from llmlab.observe.samples import Samples
+from llmlab.processes import nginx_workers, runs
 from llmlab.service.metrics import SECONDS
 from llmlab.traffic import Deployed, Flag, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
@@ -207,21 +208,16 @@ def test_the_socket_serves_metrics_and_nothing_else(lab: LabUnderTest) -> None:
             assert client.get(path).status_code == 404
 
 
-def test_a_gateway_that_was_killed_hard_tells_again(lab: LabUnderTest) -> None:
-    """Its socket is left behind, and would be in the way."""
-    pid = next(one.pid for one in LocalEngine(lab.lab).supervisor.processes()
-               if one.name == "gateway")  # fmt: skip
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-
-    def tells() -> bool:
-        try:
-            return bool(page(lab).by("deployment", "llmlab_route_weight"))
-        except UpstreamError:
-            return False
-
-    wait_until(lambda: not tells(), 20)
-    wait_until(tells, 30)
+def test_after_a_gateway_was_killed_hard_the_next_one_tells(lab: LabUnderTest) -> None:
+    """Its socket is left behind, and its workers tell until they leave."""
+    supervisor = LocalEngine(lab.lab).supervisor
+    killed = supervisor.pid("gateway")
+    assert killed
+    orphans = nginx_workers(killed)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: supervisor.pid("gateway") not in (None, killed), 30)
+    wait_until(lambda: not any(runs(one) for one in orphans), 30)
+    assert page(lab).by("deployment", "llmlab_route_weight")
 
 
 def test_a_lab_that_is_down_tells_nothing(make_lab: Callable[..., LabUnderTest]) -> None:
