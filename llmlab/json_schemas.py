@@ -13,6 +13,7 @@ Validation is jsonschema-rs's. Its expressions are matched in a time that grows 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,7 @@ NOT_TAKEN = frozenset({
 })  # fmt: skip
 # Where ``id`` is no base of references, as it was in draft 4.
 DRAFTS = ("draft-06", "draft-07", "draft/2019-09", "draft/2020-12")
+POINTER = re.compile(r"#(?:/[\w$.:,+@~-]*)*")
 TEXTUAL = ("pattern", "contentEncoding", "contentMediaType")
 
 
@@ -202,8 +204,8 @@ def _patterns(part: Mapping[str, Any]) -> list[str]:
 
 def _at(root: Any, pointer: Any) -> Any:
     """What a reference within a document leads to (RFC 6901)."""
-    # A percent sign may stand for another character: what we find were not what is held.
-    if not isinstance(pointer, str) or pointer.split("/")[0] != "#" or "%" in pointer:
+    # Of other characters (a percent sign, a tab) the validator may make another name than we do.
+    if not isinstance(pointer, str) or not POINTER.fullmatch(pointer):
         raise ValueError("it refers elsewhere, or in other words than #/NAME/NAME")
     for step in pointer.split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")

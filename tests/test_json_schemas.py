@@ -68,6 +68,10 @@ SHAPES: dict[str, tuple[dict[str, Any], str]] = {
         {"$ref": "#/$defs/a%62", "$defs": {"a%62": {}, "ab": {"type": "string"}}},
         "refers elsewhere",
     ),
+    "refers with a tab": (
+        {"$ref": "#/$defs/a\tb", "$defs": {"a\tb": {}, "ab": {"type": "string"}}},
+        "refers elsewhere",
+    ),
     "refers to nothing": ({"$ref": "#/$defs/none"}, "refers to nothing"),
     "has another base": ({"allOf": [{"$id": "https://example.org/"}]}, "$id"),
     "has another base, as of old": (
