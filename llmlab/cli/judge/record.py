@@ -39,10 +39,12 @@ def start(
     share: Annotated[
         float, typer.Option(metavar="PERCENT", min=0.01, max=100, help="Of its requests.")
     ] = 100,
-    no_redact: Annotated[
+    redact: Annotated[
         bool,
-        switch("--no-redact", "Keep texts as they are: also keys, cards, addresses in them."),
-    ] = False,
+        switch(
+            "--redact/--no-redact", "Secrets and addresses in texts are named, not kept; or not."
+        ),
+    ] = True,
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -61,7 +63,7 @@ def start(
     # Those that are up: one that lab.toml has meanwhile would stay empty.
     routes = record.plan().routes if record else config.served
     found = _recordings(session).start(
-        Wish(route, share, not no_redact, why), config.recording, tuple(routes),
+        Wish(route, share, redact, why), config.recording, tuple(routes),
         record.engine if record else "",
     )  # fmt: skip
     if output is Format.JSON:

@@ -117,9 +117,12 @@ def from_(
     with_answers: Annotated[
         bool, switch("--with-answers", "What was answered then is each case's reference.")
     ] = False,
-    no_redact: Annotated[
-        bool, switch("--no-redact", "Keep texts that were recorded as they are.")
-    ] = False,
+    redact: Annotated[
+        bool,
+        switch(
+            "--redact/--no-redact", "Secrets and addresses in texts are named, not kept; or not."
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the choice.")] = 1,
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -132,7 +135,7 @@ def from_(
     from llmlab.replaying.making import Wish, make_suite
 
     session = Session.of(context)
-    wish = Wish(recording, name, count, tuple(data or ()), with_answers, not no_redact, seed)
+    wish = Wish(recording, name, count, tuple(data or ()), with_answers, redact, seed)
     made = make_suite(session.lab(), session.registry(), wish)
     if output is Format.JSON:
         print_json(made)
