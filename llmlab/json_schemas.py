@@ -62,6 +62,10 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
+class NotTaken(ValueError):
+    """Why a schema is not taken, for whoever brought it: of its own words it may hold a few."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Of a schema.
@@ -115,13 +119,13 @@ def taken(schema: str) -> Schema:
         schema: as JSON.
 
     Raises:
-        ValueError: why it is no schema, or is not taken.
+        NotTaken: why it is no schema, or is not taken.
     """
     if len(schema) > LONGEST_SCHEMA:
-        raise ValueError(f"it has more than {LONGEST_SCHEMA} characters")
+        raise NotTaken(f"it has more than {LONGEST_SCHEMA} characters")
     found = _looked_at(schema)
     if isinstance(found, str):
-        raise ValueError(found)
+        raise NotTaken(found)
     return found
 
 

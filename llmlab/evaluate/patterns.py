@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llmlab.json_schemas import LONGEST as LONGEST_ANSWER
-from llmlab.json_schemas import parsed, taken
+from llmlab.json_schemas import NotTaken, parsed, taken
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -58,7 +58,7 @@ def problem_of_schema(schema: str) -> str:
     """
     try:
         taken(schema)
-    except ValueError as error:
+    except NotTaken as error:
         return f"is no JSON schema that is taken: {error}"
     return ""
 
