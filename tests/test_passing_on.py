@@ -67,7 +67,7 @@ class Process:
                 super().process_request(request, client_address)
 
         self._server = Server(str(path), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def end(self) -> None:
         """It is gone; its socket's file stays, as after ``kill -9``."""
