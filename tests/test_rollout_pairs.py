@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
@@ -21,7 +21,7 @@ from llmlab.rollout.judging import fail_levels, judge
 from llmlab.rollout.made_pairs import MadePairs
 from llmlab.rollout.pairing import WITHIN, Pairing
 from llmlab.rollout.pairs import KEPT, Pairs, unit_of
-from llmlab.rollout.pairs_gate import VALUES, measured, parse_pairs_gate
+from llmlab.rollout.pairs_gate import VALUES, Ended, measured, parse_pairs_gate
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
 from llmlab.rollout.simulating import run_in
@@ -35,8 +35,46 @@ RULES = Rules(pairs=0.2, pairs_gate=GATE, min_samples=1)
 TEXT = "Ada Lovelace wrote 12 notes on the engine of Charles Babbage. They were printed in 1843."
 
 
-def values(text: str, mine: str, theirs: str, gate: str) -> dict[str, tuple[float, float]]:
-    return dict(measured(text, mine, theirs, parse_pairs_gate(gate)).values)
+def values(
+    text: str, mine: str, theirs: str, gate: str, ended: Any = (None, None)
+) -> dict[str, tuple[float, float]]:
+    return dict(measured(text, mine, theirs, parse_pairs_gate(gate), ended).values)
+
+
+FINE = Ended(cut_off=False, refusal=False, invalid=None)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "shown"),
+    [
+        (FINE, FINE, {"refusals": (0, 0), "cut_off": (0, 0)}),
+        (replace(FINE, refusal=True), FINE, {"refusals": (1, 0), "cut_off": (0, 0)}),
+        (FINE, replace(FINE, cut_off=True), {"refusals": (0, 0), "cut_off": (0, 1)}),
+        (replace(FINE, invalid=True), replace(FINE, invalid=False),
+         {"refusals": (0, 0), "cut_off": (0, 0), "format": (1, 0)}),
+        # Nobody asked for JSON, or it was cut off before anybody could tell.
+        (FINE, replace(FINE, invalid=False), {"refusals": (0, 0), "cut_off": (0, 0)}),
+        # A summary, and what failed.
+        (None, None, {}),
+        (None, FINE, {}),
+    ],
+)  # fmt: skip
+def test_how_answers_ended_is_told_where_both_tell_it(
+    mine: Ended | None, theirs: Ended | None, shown: dict[str, tuple[float, float]]
+) -> None:
+    gate = "refusals<=+0.1 format<=+0.1 cut_off<=+0.1"
+    assert values("A text.", "Yes.", "Yes.", gate, (mine, theirs)) == shown
+    assert values("A text.", "", "Yes.", gate, (mine, theirs)) == shown
+
+
+def test_of_two_that_write_long_and_short_answers_by_turns_neither_is_worse() -> None:
+    gate, long, short = "longer<=+0.1 shorter<=+0.1 length<=+0.1", "word " * 9, "word"
+    assert values(TEXT, long, short, gate) == {
+        "longer": (1.0, 0.0), "shorter": (0.0, 1.0), "length": (1.0, 0.0),
+    }  # fmt: skip
+    assert values(TEXT, short, long, gate) == {
+        "longer": (0.0, 1.0), "shorter": (1.0, 0.0), "length": (1.0, 0.0),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -64,7 +102,8 @@ def test_of_an_empty_answer_nothing_is_told_but_that() -> None:
 
 def test_the_same_answer_differs_in_nothing() -> None:
     gate = " ".join(f"{name}<=+0.1" for name in VALUES)
-    shown = values(TEXT, "Ada wrote 13 notes.", "Ada wrote 13 notes.", gate)
+    ended = Ended(cut_off=True, refusal=False, invalid=False)
+    shown = values(TEXT, "Ada wrote 13 notes.", "Ada wrote 13 notes.", gate, (ended, ended))
     assert set(shown) == set(VALUES)
     assert all(mine == theirs for mine, theirs in shown.values())
 
@@ -210,7 +249,17 @@ def test_the_same_rollout_without_pairs_promotes_who_invents() -> None:
         ({}, Wish(Kind.BLUEGREEN, ()), 0.1),
         ({}, Wish(Kind.AB, ()), 0.0),
         ({}, Wish(Kind.SHADOW, ()), 0.0),
-        ({}, Wish(Kind.CANARY, (), route="chat"), 0.0),
+        ({}, Wish(Kind.CANARY, (), route="chat"), 0.1),
+        (
+            {"rollout": {"pairs": 0.1, "pairs_never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            0.0,
+        ),
+        (
+            {"rollout": {"pairs": 0.1, "chat_pairs_gate": ""}},
+            Wish(Kind.CANARY, (), route="chat"),
+            0.0,
+        ),
         ({"recording": {"never": ["summarize"]}}, Wish(Kind.CANARY, ()), 0.0),
     ],
 )
@@ -218,6 +267,42 @@ def test_what_is_paired_and_where_nothing_is(config: Any, wish: Wish, share: flo
     section = Config.model_validate({"rollout": {"pairs": 0.1}} | config)
     assert rules_of(section, wish).pairs == share
     assert rules_of(Config(), wish).pairs == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "wish", "why"),
+    [
+        (
+            {"rollout": {"pairs_never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            "pairs_never",
+        ),
+        (
+            {"recording": {"never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            "recording.never",
+        ),
+        ({}, Wish(Kind.SHADOW, ()), "shadow"),
+        ({"rollout": {"pairs_gate": ""}}, Wish(Kind.CANARY, ()), "empty"),
+    ],
+)
+def test_who_asks_for_pairs_where_nothing_may_be_paired_is_told_so(
+    config: Any, wish: Wish, why: str
+) -> None:
+    section = Config.model_validate(config)
+    with pytest.raises(UsageError, match=why):
+        rules_of(section, replace(wish, rules={"pairs": 0.5}))
+    assert rules_of(section, replace(wish, rules={"pairs": 0.0})).pairs == 0
+
+
+def test_what_is_asked_for_at_a_start_goes_before_what_lab_toml_says() -> None:
+    asked = {"pairs": 0.5, "pairs_gate": "refusals<=+0.05", "answer_gate": "cut_off<=+0.05"}
+    rules = rules_of(Config(), Wish(Kind.CANARY, (), rules=asked, route="chat"))
+    assert (rules.pairs, rules.pairs_gate, rules.answer_gate) == tuple(asked.values())
+    usual = rules_of(Config(), Wish(Kind.CANARY, (), route="chat"))
+    assert usual.pairs_gate == Config().rollout.chat_pairs_gate != Config().rollout.pairs_gate
+    with pytest.raises(UsageError, match="summarize"):
+        rules_of(Config(), Wish(Kind.CANARY, (), rules={"answer_gate": "cut_off<=+0.05"}))
 
 
 def test_a_gate_of_pairs_that_cannot_be_read_keeps_a_rollout_from_starting(tmp_path: Path) -> None:
@@ -240,16 +325,22 @@ class Two:
             for n, (who, text) in enumerate(asked)
         ]  # fmt: skip
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
+        self.of = {"base": self.asked}
         self.silent = False
         self.answer: dict[str, str] = {"summary": "It is 7418."}
 
     def remember(self, sample: Sample | None) -> None:
         self.told.append(sample)
 
+    def processes(self, deployment: str) -> list[str]:
+        return list(self.of)
+
     def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
         path, _, after = path.partition("?after=")
-        if path == "/shadow/asked" and deployment == "base":
-            found = {"asked": [one for one in self.asked if one["n"] > int(after)]}
+        if path == "/shadow/asked" and deployment in self.of:
+            if self.of[deployment] is None:
+                raise UpstreamError("it has ended")
+            found = {"asked": [one for one in self.of[deployment] if one["n"] > int(after)]}
         elif path == "/shadow/answers" and deployment == "tuned-2":
             found = {
                 "answers": [
@@ -259,7 +350,8 @@ class Two:
                 ]
             }
         else:
-            assert (deployment, path) == ("tuned-2", "/shadow/")
+            assert (deployment, path) in (("tuned-2", "/shadow/"), ("tuned-2", "/shadow/chat"))
+            assert how["headers"]["X-Route"] == "summarize"
             taken = len(self.copies) < self.room
             if taken:
                 self.copies.append((how["headers"]["X-Request-ID"], json.loads(how["body"])))
@@ -296,6 +388,47 @@ def test_both_answers_become_a_pair_and_the_worst_is_kept_redacted_and_sealed(
     (file,) = (tmp_path / ".llmlab" / "pairs").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600 and b"1843" not in file.read_bytes()
     assert text not in json.dumps(one.evidence.dump())
+
+
+def conversation(n: int, who: str, text: str, **ended: Any) -> dict[str, Any]:
+    """As the stable API tells of one."""
+    asked = {"messages": [{"role": "user", "content": text}], "temperature": 0.0}
+    fine = {"cut_off": False, "refusal": False, "invalid": None}
+    return {"n": n, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
+            "options": asked, "ended": fine | ended}  # fmt: skip
+
+
+def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_path: Path) -> None:
+    two = Two()
+    two.asked.append(conversation(1, "a", "When was it, in 1843?"))
+    two.answer = {"summary": "I can't help with that.",
+                  "ended": {"cut_off": False, "refusal": True, "invalid": None}}  # fmt: skip
+    one = Paired(two, tmp_path)
+    one.rollout = replace(one.rollout, rules=replace(RULES, pairs_gate="refusals<=+0.05"))
+    one.evidence = Evidence.of(one.rollout)
+    pairs = one.tick()
+    assert pairs.total["refusals"].means == (1.0, 0.0)
+    ((_, copy),) = two.copies
+    assert copy == two.asked[0]["options"]
+    two.asked.append(conversation(2, "b", "And now?"))
+    two.answer["ended"] = {"cut_off": "no"}
+    with pytest.raises(UpstreamError):
+        one.tick()
+
+
+def test_all_processes_are_asked_and_one_that_is_away_keeps_nobody_from_telling(
+    tmp_path: Path,
+) -> None:
+    two = Two(("a", "One."))
+    second = [dict(two.asked[0], at=2.5, subject="b", text="Two.")]  # of the same number
+    two.of |= {"base.2": second, "base.3": None}  # type: ignore[dict-item]
+    one = Paired(two, tmp_path)
+    assert one.tick().pairs == 2
+    assert one.evidence.pairs.read == {"base": 1, "base.2": 1}
+    assert len({name for name, _ in two.copies}) == 2
+    two.of = dict.fromkeys(two.of)  # type: ignore[assignment]
+    with pytest.raises(UpstreamError):
+        one.tick()
 
 
 def test_a_text_and_a_subject_within_a_slice_are_asked_once(tmp_path: Path) -> None:

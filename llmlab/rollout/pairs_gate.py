@@ -2,14 +2,18 @@
 known: ``unsupported<=+0.02 empty<=+0.02 length<=+0.10``.
 
 Each is a number from 0 to 1 of either answer, so that their difference is bounded, and may be bet
-on.
+on. What a pair cannot tell is not counted there: how a summary ended, or whether an answer is JSON
+where none was asked for.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from llmlab.errors import UsageError
 from llmlab.evaluate.facts import Mention
@@ -23,15 +27,39 @@ OTHER_LENGTH = 2.0  # times as many words as the other's, or a part of them
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How an answer to a conversation did, as its API has seen it.
+
+    Args:
+        invalid: of another format than was asked for; None where nothing is to be said of that.
+    """
+
+    cut_off: bool
+    refusal: bool
+    invalid: bool | None = None
+
+    @classmethod
+    def parse(cls, document: object) -> Ended:
+        """Raises ValueError: it is none."""
+        return _ENDED.validate_json(json.dumps(document), strict=True)
+
+
+_ENDED = TypeAdapter(Ended)
+
+
+@dataclass(frozen=True)
 class Both:
-    """What was measured of both answers, and those."""
+    """What was measured of both answers, those, and how they ended; None of summaries, and of
+    what failed."""
 
     tested: Measures
     base: Measures
     answers: tuple[str, str]
+    ended: tuple[Ended | None, Ended | None] = (None, None)
 
 
-Value = Callable[[Both], tuple[float, float]]
+# None where a pair cannot tell.
+Value = Callable[[Both], tuple[float, float] | None]
 
 
 def _happens(column: str) -> Value:
@@ -50,6 +78,27 @@ def _share(column: str) -> Value:
 def _length(both: Both) -> tuple[float, float]:
     mine, theirs = (one.values["length"] or 0.0 for one in (both.tested, both.base))
     return float(not theirs / OTHER_LENGTH <= mine <= theirs * OTHER_LENGTH), 0.0
+
+
+def _more(factor: float) -> Value:
+    """Whether an answer is that many times as long as the other one. Two that are as good may
+    both be so by turns, as where a model samples; ``length`` would hold that against one."""
+
+    def value(both: Both) -> tuple[float, float]:
+        mine, theirs = (one.values["length"] or 0.0 for one in (both.tested, both.base))
+        if factor < 1:
+            return float(mine < theirs * factor), float(theirs < mine * factor)
+        return float(mine > theirs * factor), float(theirs > mine * factor)
+
+    return value
+
+
+def _ended(of: Callable[[Ended], bool | None]) -> Value:
+    def value(both: Both) -> tuple[float, float] | None:
+        mine, theirs = (None if one is None else of(one) for one in both.ended)
+        return None if mine is None or theirs is None else (float(mine), float(theirs))
+
+    return value
 
 
 def _differs(both: Both) -> tuple[float, float]:
@@ -71,9 +120,16 @@ VALUES: Mapping[str, Value] = {
     "repetition": _share("repetition"),
     "novelty": _share("novelty"),
     "length": _length,
+    "longer": _more(OTHER_LENGTH),
+    "shorter": _more(1 / OTHER_LENGTH),
     "language": _language,
     "differs": _differs,
+    "refusals": _ended(lambda one: one.refusal),
+    "format": _ended(lambda one: one.invalid),
+    "cut_off": _ended(lambda one: one.cut_off),
 }
+# What is told of an empty answer too.
+OF_SILENCE = frozenset({"empty", "refusals", "format", "cut_off"})
 # How a verdict says that a candidate's answers are so.
 SAID: Mapping[str, str] = {
     "unsupported": "have a name or a number that their text does not have",
@@ -83,8 +139,13 @@ SAID: Mapping[str, str] = {
     "repetition": "of the word triples were said before",
     "novelty": "of the word pairs are not in the text",
     "length": "are more than twice, or less than half, as long as the stable version's",
+    "longer": "are more than twice as long as the other version's",
+    "shorter": "are less than half as long as the other version's",
     "language": "are in another language than the stable version's",
     "differs": "of the words are not the stable version's",
+    "refusals": "are refusals, or begin so",
+    "format": "are not of the format that was asked for",
+    "cut_off": "are cut off",
 }
 
 
@@ -109,15 +170,22 @@ class Measured:
     unsupported: tuple[tuple[Mention, ...], tuple[Mention, ...]] = ((), ())
 
 
-def measured(text: str, tested: str, base: str, gate: tuple[Bound, ...]) -> Measured:
-    """What is measured of both answers to a text. Of an empty one nothing can be told but that."""
+def measured(
+    text: str,
+    tested: str,
+    base: str,
+    gate: tuple[Bound, ...],
+    ended: tuple[Ended | None, Ended | None] = (None, None),
+) -> Measured:
+    """What is measured of both answers to a text. Of an empty one nothing can be told but that, and
+    how it ended."""
     case = Case("pair", text)
-    both = Both(measure(case, tested), measure(case, base), (tested, base))
+    both = Both(measure(case, tested), measure(case, base), (tested, base), ended)
     silent = any(one.values["empty"] for one in (both.tested, both.base))
     found = {
-        one.measure: VALUES[one.measure](both)
+        one.measure: values
         for one in gate
-        if one.measure == "empty" or not silent
+        if (one.measure in OF_SILENCE or not silent) and (values := VALUES[one.measure](both))
     }
     details = both.tested.details.unsupported, both.base.details.unsupported
     return Measured(found, details)
