@@ -8,6 +8,7 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
-from llmlab.rollout.judging import fail_levels, judge
+from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.made_pairs import MadePairs
 from llmlab.rollout.pairing import WITHIN, Pairing
 from llmlab.rollout.pairs import KEPT, Pairs, unit_of
 from llmlab.rollout.pairs_gate import VALUES, Ended, measured, parse_pairs_gate
+from llmlab.rollout.pairs_power import DIFFER, MORE, pairs_needs
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
 from llmlab.rollout.simulating import run_in
@@ -222,6 +224,31 @@ def test_equal_versions_that_both_invent_are_left_alone_by_who_looks_after_every
 def test_ten_points_more_that_invent_are_found_within_some_hundred_pairs() -> None:
     found = [fails(MadePairs(invented=0.0, more_invented=0.10), run) for run in range(5)]
     assert all(one is not None and one < 700 for one in found), found
+
+
+def test_what_lint_tells_of_pairs_is_about_what_they_take() -> None:
+    rules = replace(RULES, pairs_gate="empty<=+0.02 unsupported<=+0.10")
+    planned = replace(at(Phase.PROGRESSING), rules=rules)
+    level, needed = fail_levels(rules).pairs / 2, pass_level(planned)
+    for need in pairs_needs(planned):
+        seen, passed = [], []
+        for run in range(25):
+            chance, one = random.Random(f"power-{run}"), Pairs.of(rules)
+            bets = one.bets[need.measure]
+            while not bets.worse.reached(level):
+                one.add({need.measure: (float(chance.random() < need.margin + MORE), 0.0)})
+            seen.append(one.pairs)
+            one = Pairs.of(rules)
+            bets = one.bets[need.measure]
+            while not bets.as_good.reached(needed):
+                drawn = chance.random()
+                wrong = drawn < DIFFER, DIFFER <= drawn < 2 * DIFFER
+                one.add({need.measure: (float(wrong[0]), float(wrong[1]))})
+            passed.append(one.pairs)
+        assert need.seen / 1.6 < median(seen) < need.seen * 1.6
+        # What is told is for those who are unlucky, too: so little is asked for to pass.
+        assert median(passed) <= need.passed < 5 * median(passed)
+    assert not pairs_needs(replace(planned, rules=replace(rules, pairs=0.0)))
 
 
 # Each request is somebody else's: then errors and latency are decided soon, and do not.

@@ -262,11 +262,12 @@ def _start(
 def _warn(session: Session, rollout: Rollout) -> None:
     """Of steps that will not decide in time, by the traffic of the last hour."""
     from llmlab.cli.output import escaped
+    from llmlab.rollout.pairs_power import pairs_told
     from llmlab.rollout.power import told, usual_of
     from llmlab.rollout.running import RunningLab
 
     usual = usual_of(RunningLab(session.lab()), rollout.stable.deployment)
-    for one in told(rollout, usual):
+    for one in (*told(rollout, usual), *pairs_told(rollout, usual)):
         if one.severity == "warning":
             err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
             err().print(f"  [bold green]Fix:[/] {escaped(one.fix)}", highlight=False)
