@@ -27,7 +27,7 @@ from llmlab.rollout.pairs_power import DIFFER, MORE, pairs_needs
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
 from llmlab.rollout.simulating import run_in
-from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict
+from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict, Version
 from llmlab.rollout.worlds import EQUAL, WORSE
 from llmlab.rollout.worst_pair import WorstPairs
 from tests.rollouts import at
@@ -129,6 +129,9 @@ def test_pairs_and_the_suite_share_what_was_the_texts() -> None:
     assert before.pairs == 0
 
 
+AB = (Version("a", "a"), Version("b", "b"))
+
+
 def judged(shown: list[dict[str, tuple[float, float]]], rules: Rules = RULES) -> Verdict:
     one = replace(at(Phase.PROGRESSING), rules=rules)
     evidence = Evidence.of(one)
@@ -170,6 +173,36 @@ def test_few_pairs_that_lean_against_it_hold_up_a_step() -> None:
     found = outcomes(judged([GOOD, BAD]))
     assert found["pairs unsupported"] is Outcome.INCONCLUSIVE
     assert found["pairs empty"] is Outcome.PASS
+
+
+def compared(shown: list[dict[str, tuple[float, float]]]) -> dict[str, str]:
+    rules = replace(RULES, pairs_gate=f"{GATE} differs<=+0.5")
+    one = replace(at(Phase.PROGRESSING), kind=Kind.AB, arms=AB, rules=rules)
+    evidence = Evidence.of(one)
+    evidence.begin(one.step, one.percent)
+    for pair in shown:
+        evidence.pairs.add(pair)
+    verdict = judge(one, Evidence.parse(evidence.dump()), None)
+    found = {one.metric: one for one in verdict.findings if "pairs" in one.metric}
+    assert {one.outcome for one in found.values()} == {Outcome.INCONCLUSIVE}
+    return {name.removeprefix("pairs "): one.reason for name, one in found.items()}
+
+
+def test_two_that_both_serve_are_told_apart_by_pairs_in_either_direction() -> None:
+    better = GOOD | {"unsupported": (0.0, 1.0)}
+    for one, figures in ((BAD, "a 0.0 %, b 10.0 %"), (better, "a 10.0 %, b 0.0 %")):
+        told = compared(([GOOD] * 9 + [one]) * 40)
+        # By how much a summary is another one, neither is better: that is not asked here.
+        assert set(told) == {"unsupported", "empty", "novelty"}
+        assert figures in told["unsupported"] and "they differ" in told["unsupported"]
+        assert "no difference is shown" in told["empty"]
+
+
+def test_two_that_invent_as_much_as_each_other_are_not_told_apart() -> None:
+    chance = random.Random("ab")
+    drawn = [(float(chance.random() < 0.2), float(chance.random() < 0.2)) for _ in range(600)]
+    told = compared([GOOD | {"unsupported": one} for one in drawn])
+    assert "no difference is shown" in told["unsupported"]
 
 
 def test_without_pairs_nothing_is_said_of_them() -> None:
@@ -274,7 +307,7 @@ def test_the_same_rollout_without_pairs_promotes_who_invents() -> None:
     [
         ({}, Wish(Kind.CANARY, ()), 0.1),
         ({}, Wish(Kind.BLUEGREEN, ()), 0.1),
-        ({}, Wish(Kind.AB, ()), 0.0),
+        ({}, Wish(Kind.AB, ()), 0.1),
         ({}, Wish(Kind.SHADOW, ()), 0.0),
         ({}, Wish(Kind.CANARY, (), route="chat"), 0.1),
         (
@@ -441,6 +474,16 @@ def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_pat
     two.answer["ended"] = {"cut_off": "no"}
     with pytest.raises(UpstreamError):
         one.tick()
+
+
+def test_of_two_that_both_serve_b_is_asked_what_a_was(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    arms = Version("base", "base"), Version("tuned-2", "tuned")
+    one.rollout = replace(one.rollout, kind=Kind.AB, arms=arms, stable=Version("old", "old"))
+    one.evidence = Evidence.of(one.rollout)
+    assert one.tick().total["unsupported"].means == (1.0, 0.0)
+    assert one.two.told[0] and one.two.told[0].deployment == "base"
+    assert not pairs_needs(one.rollout)
 
 
 def test_all_processes_are_asked_and_one_that_is_away_keeps_nobody_from_telling(

@@ -128,6 +128,9 @@ VALUES: Mapping[str, Value] = {
     "format": _ended(lambda one: one.invalid),
     "cut_off": _ended(lambda one: one.cut_off),
 }
+# What holds an answer against the other version's alone: of that one it says nothing, so in these
+# two versions that are as good differ too.
+ONE_SIDED = frozenset({"length", "language", "differs"})
 # What is told of an empty answer too.
 OF_SILENCE = frozenset({"empty", "refusals", "format", "cut_off"})
 # How a verdict says that a candidate's answers are so.

@@ -33,9 +33,10 @@ class PairsNeed:
 
 
 def pairs_needs(rollout: Rollout) -> list[PairsNeed]:
-    """Of all measures of its gate; none where nothing is paired."""
+    """Of all measures of its gate; none where nothing is paired, nor for ab, which nothing ends."""
     rules = rollout.rules
-    bounds = parse_pairs_gate(rules.pairs_gate) if rules.pairs else ()
+    paired = rules.pairs and rollout.kind is not Kind.AB
+    bounds = parse_pairs_gate(rules.pairs_gate) if paired else ()
     level, needed = fail_levels(rules).pairs, pass_level(rollout)
     return [
         PairsNeed(one.measure, one.margin, _seen(one, level / len(bounds)), _passed(one, needed))

@@ -53,7 +53,7 @@ class Wish:
 CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite", "chat_pairs_gate": "pairs_gate"}
 # Where clients' own answers decide; and a summary says nothing of how it ended.
 BY_ANSWERS = (Kind.CANARY, Kind.AB)
-PAIRED = (Kind.CANARY, Kind.BLUEGREEN)
+PAIRED = (Kind.CANARY, Kind.BLUEGREEN, Kind.AB)
 
 
 @dataclass(frozen=True)
