@@ -13,8 +13,8 @@ import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.recording.sampling import FILE
-from llmlab.rollout.state import Outcome, Phase, Rollout
-from llmlab.rollout.store import Rollouts
+from llmlab.rollout.state import Outcome, Phase
+from llmlab.rollout.store import Kept, Rollouts
 from tests.conftest import LabUnderTest, configure, wait_until
 from tests.test_rollout_lab import TWIN, last, load, status
 
@@ -122,7 +122,7 @@ def asking(lab: LabUnderTest, clients: int = 4, subjects: int = 15) -> Iterator[
             one.join()
 
 
-def chat_rollout(lab: LabUnderTest, *more: str) -> Rollout:
+def chat_rollout(lab: LabUnderTest, *more: str) -> Kept:
     """Of a version that invents a number whenever it is asked of a lamp."""
     lab.ok("deploy", "two")
     lab.ok("drill", "invent", "--deployment", "two", "--containing", "lamp")
@@ -130,15 +130,18 @@ def chat_rollout(lab: LabUnderTest, *more: str) -> Rollout:
     wait_until(lambda: Rollouts(lab.lab).unfinished("chat") is None, 120)
     kept = Rollouts(lab.lab).last("chat")
     assert kept
-    return kept.rollout
+    return kept
 
 
 def test_who_invents_in_a_tenth_of_real_conversations_is_caught_by_pairs_alone(
     lab: LabUnderTest,
 ) -> None:
+    lab.ok("scale", "one", "2")
     with asking(lab):
-        caught = chat_rollout(lab, "--pairs", "1", "--pairs-gate", GATE.strip('"'))
-        without = chat_rollout(lab, "--pairs", "0")
+        found_out = chat_rollout(lab, "--pairs", "1", "--pairs-gate", GATE.strip('"'))
+        without = chat_rollout(lab, "--pairs", "0", "--steps", "100").rollout
+    caught, both = found_out.rollout, found_out.evidence.pairs.read
+    assert set(both) == {"one", "one.2"} and all(both.values())
     assert caught.phase is Phase.ABORTED and "pairs unsupported_numbers" in caught.ending, caught
     assert caught.verdict
     found = {one.metric: one.outcome for one in caught.verdict.findings}

@@ -17,7 +17,7 @@ class MeasureFigures(TypedDict):
     """One measure of all pairs.
 
     Args:
-        candidate, stable: means, from 0 to 1.
+        candidate, stable: means, from 0 to 1; of B and of A for ab.
         margin: that the first may be above the second.
     """
 

@@ -200,6 +200,7 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: 
 
     @app.post("/shadow/chat", include_in_schema=False)
     async def copied(connection: Request) -> Response:
+        _refuse_others(connection)  # no gateway sends these
         one = await _loaded(serving.chat).copy(connection)
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
 
