@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from llmlab.answered import Answer
 from llmlab.recording.sampling import FILE, Sample
-from llmlab.service.chat.copies import can_be_copied, copy_of, text_of
+from llmlab.service.chat.copies import CallsTool, can_be_copied, copy_of, text_of, told_of
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.drill import Drill, Kind
 from tests.api import wait_until
@@ -56,6 +57,18 @@ def test_a_copy_asks_for_the_same_and_not_who_asked_nor_how_it_is_to_come() -> N
     request = ChatRequest.model_validate(asked | more | {"logprobs": True})
     assert copy_of(request) == asked
     assert text_of(request) == "Be short.\nHello"
+
+
+def test_of_an_answer_is_told_what_it_says_and_how_it_ended() -> None:
+    choice = {"message": {"content": "Yes."}, "finish_reason": "stop"}
+    assert told_of(choice, Answer(invalid=True)) == {
+        "text": "Yes.", "ended": FINE | {"invalid": True},
+    }  # fmt: skip
+    # A guard stands behind what watches it on its way.
+    filtered = {"message": {"content": "", "refusal": "No."}, "finish_reason": "content_filter"}
+    assert told_of(filtered, Answer()) == {"text": "No.", "ended": FINE | {"refusal": True}}
+    with pytest.raises(CallsTool):
+        told_of({"message": {"content": None, "tool_calls": [CALL]}, "finish_reason": "x"}, None)
 
 
 @pytest.fixture(scope="module")

@@ -476,6 +476,15 @@ def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_pat
         one.tick()
 
 
+def test_an_answer_that_calls_a_tool_is_held_against_nothing(tmp_path: Path) -> None:
+    two = Two()
+    two.asked.append(conversation(1, "a", "Add them."))
+    two.answer = {"left_out": True}  # type: ignore[dict-item]
+    one = Paired(two, tmp_path)
+    pairs = one.tick()
+    assert (pairs.pairs, pairs.dropped) == (0, 1) and not one.pairing.waiting
+
+
 def test_of_two_that_both_serve_b_is_asked_what_a_was(tmp_path: Path) -> None:
     one = Paired(Two(("a", "It was in 1843.")), tmp_path)
     arms = Version("base", "base"), Version("tuned-2", "tuned")

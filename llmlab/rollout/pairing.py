@@ -28,6 +28,7 @@ from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
 ASKED, ANSWERS = "/shadow/asked", "/shadow/answers"
 COPY, COPY_OF_CHAT = "/shadow/", "/shadow/chat"
+NAMED = "pair-"  # how the ids of its requests begin
 AT_ONCE = 30  # texts that the candidate may have and has not answered
 WITHIN = 130.0  # seconds; the API itself gives up before
 PATIENCE = 2.0  # seconds for what the API has at hand
@@ -122,7 +123,7 @@ class Pairing:
             if pairs.is_new(unit, text):
                 if len(self.waiting) >= AT_ONCE:
                     break
-                name = f"pair-{rollout.number}-{self.processes.index(one.process)}-{one.n}"
+                name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
                 if not self._copy(rollout, name, one):
                     break
                 self.waiting[name] = replace(one, options={}, until=now + WITHIN)
@@ -155,6 +156,10 @@ class Pairing:
                 raise _unexpected(candidate, error) from None
             asked = self.waiting.pop(name, None)
             if asked is None:
+                continue
+            if answer.get("left_out"):
+                evidence.pairs.dropped += 1
+                heard = True
                 continue
             # One that failed is an empty one: whoever asks has nothing in either case.
             summary = str(answer.get("summary", ""))

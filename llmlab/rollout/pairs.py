@@ -50,7 +50,7 @@ class Pairs:
         met: units and texts that were taken, the newest of them.
         read: the number of the newest request that was taken over from each deployment.
         pairs: of the whole rollout; ``step_pairs``: of this step.
-        dropped: that the candidate was too busy for, or that it did not answer in time.
+        dropped: that the candidate was too busy for, did not answer in time, or called a tool for.
         worst: how far the worst pair was beyond the gate.
         compares: the question is whether there is a difference.
     """

@@ -55,6 +55,7 @@ class ShadowAnswer:
             milliseconds of the epoch.
         seconds: from its turn to its end.
         ended: how the answer to a conversation did; see ``chat.copies``.
+        left_out: it says nothing that could be compared.
     """
 
     n: int
@@ -65,6 +66,7 @@ class ShadowAnswer:
     error: str | None = None
     truncated: bool = False
     ended: Mapping[str, Any] | None = None
+    left_out: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -137,8 +139,7 @@ class Shadow:
                 self._drop()  # the model is busy with others, or too slow for what it gets
                 continue
             except CallsTool:
-                self._drop()  # it says nothing that could be compared
-                continue
+                told = {"left_out": True}
             except (TextTooLong, ChatFailure) as error:
                 told = {"error": error.message}
             except ApiError as error:
