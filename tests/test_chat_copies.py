@@ -141,10 +141,11 @@ def answer(api: ScriptedApi, name: str) -> dict[str, Any]:
 
 
 def test_a_copy_is_answered_when_there_is_time_and_nobody_is_charged(api: ScriptedApi) -> None:
-    before = remembered(api)
+    before, tokens = remembered(api), api.metric("llmlab_output_tokens_total")
     assert copy(api, "one", said("one two three", max_tokens=2)).json() == {"taken": True}
     told = answer(api, "one")
     assert (told["summary"], told["ended"]) == ("one two ", FINE | {"cut_off": True})
+    assert api.metric("llmlab_output_tokens_total") == tokens + 2
     assert copy(api, "two", said('{"refuse": 400}')).status_code == 202
     assert "summary" not in answer(api, "two") and answer(api, "two")["error"]
     heard = copy(api, "three", said('{"tell": "request"}'))

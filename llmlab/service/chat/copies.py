@@ -113,12 +113,18 @@ class Copied:
 
 
 def copied(
-    asked: ChatRequest, connection: Request, chat: ChatOf, drills: Drills, admitting: Admitting
+    asked: ChatRequest,
+    connection: Request,
+    chat: ChatOf,
+    drills: Drills,
+    admitting: Admitting,
+    count: Callable[[Usage], None],
 ) -> Copied:
     """
     Args:
         connection: put aside.
         chat: the model.
+        count: takes note of the tokens, whoever pays for them: nobody's budget is charged.
 
     Raises:
         ApiError: guards cannot look at its answer.
@@ -135,8 +141,11 @@ def copied(
             return chat(asked, connection, left, usage)
 
         chunks = watched.chunks(tidied("chat", drilled("chat", drill, make, seconds)))
-        async with aclosing(chunks):
-            choices = await collected(chunks)
+        try:
+            async with aclosing(chunks):
+                choices = await collected(chunks)
+        finally:
+            count(usage)
         if opened:
             await guarded_whole(choices, opened)
         whole = [one.as_choice("chat", index) for index, one in choices.items()]

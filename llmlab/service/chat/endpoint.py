@@ -138,7 +138,9 @@ class ChatEndpoint:
         if asked.stream or not can_be_copied(asked):
             raise ApiError(400, "This cannot be copied: it is not all words, or has no one answer.")
         put_aside(connection)
-        return copied(asked, connection, self.backend.chat, self.drills, self.admitting)
+        return copied(
+            asked, connection, self.backend.chat, self.drills, self.admitting, self._count
+        )
 
     async def completion(self, connection: Request, timeout: float | None) -> Response:
         asked = await self._asked(CompletionRequest, connection)
@@ -274,13 +276,16 @@ class ChatEndpoint:
 
     def _settle(self, kind: Kind, usage: Usage, watched: Watched, state: dict[str, Any]) -> None:
         """Count what was read and written, and how, whoever is still there to hear of it."""
-        self.metrics.input_tokens.inc(usage.read)
-        self.metrics.output_tokens.inc(usage.completion)
+        self._count(usage)
         if answer := watched.answer:
             self.metrics.genai.answered(kind, answer)
         note(usage.by, state)
         if usage.read or usage.completion:
             state["usage"] = {"input_tokens": usage.read, "output_tokens": usage.completion}
+
+    def _count(self, usage: Usage) -> None:
+        self.metrics.input_tokens.inc(usage.read)
+        self.metrics.output_tokens.inc(usage.completion)
 
     @property
     def _refusals(self) -> Refusals:
