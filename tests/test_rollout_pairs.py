@@ -69,6 +69,14 @@ def test_how_answers_ended_is_told_where_both_tell_it(
     assert values("A text.", "", "Yes.", gate, (mine, theirs)) == shown
 
 
+def test_an_answer_in_another_language_than_the_question_speaks_against_whoever_gives_it() -> None:
+    here, there = "Ada Lovelace wrote notes on it.", "Sie schrieb Anmerkungen über die Maschine."
+    assert values(TEXT, there, here, "foreign<=+0.1") == {"foreign": (1.0, 0.0)}
+    assert values(TEXT, here, there, "foreign<=+0.1") == {"foreign": (0.0, 1.0)}
+    assert values(TEXT, there, there, "foreign<=+0.1") == {"foreign": (1.0, 1.0)}
+    assert values("1843?", here, there, "foreign<=+0.1") == {}
+
+
 def test_of_two_that_write_long_and_short_answers_by_turns_neither_is_worse() -> None:
     gate, long, short = "longer<=+0.1 shorter<=+0.1 length<=+0.1", "word " * 9, "word"
     assert values(TEXT, long, short, gate) == {

@@ -122,7 +122,7 @@ class Rollout(Section):
     )
     chat_pairs_gate: str = Field(
         "unsupported<=+0.10 empty<=+0.02 repetition<=+0.05 longer<=+0.10 shorter<=+0.10 "
-        "language<=+0.05 refusals<=+0.05 format<=+0.05 cut_off<=+0.05",
+        "foreign<=+0.05 refusals<=+0.05 format<=+0.05 cut_off<=+0.05",
         description="In place of pairs_gate on any other route than summarize, of answers to the "
         "same conversations.",
     )

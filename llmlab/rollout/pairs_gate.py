@@ -49,13 +49,14 @@ _ENDED = TypeAdapter(Ended)
 
 @dataclass(frozen=True)
 class Both:
-    """What was measured of both answers, those, and how they ended; None of summaries, and of
-    what failed."""
+    """What was measured of both answers, those, how they ended (None of summaries, and of what
+    failed), and what was asked."""
 
     tested: Measures
     base: Measures
     answers: tuple[str, str]
     ended: tuple[Ended | None, Ended | None] = (None, None)
+    text: str = ""
 
 
 # None where a pair cannot tell.
@@ -112,6 +113,16 @@ def _language(both: Both) -> tuple[float, float]:
     return float(bool(usual) and guess(mine, usual) not in ("", usual)), 0.0
 
 
+def _foreign(both: Both) -> tuple[float, float] | None:
+    """Of a few words the guess is poor, of either version's: ``language`` would hold that against
+    one."""
+    asked = guess(both.text, "")
+    if not asked:
+        return None
+    mine, theirs = (float(guess(one, asked) not in ("", asked)) for one in both.answers)
+    return mine, theirs
+
+
 VALUES: Mapping[str, Value] = {
     "unsupported": _happens("unsupported"),
     "unsupported_names": _happens("unsupported_names"),
@@ -123,6 +134,7 @@ VALUES: Mapping[str, Value] = {
     "longer": _more(OTHER_LENGTH),
     "shorter": _more(1 / OTHER_LENGTH),
     "language": _language,
+    "foreign": _foreign,
     "differs": _differs,
     "refusals": _ended(lambda one: one.refusal),
     "format": _ended(lambda one: one.invalid),
@@ -145,6 +157,7 @@ SAID: Mapping[str, str] = {
     "longer": "are more than twice as long as the other version's",
     "shorter": "are less than half as long as the other version's",
     "language": "are in another language than the stable version's",
+    "foreign": "are in another language than what was asked",
     "differs": "of the words are not the stable version's",
     "refusals": "are refusals, or begin so",
     "format": "are not of the format that was asked for",
@@ -183,7 +196,7 @@ def measured(
     """What is measured of both answers to a text. Of an empty one nothing can be told but that, and
     how it ended."""
     case = Case("pair", text)
-    both = Both(measure(case, tested), measure(case, base), (tested, base), ended)
+    both = Both(measure(case, tested), measure(case, base), (tested, base), ended, text)
     silent = any(one.values["empty"] for one in (both.tested, both.base))
     found = {
         one.measure: values
