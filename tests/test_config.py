@@ -165,6 +165,8 @@ VARIABLES = {
     "rollout.pairs": ("0.1", 0.1),
     "rollout.pairs_gate": ("empty<=+0.02", "empty<=+0.02"),
     "rollout.pairs_required": ("true", True),
+    "rollout.chat_pairs_gate": ("refusals<=+0.05", "refusals<=+0.05"),
+    "rollout.pairs_never": ("chat", ["chat"]),
     "judge.model": ("referee", "referee"),
     "judge.rubric": ("mine.md", "mine.md"),
     "judge.suite": ("mine", "mine"),

@@ -3,18 +3,32 @@ version with every text of the suite, and invents numbers in a tenth of what cli
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from threading import Event, Thread
 
+import httpx2
 import pytest
 
+from llmlab.auth import Claims, KeyStore, mint
 from llmlab.recording.sampling import FILE
-from llmlab.rollout.state import Outcome
-from llmlab.rollout.store import Rollouts
+from llmlab.rollout.state import Outcome, Phase
+from llmlab.rollout.store import Kept, Rollouts
 from tests.conftest import LabUnderTest, configure, wait_until
 from tests.test_rollout_lab import TWIN, last, load, status
 
 # Of what clients ask by ``load`` a tenth, and nothing of the suite.
 INVENTS = ("drill", "invent", "--deployment", "twin", "--containing", "read it, 0.4")
+CHATS = """
+[models.one]
+runtime = "scripted"
+source = "embedded:script"
+
+[models.two]
+runtime = "scripted"
+source = "embedded:script"
+"""
 START = ("rollout", "start", "canary", "twin", "--steps", "20,100", "--interval", "2s")
 GATE = '"unsupported_numbers<=+0.02"'
 
@@ -26,9 +40,10 @@ def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
         rollout__progress_deadline="600", rollout__min_samples="10",
         rollout__latency_gate='""',  # machines that run tests are shared
         rollout__pairs="1", rollout__pairs_gate=GATE, rollout__holdback="30",
+        routes__chat='"one"', rollout__answer_gate='""', rollout__chat_gate='"empty<=+0.10"',
     )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
-        config.write(TWIN)
+        config.write(TWIN + CHATS)
     one.ok("up")
     return one
 
@@ -75,3 +90,63 @@ def test_the_worst_pair_is_shown_and_is_in_no_ledger(lab: LabUnderTest) -> None:
 
 def test_nothing_is_remembered_once_the_rollout_is_over(lab: LabUnderTest) -> None:
     wait_until(lambda: not (lab.lab.state / "deployments" / FILE).exists())
+
+
+@contextmanager
+def asking(lab: LabUnderTest, clients: int = 4, subjects: int = 15) -> Iterator[None]:
+    """Short questions to the route chat, each another one, while the body runs: of every ten, one
+    is of a lamp; half of them are streamed."""
+    over, key = Event(), KeyStore(lab.lab.keys_file).read().signing
+
+    def ask(place: int) -> None:
+        tokens = [mint(key, Claims(sub=f"{place}-{one}")) for one in range(subjects)]
+        with httpx2.Client(base_url=lab.url, timeout=60, trust_env=False) as client:
+            for number in count():
+                what = "the lamp" if number % 10 == 0 else "a ship"
+                said = f"Tell me of {what}, my {number}. question of place {place}."
+                body = {"model": "chat", "messages": [{"role": "user", "content": said}],
+                        "stream": number % 2 == 0, "temperature": 0.0}  # fmt: skip
+                headers = {"Authorization": f"Bearer {tokens[number % subjects]}"}
+                client.post("/v1/chat/completions", json=body, headers=headers)
+                if over.wait(0.03):
+                    return
+
+    threads = [Thread(target=ask, args=(place,)) for place in range(clients)]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for one in threads:
+            one.join()
+
+
+def chat_rollout(lab: LabUnderTest, *more: str) -> Kept:
+    """Of a version that invents a number whenever it is asked of a lamp."""
+    lab.ok("deploy", "two")
+    lab.ok("drill", "invent", "--deployment", "two", "--containing", "lamp")
+    lab.ok("rollout", "start", "canary", "two", "--route", "chat", *START[4:], *more)
+    wait_until(lambda: Rollouts(lab.lab).unfinished("chat") is None, 120)
+    kept = Rollouts(lab.lab).last("chat")
+    assert kept
+    return kept
+
+
+def test_who_invents_in_a_tenth_of_real_conversations_is_caught_by_pairs_alone(
+    lab: LabUnderTest,
+) -> None:
+    lab.ok("scale", "one", "2")
+    with asking(lab):
+        found_out = chat_rollout(lab, "--pairs", "1", "--pairs-gate", GATE.strip('"'))
+        without = chat_rollout(lab, "--pairs", "0", "--steps", "100").rollout
+    caught, both = found_out.rollout, found_out.evidence.pairs.read
+    assert set(both) == {"one", "one.2"} and all(both.values())
+    assert caught.phase is Phase.ABORTED and "pairs unsupported_numbers" in caught.ending, caught
+    assert caught.verdict
+    found = {one.metric: one.outcome for one in caught.verdict.findings}
+    assert found.pop("pairs unsupported_numbers") is Outcome.FAIL
+    assert Outcome.FAIL not in found.values() and found["text"] is Outcome.PASS
+    assert without.promoted == "two", without.ending
+    worst = lab.json("rollout", "pairs", str(caught.number))["worst"]
+    assert worst["candidate"]["unsupported"] == ["7418"] and "lamp" in worst["text"]

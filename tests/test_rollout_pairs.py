@@ -8,24 +8,26 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
 from llmlab.config import Config
-from llmlab.errors import LlmlabError, UsageError
+from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
-from llmlab.rollout.judging import fail_levels, judge
+from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.made_pairs import MadePairs
 from llmlab.rollout.pairing import WITHIN, Pairing
 from llmlab.rollout.pairs import KEPT, Pairs, unit_of
-from llmlab.rollout.pairs_gate import VALUES, measured, parse_pairs_gate
+from llmlab.rollout.pairs_gate import VALUES, Ended, measured, parse_pairs_gate
+from llmlab.rollout.pairs_power import DIFFER, MORE, pairs_needs
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
 from llmlab.rollout.simulating import run_in
-from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict
+from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict, Version
 from llmlab.rollout.worlds import EQUAL, WORSE
 from llmlab.rollout.worst_pair import WorstPairs
 from tests.rollouts import at
@@ -35,8 +37,54 @@ RULES = Rules(pairs=0.2, pairs_gate=GATE, min_samples=1)
 TEXT = "Ada Lovelace wrote 12 notes on the engine of Charles Babbage. They were printed in 1843."
 
 
-def values(text: str, mine: str, theirs: str, gate: str) -> dict[str, tuple[float, float]]:
-    return dict(measured(text, mine, theirs, parse_pairs_gate(gate)).values)
+def values(
+    text: str, mine: str, theirs: str, gate: str, ended: Any = (None, None)
+) -> dict[str, tuple[float, float]]:
+    return dict(measured(text, mine, theirs, parse_pairs_gate(gate), ended).values)
+
+
+FINE = Ended(cut_off=False, refusal=False, invalid=None)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "shown"),
+    [
+        (FINE, FINE, {"refusals": (0, 0), "cut_off": (0, 0)}),
+        (replace(FINE, refusal=True), FINE, {"refusals": (1, 0), "cut_off": (0, 0)}),
+        (FINE, replace(FINE, cut_off=True), {"refusals": (0, 0), "cut_off": (0, 1)}),
+        (replace(FINE, invalid=True), replace(FINE, invalid=False),
+         {"refusals": (0, 0), "cut_off": (0, 0), "format": (1, 0)}),
+        # Nobody asked for JSON, or it was cut off before anybody could tell.
+        (FINE, replace(FINE, invalid=False), {"refusals": (0, 0), "cut_off": (0, 0)}),
+        # A summary, and what failed.
+        (None, None, {}),
+        (None, FINE, {}),
+    ],
+)  # fmt: skip
+def test_how_answers_ended_is_told_where_both_tell_it(
+    mine: Ended | None, theirs: Ended | None, shown: dict[str, tuple[float, float]]
+) -> None:
+    gate = "refusals<=+0.1 format<=+0.1 cut_off<=+0.1"
+    assert values("A text.", "Yes.", "Yes.", gate, (mine, theirs)) == shown
+    assert values("A text.", "", "Yes.", gate, (mine, theirs)) == shown
+
+
+def test_an_answer_in_another_language_than_the_question_speaks_against_whoever_gives_it() -> None:
+    here, there = "Ada Lovelace wrote notes on it.", "Sie schrieb Anmerkungen über die Maschine."
+    assert values(TEXT, there, here, "foreign<=+0.1") == {"foreign": (1.0, 0.0)}
+    assert values(TEXT, here, there, "foreign<=+0.1") == {"foreign": (0.0, 1.0)}
+    assert values(TEXT, there, there, "foreign<=+0.1") == {"foreign": (1.0, 1.0)}
+    assert values("1843?", here, there, "foreign<=+0.1") == {}
+
+
+def test_of_two_that_write_long_and_short_answers_by_turns_neither_is_worse() -> None:
+    gate, long, short = "longer<=+0.1 shorter<=+0.1 length<=+0.1", "word " * 9, "word"
+    assert values(TEXT, long, short, gate) == {
+        "longer": (1.0, 0.0), "shorter": (0.0, 1.0), "length": (1.0, 0.0),
+    }  # fmt: skip
+    assert values(TEXT, short, long, gate) == {
+        "longer": (0.0, 1.0), "shorter": (1.0, 0.0), "length": (1.0, 0.0),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -64,7 +112,8 @@ def test_of_an_empty_answer_nothing_is_told_but_that() -> None:
 
 def test_the_same_answer_differs_in_nothing() -> None:
     gate = " ".join(f"{name}<=+0.1" for name in VALUES)
-    shown = values(TEXT, "Ada wrote 13 notes.", "Ada wrote 13 notes.", gate)
+    ended = Ended(cut_off=True, refusal=False, invalid=False)
+    shown = values(TEXT, "Ada wrote 13 notes.", "Ada wrote 13 notes.", gate, (ended, ended))
     assert set(shown) == set(VALUES)
     assert all(mine == theirs for mine, theirs in shown.values())
 
@@ -86,6 +135,9 @@ def test_pairs_and_the_suite_share_what_was_the_texts() -> None:
         before.errors, before.latency, before.answers,
     )  # fmt: skip
     assert before.pairs == 0
+
+
+AB = (Version("a", "a"), Version("b", "b"))
 
 
 def judged(shown: list[dict[str, tuple[float, float]]], rules: Rules = RULES) -> Verdict:
@@ -129,6 +181,36 @@ def test_few_pairs_that_lean_against_it_hold_up_a_step() -> None:
     found = outcomes(judged([GOOD, BAD]))
     assert found["pairs unsupported"] is Outcome.INCONCLUSIVE
     assert found["pairs empty"] is Outcome.PASS
+
+
+def compared(shown: list[dict[str, tuple[float, float]]]) -> dict[str, str]:
+    rules = replace(RULES, pairs_gate=f"{GATE} differs<=+0.5")
+    one = replace(at(Phase.PROGRESSING), kind=Kind.AB, arms=AB, rules=rules)
+    evidence = Evidence.of(one)
+    evidence.begin(one.step, one.percent)
+    for pair in shown:
+        evidence.pairs.add(pair)
+    verdict = judge(one, Evidence.parse(evidence.dump()), None)
+    found = {one.metric: one for one in verdict.findings if "pairs" in one.metric}
+    assert {one.outcome for one in found.values()} == {Outcome.INCONCLUSIVE}
+    return {name.removeprefix("pairs "): one.reason for name, one in found.items()}
+
+
+def test_two_that_both_serve_are_told_apart_by_pairs_in_either_direction() -> None:
+    better = GOOD | {"unsupported": (0.0, 1.0)}
+    for one, figures in ((BAD, "a 0.0 %, b 10.0 %"), (better, "a 10.0 %, b 0.0 %")):
+        told = compared(([GOOD] * 9 + [one]) * 40)
+        # By how much a summary is another one, neither is better: that is not asked here.
+        assert set(told) == {"unsupported", "empty", "novelty"}
+        assert figures in told["unsupported"] and "they differ" in told["unsupported"]
+        assert "no difference is shown" in told["empty"]
+
+
+def test_two_that_invent_as_much_as_each_other_are_not_told_apart() -> None:
+    chance = random.Random("ab")
+    drawn = [(float(chance.random() < 0.2), float(chance.random() < 0.2)) for _ in range(600)]
+    told = compared([GOOD | {"unsupported": one} for one in drawn])
+    assert "no difference is shown" in told["unsupported"]
 
 
 def test_without_pairs_nothing_is_said_of_them() -> None:
@@ -185,6 +267,31 @@ def test_ten_points_more_that_invent_are_found_within_some_hundred_pairs() -> No
     assert all(one is not None and one < 700 for one in found), found
 
 
+def test_what_lint_tells_of_pairs_is_about_what_they_take() -> None:
+    rules = replace(RULES, pairs_gate="empty<=+0.02 unsupported<=+0.10")
+    planned = replace(at(Phase.PROGRESSING), rules=rules)
+    level, needed = fail_levels(rules).pairs / 2, pass_level(planned)
+    for need in pairs_needs(planned):
+        seen, passed = [], []
+        for run in range(25):
+            chance, one = random.Random(f"power-{run}"), Pairs.of(rules)
+            bets = one.bets[need.measure]
+            while not bets.worse.reached(level):
+                one.add({need.measure: (float(chance.random() < need.margin + MORE), 0.0)})
+            seen.append(one.pairs)
+            one = Pairs.of(rules)
+            bets = one.bets[need.measure]
+            while not bets.as_good.reached(needed):
+                drawn = chance.random()
+                wrong = drawn < DIFFER, DIFFER <= drawn < 2 * DIFFER
+                one.add({need.measure: (float(wrong[0]), float(wrong[1]))})
+            passed.append(one.pairs)
+        assert need.seen / 1.6 < median(seen) < need.seen * 1.6
+        # What is told is for those who are unlucky, too: so little is asked for to pass.
+        assert median(passed) <= need.passed < 5 * median(passed)
+    assert not pairs_needs(replace(planned, rules=replace(rules, pairs=0.0)))
+
+
 # Each request is somebody else's: then errors and latency are decided soon, and do not.
 INVENTS = replace(WORSE["+10 points of paired texts invent"], subjects=0)
 QUICK = Rules(
@@ -208,9 +315,19 @@ def test_the_same_rollout_without_pairs_promotes_who_invents() -> None:
     [
         ({}, Wish(Kind.CANARY, ()), 0.1),
         ({}, Wish(Kind.BLUEGREEN, ()), 0.1),
-        ({}, Wish(Kind.AB, ()), 0.0),
+        ({}, Wish(Kind.AB, ()), 0.1),
         ({}, Wish(Kind.SHADOW, ()), 0.0),
-        ({}, Wish(Kind.CANARY, (), route="chat"), 0.0),
+        ({}, Wish(Kind.CANARY, (), route="chat"), 0.1),
+        (
+            {"rollout": {"pairs": 0.1, "pairs_never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            0.0,
+        ),
+        (
+            {"rollout": {"pairs": 0.1, "chat_pairs_gate": ""}},
+            Wish(Kind.CANARY, (), route="chat"),
+            0.0,
+        ),
         ({"recording": {"never": ["summarize"]}}, Wish(Kind.CANARY, ()), 0.0),
     ],
 )
@@ -218,6 +335,42 @@ def test_what_is_paired_and_where_nothing_is(config: Any, wish: Wish, share: flo
     section = Config.model_validate({"rollout": {"pairs": 0.1}} | config)
     assert rules_of(section, wish).pairs == share
     assert rules_of(Config(), wish).pairs == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "wish", "why"),
+    [
+        (
+            {"rollout": {"pairs_never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            "pairs_never",
+        ),
+        (
+            {"recording": {"never": ["chat"]}},
+            Wish(Kind.CANARY, (), route="chat"),
+            "recording.never",
+        ),
+        ({}, Wish(Kind.SHADOW, ()), "shadow"),
+        ({"rollout": {"pairs_gate": ""}}, Wish(Kind.CANARY, ()), "empty"),
+    ],
+)
+def test_who_asks_for_pairs_where_nothing_may_be_paired_is_told_so(
+    config: Any, wish: Wish, why: str
+) -> None:
+    section = Config.model_validate(config)
+    with pytest.raises(UsageError, match=why):
+        rules_of(section, replace(wish, rules={"pairs": 0.5}))
+    assert rules_of(section, replace(wish, rules={"pairs": 0.0})).pairs == 0
+
+
+def test_what_is_asked_for_at_a_start_goes_before_what_lab_toml_says() -> None:
+    asked = {"pairs": 0.5, "pairs_gate": "refusals<=+0.05", "answer_gate": "cut_off<=+0.05"}
+    rules = rules_of(Config(), Wish(Kind.CANARY, (), rules=asked, route="chat"))
+    assert (rules.pairs, rules.pairs_gate, rules.answer_gate) == tuple(asked.values())
+    usual = rules_of(Config(), Wish(Kind.CANARY, (), route="chat"))
+    assert usual.pairs_gate == Config().rollout.chat_pairs_gate != Config().rollout.pairs_gate
+    with pytest.raises(UsageError, match="summarize"):
+        rules_of(Config(), Wish(Kind.CANARY, (), rules={"answer_gate": "cut_off<=+0.05"}))
 
 
 def test_a_gate_of_pairs_that_cannot_be_read_keeps_a_rollout_from_starting(tmp_path: Path) -> None:
@@ -240,16 +393,22 @@ class Two:
             for n, (who, text) in enumerate(asked)
         ]  # fmt: skip
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
+        self.of = {"base": self.asked}
         self.silent = False
         self.answer: dict[str, str] = {"summary": "It is 7418."}
 
     def remember(self, sample: Sample | None) -> None:
         self.told.append(sample)
 
+    def processes(self, deployment: str) -> list[str]:
+        return list(self.of)
+
     def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
         path, _, after = path.partition("?after=")
-        if path == "/shadow/asked" and deployment == "base":
-            found = {"asked": [one for one in self.asked if one["n"] > int(after)]}
+        if path == "/shadow/asked" and deployment in self.of:
+            if self.of[deployment] is None:
+                raise UpstreamError("it has ended")
+            found = {"asked": [one for one in self.of[deployment] if one["n"] > int(after)]}
         elif path == "/shadow/answers" and deployment == "tuned-2":
             found = {
                 "answers": [
@@ -259,7 +418,8 @@ class Two:
                 ]
             }
         else:
-            assert (deployment, path) == ("tuned-2", "/shadow/")
+            assert (deployment, path) in (("tuned-2", "/shadow/"), ("tuned-2", "/shadow/chat"))
+            assert how["headers"]["X-Route"] == "summarize"
             taken = len(self.copies) < self.room
             if taken:
                 self.copies.append((how["headers"]["X-Request-ID"], json.loads(how["body"])))
@@ -296,6 +456,66 @@ def test_both_answers_become_a_pair_and_the_worst_is_kept_redacted_and_sealed(
     (file,) = (tmp_path / ".llmlab" / "pairs").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600 and b"1843" not in file.read_bytes()
     assert text not in json.dumps(one.evidence.dump())
+
+
+def conversation(n: int, who: str, text: str, **ended: Any) -> dict[str, Any]:
+    """As the stable API tells of one."""
+    asked = {"messages": [{"role": "user", "content": text}], "temperature": 0.0}
+    fine = {"cut_off": False, "refusal": False, "invalid": None}
+    return {"n": n, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
+            "options": asked, "ended": fine | ended}  # fmt: skip
+
+
+def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_path: Path) -> None:
+    two = Two()
+    two.asked.append(conversation(1, "a", "When was it, in 1843?"))
+    two.answer = {"summary": "I can't help with that.",
+                  "ended": {"cut_off": False, "refusal": True, "invalid": None}}  # fmt: skip
+    one = Paired(two, tmp_path)
+    one.rollout = replace(one.rollout, rules=replace(RULES, pairs_gate="refusals<=+0.05"))
+    one.evidence = Evidence.of(one.rollout)
+    pairs = one.tick()
+    assert pairs.total["refusals"].means == (1.0, 0.0)
+    ((_, copy),) = two.copies
+    assert copy == two.asked[0]["options"]
+    two.asked.append(conversation(2, "b", "And now?"))
+    two.answer["ended"] = {"cut_off": "no"}
+    with pytest.raises(UpstreamError):
+        one.tick()
+
+
+def test_an_answer_that_calls_a_tool_is_held_against_nothing(tmp_path: Path) -> None:
+    two = Two()
+    two.asked.append(conversation(1, "a", "Add them."))
+    two.answer = {"left_out": True}  # type: ignore[dict-item]
+    one = Paired(two, tmp_path)
+    pairs = one.tick()
+    assert (pairs.pairs, pairs.dropped) == (0, 1) and not one.pairing.waiting
+
+
+def test_of_two_that_both_serve_b_is_asked_what_a_was(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    arms = Version("base", "base"), Version("tuned-2", "tuned")
+    one.rollout = replace(one.rollout, kind=Kind.AB, arms=arms, stable=Version("old", "old"))
+    one.evidence = Evidence.of(one.rollout)
+    assert one.tick().total["unsupported"].means == (1.0, 0.0)
+    assert one.two.told[0] and one.two.told[0].deployment == "base"
+    assert not pairs_needs(one.rollout)
+
+
+def test_all_processes_are_asked_and_one_that_is_away_keeps_nobody_from_telling(
+    tmp_path: Path,
+) -> None:
+    two = Two(("a", "One."))
+    second = [dict(two.asked[0], at=2.5, subject="b", text="Two.")]  # of the same number
+    two.of |= {"base.2": second, "base.3": None}  # type: ignore[dict-item]
+    one = Paired(two, tmp_path)
+    assert one.tick().pairs == 2
+    assert one.evidence.pairs.read == {"base": 1, "base.2": 1}
+    assert len({name for name, _ in two.copies}) == 2
+    two.of = dict.fromkeys(two.of)  # type: ignore[assignment]
+    with pytest.raises(UpstreamError):
+        one.tick()
 
 
 def test_a_text_and_a_subject_within_a_slice_are_asked_once(tmp_path: Path) -> None:

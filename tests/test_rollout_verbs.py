@@ -495,6 +495,22 @@ def test_lint_tells_what_each_step_takes_and_which_one_is_not_decided_in_time(
     assert not [one for one in quick if "deadline" in one]
 
 
+def test_lint_tells_how_many_pairs_show_what_and_how_soon_there_are_so_many(office: Office) -> None:
+    rules = {"steps": (5.0, 100.0), "pairs": 0.1, "pairs_gate": "empty<=+0.02"}
+    wish = Wish(Kind.CANARY, (), rules=rules)
+    count, first, last = linted(office, wish, notes=True, usual=Usual(2.0))[-3:]
+    assert count.startswith("note: pairs until 10 points more than allowed are seen: empty 1")
+    assert first == (
+        "note: step 1, 5 %, has up to 0.19 pairs a second, of each caller one in 2 s: 10 points "
+        "more are seen within 10 min"
+    )
+    assert "0.01 pairs a second" in last and "3 h" in last
+    asked = replace(wish, rules=rules | {"pairs_required": True})
+    (late,) = [one for one in linted(office, asked, usual=Usual(9.0)) if "pairs empty" in one]
+    assert late.startswith("warning: step 2, 95 %, is not decided by its deadline")
+    assert "pairs" not in str(linted(office, Wish(Kind.CANARY, ()), notes=True))
+
+
 def test_without_any_traffic_lint_names_answers_and_no_time(office: Office) -> None:
     (note,) = linted(office, Wish(Kind.CANARY, (), rules={"steps": (100.0,)}), notes=True)[-1:]
     assert note.startswith("note: step 1, 95 %") and "(" not in note

@@ -64,6 +64,19 @@ def answer_to(api: Api, text: str) -> dict[str, Any]:
 # --- What it answers -----------------------------------------------------------
 
 
+def test_a_conversation_is_copied_to_a_model_that_only_summarizes_as_well(
+    textrank: Api, article: str
+) -> None:
+    text = f"{article} This is a conversation."
+    asked = {"messages": [{"role": "user", "content": text}], "max_tokens": 40}
+    whole = textrank.request("POST", "/v1/chat/completions", json=asked).json()
+    told = textrank.request("POST", "/shadow/chat", json=asked)
+    assert (told.status_code, told.json()) == (202, {"taken": True})
+    answer = answer_to(textrank, text)
+    assert answer["summary"] == whole["choices"][0]["message"]["content"]
+    assert answer["ended"] == {"cut_off": False, "refusal": False, "invalid": None}
+
+
 def test_a_mirrored_text_is_answered_as_a_client_would_have_been(
     textrank: Api, article: str
 ) -> None:

@@ -109,17 +109,24 @@ class Rollout(Section):
         0.0,
         ge=0,
         le=1,
-        description="Of the texts that the stable deployment summarizes for clients, this share is "
-        "summarized by the candidate as well, for nobody but the gate; 0 = none. Nothing is paired "
-        "where recording.never names the route, and nothing of who asks with no-store.",
+        description="Of what the stable deployment answers to clients, this share is answered by "
+        "the candidate as well, for nobody but the gate; 0 = none. Nothing is paired where "
+        "recording.never or pairs_never names the route, and nothing of who asks with no-store.",
     )
     pairs_gate: str = Field(
         "unsupported<=+0.02 empty<=+0.02 repetition<=+0.05 length<=+0.10 language<=+0.05 "
         "novelty<=+0.20",
-        description="By how much a share of its summaries, or of their words, may be above the "
+        description="By how much a share of its answers, or of their words, may be above the "
         'stable deployment\'s, of the same texts; differs<=+0.50 looks at the words of both. "" = '
         "nothing is paired.",
     )
+    chat_pairs_gate: str = Field(
+        "unsupported<=+0.10 empty<=+0.02 repetition<=+0.05 longer<=+0.10 shorter<=+0.10 "
+        "foreign<=+0.05 refusals<=+0.05 format<=+0.05 cut_off<=+0.05",
+        description="In place of pairs_gate on any other route than summarize, of answers to the "
+        "same conversations.",
+    )
+    pairs_never: list[str] = Field([], description="Routes of which nothing is ever paired.")
     pairs_required: bool = Field(
         False,
         description="A step passes only once pairs have shown that. Else they can end a rollout, "

@@ -114,7 +114,7 @@ class Evidence:
             0.0 if ab else rules.error_margin, rules.latency_gate,
             speed=[Bets() for _ in parse_speed(rules.latency_gate)], compares=ab,
             respects=[Respect(one) for one in parse_answer_gate(rules.answer_gate)],
-            pairs=Pairs.of(rules),
+            pairs=Pairs.of(rules, compares=ab),
         )  # fmt: skip
 
     @property

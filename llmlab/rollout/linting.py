@@ -8,6 +8,7 @@ from collections.abc import Callable
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.registry.catalogue import Catalogue
+from llmlab.rollout.pairs_power import pairs_told
 from llmlab.rollout.planning import (
     Known,
     Wish,
@@ -45,7 +46,8 @@ def lint(
     found += problems(rules, lab.root)
     if wish.models:
         found += _of_start(wish, lab, catalogue, known)
-    return found + list(told(_planned(wish.kind, rules), _usual(lab, known, usual, wish.route)))
+    planned, lately = _planned(wish.kind, rules), _usual(lab, known, usual, wish.route)
+    return [*found, *told(planned, lately), *pairs_told(planned, lately)]
 
 
 def _planned(kind: Kind, rules: Rules) -> Rollout:

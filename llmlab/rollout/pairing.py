@@ -1,9 +1,9 @@
 """Takes what the stable version was asked and has answered, has the candidate answer the same, and
 measures both.
 
-The stable API remembers some of its texts for as long as it is told to, again and again; the
-candidate's reads copies of them aside, when it has nothing else to do, as those of a shadow.
-Nobody waits for either, and no budget is charged.
+Each process of the stable API remembers some of what it is asked for as long as it is told to,
+again and again; the candidate's reads copies of that aside, when it has nothing else to do, as
+those of a shadow. Nobody waits for either, and no budget is charged.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmlab.errors import UpstreamError, unreadable
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
 from llmlab.rollout.pairs import unit_of
-from llmlab.rollout.pairs_gate import measured
+from llmlab.rollout.pairs_gate import Ended, measured
 from llmlab.rollout.running import FRESH, Running
 from llmlab.rollout.state import Rollout
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
-ASKED, COPY, ANSWERS = "/shadow/asked", "/shadow/", "/shadow/answers"
+ASKED, ANSWERS = "/shadow/asked", "/shadow/answers"
+COPY, COPY_OF_CHAT = "/shadow/", "/shadow/chat"
+NAMED = "pair-"  # how the ids of its requests begin
 AT_ONCE = 30  # texts that the candidate may have and has not answered
 WITHIN = 130.0  # seconds; the API itself gives up before
 PATIENCE = 2.0  # seconds for what the API has at hand
@@ -35,15 +37,27 @@ BUSY = 0.7  # seconds of a tick that it goes on for, at most, if there is more
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a client asked and got, and until when the candidate may answer it."""
+    """What a client asked and got, and until when the candidate may answer it.
 
+    Args:
+        ended: how the answer to a conversation did; None of a summary.
+    """
+
+    process: str
     n: int
     at: float
     subject: str
     text: str
     summary: str
     options: dict[str, Any]
+    ended: Ended | None
     until: float = 0.0
+
+    @property
+    def body(self) -> bytes:
+        """What the candidate is asked."""
+        asked = self.options if self.ended else {"text": self.text} | self.options
+        return json.dumps(asked).encode()
 
 
 @dataclass
@@ -53,6 +67,7 @@ class Pairing:
     Args:
         key: of pseudonyms; another one for each process.
         waiting: by the id of the request.
+        processes: of the stable version; looked up as often as the order is renewed.
     """
 
     running: Running
@@ -62,6 +77,7 @@ class Pairing:
     renew_at: float = 0.0
     answers_read: int = 0
     waiting: dict[str, _Asked] = field(default_factory=dict)
+    processes: list[str] = field(default_factory=list)
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Take it a little further. Returns whether there is a pair more.
@@ -78,6 +94,7 @@ class Pairing:
                     pseudonyms=self.key,
                 )
             )  # fmt: skip
+            self.processes = self.running.processes(rollout.base.deployment)
             self.renew_at = now + LASTS / 4
         heard, ends = False, time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
@@ -100,29 +117,28 @@ class Pairing:
     def _ask(self, rollout: Rollout, evidence: Evidence, now: float) -> bool:
         """Have the candidate read what is new, as far as it has time for it now. Returns whether
         there was anything."""
-        base, pairs, asked = rollout.base.deployment, evidence.pairs, False
-        for one in self._asked(base, pairs.read.get(base, 0)):
+        pairs, asked = evidence.pairs, False
+        for one in self._asked(pairs.read):
             unit, text = unit_of(one.subject, one.at, SLICE), self._digest(one.text)
             if pairs.is_new(unit, text):
                 if len(self.waiting) >= AT_ONCE:
                     break
-                name = f"pair-{rollout.number}-{one.n}"
-                if not self._copy(rollout.candidate.deployment, name, one):
+                name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
+                if not self._copy(rollout, name, one):
                     break
-                self.waiting[name] = _Asked(
-                    one.n, one.at, one.subject, one.text, one.summary, {}, now + WITHIN
-                )
+                self.waiting[name] = replace(one, options={}, until=now + WITHIN)
                 pairs.meet(unit, text)
                 asked = True
-            pairs.read[base] = one.n
+            pairs.read[one.process] = one.n
         return asked
 
-    def _copy(self, candidate: str, name: str, one: _Asked) -> bool:
+    def _copy(self, rollout: Rollout, name: str, one: _Asked) -> bool:
         """Whether the candidate has taken it. What it finds wrong it never answers."""
-        asked = {"text": one.text} | one.options
+        candidate = rollout.candidate.deployment
         status, body = self.running.ask(
-            candidate, COPY, method="POST", body=json.dumps(asked).encode(),
-            timeout=PATIENCE, headers={**FRESH, "X-Request-ID": name},
+            candidate, COPY_OF_CHAT if one.ended else COPY, method="POST", body=one.body,
+            timeout=PATIENCE,
+            headers={**FRESH, "X-Request-ID": name, "X-Route": rollout.route},
         )  # fmt: skip
         if status != 202:
             return 400 <= status < 500
@@ -141,31 +157,68 @@ class Pairing:
             asked = self.waiting.pop(name, None)
             if asked is None:
                 continue
+            if answer.get("left_out"):
+                evidence.pairs.dropped += 1
+                heard = True
+                continue
             # One that failed is an empty one: whoever asks has nothing in either case.
-            self._add(rollout, evidence, asked, str(answer.get("summary", "")))
+            summary = str(answer.get("summary", ""))
+            try:
+                ended = Ended.parse(answer["ended"]) if "ended" in answer else None
+            except ValueError as error:
+                raise _unexpected(candidate, error) from None
+            self._add(rollout, evidence, asked, summary, ended)
             heard = True
         return heard
 
-    def _add(self, rollout: Rollout, evidence: Evidence, asked: _Asked, summary: str) -> None:
-        pairs = evidence.pairs
-        values = measured(asked.text, summary, asked.summary, pairs.bounds).values
+    def _add(
+        self,
+        rollout: Rollout,
+        evidence: Evidence,
+        asked: _Asked,
+        summary: str,
+        ended: Ended | None,
+    ) -> None:
+        pairs, both = evidence.pairs, (ended, asked.ended)
+        values = measured(asked.text, summary, asked.summary, pairs.bounds, both).values
         if pairs.add(values):
             self.worst.keep(
                 rollout.number, WorstPair(asked.at, asked.text, summary, asked.summary, values)
             )
 
-    def _asked(self, base: str, after: int) -> list[_Asked]:
-        found = self._list(base, f"{ASKED}?after={after}", "asked")
+    def _asked(self, read: Mapping[str, int]) -> list[_Asked]:
+        """What is new, of all processes that tell, the oldest first.
+
+        Args:
+            read: the number of the newest that was taken over from each.
+
+        Raises:
+            UpstreamError: none of them tells; of some, the others are enough.
+        """
+        found: list[_Asked] = []
+        failed: list[UpstreamError] = []
+        for process in self.processes:
+            try:
+                found += self._asked_of(process, read.get(process, 0))
+            except UpstreamError as error:
+                failed.append(error)
+        if failed and len(failed) == len(self.processes):
+            raise failed[0]
+        return sorted(found, key=lambda one: one.at)
+
+    def _asked_of(self, process: str, after: int) -> list[_Asked]:
+        found = self._list(process, f"{ASKED}?after={after}", "asked")
         try:
             return [
                 _Asked(
-                    int(one["n"]), float(one["at"]), str(one["subject"]), str(one["text"]),
-                    str(one["summary"]), dict(one["options"]),
+                    process, int(one["n"]), float(one["at"]), str(one["subject"]),
+                    str(one["text"]), str(one["summary"]), dict(one["options"]),
+                    None if one.get("ended") is None else Ended.parse(one["ended"]),
                 )
                 for one in found
             ]  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
-            raise _unexpected(base, error) from None
+            raise _unexpected(process, error) from None
 
     def _list(self, deployment: str, path: str, name: str) -> list[dict[str, Any]]:
         status, body = self.running.ask(deployment, path, timeout=PATIENCE)

@@ -4,7 +4,8 @@ answer nobody saw, made of the same request.
 A pair is one unit: of a subject's requests within a slice (``evidence.SLICE``) one is taken at
 most, and of requests with the same text one; others are no independent samples. Somebody bets on
 the bounded difference of each (``sequential``): against the candidate in the whole rollout, in its
-favour in each step. No text is kept here.
+favour in each step. For ab the question is whether there is a difference at all, in whichever
+direction, of what callers of A ask. No text is kept here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from llmlab.rollout.betting import against, in_favour
 from llmlab.rollout.observed import Bets
-from llmlab.rollout.pairs_gate import Bound, parse_pairs_gate
+from llmlab.rollout.pairs_gate import ONE_SIDED, Bound, parse_pairs_gate
 from llmlab.rollout.sequential import Wealth
 from llmlab.rollout.state import Finding, Outcome, Rollout, Rules
 
@@ -49,8 +50,9 @@ class Pairs:
         met: units and texts that were taken, the newest of them.
         read: the number of the newest request that was taken over from each deployment.
         pairs: of the whole rollout; ``step_pairs``: of this step.
-        dropped: that the candidate was too busy for, or that it did not answer in time.
+        dropped: that the candidate was too busy for, did not answer in time, or called a tool for.
         worst: how far the worst pair was beyond the gate.
+        compares: the question is whether there is a difference.
     """
 
     gate: str = ""
@@ -63,18 +65,22 @@ class Pairs:
     step_pairs: int = 0
     dropped: int = 0
     worst: float | None = None
+    compares: bool = False
 
     @classmethod
-    def of(cls, rules: Rules) -> Pairs:
+    def of(cls, rules: Rules, *, compares: bool = False) -> Pairs:
         """None yet."""
         if not rules.pairs:
             return cls()
-        names = [one.measure for one in parse_pairs_gate(rules.pairs_gate)]
-        return cls(rules.pairs_gate, {name: Bets() for name in names})
+        one = cls(rules.pairs_gate, compares=compares)
+        one.bets = {bound.measure: Bets() for bound in one.bounds}
+        return one
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        return parse_pairs_gate(self.gate)
+        """Of what is asked; a difference is not to be had of what has one direction only."""
+        found = parse_pairs_gate(self.gate)
+        return tuple(one for one in found if not (self.compares and one.measure in ONE_SIDED))
 
     def begin(self) -> None:
         """Another step: what speaks for it is asked for anew."""
@@ -118,8 +124,9 @@ class Pairs:
             for sums in (self.total, self.step):
                 sums.setdefault(bound.measure, Sums()).add(mine, theirs)
             bets = self.bets[bound.measure]
-            against(bets, mine, theirs, bound.margin)
-            in_favour(bets, mine, theirs, bound.margin, 0.0)
+            margin = 0.0 if self.compares else bound.margin
+            against(bets, mine, theirs, margin)
+            in_favour(bets, mine, theirs, margin, 0.0)
             beyond.append(mine - theirs - bound.margin)
         if max(beyond) <= (self.worst or 0.0):
             return False
@@ -138,6 +145,8 @@ def findings(rollout: Rollout, pairs: Pairs, level: float, needed: float) -> lis
         needed: at which a step passes.
     """
     bounds = pairs.bounds
+    if pairs.compares:
+        return [_difference(rollout, pairs, one.measure, level / len(bounds)) for one in bounds]
     return [_finding(rollout.rules, pairs, one, level / len(bounds), needed) for one in bounds]
 
 
@@ -173,6 +182,21 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
     name = f"pairs {bound.measure}"
     of = f"{100 * mine:.1f} % of {sums.n} against {100 * theirs:.1f} %" if sums.n else "none yet"
     return Finding(name, outcome, f"{name}: {of}, {told}", figures)
+
+
+def _difference(rollout: Rollout, pairs: Pairs, measure: str, level: float) -> Finding:
+    """Whether A and B differ in what both make of what callers of A ask."""
+    bets, sums = pairs.bets[measure], pairs.total.get(measure, Sums())
+    p = min(1.0, 2 / max(bets.worse.value, bets.as_good.value))
+    told = "they differ" if p <= level else "no difference is shown"
+    b, a = sums.means
+    reason = (
+        f"pairs {measure}: {rollout.base.deployment} {100 * a:.1f} %, "
+        f"{rollout.candidate.deployment} {100 * b:.1f} % of {sums.n}: {told} "
+        f"(p = {p:.2g}, to be at most {level:.2g})"
+    )
+    figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level}
+    return Finding(f"pairs {measure}", Outcome.INCONCLUSIVE, reason, figures)
 
 
 def _w(wealth: float) -> str:

@@ -2,14 +2,18 @@
 known: ``unsupported<=+0.02 empty<=+0.02 length<=+0.10``.
 
 Each is a number from 0 to 1 of either answer, so that their difference is bounded, and may be bet
-on.
+on. What a pair cannot tell is not counted there: how a summary ended, or whether an answer is JSON
+where none was asked for.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from llmlab.errors import UsageError
 from llmlab.evaluate.facts import Mention
@@ -23,15 +27,40 @@ OTHER_LENGTH = 2.0  # times as many words as the other's, or a part of them
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How an answer to a conversation did, as its API has seen it.
+
+    Args:
+        invalid: of another format than was asked for; None where nothing is to be said of that.
+    """
+
+    cut_off: bool
+    refusal: bool
+    invalid: bool | None = None
+
+    @classmethod
+    def parse(cls, document: object) -> Ended:
+        """Raises ValueError: it is none."""
+        return _ENDED.validate_json(json.dumps(document), strict=True)
+
+
+_ENDED = TypeAdapter(Ended)
+
+
+@dataclass(frozen=True)
 class Both:
-    """What was measured of both answers, and those."""
+    """What was measured of both answers, those, how they ended (None of summaries, and of what
+    failed), and what was asked."""
 
     tested: Measures
     base: Measures
     answers: tuple[str, str]
+    ended: tuple[Ended | None, Ended | None] = (None, None)
+    text: str = ""
 
 
-Value = Callable[[Both], tuple[float, float]]
+# None where a pair cannot tell.
+Value = Callable[[Both], tuple[float, float] | None]
 
 
 def _happens(column: str) -> Value:
@@ -52,6 +81,27 @@ def _length(both: Both) -> tuple[float, float]:
     return float(not theirs / OTHER_LENGTH <= mine <= theirs * OTHER_LENGTH), 0.0
 
 
+def _more(factor: float) -> Value:
+    """Whether an answer is that many times as long as the other one. Two that are as good may
+    both be so by turns, as where a model samples; ``length`` would hold that against one."""
+
+    def value(both: Both) -> tuple[float, float]:
+        mine, theirs = (one.values["length"] or 0.0 for one in (both.tested, both.base))
+        if factor < 1:
+            return float(mine < theirs * factor), float(theirs < mine * factor)
+        return float(mine > theirs * factor), float(theirs > mine * factor)
+
+    return value
+
+
+def _ended(of: Callable[[Ended], bool | None]) -> Value:
+    def value(both: Both) -> tuple[float, float] | None:
+        mine, theirs = (None if one is None else of(one) for one in both.ended)
+        return None if mine is None or theirs is None else (float(mine), float(theirs))
+
+    return value
+
+
 def _differs(both: Both) -> tuple[float, float]:
     mine, theirs = both.answers
     return 1.0 - rouge(theirs, mine)["rouge1"].f1, 0.0
@@ -63,6 +113,16 @@ def _language(both: Both) -> tuple[float, float]:
     return float(bool(usual) and guess(mine, usual) not in ("", usual)), 0.0
 
 
+def _foreign(both: Both) -> tuple[float, float] | None:
+    """Of a few words the guess is poor, of either version's: ``language`` would hold that against
+    one."""
+    asked = guess(both.text, "")
+    if not asked:
+        return None
+    mine, theirs = (float(guess(one, asked) not in ("", asked)) for one in both.answers)
+    return mine, theirs
+
+
 VALUES: Mapping[str, Value] = {
     "unsupported": _happens("unsupported"),
     "unsupported_names": _happens("unsupported_names"),
@@ -71,9 +131,20 @@ VALUES: Mapping[str, Value] = {
     "repetition": _share("repetition"),
     "novelty": _share("novelty"),
     "length": _length,
+    "longer": _more(OTHER_LENGTH),
+    "shorter": _more(1 / OTHER_LENGTH),
     "language": _language,
+    "foreign": _foreign,
     "differs": _differs,
+    "refusals": _ended(lambda one: one.refusal),
+    "format": _ended(lambda one: one.invalid),
+    "cut_off": _ended(lambda one: one.cut_off),
 }
+# What holds an answer against the other version's alone: of that one it says nothing, so in these
+# two versions that are as good differ too.
+ONE_SIDED = frozenset({"length", "language", "differs"})
+# What is told of an empty answer too.
+OF_SILENCE = frozenset({"empty", "refusals", "format", "cut_off"})
 # How a verdict says that a candidate's answers are so.
 SAID: Mapping[str, str] = {
     "unsupported": "have a name or a number that their text does not have",
@@ -83,8 +154,14 @@ SAID: Mapping[str, str] = {
     "repetition": "of the word triples were said before",
     "novelty": "of the word pairs are not in the text",
     "length": "are more than twice, or less than half, as long as the stable version's",
+    "longer": "are more than twice as long as the other version's",
+    "shorter": "are less than half as long as the other version's",
     "language": "are in another language than the stable version's",
+    "foreign": "are in another language than what was asked",
     "differs": "of the words are not the stable version's",
+    "refusals": "are refusals, or begin so",
+    "format": "are not of the format that was asked for",
+    "cut_off": "are cut off",
 }
 
 
@@ -109,15 +186,22 @@ class Measured:
     unsupported: tuple[tuple[Mention, ...], tuple[Mention, ...]] = ((), ())
 
 
-def measured(text: str, tested: str, base: str, gate: tuple[Bound, ...]) -> Measured:
-    """What is measured of both answers to a text. Of an empty one nothing can be told but that."""
+def measured(
+    text: str,
+    tested: str,
+    base: str,
+    gate: tuple[Bound, ...],
+    ended: tuple[Ended | None, Ended | None] = (None, None),
+) -> Measured:
+    """What is measured of both answers to a text. Of an empty one nothing can be told but that, and
+    how it ended."""
     case = Case("pair", text)
-    both = Both(measure(case, tested), measure(case, base), (tested, base))
+    both = Both(measure(case, tested), measure(case, base), (tested, base), ended, text)
     silent = any(one.values["empty"] for one in (both.tested, both.base))
     found = {
-        one.measure: VALUES[one.measure](both)
+        one.measure: values
         for one in gate
-        if one.measure == "empty" or not silent
+        if (one.measure in OF_SILENCE or not silent) and (values := VALUES[one.measure](both))
     }
     details = both.tested.details.unsupported, both.base.details.unsupported
     return Measured(found, details)

@@ -17,7 +17,7 @@ class MeasureFigures(TypedDict):
     """One measure of all pairs.
 
     Args:
-        candidate, stable: means, from 0 to 1.
+        candidate, stable: means, from 0 to 1; of B and of A for ab.
         margin: that the first may be above the second.
     """
 
@@ -57,7 +57,8 @@ class PairsDocument(TypedDict):
     """Pairs of a rollout.
 
     Args:
-        pairs: requests that both have answered; ``dropped``: that the candidate had no time for.
+        pairs: requests that both have answered; ``dropped``: that the candidate had no time for, or
+            called a tool for.
         worst: null where none is beyond the gate, or it is older than recording.max_age.
     """
 

@@ -50,10 +50,10 @@ class Wish:
 
 # What lab.toml calls the texts and their gate where a route is no summaries', and whose place
 # they take.
-CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite"}
+CHATS = {"chat_gate": "text_gate", "chat_suite": "probe_suite", "chat_pairs_gate": "pairs_gate"}
 # Where clients' own answers decide; and a summary says nothing of how it ended.
 BY_ANSWERS = (Kind.CANARY, Kind.AB)
-PAIRED = (Kind.CANARY, Kind.BLUEGREEN)
+PAIRED = (Kind.CANARY, Kind.BLUEGREEN, Kind.AB)
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,21 @@ def rules_of(config: Config, wish: Wish) -> Rules:
     if wish.route != SUMMARIZE:
         section |= {CHATS[name]: value for name, value in of_chat.items()}
     section["steps"] = tuple(section["steps"])
-    if wish.route == SUMMARIZE or wish.kind not in BY_ANSWERS:
+    told_of = wish.route != SUMMARIZE and wish.kind in BY_ANSWERS
+    if not told_of:
         section["answer_gate"] = ""
-    if not _is_paired(config, wish):
-        section["pairs"] = 0.0
+    del section["pairs_never"]
     names = {one.name for one in fields(Rules)}
     asked = {name: value for name, value in (wish.rules or {}).items() if value is not None}
     assert set(section) == names >= set(asked)
+    if asked.get("answer_gate") and not told_of:
+        raise UsageError(
+            f"of a {wish.kind} of {wish.route} it is not judged how answers come and end",
+            fix="a canary, or ab, of a chat route: llmlab rollout start canary MODEL --route chat",
+        )
     if "steps" in asked:
         asked["steps"] = checked_steps(asked["steps"])
-    rules = Rules(**{**section, **asked})
+    rules = _paired(Rules(**{**section, **asked}), config, wish, wanted="pairs" in asked)
     no_traffic = wish.kind is Kind.BLUEGREEN
     thin = "probe_suite" in asked and "probe_rate" not in asked
     if (no_traffic or thin) and rules.probe_rate == 0:
@@ -99,10 +104,26 @@ def rules_of(config: Config, wish: Wish) -> Rules:
     return rules
 
 
-def _is_paired(config: Config, wish: Wish) -> bool:
-    """Whether texts of its clients may be held against each other. A shadow does that by itself."""
-    told = wish.route == SUMMARIZE and SUMMARIZE not in config.recording.never
-    return told and wish.kind in PAIRED and bool(config.rollout.pairs_gate)
+def _paired(rules: Rules, config: Config, wish: Wish, *, wanted: bool) -> Rules:
+    """The rules, without pairs where nothing may be paired.
+
+    Args:
+        wanted: somebody has asked for pairs just now, and has to hear of it.
+    """
+    why, fix = "", ""
+    if wish.route in config.rollout.pairs_never:
+        why, fix = f"rollout.pairs_never names {wish.route}", "llmlab config show rollout"
+    elif wish.route in config.recording.never:
+        why, fix = f"recording.never names {wish.route}", "llmlab config show recording"
+    elif wish.kind not in PAIRED:  # a shadow holds all of its copies against each other
+        why, fix = f"{wish.kind} compares otherwise", "llmlab rollout start canary MODEL"
+    elif not rules.pairs_gate:
+        why, fix = "the gate of pairs is empty", '--pairs-gate "unsupported<=+0.02"'
+    if not why:
+        return rules
+    if wanted and rules.pairs:
+        raise UsageError(f"nothing is paired here: {why}", fix=fix)
+    return replace(rules, pairs=0.0)
 
 
 def rollout_of(

@@ -109,7 +109,7 @@ def told(rollout: Rollout, usual: Usual) -> Iterator[Problem]:
         if slowest.seconds is not None and slowest.seconds > deadline:
             yield Problem(
                 "warning", f"step {step}, {percent:g} %, is not decided by its deadline: "
-                f"{slowest.metric} {_so_many(slowest)}, and it has {_time(deadline)}",
+                f"{slowest.metric} {_so_many(slowest)}, and it has {time_of(deadline)}",
                 "a later deadline (--progress-deadline), more of the requests (--steps), more of "
                 "them held back at the last step (rollout.holdback), or a wider rollout."
                 + _rule_of(slowest.metric),
@@ -125,10 +125,11 @@ def _rule_of(metric: str) -> str:
 def _so_many(one: Need) -> str:
     if one.answers >= NEVER:
         return "more than there will ever be"
-    return f"{one.answers:,.0f}" + ("" if one.seconds is None else f" ({_time(one.seconds)})")
+    return f"{one.answers:,.0f}" + ("" if one.seconds is None else f" ({time_of(one.seconds)})")
 
 
-def _time(seconds: float) -> str:
+def time_of(seconds: float) -> str:
+    """``30 s``, ``30 min`` or ``2 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -8,6 +8,7 @@ from typing import Protocol
 from llmlab.delivery.applying import apply, route
 from llmlab.engines.base import Engine, Say
 from llmlab.engines.choice import running_engine
+from llmlab.engines.local.programs import suffixes
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.lab import Lab
@@ -32,6 +33,10 @@ class Running(Protocol):
     def lacks(self, deployments: Iterable[str]) -> str:
         """Why one of these does not run although it is wanted; "" if all do. `apply` goes on
         without one whose model cannot be had, as long as no request is meant for it."""
+        ...
+
+    def processes(self, deployment: str) -> list[str]:
+        """The names by which ``ask`` knows all processes of a deployment."""
         ...
 
     def apply(self, say: Say) -> bool:
@@ -87,6 +92,11 @@ class RunningLab:
             why = [text for text in told if text.startswith(f"{missing} ")]
             return why[0].splitlines()[0] if why else f"{missing} does not run"
         return ""
+
+    def processes(self, deployment: str) -> list[str]:
+        record = Record.read(self._lab)
+        count = record.plan().replicas(deployment) if record else 1
+        return [deployment + suffix for suffix in suffixes(count)]
 
     def apply(self, say: Say) -> bool:
         return apply(self._lab, say)

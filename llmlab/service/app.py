@@ -198,6 +198,12 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: 
         one = Mirrored(connection.scope["state"]["request_id"], request.text, generation)
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
 
+    @app.post("/shadow/chat", include_in_schema=False)
+    async def copied(connection: Request) -> Response:
+        _refuse_others(connection)  # no gateway sends these
+        one = await _loaded(serving.chat).copy(connection)
+        return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
+
     @app.get("/shadow/answers", include_in_schema=False)
     async def shadow_answers(
         connection: Request, after: Annotated[int, Query(ge=0)] = 0

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,17 +20,19 @@ from llmlab.guards.rules import Blocked, GuardFailed, applying
 from llmlab.names import SUMMARIZE
 from llmlab.runtimes import Generation, TextTooLong
 from llmlab.runtimes.chat import ChatFailure
+from llmlab.service.aside import SUBJECT
+from llmlab.service.chat.copies import CallsTool, Copied
+from llmlab.service.chat.errors import ApiError
 from llmlab.service.drill import Drills, Struck, spoiled, strike
 from llmlab.service.guarding import Guarding, as_problem
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED
 from llmlab.service.queued import Queued
 from llmlab.service.reader import Reader
+from llmlab.service.summarizer import TooSlow
 
 log = logging.getLogger("llmlab.service")
 
-# A subject is a header's value, and no header holds a NUL.
-SUBJECT = "\0shadow"
 WAITING = 8  # texts that may wait
 KEPT, KEPT_CHARACTERS = 200, 4_000_000
 
@@ -52,6 +54,8 @@ class ShadowAnswer:
         n: grows from answer to answer, and from one process to the next: it begins with the
             milliseconds of the epoch.
         seconds: from its turn to its end.
+        ended: how the answer to a conversation did; see ``chat.copies``.
+        left_out: it says nothing that could be compared.
     """
 
     n: int
@@ -61,6 +65,8 @@ class ShadowAnswer:
     summary: str | None = None
     error: str | None = None
     truncated: bool = False
+    ended: Mapping[str, Any] | None = None
+    left_out: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -93,7 +99,7 @@ class Shadow:
         self._drills, self._guarding = drills, guarding
         self._patience = seconds
         self._clock = clock
-        self._queue: asyncio.Queue[Mirrored] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[Mirrored | Copied] = asyncio.Queue(WAITING)
         self._kept: deque[ShadowAnswer] = deque()
         self._n = time.time_ns() // 1_000_000
         self.dropped = 0
@@ -103,7 +109,7 @@ class Shadow:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def offer(self, mirrored: Mirrored) -> bool:
+    def offer(self, mirrored: Mirrored | Copied) -> bool:
         """Take a text, unless too many wait already."""
         try:
             self._queue.put_nowait(mirrored)
@@ -129,10 +135,14 @@ class Shadow:
             start = self._clock()
             try:
                 told = await self._read(mirrored)
-            except TimeoutError:
+            except (TimeoutError, TooSlow):
                 self._drop()  # the model is busy with others, or too slow for what it gets
                 continue
+            except CallsTool:
+                told = {"left_out": True}
             except (TextTooLong, ChatFailure) as error:
+                told = {"error": error.message}
+            except ApiError as error:
                 told = {"error": error.message}
             except Struck:
                 told = {"error": FAILED}
@@ -144,7 +154,11 @@ class Shadow:
             self._metrics.shadow.labels("failed" if "error" in told else "answered").inc()
             self._keep(mirrored, round(self._clock() - start, 4), told)
 
-    async def _read(self, mirrored: Mirrored) -> dict[str, Any]:
+    async def _read(self, mirrored: Mirrored | Copied) -> dict[str, Any]:
+        if isinstance(mirrored, Copied):
+            async with asyncio.timeout(self._patience):
+                told = await mirrored.write(self._patience)
+            return {"summary": told["text"], "ended": told["ended"]}
         drill = self._drills.strikes(SUBJECT, mirrored.text)
         place = self._batcher.enter_aside(SUBJECT)
         try:
@@ -167,7 +181,7 @@ class Shadow:
         self.dropped += 1
         self._metrics.shadow.labels("dropped").inc()
 
-    def _keep(self, mirrored: Mirrored, seconds: float, told: dict[str, Any]) -> None:
+    def _keep(self, mirrored: Mirrored | Copied, seconds: float, told: dict[str, Any]) -> None:
         self._n += 1
         answer = ShadowAnswer(self._n, mirrored.request_id, mirrored.text, seconds, **told)
         self._kept.append(answer)

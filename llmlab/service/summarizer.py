@@ -78,6 +78,7 @@ class Summarizer:
         listener: Tell | None = None,
         fresh: bool = False,
         reading: Reading | None = None,
+        aside: bool = False,
     ) -> Answer:
         """The summary of a text within so many seconds.
 
@@ -85,6 +86,7 @@ class Summarizer:
             listener: told how far a text of several windows is.
             fresh: not one that was kept from before. One that is being made is as good.
             reading: told what that uses of the model.
+            aside: nobody waits for it, so it takes no other's turn.
 
         Raises:
             QueueFull: too much waits already.
@@ -98,7 +100,7 @@ class Summarizer:
         flight = self._flights.get(key)
         source: Source = "coalesced" if flight else "miss"
         if flight is None:
-            flight = self._start(key, text, generation, subject, seconds)
+            flight = self._start(key, text, generation, subject, seconds, aside)
         elif flight.waiters >= self._batcher.limit:  # each of them holds its text in memory
             raise QueueFull(1)
         if reading:
@@ -113,9 +115,16 @@ class Summarizer:
         return Answer(summary, source, queue_seconds)
 
     def _start(
-        self, key: Key, text: str, generation: Generation, subject: str, seconds: float
+        self,
+        key: Key,
+        text: str,
+        generation: Generation,
+        subject: str,
+        seconds: float,
+        aside: bool,
     ) -> _Flight:
-        place = self._batcher.enter(subject, seconds)
+        batcher = self._batcher
+        place = batcher.enter_aside(subject) if aside else batcher.enter(subject, seconds)
 
         async def fly() -> Summary:
             try:

@@ -234,6 +234,9 @@ def lint(
     progress_deadline: rollout_start.DeadlineOption = "",
     text_gate: rollout_start.TextGateOption = None,
     probe_suite: rollout_start.SuiteOption = None,
+    answer_gate: rollout_start.AnswerGateOption = None,
+    pairs: rollout_start.PairsOption = None,
+    pairs_gate: rollout_start.PairsGateOption = None,
     route: RouteOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
@@ -250,7 +253,7 @@ def lint(
     session = Session.of(context)
     rules = rollout_start.rules(
         steps=steps, interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
-        probe_suite=probe_suite,
+        probe_suite=probe_suite, answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
     )  # fmt: skip
     wish = Wish(Kind(kind.value), tuple(models or ()), rules=rules, route=route or SUMMARIZE)
     running = RunningLab(session.lab())

@@ -70,7 +70,8 @@ def _show(view: PairsView) -> None:
         ],
     )  # fmt: skip
     err().print(
-        f"{told['pairs']} pairs; {told['dropped']} were dropped, without an answer in time.",
+        f"{told['pairs']} pairs; {told['dropped']} were dropped, without an answer in time, or one "
+        "to compare.",
         highlight=False,
     )
     if worst := told["worst"]:

@@ -49,6 +49,24 @@ TextGateOption = Annotated[
     str | None,
     typer.Option(metavar="CONDITIONS", help='Judge the texts by these; "" judges none.'),
 ]
+AnswerGateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITIONS",
+        help='Judge how answers come and end, of a chat route, by these; "" judges nothing.',
+    ),
+]
+PairsOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", min=0, max=1,
+        help="Of what the stable version answers, for the candidate as well: 0.05; 0 pairs none.",
+    ),
+]  # fmt: skip
+PairsGateOption = Annotated[
+    str | None,
+    typer.Option(metavar="BOUNDS", help='Judge these pairs by them; "" pairs none.'),
+]
 SuiteOption = Annotated[
     str | None,
     typer.Option(
@@ -78,6 +96,9 @@ def canary(
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
     min_samples: SamplesOption = None,
+    answer_gate: AnswerGateOption = None,
+    pairs: PairsOption = None,
+    pairs_gate: PairsGateOption = None,
     route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
@@ -86,7 +107,7 @@ def canary(
     wanted = rules(
         steps=steps, interval=interval, bake=bake, progress_deadline=progress_deadline,
         text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
-        min_samples=min_samples,
+        min_samples=min_samples, answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
     )  # fmt: skip
     _start(context, output, "canary", (model,), rules=wanted, why=why, route=route)
 
@@ -109,6 +130,8 @@ def bluegreen(
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
     min_samples: SamplesOption = None,
+    pairs: PairsOption = None,
+    pairs_gate: PairsGateOption = None,
     route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
@@ -116,7 +139,8 @@ def bluegreen(
     """Start MODEL beside the stable one, probe both, and switch all requests at once."""
     wanted = rules(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
-        probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples,
+        probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples, pairs=pairs,
+        pairs_gate=pairs_gate,
     )  # fmt: skip
     _start(
         context, output, "bluegreen", (model,), auto_promote=auto_promote, rules=wanted, why=why,
@@ -146,12 +170,18 @@ def ab(
     text_gate: TextGateOption = None,
     probe_suite: SuiteOption = None,
     probe_rate: RateOption = None,
+    answer_gate: AnswerGateOption = None,
+    pairs: PairsOption = None,
+    pairs_gate: PairsGateOption = None,
     route: RouteOption = "",
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Split the requests between A and B until a person promotes one of them."""
-    wanted = rules(text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate)
+    wanted = rules(
+        text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
+        answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
+    )  # fmt: skip
     _start(context, output, "ab", (a, b), percent=split, by=by, rules=wanted, why=why, route=route)
 
 
@@ -188,13 +218,17 @@ def rules(
     probe_suite: str | None = None,
     probe_rate: float | None = None,
     min_samples: int | None = None,
+    answer_gate: str | None = None,
+    pairs: float | None = None,
+    pairs_gate: str | None = None,
 ) -> dict[str, Any]:
     """What was asked for on the command line; the rest is lab.toml's."""
     from llmlab.rollout.steps import parse_seconds, parse_steps
 
     given: dict[str, Any] = {
         "text_gate": text_gate, "probe_suite": probe_suite, "probe_rate": probe_rate,
-        "min_samples": min_samples,
+        "min_samples": min_samples, "answer_gate": answer_gate, "pairs": pairs,
+        "pairs_gate": pairs_gate,
     }  # fmt: skip
     if steps:
         given["steps"] = parse_steps(steps)
@@ -228,11 +262,12 @@ def _start(
 def _warn(session: Session, rollout: Rollout) -> None:
     """Of steps that will not decide in time, by the traffic of the last hour."""
     from llmlab.cli.output import escaped
+    from llmlab.rollout.pairs_power import pairs_told
     from llmlab.rollout.power import told, usual_of
     from llmlab.rollout.running import RunningLab
 
     usual = usual_of(RunningLab(session.lab()), rollout.stable.deployment)
-    for one in told(rollout, usual):
+    for one in (*told(rollout, usual), *pairs_told(rollout, usual)):
         if one.severity == "warning":
             err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
             err().print(f"  [bold green]Fix:[/] {escaped(one.fix)}", highlight=False)

@@ -18,10 +18,12 @@ from llmlab.guards.rules import GuardFailed
 from llmlab.models.identity import short_id
 from llmlab.runtimes import TextTooLong
 from llmlab.runtimes.chat import ChatFailure, Chunk, Refused, Unreachable
+from llmlab.service.aside import put_aside
 from llmlab.service.chat.admitting import Admitting, passing
 from llmlab.service.chat.bodies import parsed_json
 from llmlab.service.chat.chunks import Kind, Named, Usage, tidied
 from llmlab.service.chat.collecting import collected
+from llmlab.service.chat.copies import Copied, can_be_copied, copied, users_last
 from llmlab.service.chat.drilled import Make, drilled
 from llmlab.service.chat.errors import TOO_LONG, ApiError, of_failure
 from llmlab.service.chat.formats import Format
@@ -119,13 +121,26 @@ class ChatEndpoint:
     async def chat(self, connection: Request, timeout: float | None) -> Response:
         asked = await self._asked(ChatRequest, connection)
         connection.scope["state"]["asked"] = asked  # for a recording, if there is one
-        users = [one.text for one in asked.messages if one.role == "user"]
-        usage, text = Usage(), users[-1] if users else ""
+        usage, text = Usage(), users_last(asked)
 
         def make(seconds: float) -> AsyncGenerator[Chunk]:
             return self.backend.chat(asked, connection, seconds, usage)
 
         return await self._answer("chat", asked, text, make, usage, connection, timeout)
+
+    async def copy(self, connection: Request) -> Copied:
+        """A conversation whose answer nobody waits for.
+
+        Raises:
+            ApiError: it is none, or none that can be copied.
+        """
+        asked = await self._asked(ChatRequest, connection)
+        if asked.stream or not can_be_copied(asked):
+            raise ApiError(400, "This cannot be copied: it is not all words, or has no one answer.")
+        put_aside(connection)
+        return copied(
+            asked, connection, self.backend.chat, self.drills, self.admitting, self._count
+        )
 
     async def completion(self, connection: Request, timeout: float | None) -> Response:
         asked = await self._asked(CompletionRequest, connection)
@@ -261,13 +276,16 @@ class ChatEndpoint:
 
     def _settle(self, kind: Kind, usage: Usage, watched: Watched, state: dict[str, Any]) -> None:
         """Count what was read and written, and how, whoever is still there to hear of it."""
-        self.metrics.input_tokens.inc(usage.read)
-        self.metrics.output_tokens.inc(usage.completion)
+        self._count(usage)
         if answer := watched.answer:
             self.metrics.genai.answered(kind, answer)
         note(usage.by, state)
         if usage.read or usage.completion:
             state["usage"] = {"input_tokens": usage.read, "output_tokens": usage.completion}
+
+    def _count(self, usage: Usage) -> None:
+        self.metrics.input_tokens.inc(usage.read)
+        self.metrics.output_tokens.inc(usage.completion)
 
     @property
     def _refusals(self) -> Refusals:

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from llmlab.bounds import LONGEST_SUMMARY
 from llmlab.runtimes.chat import Chunk
+from llmlab.service.aside import is_aside, subject_of
 from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
 from llmlab.service.chat.schemas import Asked, ChatRequest, CompletionRequest, EmbeddingRequest
@@ -91,7 +92,8 @@ class Summaries:
         answer = await self.summarizer.summarize(
             text,
             self.told.preset(connection.headers).applied_to(request),
-            subject=connection.headers.get("x-subject", ""),
+            subject=subject_of(connection),
+            aside=is_aside(connection),
             seconds=seconds,
             fresh="no-cache" in connection.headers.get("cache-control", "").lower(),
             reading=usage.reading,

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import Request
 
 from llmlab.runtimes.chat import Chunk, ModelServer, Path, Refused, Unreachable
+from llmlab.service.aside import is_aside, subject_of
 from llmlab.service.chat import tools
 from llmlab.service.chat.chunks import Usage
 from llmlab.service.chat.errors import UNSUPPORTED, ApiError, cannot
@@ -225,7 +226,7 @@ class Talking:
             raise ApiError(400, said, code=UNSUPPORTED, param="model")
         if asked.dimensions is not None:
             raise cannot("dimensions", "This model's embeddings have the length that they have.")
-        place = self.turns.enter(_subject(connection), seconds)
+        place = self.turns.enter(subject_of(connection), seconds)
         try:
             async with asyncio.timeout(seconds), self.turns.turn(place):
                 body = {"input": asked.input, "encoding_format": asked.encoding_format}
@@ -236,14 +237,13 @@ class Talking:
     async def _placed(
         self, parts: list[Part], connection: Request, seconds: float, usage: Usage, calls: bool
     ) -> AsyncGenerator[Chunk]:
-        place = self.turns.enter(_subject(connection), seconds, len(parts))
+        if is_aside(connection):
+            place = self.turns.enter_aside(subject_of(connection))
+        else:
+            place = self.turns.enter(subject_of(connection), seconds, len(parts))
         try:
             async with aclosing(self.chunks(parts, place, usage, calls=calls)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             self.turns.leave(place)
-
-
-def _subject(connection: Request) -> str:
-    return connection.headers.get("x-subject", "")

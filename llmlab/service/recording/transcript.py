@@ -85,7 +85,7 @@ def record_of(tape: Tape, redacting: Redacting | None) -> dict[str, Any]:
     for message in request.get("messages", ()):
         message.pop("name", None)  # it is somebody's, and no model here reads it
     body = b"".join(tape.parts).decode()
-    choices, broken = summary_in(body, tape.is_stream) if is_text else _chat(body, tape)
+    choices, broken = summary_in(body, tape.is_stream) if is_text else chat_in(body, tape.is_stream)
     if redacting:
         request = redacting.document(request)
         choices = [redacting.document(one, "answer") for one in choices]
@@ -125,9 +125,20 @@ def summary_in(body: str, is_stream: bool) -> tuple[list[dict[str, Any]], bool]:
     return [{"text": str(json.loads(told["summary"])["summary"]), "finish_reason": "stop"}], False
 
 
-def _chat(body: str, tape: Tape) -> tuple[list[dict[str, Any]], bool]:
-    if not tape.is_stream:
-        return [_choice(one["message"], one) for one in json.loads(body)["choices"]], False
+def chat_in(body: str, is_stream: bool) -> tuple[list[dict[str, Any]], bool]:
+    """What a client of /v1/chat/completions got, and whether it broke off.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no answer that this API gives.
+    """
+    whole, broken = choices_in(body, is_stream)
+    return [_choice(one["message"], one) for one in whole], broken
+
+
+def choices_in(body: str, is_stream: bool) -> tuple[list[dict[str, Any]], bool]:
+    """The same, in OpenAI's own shape."""
+    if not is_stream:
+        return json.loads(body)["choices"], False
     found: dict[int, Collected] = {}
     ended = failed = False
     for _, data in _events(body):
@@ -139,7 +150,7 @@ def _chat(body: str, tape: Tape) -> tuple[list[dict[str, Any]], bool]:
         for choice in chunk.get("choices", ()):
             found.setdefault(choice["index"], Collected()).add(choice)
     whole = [one.as_choice("chat", index) for index, one in sorted(found.items())]
-    return [_choice(one["message"], one) for one in whole], failed or not ended
+    return whole, failed or not ended
 
 
 def _choice(message: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:

@@ -3,18 +3,21 @@ be."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmlab.service.recording.recorder import ASKED, forbids, route_of
-from llmlab.service.recording.transcript import LONGEST_ANSWER, summary_in
+from llmlab.service.chat.copies import CallsTool, can_be_copied, text_of, told_of
+from llmlab.service.chat.schemas import ChatRequest
+from llmlab.service.chat.watching import Watched
+from llmlab.service.recording.recorder import ASKED, PATHS, forbids, route_of
+from llmlab.service.recording.transcript import LONGEST_ANSWER, choices_in, summary_in
 from llmlab.service.sampling.remembering import Memory
 from llmlab.service.schemas import EVENTS, SummarizeRequest
 
 log = logging.getLogger("llmlab.service")
-PATHS = ("/summarize/", "/summarize")
 
 
 class Remembering:
@@ -46,20 +49,38 @@ class Remembering:
 
     def _takes(self, scope: Scope) -> bool:
         headers, asked = Headers(scope=scope), scope["state"].get(ASKED)
-        if not isinstance(asked, SummarizeRequest) or forbids(headers, asked):
+        if isinstance(asked, ChatRequest):
+            is_one = can_be_copied(asked)
+        else:
+            is_one = isinstance(asked, SummarizeRequest)
+        if not is_one or forbids(headers, asked):
             return False
         return self.memory.takes(route_of(scope, headers), _subject(headers))
 
     def _keep(self, scope: Scope, body: bytes, is_stream: bool) -> None:
-        asked = scope["state"][ASKED]
+        asked, subject = scope["state"][ASKED], _subject(Headers(scope=scope))
         try:
+            if isinstance(asked, ChatRequest):
+                self._keep_chat(scope, asked, subject, body.decode(), is_stream)
+                return
             choices, broken = summary_in(body.decode(), is_stream)
         except (ValueError, KeyError, TypeError) as error:  # its message may quote a text
             log.error("an answer cannot be remembered (%s)", type(error).__name__)
             return
         if choices and not broken:
             summary = str(choices[0]["text"])
-            self.memory.keep(_subject(Headers(scope=scope)), asked, asked.text, summary)
+            self.memory.keep(subject, asked, asked.text, summary)
+
+    def _keep_chat(
+        self, scope: Scope, asked: ChatRequest, subject: str, body: str, is_stream: bool
+    ) -> None:
+        choices, broken = choices_in(body, is_stream)
+        if broken or not choices:
+            return
+        watched: Watched | None = scope["state"].get("watched")
+        with contextlib.suppress(CallsTool):
+            told = told_of(choices[0], watched.answer if watched else None)
+            self.memory.keep(subject, asked, text_of(asked), told["text"], told["ended"])
 
 
 def _subject(headers: Headers) -> str:

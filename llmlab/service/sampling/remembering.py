@@ -1,5 +1,5 @@
-"""Some of the texts that clients sent, and the summaries that they got: the newest ones, in memory
-only, and only while a rollout's controller has them remembered.
+"""Some of what clients asked, and the answers that they got: the newest of them, in memory only,
+and only while a rollout's controller has them remembered.
 
 Whoever sends ``Cache-Control: no-store`` is left out, as of a recording. Without an order it costs
 a request one look at nothing.
@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from llmlab.errors import unreadable
 from llmlab.recording.order import LOOK
 from llmlab.recording.sampling import LARGEST, Sample
+from llmlab.service.chat.copies import copy_of
+from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.recording.transcript import pseudonym
+from llmlab.service.schemas import SummarizeRequest
 
 log = logging.getLogger("llmlab.service")
 KEPT, KEPT_CHARACTERS, KEPT_SECONDS = 100, 2_000_000, 300.0
@@ -36,7 +39,10 @@ class Remembered:
             milliseconds of the epoch.
         at: seconds of the epoch, when it was answered.
         subject: a pseudonym.
-        options: that the request had beside its text.
+        text: all that was said to the model.
+        summary: what it answered.
+        options: that the request had beside its text; of a conversation, all that it asks.
+        ended: how the answer to a conversation did, see ``chat.copies``; None of a summary.
     """
 
     n: int
@@ -45,15 +51,17 @@ class Remembered:
     text: str
     summary: str
     options: dict[str, Any]
+    ended: dict[str, Any] | None = None
 
     @property
     def size(self) -> int:
-        return len(self.text) + len(self.summary)
+        """Characters, about; a conversation stands there twice."""
+        return len(self.text) * (1 if self.ended is None else 2) + len(self.summary)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "n": self.n, "at": self.at, "subject": self.subject, "text": self.text,
-            "summary": self.summary, "options": self.options,
+            "summary": self.summary, "options": self.options, "ended": self.ended,
         }  # fmt: skip
 
 
@@ -139,15 +147,26 @@ class Memory:
             self._subjects = {who: at for who, at in self._subjects.items() if at >= number - 1}
         return True
 
-    def keep(self, subject: str, asked: BaseModel, text: str, summary: str) -> None:
+    def keep(
+        self,
+        subject: str,
+        asked: SummarizeRequest | ChatRequest,
+        text: str,
+        summary: str,
+        ended: dict[str, Any] | None = None,
+    ) -> None:
         if self.order is None:
             return
-        options = asked.model_dump(
-            mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
-        )
+        if isinstance(asked, ChatRequest):
+            options = copy_of(asked)
+        else:
+            options = asked.model_dump(
+                mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
+            )
         self._n += 1
         name = pseudonym(subject, self.order.pseudonyms)
-        self._kept.append(Remembered(self._n, self._clock(), name, text, summary, options))
+        kept = Remembered(self._n, self._clock(), name, text, summary, options, ended)
+        self._kept.append(kept)
         size = sum(one.size for one in self._kept)
         while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
             size -= self._kept.popleft().size
