@@ -165,6 +165,7 @@ VARIABLES = {
     "rollout.pairs": ("0.1", 0.1),
     "rollout.pairs_gate": ("empty<=+0.02", "empty<=+0.02"),
     "rollout.pairs_required": ("true", True),
+    "rollout.judge_rate": ("5", 5.0),
     "judge.model": ("referee", "referee"),
     "judge.rubric": ("mine.md", "mine.md"),
     "judge.suite": ("mine", "mine"),

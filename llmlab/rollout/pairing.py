@@ -18,8 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlab.errors import UpstreamError, unreadable
+from llmlab.evaluate.suite import Case
+from llmlab.judging.question import task_of
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
+from llmlab.rollout.judge_asking import JudgeAsking
+from llmlab.rollout.judge_evidence import judged, offer
 from llmlab.rollout.pairs import unit_of
 from llmlab.rollout.pairs_gate import measured
 from llmlab.rollout.running import FRESH, Running
@@ -53,6 +57,7 @@ class Pairing:
     Args:
         key: of pseudonyms; another one for each process.
         waiting: by the id of the request.
+        judge: is asked about the pairs where their gate says so.
     """
 
     running: Running
@@ -62,6 +67,7 @@ class Pairing:
     renew_at: float = 0.0
     answers_read: int = 0
     waiting: dict[str, _Asked] = field(default_factory=dict)
+    judge: JudgeAsking | None = None
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Take it a little further. Returns whether there is a pair more.
@@ -69,7 +75,7 @@ class Pairing:
         Raises:
             UpstreamError: one of the two does not say what it should.
         """
-        now = self.clock()
+        now, heard = self.clock(), judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
                 Sample(
@@ -79,7 +85,7 @@ class Pairing:
                 )
             )  # fmt: skip
             self.renew_at = now + LASTS / 4
-        heard, ends = False, time.monotonic() + BUSY
+        ends = time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
             heard |= self._take_answers(rollout, evidence)
             if time.monotonic() >= ends:
@@ -96,6 +102,8 @@ class Pairing:
         self.running.remember(None)
         self.renew_at, self.answers_read = 0.0, 0
         self.waiting.clear()
+        if self.judge:
+            self.judge.end()
 
     def _ask(self, rollout: Rollout, evidence: Evidence, now: float) -> bool:
         """Have the candidate read what is new, as far as it has time for it now. Returns whether
@@ -149,10 +157,10 @@ class Pairing:
     def _add(self, rollout: Rollout, evidence: Evidence, asked: _Asked, summary: str) -> None:
         pairs = evidence.pairs
         values = measured(asked.text, summary, asked.summary, pairs.bounds).values
+        pair = WorstPair(asked.at, asked.text, summary, asked.summary, values)
         if pairs.add(values):
-            self.worst.keep(
-                rollout.number, WorstPair(asked.at, asked.text, summary, asked.summary, values)
-            )
+            self.worst.keep(rollout.number, pair)
+        offer(self.judge, pair, task_of(Case("pair", asked.text)), evidence)
 
     def _asked(self, base: str, after: int) -> list[_Asked]:
         found = self._list(base, f"{ASKED}?after={after}", "asked")

@@ -19,6 +19,7 @@ from llmlab.evaluate.suite import Case
 from llmlab.languages import guess
 
 BOUND = re.compile(r"(\w+)<=\+(\d+(?:\.\d+)?)", re.ASCII)
+JUDGED = "judged_worse"  # said by a judge, later (``judged_pairs``)
 OTHER_LENGTH = 2.0  # times as many words as the other's, or a part of them
 
 
@@ -85,6 +86,7 @@ SAID: Mapping[str, str] = {
     "length": "are more than twice, or less than half, as long as the stable version's",
     "language": "are in another language than the stable version's",
     "differs": "of the words are not the stable version's",
+    JUDGED: "are worse than the stable version's, by the judge",
 }
 
 
@@ -117,7 +119,7 @@ def measured(text: str, tested: str, base: str, gate: tuple[Bound, ...]) -> Meas
     found = {
         one.measure: VALUES[one.measure](both)
         for one in gate
-        if one.measure == "empty" or not silent
+        if one.measure == "empty" or (one.measure in VALUES and not silent)
     }
     details = both.tested.details.unsupported, both.base.details.unsupported
     return Measured(found, details)
@@ -138,7 +140,7 @@ def parse_pairs_gate(text: str) -> tuple[Bound, ...]:
 
 def _bound(text: str) -> Bound:
     match = BOUND.fullmatch(text)
-    if not match or match[1] not in VALUES:
+    if not match or match[1] not in SAID:
         raise _wrong(f"{text!r} is nothing that pairs show")
     if not 0 < float(match[2]) < 1:
         raise _wrong(f"{text!r}: a share is above 0 and below 1")
@@ -147,6 +149,6 @@ def _bound(text: str) -> Bound:
 
 def _wrong(message: str) -> UsageError:
     return UsageError(
-        f"{message}; there are {', '.join(VALUES)}",
+        f"{message}; there are {', '.join(SAID)}",
         fix='write it as "unsupported<=+0.02 empty<=+0.02 length<=+0.10"',
     )
