@@ -267,6 +267,9 @@ def test_nobody_judges_himself(fair: LabUnderTest) -> None:
     assert "referee is the judge: nobody judges himself" in refused(
         fair, "judge", "compare", "textrank", "referee", code=2
     )
+    assert "referee is the judge: nobody judges himself" in refused(
+        fair, "rollout", "start", "canary", "referee", code=2
+    )
 
 
 def test_what_cannot_judge_is_refused_before_anybody_is_asked(

@@ -100,7 +100,7 @@ class Room:
     def offer(self, count: int) -> None:
         for number in range(count):
             self.evidence.pairs.add({})
-            offer(self.asking, whole(number), "a task", self.evidence)
+            offer(self.asking, self.rollout, self.evidence, whole(number), "a task")
 
     def tick(self) -> bool:
         self.now += 1.0
@@ -271,6 +271,26 @@ def test_what_waits_when_a_rollout_ends_is_asked_by_nobody(tmp_path: Path) -> No
     assert not any(one.tick() for _ in range(5)) and len(one.told.asked) == AT_ONCE
 
 
+def test_what_was_asked_for_a_rollout_that_is_over_is_no_evidence_of_the_next(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(WORSE), tmp_path)
+    one.offer(1)
+    one.tick()
+    one.rollout = replace(one.rollout, number=2)
+    wait_until(one.tick)
+    assert one.evidence.pairs.bets["judged_worse"].worse.n == 0
+
+
+def test_a_fault_of_ours_while_it_is_asked_is_told_and_ends_no_controller(tmp_path: Path) -> None:
+    one = Room(Told(TIE), tmp_path)
+    one.told.says = []
+    one.offer(1)
+    one.tick()
+    wait_until(one.tick)
+    assert "the judge failed: IndexError, and nothing passes" in one.finding.reason
+
+
 def test_a_judge_that_guesses_ends_no_rollout_by_who_looks_after_every_pair() -> None:
     """Two thirds of what it says is a preference, of either one as often."""
     rules, alarms = RULES, 0
@@ -354,7 +374,7 @@ def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(
 
     monkeypatch.setattr(judge_asking, "allowed_judge", fails)
     ask = LabJudge(Lab(tmp_path), lambda: 1000.0)
-    waiting = [Waiting(Pair("pair", "a task", "mine", "theirs"), 1, whole())]
+    waiting = [Waiting(Pair("pair", "a task", "mine", "theirs"), 1, 1, whole())]
     found = ask(waiting, ("tuned-2", "base"))
     assert found.silent == "may not judge now: referee may not judge: the rubric is another one"
     assert [one.judgement for one in found.said] == [None]

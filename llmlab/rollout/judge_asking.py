@@ -39,11 +39,12 @@ class Waiting:
     """A pair for the judge; ``a`` is the candidate's answer.
 
     Args:
-        step: of the rollout, in which it was made.
+        rollout, step: in which it was made.
         whole: all that is known of it.
     """
 
     pair: Pair
+    rollout: int
     step: int
     whole: WorstPair
 
@@ -127,8 +128,14 @@ class JudgeAsking:
         if self._asked is None and count and now >= self._not_before:
             self._room -= count
             batch, self._waiting = self._waiting[:count], self._waiting[count:]
-            self._asked = _beside(lambda: self.ask(batch, tuple(versions)))
+            self._asked = _beside(lambda: self._batch(batch, tuple(versions)))
         return found
+
+    def _batch(self, pairs: Sequence[Waiting], versions: Sequence[str]) -> Batch:
+        try:
+            return self.ask(pairs, versions)
+        except Exception as error:  # a controller that ends would judge by nothing at all
+            return _nothing(pairs, f"failed: {type(error).__name__}")
 
     def end(self) -> None:
         """Nothing is waited for any more. A question that is on its way is nobody's."""
@@ -140,13 +147,7 @@ def _beside(work: Callable[[], Batch]) -> Future[Batch]:
     """In a thread that no end of the process waits for."""
     future: Future[Batch] = Future()
 
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # the next tick raises it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="judge", daemon=True).start()
+    threading.Thread(target=lambda: future.set_result(work()), name="judge", daemon=True).start()
     return future
 
 
@@ -171,7 +172,9 @@ class LabJudge:
         try:
             return asyncio.run(self._asked(allowed, pairs))
         except AuthError:
-            return _nothing(pairs, "is not to be asked: its token was refused")
+            return _nothing(pairs, "cannot be asked: the token was refused")
+        except LlmlabError:
+            return _nothing(pairs, "cannot be asked: the lab's address or its keys are gone")
 
     def _may_judge(self, versions: Sequence[str]) -> Allowed:
         now = self.clock()

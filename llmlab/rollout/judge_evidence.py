@@ -13,12 +13,16 @@ from llmlab.rollout.state import Rollout
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
 
-def offer(judge: JudgeAsking | None, pair: WorstPair, task: str, evidence: Evidence) -> None:
+def offer(
+    judge: JudgeAsking | None, rollout: Rollout, evidence: Evidence, pair: WorstPair, task: str
+) -> None:
     """Have the judge look at a pair, where the gate has it look at any."""
     if judge is None or JUDGED not in evidence.pairs.bets:
         return
     asked = Pair("pair", task, pair.tested, pair.base)
-    evidence.pairs.judge.dropped += not judge.offer(Waiting(asked, evidence.step, pair))
+    evidence.pairs.judge.dropped += not judge.offer(
+        Waiting(asked, rollout.number, evidence.step, pair)
+    )
 
 
 def judged(
@@ -37,6 +41,8 @@ def judged(
     counts.tokens_in += batch.tokens_in
     counts.tokens_out += batch.tokens_out
     for said in batch.said:
+        if said.waiting.rollout != rollout.number:  # of one that is over
+            continue
         shown = counts.add(said.judgement.choice if said.judgement else None)
         if shown is None or not said.judgement:
             continue

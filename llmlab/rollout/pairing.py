@@ -160,7 +160,7 @@ class Pairing:
         pair = WorstPair(asked.at, asked.text, summary, asked.summary, values)
         if pairs.add(values):
             self.worst.keep(rollout.number, pair)
-        offer(self.judge, pair, task_of(Case("pair", asked.text)), evidence)
+        offer(self.judge, rollout, evidence, pair, task_of(Case("pair", asked.text)))
 
     def _asked(self, base: str, after: int) -> list[_Asked]:
         found = self._list(base, f"{ASKED}?after={after}", "asked")
