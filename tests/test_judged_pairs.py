@@ -38,10 +38,12 @@ from llmlab.rollout.judge_at_start import refuse_unless_judged
 from llmlab.rollout.judge_evidence import judged, offer
 from llmlab.rollout.judged_pairs import LATELY, JudgeCounts, asks_judge
 from llmlab.rollout.judging import fail_levels, judge, pass_level
+from llmlab.rollout.linting import lint
 from llmlab.rollout.pairs_gate import measured, parse_pairs_gate
-from llmlab.rollout.planning import Known
-from llmlab.rollout.state import Finding, Outcome, Phase, Rules, Version
+from llmlab.rollout.planning import Known, Wish
+from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Rules, Version
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
+from llmlab.service.settings import Settings
 from tests.conftest import wait_until
 from tests.rollouts import at
 
@@ -339,7 +341,10 @@ def known(root: Path) -> Known:
     file = root / "configs" / "lab.toml"
     file.write_text(file.read_text() + REFEREE)
     config = read_config(file).config
-    return Known(Plan(config, "textrank", ()), Catalogue(config, Registry(Lab(root))), root)
+    runs = Settings(deployment="textrank", name="textrank", model=config.models["textrank"])
+    return Known(
+        Plan(config, "textrank", (runs,)), Catalogue(config, Registry(Lab(root))), root
+    )  # fmt: skip
 
 
 def test_a_candidate_that_does_not_run_yet_is_known_by_its_model_and_others_need_no_judge(
@@ -360,6 +365,25 @@ def test_a_candidate_that_does_not_run_yet_is_known_by_its_model_and_others_need
     refuse_unless_judged(one, there)
     (same,) = ids("referee", there.config.models["referee"], tmp_path)
     assert asked == [(tmp_path, ["other", "t"], {"other": same})]
+
+
+def test_who_looks_before_it_starts_is_told_that_its_judge_may_not_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = known(tmp_path)
+
+    def refuses(*_: Any) -> None:
+        raise GateFailure("referee may not judge: it was not calibrated", fix="calibrate it")
+
+    monkeypatch.setattr(judge_at_start, "allowed_judge", refuses)
+    asks = {"pairs": 0.1, "pairs_gate": "judged_worse<=+0.10"}
+    for rules, found in ((asks, True), (asks | {"pairs": 0.0}, False)):
+        wish = Wish(Kind.CANARY, ("referee",), rules=rules)
+        told = [
+            one for one in lint(wish, Lab(tmp_path), there.catalogue, lambda: there)
+            if "was not calibrated" in one.message
+        ]  # fmt: skip
+        assert [(one.severity, one.fix) for one in told] == [("error", "calibrate it")] * found
 
 
 def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(

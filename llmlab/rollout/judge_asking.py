@@ -161,6 +161,7 @@ class LabJudge:
     clock: Callable[[], float]
     _allowed: Allowed | None = None
     _until: float = 0.0
+    _of: Sequence[str] = ()
 
     def __call__(self, pairs: Sequence[Waiting], versions: Sequence[str]) -> Batch:
         try:
@@ -178,8 +179,8 @@ class LabJudge:
 
     def _may_judge(self, versions: Sequence[str]) -> Allowed:
         now = self.clock()
-        if self._allowed is None or now >= self._until:
-            self._allowed = None
+        if self._allowed is None or now >= self._until or self._of != versions:
+            self._allowed, self._of = None, versions
             self._allowed, self._until = allowed_judge(self.lab, versions), now + LOOKS
         return self._allowed
 
