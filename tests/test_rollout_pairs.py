@@ -236,11 +236,11 @@ class Two:
     def __init__(self, *asked: tuple[str, str], room: int = 8) -> None:
         self.asked = [
             {"n": n + 1, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
-             "options": {"max_length": 9}}
+             "options": {"max_length": 9}, "by": who and f"{who}-in-clear"}
             for n, (who, text) in enumerate(asked)
         ]  # fmt: skip
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
-        self.silent = False
+        self.silent, self.by = False, []  # type: ignore[var-annotated]
         self.answer: dict[str, str] = {"summary": "It is 7418."}
 
     def remember(self, sample: Sample | None) -> None:
@@ -262,6 +262,7 @@ class Two:
             assert (deployment, path) == ("tuned-2", "/shadow/")
             taken = len(self.copies) < self.room
             if taken:
+                self.by.append(how["headers"].get("X-Subject"))
                 self.copies.append((how["headers"]["X-Request-ID"], json.loads(how["body"])))
             return 202, json.dumps({"taken": taken}).encode()
         return 200, json.dumps(found).encode()
@@ -296,6 +297,14 @@ def test_both_answers_become_a_pair_and_the_worst_is_kept_redacted_and_sealed(
     (file,) = (tmp_path / ".llmlab" / "pairs").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600 and b"1843" not in file.read_bytes()
     assert text not in json.dumps(one.evidence.dump())
+
+
+def test_a_copy_is_its_clients_whose_name_is_kept_nowhere(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843."), ("", "Nobody said who.")), tmp_path)
+    assert one.tick().pairs == 2
+    assert one.two.by == ["a-in-clear", None]
+    assert "in-clear" not in json.dumps(one.evidence.dump())
+    assert "in-clear" not in repr(one.worst.of(1))
 
 
 def test_a_text_and_a_subject_within_a_slice_are_asked_once(tmp_path: Path) -> None:

@@ -35,7 +35,11 @@ BUSY = 0.7  # seconds of a tick that it goes on for, at most, if there is more
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a client asked and got, and until when the candidate may answer it."""
+    """What a client asked and got, and until when the candidate may answer it.
+
+    Args:
+        by: who it was, until it is copied: neither evidence nor the worst pair has it.
+    """
 
     n: int
     at: float
@@ -43,6 +47,7 @@ class _Asked:
     text: str
     summary: str
     options: dict[str, Any]
+    by: str = ""
     until: float = 0.0
 
 
@@ -110,7 +115,7 @@ class Pairing:
                 if not self._copy(rollout.candidate.deployment, name, one):
                     break
                 self.waiting[name] = _Asked(
-                    one.n, one.at, one.subject, one.text, one.summary, {}, now + WITHIN
+                    one.n, one.at, one.subject, one.text, one.summary, {}, until=now + WITHIN
                 )
                 pairs.meet(unit, text)
                 asked = True
@@ -119,10 +124,10 @@ class Pairing:
 
     def _copy(self, candidate: str, name: str, one: _Asked) -> bool:
         """Whether the candidate has taken it. What it finds wrong it never answers."""
-        asked = {"text": one.text} | one.options
+        asked, by = {"text": one.text} | one.options, {"X-Subject": one.by} if one.by else {}
         status, body = self.running.ask(
             candidate, COPY, method="POST", body=json.dumps(asked).encode(),
-            timeout=PATIENCE, headers={**FRESH, "X-Request-ID": name},
+            timeout=PATIENCE, headers={**FRESH, **by, "X-Request-ID": name},
         )  # fmt: skip
         if status != 202:
             return 400 <= status < 500
@@ -160,7 +165,7 @@ class Pairing:
             return [
                 _Asked(
                     int(one["n"]), float(one["at"]), str(one["subject"]), str(one["text"]),
-                    str(one["summary"]), dict(one["options"]),
+                    str(one["summary"]), dict(one["options"]), str(one["by"]),
                 )
                 for one in found
             ]  # fmt: skip

@@ -37,11 +37,16 @@ KEPT, KEPT_CHARACTERS = 200, 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A text that was mirrored here."""
+    """A text that was mirrored here.
+
+    Args:
+        subject: who asked, for drills; it waits for its turn as everybody's.
+    """
 
     request_id: str
     text: str
     generation: Generation
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ class Shadow:
             self._keep(mirrored, round(self._clock() - start, 4), told)
 
     async def _read(self, mirrored: Mirrored) -> dict[str, Any]:
-        drill = self._drills.strikes(SUBJECT, mirrored.text)
+        drill = self._drills.strikes(mirrored.subject, mirrored.text)
         place = self._batcher.enter_aside(SUBJECT)
         try:
             async with asyncio.timeout(self._patience):

@@ -35,7 +35,7 @@ class Remembered:
         n: grows from answer to answer, and from one process to the next: it begins with the
             milliseconds of the epoch.
         at: seconds of the epoch, when it was answered.
-        subject: a pseudonym.
+        subject: a pseudonym; ``by`` is whose: a copy of the request is theirs as well.
         options: that the request had beside its text.
     """
 
@@ -45,6 +45,7 @@ class Remembered:
     text: str
     summary: str
     options: dict[str, Any]
+    by: str
 
     @property
     def size(self) -> int:
@@ -53,7 +54,7 @@ class Remembered:
     def as_json(self) -> dict[str, Any]:
         return {
             "n": self.n, "at": self.at, "subject": self.subject, "text": self.text,
-            "summary": self.summary, "options": self.options,
+            "summary": self.summary, "options": self.options, "by": self.by,
         }  # fmt: skip
 
 
@@ -147,7 +148,7 @@ class Memory:
         )
         self._n += 1
         name = pseudonym(subject, self.order.pseudonyms)
-        self._kept.append(Remembered(self._n, self._clock(), name, text, summary, options))
+        self._kept.append(Remembered(self._n, self._clock(), name, text, summary, options, subject))
         size = sum(one.size for one in self._kept)
         while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
             size -= self._kept.popleft().size
