@@ -12,10 +12,10 @@ from llmlab.languages import guess
 
 _FRENCH = (
     "Le texte raconte ce qui s'est passé et qui y a pris part. On y apprend comment tout a "
-    "commencé et pourquoi personne ne s'y attendait. Les habitants en ont parlé pendant longtemps. "
-    "Chacun se souvient de ce qu'il a vu et de ce qu'on lui a dit. Rien n'a changé depuis, et "
-    "beaucoup le regrettent. Ceux qui sont venus plus tard ont posé les mêmes questions. Il reste encore à "
-    "savoir qui avait raison."
+    "commencé et pourquoi personne ne s'y attendait. Les habitants en ont parlé pendant "
+    "longtemps. Chacun se souvient de ce qu'il a vu et de ce qu'on lui a dit. Rien n'a changé "
+    "depuis, et beaucoup le regrettent. Ceux qui sont venus plus tard ont posé les mêmes "
+    "questions. Il reste encore à savoir qui avait raison."
 )
 _GERMAN = (
     "Hier wird erzählt, was geschehen ist und wer daran beteiligt war. Man erfährt, wie alles "
