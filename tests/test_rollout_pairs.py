@@ -185,6 +185,19 @@ def test_ten_points_more_that_invent_are_found_within_some_hundred_pairs() -> No
     assert all(one is not None and one < 700 for one in found), found
 
 
+@pytest.mark.parametrize(("callers", "within"), [(10, 250), (20, 700), (50, None)])
+def test_one_caller_alone_is_seen_if_it_is_more_than_the_margin(
+    callers: int, within: int | None
+) -> None:
+    rules = replace(RULES, pairs_gate=Config().rollout.pairs_gate)
+    one = Pairs.of(rules)
+    level = fail_levels(rules).pairs / len(one.bets)
+    for number in range(within or 5000):
+        empty = number % callers == callers - 1
+        one.add({name: (float(empty and name == "empty"), 0.0) for name in one.bets})
+    assert one.bets["empty"].worse.reached(level) is (within is not None)
+
+
 # Each request is somebody else's: then errors and latency are decided soon, and do not.
 INVENTS = replace(WORSE["+10 points of paired texts invent"], subjects=0)
 QUICK = Rules(
