@@ -15,6 +15,7 @@
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
 # make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
+# make bench-drills     how soon the gate gives back what goes wrong, under both engines: 40 minutes
 # make bench-overload   llmlab under three times the load that it can answer: 5 minutes
 # make bench-chat       chat beside llama.cpp's own server, and a model elsewhere beside a plain
 #                       proxy_pass: 10 minutes; make bench-chat BENCH=--quick: 2
@@ -27,7 +28,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-overload bench-chat bench-edge docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -70,6 +71,9 @@ bench: $(VENV)/.bench
 
 bench-gate: $(VENV)/.models
 	$(BIN)/python -m benchmarks.gate $(BENCH)
+
+bench-drills: $(VENV)/.models
+	$(BIN)/python -m benchmarks.drills $(BENCH)
 
 bench-overload: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.overload $(BENCH)

@@ -177,20 +177,3 @@ def test_a_version_whose_answers_are_cut_off_is_given_back_and_why_is_said(
 ) -> None:
     with talking(lab):
         assert "cut off" in gave_back(lab, ("truncated",))
-
-
-@pytest.mark.delivery
-@pytest.mark.parametrize(
-    ("drill", "metric"),
-    [
-        (("late-first-token", "--seconds", "0.5"), "first token p95"),
-        (("stalls", "--seconds", "0.5", "--share", "50"), "gap p95"),
-        (("truncated", "--share", "50"), "cut off"),
-        (("refusals", "--share", "50"), "refusals"),
-    ],
-)
-def test_whatever_goes_wrong_within_answers_is_given_back(
-    lab: LabUnderTest, drill: tuple[str, ...], metric: str
-) -> None:
-    with talking(lab):
-        assert metric in gave_back(lab, drill)

@@ -142,7 +142,7 @@ VERBS = (
     "record start", "record stop", "record list", "record show", "record remove", "replay",
     "drill slow", "drill errors", "drill worse-text", "drill crash", "drill off",
     "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
-    "drill empty", "drill repeat", "drill invent", "drill aa",
+    "drill empty", "drill repeat", "drill invent", "drill other-language", "drill aa",
     "course list", "course start", "course check", "course reset",
     "course class create", "course class up", "course class status", "course class down",
 )  # fmt: skip

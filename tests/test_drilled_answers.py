@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmlab.languages import guess
 from llmlab.runtimes.chat import Chunk
 from llmlab.service.chat import drilled as module
 from llmlab.service.chat.chunks import Kind, tidied
@@ -95,3 +96,31 @@ def test_the_pause_is_before_the_first_token_or_after_it(
 
     asyncio.run(work())
     assert came == [*WORDS[:after], 7, *WORDS[after:]]
+
+
+@pytest.mark.parametrize("kind", ["chat", "text"])
+@pytest.mark.parametrize("words", [WORDS, ["".join(WORDS)]], ids=["in pieces", "at once"])
+def test_another_language_comes_in_as_many_pieces_and_is_about_as_long(
+    kind: Kind, words: list[str]
+) -> None:
+    usual, chunks = told(None, kind, words), told(Fault.OTHER_LANGUAGE, kind, words)
+    answer = whole(chunks)
+    assert guess(answer.text(), "en") == "fr" and answer.reason == "stop"
+    assert 0 <= len(answer.text()) - len("".join(WORDS)) < 16
+    assert len(chunks) >= len(usual) - len(words) // 2  # some words are longer than the pieces
+
+
+def test_tools_that_are_called_have_no_language() -> None:
+    call = {"tool_calls": [{"index": 0, "function": {"name": "add", "arguments": "{}"}}]}
+
+    async def work() -> list[Chunk]:
+        async def model(seconds: float) -> AsyncGenerator[Chunk]:
+            del seconds
+            yield {"choices": [{"index": 0, "delta": call, "finish_reason": None}]}
+
+        drill = Drill(kind=Fault.OTHER_LANGUAGE)
+        return [one async for one in drilled("chat", drill, model, 30.0)]
+
+    assert asyncio.run(work()) == [
+        {"choices": [{"index": 0, "delta": call, "finish_reason": None}]}
+    ]

@@ -17,6 +17,7 @@ from llmlab.evaluate.lead import lead
 from llmlab.evaluate.measures import Scores, measure
 from llmlab.evaluate.suite import Case, load_suite
 from llmlab.evaluate.verdict import Outcome, judge
+from llmlab.languages import guess
 from llmlab.service.drill import CRASHED, Drill, Drills, Kind, drill_file, spoiled, worse
 from tests.api import SENTENCE, TEXTRANK, Api, wait_until
 from tests.conftest import LabUnderTest
@@ -161,6 +162,22 @@ def test_mirrored_texts_are_struck_in_the_background(drilled: Callable[..., Api]
     assert time.monotonic() - start < 0.5
     (answer,) = wait_until(lambda: api.get("/shadow/answers").json()["answers"], "an answer")
     assert answer["seconds"] >= 1.0
+
+
+def test_a_copy_of_a_text_is_struck_as_whoever_asked_would_be(drilled: Callable[..., Api]) -> None:
+    api = drilled("empty", subjects=["ada"])
+    for number, subject in enumerate(("ada", "bob")):
+        api.request(
+            "POST", "/shadow/", json={"text": f"{SENTENCE} It was {number}."},
+            headers={"X-Subject": subject, "X-Request-ID": f"copy-{subject}"},
+        )  # fmt: skip
+
+    def summaries() -> dict[str, str]:
+        found = api.get("/shadow/answers").json()["answers"]
+        return {one["request_id"]: one["summary"] for one in found if "summary" in one}
+
+    wait_until(lambda: {"copy-ada", "copy-bob"} <= set(summaries()), "both are answered")
+    assert summaries()["copy-ada"] == "" != summaries()["copy-bob"]
 
 
 def test_mirrored_texts_that_take_longer_than_the_service_would_are_dropped(
@@ -344,3 +361,24 @@ def test_an_invented_number_is_one_that_the_text_does_not_have(source: str) -> N
     said = spoiled(Drill(kind=Kind.INVENT), "It is short.", source)
     values = measure(Case("a", source or "Nobody counted."), said).values
     assert values["unsupported_numbers"] == 1 and said.startswith("It is short.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken"),
+    [
+        ("The keeper lit the lamp at dusk, and a ship saw it from far away.", "fr"),
+        ("Le gardien a allumé la lampe à la tombée de la nuit, et un navire l'a vue.", "de"),
+        ("Der Wärter zündete die Lampe an, und ein Schiff sah sie von weitem.", "fr"),
+        ("燈台守は夕暮れにランプを灯した。", "fr"),
+    ],
+)
+def test_another_language_is_one_that_was_not_asked_in(asked: str, spoken: str) -> None:
+    told = spoiled(Drill(kind=Kind.OTHER_LANGUAGE), asked, asked)
+    assert guess(told, "") == spoken != guess(asked, "")
+    assert len(asked) <= len(told) < len(asked) + 16 and told.endswith(".")
+    assert not measure(Case("a", asked), told).values["unsupported_numbers"]
+    assert told == spoiled(Drill(kind=Kind.OTHER_LANGUAGE), asked, asked)
+
+
+def test_of_an_empty_summary_there_is_nothing_to_translate() -> None:
+    assert spoiled(Drill(kind=Kind.OTHER_LANGUAGE), "", "A text.") == ""

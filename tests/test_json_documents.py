@@ -209,7 +209,7 @@ def test_deployments_drills_and_rollouts(said: Said) -> None:
     for verb in (
         "drill errors", "drill worse-text", "drill empty", "drill repeat", "drill crash",
         "drill late-first-token", "drill stalls", "drill truncated", "drill refusals",
-        "drill invent",
+        "drill invent", "drill other-language",
     ):  # fmt: skip
         said(verb, "--deployment", "twin")
     assert said("drill off", "--deployment", "twin")["changed"]

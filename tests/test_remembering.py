@@ -66,6 +66,7 @@ def test_what_is_asked_beside_the_text_is_kept_and_who_asked_is_a_pseudonym() ->
     first, second = one.since(0)
     assert first.options == {"max_length": 30} and second.options == {}
     assert first.subject == second.subject != "ada"
+    assert first.by == "ada"  # for the copy alone
     assert one.since(first.n) == [second]
 
 

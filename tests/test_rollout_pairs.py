@@ -292,6 +292,19 @@ def test_what_lint_tells_of_pairs_is_about_what_they_take() -> None:
     assert not pairs_needs(replace(planned, rules=replace(rules, pairs=0.0)))
 
 
+@pytest.mark.parametrize(("callers", "within"), [(10, 250), (20, 700), (50, None)])
+def test_one_caller_alone_is_seen_if_it_is_more_than_the_margin(
+    callers: int, within: int | None
+) -> None:
+    rules = replace(RULES, pairs_gate=Config().rollout.pairs_gate)
+    one = Pairs.of(rules)
+    level = fail_levels(rules).pairs / len(one.bets)
+    for number in range(within or 5000):
+        empty = number % callers == callers - 1
+        one.add({name: (float(empty and name == "empty"), 0.0) for name in one.bets})
+    assert one.bets["empty"].worse.reached(level) is (within is not None)
+
+
 # Each request is somebody else's: then errors and latency are decided soon, and do not.
 INVENTS = replace(WORSE["+10 points of paired texts invent"], subjects=0)
 QUICK = Rules(
@@ -389,12 +402,12 @@ class Two:
     def __init__(self, *asked: tuple[str, str], room: int = 8) -> None:
         self.asked = [
             {"n": n + 1, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
-             "options": {"max_length": 9}}
+             "options": {"max_length": 9}, "by": who and f"{who}-in-clear"}
             for n, (who, text) in enumerate(asked)
         ]  # fmt: skip
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
         self.of = {"base": self.asked}
-        self.silent = False
+        self.silent, self.by = False, []  # type: ignore[var-annotated]
         self.answer: dict[str, str] = {"summary": "It is 7418."}
 
     def remember(self, sample: Sample | None) -> None:
@@ -422,6 +435,7 @@ class Two:
             assert how["headers"]["X-Route"] == "summarize"
             taken = len(self.copies) < self.room
             if taken:
+                self.by.append(how["headers"].get("X-Subject"))
                 self.copies.append((how["headers"]["X-Request-ID"], json.loads(how["body"])))
             return 202, json.dumps({"taken": taken}).encode()
         return 200, json.dumps(found).encode()
@@ -463,7 +477,7 @@ def conversation(n: int, who: str, text: str, **ended: Any) -> dict[str, Any]:
     asked = {"messages": [{"role": "user", "content": text}], "temperature": 0.0}
     fine = {"cut_off": False, "refusal": False, "invalid": None}
     return {"n": n, "at": 2.0 * n, "subject": who, "text": text, "summary": "It is 1843.",
-            "options": asked, "ended": fine | ended}  # fmt: skip
+            "options": asked, "by": "", "ended": fine | ended}  # fmt: skip
 
 
 def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_path: Path) -> None:
@@ -516,6 +530,14 @@ def test_all_processes_are_asked_and_one_that_is_away_keeps_nobody_from_telling(
     two.of = dict.fromkeys(two.of)  # type: ignore[assignment]
     with pytest.raises(UpstreamError):
         one.tick()
+
+
+def test_a_copy_is_its_clients_whose_name_is_kept_nowhere(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843."), ("", "Nobody said who.")), tmp_path)
+    assert one.tick().pairs == 2
+    assert one.two.by == ["a-in-clear", None]
+    assert "in-clear" not in json.dumps(one.evidence.dump())
+    assert "in-clear" not in repr(one.worst.of(1))
 
 
 def test_a_text_and_a_subject_within_a_slice_are_asked_once(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def documents() -> dict[str, Any]:
         **dict.fromkeys(("drill slow", "drill errors", "drill worse-text", "drill empty",
                          "drill repeat", "drill crash", "drill late-first-token",
                          "drill stalls", "drill truncated", "drill refusals", "drill invent",
-                         "drill off"),
+                         "drill other-language", "drill off"),
                         Drilled),
         "drill aa": Simulation,
         "drill aa --live": FalseAlarm,

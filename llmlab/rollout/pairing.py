@@ -45,6 +45,9 @@ class Asked:
     """What a client asked and got, and until when the candidate may answer it.
 
     Args:
+        by: who it was, until it is copied: neither evidence nor the worst pair has it.
+
+    Args:
         ended: how the answer to a conversation did; None of a summary.
     """
 
@@ -56,6 +59,7 @@ class Asked:
     summary: str
     options: dict[str, Any]
     ended: Ended | None
+    by: str = ""
     until: float = 0.0
 
     @property
@@ -151,7 +155,7 @@ class Pairing:
                 name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
                 if not self._copy(rollout, name, one):
                     break
-                self.waiting[name] = replace(one, options={}, until=now + WITHIN)
+                self.waiting[name] = replace(one, by="", until=now + WITHIN)
                 pairs.meet(unit, text)
                 asked = True
             pairs.read[one.process] = one.n
@@ -160,10 +164,11 @@ class Pairing:
     def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool:
         """Whether the candidate has taken it. What it finds wrong it never answers."""
         candidate = rollout.candidate.deployment
+        by = {"X-Subject": one.by} if one.by else {}
         status, body = self.running.ask(
             candidate, COPY_OF_CHAT if one.ended else COPY, method="POST", body=one.body,
             timeout=PATIENCE,
-            headers={**FRESH, "X-Request-ID": name, "X-Route": rollout.route},
+            headers={**FRESH, **by, "X-Request-ID": name, "X-Route": rollout.route},
         )  # fmt: skip
         if status != 202:
             return 400 <= status < 500
@@ -239,6 +244,7 @@ class Pairing:
                     process, int(one["n"]), float(one["at"]), str(one["subject"]),
                     str(one["text"]), str(one["summary"]), dict(one["options"]),
                     None if one.get("ended") is None else Ended.parse(one["ended"]),
+                    str(one["by"]),
                 )
                 for one in found
             ]  # fmt: skip

@@ -195,7 +195,10 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: 
         _loaded(serving.endpoint).check(request)
         request = await _loaded(serving.endpoint).admitted(request, connection)
         generation = parts.told.preset(connection.headers).applied_to(request)
-        one = Mirrored(connection.scope["state"]["request_id"], request.text, generation)
+        one = Mirrored(
+            connection.scope["state"]["request_id"], request.text, generation,
+            connection.headers.get("x-subject", ""),
+        )  # fmt: skip
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
 
     @app.post("/shadow/chat", include_in_schema=False)

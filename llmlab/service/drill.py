@@ -20,6 +20,8 @@ from typing import Annotated, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from llmlab.service.other_language import in_other_language
+
 log = logging.getLogger("llmlab.service")
 
 LOOK = 0.5  # seconds between two looks at the file
@@ -46,6 +48,7 @@ class Kind(StrEnum):
     EMPTY = "empty"  # summaries are empty
     REPEAT = "repeat"  # summaries are said five times over
     INVENT = "invent"  # summaries tell a number that is nowhere in their texts
+    OTHER_LANGUAGE = "other-language"  # answers are in another language than was asked for
     CRASH = "crash"  # the process ends
     # Of answers in OpenAI's dialect only.
     LATE = "late-first-token"  # the first token comes ``seconds`` later
@@ -226,6 +229,8 @@ def spoiled(drill: Drill | None, summary: str, source: str = "") -> str:
             return " ".join([summary] * TIMES)
         case Kind.INVENT:
             return f"{summary} There were {_number_beside(source + summary)} of them."
+        case Kind.OTHER_LANGUAGE:
+            return in_other_language(summary, source)
     return summary
 
 

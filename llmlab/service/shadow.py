@@ -39,11 +39,16 @@ KEPT, KEPT_CHARACTERS = 200, 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A text that was mirrored here."""
+    """A text that was mirrored here.
+
+    Args:
+        subject: who asked, for drills; it waits for its turn as everybody's.
+    """
 
     request_id: str
     text: str
     generation: Generation
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ class Shadow:
             async with asyncio.timeout(self._patience):
                 told = await mirrored.write(self._patience)
             return {"summary": told["text"], "ended": told["ended"]}
-        drill = self._drills.strikes(SUBJECT, mirrored.text)
+        drill = self._drills.strikes(mirrored.subject, mirrored.text)
         place = self._batcher.enter_aside(SUBJECT)
         try:
             async with asyncio.timeout(self._patience):

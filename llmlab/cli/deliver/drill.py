@@ -58,6 +58,7 @@ STRIKES = {
     Kind.EMPTY: "Have its summaries be empty.",
     Kind.REPEAT: "Have its summaries said five times over.",
     Kind.INVENT: "Have its summaries tell a number that is nowhere in their texts.",
+    Kind.OTHER_LANGUAGE: "Have its answers be in another language than was asked for.",
     Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
     Kind.TRUNCATED: "Have its chat answers end after a few words, as at a limit of tokens.",
     Kind.REFUSALS: "Have its chat answers be refusals.",

@@ -16,7 +16,6 @@ from fastapi import Request
 
 from llmlab.answered import Answer
 from llmlab.runtimes.chat import Chunk
-from llmlab.service.aside import SUBJECT
 from llmlab.service.chat.admitting import Admitting
 from llmlab.service.chat.chunks import Usage, tidied
 from llmlab.service.chat.collecting import collected
@@ -135,12 +134,12 @@ def copied(
     async def write(seconds: float) -> dict[str, Any]:
         usage = Usage()
         watched = Watched(usage, False, Format.of(asked))
-        drill = drills.strikes(SUBJECT, text)
+        drill = drills.strikes(connection.headers.get("x-subject", ""), text)
 
         def make(left: float) -> AsyncGenerator[Chunk]:
             return chat(asked, connection, left, usage)
 
-        chunks = watched.chunks(tidied("chat", drilled("chat", drill, make, seconds)))
+        chunks = watched.chunks(tidied("chat", drilled("chat", drill, make, seconds, text)))
         try:
             async with aclosing(chunks):
                 choices = await collected(chunks)

@@ -12,6 +12,7 @@ from llmlab.service.chat.chunks import KEPT, Kind, tidied
 from llmlab.service.chat.collecting import collected
 from llmlab.service.drill import Drill, spoiled, strike
 from llmlab.service.drill import Kind as Fault
+from llmlab.service.other_language import OtherLanguage
 from llmlab.service.summarizer import TooSlow
 
 SPOILING = (Fault.WORSE_TEXT, Fault.EMPTY, Fault.REPEAT, Fault.INVENT)
@@ -22,9 +23,12 @@ Make = Callable[[float], AsyncGenerator[Chunk]]
 
 
 async def drilled(
-    kind: Kind, drill: Drill | None, make: Make, seconds: float
+    kind: Kind, drill: Drill | None, make: Make, seconds: float, asked: str = ""
 ) -> AsyncGenerator[Chunk]:
     """The chunks of an answer, after what a drill does to it.
+
+    Args:
+        asked: what it answers.
 
     Raises:
         TooSlow: the drill alone takes longer than its client waits.
@@ -43,6 +47,8 @@ async def drilled(
                 told = _held(chunks, drill.seconds, after=fault is Fault.STALLS)
             case _, Fault.TRUNCATED:
                 told = _cut(kind, chunks)
+            case _, Fault.OTHER_LANGUAGE:
+                told = _in_other_language(chunks, asked)
             case Drill(), _ if fault in SPOILING:
                 told = _spoiled(kind, chunks, drill)
             case _:
@@ -83,6 +89,24 @@ async def _cut(kind: Kind, chunks: AsyncGenerator[Chunk]) -> AsyncGenerator[Chun
                 over = pieces[index] == PIECES
                 words = text.split(" ")
                 yield _one(kind, index, " ".join(words[:WORDS]), "length" if over else None)
+
+
+async def _in_other_language(chunks: AsyncGenerator[Chunk], asked: str) -> AsyncGenerator[Chunk]:
+    """As many chunks, each of them when it would have come."""
+    choices: dict[int, OtherLanguage] = {}
+    async for chunk in chunks:
+        told = []
+        for choice in chunk.get("choices") or ():
+            one = choices.setdefault(choice.get("index") or 0, OtherLanguage(asked))
+            delta = choice.get("delta")
+            said = _instead(delta if isinstance(delta, Mapping) else choice, one)
+            told.append({**choice, "delta": said} if isinstance(delta, Mapping) else said)
+        yield {**chunk, "choices": told}
+
+
+def _instead(said: Mapping[str, Any], one: OtherLanguage) -> dict[str, Any]:
+    replaced = {name: one.instead_of(said[name]) for name in (*KEPT, "text") if said.get(name)}
+    return {**said, **replaced}
 
 
 async def _spoiled(

@@ -214,7 +214,7 @@ class ChatEndpoint:
             self.metrics.genai.began(kind, waited)
 
         watched = Watched(usage, bool(asked.stream), Format.of(asked), began)
-        chunks = watched.chunks(tidied(kind, drilled(kind, drill, make, seconds)))
+        chunks = watched.chunks(tidied(kind, drilled(kind, drill, make, seconds, text)))
         begin(connection.scope, usage)
         watch(connection.scope, watched)
 

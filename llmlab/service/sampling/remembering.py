@@ -38,7 +38,7 @@ class Remembered:
         n: grows from answer to answer, and from one process to the next: it begins with the
             milliseconds of the epoch.
         at: seconds of the epoch, when it was answered.
-        subject: a pseudonym.
+        subject: a pseudonym; ``by`` is whose: a copy of the request is theirs as well.
         text: all that was said to the model.
         summary: what it answered.
         options: that the request had beside its text; of a conversation, all that it asks.
@@ -51,6 +51,7 @@ class Remembered:
     text: str
     summary: str
     options: dict[str, Any]
+    by: str
     ended: dict[str, Any] | None = None
 
     @property
@@ -61,7 +62,7 @@ class Remembered:
     def as_json(self) -> dict[str, Any]:
         return {
             "n": self.n, "at": self.at, "subject": self.subject, "text": self.text,
-            "summary": self.summary, "options": self.options, "ended": self.ended,
+            "summary": self.summary, "options": self.options, "by": self.by, "ended": self.ended,
         }  # fmt: skip
 
 
@@ -165,7 +166,7 @@ class Memory:
             )
         self._n += 1
         name = pseudonym(subject, self.order.pseudonyms)
-        kept = Remembered(self._n, self._clock(), name, text, summary, options, ended)
+        kept = Remembered(self._n, self._clock(), name, text, summary, options, subject, ended)
         self._kept.append(kept)
         size = sum(one.size for one in self._kept)
         while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
