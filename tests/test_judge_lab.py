@@ -41,7 +41,7 @@ find = ["card"]
 action = "redact"
 """
 CARD = "4111 1111 1111 1111"
-START = ("rollout", "start", "canary", "twin", "--steps", "20,100", "--interval", "2s")
+START = ("rollout", "start", "canary", "twin", "--steps", "20,100", "--interval", "1s")
 # Half of what clients send by ``load`` is lost, and nothing of the suite.
 BREAKS_OFF = ("drill", "worse-text", "--deployment", "twin", "--containing", "read it, and")
 WORDS = ["went", "on", "by", "the", "old", "stone", "pier", "far", "as", "any", "could", "see"]
@@ -310,7 +310,7 @@ def telling(known: Character) -> Character:
 
 def is_held(kept: Kept) -> bool:
     """Whether its judge says nothing, and its step would be over."""
-    over = time.time() > kept.rollout.since + kept.rollout.rules.interval + 2
+    over = time.time() > kept.rollout.since + kept.rollout.rules.interval + 1
     return bool(kept.evidence.pairs.judge.silent) and over
 
 
@@ -320,7 +320,7 @@ def test_who_breaks_off_is_aborted_by_the_judge_alone_and_nothing_passes_while_i
     lab, rollouts = calibrated, Rollouts(calibrated.lab)
     played.character, played.now = telling(played.character), "overloaded"
     lab.ok(*BREAKS_OFF)
-    with load(lab, rate=120, read_it=words) as clients:
+    with load(lab, clients=3, rate=30, read_it=words) as clients:
         try:
             wait_until(lambda: clients.statuses[200] > 20)
             lab.ok(*START)
