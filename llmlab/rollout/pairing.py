@@ -68,6 +68,8 @@ class Pairing:
         key: of pseudonyms; another one for each process.
         waiting: by the id of the request.
         processes: of the stable version; looked up as often as the order is renewed.
+        away: those of them that did not tell, and are left alone until then: each would be waited
+            for again and again.
     """
 
     running: Running
@@ -78,6 +80,7 @@ class Pairing:
     answers_read: int = 0
     waiting: dict[str, _Asked] = field(default_factory=dict)
     processes: list[str] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Take it a little further. Returns whether there is a pair more.
@@ -95,6 +98,7 @@ class Pairing:
                 )
             )  # fmt: skip
             self.processes = self.running.processes(rollout.base.deployment)
+            self.away.clear()
             self.renew_at = now + LASTS / 4
         heard, ends = False, time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
@@ -196,14 +200,16 @@ class Pairing:
             UpstreamError: none of them tells; of some, the others are enough.
         """
         found: list[_Asked] = []
-        failed: list[UpstreamError] = []
-        for process in self.processes:
+        told, failed = 0, None
+        for process in [one for one in self.processes if one not in self.away] or self.processes:
             try:
                 found += self._asked_of(process, read.get(process, 0))
+                told += 1
             except UpstreamError as error:
-                failed.append(error)
-        if failed and len(failed) == len(self.processes):
-            raise failed[0]
+                self.away.add(process)
+                failed = error
+        if failed and not told:
+            raise failed
         return sorted(found, key=lambda one: one.at)
 
     def _asked_of(self, process: str, after: int) -> list[_Asked]:
