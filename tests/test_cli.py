@@ -1057,7 +1057,7 @@ def start() -> Iterator[Callable[[Upstream], Upstream]]:
 
     def starting(upstream: Upstream) -> Upstream:
         servers.append(UpstreamServer(upstream))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         return upstream
 
     yield starting

@@ -167,6 +167,7 @@ VARIABLES = {
     "rollout.pairs_required": ("true", True),
     "rollout.chat_pairs_gate": ("refusals<=+0.05", "refusals<=+0.05"),
     "rollout.pairs_never": ("chat", ["chat"]),
+    "rollout.judge_rate": ("5", 5.0),
     "judge.model": ("referee", "referee"),
     "judge.rubric": ("mine.md", "mine.md"),
     "judge.suite": ("mine", "mine"),

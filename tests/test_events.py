@@ -21,7 +21,7 @@ from llmlab.client import AsyncClient, Client, Progress, RetryPolicy, Summary
 from llmlab.client.bounds import LONGEST_ANSWER
 from llmlab.errors import AuthError, UpstreamError, UsageError
 from llmlab.gateway import Upstream
-from tests.http_server import Server
+from tests.http_server import Ending, Server
 from tests.test_gateway import echo_gateway
 
 USAGE = {"input_tokens": 99, "output_tokens": 1, "windows": 3, "truncated": False}
@@ -112,7 +112,7 @@ class StreamingServer(Server):
 def service() -> Iterator[Service]:
     told = Service()
     with StreamingServer(told) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield told
         server.shutdown()
 
@@ -408,7 +408,7 @@ class Dying(socketserver.BaseRequestHandler):
         self.server.server_close()  # before the connection, as when a process ends
 
 
-class DyingServer(socketserver.ThreadingUnixStreamServer):
+class DyingServer(Ending, socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
     def __init__(self, file: Path, answer: bytes) -> None:

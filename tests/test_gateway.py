@@ -42,6 +42,7 @@ from llmlab.gateway import GatewayPlan, Releases, Upstream, find_nginx, render
 from llmlab.processes import lab_processes
 from llmlab.service.documentation import PAGES
 from tests.conftest import LabUnderTest, free_port
+from tests.http_server import Ending
 
 MakeLab = Callable[..., LabUnderTest]
 
@@ -1088,7 +1089,7 @@ class Echo(BaseHTTPRequestHandler):
 Files = dict[str, str]
 
 
-class EchoServer(socketserver.ThreadingUnixStreamServer):
+class EchoServer(Ending, socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128  # of a burst; beyond it a unix socket refuses

@@ -314,6 +314,16 @@ VALID = {
         metrics="9113",
         scraped_at="gateway:9113",
     ),
+    "as many replicas as there may be": replace(
+        ONE_MODEL,
+        upstreams=(
+            Upstream(
+                "textrank",
+                tuple(f"unix:/run/a+b/{number}.sock" for number in range(64)),
+                replicas=64,
+            ),
+        ),
+    ),
     "names that NGINX uses": replace(
         ONE_MODEL,
         stable="include",

@@ -1,8 +1,11 @@
-"""A judge in a lab: asked through the gateway, calibrated, and let judge, or not."""
+"""A judge in a lab: asked through the gateway, calibrated, and let judge, or not; also in a
+rollout."""
 
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +16,11 @@ from llmlab.judging.known import good_answer
 from llmlab.judging.question import SCHEMA, task_of
 from llmlab.reference.documents import documents
 from llmlab.reference.shapes import misfits
-from tests.conftest import LabUnderTest
-from tests.judges import PlayedJudge, always, guessing, perfect
+from llmlab.rollout.state import Outcome
+from llmlab.rollout.store import Kept, Rollouts
+from tests.conftest import LabUnderTest, wait_until
+from tests.judges import Character, PlayedJudge, always, guessing, perfect, said
+from tests.test_rollout_lab import TWIN, last, load, status
 
 KNOWN = documents()
 REFEREE = """
@@ -35,6 +41,14 @@ find = ["card"]
 action = "redact"
 """
 CARD = "4111 1111 1111 1111"
+START = ("rollout", "start", "canary", "twin", "--steps", "20,100", "--interval", "2s")
+# Half of what clients send by ``load`` is lost, and nothing of the suite.
+BREAKS_OFF = ("drill", "worse-text", "--deployment", "twin", "--containing", "read it, and")
+WORDS = ["went", "on", "by", "the", "old", "stone", "pier", "far", "as", "any", "could", "see"]
+GATE = (
+    "unsupported<=+0.02 empty<=+0.02 repetition<=+0.05 length<=+0.10 language<=+0.05 "
+    "novelty<=+0.20 judged_worse<=+0.10"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +62,13 @@ def lab(make_lab: Callable[..., LabUnderTest], played: PlayedJudge) -> LabUnderT
     """One with a judge and an extractive summarizer; it is up."""
     one = make_lab(
         gateway__rate_limit__enabled="false", judge__model='"referee"', judge__pairs="36",
-        deploy='["referee"]',
+        deploy='["referee", "twin"]',
+        rollout__pairs="1", rollout__pairs_gate=f'"{GATE}"', rollout__judge_rate="600",
+        rollout__error_margin="0.15", rollout__bake="0", rollout__min_samples="10",
+        rollout__progress_deadline="600", rollout__latency_gate='""',
     )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
-        config.write(REFEREE.format(url=played.url))
+        config.write(REFEREE.format(url=played.url) + TWIN)
     suite = load_suite(one.root / "configs" / "suites" / "news.jsonl")
     rows = [{"id": case.id, "answer": good_answer(case)} for case in suite.cases]
     (one.root / "good.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -105,9 +122,11 @@ def test_a_judge_that_was_not_calibrated_judges_nobody(lab: LabUnderTest) -> Non
     for verb in (
         ("judge", "compare", "textrank", "good.jsonl"),
         ("evaluate", "-s", "news", "-m", "textrank", "-b", "lead-3", "--judge"),
+        START,
     ):
         why = refused(lab, *verb, code=8)
         assert "referee may not judge: it was not calibrated Fix: llmlab judge calibrate" in why
+    assert last(lab) is None
     shown = told(lab, "judge show")
     assert (shown["valid"], shown["calibration"]) == (False, None)
 
@@ -248,6 +267,9 @@ def test_nobody_judges_himself(fair: LabUnderTest) -> None:
     assert "referee is the judge: nobody judges himself" in refused(
         fair, "judge", "compare", "textrank", "referee", code=2
     )
+    assert "referee is the judge: nobody judges himself" in refused(
+        fair, "rollout", "start", "canary", "referee", code=2
+    )
 
 
 def test_what_cannot_judge_is_refused_before_anybody_is_asked(
@@ -263,3 +285,70 @@ def test_what_cannot_judge_is_refused_before_anybody_is_asked(
     missing = refused(fair, "judge", "calibrate", "--suite", "nothing", code=2)
     assert "no suite of that name" in missing
     assert len(played.asked) == asked
+
+
+# --- in a rollout -----------------------------------------------------------------------------
+
+
+def words(chance: random.Random) -> str:
+    return f"and {' '.join(chance.sample(WORDS, 6))}"
+
+
+def telling(known: Character) -> Character:
+    """One who sees that a summary breaks off."""
+
+    def judge(task: str, first: str, second: str) -> str:
+        if "read it, and" not in task:
+            return known(task, first, second)
+        whole = [one.rstrip().endswith(".") for one in (first, second)]
+        if whole[0] == whole[1]:
+            return said("tie")
+        return said("first" if whole[0] else "second", "the other one breaks off")
+
+    return judge
+
+
+def is_held(kept: Kept) -> bool:
+    """Whether its judge says nothing, and its step would be over."""
+    over = time.time() > kept.rollout.since + kept.rollout.rules.interval + 2
+    return bool(kept.evidence.pairs.judge.silent) and over
+
+
+def test_who_breaks_off_is_aborted_by_the_judge_alone_and_nothing_passes_while_it_is_away(
+    calibrated: LabUnderTest, played: PlayedJudge
+) -> None:
+    lab, rollouts = calibrated, Rollouts(calibrated.lab)
+    played.character, played.now = telling(played.character), "overloaded"
+    lab.ok(*BREAKS_OFF)
+    with load(lab, rate=120, read_it=words) as clients:
+        try:
+            wait_until(lambda: clients.statuses[200] > 20)
+            lab.ok(*START)
+            wait_until(lambda: is_held(rollouts.get(1)), 60)
+        finally:
+            played.now = ""
+        away = rollouts.get(1).rollout
+        code, why = status(lab)
+    assert away.verdict and away.verdict.outcome is Outcome.INCONCLUSIVE
+    assert (away.step, away.phase) == (1, "progressing")
+    assert "the judge does not answer" in away.verdict.reason
+
+    assert code == 8 and "the judge finds 100 % of" in why and "and 0 % better" in why, why
+    assert set(clients.statuses) == {200}
+    one = rollouts.get(1).rollout
+    assert one.verdict
+    for found in one.verdict.findings:  # nothing else speaks against it
+        failed = found.metric == "pairs judged_worse"
+        assert (found.outcome is Outcome.FAIL) is failed, found
+
+    shown = told(lab, "rollout pairs")
+    judge, worst = shown["judge"], shown["worst"]
+    assert 2 * judge["judged"] <= judge["questions"] and judge["tokens_in"] > 0
+    assert judge["unanswered"] > 0 and not judge["silent"]
+    assert worst["beyond"] == ["judged_worse"] and worst["judge"] == "the other one breaks off"
+    assert "the other one breaks off" in lab.ok("rollout", "pairs")
+    held = b"".join(one.read_bytes() for one in lab.lab.state.glob("delivery.db*"))
+    log = b"".join(one.read_bytes() for one in lab.lab.state.glob("logs/*controller*"))
+    assert held and log
+    for text in (b"keeper lit", b"breaks off"):
+        assert text not in held and text not in log

@@ -99,6 +99,20 @@ def test_no_request_is_lost_or_unlogged_when_one_is_killed_who_answers_none(
     wait_until(lambda: {one.ppid() for one in processes(lab, "nginx: worker")} == masters)
 
 
+@contextmanager
+def waiting(lab: LabUnderTest) -> Iterator[list[socket.socket]]:
+    """Eight who have sent a request."""
+    asking = f"GET /health HTTP/1.1\r\nHost: {lab.url.removeprefix('http://')}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), 30))
+            for _ in range(8)
+        ]
+        for one in clients:
+            one.sendall(asking)
+        yield clients
+
+
 def test_who_waits_to_be_accepted_when_the_gateway_is_killed_is_answered_by_the_next(
     lab: LabUnderTest,
 ) -> None:
@@ -108,20 +122,13 @@ def test_who_waits_to_be_accepted_when_the_gateway_is_killed_is_answered_by_the_
         pytest.skip("Yama forbids a user to have sockets of the own processes")
     killed = processes(lab, "nginx: master")[0]
     orphans = killed.children()
-    asking = f"GET /health HTTP/1.1\r\nHost: {lab.url.removeprefix('http://')}\r\n\r\n".encode()
     killed.kill()
     killed.wait()
     for worker in orphans:
         worker.suspend()  # not before: who hangs is waked when the head of its group dies
     try:
-        with contextlib.ExitStack() as stack:
-            waiting = [
-                stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), 30))
-                for _ in range(8)
-            ]
-            for one in waiting:
-                one.sendall(asking)
-            assert {one.recv(12) for one in waiting} == {b"HTTP/1.1 200"}
+        with waiting(lab) as clients:
+            assert {one.recv(12) for one in clients} == {b"HTTP/1.1 200"}
     finally:
         for worker in orphans:
             worker.resume()
@@ -164,7 +171,8 @@ def test_the_address_of_a_running_lab_is_changed_and_changed_back_under_load(
     lab: LabUnderTest,
 ) -> None:
     with asked(lab) as told:
-        for host, there in (("0.0.0.0", {"0.0.0.0"}), ("::", {"0.0.0.0", "::"}),
+        everywhere = {"0.0.0.0", "127.0.0.1"}  # nobody who waits on loopback is dropped
+        for host, there in (("0.0.0.0", everywhere), ("::", {*everywhere, "::"}),
                             ("127.0.0.1", {"127.0.0.1"})):  # fmt: skip
             clear = ["--insecure"] if host != "127.0.0.1" else []
             done = lab.run("up", "--host", host, *clear)
@@ -173,6 +181,30 @@ def test_the_address_of_a_running_lab_is_changed_and_changed_back_under_load(
             assert listeners(lab) == there
             more(told, 20)
     assert set(told) == {"200"}
+
+
+def test_who_waits_to_be_accepted_when_a_lab_is_opened_to_others_is_answered(
+    lab: LabUnderTest,
+) -> None:
+    """Its workers hang, so that only those who listen everywhere can take them."""
+    master = processes(lab, "nginx: master")[0]
+    before = master.children()
+    for worker in before:
+        worker.suspend()
+    try:
+        with waiting(lab) as clients:
+            opening = threading.Thread(
+                target=lab.run, args=("up", "--host", "0.0.0.0", "--insecure")
+            )
+            opening.start()
+            told = {one.recv(12) for one in clients}
+    finally:
+        for worker in before:
+            worker.resume()
+    opening.join()
+    assert told == {b"HTTP/1.1 200"}
+    assert listeners(lab) == {"0.0.0.0", "127.0.0.1"}
+    lab.ok("up", "--host", "127.0.0.1")
 
 
 def test_where_addresses_cannot_be_shared_the_gateway_is_started_anew(

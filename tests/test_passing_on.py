@@ -32,8 +32,12 @@ both = pytest.mark.parametrize("edition", EDITIONS)
 POISON, MEDICINE = "poison", "medicine"
 
 
+BREAKS_OFF = 0  # a status: what a process "answers" that is about to end
+
+
 class Process:
-    """An API process: a text of POISON ends it, and all connections with it."""
+    """An API process: a text of POISON ends it, and all connections with it. One that BREAKS_OFF is
+    about to end: it still takes connections and requests, and answers none."""
 
     def __init__(self, path: Path, status: int = 200) -> None:
         self.path, self.status = path, status
@@ -50,6 +54,9 @@ class Process:
                     process.end()
                     self.close_connection = True
                     return
+                if process.status == BREAKS_OFF:
+                    self.close_connection = True
+                    return
                 self.send_response(process.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -60,7 +67,7 @@ class Process:
                 super().process_request(request, client_address)
 
         self._server = Server(str(path), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def end(self) -> None:
         """It is gone; its socket's file stays, as after ``kill -9``."""
@@ -137,6 +144,25 @@ def test_a_spare_takes_such_a_request_once_and_all_others_whenever_need_be(start
     assert [replicas.ask(MEDICINE).status for _ in range(4)] == [200] * 4
     assert replicas.ask(POISON).status == 502
     assert (replicas.heard(MEDICINE), replicas.heard(POISON)) == (4, 1)
+
+
+@both
+@pytest.mark.parametrize("broken", range(3))
+def test_what_a_process_breaks_off_another_one_gets_even_if_that_one_still_listens(
+    start: Start, broken: int
+) -> None:
+    replicas = start(*(BREAKS_OFF if n == broken else 200 for n in range(3)))
+    assert [replicas.ask(f"{n}").status for n in range(6)] == [200] * 6
+    texts = replicas.processes[broken].texts
+    assert texts
+    assert len(texts) == len(set(texts)), "it was given a request a second time"
+
+
+@both
+def test_what_a_process_breaks_off_while_it_is_replaced_its_spare_gets(start: Start) -> None:
+    replicas = start(BREAKS_OFF, 200, spares=1)
+    assert [replicas.ask(f"{n}").status for n in range(3)] == [200] * 3
+    assert [one.texts for one in replicas.processes] == [["0", "1", "2"]] * 2
 
 
 @both

@@ -92,7 +92,8 @@ class Load:
 @contextmanager
 def load(
     lab: LabUnderTest, clients: int = 6, rate: float = 60.0, *,
-    subjects: int = 300, zipf: bool = False, named: str = "subject", **headers: str,
+    subjects: int = 300, zipf: bool = False, named: str = "subject",
+    read_it: Callable[[random.Random], str] = lambda chance: f"{chance.random()}", **headers: str,
 ) -> Iterator[Load]:  # fmt: skip
     """Requests of many subjects while the body runs. No client asks before it is answered, so it
     is the clients alone who set the pace if the rate is above what the lab can do.
@@ -100,6 +101,7 @@ def load(
     Args:
         named: subjects are named so, with a number.
         zipf: the n-th subject asks 1/n times as often as the first; else all ask as often.
+        read_it: how a text goes on, each another one.
         headers: that clients send, with ``_`` for ``-``.
     """
     told, over = Load(), threading.Event()
@@ -114,7 +116,7 @@ def load(
         with httpx2.Client(base_url=lab.url, timeout=60, transport=transport) as client:
             while not over.wait(clients / rate):
                 (token,) = chance.choices(tokens, weights)
-                text = f"The keeper lit the lamp at dusk. A ship read it, {chance.random()}."
+                text = f"The keeper lit the lamp at dusk. A ship read it, {read_it(chance)}."
                 try:
                     answer = client.post(
                         "/summarize/", json={"text": text},

@@ -132,6 +132,13 @@ class Rollout(Section):
         description="A step passes only once pairs have shown that. Else they can end a rollout, "
         "and hold up a step as long as they lean against the candidate.",
     )
+    judge_rate: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="Where pairs_gate has judged_worse<=+0.10: so many pairs a minute the judge is "
+        "asked about at most, each in both orders. What it has no time for is dropped and counted.",
+    )
     probe_rate: float = Field(
         0.0,
         ge=0,

@@ -77,6 +77,11 @@ def somewhere(text: str) -> str:
     return f'"~{_pattern(text)}"'
 
 
+def ending_with(start: str, last: str) -> str:
+    """As ``exactly``, for a start and a list of words (`a, b : c`) of which this is the last."""
+    return f'"~^{_pattern(start)}(?:.*[ ,])?{_pattern(last)}\\\\z"'
+
+
 def _pattern(text: str) -> str:
     # The regular expression, then as a quoted word of the configuration.
     return re.escape(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -18,10 +18,11 @@ from llmlab.gateway import (
 )
 from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
-from llmlab.gateway.plan import GatewayPlan, Upstream
+from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import by_map, in_words
 from llmlab.gateway.routes import routes
 from llmlab.gateway.shadow import shadow
+from llmlab.gateway.upstreams import upstreams
 
 HEADER = "# Rendered by llmlab; edits here are lost.\n"
 # Seconds between the API's own time limit and the gateway's, so that the API answers first.
@@ -72,7 +73,7 @@ def render(plan: GatewayPlan) -> dict[str, str]:
             ]
         ),
         "lab/routes.conf": joined(routes(plan, edition.claims)),
-        "lab/upstreams.conf": _upstreams(plan),
+        "lab/upstreams.conf": upstreams(plan),
         "lab/server.conf": joined([*_server(plan), *scopes.judged(), *edition.server(plan)]),
         "lab/operators.conf": joined(scopes.operators(metrics.page(plan))),
         "lab/stable.conf": joined(edition.stable(plan)),
@@ -196,29 +197,6 @@ def _too_large(plan: GatewayPlan) -> str:
         f"{said}. Send less, or raise that in lab.toml: "
         f"a text of {text} may take {-(-longest // 1024)}k."
     )
-
-
-def _upstreams(plan: GatewayPlan) -> str:
-    named = [("llmapi", plan.upstream(plan.stable))]
-    named += [(f"model_{one.deployment}", one) for one in plan.upstreams]
-    # The same without connections from before: one to a process that has just ended fails only
-    # once the request was written to it, and then nobody knows whether that was received.
-    again = [(f"again_{one.deployment}", one) for one in plan.upstreams]
-    return "\n".join(
-        [*(_upstream(name, one, "    keepalive 32;\n") for name, one in named),
-         *(_upstream(name, one) for name, one in again)]
-    )  # fmt: skip
-
-
-def _upstream(name: str, upstream: Upstream, keepalive: str = "") -> str:
-    several = upstream.replicas > 1
-    # How busy each of several processes is has to be known to all workers.
-    zone = f"    zone {name} 64k;\n    least_conn;\n" if several else ""
-    # max_fails=0: a restarted server is asked again at once, not after fail_timeout.
-    fails = " max_fails=0" if upstream.spares or several else ""
-    servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)
-    servers += "".join(f"    server {address}{fails} backup;\n" for address in upstream.spares)
-    return f"upstream {name} {{\n{zone}{servers}{keepalive}}}\n"
 
 
 def _server(plan: GatewayPlan) -> list[str]:

@@ -27,6 +27,7 @@ from llmlab.names import SUMMARIZE
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
 from llmlab.rollout.evidence import Evidence
+from llmlab.rollout.judge_asking import JudgeAsking, LabJudge
 from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Tick, step
 from llmlab.rollout.pairing import Pairing
@@ -288,7 +289,8 @@ def _controller(
     rollouts: Rollouts, running: RunningLab, executor: Executor, lab: Lab, on: str
 ) -> Controller:
     background = Background(running, executor)
-    pairing = Pairing(running, WorstPairs(lab), time.time)
+    asking = JudgeAsking(LabJudge(lab, time.time), time.time)
+    pairing = Pairing(running, WorstPairs(lab), time.time, judge=asking)
     return Controller(rollouts, running, background, lab.root, time.time, _say, on, pairing=pairing)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.registry.catalogue import Catalogue
+from llmlab.rollout.judge_at_start import refuse_unless_judged
 from llmlab.rollout.pairs_power import pairs_told
 from llmlab.rollout.planning import (
     Known,
@@ -78,7 +79,9 @@ def _of_start(
             Problem("error", f"rollout {kept.rollout.number} is under way", "llmlab rollout status")
         )
     try:
-        rollout_of(wish, known(), 1, rollouts.traffic(), rollouts.history(), time.time())
+        there = known()
+        planned = rollout_of(wish, there, 1, rollouts.traffic(), rollouts.history(), time.time())
+        refuse_unless_judged(planned, there)
     except UpstreamError as error:
         found += [_error(error), *_unknown(wish, catalogue)]
     except LlmlabError as error:

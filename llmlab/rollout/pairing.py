@@ -18,8 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmlab.errors import UpstreamError, unreadable
+from llmlab.evaluate.conversations import Message
+from llmlab.evaluate.suite import Case
+from llmlab.judging.question import task_of
 from llmlab.recording.sampling import LASTS, Sample
 from llmlab.rollout.evidence import SLICE, Evidence
+from llmlab.rollout.judge_asking import JudgeAsking
+from llmlab.rollout.judge_evidence import judged, offer
 from llmlab.rollout.pairs import unit_of
 from llmlab.rollout.pairs_gate import Ended, measured
 from llmlab.rollout.running import FRESH, Running
@@ -36,7 +41,7 @@ BUSY = 0.7  # seconds of a tick that it goes on for, at most, if there is more
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What a client asked and got, and until when the candidate may answer it.
 
     Args:
@@ -59,6 +64,22 @@ class _Asked:
         asked = self.options if self.ended else {"text": self.text} | self.options
         return json.dumps(asked).encode()
 
+    @property
+    def case(self) -> Case:
+        """What a judge is shown of it."""
+        if not self.ended:
+            return Case("pair", self.text)
+        said = (Message(one["role"], _words(one)) for one in self.options["messages"])
+        return Case("pair", "", messages=tuple(said))
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    """What one of a conversation's has said, in whatever way its client wrote that."""
+    content = message.get("content") or message.get("refusal") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text") or part.get("refusal") or "") for part in content)
+
 
 @dataclass
 class Pairing:
@@ -70,6 +91,7 @@ class Pairing:
         processes: of the stable version; looked up as often as the order is renewed.
         away: those of them that did not tell, and are left alone until then: each would be waited
             for again and again.
+        judge: is asked about the pairs where their gate says so.
     """
 
     running: Running
@@ -78,9 +100,10 @@ class Pairing:
     key: str = field(default_factory=lambda: secrets.token_hex(32))
     renew_at: float = 0.0
     answers_read: int = 0
-    waiting: dict[str, _Asked] = field(default_factory=dict)
+    waiting: dict[str, Asked] = field(default_factory=dict)
     processes: list[str] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
+    judge: JudgeAsking | None = None
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
         """Take it a little further. Returns whether there is a pair more.
@@ -88,7 +111,7 @@ class Pairing:
         Raises:
             UpstreamError: one of the two does not say what it should.
         """
-        now = self.clock()
+        now, heard = self.clock(), judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
                 Sample(
@@ -100,7 +123,7 @@ class Pairing:
             self.processes = self.running.processes(rollout.base.deployment)
             self.away.clear()
             self.renew_at = now + LASTS / 4
-        heard, ends = False, time.monotonic() + BUSY
+        ends = time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
             heard |= self._take_answers(rollout, evidence)
             if time.monotonic() >= ends:
@@ -117,6 +140,8 @@ class Pairing:
         self.running.remember(None)
         self.renew_at, self.answers_read = 0.0, 0
         self.waiting.clear()
+        if self.judge:
+            self.judge.end()
 
     def _ask(self, rollout: Rollout, evidence: Evidence, now: float) -> bool:
         """Have the candidate read what is new, as far as it has time for it now. Returns whether
@@ -130,13 +155,13 @@ class Pairing:
                 name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
                 if not self._copy(rollout, name, one):
                     break
-                self.waiting[name] = replace(one, options={}, until=now + WITHIN)
+                self.waiting[name] = replace(one, until=now + WITHIN)
                 pairs.meet(unit, text)
                 asked = True
             pairs.read[one.process] = one.n
         return asked
 
-    def _copy(self, rollout: Rollout, name: str, one: _Asked) -> bool:
+    def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool:
         """Whether the candidate has taken it. What it finds wrong it never answers."""
         candidate = rollout.candidate.deployment
         status, body = self.running.ask(
@@ -179,18 +204,18 @@ class Pairing:
         self,
         rollout: Rollout,
         evidence: Evidence,
-        asked: _Asked,
+        asked: Asked,
         summary: str,
         ended: Ended | None,
     ) -> None:
         pairs, both = evidence.pairs, (ended, asked.ended)
         values = measured(asked.text, summary, asked.summary, pairs.bounds, both).values
+        pair = WorstPair(asked.at, asked.text, summary, asked.summary, values)
         if pairs.add(values):
-            self.worst.keep(
-                rollout.number, WorstPair(asked.at, asked.text, summary, asked.summary, values)
-            )
+            self.worst.keep(rollout.number, pair)
+        offer(self.judge, rollout, evidence, pair, task_of(asked.case))
 
-    def _asked(self, read: Mapping[str, int]) -> list[_Asked]:
+    def _asked(self, read: Mapping[str, int]) -> list[Asked]:
         """What is new, of all processes that tell, the oldest first.
 
         Args:
@@ -199,7 +224,7 @@ class Pairing:
         Raises:
             UpstreamError: none of them tells; of some, the others are enough.
         """
-        found: list[_Asked] = []
+        found: list[Asked] = []
         told, failed = 0, None
         for process in [one for one in self.processes if one not in self.away] or self.processes:
             try:
@@ -212,11 +237,11 @@ class Pairing:
             raise failed
         return sorted(found, key=lambda one: one.at)
 
-    def _asked_of(self, process: str, after: int) -> list[_Asked]:
+    def _asked_of(self, process: str, after: int) -> list[Asked]:
         found = self._list(process, f"{ASKED}?after={after}", "asked")
         try:
             return [
-                _Asked(
+                Asked(
                     process, int(one["n"]), float(one["at"]), str(one["subject"]),
                     str(one["text"]), str(one["summary"]), dict(one["options"]),
                     None if one.get("ended") is None else Ended.parse(one["ended"]),

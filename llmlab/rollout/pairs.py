@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmlab.rollout.betting import against, in_favour
+from llmlab.rollout.judged_pairs import JudgeCounts
 from llmlab.rollout.observed import Bets
-from llmlab.rollout.pairs_gate import ONE_SIDED, Bound, parse_pairs_gate
+from llmlab.rollout.pairs_gate import JUDGED, ONE_SIDED, Bound, parse_pairs_gate
 from llmlab.rollout.sequential import Wealth
 from llmlab.rollout.state import Finding, Outcome, Rollout, Rules
 
@@ -53,6 +54,7 @@ class Pairs:
         dropped: that the candidate was too busy for, did not answer in time, or called a tool for.
         worst: how far the worst pair was beyond the gate.
         compares: the question is whether there is a difference.
+        judge: what became of pairs that a judge was to look at.
     """
 
     gate: str = ""
@@ -66,6 +68,7 @@ class Pairs:
     dropped: int = 0
     worst: float | None = None
     compares: bool = False
+    judge: JudgeCounts = field(default_factory=JudgeCounts)
 
     @classmethod
     def of(cls, rules: Rules, *, compares: bool = False) -> Pairs:
@@ -116,17 +119,32 @@ class Pairs:
         """
         self.pairs += 1
         self.step_pairs += 1
+        return self._take(values)
+
+    def add_judged(self, shown: tuple[float, float], *, of_step: bool) -> bool:
+        """Take in what a judge says of a pair that was taken in before.
+
+        Args:
+            of_step: it was in this step; of an earlier one, nothing speaks for this one.
+
+        Returns:
+            As ``add``.
+        """
+        return self._take({JUDGED: shown}, of_step=of_step)
+
+    def _take(self, values: Mapping[str, tuple[float, float]], *, of_step: bool = True) -> bool:
         beyond = [0.0]
         for bound in self.bounds:
             if bound.measure not in values:
                 continue
             mine, theirs = values[bound.measure]
-            for sums in (self.total, self.step):
+            for sums in (self.total, self.step) if of_step else (self.total,):
                 sums.setdefault(bound.measure, Sums()).add(mine, theirs)
             bets = self.bets[bound.measure]
             margin = 0.0 if self.compares else bound.margin
             against(bets, mine, theirs, margin)
-            in_favour(bets, mine, theirs, margin, 0.0)
+            if of_step:
+                in_favour(bets, mine, theirs, margin, 0.0)
             beyond.append(mine - theirs - bound.margin)
         if max(beyond) <= (self.worst or 0.0):
             return False
@@ -163,11 +181,13 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
             f"more than {allowed}: wealth {_w(worse)} > {_w(1 / level)}; "
             "llmlab rollout pairs shows the worst one"
         )
-    elif bets.as_good.reached(needed):
+    elif bets.as_good.reached(needed) and not _held(pairs, bound):
         outcome, told = (
             Outcome.PASS,
             f"less than {allowed}: wealth {_w(as_good)} > {_w(1 / needed)}",
         )
+    elif held := _held(pairs, bound):
+        outcome, told = Outcome.INCONCLUSIVE, f"not decided: {held}"
     else:
         leans = sums.n > 0 and mine - theirs > bound.margin
         waits = rules.pairs_required or leans
@@ -181,6 +201,10 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
     }  # fmt: skip
     name = f"pairs {bound.measure}"
     of = f"{100 * mine:.1f} % of {sums.n} against {100 * theirs:.1f} %" if sums.n else "none yet"
+    if bound.measure == JUDGED:
+        figures |= pairs.judge.figures
+        told += f"; {pairs.judge.told}"
+        of = _judged(mine, theirs, sums.n) if sums.n else of
     return Finding(name, outcome, f"{name}: {of}, {told}", figures)
 
 
@@ -197,6 +221,20 @@ def _difference(rollout: Rollout, pairs: Pairs, measure: str, level: float) -> F
     )
     figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level}
     return Finding(f"pairs {measure}", Outcome.INCONCLUSIVE, reason, figures)
+
+
+def _judged(worse: float, better: float, n: int) -> str:
+    return (
+        f"the judge finds {100 * worse:.0f} % of {n} answers worse than the stable version's and "
+        f"{100 * better:.0f} % better"
+    )
+
+
+def _held(pairs: Pairs, bound: Bound) -> str:
+    """Why a judge keeps a step from passing; "" where it does not."""
+    if bound.measure != JUDGED:
+        return ""
+    return pairs.judge.holds(pairs.step.get(JUDGED, Sums()).n, pairs.step_pairs)
 
 
 def _w(wealth: float) -> str:

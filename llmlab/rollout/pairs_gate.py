@@ -23,6 +23,7 @@ from llmlab.evaluate.suite import Case
 from llmlab.languages import guess
 
 BOUND = re.compile(r"(\w+)<=\+(\d+(?:\.\d+)?)", re.ASCII)
+JUDGED = "judged_worse"  # said by a judge, later (``judged_pairs``)
 OTHER_LENGTH = 2.0  # times as many words as the other's, or a part of them
 
 
@@ -162,6 +163,7 @@ SAID: Mapping[str, str] = {
     "refusals": "are refusals, or begin so",
     "format": "are not of the format that was asked for",
     "cut_off": "are cut off",
+    JUDGED: "are worse than the stable version's, by the judge",
 }
 
 
@@ -201,7 +203,8 @@ def measured(
     found = {
         one.measure: values
         for one in gate
-        if (one.measure in OF_SILENCE or not silent) and (values := VALUES[one.measure](both))
+        if one.measure in VALUES and (one.measure in OF_SILENCE or not silent)
+        if (values := VALUES[one.measure](both))
     }
     details = both.tested.details.unsupported, both.base.details.unsupported
     return Measured(found, details)
@@ -222,7 +225,7 @@ def parse_pairs_gate(text: str) -> tuple[Bound, ...]:
 
 def _bound(text: str) -> Bound:
     match = BOUND.fullmatch(text)
-    if not match or match[1] not in VALUES:
+    if not match or match[1] not in SAID:
         raise _wrong(f"{text!r} is nothing that pairs show")
     if not 0 < float(match[2]) < 1:
         raise _wrong(f"{text!r}: a share is above 0 and below 1")
@@ -231,6 +234,6 @@ def _bound(text: str) -> Bound:
 
 def _wrong(message: str) -> UsageError:
     return UsageError(
-        f"{message}; there are {', '.join(VALUES)}",
+        f"{message}; there are {', '.join(SAID)}",
         fix='write it as "unsupported<=+0.02 empty<=+0.02 length<=+0.10"',
     )

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from llmlab.evaluate.facts import Mention
 from llmlab.rollout.pairs import worst_measures
-from llmlab.rollout.pairs_gate import SAID, measured, parse_pairs_gate
+from llmlab.rollout.pairs_gate import JUDGED, SAID, measured, parse_pairs_gate
 from llmlab.rollout.store import Kept
 from llmlab.rollout.worst_pair import WorstPair
 
@@ -43,6 +43,8 @@ class ShownPair(TypedDict):
         text: redacted.
         beyond: the measures in which it is beyond the gate, the worst first.
         reasons: the same in words.
+        judge: why the judge finds the candidate's worse, in its own words, redacted; "" where it
+            does not.
     """
 
     at: float
@@ -51,6 +53,30 @@ class ShownPair(TypedDict):
     stable: MarkedText
     beyond: list[str]
     reasons: list[str]
+    judge: str
+
+
+class JudgeFigures(TypedDict):
+    """What became of the pairs that a judge was to look at, and what that took.
+
+    Args:
+        judged: that count.
+        contradictions: those of them of which it preferred the same place in both orders: ties.
+        abstained: of which it said nothing that can be read, or could not be asked.
+        unanswered: of which it said nothing at all; ``dropped``: that it had no time for.
+        questions: that it answered; ``tokens_in`` and ``tokens_out`` are its own.
+        silent: why it says nothing at the moment; "" where it does.
+    """
+
+    judged: int
+    contradictions: int
+    abstained: int
+    unanswered: int
+    dropped: int
+    questions: int
+    tokens_in: int
+    tokens_out: int
+    silent: str
 
 
 class PairsDocument(TypedDict):
@@ -59,6 +85,7 @@ class PairsDocument(TypedDict):
     Args:
         pairs: requests that both have answered; ``dropped``: that the candidate had no time for, or
             called a tool for.
+        judge: null where none is asked.
         worst: null where none is beyond the gate, or it is older than recording.max_age.
     """
 
@@ -69,6 +96,7 @@ class PairsDocument(TypedDict):
     pairs: int
     dropped: int
     measures: list[MeasureFigures]
+    judge: JudgeFigures | None
     worst: ShownPair | None
 
 
@@ -84,7 +112,19 @@ class PairsView:
         return {
             "rollout": rollout.number, "route": rollout.route, "gate": pairs.gate,
             "share": rollout.rules.pairs, "pairs": pairs.pairs, "dropped": pairs.dropped,
-            "measures": list(self._figures()), "worst": self.shown(),
+            "measures": list(self._figures()), "judge": self._judge(), "worst": self.shown(),
+        }  # fmt: skip
+
+    def _judge(self) -> JudgeFigures | None:
+        pairs = self.kept.evidence.pairs
+        if JUDGED not in pairs.bets:
+            return None
+        one, judged = pairs.judge, pairs.total.get(JUDGED)
+        return {
+            "judged": judged.n if judged else 0, "contradictions": one.contradictions,
+            "abstained": one.abstained, "unanswered": one.unanswered, "dropped": one.dropped,
+            "questions": one.questions, "tokens_in": one.tokens_in, "tokens_out": one.tokens_out,
+            "silent": one.silent,
         }  # fmt: skip
 
     def _figures(self) -> Iterator[MeasureFigures]:
@@ -108,7 +148,7 @@ class PairsView:
             "at": worst.at, "text": worst.text,
             "candidate": {"text": worst.tested, "unsupported": [one.text for one in mine]},
             "stable": {"text": worst.base, "unsupported": [one.text for one in theirs]},
-            "beyond": beyond, "reasons": [SAID[one] for one in beyond],
+            "beyond": beyond, "reasons": [SAID[one] for one in beyond], "judge": worst.judge,
         }  # fmt: skip
 
     def marks(self) -> tuple[tuple[Mention, ...], tuple[Mention, ...]]:

@@ -142,6 +142,7 @@ class Rules:
     pairs: float = 0.0
     pairs_gate: str = ""
     pairs_required: bool = False
+    judge_rate: float = 20.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from llmlab.engines.base import Say
 from llmlab.errors import UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.rollout import planning
+from llmlab.rollout.judge_at_start import refuse_unless_judged
+from llmlab.rollout.judged_pairs import asks_judge
 from llmlab.rollout.machine import Abort, Promote, Verb, step
 from llmlab.rollout.planning import Known, Wish, rollout_of, rules_of, undo_of
 from llmlab.rollout.problems import refuse
@@ -49,18 +51,26 @@ class Desk:
 
         Raises:
             UsageError: another one is under way, or this one makes no sense.
+            GateFailure: its gate asks a judge that may not judge.
             UpstreamError: the lab does not run.
         """
         self._refuse_down()
         if wish.kind is Kind.AB:
             planning.checked_by(wish.by)
-        refuse(rules_of(known.config, wish), known.root)
+        rules = rules_of(known.config, wish)
+        refuse(rules, known.root)
+        if asks_judge(rules):
+            refuse_unless_judged(self._planned(wish, known), known)
         rollout = self.rollouts.create(
             lambda number, traffic, history: rollout_of(
                 wish, known, number, traffic, history, self.clock()
             )
         )
         return self._follow(rollout)
+
+    def _planned(self, wish: Wish, known: Known) -> Rollout:
+        rollouts = self.rollouts
+        return rollout_of(wish, known, 0, rollouts.traffic(), rollouts.history(), self.clock())
 
     def undo(self, known: Known, *, to: int | None, who: str, why: str) -> Rollout:
         """Give all traffic back to what had it before: of a rollout that is under way, as abort

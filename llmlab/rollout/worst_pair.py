@@ -28,6 +28,7 @@ class WorstPair:
         at: seconds of the epoch, when the stable version answered.
         text, tested, base: redacted.
         values: (the candidate's, the stable version's) of each measure, before that.
+        judge: why a judge finds the candidate's worse, in its own words, redacted.
     """
 
     at: float
@@ -35,6 +36,7 @@ class WorstPair:
     tested: str
     base: str
     values: Mapping[str, tuple[float, float]]
+    judge: str = ""
 
 
 class WorstPairs:
@@ -51,6 +53,7 @@ class WorstPairs:
             "text": redacting.text(pair.text),
             "tested": redacting.text(pair.tested, "answer"),
             "base": redacting.text(pair.base, "answer"),
+            "judge": redacting.text(pair.judge, "answer"),
         }
         seal = Seal(KeyPair.made(self._key_file).public, _name(rollout))
         private_folder(self._folder)

@@ -74,6 +74,15 @@ def _show(view: PairsView) -> None:
         "to compare.",
         highlight=False,
     )
+    if judge := told["judge"]:
+        silent = f" It {judge['silent']}." if judge["silent"] else ""
+        err().print(
+            f"The judge: {judge['judged']} judged, {judge['contradictions']} of them the other way "
+            f"around in the other order, {judge['abstained']} abstained, {judge['unanswered']} "
+            f"unanswered, {judge['dropped']} dropped; {judge['questions']} questions, "
+            f"{judge['tokens_in']:,} tokens read and {judge['tokens_out']:,} written.{silent}",
+            highlight=False, markup=False,
+        )  # fmt: skip
     if worst := told["worst"]:
         mine, theirs = view.marks()
         out().print("\n[bold]The worst pair[/]: " + "; ".join(worst["reasons"]), highlight=False)
@@ -84,6 +93,9 @@ def _show(view: PairsView) -> None:
         ):
             out().print(f"\n[bold]{title}[/]", highlight=False)
             out().print(text, highlight=False)
+        if worst["judge"]:
+            out().print("\n[bold]the judge[/]", highlight=False)
+            out().print(_plain(worst["judge"]), highlight=False)
 
 
 def _plain(text: str) -> Text:

@@ -107,12 +107,18 @@ def _content(settings: Settings) -> str:
 
 def listens(host: str, port: int) -> list[str]:
     """The addresses of the gateway, as NGINX takes them. `::` is all of this machine: every
-    address of IPv4 as well."""
+    address of IPv4 as well.
+
+    Who listens everywhere has a socket of loopback beside, where sockets can share a port: then
+    whoever waits in that one to be let in is not reset when a lab is opened to others, or closed
+    again. (Not one of IPv6: [::1] is not on every machine that has [::].)
+    """
+    hosts = [host]
+    if ipaddress.ip_address(host).is_unspecified:
+        hosts += ["0.0.0.0"] * (":" in host)  # noqa: S104  that was asked for
+        hosts += ["127.0.0.1"] * SHARES_PORTS
     end = " reuseport" if SHARES_PORTS else ""
-    if ":" not in host:
-        return [f"{host}:{port}{end}"]
-    everywhere = ipaddress.ip_address(host).is_unspecified
-    return [f"[{host}]:{port}{end}", *([f"0.0.0.0:{port}{end}"] if everywhere else [])]
+    return [f"[{one}]:{port}{end}" if ":" in one else f"{one}:{port}{end}" for one in hosts]
 
 
 def gateway_plan(

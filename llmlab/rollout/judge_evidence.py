@@ -1,0 +1,56 @@
+"""From pairs to a judge, and from what it says to evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmlab.judging.known import Pair
+from llmlab.rollout.evidence import Evidence
+from llmlab.rollout.judge_asking import JudgeAsking, Waiting
+from llmlab.rollout.judged_pairs import asks_judge
+from llmlab.rollout.pairs_gate import JUDGED
+from llmlab.rollout.state import Rollout
+from llmlab.rollout.worst_pair import WorstPair, WorstPairs
+
+
+def offer(
+    judge: JudgeAsking | None, rollout: Rollout, evidence: Evidence, pair: WorstPair, task: str
+) -> None:
+    """Have the judge look at a pair, where the gate has it look at any."""
+    if judge is None or JUDGED not in evidence.pairs.bets:
+        return
+    asked = Pair("pair", task, pair.tested, pair.base)
+    evidence.pairs.judge.dropped += not judge.offer(
+        Waiting(asked, rollout.number, evidence.step, pair)
+    )
+
+
+def judged(
+    judge: JudgeAsking | None, rollout: Rollout, evidence: Evidence, worst: WorstPairs
+) -> bool:
+    """Take in what it has said since. Returns whether that was anything."""
+    if judge is None or not asks_judge(rollout.rules):
+        return False
+    versions = rollout.candidate.deployment, rollout.base.deployment
+    batch = judge.tick(rollout.rules.judge_rate, versions)
+    if batch is None:
+        return False
+    pairs, counts = evidence.pairs, evidence.pairs.judge
+    counts.silent = batch.silent
+    counts.questions += batch.questions
+    counts.tokens_in += batch.tokens_in
+    counts.tokens_out += batch.tokens_out
+    for said in batch.said:
+        if said.waiting.rollout != rollout.number:  # of one that is over
+            continue
+        shown = counts.add(said.judgement.choice if said.judgement else None)
+        if shown is None or not said.judgement:
+            continue
+        of_step = said.waiting.step == evidence.step
+        if pairs.add_judged(shown, of_step=of_step):
+            whole = said.waiting.whole
+            values = {**whole.values, JUDGED: shown}
+            worst.keep(
+                rollout.number, replace(whole, values=values, judge=said.judgement.why)
+            )  # fmt: skip
+    return True
