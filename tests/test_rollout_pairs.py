@@ -406,7 +406,7 @@ class Two:
             for n, (who, text) in enumerate(asked)
         ]  # fmt: skip
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
-        self.of = {"base": self.asked}
+        self.of, self.knocked = {"base": self.asked}, 0
         self.silent, self.by = False, []  # type: ignore[var-annotated]
         self.answer: dict[str, str] = {"summary": "It is 7418."}
 
@@ -420,6 +420,7 @@ class Two:
         path, _, after = path.partition("?after=")
         if path == "/shadow/asked" and deployment in self.of:
             if self.of[deployment] is None:
+                self.knocked += 1
                 raise UpstreamError("it has ended")
             found = {"asked": [one for one in self.of[deployment] if one["n"] > int(after)]}
         elif path == "/shadow/answers" and deployment == "tuned-2":
@@ -527,6 +528,11 @@ def test_all_processes_are_asked_and_one_that_is_away_keeps_nobody_from_telling(
     assert one.tick().pairs == 2
     assert one.evidence.pairs.read == {"base": 1, "base.2": 1}
     assert len({name for name, _ in two.copies}) == 2
+    one.tick()
+    assert two.knocked == 1  # it would be waited for each time
+    one.now += LASTS / 2
+    one.tick()
+    assert two.knocked == 2
     two.of = dict.fromkeys(two.of)  # type: ignore[assignment]
     with pytest.raises(UpstreamError):
         one.tick()

@@ -93,6 +93,8 @@ class Pairing:
         key: of pseudonyms; another one for each process.
         waiting: by the id of the request.
         processes: of the stable version; looked up as often as the order is renewed.
+        away: those of them that did not tell, and are left alone until then: each would be waited
+            for again and again.
         judge: is asked about the pairs where their gate says so.
     """
 
@@ -104,6 +106,7 @@ class Pairing:
     answers_read: int = 0
     waiting: dict[str, Asked] = field(default_factory=dict)
     processes: list[str] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
     judge: JudgeAsking | None = None
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
@@ -122,6 +125,7 @@ class Pairing:
                 )
             )  # fmt: skip
             self.processes = self.running.processes(rollout.base.deployment)
+            self.away.clear()
             self.renew_at = now + LASTS / 4
         ends = time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
@@ -226,14 +230,16 @@ class Pairing:
             UpstreamError: none of them tells; of some, the others are enough.
         """
         found: list[Asked] = []
-        failed: list[UpstreamError] = []
-        for process in self.processes:
+        told, failed = 0, None
+        for process in [one for one in self.processes if one not in self.away] or self.processes:
             try:
                 found += self._asked_of(process, read.get(process, 0))
+                told += 1
             except UpstreamError as error:
-                failed.append(error)
-        if failed and len(failed) == len(self.processes):
-            raise failed[0]
+                self.away.add(process)
+                failed = error
+        if failed and not told:
+            raise failed
         return sorted(found, key=lambda one: one.at)
 
     def _asked_of(self, process: str, after: int) -> list[Asked]:
