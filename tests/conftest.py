@@ -52,9 +52,9 @@ SLOW_FILES = {
 LONG = (
     "test_equal_versions_are_promoted", "test_each_way_of_going_wrong_is_given_back",
     "test_no_request_fails_while_versions", "test_kill_9_at_thirty_moments",
-    "test_the_delivery_notebook", "test_the_tuning_notebook", "test_a_class_of_five",
-    "test_who_does_what_the_pages_say", "test_a_tune_that_is_killed", "test_the_share_of_beams",
-    "test_early_stopping", "test_a_registered_model_is_tuned_further",
+    "test_the_delivery_notebook", "test_the_tuning_notebook", "test_the_notebook_of_judging",
+    "test_a_class_of_five", "test_who_does_what_the_pages_say", "test_a_tune_that_is_killed",
+    "test_the_share_of_beams", "test_early_stopping", "test_a_registered_model_is_tuned_further",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +154,37 @@ def test_the_delivery_notebook_breaks_a_version_and_sees_it_taken_back(
     assert list(ast.literal_eval(statuses)) == [200]
     assert lab.json("ledger", "verify")["whole"] is True
     assert len(list(ARTIFACTS.glob("progressive_delivery-*.png"))) == 2
+
+
+def test_the_notebook_of_judging_shows_what_answers_say_and_how_they_come(
+    run,  # type: ignore[no-untyped-def]
+    lab: LabUnderTest,
+) -> None:
+    (lab.root / "benchmarks").mkdir()
+    shutil.copy(NOTEBOOKS.parent / "benchmarks" / "gate.json", lab.root / "benchmarks")
+    before = lab.json("status")["deployments"]
+    printed = run("judged_live.ipynb")
+    assert "rollout 1: aborted: first token p95: " in printed
+    # Equal on the suite, and caught by what clients sent.
+    assert re.search(r"\npass: with 95% confidence\s+coverage is", printed)
+    assert re.findall(r"\n(\S.*\S) +fail(?=\n)", printed) == ["pairs unsupported_numbers"]
+    assert "There were »7418«" in " ".join(printed.split())
+    assert printed.count("statuses: {200}") == 2
+    said = [line for line in printed.splitlines() if line.endswith((": refused", ": may judge"))]
+    assert said == ["coin: refused", "polite: refused", "reader: may judge"]
+    assert "  - it is noisy: " in printed and "  - it goes by the place: " in printed
+    (replayed,) = re.findall(
+        r"\n(\d+) requests, asked of both\nfail: unsupported_numbers ", printed
+    )
+    assert int(replayed) > 40
+    assert "40 questions in lived.jsonl" in printed
+    assert re.search(r"\nlived-\d+: ", printed)
+    assert "in the worst of these worlds: at most " in printed
+    after = lab.json("status")["deployments"]  # of a lab that was not the notebook's
+    assert [(one["name"], one["pid"], one["requests"]) for one in after] == [
+        (one["name"], one["pid"], one["requests"]) for one in before
+    ]
+    assert len(list(ARTIFACTS.glob("judged_live-*.png"))) == 6
 
 
 @pytest.mark.slow

@@ -18,13 +18,14 @@ from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.machine import Deployed, Settled, Tick, step
 from llmlab.rollout.observed import Arm
 from llmlab.rollout.page import lines, page, row, took
+from llmlab.rollout.pairs import Pairs
 from llmlab.rollout.picture import marks, panels, seconds, wealth
 from llmlab.rollout.report import Report, report
 from llmlab.rollout.state import Finding, Kind, Outcome, Phase, Verdict
 from llmlab.rollout.store import Rollouts
-from llmlab.rollout.trail import MOST, Trail
+from llmlab.rollout.trail import MOST, Means, Trail
 from tests.reading import Parsed, asks_for
-from tests.rollouts import at, rollout, verdict
+from tests.rollouts import RULES, at, rollout, verdict
 
 EVIL = '<script>alert("x")</script>'
 FIGURES = {
@@ -47,7 +48,8 @@ def trail(*counts: tuple[float, int, int]) -> Trail:
     """Of moments at which the candidate had so many requests and errors, the base 100."""
     found = Trail()
     for when, requests, errors in counts:
-        found.note(1000.0 + when, 1, arm(requests, errors, 0.2, 0.4), arm(100, 0, 0.1), judged())
+        both = arm(requests, errors, 0.2, 0.4), arm(100, 0, 0.1)
+        found.note(1000.0 + when, 1, *both, judged(), Pairs())
     return found
 
 
@@ -74,7 +76,7 @@ def told(lab: Lab, **values: Any) -> Report:
 def test_the_trail_of_a_long_rollout_is_short_and_ends_with_now() -> None:
     found = Trail()
     for second in range(20_000):
-        found.note(float(second), 1, arm(second), arm(0), verdict(Outcome.PASS))
+        found.note(float(second), 1, arm(second), arm(0), verdict(Outcome.PASS), Pairs())
         assert found.moments[-1].at == second
     times = [one.at for one in found.moments]
     assert len(times) <= MOST and times == sorted(times) and times[0] == 0
@@ -85,7 +87,7 @@ def test_the_trail_of_a_long_rollout_is_short_and_ends_with_now() -> None:
 def test_each_step_is_in_the_trail_however_short_it_was() -> None:
     found = Trail(closest=60.0)
     for second in range(10):
-        found.note(float(second), 1 + second // 3, arm(1), arm(1), verdict(Outcome.PASS))
+        found.note(float(second), 1 + second // 3, arm(1), arm(1), verdict(Outcome.PASS), Pairs())
     assert {one.step for one in found.moments} == {1, 2, 3, 4}
 
 
@@ -101,6 +103,18 @@ def test_the_trail_keeps_what_was_bet_and_no_metric_on_which_nothing_is() -> Non
     assert {name: (each.worse, each.fail_at) for name, each in one.wealth.items()} == {
         "errors": (60.0, 50.0)
     }
+
+
+def test_the_trail_keeps_what_all_pairs_have_shown_of_each_measure() -> None:
+    found, pairs = Trail(), Pairs.of(replace(RULES, pairs=1.0, pairs_gate="empty<=+0.02"))
+    for second in range(3):
+        pairs.add({"empty": (float(second == 1), 0.0)})
+        if second == 1:
+            pairs.begin()  # another step: it is the whole rollout all the same
+        found.note(float(10 * second), second, arm(1), arm(1), verdict(Outcome.PASS), pairs)
+    assert [one.pairs["empty"] for one in found.moments] == [
+        Means(0.0, 0.0, 1), Means(0.5, 0.0, 2), Means(1 / 3, 0.0, 3),
+    ]  # fmt: skip
 
 
 # --- what belongs to a rollout -----------------------------------------------------------

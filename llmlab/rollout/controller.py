@@ -113,7 +113,9 @@ class Controller:
         self._begin_work(rollout, evidence)
         verdict = judge(rollout, evidence, self._text(rollout, evidence))
         now = self.clock()
-        evidence.trail.note(now, rollout.step, evidence.tested, evidence.base, verdict)
+        evidence.trail.note(
+            now, rollout.step, evidence.tested, evidence.base, verdict, evidence.pairs
+        )
 
         def ticked(one: Rollout) -> Rollout:
             # A person may have moved it since; the verdict was on where it stood before.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llmlab.rollout.observed import Arm
+from llmlab.rollout.pairs import Pairs
 from llmlab.rollout.state import Verdict
 
 MOST = 240  # moments; when there are as many, every second one goes and the next come half as often
@@ -52,11 +53,26 @@ class Wealths:
 
 
 @dataclass(frozen=True)
+class Means:
+    """What pairs of the whole rollout had shown in one measure.
+
+    Args:
+        candidate, stable: means, from 0 to 1.
+        n: pairs.
+    """
+
+    candidate: float
+    stable: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Moment:
     """Args:
     at: seconds since 1970.
     tested, base: the candidate, and what it is held against.
     wealth: {metric: of its bets}; only of metrics that are bet on.
+    pairs: {measure: of all pairs so far}; nothing where nothing is paired.
     """
 
     at: float
@@ -64,6 +80,7 @@ class Moment:
     tested: Told
     base: Told
     wealth: Mapping[str, Wealths] = field(default_factory=dict)
+    pairs: Mapping[str, Means] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,9 +90,12 @@ class Trail:
     moments: list[Moment] = field(default_factory=list)
     closest: float = CLOSEST
 
-    def note(self, at: float, step: int, tested: Arm, base: Arm, verdict: Verdict) -> None:
+    def note(
+        self, at: float, step: int, tested: Arm, base: Arm, verdict: Verdict, pairs: Pairs
+    ) -> None:
         """One more. It takes the place of the last one if that was only just before."""
-        moment = Moment(at, step, Told.of(tested), Told.of(base), _wealth(verdict))
+        both = Told.of(tested), Told.of(base)
+        moment = Moment(at, step, *both, _wealth(verdict), _means(pairs))
         if self._is_close(moment):
             self.moments[-1] = moment
             return
@@ -101,3 +121,7 @@ def _wealth(verdict: Verdict) -> dict[str, Wealths]:
                 figures["pass_wealth"], figures["pass_at"],
             )  # fmt: skip
     return found
+
+
+def _means(pairs: Pairs) -> dict[str, Means]:
+    return {measure: Means(*one.means, one.n) for measure, one in pairs.total.items()}
