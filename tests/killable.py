@@ -9,6 +9,7 @@ With the argument `tune`, what that needs is imported beforehand too.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -81,10 +82,11 @@ def do_tune(root: str, data: str, name: str) -> None:
 def watched(line: int, written: int, inside: tuple[str, ...]) -> Callable[..., Any]:
     """Count the lines of these packages that are run; be killed at one of them, if any."""
     seen = 0
+    ours = functools.cache(lambda file: any(package in file for package in inside))
 
     def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         nonlocal seen
-        if not any(package in frame.f_code.co_filename for package in inside):
+        if not ours(frame.f_code.co_filename):  # this is asked at every call of anything
             return None
         if event == "line":
             seen += 1
