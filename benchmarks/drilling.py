@@ -24,7 +24,7 @@ Ok = Callable[..., object]
 
 CANDIDATES: Mapping[str, str] = {CHAT: "two", SUMMARIZE: "second"}
 HALF = 50.0  # percent of the traffic: none may come so far
-WITHIN = 300.0  # seconds of a rollout
+WITHIN = 600.0  # seconds of a rollout, on a machine that has other things to do
 FIRST = 200  # answers of each route before the first: what is usual has to be known
 
 # The rules are those that a lab is laid out with, but for their times and:
@@ -48,7 +48,7 @@ chat = "one"
 
 [rollout]
 interval = 30
-progress_deadline = 290
+progress_deadline = 590
 latency_gate = "p50<=300ms"
 chat_gate = ""
 pairs = 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,7 @@ def measured(options: argparse.Namespace, folder: Path) -> Document:
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "seconds": round(time.monotonic() - start),
         "machine": machine(),
+        "load": round(os.getloadavg()[2], 1),
         "asked_for": options.rounds,
         "rounds": {engine: [_as_json(one) for one in rounds] for engine, rounds in found.items()},
     }
@@ -112,28 +114,44 @@ def markdown(document: Mapping[str, Any]) -> str:
         engine: [{name: _read(one) for name, one in found.items()} for found in each]
         for engine, each in document["rounds"].items()
     }
-    many = " and ".join(f"{len(each)} times under {engine}" for engine, each in rounds.items())
+    many = " and ".join(f"{_times(len(each))} under {engine}" for engine, each in rounds.items())
     wanted = document["asked_for"]
     fewer = any(len(each) < wanted for each in rounds.values())
-    short = f" ({wanted} were asked for; its time was over)" if fewer else ""
+    load = document["load"]
+    busy = (
+        f"The machine had much else to do meanwhile, a load of {load:g} on {where['cores']} cores: "
+        "that makes\nseconds many more, and answers and pairs hardly.\n"
+        if load > 2 * where["cores"]
+        else ""
+    )
+    short = f" ({_times(wanted)} was asked for, but time was over)" if fewer else ""
+    lacking = [
+        f"{way.name} under {engine}"
+        for engine, each in rounds.items()
+        for way in WAYS
+        if not any(way.name in found for found in each)
+    ]
+    not_met = f"Time was over before: {', '.join(lacking)}.\n" if lacking else ""
     return "\n".join([
         "# How soon the gate gives back what goes wrong\n",
         f"{document['date']}; one run of `make bench-drills`, {minutes:.0f} minutes.\n"
         f"{where['processor']}, {where['cores']} cores, {where['memory_gb']:g} GB, "
         f"{where['system']}.\n",
-        f"Each drill was met by a canary, {many}{short}, by the rules\n"
-        "and the clients of `benchmarks/drilling.py`: alpha 5 %, a first step of 25 % for what is "
-        "seen by how\nanswers come and end, and of 5 % for what is seen by pairs "
-        "(`rollout.pairs = 1`); 20 callers have\ntexts summarized, 200 chat. Figures are medians "
-        "of the canaries that were given back, with the\nlowest and the highest in brackets: "
-        "answers that clients got from the candidate, pairs that nobody\ngot, seconds since "
+        f"Each drill was met by a canary, {many}{short},\n"
+        "by the rules and the clients of `benchmarks/drilling.py`: alpha 5 %, a first step of 25 % "
+        "for what\nis seen by how answers come and end, and of 5 % for what is seen by pairs "
+        "(`rollout.pairs = 1`);\n20 callers have texts summarized, 200 chat. Figures are medians "
+        "of the canaries that were given back,\nwith the lowest and the highest in brackets: "
+        "answers that clients got from the candidate, pairs that\nnobody got, seconds since "
         "`llmlab rollout start`, and the largest share of the traffic that it had.\n",
+        busy, not_met,
         "| | engine | given back | seen by | answers | pairs | seconds | share |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
         *(
-            _row(way, engine, [found[way.name] for found in each if way.name in found])
+            _row(way, engine, met)
             for way in WAYS
             for engine, each in rounds.items()
+            if (met := [found[way.name] for found in each if way.name in found])
         ),
         "",
         "How often equal versions are given back is in GATE.md. Seconds are those of this traffic: "
@@ -163,6 +181,10 @@ def _spread(values: Sequence[float]) -> str:
         return "-"
     middle = f"{median(values):.0f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):.0f}–{max(values):.0f})"
+
+
+def _times(many: int) -> str:
+    return "once" if many == 1 else f"{many} times"
 
 
 def _into_readme(to: Path) -> None:

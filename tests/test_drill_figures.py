@@ -26,7 +26,7 @@ def aborted(seconds: float, percent: float = 25.0, pairs: int = 0) -> Aborted:
 
 def document(*rounds: Found) -> dict[str, object]:
     return {
-        "date": "2026-11-30 17:00 UTC", "seconds": 600, "asked_for": 3,
+        "date": "2026-11-30 17:00 UTC", "seconds": 600, "asked_for": 3, "load": 1.5,
         "machine": {"processor": "A", "cores": 2, "memory_gb": 8.0, "system": "Linux"},
         "rounds": {"local": [{name: asdict(one) for name, one in found.items()}
                              for found in rounds]},
@@ -40,14 +40,21 @@ def test_a_row_has_medians_of_those_that_were_given_back_and_tells_how_many_were
     ))  # fmt: skip
     (row,) = [line for line in told.splitlines() if line.startswith("| stalls")]
     assert row.endswith("| local | 2 of 3 | gap p95 | 200 (100–300) | - | 20 (10–30) | 50 % |")
-    assert "3 times under local" in told and "were asked for" not in told
+    assert "3 times under local" in told and "was asked for" not in told
+
+
+def test_a_machine_that_was_busy_is_told() -> None:
+    found = document({STALLS.name: aborted(10)})
+    assert "else to do" not in markdown(found)
+    assert "a load of 9 on 2 cores" in markdown(found | {"load": 9.0})
 
 
 def test_what_its_time_did_not_allow_is_said() -> None:
     told = markdown(document({LANGUAGE.name: aborted(7, pairs=9)}))
     (row,) = [line for line in told.splitlines() if line.startswith("| other language")]
     assert row.endswith("| 1 of 1 | gap p95 | 70 | 9 | 7 | 25 % |")
-    assert "1 times under local (3 were asked for; its time was over)" in told
+    assert "Time was over before: late first token under local, stalls under local, " in told
+    assert "once under local (3 times was asked for, but time was over)" in told
 
 
 def test_the_readme_has_the_table_and_what_was_around_it(
