@@ -177,7 +177,8 @@ def test_the_notebook_of_judging_shows_what_answers_say_and_how_they_come(
         r"\n(\d+) requests, asked of both\nfail: unsupported_numbers ", printed
     )
     assert int(replayed) > 40
-    assert "40 questions in lived.jsonl" in printed
+    (drawn,) = re.findall(r"\n(\d+) questions in lived.jsonl", printed)
+    assert 20 < int(drawn) <= 80
     assert re.search(r"\nlived-\d+: ", printed)
     assert "in the worst of these worlds: at most " in printed
     after = lab.json("status")["deployments"]  # of a lab that was not the notebook's
