@@ -21,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.lab import Lab, init_lab
+from llmlab.ledger.store import Store
 from llmlab.models import convert
+from llmlab.traffic import Deployed, Traffic
 from tests import command, warm
 from tests.sharing import once
 
@@ -136,6 +138,16 @@ class LabUnderTest:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.ok(*arguments, "-o", "json"))
+
+    def bring(self, *deployed: str) -> None:
+        """To these models deployed, and no routes, whatever a test before has left: by the same
+        way as verbs, but with no process for each."""
+        from llmlab.delivery import applying
+
+        wanted, store = Traffic(tuple(Deployed(one, one) for one in deployed)), Store(self.lab)
+        if store.traffic().at(0) != wanted:
+            store.change("route", {"did": "test"}, lambda now: wanted.at(now.revision))
+        applying.apply(self.lab, lambda _: None)
 
     def token(self, sub: str = "tester", **claims: Any) -> str:
         return mint(KeyStore(self.lab.keys_file).read().signing, Claims(sub=sub, **claims))

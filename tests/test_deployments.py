@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,12 +26,12 @@ from llmlab.engines.choice import running_engine
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.errors import UpstreamError
-from llmlab.ledger.chain import entries
+from llmlab.ledger.chain import Entry, entries
 from llmlab.ledger.store import Store
 from llmlab.names import SUMMARIZE
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
-from tests.test_engines import Running, engine, make
+from tests.test_engines import Make, MakeLab, Running, engine, laid_out, make
 
 __all__ = ["engine", "make"]
 SHORT = """
@@ -46,21 +47,61 @@ def silent(_: str) -> None:
     """Nobody listens."""
 
 
-@pytest.fixture
-def running(make: Any) -> Running:
-    """A lab with the stable deployment textrank; the model short is defined and not deployed."""
-    one: Running = make()
+@pytest.fixture(scope="module")
+def shared(
+    engine: str, make_lab: MakeLab, request: pytest.FixtureRequest
+) -> Iterator[tuple[Running, dict[Path, str]]]:
+    """A lab that is up, and the files that tests of it may edit, as they were."""
+    one = with_short(laid_out(engine, make_lab, request))
+    edited = (one.lab.lab.config_file, one.lab.lab.nginx_conf)
+    yield one, {file: file.read_text() for file in edited}
+    one.lab.run("down")
+
+
+def with_short(one: Running) -> Running:
     with one.lab.lab.config_file.open("a") as config:
         config.write(SHORT)
     one.lab.ok("up")
     return one
 
 
+def bring(shared: tuple[Running, dict[Path, str]], *deployed: str) -> Running:
+    """The lab with these models deployed, and no routes: whatever the test before has left."""
+    one, files = shared
+    for file, text in files.items():
+        file.write_text(text)
+    one.lab.bring(*deployed)
+    return one
+
+
 @pytest.fixture
-def pair(running: Running) -> Running:
+def running(shared: tuple[Running, dict[Path, str]]) -> Running:
+    """A lab with the stable deployment textrank; the model short is defined and not deployed."""
+    return bring(shared)
+
+
+@pytest.fixture
+def pair(shared: tuple[Running, dict[Path, str]]) -> Running:
     """The same, with short deployed beside it."""
-    running.lab.ok("deploy", "short")
-    return running
+    return bring(shared, "short")
+
+
+@pytest.fixture
+def own(make: Make) -> Running:
+    """As ``running``, for a test that brings its lab down, or kills what runs there."""
+    return with_short(make())
+
+
+@pytest.fixture
+def own_pair(own: Running) -> Running:
+    own.lab.ok("deploy", "short")
+    return own
+
+
+def told(lab: LabUnderTest) -> list[Entry]:
+    """What the ledger says of deployments."""
+    with Store(lab.lab).database.reading() as connection:
+        return list(entries(connection, "kind = ?", ("deployment",)))
 
 
 def names(lab: LabUnderTest) -> dict[str, float]:
@@ -97,7 +138,7 @@ def to_short(percent: float) -> Split:
 
 
 def test_a_model_is_deployed_beside_the_others_and_takes_no_traffic(running: Running) -> None:
-    lab, before = running.lab, running.api()
+    lab, before, so_far = running.lab, running.api(), len(told(running.lab))
     url = lab.ok("deploy", "short", "--why", "to try it").strip()
     assert url == f"{lab.url}/models/short/summarize/"
     assert names(lab) == {"textrank": 100, "short": 0}
@@ -105,8 +146,7 @@ def test_a_model_is_deployed_beside_the_others_and_takes_no_traffic(running: Run
     assert answered_by(lab, "/models/short/summarize/") == "short"
     assert answered_by(lab, **{"X-Model": "short"}) == "short"
     assert running.api() == before
-    with Store(lab.lab).database.reading() as connection:
-        (entry,) = entries(connection, "kind = ?", ("deployment",))
+    (entry,) = told(lab)[so_far:]
     assert (entry.kind, entry.why, entry.document["deployment"]) == (
         "deployment", "to try it", "short",
     )  # fmt: skip
@@ -184,7 +224,7 @@ def test_a_configured_deployment_can_be_scaled_too_and_its_process_goes_on(
 def test_a_deployment_that_does_not_start_is_taken_back_and_the_ledger_says_so(
     running: Running,
 ) -> None:
-    lab = running.lab
+    lab, so_far = running.lab, len(told(running.lab))
     with lab.lab.config_file.open("a") as config:
         config.write(f'{SHORT.replace("short", "broken")}content_id = "sha256:{64 * "0"}"\n')
     failed = lab.run("deploy", "broken")
@@ -194,17 +234,16 @@ def test_a_deployment_that_does_not_start_is_taken_back_and_the_ledger_says_so(
     assert lab.json("status")["healthy"]
     assert running.api("broken") == ""
     assert Store(lab.lab).traffic().deployments == ()
-    with Store(lab.lab).database.reading() as connection:
-        told = list(entries(connection, "kind = ?", ("deployment",)))
-    assert [one.document.get("failed", "") != "" for one in told] == [False, True]
+    assert [one.document.get("failed", "") != "" for one in told(lab)[so_far:]] == [False, True]
 
 
 def test_a_dry_run_of_deploy_starts_and_writes_nothing(running: Running) -> None:
-    before = running.parts()
+    before, traffic = running.parts(), Store(running.lab.lab).traffic()
     printed = running.lab.ok("deploy", "short", "--dry-run")
     assert "short" in printed
     assert running.parts() == before
-    assert Store(running.lab.lab).traffic() == Traffic()
+    assert Store(running.lab.lab).traffic() == traffic
+    assert traffic.at(0) == Traffic()
 
 
 def test_without_a_running_lab_nothing_is_deployed(make: Any) -> None:
@@ -321,15 +360,15 @@ def test_a_deployment_that_requests_are_routed_to_is_undeployed_only_by_force(
 # --- down, up, and what lab.toml says ----------------------------------------------------
 
 
-def test_what_was_deployed_and_routed_outlives_down_and_up(pair: Running) -> None:
-    lab = pair.lab
+def test_what_was_deployed_and_routed_outlives_down_and_up(own_pair: Running) -> None:
+    lab = own_pair.lab
     change(lab, stable="short")
     lab.ok("down")
     up = lab.run("up")
     assert up.returncode == 0, up.stderr
-    told = " ".join(up.stderr.replace("│", "").split())
-    assert "short is stable in the place of textrank; deployed: short" in told
-    assert "llmlab up --as-configured" in told
+    said = " ".join(up.stderr.replace("│", "").split())
+    assert "short is stable in the place of textrank; deployed: short" in said
+    assert "llmlab up --as-configured" in said
     assert answered_by(lab) == "short"
     assert "nothing changed" in lab.run("up").stderr
     lab.ok("up", "--as-configured")
@@ -337,16 +376,16 @@ def test_what_was_deployed_and_routed_outlives_down_and_up(pair: Running) -> Non
     assert Store(lab.lab).traffic().at(0) == Traffic()
 
 
-def test_up_with_other_models_keeps_the_routes(pair: Running) -> None:
-    change(pair.lab, split=to_short(100))
-    pair.lab.ok("up", "--model", "textrank")
-    assert names(pair.lab) == {"short": 100, "textrank": 0}
+def test_up_with_other_models_keeps_the_routes(own_pair: Running) -> None:
+    change(own_pair.lab, split=to_short(100))
+    own_pair.lab.ok("up", "--model", "textrank")
+    assert names(own_pair.lab) == {"short": 100, "textrank": 0}
 
 
 def test_a_deployment_whose_model_is_gone_is_left_out_as_long_as_nobody_needs_it(
-    pair: Running,
+    own_pair: Running,
 ) -> None:
-    lab = pair.lab
+    lab = own_pair.lab
     lab.ok("down")
     lab.lab.config_file.write_text(lab.lab.config_file.read_text().replace(SHORT, ""))
     up = lab.run("up")
@@ -408,8 +447,8 @@ def test_every_request_is_told_once_in_order(pair: Running) -> None:
 # --- the controller ------------------------------------------------------------------------
 
 
-def test_a_controller_is_left_alone_by_all_but_down(pair: Running) -> None:
-    supervisor = Supervisor(pair.lab.lab)
+def test_a_controller_is_left_alone_by_all_but_down(own_pair: Running) -> None:
+    supervisor = Supervisor(own_pair.lab.lab)
     supervisor.put(Program("controller", ("sleep", "600"), final_exit=0))
     pid = supervisor.state("controller").pid
     assert pid
@@ -419,14 +458,14 @@ def test_a_controller_is_left_alone_by_all_but_down(pair: Running) -> None:
         ["deployment", "stop", "short"],
         ["keys", "rotate"],
     ):
-        pair.lab.ok(*verb)
+        own_pair.lab.ok(*verb)
         assert supervisor.state("controller").pid == pid, verb
-    pair.lab.ok("down")
+    own_pair.lab.ok("down")
     assert supervisor.state("controller").pid is None
 
 
-def test_up_starts_the_controller_of_an_unfinished_rollout(running: Running) -> None:
-    lab = running.lab
+def test_up_starts_the_controller_of_an_unfinished_rollout(own: Running) -> None:
+    lab = own.lab
     lab.ok("down")
     with Store(lab.lab).writing() as connection:
         connection.execute(
@@ -444,8 +483,8 @@ def test_up_starts_the_controller_of_an_unfinished_rollout(running: Running) -> 
 
 
 @pytest.mark.parametrize("after", [0.8, 1.6, 3.0])
-def test_a_deploy_that_is_killed_can_be_run_again(running: Running, after: float) -> None:
-    lab = running.lab
+def test_a_deploy_that_is_killed_can_be_run_again(own: Running, after: float) -> None:
+    lab = own.lab
     for verb, left in (
         (["deploy"], {"textrank", "short"}),
         (["deployment", "stop"], {"textrank"}),
@@ -518,12 +557,12 @@ def test_deploying_shifting_and_undeploying_lose_no_request(running: Running) ->
     assert {model for _, model in seen} == {"textrank", "short"}
 
 
-def test_no_request_is_lost_when_one_of_two_replicas_is_killed(running: Running) -> None:
-    lab = running.lab
+def test_no_request_is_lost_when_one_of_two_replicas_is_killed(own: Running) -> None:
+    lab = own.lab
     lab.ok("deployment", "scale", "textrank", "2")
     with load(lab, 8) as seen:
         wait_until(lambda: len(seen) > 20)
-        running.kill("api")
+        own.kill("api")
         so_far = len(seen)
         wait_until(lambda: len(seen) > so_far + 60)
     assert {status for status, _ in seen} == {200}, [one for one in seen if one[0] != 200][:5]

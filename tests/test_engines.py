@@ -81,9 +81,23 @@ def _docker(*arguments: str) -> str:
     ).stdout
 
 
-@pytest.fixture(params=["local", pytest.param("compose", marks=pytest.mark.containers)])
+@pytest.fixture(
+    scope="module", params=["local", pytest.param("compose", marks=pytest.mark.containers)]
+)
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def laid_out(
+    engine: str, make_lab: MakeLab, request: pytest.FixtureRequest, **values: str
+) -> Running:
+    """A lab for an engine, without a rate limit; it is not up."""
+    lab = make_lab(gateway__rate_limit__enabled="false", engine=f'"{engine}"', **values)
+    if engine == "compose":
+        images: BuiltImages = request.getfixturevalue("images")
+        lab.lab.make_state()
+        images.write(lab.lab)
+    return Running(engine, lab)
 
 
 @pytest.fixture
@@ -91,20 +105,15 @@ def make(
     engine: str, make_lab: MakeLab, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Running]]:
     """Lay out labs for the engine under test, without a rate limit; all are brought down."""
-    made: list[LabUnderTest] = []
+    made: list[Running] = []
 
     def one(**values: str) -> Running:
-        lab = make_lab(gateway__rate_limit__enabled="false", engine=f'"{engine}"', **values)
-        if engine == "compose":
-            images: BuiltImages = request.getfixturevalue("images")
-            lab.lab.make_state()
-            images.write(lab.lab)
-        made.append(lab)
-        return Running(engine, lab)
+        made.append(laid_out(engine, make_lab, request, **values))
+        return made[-1]
 
     yield one
-    for lab in made:
-        lab.run("down")
+    for each in made:
+        each.lab.run("down")
 
 
 @pytest.fixture

@@ -57,11 +57,7 @@ def as_before(lab: LabUnderTest) -> Iterator[None]:
     if one and not one.over:
         lab.run("rollout", "abort")
         lab.run("rollout", "status", "--timeout", "60s")
-    if route_of(Store(lab.lab).traffic()).stable:
-        lab.run("rollout", "undo", "--to", "0")
-        lab.run("rollout", "status", "--timeout", "60s")
-    if Store(lab.lab).traffic().deployed("twin"):
-        lab.ok("deployment", "stop", "twin")
+    lab.bring()
 
 
 def last(lab: LabUnderTest) -> Rollout | None:
