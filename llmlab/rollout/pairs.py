@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from llmlab.rollout.betting import against, in_favour
 from llmlab.rollout.observed import Bets
@@ -74,7 +75,7 @@ class Pairs:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        return parse_pairs_gate(self.gate)
+        return _bounds(self.gate)
 
     def begin(self) -> None:
         """Another step: what speaks for it is asked for anew."""
@@ -125,6 +126,9 @@ class Pairs:
             return False
         self.worst = max(beyond)
         return True
+
+
+_bounds = lru_cache(maxsize=16)(parse_pairs_gate)
 
 
 def findings(rollout: Rollout, pairs: Pairs, level: float, needed: float) -> list[Finding]:
