@@ -14,7 +14,7 @@
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
 # make bench            llmlab beside LitServe, Ray Serve and the reference lab: 25 minutes on
 #                       two cores that have nothing else to do; make bench BENCH=--quick: 3
-# make bench-gate       how often the gate of rollouts is wrong: 500 rollouts in each of 24 worlds
+# make bench-gate       how often the gate of rollouts is wrong: 200 rollouts in each of 46 worlds, and more
 # make bench-drills     how soon the gate gives back what goes wrong, under both engines: 40 minutes
 # make bench-overload   llmlab under three times the load that it can answer: 5 minutes
 # make bench-chat       chat beside llama.cpp's own server, and a model elsewhere beside a plain

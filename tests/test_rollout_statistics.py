@@ -10,7 +10,8 @@ import random
 
 import pytest
 
-from benchmarks.gate import promises, report
+from benchmarks.gate import TOGETHER, promises, report
+from llmlab.rollout.all_at_once import ALL_AT_ONCE, ALLOWED
 from llmlab.rollout.power import NEVER, Usual, needs, pairs
 from llmlab.rollout.seen import Seen
 from llmlab.rollout.sequential import STAKES, Wealth, lower_bound, upper_bound
@@ -262,13 +263,15 @@ def kept() -> dict[str, Drill]:
     """Figures of 100 rollouts in each world that keep all that is promised."""
     good = Drill(100, 0, 100, 0, 0.05)
     bad = Drill(100, 100, 0, 0, 0.05, (), 100.0, 30.0)
-    return dict.fromkeys(EQUAL, good) | dict.fromkeys(WORSE, bad)
+    return dict.fromkeys([*EQUAL, *ALL_AT_ONCE, *ALLOWED], good) | dict.fromkeys(WORSE, bad)
 
 
 def test_figures_that_keep_all_promises_are_said_to() -> None:
     assert all(one for one, _ in promises(kept(), 0.05))
     told = report(kept(), Rules(), 100, 1)
-    assert "broken" not in told and all(f"| {name} |" in told for name in EQUAL | WORSE)
+    assert "broken" not in told
+    names = [one.removeprefix("all at once, ") for one in EQUAL | ALL_AT_ONCE | WORSE]
+    assert all(f"| {name} |" in told for name in (*names, *ALLOWED))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +288,13 @@ def test_figures_that_keep_all_promises_are_said_to() -> None:
 def test_one_that_is_broken_is_named(world: str, figures: Drill, said: str) -> None:
     broken = [what for one, what in promises(kept() | {world: figures}, 0.05) if not one]
     assert len(broken) == 1 and world in broken[0] and said in broken[0]
+
+
+def test_alpha_is_held_over_all_worlds_together_in_which_everything_is_judged() -> None:
+    six = Drill(100, 8, 92, 0, 0.05)
+    each_alone = kept() | dict.fromkeys(ALL_AT_ONCE, six)
+    (broken,) = [what for one, what in promises(each_alone, 0.05) if not one]
+    assert broken == f"{TOGETHER}: 8.0 % aborted, at most 6.8 %"
 
 
 # --- the report of the drill --------------------------------------------------------------------

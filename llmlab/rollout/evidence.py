@@ -269,7 +269,10 @@ class Evidence:
         few they are among all."""
         found = []
         for subject, one in self.moved.items():
-            if one.answers < NEW_ERRORS or lower_bound(one.errors, one.answers) <= MOSTLY:
+            # A bound is no higher than the share itself, which is quicker to look at.
+            if one.answers < NEW_ERRORS or one.errors <= MOSTLY * one.answers:
+                continue
+            if lower_bound(one.errors, one.answers) <= MOSTLY:
                 continue
             own = self.subjects.own.get(subject)
             usual = own.error_rate if own else self.subjects.worst

@@ -27,6 +27,7 @@ from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
 ENOUGH = 1e6  # wealth whose digits tell nobody anything
 SELDOM = 0.2  # of the stable version's answers, below which a respect need not be decided
+TOLD = (0.5, 0.95)  # quantiles of the latency, for people
 HEAVY = 3  # subjects, which one wants to know about if they bring more than half
 
 
@@ -259,9 +260,9 @@ def _quantiles(evidence: Evidence, metric: _Metric) -> dict[str, float]:
     if not any(metric.bets is one for one in evidence.speed):
         return {}
     found = {
-        f"{who}_p{round(100 * share)}": arm.quantile(share)
+        f"{who}_p{round(100 * share)}": value
         for who, arm in (("candidate", evidence.tested), ("stable", evidence.base))
-        for share in (0.5, 0.95)
+        for share, value in zip(TOLD, arm.quantiles(TOLD), strict=True)
     }
     return {name: value for name, value in found.items() if value is not None}
 

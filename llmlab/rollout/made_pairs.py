@@ -1,7 +1,8 @@
 """What two versions make of the same texts in a made-up world.
 
 What makes it hard is that both invent more of some subjects' texts than of others', and that what
-they invent is drawn anew by each, as by a model that samples.
+they invent is drawn anew by each, as by a model that samples; that all that is asked gets harder
+while a rollout goes on; and that the same text is sent by many, of which both make the same again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ class MadePairs:
     hard: so many of the subjects, the busiest first, of whose texts half are answered so.
     empty, other_length: shares of either's answers that are so.
     novelty, spread: of either's words, on average, and how far from that at most.
-    more_invented, more_empty: what is different about the candidate.
+    repetition: of either's word triples, on average; at most twice as many. 0: not told.
+    other_language: share of the candidate's that are in another one. 0: not told.
+    drift: so many more are invented by either each second, as a share, up to one half.
+    popular, asked: so many texts are a share ``asked`` of all that is sent.
+    more_invented, more_empty, longer, more_novelty: what is different about the candidate.
     """
 
     share: float = 0.2
@@ -29,11 +34,24 @@ class MadePairs:
     other_length: float = 0.02
     novelty: float = 0.2
     spread: float = 0.15
+    repetition: float = 0.0
+    other_language: float = 0.0
+    drift: float = 0.0
+    popular: int = 0
+    asked: float = 0.5
     more_invented: float = 0.0
     more_empty: float = 0.0
+    longer: float = 0.0
+    more_novelty: float = 0.0
 
-    def values(self, subject: str, chance: random.Random) -> Mapping[str, tuple[float, float]]:
-        """(the candidate's, the stable version's) of each measure that the pair shows."""
+    def values(
+        self, subject: str, chance: random.Random, at: float = 0.0
+    ) -> Mapping[str, tuple[float, float]]:
+        """(the candidate's, the stable version's) of each measure that the pair shows.
+
+        Args:
+            at: seconds since the rollout began.
+        """
 
         def both(share: float, more: float = 0.0) -> tuple[float, float]:
             return float(chance.random() < share + more), float(chance.random() < share)
@@ -42,12 +60,19 @@ class MadePairs:
         if any(empty):
             return {"empty": empty}
         is_hard = subject in {f"s{number}" for number in range(self.hard)}
-        return {
+        invented = max(self.invented, min(0.5, self.invented + self.drift * at))
+        found = {
             "empty": empty,
-            "unsupported": both(0.5 if is_hard else self.invented, self.more_invented),
-            "novelty": (self._novelty(chance), self._novelty(chance)),
-            "length": (float(chance.random() < self.other_length), 0.0),
+            "unsupported": both(0.5 if is_hard else invented, self.more_invented),
+            "novelty": (self._novelty(chance) + self.more_novelty, self._novelty(chance)),
+            "length": (float(chance.random() < self.other_length + self.longer), 0.0),
         }
+        if self.repetition:
+            most = 2 * self.repetition
+            found["repetition"] = chance.uniform(0, most), chance.uniform(0, most)
+        if self.other_language:
+            found["language"] = float(chance.random() < self.other_language), 0.0
+        return found
 
     def _novelty(self, chance: random.Random) -> float:
         return self.novelty + chance.uniform(-self.spread, self.spread)

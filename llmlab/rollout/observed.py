@@ -89,9 +89,10 @@ class Arm:
         if subject in self.subjects or len(self.subjects) < SUBJECTS:
             self.subjects[subject] = self.subjects.get(subject, 0) + 1
 
-    def quantile(self, share: float) -> float | None:
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
         """Of the newest answers' seconds, clients' before probes; None if there are none."""
-        return quantile(self.latencies or self.probe_latencies, share)
+        ordered = sorted(self.latencies or self.probe_latencies)
+        return [quantile_of(ordered, one) if ordered else None for one in shares]
 
 
 @dataclass

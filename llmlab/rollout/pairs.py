@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from llmlab.rollout.betting import against, in_favour
 from llmlab.rollout.judged_pairs import JudgeCounts
@@ -82,7 +83,7 @@ class Pairs:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Of what is asked; a difference is not to be had of what has one direction only."""
-        found = parse_pairs_gate(self.gate)
+        found = _bounds(self.gate)
         return tuple(one for one in found if not (self.compares and one.measure in ONE_SIDED))
 
     def begin(self) -> None:
@@ -150,6 +151,9 @@ class Pairs:
             return False
         self.worst = max(beyond)
         return True
+
+
+_bounds = lru_cache(maxsize=16)(parse_pairs_gate)
 
 
 def findings(rollout: Rollout, pairs: Pairs, level: float, needed: float) -> list[Finding]:

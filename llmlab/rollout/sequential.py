@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 # Shares of the largest stake that cannot lose everything in one observation. The small ones
 # find small differences in many observations, the large ones large ones in few.
@@ -55,9 +56,8 @@ class Wealth:
             gain: what is above 0 on average if, and only if, the bet is right.
             at_worst: above 0; what a gain can be below 0 at most. Known before the observation.
         """
-        share = gain / at_worst
         self.logs = [
-            log + math.log1p(stake * share) for log, stake in zip(self.logs, STAKES, strict=True)
+            log + more for log, more in zip(self.logs, _growth(gain / at_worst), strict=True)
         ]
         self.n += 1
 
@@ -74,9 +74,7 @@ class Wealth:
     @property
     def log(self) -> float:
         """The logarithm of the wealth; it begins with 0."""
-        most = max(self.logs)
-        game = most + math.log(sum(math.exp(one - most) for one in self.logs) / len(self.logs))
-        return _plus(game, math.log(self.kept)) if self.kept > 0 else game
+        return _log(tuple(self.logs), self.kept)
 
     @property
     def value(self) -> float:
@@ -86,6 +84,19 @@ class Wealth:
     def reached(self, alpha: float) -> bool:
         """Whether that gains are 0 on average, or below, is refuted at level ``alpha``."""
         return self.log >= -math.log(alpha)
+
+
+# Most gains are one of a few, and every wealth is looked at several times before it changes.
+@lru_cache(maxsize=4096)
+def _growth(share: float) -> tuple[float, ...]:
+    return tuple([math.log1p(stake * share) for stake in STAKES])
+
+
+@lru_cache(maxsize=256)
+def _log(logs: tuple[float, ...], kept: float) -> float:
+    most = max(logs)
+    game = most + math.log(sum([math.exp(one - most) for one in logs]) / len(logs))
+    return _plus(game, math.log(kept)) if kept > 0 else game
 
 
 def _plus(a: float, b: float) -> float:

@@ -22,6 +22,7 @@ from llmlab.rollout.judging import judge
 from llmlab.rollout.machine import Deployed, Tick, step
 from llmlab.rollout.sequential import lower_bound, upper_bound
 from llmlab.rollout.state import Kind, Phase, Rollout, Rules
+from llmlab.rollout.texts import look_at_rows
 from llmlab.rollout.worlds import CANDIDATE, STABLE, Made, MadeUp, Traffic, World
 
 LONGEST = 50_000  # ticks
@@ -60,13 +61,16 @@ class Run:
 def simulate(
     rules: Rules, traffic: Traffic, chance: random.Random, *, rate: float = 10.0,
     before: float = BEFORE, breaks_after: float | None = None,
+    arrivals: Callable[[int], list[float]] | None = None,
 ) -> Run:  # fmt: skip
     """A canary rollout from its first step until it is over, or waits for a person.
 
     Args:
         before: seconds that the stable version served before, and that the gateway's log has.
         breaks_after: seconds from the beginning of the last step, for ``Run.reacted``.
+        arrivals: when requests come within a second; by chance, if it is not said.
     """
+    arrivals = arrivals or (lambda second: _arrivals(second, rate, chance))
     rollout = step(
         Rollout(1, Kind.CANARY, STABLE, "", (CANDIDATE,), STABLE.deployment, rules),
         Deployed(), 0.0,
@@ -74,7 +78,7 @@ def simulate(
     evidence = Evidence.of(rollout)
     places: dict[str, float] = {}
     for second in range(-int(before), 0):
-        for at in _arrivals(second, rate, chance):
+        for at in arrivals(second):
             evidence.learn(traffic.answer(traffic.subject(), False, at, None))
     last_since: float | None = None
     answers = failed = 0
@@ -85,7 +89,7 @@ def simulate(
         evidence.begin(rollout.step, rollout.percent)
         if rollout.step == rollout.last_step and last_since is None:
             last_since = float(now - 1)
-        for at in _arrivals(now - 1, rate, chance):
+        for at in arrivals(now - 1):
             subject = traffic.subject()
             place = places.setdefault(subject, chance.random())
             seen = traffic.answer(
@@ -97,10 +101,13 @@ def simulate(
                 failed += seen.error
             evidence.add(seen)
             if seen.deployment == STABLE.deployment and not seen.error:
-                _pair(evidence, rules, traffic, subject, chance)
+                _pair(evidence, rules, traffic, subject, at, chance)
         evidence.until(float(now))
         was = rollout.percent
-        rollout = step(rollout, Tick(judge(rollout, evidence, None)), float(now))
+        if rules.text_gate and evidence.texts.step != rollout.step:
+            evidence.texts = look_at_rows(rollout, evidence.texts, traffic.rows())
+        verdict = judge(rollout, evidence, evidence.texts.finding)
+        rollout = step(rollout, Tick(verdict), float(now))
         less = rollout.percent < was or rollout.phase is Phase.ABORTING
         if less and given_back is None:
             given_back = answers
@@ -112,16 +119,18 @@ def simulate(
 
 
 def _pair(
-    evidence: Evidence, rules: Rules, traffic: Traffic, subject: str, chance: random.Random
-) -> None:
+    evidence: Evidence, rules: Rules, traffic: Traffic, subject: str, at: float,
+    chance: random.Random,
+) -> None:  # fmt: skip
     """Hold what the stable version has answered against the candidate's, if it is one of the share
     that is paired, and the first of its subject in the slice."""
     if not rules.pairs or chance.random() >= rules.pairs:
         return
-    unit, text = f"{evidence.slice} {subject}", f"text {evidence.pairs.pairs}"
+    sent = traffic.text()
+    unit, text = f"{evidence.slice} {subject}", sent or f"text {evidence.pairs.pairs}"
     if evidence.pairs.is_new(unit, text):
         evidence.pairs.meet(unit, text)
-        evidence.pairs.add(traffic.pair(subject) or {})
+        evidence.pairs.add(traffic.pair(subject, sent, at) or {})
 
 
 def _arrivals(second: int, rate: float, chance: random.Random) -> list[float]:
@@ -262,13 +271,15 @@ def in_worlds(
 
 def run_in(world: World, rules: Rules, seed: int, number: int) -> Run:
     """One of the rollouts in a world; the same again for the same numbers. Where no API tells how
-    answers come and end, that is not judged; where texts are paired, the world says how many."""
+    answers come and end, that is not judged; nor a suite, where the world has none; where texts are
+    paired, the world says how many."""
     chance = _chance(seed, number)
     gate = rules.answer_gate if world.answers else ""
     pairs = world.pairs.share if world.pairs else 0.0
+    text_gate = rules.text_gate if world.texts else ""
     return simulate(
-        replace(rules, text_gate="", answer_gate=gate, pairs=pairs), MadeUp(world, chance), chance,
-        rate=world.rate, breaks_after=world.broken_after if world.broken else None,
+        replace(rules, text_gate=text_gate, answer_gate=gate, pairs=pairs), MadeUp(world, chance),
+        chance, rate=world.rate, breaks_after=world.broken_after if world.broken else None,
     )  # fmt: skip
 
 

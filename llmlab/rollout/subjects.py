@@ -80,10 +80,11 @@ class Subjects:
             one.errors += error
         if seconds is None:
             return
+        logarithm = math.log(max(seconds, BRIEF))
         if self.level is None:
-            self.level = math.log(max(seconds, BRIEF))
-        left = self.beside_usual(subject, seconds)
-        own.offset += math.log(max(seconds, BRIEF)) - self.level
+            self.level = logarithm
+        left = logarithm - self.level - own.offset / (own.timed + SHRINKS)  # as ``beside_usual``
+        own.offset += logarithm - self.level
         own.timed += 1
         self.everybody.timed += 1
         # Quickly at first, when nothing is known.

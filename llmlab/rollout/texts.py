@@ -105,6 +105,11 @@ def look(rollout: Rollout, texts: Texts, pairs: Sequence[Pair]) -> Texts:
     return _judged(rollout, texts, rows_of(pairs), digest)
 
 
+def look_at_rows(rollout: Rollout, texts: Texts, rows: Sequence[Row]) -> Texts:
+    """Judge answers that are measured already."""
+    return _judged(rollout, texts, rows, "")
+
+
 def look_at_copies(rollout: Rollout, texts: Texts) -> Texts:
     """Judge what there is of a shadow's answers, if there are enough for the next look."""
     n = len(texts.rows)

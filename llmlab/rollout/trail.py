@@ -34,7 +34,7 @@ class Told:
 
     @classmethod
     def of(cls, arm: Arm) -> Told:
-        return cls(arm.total.requests, arm.total.errors, arm.quantile(0.5), arm.quantile(0.95))
+        return cls(arm.total.requests, arm.total.errors, *arm.quantiles((0.5, 0.95)))
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, count
 from typing import Protocol
 
 from llmlab.rollout.made_pairs import MadePairs
+from llmlab.rollout.made_texts import MadeTexts, Row
 from llmlab.rollout.seen import Seen, seen_in
 from llmlab.rollout.state import Version
 from llmlab.rollout.told import Told
@@ -36,8 +38,14 @@ class Traffic(Protocol):
             since_last: seconds since the last step began; None before.
         """
 
-    def pair(self, subject: str) -> Mapping[str, tuple[float, float]] | None:
-        """What both make of a text of this subject; None where nobody knows."""
+    def text(self) -> str:
+        """Which one is sent; "" for one that nobody has sent before."""
+
+    def pair(self, subject: str, text: str, at: float) -> Mapping[str, tuple[float, float]] | None:
+        """What both make of it; None where nobody knows."""
+
+    def rows(self) -> list[Row]:
+        """How both's answers to a suite are measured; asked for at each step."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class World:
     refused: so many subjects always get an error from it.
     answers: how they come and end; None where no API tells.
     pairs: what both make of the same texts; None where these are not paired.
+    texts: what both make of a suite's texts; None where these are not judged.
     """
 
     rate: float = 10.0
@@ -90,6 +99,7 @@ class World:
     refused: int = 0
     answers: Told | None = None
     pairs: MadePairs | None = None
+    texts: MadeTexts | None = None
 
 
 @dataclass
@@ -101,6 +111,7 @@ class MadeUp:
     _wave: float = 0.0
     _bursting: bool = False
     _burst_at: float = 0.0
+    _pairs: dict[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     _free_at: dict[bool, float] = field(default_factory=lambda: {False: -math.inf, True: -math.inf})
 
     def __post_init__(self) -> None:
@@ -116,7 +127,7 @@ class MadeUp:
         if not self._heard:
             return f"n{next(self._number)}"
         where = self.chance.random() * self._heard[-1]
-        return f"s{next(n for n, upto in enumerate(self._heard) if where < upto)}"
+        return f"s{bisect_right(self._heard, where)}"
 
     def answer(self, subject: str, candidate: bool, at: float, since_last: float | None) -> Seen:
         world, chance = self.world, self.chance
@@ -131,16 +142,31 @@ class MadeUp:
             work *= math.exp(chance.gauss(0, world.spread))
         work *= world.slower if candidate else 1.0
         waited = self._waited(candidate, at, work)
-        seen = Seen(name, False, work + (0 if world.told else waited), False, subject, at)
-        if world.answers is None:
-            return seen
-        bursting = bool(world.topics) and self._in_burst(at)
-        told = world.answers.answer(subject, candidate, factor, bursting, chance)
-        return replace(seen, answer=told)
+        told = None
+        if world.answers:
+            bursting = bool(world.topics) and self._in_burst(at)
+            told = world.answers.answer(subject, candidate, factor, bursting, chance)
+        seconds = work + (0 if world.told else waited)
+        return Seen(name, False, seconds, False, subject, at, answer=told)
 
-    def pair(self, subject: str) -> Mapping[str, tuple[float, float]] | None:
+    def text(self) -> str:
         made = self.world.pairs
-        return made.values(subject, self.chance) if made else None
+        if not made or not made.popular or self.chance.random() >= made.asked:
+            return ""
+        return f"popular {self.chance.randrange(made.popular)}"
+
+    def pair(self, subject: str, text: str, at: float) -> Mapping[str, tuple[float, float]] | None:
+        made = self.world.pairs
+        if made is None:
+            return None
+        if not text:
+            return made.values(subject, self.chance, at)
+        if text not in self._pairs:  # neither samples: the same text, the same pair
+            self._pairs[text] = made.values(subject, self.chance, at)
+        return self._pairs[text]
+
+    def rows(self) -> list[Row]:
+        return self.world.texts.rows(self.chance) if self.world.texts else []
 
     def _errors(self, subject: str, candidate: bool, at: float, since_last: float | None) -> float:
         world = self.world
@@ -207,8 +233,15 @@ class Played:
         name = (CANDIDATE if candidate else STABLE).deployment
         return replace(self.record[self._place], deployment=name, at=at)
 
-    def pair(self, subject: str) -> None:
-        """A log has no texts."""
+    def text(self) -> str:
+        """A log has none."""
+        return ""
+
+    def pair(self, subject: str, text: str, at: float) -> None:
+        """Nor what anybody made of it."""
+
+    def rows(self) -> list[Row]:
+        return []
 
 
 Made = Callable[[random.Random], Traffic]
