@@ -61,13 +61,13 @@ SECONDS = 300
 # Arguments of `llmlab load`, and after how many seconds it begins: steady clients of either model,
 # somebody with many texts for a while, and three rushes.
 CLIENTS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (0, ("--rate", "4", "--subjects", "20", "--duration", f"{SECONDS}s", "--seed", "1")),
-    (0, ("--chat", "-c", "2", "--subjects", "6", "--max-tokens", "12",
+    (0, ("--rate", "6", "--subjects", "60", "--duration", f"{SECONDS}s", "--seed", "1")),
+    (0, ("--chat", "-c", "3", "--subjects", "30", "--max-tokens", "12",
          "--duration", f"{SECONDS}s", "--seed", "2")),
     (90, ("--rate", "3", "--subjects", "2", "--duration", "60s", "--seed", "3")),
-    (60, ("-c", "48", "--subjects", "24", "--duration", "4s", "--seed", "4")),
-    (170, ("-c", "48", "--subjects", "24", "--duration", "4s", "--seed", "5")),
-    (240, ("-c", "48", "--subjects", "24", "--duration", "4s", "--seed", "6")),
+    (60, ("-c", "16", "--subjects", "24", "--duration", "2s", "--seed", "4")),
+    (170, ("-c", "16", "--subjects", "24", "--duration", "2s", "--seed", "5")),
+    (240, ("-c", "16", "--subjects", "24", "--duration", "2s", "--seed", "6")),
 )  # fmt: skip
 
 
