@@ -179,7 +179,7 @@ def main() -> int:
         parts[part.NAME] = _once(
             asked.work / f"gate-{part.NAME}.json",
             f"{code()} {rules} {asked.seed} {asked.runs}",
-            partial(part.measured, rules, asked.seed, part.RUNS * asked.runs // RUNS),
+            partial(part.measured, rules, asked.seed, max(1, part.RUNS * asked.runs // RUNS)),
         )
         say(f"{part.NAME} is done")
     kept = Kept(asked.work / "gate-worlds.json", rules, asked.seed)
