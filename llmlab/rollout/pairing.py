@@ -110,7 +110,8 @@ class Pairing:
     judge: JudgeAsking | None = None
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
-        """Take it a little further. Returns whether there is a pair more.
+        """Take it a little further. Returns whether there is anything new to be written down: it
+        may be all that happens for long.
 
         Raises:
             UpstreamError: one of the two does not say what it should.
@@ -129,15 +130,17 @@ class Pairing:
             self.renew_at = now + LASTS / 4
         ends = time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
-            heard |= self._take_answers(rollout, evidence)
+            heard = True
+            self._take_answers(rollout, evidence, ends)
             if time.monotonic() >= ends:
                 break
-        heard |= bool(self.waiting) and self._take_answers(rollout, evidence)
+        else:
+            heard |= bool(self.waiting) and self._take_answers(rollout, evidence, ends)
         late = [name for name, one in self.waiting.items() if now >= one.until]
         for name in late:
             del self.waiting[name]
         evidence.pairs.dropped += len(late)
-        return heard
+        return heard or bool(late)
 
     def end(self) -> None:
         """Nothing is remembered any more."""
@@ -157,16 +160,20 @@ class Pairing:
                 if len(self.waiting) >= AT_ONCE:
                     break
                 name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
-                if not self._copy(rollout, name, one):
+                taken = self._copy(rollout, name, one)
+                if taken is False:
                     break
-                self.waiting[name] = replace(one, by="", until=now + WITHIN)
+                if taken:
+                    self.waiting[name] = replace(one, by="", until=now + WITHIN)
+                else:
+                    pairs.miss()
                 pairs.meet(unit, text)
                 asked = True
             pairs.read[one.process] = one.n
         return asked
 
-    def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool:
-        """Whether the candidate has taken it. What it finds wrong it never answers."""
+    def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool | None:
+        """Whether the candidate has taken it; None for never, as it finds something wrong."""
         candidate = rollout.candidate.deployment
         by = {"X-Subject": one.by} if one.by else {}
         status, body = self.running.ask(
@@ -175,13 +182,15 @@ class Pairing:
             headers={**FRESH, **by, "X-Request-ID": name, "X-Route": rollout.route},
         )  # fmt: skip
         if status != 202:
-            return 400 <= status < 500
+            return None if 400 <= status < 500 else False
         try:
             return bool(json.loads(body)["taken"])
         except (ValueError, KeyError, TypeError) as error:
             raise _unexpected(candidate, error) from None
 
-    def _take_answers(self, rollout: Rollout, evidence: Evidence) -> bool:
+    def _take_answers(self, rollout: Rollout, evidence: Evidence, ends: float) -> bool:
+        """Take in what the candidate has answered, or some of it: one at least, and no more after
+        that time. The rest is there at the next tick."""
         candidate, heard = rollout.candidate.deployment, False
         for answer in self._list(candidate, f"{ANSWERS}?after={self.answers_read}", "answers"):
             try:
@@ -191,18 +200,19 @@ class Pairing:
             asked = self.waiting.pop(name, None)
             if asked is None:
                 continue
-            if answer.get("left_out"):
-                evidence.pairs.dropped += 1
-                heard = True
+            heard = True
+            # What the stable version failed is not remembered, so it would not be held against it.
+            if answer.get("left_out") or "error" in answer:
+                evidence.pairs.miss()
                 continue
-            # One that failed is an empty one: whoever asks has nothing in either case.
-            summary = str(answer.get("summary", ""))
             try:
+                summary = str(answer["summary"])
                 ended = Ended.parse(answer["ended"]) if "ended" in answer else None
-            except ValueError as error:
+            except (ValueError, KeyError) as error:
                 raise _unexpected(candidate, error) from None
             self._add(rollout, evidence, asked, summary, ended)
-            heard = True
+            if time.monotonic() >= ends:
+                break
         return heard
 
     def _add(
