@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmlab.answered import Answer
-from llmlab.recording.sampling import FILE, Sample
+from llmlab.recording.sampling import FILE, Sample, Samples
 from llmlab.service.chat.copies import CallsTool, can_be_copied, copy_of, text_of, told_of
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.drill import Drill, Kind
@@ -81,7 +81,7 @@ def api() -> Iterator[ScriptedApi]:
             deployment="scripted", route="chat", share=100.0, slice=2.0, until=4e9,
             pseudonyms="0" * 64,
         )  # fmt: skip
-        (one.home / FILE).write_text(order.model_dump_json())
+        (one.home / FILE).write_text(Samples(samples=(order,)).model_dump_json())
         wait_until(lambda: "is remembered" in one.stdout, "it is told")
         yield one
     finally:
@@ -95,7 +95,7 @@ def ask(api: ScriptedApi, number: int, body: dict[str, Any], **headers: str) -> 
 
 
 def remembered(api: ScriptedApi) -> dict[str, dict[str, Any]]:
-    return {one["text"]: one for one in api.get("/shadow/asked").json()["asked"]}
+    return {one["text"]: one for one in api.get("/shadow/asked?route=chat").json()["asked"]}
 
 
 def test_it_remembers_conversations_whole_and_streamed_and_how_they_ended(api: ScriptedApi) -> None:

@@ -3,15 +3,25 @@ to."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmlab.recording.sampling import FILE, Sample
+from llmlab.lab import Lab, init_lab
+from llmlab.recording.sampling import FILE, LASTS, Sample, Samples, sample_file, tell
+from llmlab.rollout.evidence import Evidence
+from llmlab.rollout.pairing import Pairing
+from llmlab.rollout.state import Phase, Rules
+from llmlab.rollout.worst_pair import WorstPairs
 from llmlab.service.sampling.remembering import KEPT, KEPT_SECONDS, Memory
 from llmlab.service.schemas import SummarizeRequest
 from tests.api import SENTENCE, TEXTRANK, Api, wait_until
+from tests.rollouts import at
 
 KEY = "0" * 64
 ORDER = Sample(
@@ -25,19 +35,19 @@ def ordered(**values: Any) -> Sample:
 
 def memory(order: Sample | None, now: Callable[[], float] = lambda: 1000.0) -> Memory:
     one = Memory(None, "textrank", clock=now)
-    one.order = order
+    one.take([order] if order else [])
     return one
 
 
 def keep(one: Memory, text: str = "A text.", subject: str = "ada", **asked: Any) -> None:
-    one.keep(subject, SummarizeRequest(text=text, **asked), text, "A summary.")
+    one.keep("summarize", subject, SummarizeRequest(text=text, **asked), text, "A summary.")
 
 
 def test_without_an_order_nothing_is_taken() -> None:
     one = memory(None)
     assert not one.takes("summarize", "ada")
     keep(one)
-    assert not one.since(0)
+    assert not one.since("summarize", 0)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +73,11 @@ def test_what_is_asked_beside_the_text_is_kept_and_who_asked_is_a_pseudonym() ->
     one = memory(ORDER)
     keep(one, max_length=30)
     keep(one, "Another text.")
-    first, second = one.since(0)
+    first, second = one.since("summarize", 0)
     assert first.options == {"max_length": 30} and second.options == {}
     assert first.subject == second.subject != "ada"
     assert first.by == "ada"  # for the copy alone
-    assert one.since(first.n) == [second]
+    assert one.since("summarize", first.n) == [second]
 
 
 def test_it_is_bounded_in_number_and_in_age() -> None:
@@ -75,10 +85,105 @@ def test_it_is_bounded_in_number_and_in_age() -> None:
     one = memory(ORDER, lambda: now[0])
     for number in range(KEPT + 5):
         keep(one, f"Text {number}.")
-    assert len(one.since(0)) == KEPT and one.since(0)[0].text == "Text 5."
+    assert len(one.since("summarize", 0)) == KEPT and one.since("summarize", 0)[0].text == "Text 5."
     now[0] += KEPT_SECONDS + 1
     one.look()
-    assert not one.since(0)
+    assert not one.since("summarize", 0)
+
+
+class Stable:
+    """A lab whose one stable version serves two routes, and a candidate that answers at once."""
+
+    def __init__(self, root: Path) -> None:
+        init_lab(root)
+        self.lab = Lab(root)
+        (self.lab.state / "deployments").mkdir(parents=True)
+        self.now = time.time()
+        file = sample_file(self.lab.state / "deployments" / "settings.json")
+        self.memory = Memory(file, "base", clock=lambda: self.now)
+        self.copies: list[str] = []
+
+    def remember(self, route: str, sample: Sample | None) -> None:
+        tell(self.lab, route, sample)
+
+    def processes(self, deployment: str) -> list[str]:
+        return [deployment]
+
+    def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
+        what, _, query = path.partition("?")
+        told = dict(one.split("=") for one in query.split("&") if one)
+        found: dict[str, Any] = {"taken": True}
+        if what == "/shadow/asked":
+            asked = self.memory.since(told["route"], int(told["after"]))
+            found = {"asked": [one.as_json() for one in asked]}
+        elif what == "/shadow/answers":
+            found = {
+                "answers": [
+                    {"n": n, "request_id": name, "summary": "Another."}
+                    for n, name in enumerate(self.copies, 1)
+                    if n > int(told["after"])
+                ]
+            }
+        else:
+            self.copies.append(how["headers"]["X-Request-ID"])
+        return 202 if what == "/shadow/" else 200, json.dumps(found).encode()
+
+
+class OnRoute:
+    def __init__(self, stable: Stable, route: str, number: int) -> None:
+        rules = Rules(pairs=1.0, pairs_gate="empty<=+0.02")
+        self.stable, self.route = stable, route
+        self.rollout = replace(at(Phase.PROGRESSING), number=number, route=route, rules=rules)
+        self.evidence = Evidence.of(self.rollout)
+        worst = WorstPairs(stable.lab)
+        self.pairing = Pairing(stable, worst, lambda: stable.now)  # type: ignore[arg-type]
+
+    def asked(self, number: int) -> int:
+        """How many pairs there are after one text more."""
+        text = f"{self.route} {number}."
+        if self.stable.memory.takes(self.route, f"s{number}"):
+            asked = SummarizeRequest(text=text)
+            self.stable.memory.keep(self.route, f"s{number}", asked, text, "One.")
+        self.tick()
+        return self.evidence.pairs.pairs
+
+    def tick(self) -> None:
+        self.pairing.tick(self.rollout, self.evidence)
+        self.stable.memory.look()
+
+
+def test_rollouts_of_two_routes_both_get_their_pairs_and_one_that_ends_ends_its_own(
+    tmp_path: Path,
+) -> None:
+    stable = Stable(tmp_path)
+    news, mail = OnRoute(stable, "news", 1), OnRoute(stable, "mail", 2)
+    news.tick()
+    mail.tick()
+    for number in range(1, 4):
+        stable.now += LASTS / 3  # each renews its order
+        assert (news.asked(number), mail.asked(number)) == (number, number)
+    news.pairing.end("news")
+    stable.memory.look()
+    assert not stable.memory.takes("news", "s9") and mail.asked(4) == 4
+    mail.pairing.end("mail")
+    stable.memory.look()
+    assert not stable.memory.orders
+    assert not list((stable.lab.state / "deployments").iterdir())
+
+
+def test_an_order_that_nobody_renews_ends_alone(tmp_path: Path) -> None:
+    stable = Stable(tmp_path)
+    first = ordered(deployment="base", route="news", until=stable.now + 60)
+    tell(stable.lab, "news", first)
+    tell(stable.lab, "mail", first.model_copy(update={"route": "mail", "until": stable.now + 120}))
+    stable.memory.look()
+    assert [one.route for one in stable.memory.orders] == ["news", "mail"]
+    stable.now += 90
+    stable.memory.look()
+    assert [one.route for one in stable.memory.orders] == ["mail"]
+    tell(stable.lab, "news", first.model_copy(update={"until": 1.0}))
+    tell(stable.lab, "mail", None)  # and what has ended goes with it
+    assert not list((stable.lab.state / "deployments").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +191,15 @@ def api(make_api: Callable[..., Api]) -> Api:
     return make_api(TEXTRANK).start().until_ready()
 
 
-def tell(api: Api, **values: Any) -> None:
+def order(api: Api, **values: Any) -> None:
     fresh = api.home / "fresh"
-    fresh.write_text(ordered(deployment=api.name + "-blue", **values).model_dump_json())
+    one = ordered(deployment=api.name + "-blue", **values)
+    fresh.write_text(Samples(samples=(one,)).model_dump_json())
     fresh.rename(api.home / FILE)
 
 
 def asked(api: Api) -> list[str]:
-    return [one["text"] for one in api.get("/shadow/asked").json()["asked"]]
+    return [one["text"] for one in api.get("/shadow/asked?route=summarize").json()["asked"]]
 
 
 def ask(api: Api, number: int, **headers: str) -> None:
@@ -106,7 +212,7 @@ def ask(api: Api, number: int, **headers: str) -> None:
 def test_an_api_remembers_what_it_is_told_to_but_not_of_who_opts_out(api: Api) -> None:
     ask(api, 1)
     assert not asked(api)
-    tell(api)
+    order(api)
     wait_until(lambda: "is remembered" in api.stdout, "it is told")
     ask(api, 2)
     ask(api, 3, **{"Cache-Control": "no-store"})
@@ -122,7 +228,7 @@ def test_an_api_remembers_what_it_is_told_to_but_not_of_who_opts_out(api: Api) -
 def test_what_is_no_order_and_what_is_for_others_has_it_remember_nothing(api: Api) -> None:
     (api.home / FILE).write_text('{"share": 100}')
     wait_until(lambda: "says nothing to remember" in api.stdout, "it was read")
-    tell(api, until=1.0)
+    order(api, until=1.0)
     ask(api, 7)
     assert not asked(api)
     (api.home / FILE).unlink()

@@ -93,7 +93,7 @@ class Controller:
     def _settle(self, rollout: Rollout) -> None:
         self.background.only(None)
         if rollout.rules.pairs and self.pairing:
-            self.pairing.end()
+            self.pairing.end(rollout.route)
         with self._complaining(f"rollout {rollout.number} cannot be {rollout.phase} now"):
             after = settle(
                 self.rollouts, self.running, rollout, self.clock,
