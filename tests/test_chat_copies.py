@@ -59,6 +59,16 @@ def test_a_copy_asks_for_the_same_and_not_who_asked_nor_how_it_is_to_come() -> N
     assert text_of(request) == "Be short.\nHello"
 
 
+def test_of_a_part_a_copy_has_the_words_alone() -> None:
+    part = {"type": "text", "text": "Hello", "cache": {"for": "x" * 9}, "annotations": []}
+    refused = {"type": "refusal", "refusal": "No.", "text": None, "junk": 1}
+    messages = [{"role": "user", "content": [part]}, {"role": "assistant", "content": [refused]}]
+    copied = copy_of(ChatRequest.model_validate({"messages": messages}))["messages"]
+    assert copied[0]["content"] == [{"type": "text", "text": "Hello"}]
+    assert copied[1]["content"] == [{"type": "refusal", "refusal": "No."}]
+    assert can_be_copied(ChatRequest.model_validate({"messages": copied}))
+
+
 def test_of_an_answer_is_told_what_it_says_and_how_it_ended() -> None:
     choice = {"message": {"content": "Yes."}, "finish_reason": "stop"}
     assert told_of(choice, Answer(invalid=True)) == {

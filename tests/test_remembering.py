@@ -18,7 +18,16 @@ from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.pairing import Pairing
 from llmlab.rollout.state import Phase, Rules
 from llmlab.rollout.worst_pair import WorstPairs
-from llmlab.service.sampling.remembering import KEPT, KEPT_SECONDS, Memory
+from llmlab.service.chat.copies import text_of
+from llmlab.service.chat.schemas import ChatRequest
+from llmlab.service.sampling.remembering import (
+    KEPT,
+    KEPT_CHARACTERS,
+    KEPT_SECONDS,
+    LONGEST_REQUEST,
+    LONGEST_TEXT,
+    Memory,
+)
 from llmlab.service.schemas import SummarizeRequest
 from tests.api import SENTENCE, TEXTRANK, Api, wait_until
 from tests.rollouts import at
@@ -89,6 +98,52 @@ def test_it_is_bounded_in_number_and_in_age() -> None:
     now[0] += KEPT_SECONDS + 1
     one.look()
     assert not one.since("summarize", 0)
+
+
+def said(text: Any, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+LONG = "x" * (LONGEST_REQUEST + 1)
+PART = {"type": "text", "text": "Hello"}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"description": LONG}}}
+TOOL = {"type": "function", "function": {"name": "f", "description": LONG}}
+
+
+@pytest.mark.parametrize(
+    ("body", "answer", "left_out"),
+    [
+        (said("x" * (LONGEST_TEXT - 4)), "Yes.", False),
+        (said("x" * (LONGEST_TEXT - 3)), "Yes.", True),
+        (said("Hello"), "x" * LONGEST_TEXT, True),
+        (said("Hello", tools=[TOOL], tool_choice="none"), "Yes.", True),
+        (said("Hello", response_format=SCHEMA), "Yes.", True),
+        (said("Hello", stop=[LONG]), "Yes.", True),
+        (said([PART, {"type": "refusal", "refusal": LONG}]), "Yes.", True),
+        (said([PART | {"junk": LONG}]), "Yes.", False),  # which no copy has
+    ],
+)
+def test_of_what_is_too_long_in_any_of_its_parts_it_remembers_nothing_but_that(
+    body: dict[str, Any], answer: str, left_out: bool
+) -> None:
+    one, asked = memory(ORDER), ChatRequest.model_validate(body)
+    one.keep("summarize", "ada", asked, text_of(asked), answer, {"cut_off": False})
+    (kept,) = one.since("summarize", 0)
+    told = json.dumps(kept.as_json(), ensure_ascii=False)
+    assert kept.left_out is left_out and kept.size == len(told)
+    assert (kept.text, kept.options == {}) == ("" if left_out else text_of(asked), left_out)
+    assert len(told) < (200 if left_out else LONGEST_TEXT + LONGEST_REQUEST)
+
+
+def test_it_is_bounded_in_what_all_of_it_is_together() -> None:
+    one = memory(ORDER)
+    body = said("Hello", tools=[TOOL | {"function": {"name": "f", "description": "x" * 90_000}}])
+    asked = ChatRequest.model_validate(body)
+    for number in range(KEPT):
+        one.keep("summarize", f"s{number}", asked, "Hello", "Yes.", {"cut_off": False})
+    kept = one.since("summarize", 0)
+    assert len(json.dumps([each.as_json() for each in kept])) < KEPT_CHARACTERS + 2 * KEPT
+    assert len(kept) == KEPT_CHARACTERS // kept[0].size
 
 
 class Stable:
@@ -169,6 +224,16 @@ def test_rollouts_of_two_routes_both_get_their_pairs_and_one_that_ends_ends_its_
     stable.memory.look()
     assert not stable.memory.orders
     assert not list((stable.lab.state / "deployments").iterdir())
+
+
+def test_what_was_too_long_to_be_remembered_is_told_as_dropped_once(tmp_path: Path) -> None:
+    news = OnRoute(Stable(tmp_path), "news", 1)
+    news.tick()
+    text = "x" * (LONGEST_TEXT + 1)
+    news.stable.memory.keep("news", "ada", SummarizeRequest(text=text), text, "One.")
+    assert news.asked(1) == 1
+    assert news.asked(2) == 2 and news.evidence.pairs.dropped == 1
+    assert len(news.stable.copies) == 2
 
 
 def test_an_order_that_nobody_renews_ends_alone(tmp_path: Path) -> None:

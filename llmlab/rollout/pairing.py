@@ -49,6 +49,7 @@ class Asked:
 
     Args:
         ended: how the answer to a conversation did; None of a summary.
+        left_out: it was too long, and the API tells nothing else of it.
     """
 
     process: str
@@ -60,6 +61,7 @@ class Asked:
     options: dict[str, Any]
     ended: Ended | None
     by: str = ""
+    left_out: bool = False
     until: float = 0.0
 
     @property
@@ -153,6 +155,10 @@ class Pairing:
         there was anything."""
         pairs, asked = evidence.pairs, False
         for one in self._asked(rollout.route, pairs.read):
+            if one.left_out:
+                pairs.dropped += 1
+                pairs.read[one.process], asked = one.n, True
+                continue
             unit, text = unit_of(one.subject, one.at, SLICE), self._digest(one.text)
             if pairs.is_new(unit, text):
                 if len(self.waiting) >= AT_ONCE:
@@ -251,7 +257,7 @@ class Pairing:
                     process, int(one["n"]), float(one["at"]), str(one["subject"]),
                     str(one["text"]), str(one["summary"]), dict(one["options"]),
                     None if one.get("ended") is None else Ended.parse(one["ended"]),
-                    str(one["by"]),
+                    str(one["by"]), left_out=bool(one.get("left_out")),
                 )
                 for one in found
             ]  # fmt: skip

@@ -2,12 +2,14 @@
 and only while a rollout's controller has them remembered.
 
 Whoever sends ``Cache-Control: no-store`` is left out, as of a recording. Without an order it costs
-a request one look at nothing.
+a request one look at nothing. Of what is too long it remembers only that: each pair is measured
+against all of its text, in the one controller of all routes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
@@ -27,7 +29,9 @@ from llmlab.service.recording.transcript import pseudonym
 from llmlab.service.schemas import SummarizeRequest
 
 log = logging.getLogger("llmlab.service")
-KEPT, KEPT_CHARACTERS, KEPT_SECONDS = 100, 2_000_000, 300.0
+KEPT, KEPT_CHARACTERS, KEPT_SECONDS = 100, 2_000_000, 300.0  # of each route
+LONGEST_TEXT = 50_000  # characters of a text and its answer together
+LONGEST_REQUEST = 100_000  # characters of its other options as JSON; of a conversation, of it all
 NOT_ASKED = {"text", "model", "user", "store"}
 
 
@@ -43,6 +47,8 @@ class Remembered:
         summary: what it answered.
         options: that the request had beside its text; of a conversation, all that it asks.
         ended: how the answer to a conversation did, see ``chat.copies``; None of a summary.
+        left_out: it was too long: nothing else of it is here.
+        size: characters of its document.
     """
 
     n: int
@@ -53,17 +59,22 @@ class Remembered:
     options: dict[str, Any]
     by: str
     ended: dict[str, Any] | None = None
+    left_out: bool = False
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Characters, about; a conversation stands there twice."""
-        return len(self.text) * (1 if self.ended is None else 2) + len(self.summary)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _characters(self.as_json()))
 
     def as_json(self) -> dict[str, Any]:
         return {
             "n": self.n, "at": self.at, "subject": self.subject, "text": self.text,
             "summary": self.summary, "options": self.options, "by": self.by, "ended": self.ended,
+            "left_out": self.left_out,
         }  # fmt: skip
+
+
+def _characters(document: dict[str, Any]) -> int:
+    return len(json.dumps(document, ensure_ascii=False))
 
 
 @dataclass(slots=True)
@@ -198,17 +209,24 @@ class Memory:
         shelf = self._shelves.get(route)
         if shelf is None:
             return
-        if isinstance(asked, ChatRequest):
-            options = copy_of(asked)
-        else:
-            options = asked.model_dump(
-                mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
-            )
         self._n += 1
+        n, now = self._n, self._clock()
         name = pseudonym(subject, shelf.order.pseudonyms)
-        shelf.add(Remembered(self._n, self._clock(), name, text, summary, options, subject, ended))
+        options = None if len(text) + len(summary) > LONGEST_TEXT else _options(asked)
+        if options is None or _characters(options) > LONGEST_REQUEST:
+            shelf.add(Remembered(n, now, name, "", "", {}, "", left_out=True))
+        else:
+            shelf.add(Remembered(n, now, name, text, summary, options, subject, ended))
 
     def since(self, route: str, after: int) -> list[Remembered]:
         """Those that are kept of a route, of the ones after that number."""
         shelf = self._shelves.get(route)
         return [one for one in shelf.kept if one.n > after] if shelf else []
+
+
+def _options(asked: SummarizeRequest | ChatRequest) -> dict[str, Any]:
+    if isinstance(asked, ChatRequest):
+        return copy_of(asked)
+    return asked.model_dump(
+        mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
+    )
