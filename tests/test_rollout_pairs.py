@@ -413,14 +413,15 @@ class Two:
         self.answer: dict[str, Any] = {"summary": "It is 7418."}
         self.each: list[dict[str, Any]] = []  # its answers, if it has another one to each
 
-    def remember(self, sample: Sample | None) -> None:
+    def remember(self, route: str, sample: Sample | None) -> None:
+        assert route == "summarize"
         self.told.append(sample)
 
     def processes(self, deployment: str) -> list[str]:
         return list(self.of)
 
     def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
-        path, _, after = path.partition("?after=")
+        path, _, after = path.replace("route=summarize&", "").partition("?after=")
         if path == "/shadow/asked" and deployment in self.of:
             if self.of[deployment] is None:
                 self.knocked += 1
@@ -696,7 +697,7 @@ def test_the_order_is_renewed_and_ends_with_the_rollout(tmp_path: Path) -> None:
     one.now += LASTS / 2
     one.tick()
     assert len(one.two.told) == 2 and one.two.told[1].pseudonyms == told.pseudonyms
-    one.pairing.end()
+    one.pairing.end("summarize")
     assert one.two.told[-1] is None
 
 

@@ -95,7 +95,7 @@ class Controller:
         self.background.only(None)
         if rollout.rules.pairs and self.pairing:
             with self._unless_unpaired():
-                self.pairing.end()
+                self.pairing.end(rollout.route)
         with self._complaining(f"rollout {rollout.number} cannot be {rollout.phase} now"):
             after = settle(
                 self.rollouts, self.running, rollout, self.clock,

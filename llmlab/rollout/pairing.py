@@ -49,6 +49,7 @@ class Asked:
 
     Args:
         ended: how the answer to a conversation did; None of a summary.
+        left_out: it was too long, and the API tells nothing else of it.
     """
 
     process: str
@@ -60,6 +61,7 @@ class Asked:
     options: dict[str, Any]
     ended: Ended | None
     by: str = ""
+    left_out: bool = False
     until: float = 0.0
 
     @property
@@ -119,11 +121,12 @@ class Pairing:
         now, heard = self.clock(), judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
+                rollout.route,
                 Sample(
                     deployment=rollout.base.deployment, route=rollout.route,
                     share=100 * rollout.rules.pairs, slice=SLICE, until=now + LASTS,
                     pseudonyms=self.key,
-                )
+                ),
             )  # fmt: skip
             self.processes = self.running.processes(rollout.base.deployment)
             self.away.clear()
@@ -142,9 +145,9 @@ class Pairing:
         evidence.pairs.dropped += len(late)
         return heard or bool(late)
 
-    def end(self) -> None:
-        """Nothing is remembered any more."""
-        self.running.remember(None)
+    def end(self, route: str) -> None:
+        """Nothing is remembered of this route any more."""
+        self.running.remember(route, None)
         self.renew_at, self.answers_read = 0.0, 0
         self.waiting.clear()
         if self.judge:
@@ -154,7 +157,11 @@ class Pairing:
         """Have the candidate read what is new, as far as it has time for it now. Returns whether
         there was anything."""
         pairs, asked = evidence.pairs, False
-        for one in self._asked(pairs.read):
+        for one in self._asked(rollout.route, pairs.read):
+            if one.left_out:
+                pairs.dropped += 1
+                pairs.read[one.process], asked = one.n, True
+                continue
             unit, text = unit_of(one.subject, one.at, SLICE), self._digest(one.text)
             if pairs.is_new(unit, text):
                 if len(self.waiting) >= AT_ONCE:
@@ -230,7 +237,7 @@ class Pairing:
             self.worst.keep(rollout.number, pair)
         offer(self.judge, rollout, evidence, pair, task_of(asked.case))
 
-    def _asked(self, read: Mapping[str, int]) -> list[Asked]:
+    def _asked(self, route: str, read: Mapping[str, int]) -> list[Asked]:
         """What is new, of all processes that tell, the oldest first.
 
         Args:
@@ -243,7 +250,7 @@ class Pairing:
         told, failed = 0, None
         for process in [one for one in self.processes if one not in self.away] or self.processes:
             try:
-                found += self._asked_of(process, read.get(process, 0))
+                found += self._asked_of(process, route, read.get(process, 0))
                 told += 1
             except UpstreamError as error:
                 self.away.add(process)
@@ -252,15 +259,15 @@ class Pairing:
             raise failed
         return sorted(found, key=lambda one: one.at)
 
-    def _asked_of(self, process: str, after: int) -> list[Asked]:
-        found = self._list(process, f"{ASKED}?after={after}", "asked")
+    def _asked_of(self, process: str, route: str, after: int) -> list[Asked]:
+        found = self._list(process, f"{ASKED}?route={route}&after={after}", "asked")
         try:
             return [
                 Asked(
                     process, int(one["n"]), float(one["at"]), str(one["subject"]),
                     str(one["text"]), str(one["summary"]), dict(one["options"]),
                     None if one.get("ended") is None else Ended.parse(one["ended"]),
-                    str(one["by"]),
+                    str(one["by"]), left_out=bool(one.get("left_out")),
                 )
                 for one in found
             ]  # fmt: skip
