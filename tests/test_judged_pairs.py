@@ -16,6 +16,7 @@ import pytest
 from llmlab.config import Config
 from llmlab.engines.base import Plan
 from llmlab.errors import GateFailure, UsageError
+from llmlab.judging.asking import Cost
 from llmlab.judging.known import Pair
 from llmlab.judging.question import task_of
 from llmlab.judging.reading import SAME, Choice, Judgement, Place, Reading, refused
@@ -60,8 +61,9 @@ FICKLE = Judgement(Reading(Place.FIRST), Reading(Place.FIRST))
 UNREADABLE = Judgement(Reading(None), Reading(Place.FIRST))
 
 
-def whole(number: int = 0) -> WorstPair:
-    return WorstPair(1000.0 + number, SECRET, f"mine {number}", f"theirs {number}", {})
+def whole(number: int = 0, *, same: bool = False) -> WorstPair:
+    mine, theirs = f"mine {number}", f"theirs {number}"
+    return WorstPair(1000.0 + number, SECRET, theirs if same else mine, theirs, {})
 
 
 class Told:
@@ -84,9 +86,12 @@ class Told:
         self.asked += [one.pair.a for one in pairs]
         if self.silent:
             return Batch(tuple(Said(one, None) for one in pairs), silent=self.silent)
-        found = [self.says.pop(0) if len(self.says) > 1 else self.says[0] for _ in pairs]
-        said = tuple(Said(one, it) for one, it in zip(pairs, found, strict=True))
-        return Batch(said, 2 * len(pairs), 100 * len(pairs), 10 * len(pairs))
+        said = tuple(Said(one, SAME if one.same else self._next()) for one in pairs)
+        count = sum(not one.same for one in pairs)
+        return Batch(said, 2 * count, 100 * count, 10 * count, "" if count else None)
+
+    def _next(self) -> Judgement | None:
+        return self.says.pop(0) if len(self.says) > 1 else self.says[0]
 
 
 class Room:
@@ -101,19 +106,20 @@ class Room:
         self.evidence.begin(self.rollout.step, self.rollout.percent)
         self.asking = JudgeAsking(told, lambda: self.now)
 
-    def offer(self, count: int) -> None:
+    def offer(self, count: int, *, same: bool = False) -> None:
         for number in range(count):
             self.evidence.pairs.add({})
-            offer(self.asking, self.rollout, self.evidence, whole(number), "a task")
+            pair = whole(number, same=same)
+            offer(self.asking, self.rollout, self.evidence, pair, "a task")
 
     def tick(self) -> bool:
         self.now += 1.0
         return judged(self.asking, self.rollout, self.evidence, self.worst)
 
-    def hear(self, count: int) -> None:
+    def hear(self, count: int, *, same: bool = False) -> None:
         """So many pairs more, one batch after the other."""
         for first in range(0, count, AT_ONCE):
-            self.offer(min(AT_ONCE, count - first))
+            self.offer(min(AT_ONCE, count - first), same=same)
             self.tick()
             wait_until(self.tick)
 
@@ -178,9 +184,9 @@ def test_ties_and_a_judge_that_changes_its_mind_speak_for_it_and_never_against(
     said: Judgement, tmp_path: Path
 ) -> None:
     one = Room(Told(said), tmp_path, replace(RULES, pairs_required=True))
-    one.hear(8)
+    one.hear(8, same=said is SAME)
     assert one.finding.outcome is Outcome.INCONCLUSIVE
-    one.hear(48)
+    one.hear(48, same=said is SAME)
     assert one.finding.outcome is Outcome.PASS
     assert one.finding.figures["contradictions"] == (56 if said is FICKLE else 0)
 
@@ -205,6 +211,60 @@ def test_a_judge_that_is_away_holds_a_step_up_whatever_it_has_said_before(tmp_pa
     assert len(one.told.asked) == asked  # for a while it is left alone
     wait_until(one.tick)
     assert one.finding.outcome is Outcome.PASS and one.finding.figures["unanswered"] == 1
+
+
+def test_answers_that_are_the_same_do_not_stand_for_a_judge_that_says_nothing_of_others(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(None), tmp_path)
+    one.hear(8, same=True)
+    assert one.finding.outcome is Outcome.PASS  # there is nothing to ask about
+    one.offer(1)
+    one.hear(48, same=True)
+    assert one.finding.outcome is Outcome.INCONCLUSIVE
+    assert "nothing yet of the pairs of this step that differ" in one.finding.reason
+    one.told.silent = "does not answer"
+    one.hear(1)
+    one.told.silent = ""
+    one.now += AGAIN
+    one.hear(8, same=True)
+    assert "the judge does not answer, and nothing passes without it" in one.finding.reason
+    one.told.says = [TIE]
+    one.hear(1)
+    assert one.finding.outcome is Outcome.PASS
+    one.evidence.begin(one.rollout.step + 1, one.rollout.percent)
+    one.told.says = [UNREADABLE]
+    one.hear(1)
+    one.hear(48, same=True)
+    assert one.finding.outcome is Outcome.INCONCLUSIVE
+    assert one.evidence.pairs.judge.lately == [False, True, False]
+
+
+def test_pairs_that_nobody_could_be_asked_about_hold_nothing_up_once_the_judge_is_back(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(TIE, silent="does not answer"), tmp_path)
+    for _ in range(2):
+        one.hear(AT_ONCE)
+        one.now += AGAIN
+    one.told.silent = ""
+    one.hear(1)
+    assert one.finding.outcome is Outcome.PASS and one.finding.figures["unanswered"] == 8
+
+
+def test_of_a_and_b_it_is_told_as_well_what_the_judge_took_and_why_it_says_nothing(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(TIE), tmp_path)
+    one.rollout = replace(one.rollout, kind=Kind.AB)
+    one.evidence.pairs.compares = True
+    one.hear(4)
+    assert "no difference is shown" in one.finding.reason
+    assert one.finding.reason.endswith("; 8 questions, 400 tokens read and 40 written")
+    one.told.silent = "does not answer"
+    one.hear(1)
+    assert "; the judge does not answer; 8 questions" in one.finding.reason
+    assert (one.finding.figures["questions"], one.finding.figures["unanswered"]) == (8, 1)
 
 
 def test_answers_of_which_a_judge_cannot_say_anything_hold_a_step_up(tmp_path: Path) -> None:
@@ -406,6 +466,26 @@ def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(
     assert [one.judgement for one in found.said] == [None]
     failure[0] = UsageError("base is the judge: nobody judges himself")
     assert "nobody judges himself" in ask(waiting, ("tuned-2", "base")).silent
+
+
+def test_who_is_not_asked_is_there_only_if_the_last_question_was_answered(
+    tmp_path: Path,
+) -> None:
+    ask = LabJudge(Lab(tmp_path), lambda: 1000.0)
+    same, other = (
+        Waiting(Pair("pair", "a task", "theirs", theirs), 1, 1, whole())
+        for theirs in ("theirs ", "others")
+    )
+
+    def silent(*said: tuple[Waiting, Judgement | None]) -> str | None:
+        return ask._come_of([Said(*one) for one in said], Cost(0, 0, 0, 0.0, 0.0)).silent
+
+    by_a_guard = (other, refused("a guard"))
+    assert silent((same, SAME), by_a_guard) is None
+    assert "does not answer" in str(silent((same, SAME), (other, None), by_a_guard))
+    assert silent((same, SAME)) is None
+    assert (silent((other, UNREADABLE)), silent((same, SAME)), silent(by_a_guard)) == ("", "", "")
+    assert silent((other, None)) and silent((same, SAME)) is None
 
 
 def test_without_a_lab_nobody_is_asked(tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ def offer(
     if judge is None or JUDGED not in evidence.pairs.bets:
         return
     asked = Pair("pair", task, pair.tested, pair.base)
-    evidence.pairs.judge.dropped += not judge.offer(
-        Waiting(asked, rollout.number, evidence.step, pair)
-    )
+    one, counts = Waiting(asked, rollout.number, evidence.step, pair), evidence.pairs.judge
+    if not judge.offer(one):
+        counts.dropped += 1
+    elif not one.same:
+        counts.differ += 1
 
 
 def judged(
@@ -36,17 +38,22 @@ def judged(
     if batch is None:
         return False
     pairs, counts = evidence.pairs, evidence.pairs.judge
-    counts.silent = batch.silent
+    counts.silent = counts.silent if batch.silent is None else batch.silent
     counts.questions += batch.questions
     counts.tokens_in += batch.tokens_in
     counts.tokens_out += batch.tokens_out
     for said in batch.said:
         if said.waiting.rollout != rollout.number:  # of one that is over
             continue
-        shown = counts.add(said.judgement.choice if said.judgement else None)
+        if batch.silent:  # which says nothing of the answers
+            counts.unanswered += 1
+            continue
+        of_step, same = said.waiting.step == evidence.step, said.waiting.same
+        shown = counts.add(
+            said.judgement.choice if said.judgement else None, asked=not same, of_step=of_step
+        )
         if shown is None or not said.judgement:
             continue
-        of_step = said.waiting.step == evidence.step
         if pairs.add_judged(shown, of_step=of_step):
             whole = said.waiting.whole
             values = {**whole.values, JUDGED: shown}
