@@ -37,7 +37,7 @@ from llmlab.rollout.judge_asking import (
     Waiting,
 )
 from llmlab.rollout.judge_at_start import refuse_unless_judged
-from llmlab.rollout.judge_evidence import judged, offer
+from llmlab.rollout.judge_evidence import LONGEST, judged, offer
 from llmlab.rollout.judged_pairs import LATELY, JudgeCounts, asks_judge
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.linting import lint
@@ -308,6 +308,27 @@ def test_a_slow_judge_is_waited_for_by_nobody_and_what_it_has_no_time_for_is_cou
     one.told.let.set()
     wait_until(one.tick)
     assert one.evidence.pairs.judge.questions == 2 * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("task", "base", "tested", "dropped", "abstained"),
+    [
+        (LONGEST - 2, 1, 1, 0, 0),
+        (LONGEST, 1, 0, 1, 0),
+        (1, LONGEST, 0, 1, 0),
+        (1, 1, LONGEST - 1, 0, 1),
+    ],
+)
+def test_what_is_too_long_is_not_sent_and_who_makes_it_so_is_not_spared(
+    task: int, base: int, tested: int, dropped: int, abstained: int, tmp_path: Path
+) -> None:
+    one = Room(Told(TIE), tmp_path)
+    pair = WorstPair(1000.0, "t" * task, "c" * tested, "s" * base, {})
+    offer(one.asking, one.rollout, one.evidence, pair, pair.text)
+    counts = one.evidence.pairs.judge
+    assert (counts.dropped, counts.abstained) == (dropped, abstained)
+    assert counts.lately == [False] * abstained
+    assert len(one.asking._waiting) == 1 - dropped - abstained
 
 
 def test_so_many_pairs_a_minute_are_asked_about_and_no_more(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmlab.judging.known import Pair
+from llmlab.judging.reading import Choice
 from llmlab.rollout.evidence import Evidence
 from llmlab.rollout.judge_asking import JudgeAsking, Waiting
 from llmlab.rollout.judged_pairs import asks_judge
@@ -12,15 +13,26 @@ from llmlab.rollout.pairs_gate import JUDGED
 from llmlab.rollout.state import Rollout
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
+LONGEST = 20_000  # characters of a pair, with the task
+
 
 def offer(
     judge: JudgeAsking | None, rollout: Rollout, evidence: Evidence, pair: WorstPair, task: str
 ) -> None:
-    """Have the judge look at a pair, where the gate has it look at any."""
+    """Have the judge look at a pair, where the gate has it look at any, and it is not too long."""
     if judge is None or JUDGED not in evidence.pairs.bets:
         return
+    counts = evidence.pairs.judge
+    # It is paid by the token, and one that runs on must not be left out for that.
+    given = len(task) + len(pair.base)
+    if given > LONGEST:
+        counts.dropped += 1
+        return
+    if given + len(pair.tested) > LONGEST:
+        counts.add(Choice.REFUSED)
+        return
     asked = Pair("pair", task, pair.tested, pair.base)
-    one, counts = Waiting(asked, rollout.number, evidence.step, pair), evidence.pairs.judge
+    one = Waiting(asked, rollout.number, evidence.step, pair)
     if not judge.offer(one):
         counts.dropped += 1
     elif not one.same:
