@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmlab.config import Config
+from llmlab.config import Config, read_config
 from llmlab.engines.base import Plan
 from llmlab.errors import GateFailure, UsageError
 from llmlab.judging.asking import Cost
@@ -38,6 +38,7 @@ from llmlab.rollout.judge_asking import (
 )
 from llmlab.rollout.judge_at_start import refuse_unless_judged
 from llmlab.rollout.judge_evidence import LONGEST, judged, offer
+from llmlab.rollout.judge_told import cost_told, texts_told
 from llmlab.rollout.judged_pairs import LATELY, JudgeCounts, asks_judge
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.linting import lint
@@ -418,8 +419,6 @@ model = "hello"
 
 
 def known(root: Path) -> Known:
-    from llmlab.config import read_config
-
     init_lab(root)
     file = root / "configs" / "lab.toml"
     file.write_text(file.read_text() + REFEREE)
@@ -467,6 +466,73 @@ def test_who_looks_before_it_starts_is_told_that_its_judge_may_not_judge(
             if "was not calibrated" in one.message
         ]  # fmt: skip
         assert [(one.severity, one.fix) for one in told] == [("error", "calibrate it")] * found
+
+
+def paid(root: Path, *budgets: str) -> Known:
+    """A lab whose judge is elsewhere and has a price."""
+    there = known(root)
+    file = root / "configs" / "lab.toml"
+    text = file.read_text().replace('model = "hello"', 'model = "hello"\nprice = { input = 1.0 }')
+    file.write_text(text + "".join(budgets))
+    config = read_config(file).config
+    judge = config.judge.model_copy(update={"model": "referee"})
+    config = config.model_copy(update={"judge": judge})
+    runs = tuple(
+        Settings(deployment=name, name=name, model=config.models[name])
+        for name in ("textrank", "referee")
+    )
+    return replace(there, plan=Plan(config, "textrank", runs),
+                   catalogue=Catalogue(config, Registry(Lab(root))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budget", "limited"),
+    [
+        ("", False),
+        ('who = ["rollout"]\nmoney_per_month = 5.0', True),
+        ("tokens_per_day = 1000", True),
+        ('who = ["alice"]\nmoney_per_month = 5.0', False),
+        ('who = ["rollout"]\nmoney_per_month = 5.0\nshadow = true', False),
+        ('by = "claim:team"\nmoney_per_month = 5.0', True),
+        ('by = "claim:team"\nwho = ["rollout"]\nmoney_per_month = 5.0', False),
+    ],
+)
+def test_what_a_judge_may_cost_is_told_and_whether_anything_limits_it(
+    budget: str, limited: bool, tmp_path: Path
+) -> None:
+    there = paid(tmp_path, f"\n[[budgets]]\n{budget}\n" if budget else "")
+    rules = replace(RULES, judge_rate=20.0)
+    note, *warnings = cost_told(rules, there)
+    assert "40 questions a minute at most, each of up to 20,000 characters" in note.message
+    assert "200,000 tokens read and 10,240 written, 0.2 by its price" in note.message
+    assert [one.severity for one in warnings] == ["warning"] * (not limited)
+    assert not list(cost_told(replace(rules, pairs_gate="empty<=+0.02"), there))
+    wish = Wish(Kind.CANARY, (), rules={"pairs": 0.1, "pairs_gate": RULES.pairs_gate})
+    told = lint(wish, Lab(tmp_path), there.catalogue, lambda: there)
+    assert note in told and set(warnings) <= set(told)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "gate", "readers"),
+    [
+        ("textrank", "textrank", "empty<=+0.02", []),
+        ("referee", "textrank", "empty<=+0.02", ["new"]),
+        ("textrank", "textrank", RULES.pairs_gate, ["the judge referee"]),
+        ("referee", "textrank", RULES.pairs_gate, ["new", "the judge referee"]),
+        ("referee", "referee", RULES.pairs_gate, []),
+    ],
+)
+def test_who_elsewhere_reads_what_clients_send_to_a_version_that_is_here_is_told(
+    candidate: str, stable: str, gate: str, readers: list[str], tmp_path: Path
+) -> None:
+    there, rules = paid(tmp_path), replace(RULES, pairs_gate=gate)
+    one = replace(
+        at(Phase.STARTING), arms=(Version("new", candidate),), stable=Version("old", stable),
+        rules=rules,
+    )  # fmt: skip
+    told = [found.message.partition(" is a model elsewhere")[0] for found in texts_told(one, there)]
+    assert told == readers
+    assert not list(texts_told(replace(one, rules=replace(rules, pairs=0.0)), there))
 
 
 def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(
