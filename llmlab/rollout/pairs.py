@@ -97,6 +97,7 @@ class Pairs:
     def begin(self) -> None:
         """Another step: what speaks for it is asked for anew."""
         self.step, self.step_pairs = {}, 0
+        self.judge.begin()
         for bets in self.bets.values():
             bets.as_good = Wealth()
 
@@ -255,6 +256,10 @@ def _difference(rollout: Rollout, pairs: Pairs, measure: str, level: float) -> F
         f"(p = {p:.2g}, to be at most {level:.2g})"
     )
     figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level}
+    if measure == JUDGED:
+        figures |= pairs.judge.figures
+        silent = f"; the judge {pairs.judge.silent}" if pairs.judge.silent else ""
+        reason += f"{silent}; {pairs.judge.told}"
     return Finding(f"pairs {measure}", Outcome.INCONCLUSIVE, reason, figures)
 
 
