@@ -26,6 +26,7 @@ from llmlab.rollout.pairs_gate import VALUES, Ended, measured, parse_pairs_gate
 from llmlab.rollout.pairs_power import DIFFER, MORE, pairs_needs
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
+from llmlab.rollout.running import RunningLab
 from llmlab.rollout.simulating import run_in
 from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict, Version
 from llmlab.rollout.worlds import EQUAL, WORSE
@@ -409,9 +410,13 @@ class Two:
         self.of, self.knocked = {"base": self.asked}, 0
         self.silent, self.by = False, []  # type: ignore[var-annotated]
         self.answer: dict[str, str] = {"summary": "It is 7418."}
+        self.pair, self.never = True, ""
 
     def remember(self, sample: Sample | None) -> None:
         self.told.append(sample)
+
+    def never_paired(self, route: str) -> str:
+        return self.never
 
     def processes(self, deployment: str) -> list[str]:
         return list(self.of)
@@ -581,6 +586,39 @@ def test_the_order_is_renewed_and_ends_with_the_rollout(tmp_path: Path) -> None:
     assert len(one.two.told) == 2 and one.two.told[1].pseudonyms == told.pseudonyms
     one.pairing.end()
     assert one.two.told[-1] is None
+
+
+def test_who_forbids_pairs_later_is_heard_when_the_order_is_renewed(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    one.two.silent = True
+    one.tick()
+    assert one.pairing.waiting
+    one.two.never = "rollout.pairs_never"
+    one.two.asked.append(one.two.asked[0] | {"n": 2, "at": 90.0, "subject": "b", "text": "Two."})
+    one.now += LASTS / 4
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"rollout\.pairs_never names summarize"):
+            one.tick()
+    assert one.two.told[-1] is None and not one.pairing.waiting
+    assert len(one.two.copies) == 1
+    one.two.never = ""
+    one.two.silent = False
+    assert one.tick().pairs == 1 and len(one.two.copies) == 2
+
+
+def test_what_forbids_pairs_is_read_from_lab_toml_as_it_is_now(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    lab = Lab(tmp_path)
+    running = RunningLab(lab)
+    assert running.never_paired("summarize") == ""
+    before = lab.config_file.read_text()
+    for section, path in (("[rollout]\npairs_never", "rollout.pairs_never"),
+                          ("[recording]\nnever", "recording.never")):  # fmt: skip
+        lab.config_file.write_text(f'{section} = ["summarize"]\n')
+        assert running.never_paired("summarize") == path
+        assert running.never_paired("chat") == ""
+    lab.config_file.write_text(before)
+    assert running.never_paired("summarize") == ""
 
 
 def test_a_pair_that_is_too_old_is_gone_and_one_that_was_changed_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmlab.errors import UpstreamError, unreadable
+from llmlab.errors import UpstreamError, UsageError, unreadable
 from llmlab.evaluate.conversations import Message
 from llmlab.evaluate.suite import Case
 from llmlab.judging.question import task_of
@@ -114,8 +114,12 @@ class Pairing:
 
         Raises:
             UpstreamError: one of the two does not say what it should.
+            UsageError: lab.toml says by now that nothing of this route is paired.
         """
-        now, heard = self.clock(), judged(self.judge, rollout, evidence, self.worst)
+        now = self.clock()
+        if now >= self.renew_at:
+            self._refuse_never(rollout)
+        heard = judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
                 Sample(
@@ -138,6 +142,13 @@ class Pairing:
             del self.waiting[name]
         evidence.pairs.dropped += len(late)
         return heard
+
+    def _refuse_never(self, rollout: Rollout) -> None:
+        """Somebody may have forbidden it since the rollout began: then even what waits is
+        forgotten, and no judge is shown any more of it."""
+        if path := self.running.never_paired(rollout.route):
+            self.end()
+            raise UsageError(f"{path} names {rollout.route}", fix=f"llmlab config show {path}")
 
     def end(self) -> None:
         """Nothing is remembered any more."""
