@@ -178,6 +178,39 @@ def test_too_few_pairs_hold_up_nothing_unless_they_are_asked_for() -> None:
     assert set(outcomes(judged([GOOD] * 400, strict)).values()) == {Outcome.PASS}
 
 
+ASKED = "What is the lamp in the harbour of the town for, and who is to light it in the night?"
+
+
+@pytest.mark.parametrize(
+    ("mine", "mine_ended", "base_ended", "outcome"),
+    [
+        # Nobody asks for JSON.
+        ("It is for the ships.", FINE, FINE, Outcome.PASS),
+        # Clients ask for it, and the candidate's answers are of no kind that could be told.
+        ("It is for the ships.", FINE, replace(FINE, invalid=False), Outcome.INCONCLUSIVE),
+        ("", None, replace(FINE, invalid=False), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_what_the_stable_versions_answers_seldom_tell_need_not_speak_for_a_candidate(
+    mine: str, mine_ended: Ended | None, base_ended: Ended, outcome: Outcome
+) -> None:
+    rules = replace(RULES, pairs_required=True, pairs_gate="format<=+0.05 longer<=+0.10")
+    gate = parse_pairs_gate(rules.pairs_gate)
+    said = measured(ASKED, mine, "It is for the ships.", gate, (mine_ended, base_ended))
+    one = replace(at(Phase.PROGRESSING), rules=rules)
+    found = []
+    for count in (1, 400):
+        evidence = Evidence.of(one)
+        evidence.begin(one.step, one.percent)
+        for _ in range(count):
+            evidence.pairs.add(said.values, said.untold)
+        found.append(outcomes(judge(one, Evidence.parse(evidence.dump()), None)))
+    few, many = found
+    assert few["pairs format"] is Outcome.INCONCLUSIVE
+    assert many["pairs format"] is outcome
+    assert many["pairs longer"] is (Outcome.PASS if mine else Outcome.INCONCLUSIVE)
+
+
 def test_few_pairs_that_lean_against_it_hold_up_a_step() -> None:
     found = outcomes(judged([GOOD, BAD]))
     assert found["pairs unsupported"] is Outcome.INCONCLUSIVE

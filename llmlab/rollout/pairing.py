@@ -225,9 +225,9 @@ class Pairing:
         ended: Ended | None,
     ) -> None:
         pairs, both = evidence.pairs, (ended, asked.ended)
-        values = measured(asked.text, summary, asked.summary, pairs.bounds, both).values
-        pair = WorstPair(asked.at, asked.text, summary, asked.summary, values)
-        if pairs.add(values):
+        found = measured(asked.text, summary, asked.summary, pairs.bounds, both)
+        pair = WorstPair(asked.at, asked.text, summary, asked.summary, found.values)
+        if pairs.add(found.values, found.untold):
             self.worst.keep(rollout.number, pair)
         offer(self.judge, rollout, evidence, pair, task_of(asked.case))
 
