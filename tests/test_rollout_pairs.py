@@ -464,13 +464,15 @@ class Two:
         elif path == "/shadow/answers" and deployment == "tuned-2":
             found = {
                 "answers": [
-                    {"n": n, "request_id": name} | self.answer
+                    {"n": n, "request_id": name}
+                    | ({"pair": True} if self.pair else {})
+                    | self.answer
                     for n, (name, _) in enumerate(self.copies, 1)
                     if n > int(after) and not self.silent
                 ]
             }
         else:
-            assert (deployment, path) in (("tuned-2", "/shadow/"), ("tuned-2", "/shadow/chat"))
+            assert (deployment, path) in (("tuned-2", "/shadow/pair"), ("tuned-2", "/shadow/chat"))
             assert how["headers"]["X-Route"] == "summarize"
             taken = len(self.copies) < self.room
             if taken:
@@ -544,6 +546,15 @@ def test_an_answer_that_calls_a_tool_is_held_against_nothing(tmp_path: Path) -> 
     one = Paired(two, tmp_path)
     pairs = one.tick()
     assert (pairs.pairs, pairs.dropped) == (0, 1) and not one.pairing.waiting
+
+
+def test_a_clients_request_that_is_called_as_a_pair_is_none(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    one.two.pair = False
+    assert one.tick().pairs == 0 and one.pairing.waiting
+    one.two.pair = True
+    one.pairing.answers_read = 0
+    assert one.tick().pairs == 1
 
 
 def test_of_two_that_both_serve_b_is_asked_what_a_was(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from llmlab.rollout.state import Rollout
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
 ASKED, ANSWERS = "/shadow/asked", "/shadow/answers"
-COPY, COPY_OF_CHAT = "/shadow/", "/shadow/chat"
+COPY, COPY_OF_CHAT = "/shadow/pair", "/shadow/chat"
 NAMED = "pair-"  # how the ids of its requests begin
 AT_ONCE = 30  # texts that the candidate may have and has not answered
 WITHIN = 130.0  # seconds; the API itself gives up before
@@ -199,7 +199,8 @@ class Pairing:
                 name, self.answers_read = str(answer["request_id"]), int(answer["n"])
             except (ValueError, KeyError, TypeError) as error:
                 raise _unexpected(candidate, error) from None
-            asked = self.waiting.pop(name, None)
+            # A client may call a request of its own as one of these, and a shadow gets a copy.
+            asked = self.waiting.pop(name, None) if answer.get("pair") else None
             if asked is None:
                 continue
             if answer.get("left_out"):
