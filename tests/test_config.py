@@ -443,6 +443,8 @@ BAD = [
         "min_length 50 is above max_length 20",
     ),
     (TINY + 'source = "path:t"\nmax_length = 0\n', "models.tiny.max_length", "not 0"),
+    ('[rollout]\npairs_never = ["sumarize"]\n', "rollout.pairs_never", "no route 'sumarize'"),
+    ('[recording]\nnever = ["chat", "chta"]\n', "recording.never", "did you mean 'chat'"),
 ]
 
 

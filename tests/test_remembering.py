@@ -161,6 +161,9 @@ class Stable:
     def remember(self, route: str, sample: Sample | None) -> None:
         tell(self.lab, route, sample)
 
+    def never_paired(self, route: str) -> str:
+        return ""
+
     def processes(self, deployment: str) -> list[str]:
         return [deployment]
 
@@ -174,14 +177,14 @@ class Stable:
         elif what == "/shadow/answers":
             found = {
                 "answers": [
-                    {"n": n, "request_id": name, "summary": "Another."}
+                    {"n": n, "request_id": name, "summary": "Another.", "pair": True}
                     for n, name in enumerate(self.copies, 1)
                     if n > int(told["after"])
                 ]
             }
         else:
             self.copies.append(how["headers"]["X-Request-ID"])
-        return 202 if what == "/shadow/" else 200, json.dumps(found).encode()
+        return 202 if what == "/shadow/pair" else 200, json.dumps(found).encode()
 
 
 class OnRoute:

@@ -459,8 +459,9 @@ def test_what_goes_wrong_with_pairs_is_told_once_and_ends_no_controller(
 # --- shadow ----------------------------------------------------------------------------------
 
 
-def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
-    """What a candidate tells of the copies that it got: so many, 7 of them at a time."""
+def copies(summary: str | None, *, of: int, called: str = "r") -> Callable[[str, bytes], Any]:
+    """What a candidate tells of the copies that it got: so many, 7 of them at a time; and of
+    another route's pair, at which it failed."""
 
     def answer(path: str, body: bytes) -> Any:
         if path == "/summarize/":
@@ -469,11 +470,13 @@ def copies(summary: str | None, *, of: int) -> Callable[[str, bytes], Any]:
         after = int(path.partition("=")[2])
         told = {"error": "no place"} if summary is None else {"summary": summary}
         found = [
-            {"n": n, "request_id": f"r{n}", "text": f"{GOOD} And so on, {n}.", "seconds": 0.2,
-             "truncated": False, **told}
+            {"n": n, "request_id": f"{called}{n}", "text": f"{GOOD} And so on, {n}.",
+             "seconds": 0.2, "truncated": False, **told}
             for n in range(after + 1, min(of, after + 7) + 1)
         ]  # fmt: skip
-        return {"answers": found, "dropped": 0}
+        pair = {"n": of + 1, "request_id": "pair-1-0-1", "text": "A pair.", "pair": True,
+                "seconds": 0.2, "truncated": False, "error": "no place"}  # fmt: skip
+        return {"answers": [pair, *found], "dropped": 0}
 
     return answer
 
@@ -497,9 +500,12 @@ def test_a_shadow_that_writes_nothing_is_aborted(stage: Stage) -> None:
     assert stage.until(Phase.ABORTED).ending.startswith("text: empty")
 
 
-def test_a_shadow_that_errs_is_aborted(stage: Stage) -> None:
+@pytest.mark.parametrize("called", ["r", "pair-1-0-"])
+def test_a_shadow_that_errs_is_aborted_whatever_clients_call_their_requests(
+    stage: Stage, called: str
+) -> None:
     stage.begin(Kind.SHADOW, rules=with_texts())
-    stage.gateway.answers = {"base": GOOD, "tuned-2": copies(None, of=200)}
+    stage.gateway.answers = {"base": GOOD, "tuned-2": copies(None, of=200, called=called)}
     assert stage.until(Phase.ABORTED).ending.startswith("errors: 100.0 %")
 
 

@@ -27,6 +27,7 @@ from llmlab.rollout.pairs_gate import VALUES, Ended, measured, parse_pairs_gate
 from llmlab.rollout.pairs_power import DIFFER, MORE, pairs_needs
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.problems import problems
+from llmlab.rollout.running import RunningLab
 from llmlab.rollout.simulating import run_in
 from llmlab.rollout.state import Kind, Outcome, Phase, Rules, Verdict, Version
 from llmlab.rollout.worlds import EQUAL, WORSE
@@ -176,6 +177,39 @@ def test_too_few_pairs_hold_up_nothing_unless_they_are_asked_for() -> None:
     strict = replace(RULES, pairs_required=True)
     assert set(outcomes(judged([], strict)).values()) == {Outcome.INCONCLUSIVE}
     assert set(outcomes(judged([GOOD] * 400, strict)).values()) == {Outcome.PASS}
+
+
+ASKED = "What is the lamp in the harbour of the town for, and who is to light it in the night?"
+
+
+@pytest.mark.parametrize(
+    ("mine", "mine_ended", "base_ended", "outcome"),
+    [
+        # Nobody asks for JSON.
+        ("It is for the ships.", FINE, FINE, Outcome.PASS),
+        # Clients ask for it, and the candidate's answers are of no kind that could be told.
+        ("It is for the ships.", FINE, replace(FINE, invalid=False), Outcome.INCONCLUSIVE),
+        ("", None, replace(FINE, invalid=False), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_what_the_stable_versions_answers_seldom_tell_need_not_speak_for_a_candidate(
+    mine: str, mine_ended: Ended | None, base_ended: Ended, outcome: Outcome
+) -> None:
+    rules = replace(RULES, pairs_required=True, pairs_gate="format<=+0.05 longer<=+0.10")
+    gate = parse_pairs_gate(rules.pairs_gate)
+    said = measured(ASKED, mine, "It is for the ships.", gate, (mine_ended, base_ended))
+    one = replace(at(Phase.PROGRESSING), rules=rules)
+    found = []
+    for count in (1, 400):
+        evidence = Evidence.of(one)
+        evidence.begin(one.step, one.percent)
+        for _ in range(count):
+            evidence.pairs.add(said.values, said.untold)
+        found.append(outcomes(judge(one, Evidence.parse(evidence.dump()), None)))
+    few, many = found
+    assert few["pairs format"] is Outcome.INCONCLUSIVE
+    assert many["pairs format"] is outcome
+    assert many["pairs longer"] is (Outcome.PASS if mine else Outcome.INCONCLUSIVE)
 
 
 def test_few_pairs_that_lean_against_it_hold_up_a_step() -> None:
@@ -412,10 +446,14 @@ class Two:
         self.status, self.candidate = 202, "tuned-2"
         self.answer: dict[str, Any] = {"summary": "It is 7418."}
         self.each: list[dict[str, Any]] = []  # its answers, if it has another one to each
+        self.pair, self.never = True, ""
 
     def remember(self, route: str, sample: Sample | None) -> None:
         assert route == "summarize"
         self.told.append(sample)
+
+    def never_paired(self, route: str) -> str:
+        return self.never
 
     def processes(self, deployment: str) -> list[str]:
         return list(self.of)
@@ -430,13 +468,15 @@ class Two:
         elif path == "/shadow/answers" and deployment == self.candidate:
             found = {
                 "answers": [
-                    {"n": n, "request_id": name} | (self.each[n - 1] if self.each else self.answer)
+                    {"n": n, "request_id": name}
+                    | ({"pair": True} if self.pair else {})
+                    | (self.each[n - 1] if self.each else self.answer)
                     for n, (name, _) in enumerate(self.copies, 1)
                     if n > int(after) and not self.silent
                 ]
             }
         else:
-            assert deployment == self.candidate and path in ("/shadow/", "/shadow/chat")
+            assert deployment == self.candidate and path in ("/shadow/pair", "/shadow/chat")
             assert how["headers"]["X-Route"] == "summarize"
             if self.status != 202:
                 return self.status, b"{}"
@@ -626,6 +666,15 @@ def test_what_is_sent_and_what_comes_too_late_is_written_down(tmp_path: Path) ->
     assert one.evidence.pairs.dropped == 1
 
 
+def test_a_clients_request_that_is_called_as_a_pair_is_none(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    one.two.pair = False
+    assert one.tick().pairs == 0 and one.pairing.waiting
+    one.two.pair = True
+    one.pairing.answers_read = 0
+    assert one.tick().pairs == 1
+
+
 def test_of_two_that_both_serve_b_is_asked_what_a_was(tmp_path: Path) -> None:
     one = Paired(Two(("a", "It was in 1843.")), tmp_path)
     arms = Version("base", "base"), Version("tuned-2", "tuned")
@@ -699,6 +748,39 @@ def test_the_order_is_renewed_and_ends_with_the_rollout(tmp_path: Path) -> None:
     assert len(one.two.told) == 2 and one.two.told[1].pseudonyms == told.pseudonyms
     one.pairing.end("summarize")
     assert one.two.told[-1] is None
+
+
+def test_who_forbids_pairs_later_is_heard_when_the_order_is_renewed(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "It was in 1843.")), tmp_path)
+    one.two.silent = True
+    one.tick()
+    assert one.pairing.waiting
+    one.two.never = "rollout.pairs_never"
+    one.two.asked.append(one.two.asked[0] | {"n": 2, "at": 90.0, "subject": "b", "text": "Two."})
+    one.now += LASTS / 4
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"rollout\.pairs_never names summarize"):
+            one.tick()
+    assert one.two.told[-1] is None and not one.pairing.waiting
+    assert len(one.two.copies) == 1
+    one.two.never = ""
+    one.two.silent = False
+    assert one.tick().pairs == 1 and len(one.two.copies) == 2
+
+
+def test_what_forbids_pairs_is_read_from_lab_toml_as_it_is_now(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    lab = Lab(tmp_path)
+    running = RunningLab(lab)
+    assert running.never_paired("summarize") == ""
+    before = lab.config_file.read_text()
+    for section, path in (("[rollout]\npairs_never", "rollout.pairs_never"),
+                          ("[recording]\nnever", "recording.never")):  # fmt: skip
+        lab.config_file.write_text(f'{section} = ["summarize"]\n')
+        assert running.never_paired("summarize") == path
+        assert running.never_paired("chat") == ""
+    lab.config_file.write_text(before)
+    assert running.never_paired("summarize") == ""
 
 
 def test_a_pair_that_is_too_old_is_gone_and_one_that_was_changed_is_refused(tmp_path: Path) -> None:

@@ -479,7 +479,8 @@ def test_a_shadow_that_is_ill_holds_up_no_request_of_the_connection(
 @pytest.mark.parametrize(
     "path",
     ["/shadow/", "/shadow", "/shadow/answers", "/models/canary/shadow/", "//shadow/",
-     "/models/canary//shadow/answers", "/%73hadow/", "/models/canary/x/../shadow/", "/.shadow"],
+     "/models/canary//shadow/answers", "/%73hadow/", "/shadow/pair",
+     "/models/canary/shadow/chat", "/models/canary/x/../shadow/", "/.shadow"],
 )  # fmt: skip
 def test_what_the_shadow_wrote_is_not_for_clients(start: Open, path: str) -> None:
     gateway = start(shadowed(100))

@@ -75,6 +75,7 @@ def test_a_conversation_is_copied_to_a_model_that_only_summarizes_as_well(
     answer = answer_to(textrank, text)
     assert answer["summary"] == whole["choices"][0]["message"]["content"]
     assert answer["ended"] == {"cut_off": False, "refusal": False, "invalid": None}
+    assert answer["pair"] is True
 
 
 def test_a_mirrored_text_is_answered_as_a_client_would_have_been(
@@ -142,6 +143,18 @@ def test_numbers_go_on_growing_in_the_next_process(make_api: MakeApi) -> None:
     assert answers(api) == []  # in memory only
     mirror(api, SENTENCE)
     assert answer_to(api, SENTENCE)["n"] > before
+
+
+def test_a_copy_of_no_gateway_says_so_whatever_the_request_is_called(
+    textrank: Api, article: str
+) -> None:
+    named = {"X-Request-ID": "pair-1-0-1"}
+    for path, text in (("/shadow/", f"{article} Here."), ("/shadow/pair", f"{article} There.")):
+        told = textrank.request("POST", path, json={"text": text}, headers=named)
+        assert (told.status_code, told.json()) == (202, {"taken": True})
+        answer = answer_to(textrank, text)
+        assert answer["request_id"] == "pair-1-0-1"
+        assert answer.get("pair", False) is (path == "/shadow/pair")
 
 
 def test_clients_are_not_told_of_it(textrank: Api) -> None:

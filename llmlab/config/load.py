@@ -285,6 +285,8 @@ def _readable(error: ValidationError, origins: Mapping[str, str], file: Path) ->
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
+        if not path and ": " in message:  # of several sections together, which says itself where
+            path, message = message.split(": ", 1)
         if problem["type"] == "extra_forbidden":
             message = GONE.get(path) or "unknown key" + _nearest(path)
         elif problem["type"] == "missing":

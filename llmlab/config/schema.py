@@ -21,6 +21,7 @@ from llmlab.config.recording import Recording
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 from llmlab.names import CHAT
+from llmlab.near import hint
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`
@@ -270,6 +271,29 @@ class Config(Section):
         if problem := problem_of(self.guards, self.routes.model_dump()):
             raise ValueError(f"guards: {problem}")
         return self
+
+    @model_validator(mode="after")
+    def _never_names_routes(self) -> Self:
+        """A name that is misspelled would protect nobody."""
+        known = self.routes.model_dump()
+        for path, named in self._never.items():
+            if unknown := [one for one in named if one not in known]:
+                raise ValueError(
+                    f"{path}: there is no route {unknown[0]!r}, only {', '.join(sorted(known))}"
+                    f"{hint(unknown[0], known)}"
+                )
+        return self
+
+    @property
+    def _never(self) -> dict[str, list[str]]:
+        return {
+            "rollout.pairs_never": self.rollout.pairs_never,
+            "recording.never": self.recording.never,
+        }
+
+    def never_paired(self, route: str) -> str:
+        """The path of what says that nothing of this route is paired; "" if nothing does."""
+        return next((path for path, named in self._never.items() if route in named), "")
 
     @property
     def stable(self) -> str:

@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmlab.rollout.evidence import EQUAL, Evidence
-from llmlab.rollout.observed import Bets, Count, Moved
+from llmlab.rollout.observed import SELDOM, Bets, Count, Moved
 from llmlab.rollout.pairs import findings as of_pairs
 from llmlab.rollout.respects import Respect
 from llmlab.rollout.speed import FEWEST, Condition
 from llmlab.rollout.state import Finding, Kind, Outcome, Rollout, Rules, Verdict
 
 ENOUGH = 1e6  # wealth whose digits tell nobody anything
-SELDOM = 0.2  # of the stable version's answers, below which a respect need not be decided
 TOLD = (0.5, 0.95)  # quantiles of the latency, for people
 HEAVY = 3  # subjects, which one wants to know about if they bring more than half
 

@@ -14,6 +14,7 @@ from llmlab.rollout.subjects import SUBJECTS
 
 RECENT = 200  # answers that a quantile is made of
 LATELY = 30  # slices: a minute, in which something may have broken
+SELDOM = 0.2  # of the stable version's answers, below which a respect need not be decided
 PENDING = 200  # units that wait for one of the other deployment; older ones are dropped
 
 

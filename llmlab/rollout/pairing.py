@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llmlab.errors import UpstreamError, unreadable
+from llmlab.errors import UpstreamError, UsageError, unreadable
 from llmlab.evaluate.conversations import Message
 from llmlab.evaluate.suite import Case
 from llmlab.judging.question import task_of
@@ -32,7 +32,7 @@ from llmlab.rollout.state import Rollout
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 
 ASKED, ANSWERS = "/shadow/asked", "/shadow/answers"
-COPY, COPY_OF_CHAT = "/shadow/", "/shadow/chat"
+COPY, COPY_OF_CHAT = "/shadow/pair", "/shadow/chat"
 NAMED = "pair-"  # how the ids of its requests begin
 AT_ONCE = 30  # texts that the candidate may have and has not answered
 WITHIN = 130.0  # seconds; the API itself gives up before
@@ -117,8 +117,12 @@ class Pairing:
 
         Raises:
             UpstreamError: one of the two does not say what it should.
+            UsageError: lab.toml says by now that nothing of this route is paired.
         """
-        now, heard = self.clock(), judged(self.judge, rollout, evidence, self.worst)
+        now = self.clock()
+        if now >= self.renew_at:
+            self._refuse_never(rollout)
+        heard = judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
                 rollout.route,
@@ -144,6 +148,13 @@ class Pairing:
             del self.waiting[name]
         evidence.pairs.dropped += len(late)
         return heard or bool(late)
+
+    def _refuse_never(self, rollout: Rollout) -> None:
+        """Somebody may have forbidden it since the rollout began: then even what waits is
+        forgotten, and no judge is shown any more of it."""
+        if path := self.running.never_paired(rollout.route):
+            self.end(rollout.route)
+            raise UsageError(f"{path} names {rollout.route}", fix=f"llmlab config show {path}")
 
     def end(self, route: str) -> None:
         """Nothing is remembered of this route any more."""
@@ -204,7 +215,8 @@ class Pairing:
                 name, self.answers_read = str(answer["request_id"]), int(answer["n"])
             except (ValueError, KeyError, TypeError) as error:
                 raise _unexpected(candidate, error) from None
-            asked = self.waiting.pop(name, None)
+            # A client may call a request of its own as one of these, and a shadow gets a copy.
+            asked = self.waiting.pop(name, None) if answer.get("pair") else None
             if asked is None:
                 continue
             heard = True
@@ -231,9 +243,9 @@ class Pairing:
         ended: Ended | None,
     ) -> None:
         pairs, both = evidence.pairs, (ended, asked.ended)
-        values = measured(asked.text, summary, asked.summary, pairs.bounds, both).values
-        pair = WorstPair(asked.at, asked.text, summary, asked.summary, values)
-        if pairs.add(values):
+        found = measured(asked.text, summary, asked.summary, pairs.bounds, both)
+        pair = WorstPair(asked.at, asked.text, summary, asked.summary, found.values)
+        if pairs.add(found.values, found.untold):
             self.worst.keep(rollout.number, pair)
         offer(self.judge, rollout, evidence, pair, task_of(asked.case))
 

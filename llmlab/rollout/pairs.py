@@ -10,15 +10,16 @@ direction, of what callers of A ask. No text is kept here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from llmlab.rollout.betting import against, in_favour
 from llmlab.rollout.judged_pairs import JudgeCounts
-from llmlab.rollout.observed import Bets
+from llmlab.rollout.observed import SELDOM, Bets
 from llmlab.rollout.pairs_gate import JUDGED, ONE_SIDED, Bound, parse_pairs_gate
 from llmlab.rollout.sequential import Wealth
+from llmlab.rollout.speed import FEWEST
 from llmlab.rollout.state import Finding, Outcome, Rollout, Rules
 
 KEPT = 1000  # units and texts that are known again
@@ -56,6 +57,7 @@ class Pairs:
         met: units and texts that were taken, the newest of them.
         read: the number of the newest request that was taken over from each deployment.
         pairs: of the whole rollout; ``step_pairs``: of this step.
+        step_untold: of those, how many the stable version's answer says nothing of, by measure.
         dropped: that the candidate was too busy for, or did not answer in time.
         missed: that it failed, refused, or called a tool for: they speak against neither version.
         lately: of the newest copies, whether they are a pair.
@@ -72,6 +74,7 @@ class Pairs:
     read: dict[str, int] = field(default_factory=dict)
     pairs: int = 0
     step_pairs: int = 0
+    step_untold: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
     missed: int = 0
     lately: list[bool] = field(default_factory=list)
@@ -96,7 +99,7 @@ class Pairs:
 
     def begin(self) -> None:
         """Another step: what speaks for it is asked for anew."""
-        self.step, self.step_pairs = {}, 0
+        self.step, self.step_pairs, self.step_untold = {}, 0, {}
         self.judge.begin()
         for bets in self.bets.values():
             bets.as_good = Wealth()
@@ -118,11 +121,12 @@ class Pairs:
         self.met += [unit, text]
         del self.met[:-KEPT]
 
-    def add(self, values: Mapping[str, tuple[float, float]]) -> bool:
+    def add(self, values: Mapping[str, tuple[float, float]], untold: Collection[str] = ()) -> bool:
         """Take in a pair.
 
         Args:
             values: (the candidate's, the stable version's), of each measure that it shows.
+            untold: see ``Measured``.
 
         Returns:
             Whether it is worse than any before.
@@ -130,6 +134,8 @@ class Pairs:
         self.pairs += 1
         self.step_pairs += 1
         self._note(True)
+        for name in untold:
+            self.step_untold[name] = self.step_untold.get(name, 0) + 1
         return self._take(values)
 
     def miss(self) -> None:
@@ -226,9 +232,13 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
         outcome, told = Outcome.INCONCLUSIVE, f"not decided: {held}"
     else:
         leans = sums.n > 0 and mine - theirs > bound.margin
-        waits = rules.pairs_required or leans
+        seldom = _is_seldom(pairs, bound.measure)
+        waits = leans or (rules.pairs_required and not seldom)
         outcome = Outcome.INCONCLUSIVE if waits else Outcome.PASS
-        told = f"{'not decided' if waits else 'nothing speaks against it yet'}: wealth " + (
+        why = "not decided" if waits else "nothing speaks against it yet"
+        if rules.pairs_required and seldom and not leans:
+            why = f"not judged, fewer than {100 * SELDOM:g} % of the pairs tell"
+        told = f"{why}: wealth " + (
             f"{_w(as_good)} of {_w(1 / needed)} to pass, {_w(worse)} of {_w(1 / level)} to fail"
         )
     figures = {
@@ -275,6 +285,14 @@ def _held(pairs: Pairs, bound: Bound) -> str:
     if pairs.holds or bound.measure != JUDGED:
         return pairs.holds
     return pairs.judge.holds(pairs.step.get(JUDGED, Sums()).n, pairs.step_pairs)
+
+
+def _is_seldom(pairs: Pairs, measure: str) -> bool:
+    """Whether the stable version's answers show it in so few of the step's pairs that nobody could
+    wait for it to speak for the candidate: where no client asks for JSON, none is broken. The
+    candidate's do not count: else one that says nothing had nothing to show."""
+    told = pairs.step_pairs - pairs.step_untold.get(measure, 0)
+    return pairs.step_pairs >= FEWEST and told < SELDOM * pairs.step_pairs
 
 
 def _w(wealth: float) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
@@ -182,10 +182,13 @@ class Measured:
     Args:
         values: (the candidate's, the stable version's) of each measure that can be told.
         unsupported: names and numbers of either's answer that the text does not have, with places.
+        untold: of the gate's measures, those that the stable version's answer cannot tell, whatever
+            the candidate's does.
     """
 
     values: Mapping[str, tuple[float, float]]
     unsupported: tuple[tuple[Mention, ...], tuple[Mention, ...]] = ((), ())
+    untold: tuple[str, ...] = ()
 
 
 def measured(
@@ -207,7 +210,15 @@ def measured(
         if (values := VALUES[one.measure](both))
     }
     details = both.tested.details.unsupported, both.base.details.unsupported
-    return Measured(found, details)
+    alone = replace(both, tested=both.base, answers=(base, base), ended=(ended[1], ended[1]))
+    untold = tuple(
+        one.measure
+        for one in gate
+        if one.measure in VALUES and one.measure not in found
+        if (both.base.values["empty"] and one.measure not in OF_SILENCE)
+        or VALUES[one.measure](alone) is None
+    )
+    return Measured(found, details, untold)
 
 
 def parse_pairs_gate(text: str) -> tuple[Bound, ...]:

@@ -111,10 +111,8 @@ def _paired(rules: Rules, config: Config, wish: Wish, *, wanted: bool) -> Rules:
         wanted: somebody has asked for pairs just now, and has to hear of it.
     """
     why, fix = "", ""
-    if wish.route in config.rollout.pairs_never:
-        why, fix = f"rollout.pairs_never names {wish.route}", "llmlab config show rollout"
-    elif wish.route in config.recording.never:
-        why, fix = f"recording.never names {wish.route}", "llmlab config show recording"
+    if path := config.never_paired(wish.route):
+        why, fix = f"{path} names {wish.route}", f"llmlab config show {path}"
     elif wish.kind not in PAIRED:  # a shadow holds all of its copies against each other
         why, fix = f"{wish.kind} compares otherwise", "llmlab rollout start canary MODEL"
     elif not rules.pairs_gate:

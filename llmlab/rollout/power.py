@@ -16,8 +16,8 @@ from itertools import groupby
 from llmlab.answered import Answer
 from llmlab.rollout.answer_gate import Bound, parse_answer_gate
 from llmlab.rollout.evidence import EQUAL
-from llmlab.rollout.judging import SELDOM, pass_level
-from llmlab.rollout.observed import quantile
+from llmlab.rollout.judging import pass_level
+from llmlab.rollout.observed import SELDOM, quantile
 from llmlab.rollout.problems import Problem
 from llmlab.rollout.running import Running
 from llmlab.rollout.seen import Seen, seen_in

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from llmlab.config.load import read_config
 from llmlab.delivery.applying import apply, route
 from llmlab.engines.base import Engine, Say
 from llmlab.engines.choice import running_engine
@@ -62,6 +63,14 @@ class Running(Protocol):
         """Have some of what a route is asked remembered for a while; nothing any more for None."""
         ...
 
+    def never_paired(self, route: str) -> str:
+        """See ``Config.never_paired``, as lab.toml is now.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        ...
+
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
@@ -109,6 +118,9 @@ class RunningLab:
 
     def remember(self, route: str, sample: Sample | None) -> None:
         tell(self._lab, route, sample)
+
+    def never_paired(self, route: str) -> str:
+        return read_config(self._lab.config_file).config.never_paired(route)
 
     def ask(
         self, deployment: str, path: str, *, method: str = "GET", body: bytes = b"",

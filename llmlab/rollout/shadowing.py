@@ -15,7 +15,6 @@ from llmlab.rollout import texts
 from llmlab.rollout.asking import Pair, ask_both
 from llmlab.rollout.background import Background
 from llmlab.rollout.evidence import Evidence
-from llmlab.rollout.pairing import NAMED
 from llmlab.rollout.running import Running
 from llmlab.rollout.state import Rollout
 
@@ -80,7 +79,7 @@ def _copies(running: Running, candidate: str, after: int) -> list[_Copy]:
         return [
             _Copy(int(one["n"]), str(one["text"]), "summary" not in one)
             for one in json.loads(body)["answers"]
-            if not str(one.get("request_id", "")).startswith(NAMED)  # another route's pairs
+            if not one.get("pair")  # another route's
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UpstreamError(

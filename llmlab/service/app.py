@@ -192,12 +192,20 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: 
 
     @app.post("/shadow/", include_in_schema=False)
     async def mirrored(request: SummarizeRequest, connection: Request) -> Response:
+        return await taken(request, connection, pair=False)
+
+    @app.post("/shadow/pair", include_in_schema=False)
+    async def paired(request: SummarizeRequest, connection: Request) -> Response:
+        _refuse_others(connection)  # no gateway sends these
+        return await taken(request, connection, pair=True)
+
+    async def taken(request: SummarizeRequest, connection: Request, *, pair: bool) -> Response:
         _loaded(serving.endpoint).check(request)
         request = await _loaded(serving.endpoint).admitted(request, connection)
         generation = parts.told.preset(connection.headers).applied_to(request)
         one = Mirrored(
             connection.scope["state"]["request_id"], request.text, generation,
-            connection.headers.get("x-subject", ""),
+            connection.headers.get("x-subject", ""), pair,
         )  # fmt: skip
         return JSONResponse({"taken": _loaded(serving.shadow).offer(one)}, 202)
 

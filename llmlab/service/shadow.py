@@ -43,12 +43,14 @@ class Mirrored:
 
     Args:
         subject: who asked, for drills; it waits for its turn as everybody's.
+        pair: as ``ShadowAnswer``.
     """
 
     request_id: str
     text: str
     generation: Generation
     subject: str = ""
+    pair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class ShadowAnswer:
         seconds: from its turn to its end.
         ended: how the answer to a conversation did; see ``chat.copies``.
         left_out: it says nothing that could be compared.
+        pair: whoever compares versions has sent it, no gateway. A client chooses its request's id,
+            but not this.
     """
 
     n: int
@@ -72,6 +76,7 @@ class ShadowAnswer:
     truncated: bool = False
     ended: Mapping[str, Any] | None = None
     left_out: bool | None = None
+    pair: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -188,7 +193,10 @@ class Shadow:
 
     def _keep(self, mirrored: Mirrored | Copied, seconds: float, told: dict[str, Any]) -> None:
         self._n += 1
-        answer = ShadowAnswer(self._n, mirrored.request_id, mirrored.text, seconds, **told)
+        is_pair = isinstance(mirrored, Copied) or mirrored.pair
+        answer = ShadowAnswer(
+            self._n, mirrored.request_id, mirrored.text, seconds, pair=is_pair or None, **told
+        )
         self._kept.append(answer)
         size = sum(one.size for one in self._kept)
         while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
