@@ -15,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from llmlab.config.schema import Config
 from llmlab.files import write_atomically
 from llmlab.names import CHAT
 from llmlab.rollout.all_at_once import ALL_AT_ONCE, ALLOWED
+from llmlab.rollout.pairs_gate import parse_pairs_gate
 from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.sequential import upper_bound
 from llmlab.rollout.simulating import Drill
@@ -47,6 +48,18 @@ ABORTED = 0.95  # at least so many of those
 CAUGHT, CAUGHT_WITHIN = "+10 points of errors", 120  # answers of the candidate, at the median
 BREAKS = tuple(name for name, world in WORSE.items() if world.broken)
 BREAK_WITHIN = 60.0  # seconds, at the median
+
+
+def rules_of_all(config: Config) -> Rules:
+    """Those of a chat route, whose pairs are measured by what is asked of texts as well."""
+    rules = rules_of(config, Wish(Kind.CANARY, (), route=CHAT))
+    asked = {one.measure for one in parse_pairs_gate(config.rollout.pairs_gate)}
+    more = [
+        word
+        for word in config.rollout.chat_pairs_gate.split()
+        if not asked & {one.measure for one in parse_pairs_gate(word)}
+    ]
+    return replace(rules, pairs_gate=" ".join([config.rollout.pairs_gate, *more]))
 
 
 def promises(found: Mapping[str, Drill], alpha: float) -> Iterator[tuple[bool, str]]:
@@ -172,7 +185,7 @@ def main() -> int:
         say(record(asked.work))
         return 0
     config: Config = read_config(ROOT / "configs" / "lab.toml", environ={}).config
-    rules = rules_of(config, Wish(Kind.CANARY, (), route=CHAT))
+    rules = rules_of_all(config)
     asked.work.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Any] = {}
     for part in PARTS:

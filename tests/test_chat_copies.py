@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmlab.answered import Answer
-from llmlab.recording.sampling import FILE, Sample
+from llmlab.recording.sampling import FILE, Sample, Samples
 from llmlab.service.chat.copies import CallsTool, can_be_copied, copy_of, text_of, told_of
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.drill import Drill, Kind
@@ -59,6 +59,16 @@ def test_a_copy_asks_for_the_same_and_not_who_asked_nor_how_it_is_to_come() -> N
     assert text_of(request) == "Be short.\nHello"
 
 
+def test_of_a_part_a_copy_has_the_words_alone() -> None:
+    part = {"type": "text", "text": "Hello", "cache": {"for": "x" * 9}, "annotations": []}
+    refused = {"type": "refusal", "refusal": "No.", "text": None, "junk": 1}
+    messages = [{"role": "user", "content": [part]}, {"role": "assistant", "content": [refused]}]
+    copied = copy_of(ChatRequest.model_validate({"messages": messages}))["messages"]
+    assert copied[0]["content"] == [{"type": "text", "text": "Hello"}]
+    assert copied[1]["content"] == [{"type": "refusal", "refusal": "No."}]
+    assert can_be_copied(ChatRequest.model_validate({"messages": copied}))
+
+
 def test_of_an_answer_is_told_what_it_says_and_how_it_ended() -> None:
     choice = {"message": {"content": "Yes."}, "finish_reason": "stop"}
     assert told_of(choice, Answer(invalid=True)) == {
@@ -81,7 +91,7 @@ def api() -> Iterator[ScriptedApi]:
             deployment="scripted", route="chat", share=100.0, slice=2.0, until=4e9,
             pseudonyms="0" * 64,
         )  # fmt: skip
-        (one.home / FILE).write_text(order.model_dump_json())
+        (one.home / FILE).write_text(Samples(samples=(order,)).model_dump_json())
         wait_until(lambda: "is remembered" in one.stdout, "it is told")
         yield one
     finally:
@@ -95,7 +105,7 @@ def ask(api: ScriptedApi, number: int, body: dict[str, Any], **headers: str) -> 
 
 
 def remembered(api: ScriptedApi) -> dict[str, dict[str, Any]]:
-    return {one["text"]: one for one in api.get("/shadow/asked").json()["asked"]}
+    return {one["text"]: one for one in api.get("/shadow/asked?route=chat").json()["asked"]}
 
 
 def test_it_remembers_conversations_whole_and_streamed_and_how_they_ended(api: ScriptedApi) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import fixed_horizon as fixed
 from benchmarks import gate_recorded, gate_runs
+from benchmarks.gate import rules_of_all
 from benchmarks.gate_power import Row, section
 from benchmarks.gate_recorded import Resampled, alike
 from benchmarks.gate_runs import Ended, Kept
@@ -20,12 +21,11 @@ from llmlab.answered import Answer
 from llmlab.config.schema import Config
 from llmlab.names import CHAT
 from llmlab.rollout.all_at_once import ALL_AT_ONCE
-from llmlab.rollout.planning import Wish, rules_of
 from llmlab.rollout.seen import Seen
 from llmlab.rollout.simulating import run_in
-from llmlab.rollout.state import Kind, Phase
+from llmlab.rollout.state import Phase
 
-SHIPPED = rules_of(Config(), Wish(Kind.CANARY, (), route=CHAT))
+SHIPPED = rules_of_all(Config())
 QUICK = replace(SHIPPED, interval=5.0, progress_deadline=20.0, steps=(50.0, 100.0), bake=0.0)
 
 
@@ -37,7 +37,8 @@ def test_all_at_once_is_everything_at_once() -> None:
     assert run.rollout.verdict
     judged = {one.metric for one in run.rollout.verdict.findings}
     assert {"errors", "latency p50", "first token p95", "gap p95", "cut off", "refusals"} < judged
-    assert {"invalid", "pairs unsupported", "pairs repetition", "pairs foreign", "text"} < judged
+    assert {"invalid", "pairs unsupported", "pairs repetition", "pairs language", "text"} < judged
+    assert {"pairs longer", "pairs foreign", "pairs refusals", "pairs format"} < judged
     assert not run.aborted
 
 

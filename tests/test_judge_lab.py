@@ -325,9 +325,9 @@ def test_who_breaks_off_is_aborted_by_the_judge_alone_and_nothing_passes_while_i
             wait_until(lambda: clients.statuses[200] > 20)
             lab.ok(*START)
             wait_until(lambda: is_held(rollouts.get(1)), 60)
+            away = rollouts.get(1).rollout
         finally:
             played.now = ""
-        away = rollouts.get(1).rollout
         code, why = status(lab)
     assert away.verdict and away.verdict.outcome is Outcome.INCONCLUSIVE
     assert (away.step, away.phase) == (1, "progressing")

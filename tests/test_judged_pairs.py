@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from llmlab.config import Config
+from llmlab.config import Config, read_config
 from llmlab.engines.base import Plan
 from llmlab.errors import GateFailure, UsageError
+from llmlab.judging.asking import Cost
 from llmlab.judging.known import Pair
 from llmlab.judging.question import task_of
 from llmlab.judging.reading import SAME, Choice, Judgement, Place, Reading, refused
@@ -36,7 +37,8 @@ from llmlab.rollout.judge_asking import (
     Waiting,
 )
 from llmlab.rollout.judge_at_start import refuse_unless_judged
-from llmlab.rollout.judge_evidence import judged, offer
+from llmlab.rollout.judge_evidence import LONGEST, judged, offer
+from llmlab.rollout.judge_told import cost_told, texts_told
 from llmlab.rollout.judged_pairs import LATELY, JudgeCounts, asks_judge
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.linting import lint
@@ -60,8 +62,9 @@ FICKLE = Judgement(Reading(Place.FIRST), Reading(Place.FIRST))
 UNREADABLE = Judgement(Reading(None), Reading(Place.FIRST))
 
 
-def whole(number: int = 0) -> WorstPair:
-    return WorstPair(1000.0 + number, SECRET, f"mine {number}", f"theirs {number}", {})
+def whole(number: int = 0, *, same: bool = False) -> WorstPair:
+    mine, theirs = f"mine {number}", f"theirs {number}"
+    return WorstPair(1000.0 + number, SECRET, theirs if same else mine, theirs, {})
 
 
 class Told:
@@ -84,9 +87,12 @@ class Told:
         self.asked += [one.pair.a for one in pairs]
         if self.silent:
             return Batch(tuple(Said(one, None) for one in pairs), silent=self.silent)
-        found = [self.says.pop(0) if len(self.says) > 1 else self.says[0] for _ in pairs]
-        said = tuple(Said(one, it) for one, it in zip(pairs, found, strict=True))
-        return Batch(said, 2 * len(pairs), 100 * len(pairs), 10 * len(pairs))
+        said = tuple(Said(one, SAME if one.same else self._next()) for one in pairs)
+        count = sum(not one.same for one in pairs)
+        return Batch(said, 2 * count, 100 * count, 10 * count, "" if count else None)
+
+    def _next(self) -> Judgement | None:
+        return self.says.pop(0) if len(self.says) > 1 else self.says[0]
 
 
 class Room:
@@ -101,19 +107,20 @@ class Room:
         self.evidence.begin(self.rollout.step, self.rollout.percent)
         self.asking = JudgeAsking(told, lambda: self.now)
 
-    def offer(self, count: int) -> None:
+    def offer(self, count: int, *, same: bool = False) -> None:
         for number in range(count):
             self.evidence.pairs.add({})
-            offer(self.asking, self.rollout, self.evidence, whole(number), "a task")
+            pair = whole(number, same=same)
+            offer(self.asking, self.rollout, self.evidence, pair, "a task")
 
     def tick(self) -> bool:
         self.now += 1.0
         return judged(self.asking, self.rollout, self.evidence, self.worst)
 
-    def hear(self, count: int) -> None:
+    def hear(self, count: int, *, same: bool = False) -> None:
         """So many pairs more, one batch after the other."""
         for first in range(0, count, AT_ONCE):
-            self.offer(min(AT_ONCE, count - first))
+            self.offer(min(AT_ONCE, count - first), same=same)
             self.tick()
             wait_until(self.tick)
 
@@ -178,9 +185,9 @@ def test_ties_and_a_judge_that_changes_its_mind_speak_for_it_and_never_against(
     said: Judgement, tmp_path: Path
 ) -> None:
     one = Room(Told(said), tmp_path, replace(RULES, pairs_required=True))
-    one.hear(8)
+    one.hear(8, same=said is SAME)
     assert one.finding.outcome is Outcome.INCONCLUSIVE
-    one.hear(48)
+    one.hear(48, same=said is SAME)
     assert one.finding.outcome is Outcome.PASS
     assert one.finding.figures["contradictions"] == (56 if said is FICKLE else 0)
 
@@ -205,6 +212,60 @@ def test_a_judge_that_is_away_holds_a_step_up_whatever_it_has_said_before(tmp_pa
     assert len(one.told.asked) == asked  # for a while it is left alone
     wait_until(one.tick)
     assert one.finding.outcome is Outcome.PASS and one.finding.figures["unanswered"] == 1
+
+
+def test_answers_that_are_the_same_do_not_stand_for_a_judge_that_says_nothing_of_others(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(None), tmp_path)
+    one.hear(8, same=True)
+    assert one.finding.outcome is Outcome.PASS  # there is nothing to ask about
+    one.offer(1)
+    one.hear(48, same=True)
+    assert one.finding.outcome is Outcome.INCONCLUSIVE
+    assert "nothing yet of the pairs of this step that differ" in one.finding.reason
+    one.told.silent = "does not answer"
+    one.hear(1)
+    one.told.silent = ""
+    one.now += AGAIN
+    one.hear(8, same=True)
+    assert "the judge does not answer, and nothing passes without it" in one.finding.reason
+    one.told.says = [TIE]
+    one.hear(1)
+    assert one.finding.outcome is Outcome.PASS
+    one.evidence.begin(one.rollout.step + 1, one.rollout.percent)
+    one.told.says = [UNREADABLE]
+    one.hear(1)
+    one.hear(48, same=True)
+    assert one.finding.outcome is Outcome.INCONCLUSIVE
+    assert one.evidence.pairs.judge.lately == [False, True, False]
+
+
+def test_pairs_that_nobody_could_be_asked_about_hold_nothing_up_once_the_judge_is_back(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(TIE, silent="does not answer"), tmp_path)
+    for _ in range(2):
+        one.hear(AT_ONCE)
+        one.now += AGAIN
+    one.told.silent = ""
+    one.hear(1)
+    assert one.finding.outcome is Outcome.PASS and one.finding.figures["unanswered"] == 8
+
+
+def test_of_a_and_b_it_is_told_as_well_what_the_judge_took_and_why_it_says_nothing(
+    tmp_path: Path,
+) -> None:
+    one = Room(Told(TIE), tmp_path)
+    one.rollout = replace(one.rollout, kind=Kind.AB)
+    one.evidence.pairs.compares = True
+    one.hear(4)
+    assert "no difference is shown" in one.finding.reason
+    assert one.finding.reason.endswith("; 8 questions, 400 tokens read and 40 written")
+    one.told.silent = "does not answer"
+    one.hear(1)
+    assert "; the judge does not answer; 8 questions" in one.finding.reason
+    assert (one.finding.figures["questions"], one.finding.figures["unanswered"]) == (8, 1)
 
 
 def test_answers_of_which_a_judge_cannot_say_anything_hold_a_step_up(tmp_path: Path) -> None:
@@ -248,6 +309,27 @@ def test_a_slow_judge_is_waited_for_by_nobody_and_what_it_has_no_time_for_is_cou
     one.told.let.set()
     wait_until(one.tick)
     assert one.evidence.pairs.judge.questions == 2 * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("task", "base", "tested", "dropped", "abstained"),
+    [
+        (LONGEST - 2, 1, 1, 0, 0),
+        (LONGEST, 1, 0, 1, 0),
+        (1, LONGEST, 0, 1, 0),
+        (1, 1, LONGEST - 1, 0, 1),
+    ],
+)
+def test_what_is_too_long_is_not_sent_and_who_makes_it_so_is_not_spared(
+    task: int, base: int, tested: int, dropped: int, abstained: int, tmp_path: Path
+) -> None:
+    one = Room(Told(TIE), tmp_path)
+    pair = WorstPair(1000.0, "t" * task, "c" * tested, "s" * base, {})
+    offer(one.asking, one.rollout, one.evidence, pair, pair.text)
+    counts = one.evidence.pairs.judge
+    assert (counts.dropped, counts.abstained) == (dropped, abstained)
+    assert counts.lately == [False] * abstained
+    assert len(one.asking._waiting) == 1 - dropped - abstained
 
 
 def test_so_many_pairs_a_minute_are_asked_about_and_no_more(tmp_path: Path) -> None:
@@ -337,8 +419,6 @@ model = "hello"
 
 
 def known(root: Path) -> Known:
-    from llmlab.config import read_config
-
     init_lab(root)
     file = root / "configs" / "lab.toml"
     file.write_text(file.read_text() + REFEREE)
@@ -388,6 +468,73 @@ def test_who_looks_before_it_starts_is_told_that_its_judge_may_not_judge(
         assert [(one.severity, one.fix) for one in told] == [("error", "calibrate it")] * found
 
 
+def paid(root: Path, *budgets: str) -> Known:
+    """A lab whose judge is elsewhere and has a price."""
+    there = known(root)
+    file = root / "configs" / "lab.toml"
+    text = file.read_text().replace('model = "hello"', 'model = "hello"\nprice = { input = 1.0 }')
+    file.write_text(text + "".join(budgets))
+    config = read_config(file).config
+    judge = config.judge.model_copy(update={"model": "referee"})
+    config = config.model_copy(update={"judge": judge})
+    runs = tuple(
+        Settings(deployment=name, name=name, model=config.models[name])
+        for name in ("textrank", "referee")
+    )
+    return replace(there, plan=Plan(config, "textrank", runs),
+                   catalogue=Catalogue(config, Registry(Lab(root))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budget", "limited"),
+    [
+        ("", False),
+        ('who = ["rollout"]\nmoney_per_month = 5.0', True),
+        ("tokens_per_day = 1000", True),
+        ('who = ["alice"]\nmoney_per_month = 5.0', False),
+        ('who = ["rollout"]\nmoney_per_month = 5.0\nshadow = true', False),
+        ('by = "claim:team"\nmoney_per_month = 5.0', True),
+        ('by = "claim:team"\nwho = ["rollout"]\nmoney_per_month = 5.0', False),
+    ],
+)
+def test_what_a_judge_may_cost_is_told_and_whether_anything_limits_it(
+    budget: str, limited: bool, tmp_path: Path
+) -> None:
+    there = paid(tmp_path, f"\n[[budgets]]\n{budget}\n" if budget else "")
+    rules = replace(RULES, judge_rate=20.0)
+    note, *warnings = cost_told(rules, there)
+    assert "40 questions a minute at most, each of up to 20,000 characters" in note.message
+    assert "200,000 tokens read and 10,240 written, 0.2 by its price" in note.message
+    assert [one.severity for one in warnings] == ["warning"] * (not limited)
+    assert not list(cost_told(replace(rules, pairs_gate="empty<=+0.02"), there))
+    wish = Wish(Kind.CANARY, (), rules={"pairs": 0.1, "pairs_gate": RULES.pairs_gate})
+    told = lint(wish, Lab(tmp_path), there.catalogue, lambda: there)
+    assert note in told and set(warnings) <= set(told)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "gate", "readers"),
+    [
+        ("textrank", "textrank", "empty<=+0.02", []),
+        ("referee", "textrank", "empty<=+0.02", ["new"]),
+        ("textrank", "textrank", RULES.pairs_gate, ["the judge referee"]),
+        ("referee", "textrank", RULES.pairs_gate, ["new", "the judge referee"]),
+        ("referee", "referee", RULES.pairs_gate, []),
+    ],
+)
+def test_who_elsewhere_reads_what_clients_send_to_a_version_that_is_here_is_told(
+    candidate: str, stable: str, gate: str, readers: list[str], tmp_path: Path
+) -> None:
+    there, rules = paid(tmp_path), replace(RULES, pairs_gate=gate)
+    one = replace(
+        at(Phase.STARTING), arms=(Version("new", candidate),), stable=Version("old", stable),
+        rules=rules,
+    )  # fmt: skip
+    told = [found.message.partition(" is a model elsewhere")[0] for found in texts_told(one, there)]
+    assert told == readers
+    assert not list(texts_told(replace(one, rules=replace(rules, pairs=0.0)), there))
+
+
 def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +553,26 @@ def test_a_judge_that_may_not_judge_any_more_is_silent_and_says_why(
     assert [one.judgement for one in found.said] == [None]
     failure[0] = UsageError("base is the judge: nobody judges himself")
     assert "nobody judges himself" in ask(waiting, ("tuned-2", "base")).silent
+
+
+def test_who_is_not_asked_is_there_only_if_the_last_question_was_answered(
+    tmp_path: Path,
+) -> None:
+    ask = LabJudge(Lab(tmp_path), lambda: 1000.0)
+    same, other = (
+        Waiting(Pair("pair", "a task", "theirs", theirs), 1, 1, whole())
+        for theirs in ("theirs ", "others")
+    )
+
+    def silent(*said: tuple[Waiting, Judgement | None]) -> str | None:
+        return ask._come_of([Said(*one) for one in said], Cost(0, 0, 0, 0.0, 0.0)).silent
+
+    by_a_guard = (other, refused("a guard"))
+    assert silent((same, SAME), by_a_guard) is None
+    assert "does not answer" in str(silent((same, SAME), (other, None), by_a_guard))
+    assert silent((same, SAME)) is None
+    assert (silent((other, UNREADABLE)), silent((same, SAME)), silent(by_a_guard)) == ("", "", "")
+    assert silent((other, None)) and silent((same, SAME)) is None
 
 
 def test_without_a_lab_nobody_is_asked(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import socketserver
+import threading
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -511,3 +515,27 @@ def test_odd_label_values_come_through(name: str) -> None:
         if one.name == "llmlab_ready"
     ]
     assert family.samples[0].labels == {"deployment": name}
+
+
+class Hearing(BaseHTTPRequestHandler):
+    """Says back whose request it is, as an API hears it."""
+
+    def do_POST(self) -> None:
+        who = self.headers["X-Subject"].encode("latin-1")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(who)))
+        self.end_headers()
+        self.wfile.write(who)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_caller_is_named_to_an_api_in_any_letters(tmp_path: Path) -> None:
+    name = "Jürgen 東京"
+    with socketserver.UnixStreamServer(str(tmp_path / "a.sock"), Hearing) as api:
+        threading.Thread(target=api.handle_request, daemon=True).start()
+        headers = {"X-Subject": name.encode().decode("latin-1")}  # as ASGI has it
+        told = probe.ask(
+            tmp_path / "a.sock", "/", method="POST", body=b"{}", timeout=9, headers=headers
+        )
+    assert told == (200, name.encode())

@@ -15,6 +15,7 @@ import pytest
 
 from llmlab.config import Config
 from llmlab.config.rollout import Rollout as RolloutSection
+from llmlab.errors import UpstreamError
 from llmlab.lab import Lab, init_lab
 from llmlab.rollout.background import Background
 from llmlab.rollout.controller import RETRY, Controller
@@ -412,6 +413,47 @@ def test_ticks_go_on_while_the_texts_are_asked_for_and_an_abort_ends_that(tmp_pa
         assert stage.rollout.phase is Phase.ABORTED
         release.set()
     assert len(stage.gateway.asked) <= 2, "the rest of the suite was not asked for any more"
+
+
+class Faulty:
+    """Pairs that fail in a way that nobody has thought of."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def tick(self, *_: object) -> bool:
+        raise self.error
+
+    def end(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "told"),
+    [
+        (UpstreamError("base is away"), "warning", "base is away"),
+        (ValueError("what a client wrote"), "error", "ValueError"),
+        ("東".encode, "error", "UnicodeEncodeError"),
+        (OSError(28, "No space left on device"), "error", "No space left on device"),
+    ],
+)
+def test_what_goes_wrong_with_pairs_is_told_once_and_ends_no_controller(
+    stage: Stage, error: Any, level: str, told: str
+) -> None:
+    if not isinstance(error, Exception):
+        with pytest.raises(UnicodeError) as caught:
+            error("latin-1")
+        error = caught.value
+    stage.controller.pairing = Faulty(error)  # type: ignore[assignment]
+    stage.begin(rules=replace(RULES, pairs=1.0, pairs_gate=GATE))
+    stage.tick()
+    stage.tick()
+    stage.traffic(60, errors=60)
+    assert stage.until(Phase.ABORTED, requests=20)
+    (said,) = [one for one in stage.said if "nothing is paired" in one["message"]]
+    assert (said["level"], said["message"]) == (level, f"nothing is paired: {told}")
+    assert "client" not in json.dumps(said)
+    assert (level == "error") == ("test_rollout_controller.py" in str(said.get("trace")))
 
 
 # --- shadow ----------------------------------------------------------------------------------

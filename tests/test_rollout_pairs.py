@@ -17,6 +17,7 @@ from llmlab.config import Config
 from llmlab.errors import LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab, init_lab
 from llmlab.recording.sampling import LASTS, Sample
+from llmlab.rollout import pairing
 from llmlab.rollout.evidence import SLICE, Evidence
 from llmlab.rollout.judging import fail_levels, judge, pass_level
 from llmlab.rollout.made_pairs import MadePairs
@@ -442,10 +443,13 @@ class Two:
         self.room, self.copies, self.told = room, [], []  # type: ignore[var-annotated]
         self.of, self.knocked = {"base": self.asked}, 0
         self.silent, self.by = False, []  # type: ignore[var-annotated]
-        self.answer: dict[str, str] = {"summary": "It is 7418."}
+        self.status, self.candidate = 202, "tuned-2"
         self.pair, self.never = True, ""
+        self.answer: dict[str, Any] = {"summary": "It is 7418."}
+        self.each: list[dict[str, Any]] = []  # its answers, if it has another one to each
 
-    def remember(self, sample: Sample | None) -> None:
+    def remember(self, route: str, sample: Sample | None) -> None:
+        assert route == "summarize"
         self.told.append(sample)
 
     def never_paired(self, route: str) -> str:
@@ -455,25 +459,27 @@ class Two:
         return list(self.of)
 
     def ask(self, deployment: str, path: str, **how: Any) -> tuple[int, bytes]:
-        path, _, after = path.partition("?after=")
+        path, _, after = path.replace("route=summarize&", "").partition("?after=")
         if path == "/shadow/asked" and deployment in self.of:
             if self.of[deployment] is None:
                 self.knocked += 1
                 raise UpstreamError("it has ended")
             found = {"asked": [one for one in self.of[deployment] if one["n"] > int(after)]}
-        elif path == "/shadow/answers" and deployment == "tuned-2":
+        elif path == "/shadow/answers" and deployment == self.candidate:
             found = {
                 "answers": [
                     {"n": n, "request_id": name}
                     | ({"pair": True} if self.pair else {})
-                    | self.answer
+                    | (self.each[n - 1] if self.each else self.answer)
                     for n, (name, _) in enumerate(self.copies, 1)
                     if n > int(after) and not self.silent
                 ]
             }
         else:
-            assert (deployment, path) in (("tuned-2", "/shadow/pair"), ("tuned-2", "/shadow/chat"))
+            assert deployment == self.candidate and path in ("/shadow/pair", "/shadow/chat")
             assert how["headers"]["X-Route"] == "summarize"
+            if self.status != 202:
+                return self.status, b"{}"
             taken = len(self.copies) < self.room
             if taken:
                 self.by.append(how["headers"].get("X-Subject"))
@@ -539,13 +545,125 @@ def test_a_conversation_is_asked_as_it_was_and_held_against_how_it_ended(tmp_pat
         one.tick()
 
 
-def test_an_answer_that_calls_a_tool_is_held_against_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", [{"left_out": True}, {"error": "it failed"}])
+def test_an_answer_that_calls_a_tool_or_failed_is_held_against_nothing(
+    tmp_path: Path, answer: dict[str, Any]
+) -> None:
     two = Two()
     two.asked.append(conversation(1, "a", "Add them."))
-    two.answer = {"left_out": True}  # type: ignore[dict-item]
+    two.answer = answer
     one = Paired(two, tmp_path)
     pairs = one.tick()
-    assert (pairs.pairs, pairs.dropped) == (0, 1) and not one.pairing.waiting
+    assert (pairs.pairs, pairs.dropped, pairs.missed) == (0, 0, 1) and not one.pairing.waiting
+
+
+def test_a_copy_that_is_refused_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    two = Two(("a", "One."), ("b", "Two."))
+    two.status = 422
+    one = Paired(two, tmp_path)
+    assert one.pairing.tick(one.rollout, one.evidence)
+    pairs = one.evidence.pairs
+    assert (pairs.pairs, pairs.missed) == (0, 2) and not one.pairing.waiting
+    assert not one.pairing.tick(one.rollout, one.evidence), "they are not sent again"
+    two.status = 503
+    two.asked.append(two.asked[0] | {"n": 3, "at": 9.0, "text": "Three."})
+    assert not one.pairing.tick(one.rollout, one.evidence)
+    two.status = 202
+    assert one.tick().pairs == 1, "nobody was there to read it"
+
+
+def test_an_answer_without_one_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "One.")), tmp_path)
+    one.two.answer = {}
+    with pytest.raises(UpstreamError, match="summary"):
+        one.tick()
+
+
+@pytest.mark.parametrize("kind", [Kind.CANARY, Kind.AB])
+def test_equal_versions_that_fail_at_random_are_as_good_as_each_other(
+    kind: Kind, tmp_path: Path
+) -> None:
+    chance, rate = random.Random("fails"), 0.05
+    two = Two(*((f"s{n}", f"It was in 1843, {n}.") for n in range(800)), room=800)
+    # What the stable version failed is not remembered: it has no such in what it tells.
+    two.each = [
+        {"error": "it failed"} if chance.random() < rate else {"summary": "It is 1843."}
+        for _ in two.asked
+    ]
+    one = Paired(two, tmp_path)
+    arms = AB if kind is Kind.AB else one.rollout.arms
+    one.rollout = replace(one.rollout, kind=kind, arms=arms)
+    one.evidence = Evidence.of(one.rollout)
+    if kind is Kind.AB:
+        two.of, two.candidate = {"a": two.asked}, "b"
+    failed = sum("error" in each for each in two.each)
+    while one.evidence.pairs.pairs + failed < 800:
+        one.tick()
+    verdict = judge(one.rollout, Evidence.parse(one.evidence.dump()), None)
+    shown = outcomes(verdict)
+    assert one.evidence.pairs.missed == failed > 0
+    assert set(shown.values()) == {Outcome.INCONCLUSIVE if kind is Kind.AB else Outcome.PASS}
+    assert "they differ" not in " ".join(one.reason for one in verdict.findings)
+
+
+def test_who_leaves_out_much_of_what_it_is_sent_is_held_up_until_it_is_less() -> None:
+    one = replace(at(Phase.PROGRESSING), rules=RULES)
+    evidence = Evidence.of(one)
+    evidence.begin(one.step, one.percent)
+    pairs = evidence.pairs
+
+    def shown() -> set[Outcome]:
+        return set(outcomes(judge(one, Evidence.parse(evidence.dump()), None)).values())
+
+    pairs.miss()
+    pairs.miss()
+    assert shown() == {Outcome.PASS}, "two are too few to tell"
+    for _ in range(400):
+        pairs.add(GOOD)
+    for _ in range(5):
+        pairs.miss()
+    assert shown() == {Outcome.PASS}
+    pairs.miss()
+    assert shown() == {Outcome.INCONCLUSIVE}
+    told = " ".join(one.reason for one in judge(one, evidence, None).findings)
+    assert "6 of the last 50 copies were failed, refused, or answered by a tool call" in told
+    pairs.begin()
+    assert shown() == {Outcome.INCONCLUSIVE}, "so it is in the next step"
+    for _ in range(45):
+        pairs.add(GOOD)
+    assert shown() == {Outcome.PASS}
+    assert pairs.missed == 8
+
+
+def test_who_leaves_out_much_and_is_worse_fails_all_the_same() -> None:
+    one = replace(at(Phase.PROGRESSING), rules=RULES)
+    evidence = Evidence.of(one)
+    evidence.begin(one.step, one.percent)
+    for number in range(300):
+        evidence.pairs.add(BAD)
+        if number % 2:
+            evidence.pairs.miss()
+    assert judge(one, evidence, None).outcome is Outcome.FAIL
+
+
+def test_what_takes_long_to_measure_is_measured_at_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing, "BUSY", 0.0)
+    one = Paired(Two(("a", "One."), ("b", "Two."), ("c", "Three.")), tmp_path)
+    assert [one.tick().pairs for _ in range(4)] == [1, 2, 3, 3]
+
+
+def test_what_is_sent_and_what_comes_too_late_is_written_down(tmp_path: Path) -> None:
+    one = Paired(Two(("a", "One.")), tmp_path)
+    one.two.silent = True
+    ticks = []
+    for seconds in (0.0, 1.0, WITHIN, 1.0):
+        one.now += seconds
+        ticks.append(one.pairing.tick(one.rollout, one.evidence))
+    # It is sent, nothing is new, it is too late, nothing is new.
+    assert ticks == [True, False, True, False]
+    assert one.evidence.pairs.dropped == 1
 
 
 def test_a_clients_request_that_is_called_as_a_pair_is_none(tmp_path: Path) -> None:
@@ -606,9 +724,9 @@ def test_what_a_busy_candidate_does_not_take_waits_and_what_it_never_answers_is_
     tmp_path: Path,
 ) -> None:
     one = Paired(Two(("a", "One."), ("b", "Two."), room=1), tmp_path)
-    one.two.answer = {}
+    one.two.answer = {"summary": ""}
     assert one.tick().pairs == 1
-    assert one.evidence.pairs.total["empty"].means[0] == 1  # it failed: a client has nothing
+    assert one.evidence.pairs.total["empty"].means[0] == 1
     assert one.tick().pairs == 1
     one.two.room = 2
     assert one.tick().pairs == 2
@@ -628,7 +746,7 @@ def test_the_order_is_renewed_and_ends_with_the_rollout(tmp_path: Path) -> None:
     one.now += LASTS / 2
     one.tick()
     assert len(one.two.told) == 2 and one.two.told[1].pseudonyms == told.pseudonyms
-    one.pairing.end()
+    one.pairing.end("summarize")
     assert one.two.told[-1] is None
 
 

@@ -152,12 +152,16 @@ def ask(
 ) -> tuple[int, bytes]:  # fmt: skip
     """Status and body of what the API on a unix socket answers.
 
+    Args:
+        headers: text as ASGI has it, a character a byte: a caller's name may be any UTF-8.
+
     Raises:
         UpstreamError: nothing.
     """
+    sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     try:
         with _over(socket, timeout) as client:
-            answer = client.request(method, path, content=body or None, headers=dict(headers))
+            answer = client.request(method, path, content=body or None, headers=sent)
     except httpx2.HTTPError as error:
         raise UpstreamError(
             f"{socket.stem} does not answer: {error or type(error).__name__}",

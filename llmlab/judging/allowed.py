@@ -59,7 +59,7 @@ def allowed_judge(
         raise UpstreamError("the lab does not run", fix="llmlab up")
     running = {one.name: one.model_id for one in engine.status().deployments}
     plan = record.plan()
-    name = _deployment(bounds.model, Catalogue(config, Registry(lab)), plan)
+    name = deployment_of(bounds.model, Catalogue(config, Registry(lab)), plan)
     whom = find_judge(name, plan, running)
     refuse_itself(whom, judged, {**(known or {}), **running})
     latest = Kept(lab).latest(whom.model_id, rubric.digest)
@@ -68,7 +68,7 @@ def allowed_judge(
     return Allowed(whom, rubric, bounds.max_tokens, calibration)
 
 
-def _deployment(name: str, catalogue: Catalogue, plan: Plan) -> str:
+def deployment_of(name: str, catalogue: Catalogue, plan: Plan) -> str:
     """What serves a registered model, as `llmlab judge` finds it; other names as they are."""
     if not name or name in plan.names or name in plan.routes:
         return name

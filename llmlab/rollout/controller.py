@@ -11,6 +11,7 @@ import contextlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, unreadable
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
 from llmlab.ledger.chain import now as utc
@@ -93,7 +94,8 @@ class Controller:
     def _settle(self, rollout: Rollout) -> None:
         self.background.only(None)
         if rollout.rules.pairs and self.pairing:
-            self.pairing.end()
+            with self._unless_unpaired():
+                self.pairing.end(rollout.route)
         with self._complaining(f"rollout {rollout.number} cannot be {rollout.phase} now"):
             after = settle(
                 self.rollouts, self.running, rollout, self.clock,
@@ -209,16 +211,31 @@ class Controller:
         """Have the candidate answer some of what the stable version was asked."""
         if not rollout.rules.pairs or self.pairing is None:
             return False
-        try:
+        with self._unless_unpaired():
             found, self.unpaired = self.pairing.tick(rollout, evidence), ""
+            return found
+        return False
+
+    @contextmanager
+    def _unless_unpaired(self) -> Iterator[None]:
+        """A failure is told once; the rollout goes on by what else is known. So it does after a
+        fault of llmlab's own: what a client may have written ends no other route's rollouts."""
+        try:
+            yield
         except LlmlabError as error:
-            # Told once; the rollout goes on by what else is known.
-            if error.message != self.unpaired:
-                self.unpaired = error.message
-                told = f"nothing is paired: {error.message}"
-                self.say({"level": "warning", "message": told, "fix": error.fix})
-            return False
-        return found
+            self._tell_unpaired("warning", error.message, fix=error.fix)
+        except Exception as error:
+            told = unreadable(error) if isinstance(error, OSError) else type(error).__name__
+            places = [
+                f"{Path(one.filename).name}:{one.lineno} {one.name}"
+                for one in traceback.extract_tb(error.__traceback__)
+            ]
+            self._tell_unpaired("error", told, trace=places)
+
+    def _tell_unpaired(self, level: str, message: str, **more: Any) -> None:
+        if message != self.unpaired:
+            self.unpaired = message
+            self.say({"level": level, "message": f"nothing is paired: {message}", **more})
 
     def _cases(self, rollout: Rollout) -> tuple[Case, ...]:
         with self._complaining("the texts cannot be read"):

@@ -13,14 +13,14 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmlab.errors import AuthError, ConfigError, GateFailure, LlmlabError, UsageError
 from llmlab.judging.allowed import Allowed, allowed_judge
-from llmlab.judging.asking import Judge
+from llmlab.judging.asking import Cost, Judge
 from llmlab.judging.known import Pair
-from llmlab.judging.reading import SAME, Judgement, refused
+from llmlab.judging.reading import SAME, Choice, Judgement, refused
 from llmlab.lab import Lab
 from llmlab.rollout.worst_pair import WorstPair
 
@@ -48,6 +48,11 @@ class Waiting:
     step: int
     whole: WorstPair
 
+    @property
+    def same(self) -> bool:
+        """Whether the answers are, so that nobody need be asked which is better."""
+        return self.pair.a.strip() == self.pair.b.strip()
+
 
 @dataclass(frozen=True)
 class Said:
@@ -66,14 +71,15 @@ class Batch:
     """What came of some pairs.
 
     Args:
-        silent: why nothing came of them; "" where something did.
+        silent: why nothing came of them; "" where something did; None where nobody was asked, and
+            it is not known whether anybody is there.
     """
 
     said: tuple[Said, ...]
     questions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    silent: str = ""
+    silent: str | None = ""
 
 
 class Judging(Protocol):
@@ -162,6 +168,7 @@ class LabJudge:
     _allowed: Allowed | None = None
     _until: float = 0.0
     _of: Sequence[str] = ()
+    _answered: bool = False  # when it was last asked
 
     def __call__(self, pairs: Sequence[Waiting], versions: Sequence[str]) -> Batch:
         try:
@@ -173,8 +180,10 @@ class LabJudge:
         try:
             return asyncio.run(self._asked(allowed, pairs))
         except AuthError:
+            self._answered = False
             return _nothing(pairs, "cannot be asked: the token was refused")
         except LlmlabError:
+            self._answered = False
             return _nothing(pairs, "cannot be asked: the lab's address or its keys are gone")
 
     def _may_judge(self, versions: Sequence[str]) -> Allowed:
@@ -199,32 +208,36 @@ class LabJudge:
                 calibration.seed, allowed.most, calibration.held, fixed=True,
             )  # fmt: skip
             said = await asyncio.gather(*(_said(judge.judge, one) for one in pairs))
-        cost = judge.cost
-        # Two answers that are the same say nothing of whether it is there.
-        answered = [one.judgement for one in said if one.judgement is not SAME]
-        if answered and not any(answered):
-            self._allowed = None  # it may be another one by now
-            nothing = _nothing(pairs, SILENT)
-            return replace(
-                nothing, questions=cost.requests, tokens_in=cost.tokens_in,
-                tokens_out=cost.tokens_out,
-            )  # fmt: skip
-        return Batch(tuple(said), cost.requests, cost.tokens_in, cost.tokens_out)
+        return self._come_of(said, judge.cost)
+
+    def _come_of(self, said: Sequence[Said], cost: Cost) -> Batch:
+        # Two answers that are the same say nothing of whether it is there, nor does what a guard
+        # has kept from it.
+        asked = [one.judgement for one in said if not one.waiting.same and not _refused(one)]
+        self._answered = any(asked) if asked else self._answered
+        silent = "" if self._answered else None
+        if asked and not self._answered:
+            self._allowed, silent = None, SILENT  # it may be another one by now
+            said = [Said(one.waiting, None) for one in said]
+        return Batch(tuple(said), cost.requests, cost.tokens_in, cost.tokens_out, silent)
 
 
 async def _said(judge: Callable[[Pair], Awaitable[Judgement]], one: Waiting) -> Said:
-    pair = one.pair
-    if pair.a.strip() == pair.b.strip():
+    if one.same:
         return Said(one, SAME)
     try:
         async with asyncio.timeout(WITHIN):
-            return Said(one, await judge(pair))
+            return Said(one, await judge(one.pair))
     except AuthError:
         raise
     except UsageError as error:
         return Said(one, refused(error.message))
     except (LlmlabError, TimeoutError):
         return Said(one, None)
+
+
+def _refused(one: Said) -> bool:
+    return one.judgement is not None and one.judgement.choice is Choice.REFUSED
 
 
 def _nothing(pairs: Sequence[Waiting], silent: str) -> Batch:

@@ -7,6 +7,9 @@ A pair is (1, 0) if the candidate's answer is worse in both orders, (0, 1) if it
 -1 and 1, and a judge that guesses moves it nowhere. A pair of which the judge says nothing that can
 be read, or cannot be asked, counts for nobody and is told. So is what it cost.
 
+Two answers that are the same are a tie without a question. That is evidence, and says nothing of
+whether the judge is there: where any of a step differ, it has to have said something of one.
+
 Without its judge a rollout is neither ended nor taken on.
 """
 
@@ -38,12 +41,15 @@ class JudgeCounts:
 
     Args:
         contradictions: of which it preferred the same place in both orders; they are ties.
-        abstained: of which it said nothing that can be read, or could not be asked.
+        abstained: of which it said nothing that can be read, or could not be asked; among them
+            those that the candidate's answer makes too long.
         unanswered: of which it said nothing at all.
-        dropped: that it had no time for.
+        dropped: that it had no time for, or that were too long without the candidate's answer.
         questions: that it answered; ``tokens_in`` and ``tokens_out`` are its own.
         silent: why it says nothing at the moment; "" where it does.
         lately: of the newest pairs that it was asked about, whether it said what counts.
+        differ: pairs of this step that it is to be asked about; ``heard``: of which it said what
+            counts.
     """
 
     contradictions: int = 0
@@ -55,22 +61,41 @@ class JudgeCounts:
     tokens_out: int = 0
     silent: str = ""
     lately: list[bool] = field(default_factory=list)
+    differ: int = 0
+    heard: int = 0
 
-    def add(self, choice: Choice | None) -> tuple[float, float] | None:
-        """Take note of what it said of a pair, None for nothing at all. Returns what that shows;
-        None for nothing that counts."""
+    def begin(self) -> None:
+        """Another step."""
+        self.differ = self.heard = 0
+
+    def add(
+        self, choice: Choice | None, *, asked: bool = True, of_step: bool = True
+    ) -> tuple[float, float] | None:
+        """Take note of what it said of a pair.
+
+        Args:
+            choice: None for nothing at all.
+            asked: it was; else the two answers are the same.
+            of_step: the pair is one of this step.
+
+        Returns:
+            What that shows; None for nothing that counts.
+        """
         shown = SHOWS.get(choice) if choice else None
         self.contradictions += choice is Choice.CONTRADICTION
         self.unanswered += choice is None
         self.abstained += choice is not None and shown is None
-        self.lately = [*self.lately, shown is not None][-LATELY:]
+        if asked:
+            self.lately = [*self.lately, shown is not None][-LATELY:]
+            self.heard += of_step and shown is not None
         return shown
 
     def holds(self, of_step: int, step_pairs: int) -> str:
         """Why no step passes as things are; "" for nothing.
 
         Args:
-            of_step: pairs that it judged in this step, in which there were ``step_pairs``.
+            of_step: pairs of this step that count, ties without a question among them, in which
+                there were ``step_pairs``.
         """
         if self.silent:
             return f"the judge {self.silent}, and nothing passes without it"
@@ -82,6 +107,8 @@ class JudgeCounts:
             )
         if step_pairs and not of_step:
             return "the judge has said nothing yet of this step"
+        if self.differ and not self.heard:
+            return "the judge has said nothing yet of the pairs of this step that differ"
         return ""
 
     @property

@@ -9,6 +9,8 @@ from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.registry.catalogue import Catalogue
 from llmlab.rollout.judge_at_start import refuse_unless_judged
+from llmlab.rollout.judge_told import cost_told, texts_told
+from llmlab.rollout.judged_pairs import asks_judge
 from llmlab.rollout.pairs_power import pairs_told
 from llmlab.rollout.planning import (
     Known,
@@ -48,7 +50,17 @@ def lint(
     if wish.models:
         found += _of_start(wish, lab, catalogue, known)
     planned, lately = _planned(wish.kind, rules), _usual(lab, known, usual, wish.route)
-    return [*found, *told(planned, lately), *pairs_told(planned, lately)]
+    costs = _costs(rules, known)
+    return [*found, *told(planned, lately), *pairs_told(planned, lately), *costs]
+
+
+def _costs(rules: Rules, known: Callable[[], Known]) -> list[Problem]:
+    if not asks_judge(rules):
+        return []
+    try:
+        return list(cost_told(rules, known()))
+    except LlmlabError:
+        return []  # as below
 
 
 def _planned(kind: Kind, rules: Rules) -> Rollout:
@@ -82,6 +94,7 @@ def _of_start(
         there = known()
         planned = rollout_of(wish, there, 1, rollouts.traffic(), rollouts.history(), time.time())
         refuse_unless_judged(planned, there)
+        found += texts_told(planned, there)
     except UpstreamError as error:
         found += [_error(error), *_unknown(wish, catalogue)]
     except LlmlabError as error:

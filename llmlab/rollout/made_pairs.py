@@ -10,6 +10,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Both(Protocol):
+    """Whether something happens to either answer."""
+
+    def __call__(self, share: float, more: float = 0.0) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,8 @@ class MadePairs:
     novelty, spread: of either's words, on average, and how far from that at most.
     repetition: of either's word triples, on average; at most twice as many. 0: not told.
     other_language: share of the candidate's that are in another one. 0: not told.
+    foreign, refused, cut, unfit: shares of either's that are in another language than what was
+        asked, refusals, cut off, not of the format that was asked for, as half of them were.
     drift: so many more are invented by either each second, as a share, up to one half.
     popular, asked: so many texts are a share ``asked`` of all that is sent.
     more_invented, more_empty, longer, more_novelty: what is different about the candidate.
@@ -36,6 +45,10 @@ class MadePairs:
     spread: float = 0.15
     repetition: float = 0.0
     other_language: float = 0.0
+    foreign: float = 0.01
+    refused: float = 0.01
+    cut: float = 0.02
+    unfit: float = 0.02
     drift: float = 0.0
     popular: int = 0
     asked: float = 0.5
@@ -72,7 +85,25 @@ class MadePairs:
             found["repetition"] = chance.uniform(0, most), chance.uniform(0, most)
         if self.other_language:
             found["language"] = float(chance.random() < self.other_language), 0.0
-        return found
+        return found | self._of_conversations(chance, both)
+
+    def _of_conversations(
+        self, chance: random.Random, both: Both
+    ) -> dict[str, tuple[float, float]]:
+        """What only those are measured by, or by another question."""
+        most, less = self.other_length + self.longer, chance.random()
+        length = chance.random()
+        found = {
+            "longer": (float(length < most), float(most <= length < most + self.other_length)),
+            "shorter": (
+                float(less < self.other_length),
+                float(self.other_length <= less < 2 * self.other_length),
+            ),
+            "foreign": both(self.foreign),
+            "refusals": both(self.refused),
+            "cut_off": both(self.cut),
+        }
+        return found | ({"format": both(self.unfit)} if chance.random() < 0.5 else {})
 
     def _novelty(self, chance: random.Random) -> float:
         return self.novelty + chance.uniform(-self.spread, self.spread)

@@ -49,6 +49,7 @@ class Asked:
 
     Args:
         ended: how the answer to a conversation did; None of a summary.
+        left_out: it was too long, and the API tells nothing else of it.
     """
 
     process: str
@@ -60,6 +61,7 @@ class Asked:
     options: dict[str, Any]
     ended: Ended | None
     by: str = ""
+    left_out: bool = False
     until: float = 0.0
 
     @property
@@ -110,7 +112,8 @@ class Pairing:
     judge: JudgeAsking | None = None
 
     def tick(self, rollout: Rollout, evidence: Evidence) -> bool:
-        """Take it a little further. Returns whether there is a pair more.
+        """Take it a little further. Returns whether there is anything new to be written down: it
+        may be all that happens for long.
 
         Raises:
             UpstreamError: one of the two does not say what it should.
@@ -122,37 +125,40 @@ class Pairing:
         heard = judged(self.judge, rollout, evidence, self.worst)
         if now >= self.renew_at:
             self.running.remember(
+                rollout.route,
                 Sample(
                     deployment=rollout.base.deployment, route=rollout.route,
                     share=100 * rollout.rules.pairs, slice=SLICE, until=now + LASTS,
                     pseudonyms=self.key,
-                )
+                ),
             )  # fmt: skip
             self.processes = self.running.processes(rollout.base.deployment)
             self.away.clear()
             self.renew_at = now + LASTS / 4
         ends = time.monotonic() + BUSY
         while self._ask(rollout, evidence, now):
-            heard |= self._take_answers(rollout, evidence)
+            heard = True
+            self._take_answers(rollout, evidence, ends)
             if time.monotonic() >= ends:
                 break
-        heard |= bool(self.waiting) and self._take_answers(rollout, evidence)
+        else:
+            heard |= bool(self.waiting) and self._take_answers(rollout, evidence, ends)
         late = [name for name, one in self.waiting.items() if now >= one.until]
         for name in late:
             del self.waiting[name]
         evidence.pairs.dropped += len(late)
-        return heard
+        return heard or bool(late)
 
     def _refuse_never(self, rollout: Rollout) -> None:
         """Somebody may have forbidden it since the rollout began: then even what waits is
         forgotten, and no judge is shown any more of it."""
         if path := self.running.never_paired(rollout.route):
-            self.end()
+            self.end(rollout.route)
             raise UsageError(f"{path} names {rollout.route}", fix=f"llmlab config show {path}")
 
-    def end(self) -> None:
-        """Nothing is remembered any more."""
-        self.running.remember(None)
+    def end(self, route: str) -> None:
+        """Nothing is remembered of this route any more."""
+        self.running.remember(route, None)
         self.renew_at, self.answers_read = 0.0, 0
         self.waiting.clear()
         if self.judge:
@@ -162,22 +168,30 @@ class Pairing:
         """Have the candidate read what is new, as far as it has time for it now. Returns whether
         there was anything."""
         pairs, asked = evidence.pairs, False
-        for one in self._asked(pairs.read):
+        for one in self._asked(rollout.route, pairs.read):
+            if one.left_out:
+                pairs.dropped += 1
+                pairs.read[one.process], asked = one.n, True
+                continue
             unit, text = unit_of(one.subject, one.at, SLICE), self._digest(one.text)
             if pairs.is_new(unit, text):
                 if len(self.waiting) >= AT_ONCE:
                     break
                 name = f"{NAMED}{rollout.number}-{self.processes.index(one.process)}-{one.n}"
-                if not self._copy(rollout, name, one):
+                taken = self._copy(rollout, name, one)
+                if taken is False:
                     break
-                self.waiting[name] = replace(one, by="", until=now + WITHIN)
+                if taken:
+                    self.waiting[name] = replace(one, by="", until=now + WITHIN)
+                else:
+                    pairs.miss()
                 pairs.meet(unit, text)
                 asked = True
             pairs.read[one.process] = one.n
         return asked
 
-    def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool:
-        """Whether the candidate has taken it. What it finds wrong it never answers."""
+    def _copy(self, rollout: Rollout, name: str, one: Asked) -> bool | None:
+        """Whether the candidate has taken it; None for never, as it finds something wrong."""
         candidate = rollout.candidate.deployment
         by = {"X-Subject": one.by} if one.by else {}
         status, body = self.running.ask(
@@ -186,13 +200,15 @@ class Pairing:
             headers={**FRESH, **by, "X-Request-ID": name, "X-Route": rollout.route},
         )  # fmt: skip
         if status != 202:
-            return 400 <= status < 500
+            return None if 400 <= status < 500 else False
         try:
             return bool(json.loads(body)["taken"])
         except (ValueError, KeyError, TypeError) as error:
             raise _unexpected(candidate, error) from None
 
-    def _take_answers(self, rollout: Rollout, evidence: Evidence) -> bool:
+    def _take_answers(self, rollout: Rollout, evidence: Evidence, ends: float) -> bool:
+        """Take in what the candidate has answered, or some of it: one at least, and no more after
+        that time. The rest is there at the next tick."""
         candidate, heard = rollout.candidate.deployment, False
         for answer in self._list(candidate, f"{ANSWERS}?after={self.answers_read}", "answers"):
             try:
@@ -203,18 +219,19 @@ class Pairing:
             asked = self.waiting.pop(name, None) if answer.get("pair") else None
             if asked is None:
                 continue
-            if answer.get("left_out"):
-                evidence.pairs.dropped += 1
-                heard = True
+            heard = True
+            # What the stable version failed is not remembered, so it would not be held against it.
+            if answer.get("left_out") or "error" in answer:
+                evidence.pairs.miss()
                 continue
-            # One that failed is an empty one: whoever asks has nothing in either case.
-            summary = str(answer.get("summary", ""))
             try:
+                summary = str(answer["summary"])
                 ended = Ended.parse(answer["ended"]) if "ended" in answer else None
-            except ValueError as error:
+            except (ValueError, KeyError) as error:
                 raise _unexpected(candidate, error) from None
             self._add(rollout, evidence, asked, summary, ended)
-            heard = True
+            if time.monotonic() >= ends:
+                break
         return heard
 
     def _add(
@@ -232,7 +249,7 @@ class Pairing:
             self.worst.keep(rollout.number, pair)
         offer(self.judge, rollout, evidence, pair, task_of(asked.case))
 
-    def _asked(self, read: Mapping[str, int]) -> list[Asked]:
+    def _asked(self, route: str, read: Mapping[str, int]) -> list[Asked]:
         """What is new, of all processes that tell, the oldest first.
 
         Args:
@@ -245,7 +262,7 @@ class Pairing:
         told, failed = 0, None
         for process in [one for one in self.processes if one not in self.away] or self.processes:
             try:
-                found += self._asked_of(process, read.get(process, 0))
+                found += self._asked_of(process, route, read.get(process, 0))
                 told += 1
             except UpstreamError as error:
                 self.away.add(process)
@@ -254,15 +271,15 @@ class Pairing:
             raise failed
         return sorted(found, key=lambda one: one.at)
 
-    def _asked_of(self, process: str, after: int) -> list[Asked]:
-        found = self._list(process, f"{ASKED}?after={after}", "asked")
+    def _asked_of(self, process: str, route: str, after: int) -> list[Asked]:
+        found = self._list(process, f"{ASKED}?route={route}&after={after}", "asked")
         try:
             return [
                 Asked(
                     process, int(one["n"]), float(one["at"]), str(one["subject"]),
                     str(one["text"]), str(one["summary"]), dict(one["options"]),
                     None if one.get("ended") is None else Ended.parse(one["ended"]),
-                    str(one["by"]),
+                    str(one["by"]), left_out=bool(one.get("left_out")),
                 )
                 for one in found
             ]  # fmt: skip

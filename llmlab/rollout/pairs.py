@@ -24,6 +24,10 @@ from llmlab.rollout.state import Finding, Outcome, Rollout, Rules
 
 KEPT = 1000  # units and texts that are known again
 TESTED, BASE = 0, 1
+# Of the newest copies that a candidate took or refused, those that it made no answer of that can be
+# compared: beyond that share, and that number, it may be what it does badly that no pair shows.
+MOST_MISSED, SOME = 0.1, 3
+LATELY = 50  # copies
 
 
 @dataclass
@@ -54,7 +58,9 @@ class Pairs:
         read: the number of the newest request that was taken over from each deployment.
         pairs: of the whole rollout; ``step_pairs``: of this step.
         step_untold: of those, how many the stable version's answer says nothing of, by measure.
-        dropped: that the candidate was too busy for, did not answer in time, or called a tool for.
+        dropped: that the candidate was too busy for, or did not answer in time.
+        missed: that it failed, refused, or called a tool for: they speak against neither version.
+        lately: of the newest copies, whether they are a pair.
         worst: how far the worst pair was beyond the gate.
         compares: the question is whether there is a difference.
         judge: what became of pairs that a judge was to look at.
@@ -70,6 +76,8 @@ class Pairs:
     step_pairs: int = 0
     step_untold: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
+    missed: int = 0
+    lately: list[bool] = field(default_factory=list)
     worst: float | None = None
     compares: bool = False
     judge: JudgeCounts = field(default_factory=JudgeCounts)
@@ -92,6 +100,7 @@ class Pairs:
     def begin(self) -> None:
         """Another step: what speaks for it is asked for anew."""
         self.step, self.step_pairs, self.step_untold = {}, 0, {}
+        self.judge.begin()
         for bets in self.bets.values():
             bets.as_good = Wealth()
 
@@ -126,7 +135,30 @@ class Pairs:
         self.step_pairs += 1
         for name in untold:
             self.step_untold[name] = self.step_untold.get(name, 0) + 1
+        self._note(True)
         return self._take(values)
+
+    def miss(self) -> None:
+        """Take note of a copy that is no pair, as the candidate made nothing of it that could be
+        compared."""
+        self.missed += 1
+        self._note(False)
+
+    def _note(self, is_pair: bool) -> None:
+        self.lately.append(is_pair)
+        del self.lately[:-LATELY]
+
+    @property
+    def holds(self) -> str:
+        """Why no step passes as things are: pairs are what the candidate has chosen; "" for
+        nothing."""
+        missed, of = self.lately.count(False), len(self.lately)
+        if missed < SOME or missed <= MOST_MISSED * of:
+            return ""
+        return (
+            f"{missed} of the last {of} copies were failed, refused, or answered by a tool call: "
+            f"{100 * MOST_MISSED:g} % may be"
+        )
 
     def add_judged(self, shown: tuple[float, float], *, of_step: bool) -> bool:
         """Take in what a judge says of a pair that was taken in before.
@@ -234,6 +266,10 @@ def _difference(rollout: Rollout, pairs: Pairs, measure: str, level: float) -> F
         f"(p = {p:.2g}, to be at most {level:.2g})"
     )
     figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level}
+    if measure == JUDGED:
+        figures |= pairs.judge.figures
+        silent = f"; the judge {pairs.judge.silent}" if pairs.judge.silent else ""
+        reason += f"{silent}; {pairs.judge.told}"
     return Finding(f"pairs {measure}", Outcome.INCONCLUSIVE, reason, figures)
 
 
@@ -245,9 +281,9 @@ def _judged(worse: float, better: float, n: int) -> str:
 
 
 def _held(pairs: Pairs, bound: Bound) -> str:
-    """Why a judge keeps a step from passing; "" where it does not."""
-    if bound.measure != JUDGED:
-        return ""
+    """Why a step does not pass, whatever the bets say; "" where it may."""
+    if pairs.holds or bound.measure != JUDGED:
+        return pairs.holds
     return pairs.judge.holds(pairs.step.get(JUDGED, Sums()).n, pairs.step_pairs)
 
 

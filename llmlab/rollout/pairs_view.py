@@ -63,7 +63,8 @@ class JudgeFigures(TypedDict):
         judged: that count.
         contradictions: those of them of which it preferred the same place in both orders: ties.
         abstained: of which it said nothing that can be read, or could not be asked.
-        unanswered: of which it said nothing at all; ``dropped``: that it had no time for.
+        unanswered: of which it said nothing at all; ``dropped``: that it had no time for, or that
+            were too long without the candidate's answer.
         questions: that it answered; ``tokens_in`` and ``tokens_out`` are its own.
         silent: why it says nothing at the moment; "" where it does.
     """
@@ -83,8 +84,8 @@ class PairsDocument(TypedDict):
     """Pairs of a rollout.
 
     Args:
-        pairs: requests that both have answered; ``dropped``: that the candidate had no time for, or
-            called a tool for.
+        pairs: requests that both have answered; ``dropped``: that the candidate had no time for;
+            ``missed``: that it failed, refused, or called a tool for.
         judge: null where none is asked.
         worst: null where none is beyond the gate, or it is older than recording.max_age.
     """
@@ -95,6 +96,7 @@ class PairsDocument(TypedDict):
     share: float
     pairs: int
     dropped: int
+    missed: int
     measures: list[MeasureFigures]
     judge: JudgeFigures | None
     worst: ShownPair | None
@@ -112,7 +114,8 @@ class PairsView:
         return {
             "rollout": rollout.number, "route": rollout.route, "gate": pairs.gate,
             "share": rollout.rules.pairs, "pairs": pairs.pairs, "dropped": pairs.dropped,
-            "measures": list(self._figures()), "judge": self._judge(), "worst": self.shown(),
+            "missed": pairs.missed, "measures": list(self._figures()), "judge": self._judge(),
+            "worst": self.shown(),
         }  # fmt: skip
 
     def _judge(self) -> JudgeFigures | None:

@@ -59,8 +59,8 @@ class Running(Protocol):
         """See ``Engine.requests_since``."""
         ...
 
-    def remember(self, sample: Sample | None) -> None:
-        """Have some of what is asked remembered for a while; nothing any more for None."""
+    def remember(self, route: str, sample: Sample | None) -> None:
+        """Have some of what a route is asked remembered for a while; nothing any more for None."""
         ...
 
     def never_paired(self, route: str) -> str:
@@ -116,8 +116,8 @@ class RunningLab:
     def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         return self._running().requests_since(cursor, after=after)
 
-    def remember(self, sample: Sample | None) -> None:
-        tell(self._lab, sample)
+    def remember(self, route: str, sample: Sample | None) -> None:
+        tell(self._lab, route, sample)
 
     def never_paired(self, route: str) -> str:
         return read_config(self._lab.config_file).config.never_paired(route)

@@ -225,9 +225,11 @@ def _add_operators_routes(app: FastAPI, parts: Parts, serving: Serving, memory: 
         return JSONResponse({"answers": found, "dropped": shadow.dropped})
 
     @app.get("/shadow/asked", include_in_schema=False)
-    async def asked(connection: Request, after: Annotated[int, Query(ge=0)] = 0) -> JSONResponse:
+    async def asked(
+        connection: Request, route: str, after: Annotated[int, Query(ge=0)] = 0
+    ) -> JSONResponse:
         _refuse_others(connection)
-        return JSONResponse({"asked": [one.as_json() for one in memory.since(after)]})
+        return JSONResponse({"asked": [one.as_json() for one in memory.since(route, after)]})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:

@@ -70,8 +70,8 @@ def _show(view: PairsView) -> None:
         ],
     )  # fmt: skip
     err().print(
-        f"{told['pairs']} pairs; {told['dropped']} were dropped, without an answer in time, or one "
-        "to compare.",
+        f"{told['pairs']} pairs; {told['dropped']} were dropped, without an answer in time, and "
+        f"{told['missed']} failed, refused, or answered by a tool call.",
         highlight=False,
     )
     if judge := told["judge"]:

@@ -14,6 +14,7 @@ from llmlab.cli.session import Session
 from llmlab.names import SUMMARIZE
 
 if TYPE_CHECKING:
+    from llmlab.rollout.planning import Known
     from llmlab.rollout.state import Rollout
 
 app = typer.Typer(
@@ -254,20 +255,25 @@ def _start(
     route = wanted.pop("route") or SUMMARIZE
     wish = Wish(Kind(kind), models, who=who(), route=route, **wanted)
     with progress("starting") as say:
-        rollout = desk_of(session, say).start(wish, known_of(session))
+        known = known_of(session)
+        rollout = desk_of(session, say).start(wish, known)
     tell(session, rollout, output)
-    _warn(session, rollout)
+    _warn(session, rollout, known)
 
 
-def _warn(session: Session, rollout: Rollout) -> None:
-    """Of steps that will not decide in time, by the traffic of the last hour."""
+def _warn(session: Session, rollout: Rollout, known: Known) -> None:
+    """Of steps that will not decide in time, by the traffic of the last hour, and of what its pairs
+    cost and whom they show what clients send."""
     from llmlab.cli.output import escaped
+    from llmlab.rollout.judge_told import cost_told, texts_told
     from llmlab.rollout.pairs_power import pairs_told
     from llmlab.rollout.power import told, usual_of
     from llmlab.rollout.running import RunningLab
 
     usual = usual_of(RunningLab(session.lab()), rollout.stable.deployment)
-    for one in (*told(rollout, usual), *pairs_told(rollout, usual)):
-        if one.severity == "warning":
-            err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
+    needs = (*told(rollout, usual), *pairs_told(rollout, usual))
+    warnings = (one for one in needs if one.severity == "warning")
+    for one in (*warnings, *cost_told(rollout.rules, known), *texts_told(rollout, known)):
+        err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
+        if one.fix:
             err().print(f"  [bold green]Fix:[/] {escaped(one.fix)}", highlight=False)

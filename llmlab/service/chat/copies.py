@@ -34,6 +34,7 @@ NOT_ASKED: dict[str, Any] = {
     ),
     "messages": {"__all__": {"name": True}},
 }
+WORDS = ("type", "text", "refusal")  # of a part; what else is in one is no word of it
 ChatOf = Callable[[ChatRequest, Request, float, Usage], AsyncGenerator[Chunk]]
 
 
@@ -56,9 +57,16 @@ def _is_words(one: Message) -> bool:
 
 def copy_of(asked: ChatRequest) -> dict[str, Any]:
     """What another version is asked."""
-    return asked.model_dump(
+    copy = asked.model_dump(
         mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
     )
+    for message in copy["messages"]:
+        if isinstance(message.get("content"), list):
+            message["content"] = [
+                {name: part[name] for name in WORDS if isinstance(part.get(name), str)}
+                for part in message["content"]
+            ]
+    return copy
 
 
 def text_of(asked: ChatRequest) -> str:

@@ -27,7 +27,7 @@ class Remembering:
         self.app, self.memory = app, memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.memory.order is None or scope["type"] != "http" or scope["path"] not in PATHS:
+        if not self.memory.orders or scope["type"] != "http" or scope["path"] not in PATHS:
             return await self.app(scope, receive, send)
         parts: list[bytes] = []
         taken = is_stream = whole = False
@@ -58,10 +58,11 @@ class Remembering:
         return self.memory.takes(route_of(scope, headers), _subject(headers))
 
     def _keep(self, scope: Scope, body: bytes, is_stream: bool) -> None:
-        asked, subject = scope["state"][ASKED], _subject(Headers(scope=scope))
+        asked, headers = scope["state"][ASKED], Headers(scope=scope)
+        route, subject = route_of(scope, headers), _subject(headers)
         try:
             if isinstance(asked, ChatRequest):
-                self._keep_chat(scope, asked, subject, body.decode(), is_stream)
+                self._keep_chat(scope, asked, route, subject, body.decode(), is_stream)
                 return
             choices, broken = summary_in(body.decode(), is_stream)
         except (ValueError, KeyError, TypeError) as error:  # its message may quote a text
@@ -69,10 +70,16 @@ class Remembering:
             return
         if choices and not broken:
             summary = str(choices[0]["text"])
-            self.memory.keep(subject, asked, asked.text, summary)
+            self.memory.keep(route, subject, asked, asked.text, summary)
 
     def _keep_chat(
-        self, scope: Scope, asked: ChatRequest, subject: str, body: str, is_stream: bool
+        self,
+        scope: Scope,
+        asked: ChatRequest,
+        route: str,
+        subject: str,
+        body: str,
+        is_stream: bool,
     ) -> None:
         choices, broken = choices_in(body, is_stream)
         if broken or not choices:
@@ -80,7 +87,7 @@ class Remembering:
         watched: Watched | None = scope["state"].get("watched")
         with contextlib.suppress(CallsTool):
             told = told_of(choices[0], watched.answer if watched else None)
-            self.memory.keep(subject, asked, text_of(asked), told["text"], told["ended"])
+            self.memory.keep(route, subject, asked, text_of(asked), told["text"], told["ended"])
 
 
 def _subject(headers: Headers) -> str:

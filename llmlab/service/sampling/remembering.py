@@ -2,17 +2,19 @@
 and only while a rollout's controller has them remembered.
 
 Whoever sends ``Cache-Control: no-store`` is left out, as of a recording. Without an order it costs
-a request one look at nothing.
+a request one look at nothing. Of what is too long it remembers only that: each pair is measured
+against all of its text, in the one controller of all routes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ from pydantic import ValidationError
 
 from llmlab.errors import unreadable
 from llmlab.recording.order import LOOK
-from llmlab.recording.sampling import LARGEST, Sample
+from llmlab.recording.sampling import LARGEST, Sample, Samples
 from llmlab.service.chat.copies import copy_of
 from llmlab.service.chat.schemas import ChatRequest
 from llmlab.service.recording.transcript import pseudonym
 from llmlab.service.schemas import SummarizeRequest
 
 log = logging.getLogger("llmlab.service")
-KEPT, KEPT_CHARACTERS, KEPT_SECONDS = 100, 2_000_000, 300.0
+KEPT, KEPT_CHARACTERS, KEPT_SECONDS = 100, 2_000_000, 300.0  # of each route
+LONGEST_TEXT = 50_000  # characters of a text and its answer together
+LONGEST_REQUEST = 100_000  # characters of its other options as JSON; of a conversation, of it all
 NOT_ASKED = {"text", "model", "user", "store"}
 
 
@@ -43,6 +47,8 @@ class Remembered:
         summary: what it answered.
         options: that the request had beside its text; of a conversation, all that it asks.
         ended: how the answer to a conversation did, see ``chat.copies``; None of a summary.
+        left_out: it was too long: nothing else of it is here.
+        size: characters of its document.
     """
 
     n: int
@@ -53,17 +59,60 @@ class Remembered:
     options: dict[str, Any]
     by: str
     ended: dict[str, Any] | None = None
+    left_out: bool = False
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Characters, about; a conversation stands there twice."""
-        return len(self.text) * (1 if self.ended is None else 2) + len(self.summary)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _characters(self.as_json()))
 
     def as_json(self) -> dict[str, Any]:
         return {
             "n": self.n, "at": self.at, "subject": self.subject, "text": self.text,
             "summary": self.summary, "options": self.options, "by": self.by, "ended": self.ended,
+            "left_out": self.left_out,
         }  # fmt: skip
+
+
+def _characters(document: dict[str, Any]) -> int:
+    return len(json.dumps(document, ensure_ascii=False))
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What is remembered of one route.
+
+    Args:
+        subjects: in which slice each was last taken.
+        kept: the oldest first.
+    """
+
+    order: Sample
+    due: float = 0.0
+    subjects: dict[str, int] = field(default_factory=dict)
+    kept: deque[Remembered] = field(default_factory=deque)
+
+    def takes(self, subject: str, now: float) -> bool:
+        number = int(now // self.order.slice)
+        if now >= self.order.until or self.subjects.get(subject) == number:
+            return False
+        self.due += self.order.share
+        if self.due < 100:
+            return False
+        self.due -= 100
+        self.subjects[subject] = number
+        if len(self.subjects) > KEPT * 10:
+            self.subjects = {who: at for who, at in self.subjects.items() if at >= number - 1}
+        return True
+
+    def add(self, one: Remembered) -> None:
+        self.kept.append(one)
+        size = sum(each.size for each in self.kept)
+        while len(self.kept) > KEPT or size > KEPT_CHARACTERS:
+            size -= self.kept.popleft().size
+
+    def forget(self, before: float) -> None:
+        while self.kept and self.kept[0].at < before:
+            self.kept.popleft()
 
 
 class Memory:
@@ -79,11 +128,13 @@ class Memory:
     ) -> None:
         self._file, self._deployment, self._clock = file, deployment, clock
         self._seen: tuple[int, int, int] | None = None
-        self._due = 0.0
         self._n = time.time_ns() // 1_000_000
-        self._subjects: dict[str, int] = {}
-        self._kept: deque[Remembered] = deque()
-        self.order: Sample | None = None
+        self._shelves: dict[str, Shelf] = {}
+
+    @property
+    def orders(self) -> list[Sample]:
+        """What is to be remembered now: one for each of some routes."""
+        return [one.order for one in self._shelves.values()]
 
     async def watch(self) -> None:
         """Look at the file for ever."""
@@ -93,7 +144,6 @@ class Memory:
 
     def look(self) -> None:
         """Take note of what the file says now, and forget what is too old."""
-        now = self._clock()
         if self._file is not None:
             try:
                 found = self._file.stat()
@@ -102,76 +152,81 @@ class Memory:
                 seen = None
             if seen != self._seen:
                 self._seen = seen
-                self._take(self._read() if seen else None)
-        if self.order and now >= self.order.until:
-            self._take(None)
-        while self._kept and self._kept[0].at < now - KEPT_SECONDS:
-            self._kept.popleft()
+                self.take(self._read() if seen else ())
+        now = self._clock()
+        if any(now >= one.until for one in self.orders):
+            self.take(self.orders)
+        for shelf in self._shelves.values():
+            shelf.forget(now - KEPT_SECONDS)
 
-    def _take(self, order: Sample | None) -> None:
-        if order and (order.deployment != self._deployment or order.until <= self._clock()):
-            order = None
-        before, self.order = self.order, order
-        if before and order and before.pseudonyms == order.pseudonyms:
-            return
-        self._kept.clear()
-        self._subjects.clear()
-        self._due = 0.0
-        if before or order:
-            log.info("some of what is asked is %sremembered", "" if order else "no longer ")
+    def take(self, orders: Iterable[Sample]) -> None:
+        """Go by these from now on, as far as they are for this deployment and have not ended. What
+        is remembered by the key of one of them stays."""
+        now, before = self._clock(), self._shelves
+        self._shelves = {
+            one.route: self._shelf(one)
+            for one in orders
+            if one.deployment == self._deployment and one.until > now
+        }
+        for route in sorted(before.keys() ^ self._shelves.keys()):
+            log.info(
+                "some of what %s is asked is %sremembered",
+                route, "" if route in self._shelves else "no longer ",
+            )  # fmt: skip
 
-    def _read(self) -> Sample | None:
+    def _shelf(self, order: Sample) -> Shelf:
+        known = self._shelves.get(order.route)
+        if known is None or known.order.pseudonyms != order.pseudonyms:
+            return Shelf(order)
+        known.order = order
+        return known
+
+    def _read(self) -> tuple[Sample, ...]:
         assert self._file is not None
         try:
             with self._file.open("rb") as file:
-                return Sample.model_validate_json(file.read(LARGEST))
+                return Samples.model_validate_json(file.read(LARGEST)).samples
         except OSError as error:
             log.error("%s cannot be read: %s", self._file, error.strerror)
         except ValidationError as error:
             log.error("%s says nothing to remember: %s", self._file, unreadable(error))
-        return None
+        return ()
 
     def takes(self, route: str, subject: str) -> bool:
         """Whether to remember a request that is answered now. Asked once for each."""
-        order, now = self.order, self._clock()
-        if order is None or route != order.route or now >= order.until:
-            return False
-        number = int(now // order.slice)
-        if self._subjects.get(subject) == number:
-            return False
-        self._due += order.share
-        if self._due < 100:
-            return False
-        self._due -= 100
-        self._subjects[subject] = number
-        if len(self._subjects) > KEPT * 10:
-            self._subjects = {who: at for who, at in self._subjects.items() if at >= number - 1}
-        return True
+        shelf = self._shelves.get(route)
+        return shelf is not None and shelf.takes(subject, self._clock())
 
     def keep(
         self,
+        route: str,
         subject: str,
         asked: SummarizeRequest | ChatRequest,
         text: str,
         summary: str,
         ended: dict[str, Any] | None = None,
     ) -> None:
-        if self.order is None:
+        shelf = self._shelves.get(route)
+        if shelf is None:
             return
-        if isinstance(asked, ChatRequest):
-            options = copy_of(asked)
-        else:
-            options = asked.model_dump(
-                mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
-            )
         self._n += 1
-        name = pseudonym(subject, self.order.pseudonyms)
-        kept = Remembered(self._n, self._clock(), name, text, summary, options, subject, ended)
-        self._kept.append(kept)
-        size = sum(one.size for one in self._kept)
-        while len(self._kept) > KEPT or size > KEPT_CHARACTERS:
-            size -= self._kept.popleft().size
+        n, now = self._n, self._clock()
+        name = pseudonym(subject, shelf.order.pseudonyms)
+        options = None if len(text) + len(summary) > LONGEST_TEXT else _options(asked)
+        if options is None or _characters(options) > LONGEST_REQUEST:
+            shelf.add(Remembered(n, now, name, "", "", {}, "", left_out=True))
+        else:
+            shelf.add(Remembered(n, now, name, text, summary, options, subject, ended))
 
-    def since(self, after: int) -> list[Remembered]:
-        """Those that are kept of the ones after that number."""
-        return [one for one in self._kept if one.n > after]
+    def since(self, route: str, after: int) -> list[Remembered]:
+        """Those that are kept of a route, of the ones after that number."""
+        shelf = self._shelves.get(route)
+        return [one for one in shelf.kept if one.n > after] if shelf else []
+
+
+def _options(asked: SummarizeRequest | ChatRequest) -> dict[str, Any]:
+    if isinstance(asked, ChatRequest):
+        return copy_of(asked)
+    return asked.model_dump(
+        mode="json", exclude_unset=True, exclude_none=True, by_alias=True, exclude=NOT_ASKED
+    )
