@@ -182,12 +182,10 @@ def section(measured: dict[str, Any]) -> list[str]:
         "more answers may not be asked for. Ours goes on, and a far worse one is stopped far "
         "earlier "
         "than any plan says.",
-        "- **Who looks at the fixed test all the time** is fooled: of candidates exactly as "
-        "bad as "
-        f"allowed it fails {100 * measured['once']:.1f} % if looked at once (level "
-        f"{100 * measured['level']:.2g} %), and {100 * measured['peeking']:.1f} % if looked "
-        "at after "
-        f"every {EACH} answers for half an hour.", "",
+        "- **Looked at again and again**, the fixed test fails more of the candidates that are "
+        f"exactly as bad as allowed: {100 * measured['peeking']:.1f} % where that is after every "
+        f"{EACH} answers for half an hour, {100 * measured['once']:.1f} % where it is once. Its "
+        f"level is {100 * measured['level']:.2g} %.", "",
     ]  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def test_what_is_allowed_is_never_found() -> None:
     assert fixed.by_ranks(2.0, 1.25, 0.5, 0.05, 0.8, 0.5) is not None
 
 
-def test_who_looks_again_and_again_at_a_test_for_one_look_is_fooled() -> None:
+def test_who_looks_again_and_again_at_a_test_for_one_look_fails_more() -> None:
     how = {"between": 400, "runs": 2000, "seed": 1}
     once = fixed.peeking(0.05, 0.02, 19, 0.05, looks=1, **how)
     often = fixed.peeking(0.05, 0.02, 19, 0.05, looks=40, **how)
@@ -169,4 +169,4 @@ def test_the_table_says_where_ours_is_worse_and_where_not() -> None:
         "wrongly": {"planned": 0.10, "is": 0.03, "n": 80, "power": 0.1}, "by_ranks": 300,
     }))  # fmt: skip
     assert "| +10 points of errors | 2 % | 50 | 80 | 110 | 10 % | 30 % |" in told
-    assert "ours has found 10 to 10 %" in told and "20.0 % if looked at after every" in told
+    assert "ours has found 10 to 10 %" in told and "20.0 % where that is after every" in told

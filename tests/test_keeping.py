@@ -105,7 +105,7 @@ def waiting(lab: LabUnderTest) -> Iterator[list[socket.socket]]:
     asking = f"GET /health HTTP/1.1\r\nHost: {lab.url.removeprefix('http://')}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), 30))
+            stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), 120))
             for _ in range(8)
         ]
         for one in clients:
@@ -189,19 +189,18 @@ def test_who_waits_to_be_accepted_when_a_lab_is_opened_to_others_is_answered(
     """Its workers hang, so that only those who listen everywhere can take them."""
     master = processes(lab, "nginx: master")[0]
     before = master.children()
+    opening = threading.Thread(target=lab.run, args=("up", "--host", "0.0.0.0", "--insecure"))
     for worker in before:
         worker.suspend()
     try:
         with waiting(lab) as clients:
-            opening = threading.Thread(
-                target=lab.run, args=("up", "--host", "0.0.0.0", "--insecure")
-            )
             opening.start()
             told = {one.recv(12) for one in clients}
     finally:
         for worker in before:
             worker.resume()
-    opening.join()
+        if opening.ident:
+            opening.join()  # else it would open the lab under the next test
     assert told == {b"HTTP/1.1 200"}
     assert listeners(lab) == {"0.0.0.0", "127.0.0.1"}
     lab.ok("up", "--host", "127.0.0.1")

@@ -444,9 +444,9 @@ class Two:
         self.of, self.knocked = {"base": self.asked}, 0
         self.silent, self.by = False, []  # type: ignore[var-annotated]
         self.status, self.candidate = 202, "tuned-2"
+        self.pair, self.never = True, ""
         self.answer: dict[str, Any] = {"summary": "It is 7418."}
         self.each: list[dict[str, Any]] = []  # its answers, if it has another one to each
-        self.pair, self.never = True, ""
 
     def remember(self, route: str, sample: Sample | None) -> None:
         assert route == "summarize"
