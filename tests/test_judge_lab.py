@@ -323,7 +323,11 @@ def test_who_breaks_off_is_aborted_by_the_judge_alone_and_nothing_passes_while_i
     with load(lab, clients=3, rate=30, read_it=words) as clients:
         try:
             wait_until(lambda: clients.statuses[200] > 20)
-            lab.ok(*START)
+            begun = lab.run(*START)
+            assert begun.returncode == 0, begun.stderr
+            said_of_cost = " ".join(begun.stderr.split())
+            assert "the judge referee is asked" in said_of_cost
+            assert "the judge referee is a model elsewhere" in said_of_cost
             wait_until(lambda: is_held(rollouts.get(1)), 60)
             away = rollouts.get(1).rollout
         finally:

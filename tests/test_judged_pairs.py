@@ -315,8 +315,8 @@ def test_a_slow_judge_is_waited_for_by_nobody_and_what_it_has_no_time_for_is_cou
     ("task", "base", "tested", "dropped", "abstained"),
     [
         (LONGEST - 2, 1, 1, 0, 0),
-        (LONGEST, 1, 0, 1, 0),
-        (1, LONGEST, 0, 1, 0),
+        (LONGEST - 1, 1, 0, 1, 0),
+        (0, LONGEST // 2 + 1, 1, 1, 0),
         (1, 1, LONGEST - 1, 0, 1),
     ],
 )
@@ -329,6 +329,7 @@ def test_what_is_too_long_is_not_sent_and_who_makes_it_so_is_not_spared(
     counts = one.evidence.pairs.judge
     assert (counts.dropped, counts.abstained) == (dropped, abstained)
     assert counts.lately == [False] * abstained
+    assert counts.differ == 1 - dropped
     assert len(one.asking._waiting) == 1 - dropped - abstained
 
 

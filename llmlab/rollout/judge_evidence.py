@@ -23,12 +23,13 @@ def offer(
     if judge is None or JUDGED not in evidence.pairs.bets:
         return
     counts = evidence.pairs.judge
-    # It is paid by the token, and one that runs on must not be left out for that.
-    given = len(task) + len(pair.base)
-    if given > LONGEST:
+    # It is paid by the token. What is left out must not be up to the candidate: so its answer is
+    # taken to be as long as the other one, and where it runs on, that is held against it.
+    if len(task) + 2 * len(pair.base) > LONGEST:
         counts.dropped += 1
         return
-    if given + len(pair.tested) > LONGEST:
+    if len(task) + len(pair.base) + len(pair.tested) > LONGEST:
+        counts.differ += 1
         counts.add(Choice.REFUSED)
         return
     asked = Pair("pair", task, pair.tested, pair.base)

@@ -42,9 +42,9 @@ class JudgeCounts:
     Args:
         contradictions: of which it preferred the same place in both orders; they are ties.
         abstained: of which it said nothing that can be read, or could not be asked; among them
-            those that the candidate's answer makes too long.
+            those that only the candidate's answer makes too long.
         unanswered: of which it said nothing at all.
-        dropped: that it had no time for, or that were too long without the candidate's answer.
+        dropped: that it had no time for, or that were too long whatever the candidate answered.
         questions: that it answered; ``tokens_in`` and ``tokens_out`` are its own.
         silent: why it says nothing at the moment; "" where it does.
         lately: of the newest pairs that it was asked about, whether it said what counts.

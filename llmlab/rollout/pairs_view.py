@@ -64,7 +64,7 @@ class JudgeFigures(TypedDict):
         contradictions: those of them of which it preferred the same place in both orders: ties.
         abstained: of which it said nothing that can be read, or could not be asked.
         unanswered: of which it said nothing at all; ``dropped``: that it had no time for, or that
-            were too long without the candidate's answer.
+            were too long whatever the candidate answered.
         questions: that it answered; ``tokens_in`` and ``tokens_out`` are its own.
         silent: why it says nothing at the moment; "" where it does.
     """
