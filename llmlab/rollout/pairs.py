@@ -58,7 +58,7 @@ class Pairs:
         read: the number of the newest request that was taken over from each deployment.
         pairs: of the whole rollout; ``step_pairs``: of this step.
         step_untold: of those, how many the stable version's answer says nothing of, by measure.
-        dropped: that the candidate was too busy for, or did not answer in time.
+        dropped: that were too long, that the candidate was too busy for, or did not answer in time.
         missed: that it failed, refused, or called a tool for: they speak against neither version.
         lately: of the newest copies, whether they are a pair.
         worst: how far the worst pair was beyond the gate.

@@ -84,8 +84,8 @@ class PairsDocument(TypedDict):
     """Pairs of a rollout.
 
     Args:
-        pairs: requests that both have answered; ``dropped``: that the candidate had no time for;
-            ``missed``: that it failed, refused, or called a tool for.
+        pairs: requests that both have answered; ``dropped``: that were too long, or that the
+            candidate had no time for; ``missed``: that it failed, refused, or called a tool for.
         judge: null where none is asked.
         worst: null where none is beyond the gate, or it is older than recording.max_age.
     """

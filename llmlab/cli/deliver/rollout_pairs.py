@@ -70,8 +70,8 @@ def _show(view: PairsView) -> None:
         ],
     )  # fmt: skip
     err().print(
-        f"{told['pairs']} pairs; {told['dropped']} were dropped, without an answer in time, and "
-        f"{told['missed']} failed, refused, or answered by a tool call.",
+        f"{told['pairs']} pairs; {told['dropped']} were dropped, too long or without an answer in "
+        f"time, and {told['missed']} failed, refused, or answered by a tool call.",
         highlight=False,
     )
     if judge := told["judge"]:
