@@ -46,8 +46,6 @@ class Asked:
 
     Args:
         by: who it was, until it is copied: neither evidence nor the worst pair has it.
-
-    Args:
         ended: how the answer to a conversation did; None of a summary.
         left_out: it was too long, and the API tells nothing else of it.
     """
