@@ -347,6 +347,7 @@ def test_the_key_of_an_ended_recording_is_given_up(
     assert one.put(tape(told_to))
     one.keep_only(set())
     wait_until(lambda: told_to.pseudonyms not in one._reels, "it is given up")
+    wait_until(lambda: any(tmp_path.glob(f"*{COUNTS}")), "what it kept is told")
     assert counted(tmp_path)["kept"] == 1
     assert one.put(tape(told_to))  # an answer that was on its way
     one.close()

@@ -424,7 +424,7 @@ class Faulty:
     def tick(self, *_: object) -> bool:
         raise self.error
 
-    def end(self) -> None:
+    def end(self, route: str) -> None:
         raise self.error
 
 
