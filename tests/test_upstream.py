@@ -29,6 +29,7 @@ from llmlab.runtimes.upstream import (
     another_may_answer,
     client_of,
 )
+from llmlab.runtimes.wire import Wire
 from llmlab.upstreams import keys
 from tests.conftest import free_port
 from tests.provider import EXCHANGES, FINGERPRINT, Provider, answer, events
@@ -635,3 +636,39 @@ def test_a_refusal_within_a_stream_tells_nothing_of_the_lab_s_key(
         asyncio.run(read(url))
     told = (str(raised.value), raised.value.message, raised.value.code, raised.value.param)
     assert KEY not in " ".join(told)
+
+
+class Lingering:
+    """A connection whose answer came whole while somebody else was closing it."""
+
+    whole, ended, when_lost = False, False, None
+
+    def is_open(self) -> bool:
+        return True
+
+    def can_go_on(self) -> bool:
+        return self.whole
+
+    def begin_anew(self) -> None: ...
+
+    async def ends_within(self, seconds: float) -> bool:
+        self.whole = True
+        await asyncio.Event().wait()
+        return True
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_who_is_closed_keeps_no_connection_that_its_end_came_for_just_then() -> None:
+    one = Lingering()
+
+    async def closed() -> None:
+        wire = Wire(most=1, idle=60.0)
+        wire.give_back(one)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert one.whole
+        await wire.aclose()
+        assert one.ended
+
+    asyncio.run(closed())

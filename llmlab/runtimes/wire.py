@@ -122,6 +122,8 @@ class Wire(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         for task in self._lingering:
             task.cancel()
+        # Each lets go of its connection, which may be kept: so first they, then what is kept.
+        await asyncio.gather(*self._lingering, return_exceptions=True)
         while self._idle:
             self._idle.popitem()[0].end()
 
