@@ -38,7 +38,8 @@ from llmlab.rollout.worlds import EQUAL, WORSE
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 WORLDS = EQUAL | ALL_AT_ONCE | ALLOWED | WORSE
-TOGETHER = "all equal versions where everything is judged, together"
+TOGETHER = "all worlds of versions no worse than allowed, together"
+EVERYTHING = "all worlds where everything is judged, together"
 RUNS = 200
 PARTS = (gate_recorded, gate_power)
 NOT_PROMOTED = ("+3 points of errors", "latency x 1.5")
@@ -66,9 +67,11 @@ def promises(found: Mapping[str, Drill], alpha: float) -> Iterator[tuple[bool, s
     """Whether each is kept, and what it is."""
     alike = {name: found[name] for name in (*EQUAL, *ALL_AT_ONCE, *ALLOWED) if name in found}
     whole = [found[name] for name in ALL_AT_ONCE if name in found]
-    if whole:
-        runs, aborted = sum(one.runs for one in whole), sum(one.aborted for one in whole)
-        alike[TOGETHER] = Drill(runs, aborted, 0, runs - aborted, alpha)
+    pooled = {EVERYTHING: whole, TOGETHER: list(alike.values())}
+    for name, several in pooled.items():
+        if several:
+            runs, aborted = sum(one.runs for one in several), sum(one.aborted for one in several)
+            alike[name] = Drill(runs, aborted, 0, runs - aborted, alpha)
     for name, one in alike.items():
         most = alpha + 2 * math.sqrt(alpha * (1 - alpha) / one.runs)
         yield (

@@ -104,7 +104,7 @@ def steady_load(running: Running) -> Iterator[Load]:
 
 def test_no_request_fails_while_versions_come_and_go(make: Make) -> None:  # noqa: F811
     running = make(
-        rollout__interval="3", rollout__progress_deadline="120", rollout__text_gate='""',
+        rollout__interval="3", rollout__progress_deadline="300", rollout__text_gate='""',
         rollout__probe_rate="4.0", rollout__error_margin="0.05", rollout__bake="5",
     )  # fmt: skip
     lab = running.lab
@@ -240,7 +240,7 @@ def _wait_for_weight(lab: LabUnderTest, percent: int) -> None:
 
 def _wait_for_the_preview(running: Running) -> None:
     """Until the gate has passed, and a person may switch."""
-    done = running.lab.run("rollout", "status", "--timeout", "120")
+    done = running.lab.run("rollout", "status", "--timeout", "300")
     assert done.returncode == 1, done.stderr + done.stdout
 
 
