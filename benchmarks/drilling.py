@@ -27,13 +27,26 @@ HALF = 50.0  # percent of the traffic: none may come so far
 WITHIN = 600.0  # seconds of a rollout, on a machine that has other things to do
 FIRST = 200  # answers of each route before the first: what is usual has to be known
 
+SCRIPTED = """
+[models.one]
+runtime = "scripted"
+source = "embedded:script"
+slots = 32
+
+[models.two]
+runtime = "scripted"
+source = "embedded:script"
+slots = 32
+"""
+
 # The rules are those that a lab is laid out with, but for their times and:
 # - latency by its half, and without a ratio: else it would see first what is wrong with the first
 #   token, and would see that a machine on which tests run is shared;
 # - numbers alone among what is unsupported: the drill with another language has strange names too;
 # - chat has no suite, for its model says again what it is asked, and no pairs: what goes wrong
 #   there is to be seen in how the answers come and end that clients get.
-LAB = """\
+LAB = (
+    """\
 engine = "{engine}"
 deploy = ["two", "second"]
 
@@ -64,17 +77,9 @@ source = "embedded:textrank"
 [models.second]
 runtime = "extractive"
 source = "embedded:textrank"
-
-[models.one]
-runtime = "scripted"
-source = "embedded:script"
-slots = 32
-
-[models.two]
-runtime = "scripted"
-source = "embedded:script"
-slots = 32
 """
+    + SCRIPTED
+)
 
 
 @dataclass(frozen=True)

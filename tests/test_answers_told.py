@@ -7,29 +7,20 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import httpx2
 import pytest
 
+from benchmarks.drilling import SCRIPTED
 from llmlab.auth import Claims, KeyStore, mint
 from llmlab.rollout.state import Outcome, Phase
 from llmlab.rollout.store import Rollouts
 from llmlab.service.genai import CONVENTIONS
 from tests.conftest import LabUnderTest, wait_until
+from tests.talking import meanwhile
 
-MODELS = """
-[models.one]
-runtime = "scripted"
-source = "embedded:script"
-slots = 32
-
-[models.two]
-runtime = "scripted"
-source = "embedded:script"
-slots = 32
-"""
 JSON = {"type": "json_object"}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "schema": {
     "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}}  # fmt: skip
@@ -44,7 +35,7 @@ def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
         rollout__progress_deadline="100", rollout__latency_gate='""',
     )  # fmt: skip
     with (one.root / "configs" / "lab.toml").open("a") as config:
-        config.write(MODELS)
+        config.write(SCRIPTED)
     one.ok("up")
     return one
 
@@ -131,11 +122,10 @@ def test_top_and_the_metrics_tell_it_by_deployment(lab: LabUnderTest) -> None:
 @contextmanager
 def talking(lab: LabUnderTest) -> Iterator[None]:
     """Streams of forty subjects on the route chat, while the body runs."""
-    over = Event()
     key = KeyStore(lab.lab.keys_file).read().signing
     body = asked({"say": "one two three four five", "pause": 0.01}, stream=True) | {"model": "chat"}
 
-    def ask(place: int) -> None:
+    def ask(place: int, over: Event) -> None:
         tokens = [mint(key, Claims(sub=f"subject-{place}-{n}")) for n in range(10)]
         with httpx2.Client(base_url=lab.url, timeout=60, trust_env=False) as client:
             while not over.is_set():
@@ -143,15 +133,8 @@ def talking(lab: LabUnderTest) -> Iterator[None]:
                     headers = {"Authorization": f"Bearer {token}"}
                     client.post("/v1/chat/completions", json=body, headers=headers)
 
-    threads = [Thread(target=ask, args=(n,)) for n in range(4)]
-    for one in threads:
-        one.start()
-    try:
+    with meanwhile(ask):
         yield
-    finally:
-        over.set()
-        for one in threads:
-            one.join()
 
 
 def gave_back(lab: LabUnderTest, drill: tuple[str, ...]) -> list[str]:

@@ -39,8 +39,9 @@ from llmlab.rollout.judge_asking import (
 from llmlab.rollout.judge_at_start import refuse_unless_judged
 from llmlab.rollout.judge_evidence import LONGEST, judged, offer
 from llmlab.rollout.judge_told import cost_told, texts_told
-from llmlab.rollout.judged_pairs import LATELY, JudgeCounts, asks_judge
+from llmlab.rollout.judged_pairs import JudgeCounts, asks_judge
 from llmlab.rollout.judging import fail_levels, judge, pass_level
+from llmlab.rollout.lately import LATELY
 from llmlab.rollout.linting import lint
 from llmlab.rollout.pairing import Asked
 from llmlab.rollout.pairs_gate import Ended, measured, parse_pairs_gate

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from threading import Event, Thread
+from threading import Event
 
 import httpx2
 import pytest
@@ -16,6 +16,7 @@ from llmlab.recording.sampling import FILE
 from llmlab.rollout.state import Outcome, Phase
 from llmlab.rollout.store import Kept, Rollouts
 from tests.conftest import LabUnderTest, configure, wait_until
+from tests.talking import meanwhile
 from tests.test_rollout_lab import TWIN, last, load, status
 
 # Of what clients ask by ``load`` a tenth, and nothing of the suite.
@@ -71,10 +72,11 @@ def test_who_invents_only_for_clients_is_caught_by_pairs_and_by_nothing_else(
         failed = one.metric == "pairs unsupported_numbers"
         assert (one.outcome is Outcome.FAIL) is failed, one
     assert set(told.statuses) == {200}
+    its_worst_pair_is_shown_and_in_no_ledger(lab, str(without.number - 1))
+    wait_until(lambda: not (lab.lab.state / "deployments" / FILE).exists())  # nor remembered
 
 
-def test_the_worst_pair_is_shown_and_is_in_no_ledger(lab: LabUnderTest) -> None:
-    caught = str(last(lab).number - 1)  # type: ignore[union-attr]
+def its_worst_pair_is_shown_and_in_no_ledger(lab: LabUnderTest, caught: str) -> None:
     found = lab.json("rollout", "pairs", caught)
     worst = found["worst"]
     assert worst["candidate"]["unsupported"] == ["7418"] and not worst["stable"]["unsupported"]
@@ -88,17 +90,13 @@ def test_the_worst_pair_is_shown_and_is_in_no_ledger(lab: LabUnderTest) -> None:
     assert held and not any(b"keeper lit the lamp" in one for one in (kept, held))
 
 
-def test_nothing_is_remembered_once_the_rollout_is_over(lab: LabUnderTest) -> None:
-    wait_until(lambda: not (lab.lab.state / "deployments" / FILE).exists())
-
-
 @contextmanager
 def asking(lab: LabUnderTest, clients: int = 4, subjects: int = 15) -> Iterator[None]:
     """Short questions to the route chat, each another one, while the body runs: of every ten, one
     is of a lamp; half of them are streamed."""
-    over, key = Event(), KeyStore(lab.lab.keys_file).read().signing
+    key = KeyStore(lab.lab.keys_file).read().signing
 
-    def ask(place: int) -> None:
+    def ask(place: int, over: Event) -> None:
         tokens = [mint(key, Claims(sub=f"{place}-{one}")) for one in range(subjects)]
         with httpx2.Client(base_url=lab.url, timeout=60, trust_env=False) as client:
             for number in count():
@@ -111,15 +109,8 @@ def asking(lab: LabUnderTest, clients: int = 4, subjects: int = 15) -> Iterator[
                 if over.wait(0.03):
                     return
 
-    threads = [Thread(target=ask, args=(place,)) for place in range(clients)]
-    for one in threads:
-        one.start()
-    try:
+    with meanwhile(ask, clients):
         yield
-    finally:
-        over.set()
-        for one in threads:
-            one.join()
 
 
 def chat_rollout(lab: LabUnderTest, *more: str) -> Kept:

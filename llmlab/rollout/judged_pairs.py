@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llmlab.judging.reading import Choice
+from llmlab.rollout.lately import MOST, noted, too_many
 from llmlab.rollout.pairs_gate import JUDGED, parse_pairs_gate
 from llmlab.rollout.state import Rules
 
@@ -29,10 +30,6 @@ SHOWS: Mapping[Choice, tuple[float, float]] = {
     Choice.TIE: (0.0, 0.0),
     Choice.CONTRADICTION: (0.0, 0.0),
 }
-# Of the newest pairs, those of which it says nothing that counts: beyond that share, and that
-# number, it may be the candidate's answers that keep it from saying anything.
-MOST_ABSTAINED, SOME = 0.1, 3
-LATELY = 50  # pairs
 
 
 @dataclass
@@ -86,7 +83,7 @@ class JudgeCounts:
         self.unanswered += choice is None
         self.abstained += choice is not None and shown is None
         if asked:
-            self.lately = [*self.lately, shown is not None][-LATELY:]
+            self.lately = noted(self.lately, shown is not None)
             self.heard += of_step and shown is not None
         return shown
 
@@ -99,11 +96,10 @@ class JudgeCounts:
         """
         if self.silent:
             return f"the judge {self.silent}, and nothing passes without it"
-        asked, nothing = len(self.lately), self.lately.count(False)
-        if nothing >= SOME and nothing > MOST_ABSTAINED * asked:
+        if nothing := too_many(self.lately):
             return (
-                f"of the last {asked} pairs the judge says nothing that counts of {nothing}, which "
-                f"may be {100 * MOST_ABSTAINED:g} %"
+                f"of the last {len(self.lately)} pairs the judge says nothing that counts of "
+                f"{nothing}, which may be {100 * MOST:g} %"
             )
         if step_pairs and not of_step:
             return "the judge has said nothing yet of this step"

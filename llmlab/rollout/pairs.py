@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from llmlab.rollout.betting import against, in_favour
 from llmlab.rollout.judged_pairs import JudgeCounts
+from llmlab.rollout.lately import MOST, noted, too_many
 from llmlab.rollout.observed import SELDOM, Bets
 from llmlab.rollout.pairs_gate import JUDGED, ONE_SIDED, Bound, parse_pairs_gate
 from llmlab.rollout.sequential import Wealth
@@ -24,10 +25,6 @@ from llmlab.rollout.state import Finding, Outcome, Rollout, Rules
 
 KEPT = 1000  # units and texts that are known again
 TESTED, BASE = 0, 1
-# Of the newest copies that a candidate took or refused, those that it made no answer of that can be
-# compared: beyond that share, and that number, it may be what it does badly that no pair shows.
-MOST_MISSED, SOME = 0.1, 3
-LATELY = 50  # copies
 
 
 @dataclass
@@ -145,19 +142,17 @@ class Pairs:
         self._note(False)
 
     def _note(self, is_pair: bool) -> None:
-        self.lately.append(is_pair)
-        del self.lately[:-LATELY]
+        self.lately = noted(self.lately, is_pair)
 
     @property
     def holds(self) -> str:
         """Why no step passes as things are: pairs are what the candidate has chosen; "" for
         nothing."""
-        missed, of = self.lately.count(False), len(self.lately)
-        if missed < SOME or missed <= MOST_MISSED * of:
+        if not (missed := too_many(self.lately)):
             return ""
         return (
-            f"{missed} of the last {of} copies were failed, refused, or answered by a tool call: "
-            f"{100 * MOST_MISSED:g} % may be"
+            f"{missed} of the last {len(self.lately)} copies were failed, refused, or answered by "
+            f"a tool call: {100 * MOST:g} % may be"
         )
 
     def add_judged(self, shown: tuple[float, float], *, of_step: bool) -> bool:
