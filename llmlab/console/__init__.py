@@ -1,0 +1,1 @@
+"""The console: a lab in a browser, behind its gateway."""

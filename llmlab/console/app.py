@@ -1,0 +1,210 @@
+"""The console as an application: its pages, their documents and live parts, and what is changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from llmlab.console import menu
+from llmlab.console.desk import Desk
+from llmlab.console.guarding import Hardened, is_own
+from llmlab.console.live import Live
+from llmlab.console.pages import PREFIX, Change, Page, Query, live_part, rendered, told
+from llmlab.console.visitor import Visitor, visitor_of
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.lab import Lab
+
+log = logging.getLogger("llmlab.console")
+STATIC = Path(__file__).parent / "static"
+LONGEST_FORM = 1 << 20  # bytes, of one field
+STATUS = {UsageError: 400, AuthError: 403, UpstreamError: 502}  # of an error; else 500
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+def build_app(
+    lab: Lab,
+    release: Callable[[], str],
+    *,
+    pages: Sequence[Page] = menu.PAGES,
+    changes: Sequence[Change] = menu.CHANGES,
+    more: Sequence[Route] = menu.MORE,
+) -> Starlette:
+    """
+    Args:
+        release: names the configuration that the gateway goes by.
+        more: what is neither a page nor a change: signing in, streams.
+    """
+    live = Live(release)
+    routes: list[Route | Mount] = [
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        Route("/", _first(pages)),
+        *more,
+    ]
+    for page in pages:
+        path = f"/{page.path}"
+        routes += [
+            Route(f"{path}.json", _document(lab, page)),
+            Route(path, _page(lab, page)),
+        ]
+        if page.live:
+            routes.append(Route(f"{path}/live", _live(lab, page, live)))
+    routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
+    app = Starlette(
+        routes=[Mount(PREFIX.rstrip("/"), routes=routes)],
+        middleware=[Middleware(Hardened)],
+        exception_handlers={
+            HTTPException: _said(lab), LlmlabError: _said(lab), Exception: _said(lab)
+        },
+    )  # fmt: skip
+    app.state.live = live
+    return app
+
+
+def _first(pages: Sequence[Page]) -> Answer:
+    async def answer(request: Request) -> Response:
+        del request
+        return RedirectResponse(f"{PREFIX}{pages[0].path}")
+
+    return answer
+
+
+# --- the four kinds of requests -----------------------------------------------------------------
+
+
+def _page(lab: Lab, page: Page) -> Answer:
+    async def answer(request: Request) -> Response:
+        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+
+        def text() -> str:
+            return rendered(page.template, **_values(page, desk, visitor, query))
+
+        return HTMLResponse(await run_in_threadpool(text))
+
+    return answer
+
+
+def _document(lab: Lab, page: Page) -> Answer:
+    async def answer(request: Request) -> Response:
+        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+        found = await run_in_threadpool(page.gather, desk, query, visitor)
+        return JSONResponse(page.as_json(found))
+
+    return answer
+
+
+def _live(lab: Lab, page: Page, live: Live) -> Answer:
+    async def answer(request: Request) -> Response:
+        visitor, query = _visitor(request, lab), _query(request)
+        # What differs from visitor to visitor is no part of a live block but by their role.
+        anybody = Visitor("", visitor.role)
+
+        def look() -> str:
+            try:
+                return live_part(page.template, **_values(page, Desk(lab), anybody, query))
+            except LlmlabError as error:
+                return rendered("error_part.html.j2", said=error.message, fix=error.fix or "")
+
+        key = f"{page.path}?{sorted(query.items())} {visitor.role}"
+        return StreamingResponse(
+            live.stream(key, look), media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
+        )  # fmt: skip
+
+    return answer
+
+
+def _changed(lab: Lab, change: Change) -> Answer:
+    async def answer(request: Request) -> Response:
+        visitor = _visitor(request, lab)
+        if not is_own(request):
+            raise HTTPException(403, "This request comes from another page than the console's.")
+        if not visitor.operates:
+            raise HTTPException(
+                403, "A viewer may look, and change nothing: that takes the scope llmlab:operator."
+            )
+        form = await _form(request)
+        log.info("%s by %s", change.path, visitor.subject)
+        where = await run_in_threadpool(change.do, Desk(lab), form, visitor)
+        return RedirectResponse(f"{PREFIX}{where}", status_code=303)
+
+    return answer
+
+
+# --- what they start from -----------------------------------------------------------------------
+
+
+def _visitor(request: Request, lab: Lab) -> Visitor:
+    found = visitor_of(request, Desk(lab).cookie)
+    if found is None:
+        raise HTTPException(401, "The gateway says of nobody who asks.")
+    return found
+
+
+def _query(request: Request) -> Query:
+    return dict(request.query_params)
+
+
+async def _form(request: Request) -> Query:
+    async with request.form(max_files=0, max_fields=100, max_part_size=LONGEST_FORM) as form:
+        return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _values(page: Page, desk: Desk, visitor: Visitor, query: Query) -> dict[str, Any]:
+    return {
+        "page": page, "visitor": visitor, "query": query, "menu": menu.named(),
+        "lab": desk.lab.root.name, "found": page.gather(desk, query, visitor),
+    }  # fmt: skip
+
+
+# --- what goes wrong ----------------------------------------------------------------------------
+
+
+def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        fix = ""
+        match error:
+            case HTTPException():
+                status, said = error.status_code, str(error.detail)
+            case LlmlabError():
+                status = next(
+                    (code for kind, code in STATUS.items() if isinstance(error, kind)), 500
+                )
+                said, fix = told(error)
+            case _:
+                log.exception("%s %s", request.method, request.url.path, exc_info=error)
+                status, said = 500, "The console failed on this request; its log says why."
+                fix = "llmlab logs console"
+        if request.url.path.endswith(".json"):
+            problem = {"type": "about:blank", "status": status, "detail": said, "fix": fix or None}
+            return JSONResponse(problem, status, media_type="application/problem+json")
+        values = {
+            "page": None, "visitor": _maybe_visitor(request, lab), "menu": menu.named(),
+            "lab": lab.root.name, "status": status, "said": said, "fix": fix,
+        }  # fmt: skip
+        return HTMLResponse(rendered("error.html.j2", **values), status)
+
+    return answer
+
+
+def _maybe_visitor(request: Request, lab: Lab) -> Visitor | None:
+    try:
+        return visitor_of(request, Desk(lab).cookie)
+    except LlmlabError:
+        return None

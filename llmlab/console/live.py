@@ -1,0 +1,101 @@
+"""Parts of pages that are kept up to date in browsers, by server-sent events.
+
+However many look at a page, what it shows is gathered once, at most once a second, and only while
+somebody does; what has not changed is not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+PACE = 1.0  # seconds between two looks at a lab
+QUIET = 15.0  # seconds after which a comment says that the stream is alive
+LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
+AGAIN = "again"  # the last event: ask once more
+# A browser that reads slower than it is sent to gets only the newest.
+Look = Callable[[], str]  # the part as it is now; in a thread
+
+
+@dataclass
+class Watched:
+    """One part, and those who look at it."""
+
+    look: Look
+    version: int = 0
+    text: str = ""
+    watchers: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    task: asyncio.Task[None] | None = None
+
+
+class Live:
+    """All parts of one console.
+
+    Args:
+        release: names what the gateway goes by. A stream that was let in by an earlier one ends:
+            it would keep workers of NGINX that are to leave, and a token may have been revoked.
+    """
+
+    def __init__(self, release: Callable[[], str], pace: float = PACE) -> None:
+        self._release, self._pace = release, pace
+        self._parts: dict[str, Watched] = {}
+
+    def __len__(self) -> int:
+        """How many parts are looked at."""
+        return len(self._parts)
+
+    async def stream(self, key: str, look: Look) -> AsyncIterator[bytes]:
+        """The events of one browser.
+
+        Args:
+            key: what tells parts apart; whoever has the same key sees the same.
+        """
+        release, clock = self._release(), asyncio.get_running_loop().time
+        began = spoke = clock()
+        part = self._parts.setdefault(key, Watched(look))
+        part.watchers += 1
+        if part.task is None:
+            part.task = asyncio.create_task(self._follow(part))
+        seen = 0
+        try:
+            yield b"retry: 1000\n\n"
+            while clock() - began < LONGEST and self._release() == release:
+                await self._changed(part, seen)
+                if part.version != seen:
+                    seen, spoke = part.version, clock()
+                    yield event(part.text)
+                elif clock() - spoke > QUIET:
+                    spoke = clock()
+                    yield b": still here\n\n"
+            yield event("", AGAIN)
+        finally:
+            part.watchers -= 1
+            if not part.watchers:
+                self._parts.pop(key, None)
+                part.task.cancel()
+
+    async def _changed(self, part: Watched, seen: int) -> None:
+        """Until it is another one than was seen, or for a while."""
+        async with part.changed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace):
+                    await part.changed.wait_for(lambda: part.version != seen)
+
+    async def _follow(self, part: Watched) -> None:
+        while True:
+            text = await asyncio.to_thread(part.look)
+            if text != part.text:
+                async with part.changed:
+                    part.text, part.version = text, part.version + 1
+                    part.changed.notify_all()
+            await asyncio.sleep(self._pace)
+
+
+def event(text: str, name: str = "") -> bytes:
+    """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    lines = [f"event: {name}"] if name else []
+    lines += [f"data: {line}" for line in text.split("\n")]
+    return ("\n".join(lines) + "\n\n").replace("\r", "").encode()

@@ -1,0 +1,135 @@
+"""A page of the console: what it shows, gathered once, for a person or a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from llmlab import __version__
+from llmlab.console.desk import Desk
+from llmlab.console.visitor import Visitor
+from llmlab.errors import LlmlabError
+from llmlab.models.identity import short_id
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Query = Mapping[str, str]  # what a visitor has asked for in the address; names it once each
+LIVE = "live"  # the block of a template that is sent anew when it changes
+PREFIX = "/console/"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Args:
+    path: below /console/, without a slash; its document is at the same one with ``.json``.
+    name: in the menu; "" for a page that does not stand there.
+    gather: what it shows. It runs in a thread, and may raise any LlmlabError.
+    live: whether its block ``live`` is kept up to date in a browser.
+    document: what ``.json`` answers, where that is not all that is gathered.
+    menu: the path of the page of the menu that it belongs to; "" for itself.
+    """
+
+    path: str
+    name: str
+    template: str
+    gather: Callable[[Desk, Query, Visitor], Any]
+    live: bool = False
+    document: Callable[[Any], Any] | None = None
+    menu: str = ""
+
+    def as_json(self, found: Any) -> Any:
+        told = self.document(found) if self.document else found
+        if hasattr(told, "as_json"):
+            return told.as_json()
+        return asdict(told) if is_dataclass(told) and not isinstance(told, type) else told
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an operator may have done from a page: a POST to ``path``, which leads back to one.
+
+    Args:
+        do: changes it by the code of its verb, and returns the path (below /console/) to go to.
+            It runs in a thread, and raises a LlmlabError for whatever is not to be.
+    """
+
+    path: str
+    do: Callable[[Desk, Query, Visitor], str]
+
+
+@cache
+def templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("llmlab.console", "templates"), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    environment.globals |= {"version": __version__, "prefix": PREFIX}
+    environment.filters |= {
+        "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
+        "percent": percent, "seconds": seconds, "json": lambda it: json.dumps(it, indent=2),
+    }  # fmt: skip
+    return environment
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A whole page. Every value is escaped."""
+    return templates().get_template(template).render(**values)
+
+
+def live_part(template: str, **values: Any) -> str:
+    """Only its block ``live``."""
+    found = templates().get_template(template)
+    return "".join(found.blocks[LIVE](found.new_context(values))).strip()
+
+
+# --- how values are told ------------------------------------------------------------------------
+
+
+def duration(value: float) -> str:
+    """Seconds as ``8 s``, ``2 min 5 s``, ``3 h 10 min``, ``2 d 4 h``."""
+    from llmlab.rollout.page import took
+
+    return took(value)
+
+
+def moment(value: float | str) -> str:
+    """``2026-11-25 10:31:40`` in the time of this machine."""
+    return f"{_at(value).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def iso(value: float | str) -> str:
+    """For the attribute ``datetime`` of <time>."""
+    return _at(value).isoformat(timespec="seconds")
+
+
+def _at(value: float | str) -> datetime:
+    return datetime.fromisoformat(value) if isinstance(value, str) else (
+        datetime.fromtimestamp(value, UTC)
+    )  # fmt: skip
+
+
+def number(value: float) -> str:
+    """``12,345``."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def percent(value: float) -> str:
+    """Of 0 to 100: ``12.5 %``."""
+    return f"{value:.3g} %"
+
+
+def seconds(value: float) -> str:
+    """``2.1 ms``, ``1.20 s``."""
+    return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.3g} s"
+
+
+def told(error: LlmlabError) -> tuple[str, str]:
+    """What a person is told of an error, and how to go on."""
+    return error.message, error.fix or ""

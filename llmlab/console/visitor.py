@@ -1,0 +1,50 @@
+"""Who looks at the console: the gateway has judged their token, and says whose it is.
+
+Nobody but the gateway reaches the console's socket, and it overwrites what a client claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from starlette.requests import HTTPConnection
+
+SUBJECT, ROLE = "X-Subject", "X-Role"  # of each request that has a token
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Args:
+    token: what they are let in by, which is also what they ask models with.
+    """
+
+    subject: str
+    role: Role
+    token: str = field(default="", repr=False)
+
+    @property
+    def operates(self) -> bool:
+        """Whether they may change anything, and see texts of others."""
+        return self.role is Role.OPERATOR
+
+
+def visitor_of(connection: HTTPConnection, cookie: str) -> Visitor | None:
+    """
+    Args:
+        cookie: the name of the one that holds a token.
+
+    Returns:
+        None where the gateway says of nobody who it is.
+    """
+    subject, role = connection.headers.get(SUBJECT, ""), connection.headers.get(ROLE, "")
+    if role not in list(Role):
+        return None
+    scheme, _, sent = connection.headers.get("Authorization", "").partition(" ")
+    token = connection.cookies.get(cookie) or (sent.strip() if scheme.lower() == "bearer" else "")
+    return Visitor(subject, Role(role), token)
