@@ -139,6 +139,10 @@ class LabUnderTest:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.ok(*arguments, "-o", "json"))
 
+    def status(self) -> Any:
+        """Its document, whether or not all of it is healthy."""
+        return json.loads(self.run("status", "-o", "json").stdout)
+
     def bring(self, *deployed: str) -> None:
         """To these models deployed, and no routes, whatever a test before has left: by the same
         way as verbs, but with no process for each."""
