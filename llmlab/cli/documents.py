@@ -187,6 +187,22 @@ class NotebookAddress(TypedDict):
     url: str
 
 
+class SignIn(TypedDict):
+    """Args:
+    url: of the console: it signs in whoever opens it first.
+    expires_in: seconds until it does no more.
+    sub: who is signed in.
+    role: operator or viewer.
+    session: seconds until they have to sign in again.
+    """
+
+    url: str
+    expires_in: int
+    sub: str
+    role: str
+    session: int
+
+
 class Routed(TypedDict):
     """Args:
     routed: whether a running gateway goes by it.

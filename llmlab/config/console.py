@@ -9,6 +9,8 @@ from pydantic import Field
 from llmlab.config.gateway import Gateway
 from llmlab.config.section import Section
 
+LONGEST = 86_400  # seconds of a session
+
 
 class Console(Section):
     """Pages of the lab at /console/ of the gateway, for tokens with the scope llmlab:operator or
@@ -22,7 +24,7 @@ class Console(Section):
     session: int = Field(
         28_800,
         ge=60,
-        le=86_400,
+        le=LONGEST,
         description="Seconds after which whom `llmlab console` has signed in has to sign in again.",
     )
 

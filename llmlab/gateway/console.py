@@ -108,6 +108,7 @@ def shown(plan: GatewayPlan) -> list[str]:
     return [
         limit("console_address"),
         *_passed(plan, {"X-Refused": "$lab_refused"}),
+        "add_header WWW-Authenticate $problem_challenge always;   # to whom a 401 led here",
         "proxy_pass http://lab_console/console/$lab_shown$is_args$args;",
     ]
 

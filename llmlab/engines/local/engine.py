@@ -191,7 +191,7 @@ class LocalEngine:
             keeper_program(self.lab),
             *issuer_programs(self.lab, plan.config),
             *waf_programs(self.lab, plan.config, worker_user()),
-            *console_programs(self.lab, plan.config, self.lab.console_socket),
+            *console_programs(self.lab, plan.config, ENGINE),
             *attendants(self.lab),
         ]
 

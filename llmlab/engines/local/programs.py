@@ -154,7 +154,7 @@ def gateway_plan(
         counts=COUNTS_FOLDER,
         settlements=f"unix:{lab.settlements_socket}",
         waf=WafFront(f"unix:{lab.waf_socket}", gateway.waf.mode) if gateway.waf.enabled else None,
-        console=console_front(plan.config, f"unix:{lab.console_socket}"),
+        console=console_front(lab, plan.config, "local"),
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )  # fmt: skip
