@@ -65,13 +65,14 @@ def http(plan: GatewayPlan) -> list[str]:
         f"limit_req_zone $limit_address zone=console_address:1m rate={RATE};",
         "upstream lab_console {",
         f"    server {console.address} max_fails=0;",
+        "    keepalive_requests 1;               # one that was closed meanwhile would be a 502",
         "}",
     ]
 
 
 def pages(plan: GatewayPlan) -> list[str]:
     """Of the location with what takes a token: it is judged as everywhere, by its scope for people
-    and not by that for models."""
+    and not by that for models. What the server asks of a token is asked here as well."""
     if plan.console is None:
         return OFF
     told = {
@@ -81,8 +82,7 @@ def pages(plan: GatewayPlan) -> list[str]:
         "Cookie": "$lab_cookie_heard",
     }
     return [
-        "auth_jwt_require $token_subject_ok $token_crit_ok $token_ok;",
-        "auth_jwt_require $lab_role error=403;",
+        *_required(),
         limit("console"),
         *_passed(plan, told),
         "proxy_pass http://lab_console;",
@@ -93,8 +93,7 @@ def judged(go_on: str) -> list[str]:
     """The same where a token is judged after the limit: it goes on elsewhere once it was."""
     return [
         f"set $route {ROUTE};",
-        "auth_jwt_require $token_subject_ok $token_crit_ok $token_ok;",
-        "auth_jwt_require $lab_role error=403;",
+        *_required(),
         *_faults(),
         go_on,
     ]
@@ -110,6 +109,14 @@ def shown(plan: GatewayPlan) -> list[str]:
         *_passed(plan, {"X-Refused": "$lab_refused"}),
         "add_header WWW-Authenticate $problem_challenge always;   # to whom a 401 led here",
         "proxy_pass http://lab_console/console/$lab_shown$is_args$args;",
+    ]
+
+
+def _required() -> list[str]:
+    # The open module adds to those of the server; one that replaced them would need these.
+    return [
+        "auth_jwt_require $token_subject_ok $token_crit_ok $token_ok;",
+        "auth_jwt_require $lab_role error=403;",
     ]
 
 
