@@ -128,7 +128,8 @@ class ApiKey(TypedDict):
 
     Args:
         sub: whose it is.
-        scopes: routes and deployments that it may ask, * or operator; [] for the default ones.
+        scopes: routes and deployments that it may ask, *, operator or viewer; [] for the default
+            ones.
         claims: what else is so of them.
         created, expires: in UTC, ISO 8601; ``expires`` null for never.
     """
