@@ -208,8 +208,9 @@ def configure(root: Path, port: int, **values: str) -> None:
     file.write_text(text)
 
 
-# The embedded model alone, which nothing has to be fetched for.
-EMBEDDED = {"routes__summarize": '"textrank"', "routes__chat": '""'}
+# The embedded model alone, which nothing has to be fetched for; and no console, whose process most
+# tests do not ask for.
+EMBEDDED = {"routes__summarize": '"textrank"', "routes__chat": '""', "console__enabled": '"off"'}
 
 
 def lay_out(folders: pytest.TempPathFactory, **values: str) -> LabUnderTest:

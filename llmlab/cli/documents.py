@@ -128,7 +128,8 @@ class ApiKey(TypedDict):
 
     Args:
         sub: whose it is.
-        scopes: routes and deployments that it may ask, * or operator; [] for the default ones.
+        scopes: routes and deployments that it may ask, *, operator or viewer; [] for the default
+            ones.
         claims: what else is so of them.
         created, expires: in UTC, ISO 8601; ``expires`` null for never.
     """
@@ -185,6 +186,22 @@ class NotebookAddress(TypedDict):
     """
 
     url: str
+
+
+class SignIn(TypedDict):
+    """Args:
+    url: of the console: it signs in whoever opens it first.
+    expires_in: seconds until it does no more.
+    sub: who is signed in.
+    role: operator or viewer.
+    session: seconds until they have to sign in again.
+    """
+
+    url: str
+    expires_in: int
+    sub: str
+    role: str
+    session: int
 
 
 class Routed(TypedDict):

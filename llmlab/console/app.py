@@ -22,7 +22,7 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from llmlab.console import menu
+from llmlab.console import menu, signing
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import Hardened, is_own
 from llmlab.console.live import Live
@@ -49,12 +49,13 @@ def build_app(
     """
     Args:
         release: names the configuration that the gateway goes by.
-        more: what is neither a page nor a change: signing in, streams.
+        more: what is neither a page nor a change, such as streams.
     """
     live = Live(release)
     routes: list[Route | Mount] = [
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/", _first(pages)),
+        *signing.routes(lab),
         *more,
     ]
     for page in pages:

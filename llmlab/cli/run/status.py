@@ -46,6 +46,7 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
     from llmlab.delivery import drills
     from llmlab.engines.attendants import attendance
     from llmlab.engines.budget_counts import FILE, crowded
+    from llmlab.engines.console import looking
     from llmlab.engines.issuers import issuers_status
 
     found = engine.status()
@@ -54,11 +55,12 @@ def look(engine: Engine, lab: Lab) -> LabStatus:
     drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
                for name, told in drills.active(lab).items())  # fmt: skip
     recorded = _recorded(lab)
-    there, providers = attendance(lab), issuers_status(lab)
+    there, providers, watched = attendance(lab), issuers_status(lab), looking(lab)
     return replace(
         found, healthy=found.healthy and there.healthy and providers.healthy,
-        controller=there.controller, issuers=providers.issuers,
-        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled, *recorded,
+        controller=there.controller, issuers=providers.issuers, console=watched.console,
+        warnings=(*found.warnings, *there.warnings, *providers.warnings, *watched.warnings,
+                  *drilled, *recorded,
                   *crowded([lab.counts_folder / FILE, lab.compose_counts / FILE])),
     )  # fmt: skip
 
@@ -125,6 +127,12 @@ def tree(status: LabStatus) -> Tree:
         root.add(
             f"{_mark(well)} [bold]controller[/] [dim]{status.controller.lower()}, "
             "drives a rollout[/]"
+        )
+    if console := status.console:
+        root.add(
+            f"{_mark(console.healthy)} [bold]console[/] {console.url}\n"
+            f"  [dim]{console.state.lower()}; "
+            "[/]llmlab console[dim] opens it[/]"
         )
     for issuer in status.issuers:
         root.add(_issuer(issuer))
