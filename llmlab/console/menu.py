@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import flags, overview
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
-CHANGES: Sequence[Change] = ()
+PAGES: Sequence[Page] = (*overview.PAGES, *flags.PAGES)
+CHANGES: Sequence[Change] = (*flags.CHANGES,)
 MORE: Sequence[Route] = ()
 
 
