@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import flags, overview
+from llmlab.console import flags, ledger, overview
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES, *flags.PAGES)
+PAGES: Sequence[Page] = (*overview.PAGES, *flags.PAGES, *ledger.PAGES)
 CHANGES: Sequence[Change] = (*flags.CHANGES,)
-MORE: Sequence[Route] = ()
+MORE: Sequence[Route] = (*ledger.MORE,)
 
 
 def named() -> list[Page]:

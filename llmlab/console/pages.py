@@ -74,7 +74,7 @@ def templates() -> Environment:
     environment.filters |= {
         "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
         "percent": percent, "seconds": seconds, "ago": ago,
-        "json": lambda it: json.dumps(it, indent=2),
+        "plain": plain, "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
 
@@ -98,6 +98,11 @@ def duration(value: float) -> str:
     from llmlab.rollout.page import took
 
     return took(value)
+
+
+def plain(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, as people read it."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def number(value: float) -> str:
