@@ -107,16 +107,14 @@ def wanted(query: Query, now: float) -> Search:
 def gather_entry(desk: Desk, query: Query, visitor: Visitor) -> EntryFound:
     """
     Raises:
-        UsageError: there is no such entry.
+        HTTPException: there is no such entry.
     """
     del visitor
     number, total = query.get("no", ""), count(desk.store)
     known = number.isascii() and number.isdigit() and len(number) <= len(str(total))
     one = desk.store.entry(int(number)) if known else None
     if one is None:
-        raise UsageError(
-            f"the ledger has no entry {number!r}; its last one is {total}", fix="llmlab ledger"
-        )
+        raise HTTPException(404, f"The ledger has no entry {number!r}; its last one is {total}.")
     routes = one.document.get(TRAFFIC)
     changes = tuple(of_traffic(traffic_before(desk.store, one.seq), routes)) if routes else None
     rest = {name: value for name, value in one.document.items() if name != TRAFFIC}

@@ -74,7 +74,7 @@ def templates() -> Environment:
     environment.filters |= {
         "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
         "percent": percent, "seconds": seconds, "ago": ago,
-        "plain": plain, "json": lambda it: json.dumps(it, indent=2),
+        "plain": plain, "amount": amount, "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
 
@@ -103,6 +103,11 @@ def duration(value: float) -> str:
 def plain(value: Any, indent: int | None = None) -> str:
     """A value as JSON, as people read it."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def amount(value: float) -> str:
+    """``12,345``, ``1.25``: whole where it is, else with the digits that money has."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}".rstrip("0")
 
 
 def number(value: float) -> str:
