@@ -221,20 +221,6 @@ class RemovedFlag(TypedDict):
     routed: bool
 
 
-class FlagExplained(TypedDict):
-    """Args:
-    rule: audience: a claim names the subject; share: by its place in the share; nobody.
-    why: in one sentence.
-    claims: that it was evaluated for.
-    """
-
-    flag: str
-    on: bool
-    rule: Literal["audience", "share", "nobody"]
-    why: str
-    claims: dict[str, Any]
-
-
 class WholeLedger(TypedDict):
     """Args:
     whole: whether no problem was found.

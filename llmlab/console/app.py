@@ -74,7 +74,7 @@ def build_app(
             HTTPException: _said(lab), LlmlabError: _said(lab), Exception: _said(lab)
         },
     )  # fmt: skip
-    app.state.live = live
+    app.state.live, app.state.lab = live, lab
     return app
 
 

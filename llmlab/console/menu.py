@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import budgets, flags, ledger, overview
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
-CHANGES: Sequence[Change] = ()
-MORE: Sequence[Route] = ()
+PAGES: Sequence[Page] = (*overview.PAGES, *flags.PAGES, *budgets.PAGES, *ledger.PAGES)
+CHANGES: Sequence[Change] = (*flags.CHANGES,)
+MORE: Sequence[Route] = (*ledger.MORE,)
 
 
 def named() -> list[Page]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmlab import __version__
+from llmlab.console.ages import ago, iso, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
 from llmlab.errors import LlmlabError
@@ -73,7 +73,8 @@ def templates() -> Environment:
     environment.globals |= {"version": __version__, "prefix": PREFIX}
     environment.filters |= {
         "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
-        "percent": percent, "seconds": seconds, "json": lambda it: json.dumps(it, indent=2),
+        "percent": percent, "seconds": seconds, "ago": ago,
+        "plain": plain, "amount": amount, "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
 
@@ -99,20 +100,14 @@ def duration(value: float) -> str:
     return took(value)
 
 
-def moment(value: float | str) -> str:
-    """``2026-11-25 10:31:40`` in the time of this machine."""
-    return f"{_at(value).astimezone():%Y-%m-%d %H:%M:%S}"
+def plain(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, as people read it."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def iso(value: float | str) -> str:
-    """For the attribute ``datetime`` of <time>."""
-    return _at(value).isoformat(timespec="seconds")
-
-
-def _at(value: float | str) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else (
-        datetime.fromtimestamp(value, UTC)
-    )  # fmt: skip
+def amount(value: float) -> str:
+    """``12,345``, ``1.25``: whole where it is, else with the digits that money has."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}".rstrip("0")
 
 
 def number(value: float) -> str:

@@ -20,7 +20,6 @@ from llmlab.cli.documents import (
     ExportedLedger,
     ExportedModel,
     FalseAlarm,
-    FlagExplained,
     Key,
     Listed,
     LoadSetup,
@@ -89,6 +88,7 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.flags.evaluate import FlagExplained
     from llmlab.judging.calibration import Calibration, JudgeShown, Standing
     from llmlab.judging.preference import Compared, JudgedBeside
     from llmlab.ledger.chain import Entry
