@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import overview, playground, playground_asks
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
+PAGES: Sequence[Page] = (*overview.PAGES, *playground.PAGES)
 CHANGES: Sequence[Change] = ()
-MORE: Sequence[Route] = ()
+MORE: Sequence[Route] = (*playground_asks.MORE,)
 
 
 def named() -> list[Page]:
