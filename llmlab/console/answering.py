@@ -22,6 +22,7 @@ from llmlab.service.schemas import Progress
 
 LONGEST_MARKED = 40_000  # characters of an answer: beyond, comparing words takes too long
 MILLION = 1e6
+AT_ONCE = 0.02  # seconds: what came within them tells of no pace
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Answered:
         unit: of its tokens: what an extractive model counts are words.
         cost: by the price of the model; None for one without.
         first: seconds until its first piece came; None for one that comes as a whole.
-        rate: tokens per second after the first one; None for one that comes as a whole.
+        rate: tokens per second after the first one; None for one that comes as a whole, or at once.
         notes: what else is to be known of it.
     """
 
@@ -160,12 +161,13 @@ async def _summary(
     deployment = found.deployment or choice.deployment
     said = [f"read in {used.windows} windows"] if used.windows > 1 else []
     said += ["parts of the text were not read"] if used.truncated else []
+    said += [] if found.computed else ["the lab had kept this answer to the same request"]
     return Answered(
         found.text, found.model.name, found.model.id, deployment,
         "words" if found.model.runtime == "extractive" else "tokens",
         used.input_tokens, used.output_tokens,
-        _cost(deployment, known, used.input_tokens, used.output_tokens), None, total, None,
-        found.request_id, tuple(said),
+        _cost(deployment, known, used.input_tokens, used.output_tokens, found.computed),
+        None, total, None, found.request_id, tuple(said),
     )  # fmt: skip
 
 
@@ -179,15 +181,18 @@ def _model_of(deployment: str, known: Sequence[Choice]) -> str:
     return found.model if found else deployment
 
 
-def _cost(deployment: str, known: Sequence[Choice], read: int, written: int) -> float | None:
+def _cost(
+    deployment: str, known: Sequence[Choice], read: int, written: int, computed: bool = True
+) -> float | None:
+    """What the lab has kept, nobody pays for, as budgets have it."""
     found = _of(deployment, known)
     if found is None or not (found.price.input or found.price.output):
         return None
-    return (read * found.price.input + written * found.price.output) / MILLION
+    return computed * (read * found.price.input + written * found.price.output) / MILLION
 
 
 def _rate(tokens: int, seconds: float) -> float | None:
-    return tokens / seconds if tokens > 0 and seconds > 0 else None
+    return tokens / seconds if tokens > 0 and seconds > AT_ONCE else None
 
 
 @dataclass(frozen=True)
