@@ -44,9 +44,10 @@ function Playground() {
         side.card.removeAttribute('aria-busy');
     }
 
-    function note(side, text) {
+    function note(side, text, how = 'wrong') {
         const said = document.createElement('p');
-        said.className = 'note wrong';
+        side.failed = true;
+        said.className = `note ${how}`;
         said.textContent = text;
         side.card.append(said);
     }
@@ -66,6 +67,7 @@ function Playground() {
             if (partly && side.said) {  // what came before it broke off
                 side.card.querySelector('.note').before(partly);
             }
+            side.failed = !event.ended;
             close(side);
         }
     }
@@ -112,10 +114,11 @@ function Playground() {
             });
             await (answer.ok ? listen(answer, sides) : refused(answer, sides));
             sides.filter((one) => one.open && answer.ok).forEach((one) => note(one, 'The answer broke off.'));
+            ended = sides.some((one) => one.failed) ? 'Not all of it was answered.' : ended;
         } catch (error) {
             const stopped = error.name === 'AbortError';
             ended = stopped ? 'Stopped.' : 'The console is not reached.';
-            sides.filter((one) => one.open).forEach((one) => note(one, ended));
+            sides.filter((one) => one.open).forEach((one) => note(one, ended, stopped ? 'unsure' : 'wrong'));
         }
         sides.forEach(close);
         remember(said, sides);
@@ -136,7 +139,9 @@ function Playground() {
         if (field.value === said) {
             field.value = '';
         }
-        field.focus({ preventScroll: true });
+        if ([document.body, send, stop].includes(document.activeElement)) {
+            field.focus({ preventScroll: true });
+        }
     }
 
     form.addEventListener('submit', (event) => {
