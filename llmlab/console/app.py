@@ -23,8 +23,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from llmlab.console import menu, signing
+from llmlab.console.arriving import check_own, form_of, query_of, visitor_from
 from llmlab.console.desk import Desk
-from llmlab.console.guarding import Hardened, is_own
+from llmlab.console.guarding import Hardened
 from llmlab.console.live import Live
 from llmlab.console.pages import PREFIX, Change, Page, Query, live_part, rendered, told
 from llmlab.console.visitor import Visitor, visitor_of
@@ -33,7 +34,6 @@ from llmlab.lab import Lab
 
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
-LONGEST_FORM = 1 << 20  # bytes, of one field
 STATUS = {UsageError: 400, AuthError: 403, UpstreamError: 502}  # of an error; else 500
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -91,7 +91,8 @@ def _first(pages: Sequence[Page]) -> Answer:
 
 def _page(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+        desk = Desk(lab)
+        visitor, query = visitor_from(request, desk), query_of(request)
 
         def text() -> str:
             return rendered(page.template, **_values(page, desk, visitor, query))
@@ -103,7 +104,8 @@ def _page(lab: Lab, page: Page) -> Answer:
 
 def _document(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+        desk = Desk(lab)
+        visitor, query = visitor_from(request, desk), query_of(request)
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         return JSONResponse(page.as_json(found))
 
@@ -112,7 +114,7 @@ def _document(lab: Lab, page: Page) -> Answer:
 
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor, query = _visitor(request, lab), _query(request)
+        visitor, query = visitor_from(request, Desk(lab)), query_of(request)
         # What differs from visitor to visitor is no part of a live block but by their role.
         anybody = Visitor("", visitor.role)
 
@@ -133,38 +135,18 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
 
 def _changed(lab: Lab, change: Change) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor = _visitor(request, lab)
-        if not is_own(request):
-            raise HTTPException(403, "This request comes from another page than the console's.")
+        visitor = visitor_from(request, Desk(lab))
+        check_own(request)
         if not visitor.operates:
             raise HTTPException(
                 403, "A viewer may look, and change nothing: that takes the scope llmlab:operator."
             )
-        form = await _form(request)
+        form = await form_of(request)
         log.info("%s by %s", change.path, visitor.subject)
         where = await run_in_threadpool(change.do, Desk(lab), form, visitor)
         return RedirectResponse(f"{PREFIX}{where}", status_code=303)
 
     return answer
-
-
-# --- what they start from -----------------------------------------------------------------------
-
-
-def _visitor(request: Request, lab: Lab) -> Visitor:
-    found = visitor_of(request, Desk(lab).cookie)
-    if found is None:
-        raise HTTPException(401, "The gateway says of nobody who asks.")
-    return found
-
-
-def _query(request: Request) -> Query:
-    return dict(request.query_params)
-
-
-async def _form(request: Request) -> Query:
-    async with request.form(max_files=0, max_fields=100, max_part_size=LONGEST_FORM) as form:
-        return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 def _values(page: Page, desk: Desk, visitor: Visitor, query: Query) -> dict[str, Any]:

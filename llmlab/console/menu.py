@@ -6,12 +6,28 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import budgets, flags, ledger, overview
+from llmlab.console import (
+    budgets,
+    flags,
+    ledger,
+    overview,
+    playground,
+    playground_asks,
+)
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES, *flags.PAGES, *budgets.PAGES, *ledger.PAGES)
+PAGES: Sequence[Page] = (
+    *overview.PAGES,
+    *playground.PAGES,
+    *flags.PAGES,
+    *budgets.PAGES,
+    *ledger.PAGES,
+)
 CHANGES: Sequence[Change] = (*flags.CHANGES,)
-MORE: Sequence[Route] = (*ledger.MORE,)
+MORE: Sequence[Route] = (
+    *playground_asks.MORE,
+    *ledger.MORE,
+)
 
 
 def named() -> list[Page]:
