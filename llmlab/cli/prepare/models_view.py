@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmlab.cli.output import WIDE, out, printable
@@ -11,6 +11,8 @@ from llmlab.models.identity import is_hashed
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from llmlab.delivery.using import Used
 
 MIB = 1024 * 1024
 # Of an evaluation: those that tell most, as far as the suite measures them.
@@ -44,20 +46,6 @@ class Row:
 class Section:
     title: str
     rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Used:
-    """Who uses a model.
-
-    Args:
-        role: in lab.toml: stable or fallback; "" for neither.
-        serving: deployments that run, in words.
-    """
-
-    role: str = ""
-    aliases: Sequence[str] = ()
-    serving: Sequence[str] = field(default_factory=list)
 
 
 def show(facts: Mapping[str, Any], used: Used) -> None:
