@@ -176,7 +176,7 @@ def _deployment(
 
 def _ends(deployments: dict[str, Box], ways: Sequence[Way]) -> dict[int, float]:
     """Where the arrow of each way ends; by its identity, for two ways may be equal."""
-    found = {}
+    found: dict[int, float] = {}
     for name, box in deployments.items():
         here = [way for way in ways if way.deployment == name]
         top = box.middle + 4 - PORT * (len(here) - 1) / 2
