@@ -167,8 +167,7 @@ def _deployment(
         (
             _text(top, f"{mark} {one.name}", "name", width),
             _text(top + LINE, model, "soft", width),
-            _text(top + 2 * LINE, f"{state}, {does}" + ("" if led else ", by name only"),
-                  "soft", width),
+            _text(top + 2 * LINE, f"{state}, {does}{'' if led else ' by name'}", "soft", width),
         ),
         behind=min(one.replicas - 1, STACKED),
     )  # fmt: skip
