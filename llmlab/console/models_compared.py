@@ -99,6 +99,8 @@ def _told(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is known of it, each fact in one line: ``decoding, temperature``, ``0.2``."""
     record = {name: value for name, value in (facts["record"] or {}).items()
               if name not in OF_RECORD}  # fmt: skip
+    if "source" in record:  # of lab.toml's, and of the registry's, words
+        record["origin"] = record.pop("source")
     merged = {**record, **{name: value for name, value in facts.items() if name not in BESIDE}}
     if text := facts.get("prompt_text"):
         merged["prompt"] = text
