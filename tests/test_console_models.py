@@ -134,10 +134,7 @@ def test_what_an_older_version_has_noted_is_drawn_as_far_as_it_goes(odd: dict[st
 
 @pytest.mark.usefixtures("registry")
 def test_the_list_is_that_of_the_verb(lab: Lab, ask: Ask) -> None:
-    told = run(
-        "models", "list", "-o", "json", cwd=lab.root, env=clean_env(), stdin=None, timeout=120
-    )
-    assert ask("models.json").json() == json.loads(told.stdout)
+    assert ask("models.json").json() == LabUnderTest(lab.root, 0).json("models", "list")
     page = ask("models").text
     for name in ("textrank", "twin", "tuned%3A1", "tuned%3A2"):
         assert f'href="/console/models/show?name={name}"' in page
@@ -146,18 +143,8 @@ def test_the_list_is_that_of_the_verb(lab: Lab, ask: Ask) -> None:
 
 @pytest.mark.usefixtures("registry")
 def test_a_model_is_that_of_the_verb_with_its_lineage_and_evaluations(lab: Lab, ask: Ask) -> None:
-    told = run(
-        "models",
-        "show",
-        "tuned:1",
-        "-o",
-        "json",
-        cwd=lab.root,
-        env=clean_env(),
-        stdin=None,
-        timeout=120,
-    )
-    assert ask("models/show.json", name="tuned:1").json() == json.loads(told.stdout)
+    told = LabUnderTest(lab.root, 0).json("models", "show", "tuned:1")
+    assert ask("models/show.json", name="tuned:1").json() == told
     page = ask("models/show", name="tuned:1").text
     assert "published as</span> org/model at abc" in page
     assert 'tuned further:</span> <a href="/console/models/show?name=tuned%3A2"' in page
