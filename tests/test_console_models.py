@@ -20,6 +20,7 @@ from llmlab.lab import Lab
 from llmlab.registry import Registry
 from llmlab.registry.record import Base, Data, Facts
 from llmlab.service.settings import Settings
+from tests.conftest import LabUnderTest
 from tests.test_registry import make_folder
 
 EVIL = '"><script>alert(1)</script><b onclick=x style=y>'
