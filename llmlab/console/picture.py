@@ -158,7 +158,10 @@ def _deployment(
     seen = next((each.seen for each in view.deployments if each.name == one.name), None) if (
         view
     ) else None  # fmt: skip
-    does = f"{seen.per_second:.3g}/s" if seen and seen.requests else "no requests"
+    asked = bool(seen and seen.requests)
+    does = (
+        f"{seen.per_second:.3g}/s" if seen and asked else "no requests" if led else "by name only"
+    )
     mark = "✓" if one.healthy else "✗"
     top = y + (height - 3 * LINE) / 2 + 13
     x, width = DEPLOYMENTS
@@ -167,7 +170,7 @@ def _deployment(
         (
             _text(top, f"{mark} {one.name}", "name", width),
             _text(top + LINE, model, "soft", width),
-            _text(top + 2 * LINE, f"{state}, {does}{'' if led else ' by name'}", "soft", width),
+            _text(top + 2 * LINE, f"{state}, {does}{' by name' if asked and not led else ''}", "soft", width),
         ),
         behind=min(one.replicas - 1, STACKED),
     )  # fmt: skip
