@@ -170,7 +170,7 @@ def _deployment(
         (
             _text(top, f"{mark} {one.name}", "name", width),
             _text(top + LINE, model, "soft", width),
-            _text(top + 2 * LINE, f"{state}, {does}{' by name' if asked and not led else ''}", "soft", width),
+            _text(top + 2 * LINE, f"{state}, {does}{how}", "soft", width),
         ),
         behind=min(one.replicas - 1, STACKED),
     )  # fmt: skip
