@@ -159,6 +159,7 @@ def _deployment(
         view
     ) else None  # fmt: skip
     asked = bool(seen and seen.requests)
+    how = " by name" if asked and not led else ""
     does = (
         f"{seen.per_second:.3g}/s" if seen and asked else "no requests" if led else "by name only"
     )
