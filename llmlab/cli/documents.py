@@ -27,31 +27,6 @@ class Undeployed(TypedDict):
     changed: bool
 
 
-class Listed(TypedDict):
-    """A model of lab.toml, or a registered one.
-
-    Args:
-        name: of a registered one NAME:VERSION.
-        registered: whether it is of the registry rather than of lab.toml.
-        id: its content id; "" where only the model's files can tell.
-        role: stable (of summarize), another route that it answers, or fallback; "" for none.
-        origin: where a registered one is from: hub, path, tuned or import.
-        ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
-    """
-
-    name: str
-    registered: bool
-    id: str
-    aliases: list[str]
-    role: str
-    runtime: str
-    source: str
-    origin: str
-    ready: bool
-    reason: str
-    fix: str | None
-
-
 class AddedUpstream(TypedDict):
     """A model elsewhere. ``id``: of what it is asked, for what answers cannot be hashed."""
 

@@ -10,6 +10,8 @@ from llmlab.console import (
     budgets,
     flags,
     ledger,
+    models,
+    models_compared,
     overview,
     playground,
     playground_asks,
@@ -19,6 +21,8 @@ from llmlab.console.pages import Change, Page
 PAGES: Sequence[Page] = (
     *overview.PAGES,
     *playground.PAGES,
+    *models.PAGES,
+    *models_compared.PAGES,
     *flags.PAGES,
     *budgets.PAGES,
     *ledger.PAGES,

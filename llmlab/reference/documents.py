@@ -21,7 +21,6 @@ from llmlab.cli.documents import (
     ExportedModel,
     FalseAlarm,
     Key,
-    Listed,
     LoadSetup,
     New,
     NewApiKey,
@@ -99,6 +98,7 @@ def documents() -> dict[str, Any]:
     from llmlab.proving.findings import Report as ProbeReport
     from llmlab.recording.manifest import Recorded
     from llmlab.registry.checking import VerifiedModels
+    from llmlab.registry.listing import Listed
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.replaying.choosing import MadeSuite
     from llmlab.replaying.judging import ReplayFacts
