@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import overview, requests, usage
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
+PAGES: Sequence[Page] = (*overview.PAGES, *requests.PAGES, *usage.PAGES)
 CHANGES: Sequence[Change] = ()
 MORE: Sequence[Route] = ()
 
