@@ -27,14 +27,15 @@ from llmlab.console.arriving import check_own, form_of, query_of, visitor_from
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import Hardened
 from llmlab.console.live import Live
-from llmlab.console.pages import PREFIX, Change, Page, Query, live_part, rendered, told
+from llmlab.console.pages import PREFIX, Change, Missing, Page, Query, live_part, rendered, told
 from llmlab.console.visitor import Visitor, visitor_of
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab
 
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
-STATUS = {UsageError: 400, AuthError: 403, UpstreamError: 502}  # of an error; else 500
+# The first that an error is one of; else 500.
+STATUS = {Missing: 404, UsageError: 400, AuthError: 403, UpstreamError: 502}
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -64,6 +65,8 @@ def build_app(
             Route(f"{path}.json", _document(lab, page)),
             Route(path, _page(lab, page)),
         ]
+        if page.csv:
+            routes.append(Route(f"{path}.csv", _table(lab, page, page.csv)))
         if page.live:
             routes.append(Route(f"{path}/live", _live(lab, page, live)))
     routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
@@ -108,6 +111,21 @@ def _document(lab: Lab, page: Page) -> Answer:
         visitor, query = visitor_from(request, desk), query_of(request)
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         return JSONResponse(page.as_json(found))
+
+    return answer
+
+
+def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
+    async def answer(request: Request) -> Response:
+        desk, query = Desk(lab), query_of(request)
+        visitor = visitor_from(request, desk)
+        found = await run_in_threadpool(page.gather, desk, query, visitor)
+        name = f"{lab.root.name}-{page.path}.csv".encode("ascii", "replace").decode()
+        name = "".join(one if one.isalnum() or one in "-_." else "_" for one in name)
+        return Response(
+            csv(found), media_type="text/csv",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )  # fmt: skip
 
     return answer
 

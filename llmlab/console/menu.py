@@ -15,16 +15,20 @@ from llmlab.console import (
     overview,
     playground,
     playground_asks,
+    requests,
+    usage,
 )
 from llmlab.console.pages import Change, Page
 
 PAGES: Sequence[Page] = (
     *overview.PAGES,
     *playground.PAGES,
+    *requests.PAGES,
     *models.PAGES,
     *models_compared.PAGES,
     *flags.PAGES,
     *budgets.PAGES,
+    *usage.PAGES,
     *ledger.PAGES,
 )
 CHANGES: Sequence[Change] = (*flags.CHANGES,)

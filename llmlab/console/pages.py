@@ -12,7 +12,7 @@ from llmlab import __version__
 from llmlab.console.ages import ago, iso, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, UsageError
 from llmlab.models.identity import short_id
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Page:
     gather: what it shows. It runs in a thread, and may raise any LlmlabError.
     live: whether its block ``live`` is kept up to date in a browser.
     document: what ``.json`` answers, where that is not all that is gathered.
+    csv: what ``.csv`` answers; None where there is no such.
     menu: the path of the page of the menu that it belongs to; "" for itself.
     """
 
@@ -41,12 +42,17 @@ class Page:
     live: bool = False
     document: Callable[[Any], Any] | None = None
     menu: str = ""
+    csv: Callable[[Any], str] | None = None
 
     def as_json(self, found: Any) -> Any:
         told = self.document(found) if self.document else found
         if hasattr(told, "as_json"):
             return told.as_json()
         return asdict(told) if is_dataclass(told) and not isinstance(told, type) else told
+
+
+class Missing(UsageError):
+    """What a page was asked for is not there."""
 
 
 @dataclass(frozen=True)
