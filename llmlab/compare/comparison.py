@@ -221,7 +221,7 @@ def _result(
     )  # fmt: skip
     details = measured.details
     unsupported = _places(details.unsupported, Mark.UNSUPPORTED)
-    alone = [(start, end, Mark.ALONE) for start, end in _only_in(answer.text, against)]
+    alone = [(start, end, Mark.ALONE) for start, end in only_in(answer.text, against)]
     places = [*_places(details.kept, Mark.KEPT), *_places(details.missing, Mark.MISSING)]
     return Result(
         model, answer, measured,
@@ -234,7 +234,7 @@ def _places(mentions: Iterable[Mention], mark: Mark) -> list[tuple[int, int, Mar
     return [(one.start, one.end, mark) for one in mentions]
 
 
-def _only_in(text: str, other: str) -> list[tuple[int, int]]:
+def only_in(text: str, other: str) -> list[tuple[int, int]]:
     """Where ``text`` has words that ``other`` does not have in that order, in characters.
 
     Nothing if they are altogether different.
