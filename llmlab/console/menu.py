@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import overview, rollouts
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
-CHANGES: Sequence[Change] = ()
+PAGES: Sequence[Page] = (*overview.PAGES, *rollouts.PAGES)
+CHANGES: Sequence[Change] = (*rollouts.CHANGES,)
 MORE: Sequence[Route] = ()
 
 
