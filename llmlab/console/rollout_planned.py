@@ -14,7 +14,7 @@ from llmlab.console.visitor import Visitor
 from llmlab.errors import AuthError, LlmlabError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.near import hint
-from llmlab.rollout.desk import catalogue_of, desk_of, known_of
+from llmlab.rollout.desk import desk_of, known_of
 from llmlab.rollout.linting import lint
 from llmlab.rollout.page import KINDS as MEANS
 from llmlab.rollout.planning import Known, Wish, deployments, rules_of, stable_of
@@ -113,7 +113,7 @@ def _problems(desk: Desk, query: Query, known: Known, visitor: Visitor) -> Itera
         yield Problem("error", error.message, error.fix or "")
         return
     yield from lint(
-        wish, desk.lab, catalogue_of(desk.lab), lambda: known,
+        wish, desk.lab, known.catalogue, lambda: known,
         lambda deployment: usual_of(running, deployment),
     )  # fmt: skip
 

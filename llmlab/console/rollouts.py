@@ -25,7 +25,7 @@ from llmlab.rollout.page import KINDS, SIZE, Line, lines
 from llmlab.rollout.page import took as in_words
 from llmlab.rollout.pairs_view import PairsView, ShownPair
 from llmlab.rollout.report import Report, report
-from llmlab.rollout.state import Kind, Phase, Rollout, Verdict
+from llmlab.rollout.state import Kind, Outcome, Paused, Phase, Rollout, Verdict
 from llmlab.rollout.store import Rollouts
 from llmlab.rollout.view import View
 from llmlab.rollout.worst_pair import WorstPairs
@@ -160,7 +160,7 @@ def shown(desk: Desk, view: View, visitor: Visitor, *, newest: bool) -> Shown:
         if name in {arm.deployment for arm in (one.stable, *one.arms)}
     }  # fmt: skip
     return Shown(
-        view, newest, because(one), view.next_told(in_words), verdict,
+        view, newest, capital(because(one)), view.next_told(in_words), verdict,
         tuple(tile(each) for each in verdict.findings) if verdict else (), tuple(steps(one)),
         picture.measured(told) if not one.over else {}, tuple(picture.panels(told)),
         tuple(picture.wealth(told)), tuple(picture.marks(told)), tuple(lines(told)), told,
@@ -171,15 +171,40 @@ def shown(desk: Desk, view: View, visitor: Visitor, *, newest: bool) -> Shown:
 
 
 def because(one: Rollout) -> str:
-    """Why it is where it is, in one sentence."""
+    """Why it is where it is, in one sentence; the tiles have the numbers."""
     if one.ending:
         return one.ending
-    said = one.verdict.reason if one.verdict else ""
-    if one.paused:
-        return f"{one.paused}: {said}" if said else str(one.paused)
+    broke = one.judged[-1].verdict.broke if one.judged else ""
+    if one.paused is Paused.BROKE and broke:
+        return f"{one.paused}: {broke}"
     if one.phase is Phase.STARTING:
         return f"{one.target} is being started; it gets requests once it answers"
-    return said or "no verdict yet"
+    said = _so_far(one)
+    if one.paused:
+        return f"{one.paused}; {said}" if said else str(one.paused)
+    if said or not (one.setbacks and broke):
+        return said or "nothing is known of this step yet"
+    return f"back by a step: {broke}"
+
+
+def _so_far(one: Rollout) -> str:
+    """What its newest verdict comes to; "" without one."""
+    verdict = one.verdict
+    if verdict is None:
+        return ""
+    if one.kind is Kind.AB:
+        return "the two are compared until a person promotes one of them"
+    open_ = [each.metric for each in verdict.findings if each.outcome is Outcome.INCONCLUSIVE]
+    if verdict.outcome is Outcome.INCONCLUSIVE and open_:
+        return f"not decided yet: {', '.join(open_)}"
+    if verdict.outcome is Outcome.PASS:
+        return "every test of the gate passes"
+    return verdict.reason
+
+
+def capital(said: str) -> str:
+    """With a large first letter, and the others as they are."""
+    return said[:1].upper() + said[1:]
 
 
 def steps(one: Rollout) -> list[Step]:
