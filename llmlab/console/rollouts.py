@@ -55,7 +55,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Step:
-    """``look``: done, now or later. ``name``: ``25 %``."""
+    """``look``: done, now, ended or later. ``name``: ``25 %``."""
 
     name: str
     look: str
@@ -215,7 +215,9 @@ def steps(one: Rollout) -> list[Step]:
     for number in range(1, one.last_step + 1):
         done = bool(one.promoted) or one.baking or number < one.step
         now = number == one.step and not one.over
-        found.append(Step(f"{one.share_at(number):g} %", _look(done, now)))
+        ended = one.phase is Phase.ABORTED and number == one.step
+        look = "ended" if ended else _look(done, now)
+        found.append(Step(f"{one.share_at(number):g} %", look))
     if one.rules.bake:
         watched = f"watched for {in_words(one.rules.bake)}"
         found.append(Step(watched, _look(bool(one.promoted), one.baking and not one.over)))
