@@ -210,6 +210,23 @@ def test_why_it_is_where_it_is_is_one_sentence(one: Rollout, said: str) -> None:
     assert rollouts.because(one) == said
 
 
+@pytest.mark.parametrize(
+    ("one", "looks"),
+    [
+        (at(Phase.STARTING), ["later"] * 5),
+        (at(Phase.PROGRESSING), ["done", "now", "later", "later", "later"]),
+        (at(Phase.PROGRESSING, step=4, baking=True), ["done"] * 4 + ["now"]),
+        (at(Phase.COMPLETED, step=4, baking=True), ["done"] * 5),
+        (at(Phase.COMPLETED), ["done", "done", "later", "later", "later"]),  # in full
+        (at(Phase.ABORTED), ["done", "ended", "later", "later", "later"]),
+        (at(Phase.PROGRESSING, Kind.AB), []),
+    ],
+    ids=lambda one: f"{one.kind}-{one.phase}" if isinstance(one, Rollout) else "",
+)
+def test_steps_are_done_now_or_to_come(one: Rollout, looks: list[str]) -> None:
+    assert [each.look for each in rollouts.steps(one)] == looks
+
+
 def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
     shown = tile(FAILED)
     assert (shown.title, shown.sign, shown.word) == ("Errors", "✗", "fails")

@@ -213,14 +213,17 @@ def steps(one: Rollout) -> list[Step]:
         return []
     found = []
     for number in range(1, one.last_step + 1):
-        done = bool(one.promoted) or one.baking or number < one.step
+        reached = one.step + (bool(one.promoted) or one.baking)  # promoted in full, it skips some
+        done = number < reached
         now = number == one.step and not one.over
         ended = one.phase is Phase.ABORTED and number == one.step
         look = "ended" if ended else _look(done, now)
         found.append(Step(f"{one.share_at(number):g} %", look))
     if one.rules.bake:
         watched = f"watched for {in_words(one.rules.bake)}"
-        found.append(Step(watched, _look(bool(one.promoted), one.baking and not one.over)))
+        found.append(
+            Step(watched, _look(bool(one.promoted) and one.baking, one.baking and not one.over))
+        )
     return found
 
 
