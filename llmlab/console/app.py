@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -24,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from llmlab.console import menu
 from llmlab.console.desk import Desk
+from llmlab.console.forms import form_of
 from llmlab.console.guarding import Hardened, is_own
 from llmlab.console.live import Live
 from llmlab.console.pages import PREFIX, Change, Page, Query, live_part, rendered, told
@@ -33,8 +35,10 @@ from llmlab.lab import Lab
 
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
-LONGEST_FORM = 1 << 20  # bytes, of one field
 STATUS = {UsageError: 400, AuthError: 403, UpstreamError: 502}  # of an error; else 500
+EVENTS = "text/event-stream"
+FAILED = "The console failed on this; its log says why."
+LOG = "llmlab logs console"
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -51,7 +55,7 @@ def build_app(
         release: names the configuration that the gateway goes by.
         more: what is neither a page nor a change: signing in, streams.
     """
-    live = Live(release)
+    live = Live(release, _failed)
     routes: list[Route | Mount] = [
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/", _first(pages)),
@@ -68,10 +72,11 @@ def build_app(
     routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
     app = Starlette(
         routes=[Mount(PREFIX.rstrip("/"), routes=routes)],
-        middleware=[Middleware(Hardened)],
-        exception_handlers={
-            HTTPException: _said(lab), LlmlabError: _said(lab), Exception: _said(lab)
-        },
+        # Starlette's own one for what nobody expects stands outside of all middleware.
+        middleware=[
+            Middleware(Hardened), Middleware(ServerErrorMiddleware, handler=_said(lab)),
+        ],
+        exception_handlers={HTTPException: _said(lab), LlmlabError: _said(lab)},
     )  # fmt: skip
     app.state.live = live
     return app
@@ -112,6 +117,8 @@ def _document(lab: Lab, page: Page) -> Answer:
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
         visitor, query = _visitor(request, lab), _query(request)
+        if request.method == "HEAD":
+            return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
         anybody = Visitor("", visitor.role)
 
@@ -123,7 +130,7 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
 
         key = f"{page.path}?{sorted(query.items())} {visitor.role}"
         return StreamingResponse(
-            live.stream(key, look), media_type="text/event-stream",
+            live.stream(key, look), media_type=EVENTS,
             headers={"X-Accel-Buffering": "no"},
         )  # fmt: skip
 
@@ -139,7 +146,7 @@ def _changed(lab: Lab, change: Change) -> Answer:
             raise HTTPException(
                 403, "A viewer may look, and change nothing: that takes the scope llmlab:operator."
             )
-        form = await _form(request)
+        form = await form_of(request)
         log.info("%s by %s", change.path, visitor.subject)
         where = await run_in_threadpool(change.do, Desk(lab), form, visitor)
         return RedirectResponse(f"{PREFIX}{where}", status_code=303)
@@ -159,11 +166,6 @@ def _visitor(request: Request, lab: Lab) -> Visitor:
 
 def _query(request: Request) -> Query:
     return dict(request.query_params)
-
-
-async def _form(request: Request) -> Query:
-    async with request.form(max_files=0, max_fields=100, max_part_size=LONGEST_FORM) as form:
-        return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 def _values(page: Page, desk: Desk, visitor: Visitor, query: Query) -> dict[str, Any]:
@@ -189,8 +191,7 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
                 said, fix = told(error)
             case _:
                 log.exception("%s %s", request.method, request.url.path, exc_info=error)
-                status, said = 500, "The console failed on this request; its log says why."
-                fix = "llmlab logs console"
+                status, said, fix = 500, FAILED, LOG
         if request.url.path.endswith(".json"):
             problem = {"type": "about:blank", "status": status, "detail": said, "fix": fix or None}
             return JSONResponse(problem, status, media_type="application/problem+json")
@@ -201,6 +202,12 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
         return HTMLResponse(rendered("error.html.j2", **values), status)
 
     return answer
+
+
+def _failed(error: Exception) -> str:
+    """A live part in whose place nobody knows what to show."""
+    log.error("a live part", exc_info=error)
+    return rendered("error_part.html.j2", said=FAILED, fix=LOG)
 
 
 def _maybe_visitor(request: Request, lab: Lab) -> Visitor | None:
