@@ -138,7 +138,11 @@ def test_every_answer_has_a_browser_trust_nothing_but_this_host(
     assert set(policy.values()) == {"'self'"} and "script-src" in policy
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
-    assert answer.headers["Cache-Control"] == "no-store" or path.startswith("static/")
+    kept = path == "static/console.css"  # asked for anew each time, and sent only when it changed
+    assert answer.headers["Cache-Control"] == ("no-cache" if kept else "no-store")
+    if kept:
+        again = client.get(f"/console/{path}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304 and again.headers["Cache-Control"] == "no-cache"
 
 
 def test_head_says_what_get_would_and_a_stream_does_not_begin(client: TestClient) -> None:
