@@ -10,17 +10,6 @@ function say(text) {
     }
 }
 
-// Whether somebody has filled in a field, or ticked it, since the page was sent.
-function isFilledIn(node) {
-    if (node instanceof HTMLSelectElement) {
-        const sent = [...node.options].findIndex((one) => one.defaultSelected);
-        return node.selectedIndex !== Math.max(0, sent);
-    }
-    return node instanceof HTMLTextAreaElement ? node.value !== node.defaultValue
-        : node instanceof HTMLInputElement && node.type !== 'hidden'
-            && (node.value !== node.defaultValue || node.checked !== node.defaultChecked);
-}
-
 // An EventSource gives up for good where the answer is no stream: while the console or the gateway
 // starts again. So each try is one of its own, ever later; one who is signed out is led to that.
 function follow(part) {
@@ -35,10 +24,7 @@ function follow(part) {
             // What somebody types into, or has opened, stays as it is.
             Idiomorph.morph(part, event.data, {
                 morphStyle: 'innerHTML', ignoreActiveValue: true,
-                callbacks: {
-                    beforeNodeMorphed: (node) => !isFilledIn(node),
-                    beforeAttributeUpdated: (name, node) => !(name === 'open' && node.tagName === 'DETAILS'),
-                },
+                callbacks: { beforeAttributeUpdated: (name, node) => !(name === 'open' && node.tagName === 'DETAILS') },
             });
         };
         source.addEventListener('again', () => {  // its time is over, and nothing is wrong
