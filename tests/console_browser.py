@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+
 from tests import browser
 from tests.browser import Page
 
@@ -29,6 +33,11 @@ WATCHING = """
 window.blocked = [];
 document.addEventListener('securitypolicyviolation', event => window.blocked.push(
     `${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+"""
+POSTED = """
+const [address, fields, done] = arguments;
+fetch(address, {method: 'POST', body: new URLSearchParams(fields), redirect: 'manual'})
+    .then(answer => done(answer.status), error => done(-1));
 """
 IS_SETTLED = "return document.readyState === 'complete'"
 
@@ -55,8 +64,22 @@ class ConsolePage(Page):
 
     def begin(self) -> None:
         self._driver.execute_cdp_cmd("Network.enable", {})
+        self._driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         self._driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
         self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCHING})
+
+    def let_in(self, url: str, token: str) -> None:
+        """As somebody who has signed in by this token; "" for nobody.
+
+        Args:
+            url: of a lab, on a port of its own.
+        """
+        self._driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        if token:
+            cookie = {"url": f"{url}/console/", "path": "/console/", "httpOnly": True,
+                      "name": f"llmlab_console_{urlsplit(url).port}", "value": token,
+                      "sameSite": "Strict"}  # fmt: skip
+            assert self._driver.execute_cdp_cmd("Network.setCookie", cookie)["success"]
 
     def visit(self, url: str) -> Visit:
         """Open it, as somebody who comes for the first time."""
@@ -97,6 +120,7 @@ class ConsolePage(Page):
 
     def picture(self, name: str, width: int) -> Path:
         """Keep what the whole page looks like on a screen of that width."""
+        self.resize(width)
         tall = min(int(self.run("return document.documentElement.scrollHeight")), 6000)
         screen = {"width": width, "height": tall, "deviceScaleFactor": 1, "mobile": False}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -110,17 +134,45 @@ class ConsolePage(Page):
 
     def fill(self, selector: str, text: str) -> None:
         """Write into a field, in the place of what stands there."""
-        self.run(f"document.querySelector({json.dumps(selector)}).value = ''")
+        self.wait(f"return document.querySelector({json.dumps(selector)})").clear()
         self.type(selector, text)
 
-    def press(self, words: str, within: str = "main") -> None:
-        """Press the button, or follow the link, that says so."""
-        script = (
-            f"const found = [...document.querySelectorAll({json.dumps(within)} + ' button, ' + "
-            f"{json.dumps(within)} + ' a')].filter(n => n.innerText.trim() === "
-            f"{json.dumps(words)} && n.checkVisibility()); return found[0]"
+    def choose(self, selector: str, words: str) -> None:
+        """Choose what begins with these words in a list."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        at = self.wait(f"return {field}") and self.run(
+            f"return [...{field}.options].findIndex(one => "
+            f"one.text.trim().startsWith({json.dumps(words)}))"
         )
-        self.wait(script).click()
+        assert at >= 0, f"{words!r} is not one of {self.run(f'return {field}.innerText')}"
+        Select(self._driver.find_element(By.CSS_SELECTOR, selector)).select_by_index(at)
+
+    def press(self, words: str, within: str = "main") -> None:
+        """Press the button, or follow the link, that begins with these words. What is kept up to
+        date may be another element by the time it is pressed: then it is looked for again."""
+        script = (
+            f"return [...document.querySelectorAll({json.dumps(within)})].flatMap(one => "
+            "[...one.querySelectorAll('button, a, summary')]).find(one => "
+            f"one.innerText.trim().startsWith({json.dumps(words)}) && one.checkVisibility())"
+        )
+        for _ in range(5):
+            found = self.wait(script)
+            try:
+                self._driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+                found.click()
+            except StaleElementReferenceException:
+                continue
+            return
+        raise AssertionError(f"{words!r} is never the same")
+
+    def count(self, selector: str) -> int:
+        """How many elements there are of a kind."""
+        return int(self.run(f"return document.querySelectorAll({json.dumps(selector)}).length"))
+
+    def post(self, address: str, **fields: str) -> int:
+        """The status of a form that a script of the page sends, whatever the page offers."""
+        self._driver.set_script_timeout(browser.DEADLINE)
+        return int(self._driver.execute_async_script(POSTED, address, fields))
 
 
 @contextmanager
