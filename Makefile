@@ -7,8 +7,9 @@
 # make test-waf      a WAF for real, with Debian's ModSecurity and OWASP's rules
 # make test-presidio    the guard by Presidio, with the real one: 250 MB that nothing else needs
 # make test-delivery    two minutes of load under each engine while versions come and go
-# make test-browser     the notebook in a headless Chromium, under both engines
+# make test-browser     notebook and console in a headless Chromium, under both engines; axe-core
 # make bench-edge       what TLS, API keys and budgets cost at the gateway: 4 minutes; wants wrk
+# make bench-console    what 50 open consoles cost a lab, and whether one leaks: 15 minutes; wants wrk
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
@@ -28,7 +29,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -83,6 +84,9 @@ bench-chat: $(VENV)/.models
 
 bench-edge: $(VENV)/.models
 	$(BIN)/python -m benchmarks.edge $(BENCH)
+
+bench-console: $(VENV)/.models
+	$(BIN)/python -m benchmarks.console $(BENCH)
 
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean

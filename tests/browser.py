@@ -142,13 +142,17 @@ def _looked_at(page: Page) -> Iterator[Page]:
 
 
 @contextmanager
-def _driver(width: int, **emulated: Any) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, with the driver that is built from the same sources."""
+def _driver(width: int, *logs: str, **emulated: Any) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, with the driver that is built from the same sources.
+
+    Args:
+        logs: what is kept beside what a page says in its console: "performance".
+    """
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert browser and driver, "apt-get install chromium chromium-driver"
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", dict.fromkeys(("browser", *logs), "ALL"))
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     for argument in ("--headless=new", "--disable-dev-shm-usage", f"--window-size={width},3000",
                      "--no-proxy-server", *sandbox):  # fmt: skip

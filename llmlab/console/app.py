@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -36,6 +37,9 @@ log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
 # The first that an error is one of; else 500.
 STATUS = {Missing: 404, UsageError: 400, AuthError: 403, UpstreamError: 502}
+EVENTS = "text/event-stream"
+FAILED = "The console failed on this; its log says why."
+LOG = "llmlab logs console"
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -52,7 +56,7 @@ def build_app(
         release: names the configuration that the gateway goes by.
         more: what is neither a page nor a change, such as streams.
     """
-    live = Live(release)
+    live = Live(release, _failed)
     routes: list[Route | Mount] = [
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/", _first(pages)),
@@ -72,10 +76,11 @@ def build_app(
     routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
     app = Starlette(
         routes=[Mount(PREFIX.rstrip("/"), routes=routes)],
-        middleware=[Middleware(Hardened)],
-        exception_handlers={
-            HTTPException: _said(lab), LlmlabError: _said(lab), Exception: _said(lab)
-        },
+        # Starlette's own one for what nobody expects stands outside of all middleware.
+        middleware=[
+            Middleware(Hardened), Middleware(ServerErrorMiddleware, handler=_said(lab)),
+        ],
+        exception_handlers={HTTPException: _said(lab), LlmlabError: _said(lab)},
     )  # fmt: skip
     app.state.live, app.state.lab = live, lab
     return app
@@ -133,6 +138,8 @@ def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
         visitor, query = visitor_from(request, Desk(lab)), query_of(request)
+        if request.method == "HEAD":
+            return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
         anybody = Visitor("", visitor.role)
 
@@ -144,7 +151,7 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
 
         key = f"{page.path}?{sorted(query.items())} {visitor.role}"
         return StreamingResponse(
-            live.stream(key, look), media_type="text/event-stream",
+            live.stream(key, look), media_type=EVENTS,
             headers={"X-Accel-Buffering": "no"},
         )  # fmt: skip
 
@@ -190,8 +197,7 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
                 said, fix = told(error)
             case _:
                 log.exception("%s %s", request.method, request.url.path, exc_info=error)
-                status, said = 500, "The console failed on this request; its log says why."
-                fix = "llmlab logs console"
+                status, said, fix = 500, FAILED, LOG
         if request.url.path.endswith(".json"):
             problem = {"type": "about:blank", "status": status, "detail": said, "fix": fix or None}
             return JSONResponse(problem, status, media_type="application/problem+json")
@@ -202,6 +208,12 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
         return HTMLResponse(rendered("error.html.j2", **values), status)
 
     return answer
+
+
+def _failed(error: Exception) -> str:
+    """A live part in whose place nobody knows what to show."""
+    log.error("a live part", exc_info=error)
+    return rendered("error_part.html.j2", said=FAILED, fix=LOG)
 
 
 def _maybe_visitor(request: Request, lab: Lab) -> Visitor | None:

@@ -8,6 +8,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+FILES = "/console/static/"
 SAFE = frozenset({"GET", "HEAD"})
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -22,7 +23,8 @@ HEADERS = {
 
 
 class Hardened:
-    """Has each answer say these. Nobody keeps what is no file that ships with the console."""
+    """Has each answer say these. Nobody keeps what is no file that ships with the console; and
+    of such a file a browser asks each time whether it is the newest."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,7 +35,8 @@ class Hardened:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                is_file = scope["path"].startswith(FILES) and message["status"] in (200, 304)
+                headers.setdefault("Cache-Control", "no-cache" if is_file else "no-store")
             await send(message)
 
         await self._app(scope, receive, say)

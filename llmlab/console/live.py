@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -37,11 +38,15 @@ class Live:
     Args:
         release: names what the gateway goes by. A stream that was let in by an earlier one ends:
             it would keep workers of NGINX that are to leave, and a token may have been revoked.
+        failed: what a part says whose look fails; asked once until one succeeds.
     """
 
-    def __init__(self, release: Callable[[], str], pace: float = PACE) -> None:
-        self._release, self._pace = release, pace
+    def __init__(
+        self, release: Callable[[], str], failed: Callable[[Exception], str], pace: float = PACE
+    ) -> None:
+        self._release, self._failed, self._pace = release, failed, pace
         self._parts: dict[str, Watched] = {}
+        self._released, self._asked = "", -math.inf
 
     def __len__(self) -> int:
         """How many parts are looked at."""
@@ -53,7 +58,7 @@ class Live:
         Args:
             key: what tells parts apart; whoever has the same key sees the same.
         """
-        release, clock = self._release(), asyncio.get_running_loop().time
+        release, clock = self._current(), asyncio.get_running_loop().time
         began = spoke = clock()
         part = self._parts.setdefault(key, Watched(look))
         part.watchers += 1
@@ -62,7 +67,7 @@ class Live:
         seen = 0
         try:
             yield b"retry: 1000\n\n"
-            while clock() - began < LONGEST and self._release() == release:
+            while clock() - began < LONGEST and self._current() == release:
                 await self._changed(part, seen)
                 if part.version != seen:
                     seen, spoke = part.version, clock()
@@ -77,6 +82,13 @@ class Live:
                 self._parts.pop(key, None)
                 part.task.cancel()
 
+    def _current(self) -> str:
+        """The release by now. However many look, it is asked for once a pace: that reads files."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked >= self._pace:
+            self._released, self._asked = self._release(), now
+        return self._released
+
     async def _changed(self, part: Watched, seen: int) -> None:
         """Until it is another one than was seen, or for a while."""
         async with part.changed:
@@ -85,8 +97,14 @@ class Live:
                     await part.changed.wait_for(lambda: part.version != seen)
 
     async def _follow(self, part: Watched) -> None:
+        failing = False
         while True:
-            text = await asyncio.to_thread(part.look)
+            text = part.text
+            try:
+                text, failing = await asyncio.to_thread(part.look), False
+            except Exception as error:  # those who look go on looking: the next one may succeed
+                if not failing:
+                    text, failing = self._failed(error), True
             if text != part.text:
                 async with part.changed:
                     part.text, part.version = text, part.version + 1

@@ -1,0 +1,374 @@
+"""The console's frame: who is let in, what every answer says, what becomes of errors and forms."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import ChoiceLoader, DictLoader
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from llmlab.config import read_config
+from llmlab.console import arriving
+from llmlab.console.app import build_app
+from llmlab.console.desk import Desk
+from llmlab.console.guarding import is_own
+from llmlab.console.pages import Change, Page, Query, templates
+from llmlab.console.visitor import Role, Visitor, visitor_of
+from llmlab.engines.base import Plan
+from llmlab.engines.record import Record
+from llmlab.errors import (
+    AuthError,
+    ConfigError,
+    EnvironmentFailure,
+    GateFailure,
+    LlmlabError,
+    ModelUnavailable,
+    UpstreamError,
+    UsageError,
+)
+from llmlab.lab import Lab, init_lab
+
+EVIL = "<script>alert(1)</script>"
+SECRET = "/root/.llmlab/keys and a password"
+TEMPLATE = """{% extends "page.html.j2" %}
+{% block live %}<p>{{ found.said }} for {{ visitor.role }}</p>{% endblock %}"""
+OWN = {"Sec-Fetch-Site": "same-origin"}
+COOKIE = "llmlab_console_8080"
+
+
+@dataclass(frozen=True)
+class Said:
+    said: str
+
+
+def says(desk: Desk, query: Query, visitor: Visitor) -> Said:
+    return Said(f"{desk.lab.root.name} {query.get('q', '')} {visitor.subject}")
+
+
+def raising(error: Exception) -> Callable[[Desk, Query, Visitor], Any]:
+    def gather(desk: Desk, query: Query, visitor: Visitor) -> Any:
+        raise error
+
+    return gather
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab that says that it runs."""
+    root = tmp_path_factory.mktemp("lab")
+    init_lab(root)
+    config = read_config(root / "configs" / "lab.toml", environ={}).config
+    (root / ".llmlab").mkdir(exist_ok=True)
+    Record.of(Plan(config, "textrank", ()), "local", "1.31").write(Lab(root))
+    return root
+
+
+@pytest.fixture
+def done() -> list[tuple[Query, Visitor]]:
+    """What was changed: by which form, by whom."""
+    return []
+
+
+@pytest.fixture
+def client(
+    root: Path, done: list[tuple[Query, Visitor]], monkeypatch: pytest.MonkeyPatch
+) -> TestClient:
+    def change(desk: Desk, form: Query, visitor: Visitor) -> str:
+        if form.get("why") == "unexpected":
+            raise ZeroDivisionError(SECRET)
+        if form.get("why") == "refused":
+            raise UsageError(f"no {EVIL}", fix="llmlab rollout status")
+        done.append((form, visitor))
+        return "made?changed=1"
+
+    known = templates()
+    monkeypatch.setattr(
+        known, "loader", ChoiceLoader([DictLoader({"made.html.j2": TEMPLATE}), known.loader])
+    )
+    pages = [
+        Page("made", "Made", "made.html.j2", says, live=True),
+        *(Page(path, "", "made.html.j2", raising(error)) for path, error in ERRORS.items()),
+    ]
+    app = build_app(Lab(root), lambda: "one", pages=pages, changes=[Change("made/do", change)])
+    return TestClient(
+        app, "http://lab.local", raise_server_exceptions=False, follow_redirects=False,
+        headers={"X-Subject": "alice", "X-Role": "operator"},
+    )  # fmt: skip
+
+
+ERRORS: dict[str, Exception] = {
+    "usage": UsageError(f"no rollout {EVIL}", fix="llmlab rollout start"),
+    "config": ConfigError("a value is out of range"), "auth": AuthError("not yours"),
+    "upstream": UpstreamError("it is away"), "model": ModelUnavailable("no such model"),
+    "machine": EnvironmentFailure("no room on the disk"), "gate": GateFailure("it is worse"),
+    "any": LlmlabError("it failed"), "unexpected": ZeroDivisionError(SECRET),
+}  # fmt: skip
+STATUS = {"usage": 400, "config": 400, "auth": 403, "upstream": 502, "model": 502, "machine": 500,
+          "gate": 500, "any": 500, "unexpected": 500}  # fmt: skip
+
+
+# --- what every answer says -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("made", 200), ("made.json", 200), ("", 307), ("nowhere", 404), ("nowhere.json", 404),
+     ("usage", 400), ("unexpected", 500), ("unexpected.json", 500), ("static/console.css", 200),
+     ("static/nowhere.js", 404)],
+)  # fmt: skip
+def test_every_answer_has_a_browser_trust_nothing_but_this_host(
+    client: TestClient, path: str, status: int
+) -> None:
+    answer = client.get(f"/console/{path}")
+    assert answer.status_code == status
+    policy = dict(
+        one.strip().partition(" ")[::2]
+        for one in answer.headers["Content-Security-Policy"].split(";")
+    )
+    assert policy.pop("default-src") == policy.pop("base-uri") == "'none'"
+    assert policy.pop("frame-ancestors") == "'none'"
+    assert set(policy.values()) == {"'self'"} and "script-src" in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    kept = path == "static/console.css"  # asked for anew each time, and sent only when it changed
+    assert answer.headers["Cache-Control"] == ("no-cache" if kept else "no-store")
+    if kept:
+        again = client.get(f"/console/{path}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304 and again.headers["Cache-Control"] == "no-cache"
+
+
+def test_head_says_what_get_would_and_a_stream_does_not_begin(client: TestClient) -> None:
+    for path in ("made", "made.json", "static/console.css", "nowhere"):
+        asked, told = client.get(f"/console/{path}"), client.head(f"/console/{path}")
+        assert told.status_code == asked.status_code and not told.content
+        assert told.headers["Content-Type"] == asked.headers["Content-Type"]
+    told = client.head("/console/made/live")
+    assert told.status_code == 200 and told.headers["Content-Type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "..%2f..%2flab.py",
+                                  "%2fetc%2fpasswd", "..\\app.py", "console.css/..%2f..%2fapp.py",
+                                  ""])  # fmt: skip
+def test_files_are_only_those_that_ship_with_the_console(client: TestClient, path: str) -> None:
+    answer = client.get(f"/console/static/{path}")
+    assert answer.status_code in (404, 405) and "import" not in answer.text
+
+
+def test_a_page_and_its_document_show_the_same_and_escape_it(
+    client: TestClient, root: Path
+) -> None:
+    said = f"{root.name} {EVIL} alice"
+    assert client.get("/console/made.json", params={"q": EVIL}).json() == {"said": said}
+    page = client.get("/console/made", params={"q": EVIL}).text
+    assert EVIL not in page and "&lt;script&gt;alert(1)" in page
+    assert " style=" not in page and "onclick" not in page
+
+
+# --- who is let in --------------------------------------------------------------------
+
+
+def request(method: str = "GET", **headers: str) -> Request:
+    raw = Headers({name.replace("_", "-"): value for name, value in headers.items()}).raw
+    return Request({"type": "http", "method": method, "headers": raw, "path": "/", "scheme": "http",
+                    "query_string": b"", "server": ("lab.local", 80)})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [({"X_Role": "viewer"}, ""),
+     ({"X_Role": "operator", "Authorization": "Bearer abc"}, "abc"),
+     ({"X_Role": "operator", "Authorization": "bearer  abc "}, "abc"),
+     ({"X_Role": "operator", "Authorization": "Basic abc"}, ""),
+     ({"X_Role": "operator", "Cookie": f"{COOKIE}=abc"}, "abc"),
+     ({"X_Role": "viewer", "Cookie": f"{COOKIE}=abc", "Authorization": "Bearer other"}, "abc"),
+     ({"X_Role": "viewer", "Cookie": "llmlab_console_9=abc"}, "")],
+)  # fmt: skip
+def test_a_visitor_is_who_the_gateway_says(headers: dict[str, str], token: str) -> None:
+    found = visitor_of(request(X_Subject="alice", **headers), COOKIE)
+    assert found == Visitor("alice", Role(headers["X_Role"]), token)
+    assert found and (not token or token not in repr(found))
+
+
+@pytest.mark.parametrize("role", ["", "Operator", "admin", "operator viewer", "operator, viewer"])
+def test_whoever_has_another_role_is_nobody(client: TestClient, role: str) -> None:
+    assert visitor_of(request(X_Role=role), COOKIE) is None
+    for path in ("made", "made.json", "made/live"):
+        answer = client.get(f"/console/{path}", headers={"X-Role": role})
+        assert answer.status_code == 401 and "alice" not in answer.text
+    answer = client.post("/console/made/do", data={"why": "a"}, headers={"X-Role": role} | OWN)
+    assert answer.status_code == 401
+
+
+def test_without_a_subject_a_visitor_is_let_in_by_their_role() -> None:
+    assert visitor_of(request(X_Role="viewer"), COOKIE) == Visitor("", Role.VIEWER)
+
+
+HERE = {"Host": "lab.local"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "own"),
+    [("GET", {}, True), ("HEAD", {"Sec_Fetch_Site": "cross-site"}, True),
+     ("POST", {}, False), ("DELETE", {}, False), ("OPTIONS", {}, False), ("get", {}, False),
+     ("POST", {"Sec_Fetch_Site": "same-origin"}, True),
+     ("POST", {"Sec_Fetch_Site": "same-site"}, False),
+     ("POST", {"Sec_Fetch_Site": "cross-site"}, False),
+     ("POST", {"Sec_Fetch_Site": "none"}, False),
+     ("POST", {"Sec_Fetch_Site": "cross-site", "Origin": "http://lab.local"}, False),
+     ("POST", {"Origin": "http://lab.local"}, True),
+     ("POST", {"Origin": "https://lab.local"}, True),
+     ("POST", {"Origin": "http://lab.local:81"}, False),
+     ("POST", {"Origin": "http://lab.local.evil.example"}, False),
+     ("POST", {"Origin": "http://evil.example"}, False),
+     ("POST", {"Origin": "null"}, False), ("POST", {"Origin": ""}, False),
+     ("POST", {"Origin": "lab.local"}, False)],
+)  # fmt: skip
+def test_a_change_comes_from_a_page_of_this_console(
+    method: str, headers: dict[str, str], own: bool
+) -> None:
+    assert is_own(request(method, **HERE, **headers)) is own
+
+
+# --- what is changed ------------------------------------------------------------------
+
+
+def test_a_change_is_done_once_by_whom_the_gateway_names_and_leads_back(
+    client: TestClient, done: list[tuple[Query, Visitor]]
+) -> None:
+    answer = client.post("/console/made/do", data={"why": "ä & b", "empty": ""}, headers=OWN)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/made?changed=1")
+    assert done == [({"why": "ä & b", "empty": ""}, Visitor("alice", Role.OPERATOR))]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [({"X-Role": "viewer"} | OWN, "llmlab:operator"), ({"Sec-Fetch-Site": "cross-site"}, "another"),
+     ({"Origin": "http://evil.example"}, "another"), ({}, "another")],
+)  # fmt: skip
+def test_a_viewer_or_another_page_changes_nothing(
+    client: TestClient, done: list[tuple[Query, Visitor]], headers: dict[str, str], said: str
+) -> None:
+    answer = client.post("/console/made/do", data={"why": "a"}, headers=headers)
+    assert answer.status_code == 403 and said in answer.text and done == []
+
+
+def test_a_change_is_never_a_get(client: TestClient, done: list[tuple[Query, Visitor]]) -> None:
+    assert client.get("/console/made/do", headers=OWN).status_code == 405
+    assert client.post("/console/made", headers=OWN).status_code == 405
+    assert done == []
+
+
+TYPE = {"Content-Type": arriving.FORM}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [(b"why=a", {"Content-Type": "application/json"}, 415),
+     (b"why=a", {"Content-Type": "multipart/form-data; boundary=a"}, 415), (b"why=a", {}, 415),
+     (b"why=" + b"a" * arriving.LONGEST_FORM, TYPE, 413), (b"a=b&" * (arriving.MOST_FIELDS + 1), TYPE, 400),
+     (b"why=\xff", TYPE, 400), (b"why=%ff", TYPE, 400),
+     (b"why=refused", TYPE, 400), (b"why=unexpected", TYPE, 500),
+     (b"why=a&why=b", {"Content-Type": f"{arriving.FORM.upper()}; charset=utf-8"}, 303),
+     (b"", TYPE, 303)],
+)  # fmt: skip
+def test_a_form_is_one_of_the_consoles_or_refused(
+    client: TestClient, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = client.post("/console/made/do", content=body, headers=headers | OWN)
+    assert answer.status_code == status
+    assert SECRET not in answer.text and EVIL not in answer.text
+    assert status < 400 or 'role="alert"' in answer.text
+
+
+# --- what goes wrong ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ERRORS)
+def test_an_error_has_its_status_and_says_what_to_do(client: TestClient, path: str) -> None:
+    page, document = client.get(f"/console/{path}"), client.get(f"/console/{path}.json")
+    assert page.status_code == document.status_code == STATUS[path]
+    assert document.headers["Content-Type"] == "application/problem+json"
+    problem, error = document.json(), ERRORS[path]
+    assert problem["status"] == STATUS[path]
+    if isinstance(error, LlmlabError):
+        assert (problem["detail"], problem["fix"]) == (error.message, error.fix)
+        assert (error.fix or "") in page.text
+    assert EVIL not in page.text and "Traceback" not in page.text
+
+
+def test_what_nobody_expects_is_told_in_the_log_and_nowhere_else(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("unexpected", "unexpected.json"):
+        answer = client.get(f"/console/{path}")
+        assert answer.status_code == 500 and "llmlab logs console" in answer.text
+        assert SECRET not in answer.text and "ZeroDivision" not in answer.text
+    assert "ZeroDivisionError" in caplog.text and "/console/unexpected" in caplog.text
+
+
+def test_an_unknown_address_is_told_as_it_was_asked_for(client: TestClient) -> None:
+    page = client.get(f"/console/{EVIL}")
+    assert page.status_code == 404 and page.headers["Content-Type"].startswith("text/html")
+    assert EVIL not in page.text and "<h1>" in page.text and "alice" in page.text
+    document = client.get("/console/nowhere.json")
+    assert document.headers["Content-Type"] == "application/problem+json"
+    assert document.json()["status"] == 404
+
+
+def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    asking = TestClient(build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator"})
+    for path in ("overview", "overview.json"):
+        answer = asking.get(f"/console/{path}")
+        assert answer.status_code == 502 and "llmlab up" in answer.text
+
+
+# --- live -----------------------------------------------------------------------------
+
+
+async def events(app: Any, number: int, **headers: str) -> list[str]:
+    """The first events of a live part, and then its browser goes."""
+    got: list[bytes] = []
+    enough = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await enough.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        got.append(message.get("body", b""))
+        if sum(one.startswith(b"data:") for one in got) == number:
+            enough.set()
+
+    raw = Headers({"X-Subject": "alice", "X-Role": "viewer"} | headers).raw
+    await app({"type": "http", "method": "GET", "path": "/console/made/live", "root_path": "",
+               "raw_path": b"", "query_string": b"q=<b>", "headers": raw, "scheme": "http",
+               "server": None, "client": None, "http_version": "1.1",
+               "asgi": {"version": "3.0", "spec_version": "2.3"}}, receive, send)  # fmt: skip
+    return [one.decode() for one in got if one.startswith(b"data:")]
+
+
+def test_a_live_part_is_that_of_the_page_but_of_nobody_in_particular(
+    client: TestClient, root: Path
+) -> None:
+    said = asyncio.run(events(client.app, 1))
+    assert said == [f"data: <p>{root.name} &lt;b&gt;  for viewer</p>\n\n"]
+    assert len(client.app.state.live) == 0  # type: ignore[attr-defined]
+
+
+def test_the_socket_is_at_a_path_of_any_length(tmp_path: Path) -> None:
+    from llmlab.console.__main__ import listen
+
+    folder, before = tmp_path / ("long" * 40), os.getcwd()
+    folder.mkdir()
+    for _ in range(2):  # the second is that of a process whose first was killed
+        with listen(folder / "console.sock"):
+            assert (folder / "console.sock").is_socket() and os.getcwd() == before

@@ -1,0 +1,280 @@
+"""Live parts of the console: gathered once for all who look, sent when they change, and nothing is
+left of those who have gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from llmlab.console import live
+from llmlab.console.live import Live, event
+
+PACE = 0.01
+PATIENCE = 20.0
+HELLO, AGAIN = b"retry: 1000\n\n", event("", "again")
+
+
+class Lab:
+    """What a part is made from."""
+
+    def __init__(self) -> None:
+        self.shown, self.release, self.looks, self.asked = "first", "one", 0, 0
+        self.at_once, self._within = 0, 0
+        self._lock = threading.Lock()
+
+    def look(self) -> str:
+        with self._lock:
+            self.looks += 1
+            self._within += 1
+            self.at_once = max(self.at_once, self._within)
+        shown = self.shown
+        with self._lock:
+            self._within -= 1
+        if shown == "fails":
+            raise ZeroDivisionError("a secret of the lab")
+        return shown
+
+    def current(self) -> str:
+        self.asked += 1
+        return self.release
+
+    def live(self, pace: float = PACE) -> Live:
+        return Live(self.current, lambda error: f"failed: {type(error).__name__}", pace)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """In a loop of its own, which may end with no other task left."""
+
+    async def alone() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await work()
+            await gone()
+
+    asyncio.run(alone())
+
+
+async def gone() -> None:
+    """Until nothing of what was begun is at work."""
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0)
+
+
+async def following(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    assert await anext(stream) == HELLO
+    return stream
+
+
+async def looked(lab: Lab, more: int) -> None:
+    """Until a part has been looked at that often again."""
+    until = lab.looks + more
+    while lab.looks < until:
+        await asyncio.sleep(PACE / 2)
+
+
+async def left(stream: AsyncIterator[bytes]) -> None:
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+def test_an_event_is_what_the_standard_says_whatever_stands_in_it() -> None:
+    assert event("one") == b"data: one\n\n"
+    assert event("one\n\ntwo") == b"data: one\ndata: \ndata: two\n\n"
+    assert event("", "again") == b"event: again\ndata: \n\n"
+    assert event("a\r\n\revent: evil") == b"data: a\ndata: event: evil\n\n"
+    assert event("zwölf\u2028mehr").decode() == "data: zwölf\u2028mehr\n\n"
+
+
+def test_all_who_look_at_a_part_see_what_one_look_has_found() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        streams = [await following(parts.stream("a", lab.look)) for _ in range(20)]
+        for shown in ("first", "second"):
+            lab.shown = shown
+            got = await asyncio.gather(*(anext(one) for one in streams))
+            assert set(got) == {event(shown)}
+        assert len(parts) == 1 and lab.at_once == 1
+        before = lab.looks
+        await looked(lab, 3)
+        assert lab.looks - before < 20  # not one for each who looks
+        for one in streams:
+            await left(one)
+        assert len(parts) == 0
+
+    run(work)
+
+
+def test_parts_of_others_are_others() -> None:
+    async def work() -> None:
+        one, two = Lab(), Lab()
+        two.shown = "of two"
+        parts = one.live()
+        first = await following(parts.stream("a viewer", one.look))
+        second = await following(parts.stream("a operator", two.look))
+        assert (await anext(first), await anext(second)) == (event("first"), event("of two"))
+        assert len(parts) == 2
+        await left(first)
+        await left(second)
+
+    run(work)
+
+
+def test_what_has_not_changed_is_not_sent_and_one_who_comes_later_gets_it_all_the_same() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        waiting = asyncio.ensure_future(anext(stream))
+        await looked(lab, 5)
+        assert not waiting.done()
+        later = await following(parts.stream("a", lab.look))
+        assert await anext(later) == event("first")
+        assert not waiting.done()
+        lab.shown = "second"
+        assert await waiting == event("second") == await anext(later)
+        await left(stream)
+        await left(later)
+
+    run(work)
+
+
+def test_one_who_reads_slowly_gets_the_newest_and_holds_up_nobody() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        slow = await following(parts.stream("a", lab.look))
+        quick = await following(parts.stream("a", lab.look))
+        for number in range(5):
+            lab.shown = f"number {number}"
+            assert await anext(quick) == event(lab.shown)
+        assert await anext(slow) == event("number 4")
+        await left(slow)
+        await left(quick)
+
+    run(work)
+
+
+def test_a_stream_ends_with_the_release_that_let_it_in_and_the_next_goes_on() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        lab.release = "two"
+        assert [one async for one in stream] == [AGAIN]
+        assert len(parts) == 0
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        await left(stream)
+
+    run(work)
+
+
+def test_a_stream_ends_after_its_time_so_that_a_token_is_judged_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        lab = Lab()
+        stream = await following(lab.live().stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        monkeypatch.setattr(live, "LONGEST", 0.0)
+        assert [one async for one in stream] == [AGAIN]
+
+    run(work)
+
+
+def test_a_quiet_stream_says_now_and_then_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "QUIET", PACE)
+
+    async def work() -> None:
+        lab = Lab()
+        stream = await following(lab.live().stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        assert await anext(stream) == b": still here\n\n" == await anext(stream)
+        await left(stream)
+
+    run(work)
+
+
+def test_nobody_who_looks_nothing_that_is_gathered() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        one = await following(parts.stream("a", lab.look))
+        two = await following(parts.stream("a", lab.look))
+        await anext(one)
+        await left(one)
+        await looked(lab, 2)  # for the other one
+        await left(two)
+        await gone()
+        assert len(parts) == 0
+
+    run(work)
+
+
+def test_a_look_that_fails_is_told_once_and_is_not_the_last() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        lab.shown = "fails"
+        assert await anext(stream) == event("failed: ZeroDivisionError")
+        waiting = asyncio.ensure_future(anext(stream))
+        await looked(lab, 3)
+        assert not waiting.done()
+        lab.shown = "first"
+        assert await waiting == event("first")
+        await left(stream)
+
+    run(work)
+
+
+def test_however_many_look_the_release_is_asked_for_once_a_pace() -> None:
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live(pace=3600)
+        streams = [await following(parts.stream(f"{one}", lab.look)) for one in range(50)]
+        for one in streams:
+            await anext(one)
+        assert lab.asked == 1
+        for one in streams:
+            await left(one)
+
+    run(work)
+
+
+@pytest.mark.slow
+def test_of_ten_thousand_streams_nothing_is_left() -> None:
+    """As a day of pages that are opened and closed: some left at once, some within an event, some
+    cancelled while they wait, some forgotten."""
+
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+
+        async def visit(number: int) -> None:
+            stream = await following(parts.stream(f"page {number % 7}", lab.look))
+            match number % 4:
+                case 0:
+                    await left(stream)
+                case 1:
+                    await anext(stream)
+                    await left(stream)
+                case 2:
+                    waiting = asyncio.ensure_future(anext(stream))
+                    await asyncio.sleep(0)
+                    waiting.cancel()
+                    await asyncio.gather(waiting, return_exceptions=True)
+                    await left(stream)
+
+        for begin in range(0, 10_000, 100):
+            await asyncio.gather(*(visit(begin + one) for one in range(100)))
+        while len(parts):  # those that nobody has closed, the loop closes
+            await asyncio.sleep(0)
+
+    run(work)
