@@ -44,9 +44,10 @@ def lines_of(
     wanted = [service for service, name in names.items() if only in name or only in service]
     if not wanted:
         beside = [one for one in BESIDE if (compose.lab.logs / f"{one}.log").exists()]
-        if not (found := [one for one in beside if only in one]):
+        named = [one for one in beside if only in one]
+        if not named:
             raise no_logs(only, sorted([*names.values(), *beside]))
-        yield from follow_files(compose.lab.logs, follow=follow, count=count, only=found[0])
+        yield from follow_files(compose.lab.logs, follow=follow, count=count, only=named[0])
         return
     options = ["--no-color", "--tail", str(count), *(["--follow"] if follow else [])]
     with subprocess.Popen(
