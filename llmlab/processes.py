@@ -21,7 +21,7 @@ _MODULES = {
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
     "llmlab.engines.local.start_waf",
-    "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys", "llmlab.console",
+    "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
 }  # fmt: skip
 
 
