@@ -20,6 +20,7 @@ from llmlab.console import arriving
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import is_own
+from llmlab.console.live import PARTS_OF_ONE
 from llmlab.console.pages import Change, Page, Query, templates
 from llmlab.console.visitor import Role, Visitor, visitor_of
 from llmlab.engines.base import Plan
@@ -94,7 +95,14 @@ def client(
         known, "loader", ChoiceLoader([DictLoader({"made.html.j2": TEMPLATE}), known.loader])
     )
     pages = [
-        Page("made", "Made", "made.html.j2", says, live=True),
+        Page(
+            "made",
+            "Made",
+            "made.html.j2",
+            says,
+            live=lambda query: query.get("q") != "costly",
+            asks=("q",),
+        ),
         *(Page(path, "", "made.html.j2", raising(error)) for path, error in ERRORS.items()),
     ]
     app = build_app(Lab(root), lambda: "one", pages=pages, changes=[Change("made/do", change)])
@@ -335,7 +343,7 @@ def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
 # --- live -----------------------------------------------------------------------------
 
 
-async def events(app: Any, number: int, **headers: str) -> list[str]:
+async def events(app: Any, number: int, query: bytes = b"q=<b>", **headers: str) -> list[str]:
     """The first events of a live part, and then its browser goes."""
     got: list[bytes] = []
     enough = asyncio.Event()
@@ -351,7 +359,7 @@ async def events(app: Any, number: int, **headers: str) -> list[str]:
 
     raw = Headers({"X-Subject": "alice", "X-Role": "viewer"} | headers).raw
     await app({"type": "http", "method": "GET", "path": "/console/made/live", "root_path": "",
-               "raw_path": b"", "query_string": b"q=<b>", "headers": raw, "scheme": "http",
+               "raw_path": b"", "query_string": query, "headers": raw, "scheme": "http",
                "server": None, "client": None, "http_version": "1.1",
                "asgi": {"version": "3.0", "spec_version": "2.3"}}, receive, send)  # fmt: skip
     return [one.decode() for one in got if one.startswith(b"data:")]
@@ -362,7 +370,33 @@ def test_a_live_part_is_that_of_the_page_but_of_nobody_in_particular(
 ) -> None:
     said = asyncio.run(events(client.app, 1))
     assert said == [f"data: <p>{root.name} &lt;b&gt;  for viewer</p>\n\n"]
-    assert len(client.app.state.live) == 0  # type: ignore[attr-defined]
+    live = client.app.state.live  # type: ignore[attr-defined]
+    assert len(live) == 0 == len(live.room)
+
+
+def test_whatever_else_an_address_says_a_part_is_the_same_one(client: TestClient) -> None:
+    live = client.app.state.live  # type: ignore[attr-defined]
+    keys = set()
+    live.room.take = lambda subject, key: keys.add((subject, key))
+    live.room.give = lambda subject, key: None
+    for query in (b"q=a", b"q=a&x=1", b"x=2&q=a&y=", b"q=b&q=a"):
+        asyncio.run(events(client.app, 1, query))
+    assert len(keys) == 1 and "alice" in keys.pop()
+
+
+def test_a_page_that_is_not_live_as_it_was_asked_for_has_no_stream(client: TestClient) -> None:
+    assert client.get("/console/made/live?q=costly").status_code == 204
+    assert "data-live" not in client.get("/console/made?q=costly").text
+    assert "data-live" in client.get("/console/made?q=b").text
+
+
+def test_one_who_looks_at_too_much_is_told_what_to_do(client: TestClient) -> None:
+    room = client.app.state.live.room  # type: ignore[attr-defined]
+    for number in range(PARTS_OF_ONE):
+        room.take("alice", f"{number}")
+    answer = client.get("/console/made/live")
+    assert answer.status_code == 429 and "close some of them" in answer.text
+    assert len(room) == PARTS_OF_ONE
 
 
 def test_the_socket_is_at_a_path_of_any_length(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from llmlab.console import menu, signing
 from llmlab.console.arriving import check_own, form_of, query_of, visitor_from
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import Hardened
-from llmlab.console.live import Live
+from llmlab.console.live import Live, TooMany
 from llmlab.console.pages import PREFIX, Change, Missing, Page, Query, live_part, rendered, told
 from llmlab.console.visitor import Visitor, visitor_of
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
@@ -36,7 +38,7 @@ from llmlab.lab import Lab
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
 # The first that an error is one of; else 500.
-STATUS = {Missing: 404, UsageError: 400, AuthError: 403, UpstreamError: 502}
+STATUS = {Missing: 404, TooMany: 429, UsageError: 400, AuthError: 403, UpstreamError: 502}
 EVENTS = "text/event-stream"
 FAILED = "The console failed on this; its log says why."
 LOG = "llmlab logs console"
@@ -100,7 +102,7 @@ def _first(pages: Sequence[Page]) -> Answer:
 def _page(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
         desk = Desk(lab)
-        visitor, query = visitor_from(request, desk), query_of(request)
+        visitor, query = visitor_from(request, desk), query_of(request, page)
 
         def text() -> str:
             return rendered(page.template, **_values(page, desk, visitor, query))
@@ -113,7 +115,7 @@ def _page(lab: Lab, page: Page) -> Answer:
 def _document(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
         desk = Desk(lab)
-        visitor, query = visitor_from(request, desk), query_of(request)
+        visitor, query = visitor_from(request, desk), query_of(request, page)
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         return JSONResponse(page.as_json(found))
 
@@ -122,7 +124,7 @@ def _document(lab: Lab, page: Page) -> Answer:
 
 def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, query = Desk(lab), query_of(request)
+        desk, query = Desk(lab), query_of(request, page)
         visitor = visitor_from(request, desk)
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         name = f"{lab.root.name}-{page.path}.csv".encode("ascii", "replace").decode()
@@ -137,7 +139,7 @@ def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
 
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor, query = visitor_from(request, Desk(lab)), query_of(request)
+        visitor, query = visitor_from(request, Desk(lab)), query_of(request, page)
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
@@ -149,13 +151,28 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
             except LlmlabError as error:
                 return rendered("error_part.html.j2", said=error.message, fix=error.fix or "")
 
+        if not page.is_live(query):
+            return Response(status_code=204)  # by which a browser knows not to ask again
         key = f"{page.path}?{sorted(query.items())} {visitor.role}"
-        return StreamingResponse(
-            live.stream(key, look), media_type=EVENTS,
-            headers={"X-Accel-Buffering": "no"},
-        )  # fmt: skip
+        live.room.take(visitor.subject, key)
+        return Stream(live.stream(key, look), lambda: live.room.give(visitor.subject, key))
 
     return answer
+
+
+class Stream(StreamingResponse):
+    """Gives back its room whatever ends it, and closes what it streams."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], done: Callable[[], None]) -> None:
+        super().__init__(body, media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
+        self._body, self._done = body, done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._body):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._done()
 
 
 def _changed(lab: Lab, change: Change) -> Answer:

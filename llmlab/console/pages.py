@@ -29,7 +29,8 @@ class Page:
     path: below /console/, without a slash; its document is at the same one with ``.json``.
     name: in the menu; "" for a page that does not stand there.
     gather: what it shows. It runs in a thread, and may raise any LlmlabError.
-    live: whether its block ``live`` is kept up to date in a browser.
+    asks: the names that its address may ask by; no other one gets to it.
+    live: whether its block ``live`` is kept up to date in a browser, or of which queries it is.
     document: what ``.json`` answers, where that is not all that is gathered.
     csv: what ``.csv`` answers; None where there is no such.
     menu: the path of the page of the menu that it belongs to; "" for itself.
@@ -39,10 +40,14 @@ class Page:
     name: str
     template: str
     gather: Callable[[Desk, Query, Visitor], Any]
-    live: bool = False
+    live: bool | Callable[[Query], bool] = False
     document: Callable[[Any], Any] | None = None
     menu: str = ""
     csv: Callable[[Any], str] | None = None
+    asks: tuple[str, ...] = ()
+
+    def is_live(self, query: Query) -> bool:
+        return self.live(query) if callable(self.live) else self.live
 
     def as_json(self, found: Any) -> Any:
         told = self.document(found) if self.document else found
