@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ ERRORS: dict[str, Exception] = {
     "machine": EnvironmentFailure("no room on the disk"), "gate": GateFailure("it is worse"),
     "any": LlmlabError("it failed"), "unexpected": ZeroDivisionError(SECRET),
 }  # fmt: skip
-STATUS = {"usage": 400, "config": 400, "auth": 403, "upstream": 502, "model": 502, "machine": 500,
+STATUS = {"usage": 400, "config": 400, "auth": 403, "upstream": 502, "model": 502, "machine": 503,
           "gate": 500, "any": 500, "unexpected": 500}  # fmt: skip
 
 
@@ -160,6 +161,19 @@ def test_head_says_what_get_would_and_a_stream_does_not_begin(client: TestClient
         assert told.headers["Content-Type"] == asked.headers["Content-Type"]
     told = client.head("/console/made/live")
     assert told.status_code == 200 and told.headers["Content-Type"].startswith("text/event-stream")
+
+
+def test_whether_a_page_is_there_is_told_without_making_it(client: TestClient) -> None:
+    for path in ("unexpected", "unexpected.json"):
+        assert client.head(f"/console/{path}").status_code == 200
+        assert client.head(f"/console/{path}", headers={"X-Role": ""}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/console/made/", "/console/made.json/", "/console", "/made"])
+def test_nobody_is_led_to_a_host_that_a_client_has_named(client: TestClient, path: str) -> None:
+    answer = client.get(path, headers={"Host": "evil.example"})
+    assert answer.status_code == 404 and "Location" not in answer.headers
+    assert "evil.example" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "..%2f..%2flab.py",
@@ -330,6 +344,35 @@ def test_an_unknown_address_is_told_as_it_was_asked_for(client: TestClient) -> N
     document = client.get("/console/nowhere.json")
     assert document.headers["Content-Type"] == "application/problem+json"
     assert document.json()["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "current", "back"),
+    [("flags/nowhere", "flags", "flags"), ("ledger?before=x", "ledger", "ledger"),
+     ("models/", "models", "models"), ("nowhere", "", ""), ("usage", "usage", "")],
+)  # fmt: skip
+def test_an_error_leads_back_to_the_page_that_it_belongs_to(
+    root: Path, monkeypatch: pytest.MonkeyPatch, path: str, current: str, back: str
+) -> None:
+    wrong = [
+        Page(one, "", "made.html.j2", raising(UsageError("say why", fix="a reason")))
+        for one in ("ledger", "usage")
+    ]
+    asking = TestClient(
+        build_app(Lab(root), lambda: "", pages=wrong, changes=[]),
+        headers={"X-Subject": "alice", "X-Role": "operator"},
+    )
+    text = asking.get(f"/console/{path}").text
+    marked = re.findall(r'<a href="/console/([a-z]+)"\s*aria-current="page"', text)
+    assert marked == ([current] if current else [])
+    assert re.findall(r'<a href="/console/([a-z]+)">Back to', text) == ([back] if back else [])
+    (title,), (heading,) = re.findall("<title>(.*?) · ", text), re.findall("<h1>(.*?)</h1>", text)
+    assert title == heading and "as JSON" not in text
+
+
+def test_what_to_do_is_a_command_only_where_it_is_one(client: TestClient) -> None:
+    assert "<code>llmlab rollout start</code>" in client.get("/console/usage").text
+    assert "<code>" not in client.get("/console/nowhere").text
 
 
 def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
