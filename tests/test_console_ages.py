@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmlab.console.ages import ago, told
+from llmlab.console.ages import ago, moment, told
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 
@@ -26,6 +26,11 @@ def test_a_moment_says_its_age_and_the_moment_itself() -> None:
         shown = ago(given, NOON)
         assert shown.startswith('<time datetime="2026-11-30T11:57:50+00:00" title="2026-11-30 ')
         assert shown.endswith('">2 min ago</time>')
+
+
+def test_a_full_time_says_its_zone() -> None:
+    zone = datetime.fromtimestamp(NOON).astimezone().strftime("%Z")
+    assert zone and moment(NOON).endswith(f" {zone}")
 
 
 def test_what_is_long_ago_is_told_by_its_day() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmlab.console import arriving
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import is_own
+from llmlab.console.live import PARTS_OF_ONE
 from llmlab.console.pages import Change, Page, Query, templates
 from llmlab.console.visitor import Role, Visitor, visitor_of
 from llmlab.engines.base import Plan
@@ -94,7 +96,14 @@ def client(
         known, "loader", ChoiceLoader([DictLoader({"made.html.j2": TEMPLATE}), known.loader])
     )
     pages = [
-        Page("made", "Made", "made.html.j2", says, live=True),
+        Page(
+            "made",
+            "Made",
+            "made.html.j2",
+            says,
+            live=lambda query: query.get("q") != "costly",
+            asks=("q",),
+        ),
         *(Page(path, "", "made.html.j2", raising(error)) for path, error in ERRORS.items()),
     ]
     app = build_app(Lab(root), lambda: "one", pages=pages, changes=[Change("made/do", change)])
@@ -111,7 +120,7 @@ ERRORS: dict[str, Exception] = {
     "machine": EnvironmentFailure("no room on the disk"), "gate": GateFailure("it is worse"),
     "any": LlmlabError("it failed"), "unexpected": ZeroDivisionError(SECRET),
 }  # fmt: skip
-STATUS = {"usage": 400, "config": 400, "auth": 403, "upstream": 502, "model": 502, "machine": 500,
+STATUS = {"usage": 400, "config": 400, "auth": 403, "upstream": 502, "model": 502, "machine": 503,
           "gate": 500, "any": 500, "unexpected": 500}  # fmt: skip
 
 
@@ -152,6 +161,19 @@ def test_head_says_what_get_would_and_a_stream_does_not_begin(client: TestClient
         assert told.headers["Content-Type"] == asked.headers["Content-Type"]
     told = client.head("/console/made/live")
     assert told.status_code == 200 and told.headers["Content-Type"].startswith("text/event-stream")
+
+
+def test_whether_a_page_is_there_is_told_without_making_it(client: TestClient) -> None:
+    for path in ("unexpected", "unexpected.json"):
+        assert client.head(f"/console/{path}").status_code == 200
+        assert client.head(f"/console/{path}", headers={"X-Role": ""}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/console/made/", "/console/made.json/", "/console", "/made"])
+def test_nobody_is_led_to_a_host_that_a_client_has_named(client: TestClient, path: str) -> None:
+    answer = client.get(path, headers={"Host": "evil.example"})
+    assert answer.status_code == 404 and "Location" not in answer.headers
+    assert "evil.example" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "..%2f..%2flab.py",
@@ -324,6 +346,35 @@ def test_an_unknown_address_is_told_as_it_was_asked_for(client: TestClient) -> N
     assert document.json()["status"] == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "current", "back"),
+    [("flags/nowhere", "flags", "flags"), ("ledger?before=x", "ledger", "ledger"),
+     ("models/", "models", "models"), ("nowhere", "", ""), ("usage", "usage", "")],
+)  # fmt: skip
+def test_an_error_leads_back_to_the_page_that_it_belongs_to(
+    root: Path, monkeypatch: pytest.MonkeyPatch, path: str, current: str, back: str
+) -> None:
+    wrong = [
+        Page(one, "", "made.html.j2", raising(UsageError("say why", fix="a reason")))
+        for one in ("ledger", "usage")
+    ]
+    asking = TestClient(
+        build_app(Lab(root), lambda: "", pages=wrong, changes=[]),
+        headers={"X-Subject": "alice", "X-Role": "operator"},
+    )
+    text = asking.get(f"/console/{path}").text
+    marked = re.findall(r'<a href="/console/([a-z]+)"\s*aria-current="page"', text)
+    assert marked == ([current] if current else [])
+    assert re.findall(r'<a href="/console/([a-z]+)">Back to', text) == ([back] if back else [])
+    (title,), (heading,) = re.findall("<title>(.*?) · ", text), re.findall("<h1>(.*?)</h1>", text)
+    assert title == heading and "as JSON" not in text
+
+
+def test_what_to_do_is_a_command_only_where_it_is_one(client: TestClient) -> None:
+    assert "<code>llmlab rollout start</code>" in client.get("/console/usage").text
+    assert "<code>" not in client.get("/console/nowhere").text
+
+
 def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
     init_lab(tmp_path)
     asking = TestClient(build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator"})
@@ -335,7 +386,7 @@ def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
 # --- live -----------------------------------------------------------------------------
 
 
-async def events(app: Any, number: int, **headers: str) -> list[str]:
+async def events(app: Any, number: int, query: bytes = b"q=<b>", **headers: str) -> list[str]:
     """The first events of a live part, and then its browser goes."""
     got: list[bytes] = []
     enough = asyncio.Event()
@@ -351,7 +402,7 @@ async def events(app: Any, number: int, **headers: str) -> list[str]:
 
     raw = Headers({"X-Subject": "alice", "X-Role": "viewer"} | headers).raw
     await app({"type": "http", "method": "GET", "path": "/console/made/live", "root_path": "",
-               "raw_path": b"", "query_string": b"q=<b>", "headers": raw, "scheme": "http",
+               "raw_path": b"", "query_string": query, "headers": raw, "scheme": "http",
                "server": None, "client": None, "http_version": "1.1",
                "asgi": {"version": "3.0", "spec_version": "2.3"}}, receive, send)  # fmt: skip
     return [one.decode() for one in got if one.startswith(b"data:")]
@@ -362,7 +413,33 @@ def test_a_live_part_is_that_of_the_page_but_of_nobody_in_particular(
 ) -> None:
     said = asyncio.run(events(client.app, 1))
     assert said == [f"data: <p>{root.name} &lt;b&gt;  for viewer</p>\n\n"]
-    assert len(client.app.state.live) == 0  # type: ignore[attr-defined]
+    live = client.app.state.live  # type: ignore[attr-defined]
+    assert len(live) == 0 == len(live.room)
+
+
+def test_whatever_else_an_address_says_a_part_is_the_same_one(client: TestClient) -> None:
+    live = client.app.state.live  # type: ignore[attr-defined]
+    keys = set()
+    live.room.take = lambda subject, key: keys.add((subject, key))
+    live.room.give = lambda subject, key: None
+    for query in (b"q=a", b"q=a&x=1", b"x=2&q=a&y=", b"q=b&q=a"):
+        asyncio.run(events(client.app, 1, query))
+    assert len(keys) == 1 and "alice" in keys.pop()
+
+
+def test_a_page_that_is_not_live_as_it_was_asked_for_has_no_stream(client: TestClient) -> None:
+    assert client.get("/console/made/live?q=costly").status_code == 204
+    assert "data-live" not in client.get("/console/made?q=costly").text
+    assert "data-live" in client.get("/console/made?q=b").text
+
+
+def test_one_who_looks_at_too_much_is_told_what_to_do(client: TestClient) -> None:
+    room = client.app.state.live.room  # type: ignore[attr-defined]
+    for number in range(PARTS_OF_ONE):
+        room.take("alice", f"{number}")
+    answer = client.get("/console/made/live")
+    assert answer.status_code == 429 and "close some of them" in answer.text
+    assert len(room) == PARTS_OF_ONE
 
 
 def test_the_socket_is_at_a_path_of_any_length(tmp_path: Path) -> None:

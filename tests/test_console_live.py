@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from llmlab.console import live
-from llmlab.console.live import Live, event
+from llmlab.console.live import Live, Room, TooMany, event
 
 PACE = 0.01
 PATIENCE = 20.0
@@ -246,6 +247,106 @@ def test_however_many_look_the_release_is_asked_for_once_a_pace() -> None:
             await left(one)
 
     run(work)
+
+
+def test_what_takes_long_is_looked_at_less_often() -> None:
+    async def work() -> None:
+        lab, long, begun = Lab(), 20 * PACE, list[float]()
+        clock = asyncio.get_running_loop().time
+
+        def look() -> str:
+            begun.append(clock())
+            time.sleep(long)
+            return f"{len(begun)}"
+
+        stream = await following(lab.live().stream("a", look))
+        for number in ("1", "2", "3"):
+            assert await anext(stream) == event(number)
+        first, second, third = begun[:3]
+        assert min(second - first, third - second) >= (1 + live.REST) * long
+        await left(stream)
+
+    run(work)
+
+
+def test_looks_that_hang_hold_up_no_page_and_are_few_at_once() -> None:
+    async def work() -> None:
+        lab, may_end, within = Lab(), threading.Event(), list[str]()
+
+        def look() -> str:
+            within.append(threading.current_thread().name)
+            may_end.wait(PATIENCE)
+            return "it ends"
+
+        parts = lab.live()
+        streams = [await following(parts.stream(f"{one}", look)) for one in range(40)]
+        waiting = [asyncio.ensure_future(anext(one)) for one in streams]
+        while len(within) < live.AT_ONCE:
+            await asyncio.sleep(PACE)
+        assert await asyncio.to_thread(lambda: "a page") == "a page"
+        assert len(within) == live.AT_ONCE and all(one.startswith("look") for one in within)
+        may_end.set()
+        assert set(await asyncio.gather(*waiting)) == {event("it ends")}
+        for one in streams:
+            await left(one)
+
+    run(work)
+
+
+def test_a_release_that_is_slow_to_tell_holds_up_no_stream() -> None:
+    async def work() -> None:
+        lab, may_tell = Lab(), threading.Event()
+        may_tell.set()
+
+        def current() -> str:
+            may_tell.wait(PATIENCE)
+            return lab.current()
+
+        stream = await following(Live(current, str, PACE).stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        may_tell.clear()
+        waiting = asyncio.ensure_future(anext(stream))
+        await looked(lab, 5)  # the loop goes on
+        may_tell.set()
+        lab.shown = "second"
+        assert await waiting == event("second")
+        await left(stream)
+
+    run(work)
+
+
+def test_one_subject_leaves_room_for_the_others() -> None:
+    room = Room()
+    for number in range(live.PARTS_OF_ONE):
+        room.take("eve", f"part {number}")
+    with pytest.raises(TooMany, match="eve") as refused:
+        room.take("eve", "one more")
+    assert refused.value.fix
+    room.take("eve", "part 0")  # another stream of the same part
+    room.take("alice", "one more")
+    room.give("eve", "part 0")
+    with pytest.raises(TooMany):
+        room.take("eve", "one more")  # the other stream of it is there
+    room.give("eve", "part 0")
+    room.take("eve", "one more")
+    assert len(room) == live.PARTS_OF_ONE + 1
+
+
+def test_a_console_keeps_only_so_many_parts_up_to_date_but_as_many_streams_of_them() -> None:
+    room, subjects = Room(), -(-live.PARTS // live.PARTS_OF_ONE)
+    for number in range(live.PARTS):
+        room.take(f"subject {number % subjects}", f"part {number}")
+    with pytest.raises(TooMany, match="this console"):
+        room.take("late", "one more")
+    for _ in range(live.STREAMS_OF_ONE):
+        room.take("late", "part 0")
+    with pytest.raises(TooMany, match="late"):
+        room.take("late", "part 0")
+    for _ in range(live.STREAMS_OF_ONE):
+        room.give("late", "part 0")
+    for number in range(live.PARTS):
+        room.give(f"subject {number % subjects}", f"part {number}")
+    assert len(room) == 0
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from llmlab.durations import duration
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -40,7 +42,7 @@ def told(age: float) -> str:
     if seconds < TICK:
         return "just now"
     if seconds < MINUTE:
-        long = f"{seconds // TICK * TICK} s"
+        long = lasting(seconds)
     elif seconds < HOUR:
         long = f"{seconds // MINUTE} min"
     else:
@@ -48,9 +50,17 @@ def told(age: float) -> str:
     return f"{long} ago" if age > 0 else f"in {long}"
 
 
+def lasting(long: float) -> str:
+    """How long something takes or took, as `llmlab status` says it, but that it does not tick:
+    ``less than 5 s``, ``25 s``, ``9 min``, ``3 h 10 min``."""
+    if long < TICK:
+        return f"less than {TICK} s"
+    return duration(long // TICK * TICK if long < MINUTE else long)
+
+
 def moment(value: float | str) -> str:
-    """``2026-11-25 10:31:40`` in the time of this machine."""
-    return f"{at(value).astimezone():%Y-%m-%d %H:%M:%S}"
+    """``2026-11-25 10:31:40 UTC``, in the time of this machine and with its zone."""
+    return f"{at(value).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def iso(value: float | str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +23,30 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from llmlab.console import menu, signing
 from llmlab.console.arriving import check_own, form_of, query_of, visitor_from
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import Hardened
-from llmlab.console.live import Live
+from llmlab.console.live import Live, TooMany
 from llmlab.console.pages import PREFIX, Change, Missing, Page, Query, live_part, rendered, told
 from llmlab.console.visitor import Visitor, visitor_of
-from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
+from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab
 
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
 # The first that an error is one of; else 500.
-STATUS = {Missing: 404, UsageError: 400, AuthError: 403, UpstreamError: 502}
+STATUS = {Missing: 404, TooMany: 429, UsageError: 400, AuthError: 403, UpstreamError: 502,
+          EnvironmentFailure: 503}  # fmt: skip
+# What is told of a request that no page has said anything of.
+PHRASES = {
+    404: ("The console has no such page.", "one of those in the menu"),
+    405: ("This address is not asked so.", "one of the pages in the menu"),
+}
 EVENTS = "text/event-stream"
 FAILED = "The console failed on this; its log says why."
 LOG = "llmlab logs console"
@@ -75,13 +85,16 @@ def build_app(
             routes.append(Route(f"{path}/live", _live(lab, page, live)))
     routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
     app = Starlette(
-        routes=[Mount(PREFIX.rstrip("/"), routes=routes)],
+        # A redirection to the address without its last slash would name the host and the scheme
+        # that a client or a gateway in front has said, which may be others than a browser's.
+        routes=[Mount(PREFIX.rstrip("/"), Router(routes, redirect_slashes=False))],
         # Starlette's own one for what nobody expects stands outside of all middleware.
         middleware=[
             Middleware(Hardened), Middleware(ServerErrorMiddleware, handler=_said(lab)),
         ],
         exception_handlers={HTTPException: _said(lab), LlmlabError: _said(lab)},
     )  # fmt: skip
+    app.router.redirect_slashes = False
     app.state.live, app.state.lab = live, lab
     return app
 
@@ -100,7 +113,9 @@ def _first(pages: Sequence[Page]) -> Answer:
 def _page(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
         desk = Desk(lab)
-        visitor, query = visitor_from(request, desk), query_of(request)
+        visitor, query = visitor_from(request, desk), query_of(request, page)
+        if request.method == "HEAD":  # as tabs ask whether the console is back: all at once
+            return HTMLResponse()
 
         def text() -> str:
             return rendered(page.template, **_values(page, desk, visitor, query))
@@ -113,7 +128,9 @@ def _page(lab: Lab, page: Page) -> Answer:
 def _document(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
         desk = Desk(lab)
-        visitor, query = visitor_from(request, desk), query_of(request)
+        visitor, query = visitor_from(request, desk), query_of(request, page)
+        if request.method == "HEAD":
+            return Response(media_type="application/json")
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         return JSONResponse(page.as_json(found))
 
@@ -122,8 +139,10 @@ def _document(lab: Lab, page: Page) -> Answer:
 
 def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, query = Desk(lab), query_of(request)
+        desk, query = Desk(lab), query_of(request, page)
         visitor = visitor_from(request, desk)
+        if request.method == "HEAD":
+            return Response(media_type="text/csv")
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         name = f"{lab.root.name}-{page.path}.csv".encode("ascii", "replace").decode()
         name = "".join(one if one.isalnum() or one in "-_." else "_" for one in name)
@@ -137,7 +156,7 @@ def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
 
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor, query = visitor_from(request, Desk(lab)), query_of(request)
+        visitor, query = visitor_from(request, Desk(lab)), query_of(request, page)
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
@@ -149,13 +168,28 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
             except LlmlabError as error:
                 return rendered("error_part.html.j2", said=error.message, fix=error.fix or "")
 
+        if not page.is_live(query):
+            return Response(status_code=204)  # by which a browser knows not to ask again
         key = f"{page.path}?{sorted(query.items())} {visitor.role}"
-        return StreamingResponse(
-            live.stream(key, look), media_type=EVENTS,
-            headers={"X-Accel-Buffering": "no"},
-        )  # fmt: skip
+        live.room.take(visitor.subject, key)
+        return Stream(live.stream(key, look), lambda: live.room.give(visitor.subject, key))
 
     return answer
+
+
+class Stream(StreamingResponse):
+    """Gives back its room whatever ends it, and closes what it streams."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], done: Callable[[], None]) -> None:
+        super().__init__(body, media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
+        self._body, self._done = body, done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with aclosing(self._body):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._done()
 
 
 def _changed(lab: Lab, change: Change) -> Answer:
@@ -190,6 +224,8 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
         match error:
             case HTTPException():
                 status, said = error.status_code, str(error.detail)
+                if said == HTTPStatus(status).phrase:
+                    said, fix = PHRASES.get(status, (f"{said}.", ""))
             case LlmlabError():
                 status = next(
                     (code for kind, code in STATUS.items() if isinstance(error, kind)), 500
@@ -201,13 +237,24 @@ def _said(lab: Lab) -> Callable[[Request, Exception], Awaitable[Response]]:
         if request.url.path.endswith(".json"):
             problem = {"type": "about:blank", "status": status, "detail": said, "fix": fix or None}
             return JSONResponse(problem, status, media_type="application/problem+json")
+        near = _near(request)
+        here = near and near.path == request.url.path.removeprefix(PREFIX) and not request.url.query
         values = {
-            "page": None, "visitor": _maybe_visitor(request, lab), "menu": menu.named(),
+            # The page that it belongs to is marked in the menu; a document there is none.
+            "page": near and replace(near, path="", menu=near.path),
+            "back": None if here else near,
+            "visitor": _maybe_visitor(request, lab), "menu": menu.named(),
             "lab": lab.root.name, "status": status, "said": said, "fix": fix,
         }  # fmt: skip
         return HTMLResponse(rendered("error.html.j2", **values), status)
 
     return answer
+
+
+def _near(request: Request) -> Page | None:
+    """The page of the menu that an address is below."""
+    first = request.url.path.removeprefix(PREFIX).partition("/")[0]
+    return next((one for one in menu.named() if one.path == first), None)
 
 
 def _failed(error: Exception) -> str:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import is_own
-from llmlab.console.pages import Query
+from llmlab.console.pages import Page, Query
 from llmlab.console.visitor import Visitor, visitor_of
 
 LONGEST_FORM = 1 << 20  # bytes; as the gateway lets through
@@ -28,8 +28,10 @@ def visitor_from(request: Request, desk: Desk) -> Visitor:
     return found
 
 
-def query_of(request: Request) -> Query:
-    return dict(request.query_params)
+def query_of(request: Request, page: Page) -> Query:
+    """What the page asks by. Nothing else: each query is a live part of its own."""
+    said = request.query_params
+    return {name: said[name] for name in page.asks if name in said}
 
 
 def check_own(request: Request) -> None:

@@ -186,9 +186,10 @@ def _flags(found: FlagsFound) -> list[dict[str, object]]:
 PAGES = (
     Page("flags", "Flags", "flags.html.j2", gather, live=True, document=_flags),
     Page("flags/explain", "", "flags.html.j2", gather_explained, menu="flags",
+         asks=("flag", "sub", "claim"),
          document=lambda found: found.explained),
-    Page("flags/history", "", "flags_history.html.j2", gather_history, menu="flags",
+    Page("flags/history", "", "flags_history.html.j2", gather_history, menu="flags", asks=("flag",),
          document=lambda found: [one.entry for one in reversed(found)]),
-    Page("flags/change", "", "flag_change.html.j2", gather_form, menu="flags"),
+    Page("flags/change", "", "flag_change.html.j2", gather_form, menu="flags", asks=("flag",)),
 )  # fmt: skip
 CHANGES = (Change("flags/set", set_flag), Change("flags/remove", remove))

@@ -154,10 +154,12 @@ def _entries(found: LedgerFound) -> list[dict[str, Any]]:
 
 
 PAGES = (
-    Page("ledger", "Ledger", "ledger.html.j2", gather, document=_entries),
-    Page("ledger/entry", "", "ledger_entry.html.j2", gather_entry, menu="ledger",
+    Page("ledger", "Ledger", "ledger.html.j2", gather, document=_entries,
+         asks=(*FILTERS, "before")),
+    Page("ledger/entry", "", "ledger_entry.html.j2", gather_entry, menu="ledger", asks=("no",),
          document=lambda found: found.one.entry),
     Page("ledger/verify", "", "ledger_verify.html.j2", gather_verdict, menu="ledger",
+         asks=("head",),
          document=lambda found: found.verdict),
 )  # fmt: skip
 MORE = (Route("/ledger/export", export),)

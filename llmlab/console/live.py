@@ -1,7 +1,8 @@
 """Parts of pages that are kept up to date in browsers, by server-sent events.
 
 However many look at a page, what it shows is gathered once, at most once a second, and only while
-somebody does; what has not changed is not sent again.
+somebody does; what has not changed is not sent again. What takes long is looked at less often, and
+by threads of its own, so that whoever opens a page waits for none of it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,66 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from llmlab.errors import UsageError
+
 PACE = 1.0  # seconds between two looks at a lab
+REST = 3.0  # times as long as a look took, the next one waits at least
+AT_ONCE = 4  # looks
 QUIET = 15.0  # seconds after which a comment says that the stream is alive
 LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
 AGAIN = "again"  # the last event: ask once more
 # A browser that reads slower than it is sent to gets only the newest.
 Look = Callable[[], str]  # the part as it is now; in a thread
+# A part costs looks, another stream of it next to nothing: a class may share one token.
+PARTS, PARTS_OF_ONE, STREAMS_OF_ONE = 64, 12, 100
+
+
+class TooMany(UsageError):
+    """More is looked at than one console, or one subject, may have."""
+
+
+class Room:
+    """Which parts are looked at by whom: one subject takes the console from nobody."""
+
+    def __init__(self) -> None:
+        self._looking: dict[str, Counter[str]] = {}  # by subject: {part: streams}
+
+    def take(self, subject: str, key: str) -> None:
+        """
+        Raises:
+            TooMany: there is no room for this one.
+        """
+        own = self._looking.get(subject, Counter())
+        if own.total() >= STREAMS_OF_ONE or (key not in own and len(own) >= PARTS_OF_ONE):
+            raise TooMany(
+                f"{subject or 'somebody without a subject'} looks at as many live pages of the "
+                "console as one may",
+                fix="close some of them, or open this one without following it live",
+            )
+        parts = {part for one in self._looking.values() for part in one}
+        if key not in parts and len(parts) >= PARTS:
+            raise TooMany(
+                f"{PARTS} live pages of this console are looked at, and more may not",
+                fix="wait until others have closed some",
+            )
+        self._looking.setdefault(subject, Counter())[key] += 1
+
+    def give(self, subject: str, key: str) -> None:
+        own = self._looking[subject]
+        own[key] -= 1
+        if not own[key]:
+            del own[key]
+        if not own:
+            del self._looking[subject]
+
+    def __len__(self) -> int:
+        """Streams."""
+        return sum(one.total() for one in self._looking.values())
 
 
 @dataclass
@@ -47,18 +99,21 @@ class Live:
         self._release, self._failed, self._pace = release, failed, pace
         self._parts: dict[str, Watched] = {}
         self._released, self._asked = "", -math.inf
+        self._asking = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(AT_ONCE, "look")
+        self.room = Room()
 
     def __len__(self) -> int:
         """How many parts are looked at."""
         return len(self._parts)
 
-    async def stream(self, key: str, look: Look) -> AsyncIterator[bytes]:
+    async def stream(self, key: str, look: Look) -> AsyncGenerator[bytes, None]:
         """The events of one browser.
 
         Args:
             key: what tells parts apart; whoever has the same key sees the same.
         """
-        release, clock = self._current(), asyncio.get_running_loop().time
+        release, clock = await self._current(), asyncio.get_running_loop().time
         began = spoke = clock()
         part = self._parts.setdefault(key, Watched(look))
         part.watchers += 1
@@ -67,7 +122,7 @@ class Live:
         seen = 0
         try:
             yield b"retry: 1000\n\n"
-            while clock() - began < LONGEST and self._current() == release:
+            while clock() - began < LONGEST and await self._current() == release:
                 await self._changed(part, seen)
                 if part.version != seen:
                     seen, spoke = part.version, clock()
@@ -82,11 +137,16 @@ class Live:
                 self._parts.pop(key, None)
                 part.task.cancel()
 
-    def _current(self) -> str:
-        """The release by now. However many look, it is asked for once a pace: that reads files."""
-        now = asyncio.get_running_loop().time()
-        if now - self._asked >= self._pace:
-            self._released, self._asked = self._release(), now
+    async def _current(self) -> str:
+        """The release by now. However many look, it is asked for once a pace, in a thread: that
+        reads files. Only the first time they wait for one another."""
+        clock = asyncio.get_running_loop().time
+        if self._asking.locked() and self._asked > -math.inf:
+            return self._released
+        async with self._asking:
+            if clock() - self._asked >= self._pace:
+                self._released = await asyncio.to_thread(self._release)
+                self._asked = clock()
         return self._released
 
     async def _changed(self, part: Watched, seen: int) -> None:
@@ -97,19 +157,20 @@ class Live:
                     await part.changed.wait_for(lambda: part.version != seen)
 
     async def _follow(self, part: Watched) -> None:
-        failing = False
+        failing, loop = False, asyncio.get_running_loop()
         while True:
-            text = part.text
+            text, began = part.text, loop.time()
             try:
-                text, failing = await asyncio.to_thread(part.look), False
+                text, failing = await loop.run_in_executor(self._threads, part.look), False
             except Exception as error:  # those who look go on looking: the next one may succeed
                 if not failing:
                     text, failing = self._failed(error), True
+            took = loop.time() - began  # the wait for a thread as well: the fuller, the slower
             if text != part.text:
                 async with part.changed:
                     part.text, part.version = text, part.version + 1
                     part.changed.notify_all()
-            await asyncio.sleep(self._pace)
+            await asyncio.sleep(max(self._pace, REST * took))
 
 
 def event(text: str, name: str = "") -> bytes:

@@ -216,5 +216,5 @@ def _lineage(catalogue: Catalogue, record: Record | None) -> Lineage:
 
 PAGES = (
     Page("models", "Models", "models.html.j2", gather_list),
-    Page("models/show", "", "models_show.html.j2", gather_one, menu="models"),
+    Page("models/show", "", "models_show.html.j2", gather_one, menu="models", asks=("name",)),
 )

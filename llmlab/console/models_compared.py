@@ -126,4 +126,8 @@ def _newest(facts: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]
     return {(str(one.get("suite", "")), str(one.get("digest", ""))): one for one in found}
 
 
-PAGES = (Page("models/compare", "", "models_compare.html.j2", gather_pair, menu="models"),)
+PAGES = (
+    Page(
+        "models/compare", "", "models_compare.html.j2", gather_pair, menu="models", asks=("a", "b")
+    ),
+)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmlab import __version__
-from llmlab.console.ages import ago, iso, moment
+from llmlab.console.ages import ago, iso, lasting, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
 from llmlab.errors import LlmlabError, UsageError
@@ -29,7 +29,8 @@ class Page:
     path: below /console/, without a slash; its document is at the same one with ``.json``.
     name: in the menu; "" for a page that does not stand there.
     gather: what it shows. It runs in a thread, and may raise any LlmlabError.
-    live: whether its block ``live`` is kept up to date in a browser.
+    asks: the names that its address may ask by; no other one gets to it.
+    live: whether its block ``live`` is kept up to date in a browser, or of which queries it is.
     document: what ``.json`` answers, where that is not all that is gathered.
     csv: what ``.csv`` answers; None where there is no such.
     menu: the path of the page of the menu that it belongs to; "" for itself.
@@ -39,10 +40,14 @@ class Page:
     name: str
     template: str
     gather: Callable[[Desk, Query, Visitor], Any]
-    live: bool = False
+    live: bool | Callable[[Query], bool] = False
     document: Callable[[Any], Any] | None = None
     menu: str = ""
     csv: Callable[[Any], str] | None = None
+    asks: tuple[str, ...] = ()
+
+    def is_live(self, query: Query) -> bool:
+        return self.live(query) if callable(self.live) else self.live
 
     def as_json(self, found: Any) -> Any:
         told = self.document(found) if self.document else found
@@ -80,9 +85,10 @@ def templates() -> Environment:
     )  # fmt: skip
     environment.globals |= {"version": __version__, "prefix": PREFIX}
     environment.filters |= {
-        "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
+        "short": short_id, "duration": lasting, "moment": moment, "iso": iso, "number": number,
         "percent": percent, "seconds": seconds, "ago": ago,
-        "plain": plain, "amount": amount, "json": lambda it: json.dumps(it, indent=2),
+        "plain": plain, "amount": amount, "money": money,
+        "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
 
@@ -101,36 +107,56 @@ def live_part(template: str, **values: Any) -> str:
 # --- how values are told ------------------------------------------------------------------------
 
 
-def duration(value: float) -> str:
-    """Seconds as ``8 s``, ``2 min 5 s``, ``3 h 10 min``, ``2 d 4 h``."""
-    from llmlab.rollout.page import took
-
-    return took(value)
-
-
 def plain(value: Any, indent: int | None = None) -> str:
     """A value as JSON, as people read it."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def amount(value: float) -> str:
-    """``12,345``, ``1.25``: whole where it is, else with the digits that money has."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}".rstrip("0")
+    """``12,345``, ``1.25``, ``<0.0001``: of what a budget counts, whole where it is."""
+    return f"{value:,.0f}" if float(value).is_integer() else _digits(value, 4)
+
+
+def money(value: float) -> str:
+    """``1,234.50``, ``0.000025``, ``<0.000001``; ``0``. Every cost is told by this one."""
+    return f"{value:,.2f}" if value >= 1 and _is_short(value) else _digits(value, 6)
 
 
 def number(value: float) -> str:
-    """``12,345``."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    """``12,345``, ``12.35``, ``0.00001``."""
+    if isinstance(value, int) or abs(value) >= 999.95:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 0.001 else _digits(value, 6)
 
 
 def percent(value: float) -> str:
-    """Of 0 to 100: ``12.5 %``."""
-    return f"{value:.3g} %"
+    """Of 0 to 100: ``12.5 %``; ``2,227 %`` of what has no end there."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f} %"
+    return f"{value:.3g} %" if abs(value) >= 0.001 else f"{_digits(value, 3)} %"
 
 
 def seconds(value: float) -> str:
-    """``2.1 ms``, ``1.20 s``."""
-    return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.3g} s"
+    """``0.25 ms``, ``2.1 ms``, ``1.2 s``, ``20 min 35 s``."""
+    if value >= 59.95:
+        from llmlab.rollout.page import took
+
+        return took(round(value))
+    if value >= 0.9995:
+        return f"{value:.3g} s"
+    return f"{1000 * value:.3g} ms" if value >= 1e-6 else f"{_digits(1000 * value, 3)} ms"
+
+
+def _digits(value: float, places: int) -> str:
+    """With at most that many digits behind the point, and none that says nothing."""
+    if 0 < value < 0.5 * 10**-places:
+        return f"<{10**-places:.{places}f}"
+    return f"{value:,.{places}f}".rstrip("0").rstrip(".")
+
+
+def _is_short(value: float) -> bool:
+    """Whether two digits behind the point say all of it that six do."""
+    return round(value, 2) == round(value, 6)
 
 
 def told(error: LlmlabError) -> tuple[str, str]:

@@ -87,4 +87,5 @@ def _texts(desk: Desk) -> tuple[str, ...]:
     return tuple(one.name for one in found if one.suffix in TEXT_SUFFIXES and one.is_file())
 
 
-PAGES = (Page(PATH, "Playground", "playground.html.j2", gather),)
+ASKS = ("kind", "one", "two", "text")
+PAGES = (Page(PATH, "Playground", "playground.html.j2", gather, asks=ASKS),)

@@ -134,8 +134,7 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Found:
     """
     del visitor
     asked = {name: text for name in FIELDS if (text := query.get(name, "").strip())}
-    before, is_live = _place(query.get("before", "")), query.get("live") == "1"
-    is_live = is_live and before is None
+    before, is_live = _place(query.get("before", "")), _is_followed(query)
     wanted = Wanted(
         request_id=asked.get("id", ""), subject=asked.get("subject", ""),
         model=asked.get("model", ""), status=asked.get("status", ""),
@@ -144,6 +143,11 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Found:
     )  # fmt: skip
     sought = following.look(desk.lab, desk.engine, wanted) if is_live else search(desk.lab, wanted)
     return Found(sought, asked, is_live, before is not None, _known(desk))
+
+
+def _is_followed(query: Query) -> bool:
+    """What is not has its answer: to search all of a log again each second is for nobody."""
+    return query.get("live") == "1" and not query.get("before")
 
 
 def show(desk: Desk, query: Query, visitor: Visitor) -> Shown:
@@ -228,11 +232,12 @@ def notes(one: Asked) -> list[str]:
 
 PAGES = (
     Page(
-        "requests", "Requests", "requests.html.j2", gather, live=True,
+        "requests", "Requests", "requests.html.j2", gather, live=_is_followed,
+        asks=(*FIELDS, "before", "live"),
         document=lambda found: [asdict(one) for one in found.sought.requests],
     ),
     Page(
-        "requests/show", "", "requests_show.html.j2", show, menu="requests",
+        "requests/show", "", "requests_show.html.j2", show, menu="requests", asks=("id",),
         document=lambda found: [one.as_json() for one in found.traces],
     ),
 )  # fmt: skip

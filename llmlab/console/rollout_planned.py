@@ -269,7 +269,13 @@ def _field(name: str, label: str, hint: str, default: str, long: bool = False) -
     return Field(name, label, hint, default, default, long)
 
 
+# The fields of all kinds and routes.
+ASKS = tuple(dict.fromkeys((
+    "kind", "route",
+    *(one.name for kind in KINDS for route in (SUMMARIZE, "") for one in (
+        *_main(kind, Rules()), *_gate(kind, route, Rules()))),
+)))  # fmt: skip
 PAGES: Sequence[Page] = (
-    Page("rollout/start", "", "rollout_start.html.j2", gather, menu="rollout"),
+    Page("rollout/start", "", "rollout_start.html.j2", gather, menu="rollout", asks=ASKS),
 )
 CHANGES: Sequence[Change] = (Change("rollout/start", start),)

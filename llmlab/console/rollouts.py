@@ -287,9 +287,24 @@ def pairs(desk: Desk, query: Query, visitor: Visitor) -> PairsView:
 
 
 PAGES: Sequence[Page] = (
-    Page("rollout", "Rollout", "rollout.html.j2", gather, live=True, document=document),
+    Page(
+        "rollout",
+        "Rollout",
+        "rollout.html.j2",
+        gather,
+        live=True,
+        document=document,
+        asks=("number", "route"),
+    ),
     Page("rollout/history", "", "rollout_history.html.j2", history, menu="rollout"),
-    Page("rollout/pairs", "", "rollout_pairs.html.j2", pairs, menu="rollout"),
+    Page(
+        "rollout/pairs",
+        "",
+        "rollout_pairs.html.j2",
+        pairs,
+        menu="rollout",
+        asks=("number", "route"),
+    ),
     *PLANNED,
 )
 CHANGES: Sequence[Change] = (*CHANGED, *BEGUN)

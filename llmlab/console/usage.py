@@ -88,7 +88,7 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Found:
 
 PAGES = (
     Page(
-        "usage", "Usage", "usage.html.j2", gather,
+        "usage", "Usage", "usage.html.j2", gather, asks=("by", "since"),
         document=lambda found: [asdict(one) for one in found.rows],
         csv=lambda found: as_csv(found.rows),
     ),
