@@ -24,6 +24,7 @@ METRICS_SOCKET = Path("own", "metrics.sock")
 FRONT_SOCKET = Path("own", "gateway.sock")
 SETTLEMENTS_SOCKET = "gateway.settlements"  # beside the APIs' own sockets: they reach both
 WAF_SOCKET = "gateway.waf"  # likewise
+CONSOLE_SOCKET = Path("console", "console.sock")  # in a folder that holds nothing else
 COUNTS_FOLDER = "counts"  # below NGINX's prefix: what its workers write
 LOGS_LINK = "logs"  # to the lab's own folder
 LEFT_BEHIND = {"__pycache__", ".ipynb_checkpoints"}  # by those who worked in a checkout
@@ -96,6 +97,16 @@ class Lab:
     def waf_folder(self) -> Path:
         """Where the WAF's NGINX has its pid and temporary files."""
         return self.runtime_dir / "waf"
+
+    @property
+    def console_socket(self) -> Path:
+        """Where the gateway asks for the console's pages, under the local engine."""
+        return self.runtime_dir / CONSOLE_SOCKET
+
+    @property
+    def compose_console_socket(self) -> Path:
+        """The same, for a gateway in a container. Its path may be longer than a socket's may be."""
+        return self.state / "compose" / CONSOLE_SOCKET
 
     @property
     def counts_folder(self) -> Path:

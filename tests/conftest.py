@@ -139,6 +139,10 @@ class LabUnderTest:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.ok(*arguments, "-o", "json"))
 
+    def status(self) -> Any:
+        """Its document, whether or not all of it is healthy."""
+        return json.loads(self.run("status", "-o", "json").stdout)
+
     def bring(self, *deployed: str) -> None:
         """To these models deployed, and no routes, whatever a test before has left: by the same
         way as verbs, but with no process for each."""
@@ -204,8 +208,9 @@ def configure(root: Path, port: int, **values: str) -> None:
     file.write_text(text)
 
 
-# The embedded model alone, which nothing has to be fetched for.
-EMBEDDED = {"routes__summarize": '"textrank"', "routes__chat": '""'}
+# The embedded model alone, which nothing has to be fetched for; and no console, whose process most
+# tests do not ask for.
+EMBEDDED = {"routes__summarize": '"textrank"', "routes__chat": '""', "console__enabled": '"off"'}
 
 
 def lay_out(folders: pytest.TempPathFactory, **values: str) -> LabUnderTest:

@@ -129,7 +129,7 @@ VERBS = (
     "models suite lint", "models suite stats", "models suite from",
     "config show", "config gateway", "config openapi",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "keys api create",
-    "keys api list", "keys api revoke", "notebook", "tls show", "tls trust", "tls renew",
+    "keys api list", "keys api revoke", "console", "notebook", "tls show", "tls trust", "tls renew",
     "compare", "evaluate", "judge calibrate", "judge compare", "judge show", "load", "probe",
     "top", "metrics", "usage", "tune",
     "rollout get", "rollout status", "rollout promote", "rollout pause", "rollout resume",

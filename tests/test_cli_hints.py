@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 from llmlab.cli.app import CALLED_ELSEWHERE, app
 from llmlab.cli.output import SafeConsole
 from llmlab.cli.prepare import models_view
-from llmlab.cli.prepare.models_view import Row, Used, rows, sections
 from llmlab.config import Config
 from llmlab.delivery.deploying import undeployed
+from llmlab.delivery.model_sections import Row, rows, sections
+from llmlab.delivery.using import Used
 from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
 from llmlab.errors import LlmlabError, UsageError

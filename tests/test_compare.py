@@ -222,7 +222,7 @@ def test_offline_needs_no_running_lab(
     assert "textrank" in done.stdout and "lead-3" in done.stdout
     assert "all 2 texts" in done.stdout
     assert len(Parsed(report.read_text()).named("circle")) > 10
-    assert not json.loads(idle.run("status", "-o", "json").stdout)["running"]
+    assert not idle.status()["running"]
 
 
 def test_a_lab_that_is_down_says_how_to_go_on(

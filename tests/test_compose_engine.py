@@ -256,7 +256,7 @@ def test_an_api_that_ran_out_of_memory_is_remembered_after_it_is_back(lab: LabUn
     # Whichever process the kernel picks; the container is told of it.
     subprocess.run(["docker", "exec", identifier, "python", "-c", greedy], capture_output=True)
     wait_until(lambda: bool(lab.run("status").stdout.count("ran out of memory")), 30)
-    told = json.loads(lab.run("status", "-o", "json").stdout)["warnings"]
+    told = lab.status()["warnings"]
     assert any("its limit is 64 MiB" in one and "Fix:" in one for one in told)
 
 
@@ -267,7 +267,7 @@ def test_a_container_that_was_stopped_in_earnest_stays_stopped(lab: LabUnderTest
     docker("stop", identifier)
     time.sleep(5)  # longer than the keeper takes to act
     assert state(identifier) == "exited"
-    told = json.loads(lab.run("status", "-o", "json").stdout)
+    told = lab.status()
     assert not told["healthy"]
     assert told["deployments"][0]["state"] == "EXITED"
     docker("start", identifier)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from llmlab.config import read_config
-from llmlab.console import forms
+from llmlab.console import arriving
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
 from llmlab.console.guarding import is_own
@@ -266,17 +266,18 @@ def test_a_change_is_never_a_get(client: TestClient, done: list[tuple[Query, Vis
     assert done == []
 
 
-TYPE = {"Content-Type": forms.KIND}
+TYPE = {"Content-Type": arriving.FORM}
 
 
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [(b"why=a", {"Content-Type": "application/json"}, 415),
      (b"why=a", {"Content-Type": "multipart/form-data; boundary=a"}, 415), (b"why=a", {}, 415),
-     (b"why=" + b"a" * forms.LONGEST, TYPE, 413), (b"a=b&" * (forms.FIELDS + 1), TYPE, 400),
+     (b"why=" + b"a" * arriving.LONGEST_FORM, TYPE, 413),
+     (b"a=b&" * (arriving.MOST_FIELDS + 1), TYPE, 400),
      (b"why=\xff", TYPE, 400), (b"why=%ff", TYPE, 400),
      (b"why=refused", TYPE, 400), (b"why=unexpected", TYPE, 500),
-     (b"why=a&why=b", {"Content-Type": f"{forms.KIND.upper()}; charset=utf-8"}, 303),
+     (b"why=a&why=b", {"Content-Type": f"{arriving.FORM.upper()}; charset=utf-8"}, 303),
      (b"", TYPE, 303)],
 )  # fmt: skip
 def test_a_form_is_one_of_the_consoles_or_refused(

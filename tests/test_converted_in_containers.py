@@ -56,7 +56,7 @@ def converted(lab: LabUnderTest) -> Path:
 
 
 def is_running(lab: LabUnderTest) -> bool:
-    return bool(json.loads(lab.run("status", "-o", "json").stdout)["running"])
+    return bool(lab.status()["running"])
 
 
 def in_api(lab: LabUnderTest, program: str) -> str:

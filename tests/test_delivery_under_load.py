@@ -230,7 +230,7 @@ async def _who_serves(lab: LabUnderTest, subjects: list[str]) -> dict[str, str]:
 
 def _weights(lab: LabUnderTest) -> dict[str, float]:
     # Its exit code says whether all is well, which it is not while a candidate starts.
-    told = json.loads(lab.run("status", "-o", "json").stdout)
+    told = lab.status()
     return {one["name"]: one["weight"] for one in told["deployments"] if one["weight"]}
 
 

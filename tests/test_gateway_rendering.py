@@ -27,6 +27,7 @@ from llmlab.config.budgets import Budget
 from llmlab.config.schema import TEXTRANK
 from llmlab.errors import ConfigError, EnvironmentFailure
 from llmlab.gateway import (
+    ConsoleFront,
     GatewayPlan,
     Nginx,
     Releases,
@@ -133,6 +134,9 @@ PLANS = {
         ),
     ),
     "waf": replace(ONE_MODEL, waf=WafFront("unix:/run/lab/api/gateway.waf", "block")),
+    "console": replace(
+        ONE_MODEL, console=ConsoleFront("unix:/run/lab/console/console.sock", "llmlab_console_8000")
+    ),
     "budgets": replace(
         ONE_MODEL,
         upstreams=(replace(ONE_MODEL.upstreams[0], model=TEXTRANK),),
@@ -166,6 +170,7 @@ PLUS_PLANS = {
     "plus-routes": replace(PLANS["routes"], edition="plus", license=LICENSE),
     "plus-several-routes": replace(PLANS["several-routes"], edition="plus", license=LICENSE),
     "plus-tls": replace(PLANS["tls"], edition="plus", license=LICENSE),
+    "plus-console": replace(PLANS["console"], edition="plus", license=LICENSE),
 }
 SCRIPTS = {
     "lab/api_keys.js", "lab/token.js", "lab/whose.js", "lab/issuers.js", "lab/counts.js",

@@ -142,6 +142,7 @@ def test_summaries_traces_and_comparisons(said: Said, lab: LabUnderTest, tmp_pat
     assert said("usage", "--by", "route")[0]["name"] == "summarize"
     (traced,) = said("trace", done["request_id"])
     assert traced["served_by"]["deployment"] == "textrank"
+    assert said("trace --last", "1")[0]["status"]
     said("compare", ARTICLE, "--model", "textrank", "--model", "lead-3")
     said("load", "--duration", "1s", "--warm-up", "0s", "--concurrency", "1")
     assert said("probe --list", "--only", "auth.no-token")[0]["proves"]

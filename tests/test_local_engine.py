@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -103,7 +102,7 @@ def test_killing_a_process_of_a_model_that_is_slow_to_start_is_survived(
     fresh: LabUnderTest, article: str, victim: str, tiny_t5: Path
 ) -> None:
     _serve(fresh, tiny_t5)
-    wait_until(lambda: fresh.json("status")["deployments"][0]["spare"] == "ready", 60)
+    wait_until(lambda: fresh.status()["deployments"][0]["spare"] == "ready", 60)
     _kill_under_load(fresh, article, victim)
     # What was killed comes back as well, and the lab can bear the next one.
     wait_until(lambda: probe.ready(fresh.lab.api_socket(victim.removesuffix(".sock"))), 60)
@@ -193,7 +192,7 @@ def test_up_takes_over_what_a_killed_supervisor_left_behind(fresh: LabUnderTest)
     assert told.returncode == 1
     assert "requests are served, but nobody watches" in " ".join(told.stdout.split())
     assert "Fix: llmlab up" in told.stdout
-    assert json.loads(fresh.run("status", "-o", "json").stdout)["gateway"]["healthy"]
+    assert fresh.status()["gateway"]["healthy"]
     fresh.ok("up")
     assert fresh.json("status")["healthy"]
     assert {one.pid for one in processes(fresh, "nginx: ")} == before

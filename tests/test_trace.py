@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from llmlab.cli.deliver.trace import routed_by, timings
 from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
+from llmlab.delivery.telling import routed_by, timings
 from llmlab.delivery.tracing import History, ServedBy, trace
 from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.lab import Lab
@@ -335,6 +335,23 @@ def test_an_answer_from_the_cache_is_traced_as_one(lab: LabUnderTest) -> None:
     assert [traced(lab, one)[0]["cache"] for one in (first, second)] == ["miss", "hit"]
     assert "cache      hit: the answer to an equal request before" in lab.ok("trace", second)
     assert "cache" not in lab.ok("trace", first)
+
+
+def test_requests_of_a_running_lab_are_listed_by_what_they_were(lab: LabUnderTest) -> None:
+    with lab.client("lister") as client:
+        asked = [client.post("/summarize/", json={"text": text}).headers["X-Request-ID"]
+                 for text in ("One. Two. Three.", "")]  # fmt: skip
+    traced(lab, asked[1])
+    found = lab.json("trace", "--subject", "lister")
+    assert [one["request_id"] for one in found] == asked[::-1]
+    (wrong,) = lab.json("trace", "--subject", "lister", "--status", "4xx", "--since", "1h")
+    assert wrong["request_id"] == asked[1]
+    assert asked[0] in lab.ok("trace", "--last", "5", "-m", "textrank", "--subject", "lister")
+    done = lab.run("trace", "--subject", "nobody-ever")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "No request in the logs is such a one." in done.stderr
+    assert lab.run("trace", asked[0], "--last", "5").returncode == 2
+    assert lab.run("trace", "--status", "many").returncode == 2
 
 
 def test_every_request_of_a_run_is_traced(lab: LabUnderTest) -> None:

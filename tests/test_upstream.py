@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx2
 import pytest
 
 from llmlab.config import Model
@@ -670,5 +671,23 @@ def test_who_is_closed_keeps_no_connection_that_its_end_came_for_just_then() -> 
         assert one.whole
         await wire.aclose()
         assert one.ended
+
+    asyncio.run(closed())
+
+
+def test_who_is_closed_ends_what_somebody_still_reads(provider: Provider) -> None:
+    """Or has forgotten: a stream that nobody has closed would hold its connection for good."""
+
+    async def closed() -> None:
+        wire = Wire(most=1, idle=60.0)
+        client = httpx2.AsyncClient(transport=wire)
+        request = client.build_request("GET", f"{provider.url}/models")
+        answer = await client.send(request, stream=True)
+        (connection,) = wire._used
+        assert connection.is_open()
+        await client.aclose()
+        assert not connection.is_open()
+        await answer.aclose()  # late, and it is not kept either
+        assert not wire._used and not wire._idle
 
     asyncio.run(closed())

@@ -249,7 +249,7 @@ def test_without_its_key_nothing_is_started(
     done = quiet.run("up", "--model", "textrank", "--model", "far")
     assert done.returncode in (2, 4)
     assert said in done.stderr
-    assert not json.loads(quiet.run("status", "-o", "json").stdout)["running"]
+    assert not quiet.status()["running"]
 
 
 # --- containers --------------------------------------------------------------------------

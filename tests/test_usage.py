@@ -262,7 +262,7 @@ def test_a_lab_ends_also_where_what_it_has_counted_cannot_be_kept(far: LabUnderT
     counts.rmdir()
     counts.touch()
     far.ok("down")
-    assert not json.loads(far.run("status", "-o", "json").stdout)["running"]
+    assert not far.status()["running"]
     counts.unlink()
 
 

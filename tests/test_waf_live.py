@@ -101,7 +101,7 @@ def test_status_shows_it(walled: LabUnderTest) -> None:
 def test_killed_hard_it_is_back_and_until_then_nothing_passes(walled: LabUnderTest) -> None:
     first = waf_pid(walled)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: waf_pid(walled) != first and bool(walled.json("status")["waf"]["answers"]))
+    wait_until(lambda: waf_pid(walled) != first and walled.status()["waf"]["answers"])
     assert post(walled, LAMP, "/summarize/").status_code == 200
     assert post(walled, LAMP, "/summarize/", Referer=SCRIPT).status_code == 403
 

@@ -15,7 +15,7 @@ from llmlab.cli.moved import MOVED, say_where
 from llmlab.cli.prepare import build, doctor, init
 from llmlab.cli.run import down, logs, metrics, status, top, up, usage
 from llmlab.cli.session import Session
-from llmlab.cli.use import chat, notebook, summarize, url
+from llmlab.cli.use import chat, console, notebook, summarize, url
 from llmlab.version import __version__
 
 # As the help shows them, and as their modules lie beside this one.
@@ -69,7 +69,7 @@ GROUPS = {
 }
 VERBS = (
     up.up, down.down, status.status, logs.logs, top.top, metrics.metrics, usage.usage,
-    summarize.summarize, chat.chat, url.url, notebook.notebook,
+    summarize.summarize, chat.chat, url.url, console.console, notebook.notebook,
     load.load, probe.probe, compare.compare, evaluate.evaluate, replay.replay,
     tune.tune,
     deploy.deploy, trace.trace,

@@ -27,31 +27,6 @@ class Undeployed(TypedDict):
     changed: bool
 
 
-class Listed(TypedDict):
-    """A model of lab.toml, or a registered one.
-
-    Args:
-        name: of a registered one NAME:VERSION.
-        registered: whether it is of the registry rather than of lab.toml.
-        id: its content id; "" where only the model's files can tell.
-        role: stable (of summarize), another route that it answers, or fallback; "" for none.
-        origin: where a registered one is from: hub, path, tuned or import.
-        ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
-    """
-
-    name: str
-    registered: bool
-    id: str
-    aliases: list[str]
-    role: str
-    runtime: str
-    source: str
-    origin: str
-    ready: bool
-    reason: str
-    fix: str | None
-
-
 class AddedUpstream(TypedDict):
     """A model elsewhere. ``id``: of what it is asked, for what answers cannot be hashed."""
 
@@ -128,7 +103,8 @@ class ApiKey(TypedDict):
 
     Args:
         sub: whose it is.
-        scopes: routes and deployments that it may ask, * or operator; [] for the default ones.
+        scopes: routes and deployments that it may ask, *, operator or viewer; [] for the default
+            ones.
         claims: what else is so of them.
         created, expires: in UTC, ISO 8601; ``expires`` null for never.
     """
@@ -187,6 +163,22 @@ class NotebookAddress(TypedDict):
     url: str
 
 
+class SignIn(TypedDict):
+    """Args:
+    url: of the console: it signs in whoever opens it first.
+    expires_in: seconds until it does no more.
+    sub: who is signed in.
+    role: operator or viewer.
+    session: seconds until they have to sign in again.
+    """
+
+    url: str
+    expires_in: int
+    sub: str
+    role: str
+    session: int
+
+
 class Routed(TypedDict):
     """Args:
     routed: whether a running gateway goes by it.
@@ -202,20 +194,6 @@ class RemovedFlag(TypedDict):
 
     flag: str
     routed: bool
-
-
-class FlagExplained(TypedDict):
-    """Args:
-    rule: audience: a claim names the subject; share: by its place in the share; nobody.
-    why: in one sentence.
-    claims: that it was evaluated for.
-    """
-
-    flag: str
-    on: bool
-    rule: Literal["audience", "share", "nobody"]
-    why: str
-    claims: dict[str, Any]
 
 
 class WholeLedger(TypedDict):

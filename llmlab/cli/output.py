@@ -19,6 +19,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from llmlab.cli.options import switch
+from llmlab.durations import duration as duration
 from llmlab.errors import LlmlabError
 
 
@@ -151,19 +152,6 @@ def printable(text: str) -> str:
 def _steers(letter: str) -> bool:
     kept = letter in "\n\t" or letter in _IN_WORDS
     return not kept and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``5 min``, ``3 h 10 min``, ``2 d 4 h``."""
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def escaped(text: str) -> str:

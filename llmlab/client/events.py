@@ -13,7 +13,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from llmlab.client.retry import Attempts, Outcome
-from llmlab.service.schemas import DEPLOYMENT, EVENTS, ProblemDocument, Progress
+from llmlab.service.schemas import CACHE, DEPLOYMENT, EVENTS, ProblemDocument, Progress
 
 Tell = Callable[[Progress], None]
 M = TypeVar("M", bound=BaseModel)
@@ -74,7 +74,7 @@ class Listening:
         return BrokenOff("the stream ended before the summary")
 
     def _document(self, status: int, data: str, retry_after: int | None = None) -> httpx2.Response:
-        names = ("X-Request-ID", DEPLOYMENT)
+        names = ("X-Request-ID", DEPLOYMENT, CACHE)
         told = {name: self.head.headers[name] for name in names if name in self.head.headers}
         if retry_after is not None:
             told["Retry-After"] = str(retry_after)

@@ -19,7 +19,15 @@ from llmlab.client.retry import Outcome
 from llmlab.config.schema import MODEL_NAME
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.network import is_loopback
-from llmlab.service.schemas import DEPLOYMENT, EVENTS, TIMEOUT, ModelInfo, SummarizeResponse, Usage
+from llmlab.service.schemas import (
+    CACHE,
+    DEPLOYMENT,
+    EVENTS,
+    TIMEOUT,
+    ModelInfo,
+    SummarizeResponse,
+    Usage,
+)
 
 NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
 
@@ -28,7 +36,8 @@ NOT_LIKE_A_LAB = (httpx2.DecodingError, httpx2.SSEError, TooMuch)
 class Summary:
     """A summary, the model that wrote it, and what it cost. ``str()`` gives the text.
 
-    ``deployment`` is the one that the gateway asked; "" without a gateway.
+    ``deployment`` is the one that the gateway asked; "" without a gateway. ``computed``: the model
+    has worked for this very request; the lab may have kept the answer to one that was the same.
     """
 
     text: str
@@ -36,6 +45,7 @@ class Summary:
     usage: Usage
     request_id: str
     deployment: str = ""
+    computed: bool = True
 
     def __str__(self) -> str:
         return self.text
@@ -113,7 +123,8 @@ def summary_of(outcome: Outcome, url: str, advice: str = "") -> Summary:
     except ValidationError:
         raise refused(outcome, url) from None
     deployment = outcome.headers.get(DEPLOYMENT, "")
-    return Summary(answer.summary, answer.model, answer.usage, request_id, deployment)
+    computed = outcome.headers.get(CACHE, "miss") == "miss"
+    return Summary(answer.summary, answer.model, answer.usage, request_id, deployment, computed)
 
 
 def answered(outcome: Outcome, url: str, advice: str = "") -> httpx2.Response:
@@ -139,11 +150,12 @@ def refused(outcome: Outcome, url: str, advice: str = "") -> LlmlabError:
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """What breaks off inside is told as an error of the lab's."""
+    """What goes wrong inside, where an answer has begun, is told as an error of the lab's."""
     try:
         yield
     except httpx2.RequestError as error:
-        raise _unreachable(error, url) from None
+        cut = isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError)
+        raise _unreachable(BrokenOff(str(error)) if cut else error, url) from None
 
 
 def _unreachable(error: httpx2.RequestError, url: str) -> UpstreamError:

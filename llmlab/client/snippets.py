@@ -32,7 +32,7 @@ def as_curl(
     source = "" if str(file) == "-" else f" {_quoted(str(file))}"
     return (
         f"jq -Rs {shlex.quote(program)}{source} |\n"
-        f"  curl {curl_options(url, trust)}-sS -H @<({shlex.join(_llmlab(lab))} token --header) "
+        f"  curl {curl_options(url, trust)}-sS -H @<({shlex.join(called(lab))} token --header) "
         "--json @- \\\n"
         f"  {shlex.quote(url + path_for(options.get('model')))}"
     )
@@ -69,7 +69,7 @@ def as_python(
 
 import requests  # pip install requests
 
-token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
+token = subprocess.check_output({[*called(lab), "token"]!r}, text=True).strip()
 text = {read}
 {HERE + asked if here else ELSEWHERE}
 response = {"session" if here else "requests"}.post(
@@ -98,7 +98,7 @@ def as_openai(
                 f"OpenAI's dialect has no {option}", fix="--as python, or leave it out"
             )
     here, stdin = is_loopback(url), str(file) == "-"
-    context = _context(trust) if url.startswith("https:") else ""
+    context = context_lines(trust) if url.startswith("https:") else ""
     sets = {PAST: here, "verify=context": bool(context)}
     told = ", ".join(one for one, wanted in sets.items() if wanted)
     imports = ("import ssl\n" if context else "") + f"import subprocess{', sys' if stdin else ''}"
@@ -112,7 +112,7 @@ def as_openai(
 
 from openai import {"DefaultHttpxClient, " if told else ""}OpenAI  # pip install openai
 
-token = subprocess.check_output({[*_llmlab(lab), "token"]!r}, text=True).strip()
+token = subprocess.check_output({[*called(lab), "token"]!r}, text=True).strip()
 text = {read}
 {context}client = OpenAI(
     base_url={url + "/v1"!r},
@@ -129,7 +129,7 @@ answer = client.chat.completions.create(
 print(answer.choices[0].message.content)"""
 
 
-def _context(trust: Trust) -> str:
+def context_lines(trust: Trust) -> str:
     """Lines that make one of ``ssl``; none where the machine's own does."""
     if not trust:
         return ""
@@ -160,6 +160,6 @@ def _quoted(name: str) -> str:
     return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(name)) + "'"
 
 
-def _llmlab(lab: Path | None) -> list[str]:
+def called(lab: Path | None) -> list[str]:
     """The command, for the lab that was named."""
     return ["llmlab", "--lab", str(lab)] if lab else ["llmlab"]

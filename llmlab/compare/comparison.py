@@ -220,14 +220,22 @@ def _result(
         truncated=None if case.messages else answer.truncated,
     )  # fmt: skip
     details = measured.details
-    unsupported = _places(details.unsupported, Mark.UNSUPPORTED)
-    alone = [(start, end, Mark.ALONE) for start, end in _only_in(answer.text, against)]
     places = [*_places(details.kept, Mark.KEPT), *_places(details.missing, Mark.MISSING)]
     return Result(
         model, answer, measured,
-        marked=stretches(answer.text, [*unsupported, *alone]),
+        marked=marked(answer.text, details.unsupported, against),
         source=stretches(case.given, places),
     )  # fmt: skip
+
+
+def marked(text: str, unsupported: Iterable[Mention], against: str) -> tuple[Stretch, ...]:
+    """An answer with what its source does not have, and what the answer beside it does not say.
+
+    Args:
+        against: that one; "" for none.
+    """
+    alone = [(start, end, Mark.ALONE) for start, end in _only_in(text, against)]
+    return stretches(text, [*_places(unsupported, Mark.UNSUPPORTED), *alone])
 
 
 def _places(mentions: Iterable[Mention], mark: Mark) -> list[tuple[int, int, Mark]]:

@@ -32,8 +32,9 @@ LONGEST_PREFIX = 64
 def routed(names: list[str] | None) -> list[str] | None:
     """Raises ValueError where one is no scope of a route or a deployment."""
     scopes.claim(names or ())
-    if scopes.OPERATOR in (names or ()):
-        raise ValueError("nobody is an operator without a token that says so")
+    for name, said in ((scopes.OPERATOR, "an operator"), (scopes.VIEWER, "a viewer")):
+        if name in (names or ()):
+            raise ValueError(f"nobody is {said} without a token that says so")
     return names
 
 
@@ -81,8 +82,8 @@ class Issuer(Section):
     )
     operators: bool = Field(
         False,
-        description="Whether its tokens may say that somebody is an operator (llmlab:operator), in "
-        "scope, scp or roles.",
+        description="Whether its tokens may say that somebody is an operator (llmlab:operator), or "
+        "may look at the console (llmlab:viewer), in scope, scp or roles.",
     )
     default_scopes: list[str] | None = Field(
         None,

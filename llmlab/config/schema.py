@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from llmlab.config.auth import Auth
 from llmlab.config.budgets import Budget, called_alike
+from llmlab.config.console import Console
 from llmlab.config.gateway import Gateway
 from llmlab.config.guards import Guard, problem_of
 from llmlab.config.judge import Judge
@@ -22,11 +23,12 @@ from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
 from llmlab.names import CHAT
 from llmlab.near import hint
+from llmlab.scopes import PEOPLE
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # `default` means something of its own inside an NGINX map; `live` and `ready`
-# would read like health checks in a URL; `operator` is a scope of its own.
-RESERVED_NAMES = {"default", "live", "ready", "operator"}
+# would read like health checks in a URL; `operator` and `viewer` are scopes of their own.
+RESERVED_NAMES = {"default", "live", "ready", *PEOPLE}
 
 
 def wrong_name(name: str) -> str:
@@ -226,6 +228,7 @@ class Config(Section):
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
     service: Service = Service()
+    console: Console = Console()
     jupyter: Jupyter = Jupyter()
     rollout: Rollout = Rollout()
     judge: Judge = Judge()
@@ -294,6 +297,11 @@ class Config(Section):
     def never_paired(self, route: str) -> str:
         """The path of what says that nothing of this route is paired; "" if nothing does."""
         return next((path for path, named in self._never.items() if route in named), "")
+
+    @property
+    def has_console(self) -> bool:
+        """Whether people can look at the lab in a browser."""
+        return self.console.is_on(self.gateway)
 
     @property
     def stable(self) -> str:

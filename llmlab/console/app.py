@@ -23,19 +23,20 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from llmlab.console import menu
+from llmlab.console import menu, signing
+from llmlab.console.arriving import check_own, form_of, query_of, visitor_from
 from llmlab.console.desk import Desk
-from llmlab.console.forms import form_of
-from llmlab.console.guarding import Hardened, is_own
+from llmlab.console.guarding import Hardened
 from llmlab.console.live import Live
-from llmlab.console.pages import PREFIX, Change, Page, Query, live_part, rendered, told
+from llmlab.console.pages import PREFIX, Change, Missing, Page, Query, live_part, rendered, told
 from llmlab.console.visitor import Visitor, visitor_of
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.lab import Lab
 
 log = logging.getLogger("llmlab.console")
 STATIC = Path(__file__).parent / "static"
-STATUS = {UsageError: 400, AuthError: 403, UpstreamError: 502}  # of an error; else 500
+# The first that an error is one of; else 500.
+STATUS = {Missing: 404, UsageError: 400, AuthError: 403, UpstreamError: 502}
 EVENTS = "text/event-stream"
 FAILED = "The console failed on this; its log says why."
 LOG = "llmlab logs console"
@@ -53,12 +54,13 @@ def build_app(
     """
     Args:
         release: names the configuration that the gateway goes by.
-        more: what is neither a page nor a change: signing in, streams.
+        more: what is neither a page nor a change, such as streams.
     """
     live = Live(release, _failed)
     routes: list[Route | Mount] = [
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
         Route("/", _first(pages)),
+        *signing.routes(lab),
         *more,
     ]
     for page in pages:
@@ -67,6 +69,8 @@ def build_app(
             Route(f"{path}.json", _document(lab, page)),
             Route(path, _page(lab, page)),
         ]
+        if page.csv:
+            routes.append(Route(f"{path}.csv", _table(lab, page, page.csv)))
         if page.live:
             routes.append(Route(f"{path}/live", _live(lab, page, live)))
     routes += [Route(f"/{one.path}", _changed(lab, one), methods=["POST"]) for one in changes]
@@ -78,7 +82,7 @@ def build_app(
         ],
         exception_handlers={HTTPException: _said(lab), LlmlabError: _said(lab)},
     )  # fmt: skip
-    app.state.live = live
+    app.state.live, app.state.lab = live, lab
     return app
 
 
@@ -95,7 +99,8 @@ def _first(pages: Sequence[Page]) -> Answer:
 
 def _page(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+        desk = Desk(lab)
+        visitor, query = visitor_from(request, desk), query_of(request)
 
         def text() -> str:
             return rendered(page.template, **_values(page, desk, visitor, query))
@@ -107,16 +112,32 @@ def _page(lab: Lab, page: Page) -> Answer:
 
 def _document(lab: Lab, page: Page) -> Answer:
     async def answer(request: Request) -> Response:
-        desk, visitor, query = Desk(lab), _visitor(request, lab), _query(request)
+        desk = Desk(lab)
+        visitor, query = visitor_from(request, desk), query_of(request)
         found = await run_in_threadpool(page.gather, desk, query, visitor)
         return JSONResponse(page.as_json(found))
 
     return answer
 
 
+def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
+    async def answer(request: Request) -> Response:
+        desk, query = Desk(lab), query_of(request)
+        visitor = visitor_from(request, desk)
+        found = await run_in_threadpool(page.gather, desk, query, visitor)
+        name = f"{lab.root.name}-{page.path}.csv".encode("ascii", "replace").decode()
+        name = "".join(one if one.isalnum() or one in "-_." else "_" for one in name)
+        return Response(
+            csv(found), media_type="text/csv",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )  # fmt: skip
+
+    return answer
+
+
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor, query = _visitor(request, lab), _query(request)
+        visitor, query = visitor_from(request, Desk(lab)), query_of(request)
         if request.method == "HEAD":
             return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
@@ -139,9 +160,8 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
 
 def _changed(lab: Lab, change: Change) -> Answer:
     async def answer(request: Request) -> Response:
-        visitor = _visitor(request, lab)
-        if not is_own(request):
-            raise HTTPException(403, "This request comes from another page than the console's.")
+        visitor = visitor_from(request, Desk(lab))
+        check_own(request)
         if not visitor.operates:
             raise HTTPException(
                 403, "A viewer may look, and change nothing: that takes the scope llmlab:operator."
@@ -152,20 +172,6 @@ def _changed(lab: Lab, change: Change) -> Answer:
         return RedirectResponse(f"{PREFIX}{where}", status_code=303)
 
     return answer
-
-
-# --- what they start from -----------------------------------------------------------------------
-
-
-def _visitor(request: Request, lab: Lab) -> Visitor:
-    found = visitor_of(request, Desk(lab).cookie)
-    if found is None:
-        raise HTTPException(401, "The gateway says of nobody who asks.")
-    return found
-
-
-def _query(request: Request) -> Query:
-    return dict(request.query_params)
 
 
 def _values(page: Page, desk: Desk, visitor: Visitor, query: Query) -> dict[str, Any]:

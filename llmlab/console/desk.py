@@ -11,11 +11,10 @@ from llmlab.engines.base import Engine
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
+from llmlab.gateway.console import cookie
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store
 from llmlab.registry import Registry
-
-COOKIE = "llmlab_console_"  # and the gateway's port: a browser has one jar for a whole machine
 
 
 @dataclass(frozen=True)
@@ -68,4 +67,4 @@ class Desk:
     @property
     def cookie(self) -> str:
         """The name of the cookie that holds a visitor's token."""
-        return f"{COOKIE}{self.running.gateway.port}"
+        return cookie(self.running.gateway.port)

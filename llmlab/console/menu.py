@@ -6,12 +6,36 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from llmlab.console import overview
+from llmlab.console import (
+    budgets,
+    flags,
+    ledger,
+    models,
+    models_compared,
+    overview,
+    playground,
+    playground_asks,
+    requests,
+    usage,
+)
 from llmlab.console.pages import Change, Page
 
-PAGES: Sequence[Page] = (*overview.PAGES,)
-CHANGES: Sequence[Change] = ()
-MORE: Sequence[Route] = ()
+PAGES: Sequence[Page] = (
+    *overview.PAGES,
+    *playground.PAGES,
+    *requests.PAGES,
+    *models.PAGES,
+    *models_compared.PAGES,
+    *flags.PAGES,
+    *budgets.PAGES,
+    *usage.PAGES,
+    *ledger.PAGES,
+)
+CHANGES: Sequence[Change] = (*flags.CHANGES,)
+MORE: Sequence[Route] = (
+    *playground_asks.MORE,
+    *ledger.MORE,
+)
 
 
 def named() -> list[Page]:

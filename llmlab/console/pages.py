@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmlab import __version__
+from llmlab.console.ages import ago, iso, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
-from llmlab.errors import LlmlabError
+from llmlab.errors import LlmlabError, UsageError
 from llmlab.models.identity import short_id
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Page:
     gather: what it shows. It runs in a thread, and may raise any LlmlabError.
     live: whether its block ``live`` is kept up to date in a browser.
     document: what ``.json`` answers, where that is not all that is gathered.
+    csv: what ``.csv`` answers; None where there is no such.
     menu: the path of the page of the menu that it belongs to; "" for itself.
     """
 
@@ -41,12 +42,17 @@ class Page:
     live: bool = False
     document: Callable[[Any], Any] | None = None
     menu: str = ""
+    csv: Callable[[Any], str] | None = None
 
     def as_json(self, found: Any) -> Any:
         told = self.document(found) if self.document else found
         if hasattr(told, "as_json"):
             return told.as_json()
         return asdict(told) if is_dataclass(told) and not isinstance(told, type) else told
+
+
+class Missing(UsageError):
+    """What a page was asked for is not there."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def templates() -> Environment:
     environment.globals |= {"version": __version__, "prefix": PREFIX}
     environment.filters |= {
         "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
-        "percent": percent, "seconds": seconds, "json": lambda it: json.dumps(it, indent=2),
+        "percent": percent, "seconds": seconds, "ago": ago,
+        "plain": plain, "amount": amount, "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
 
@@ -99,20 +106,14 @@ def duration(value: float) -> str:
     return took(value)
 
 
-def moment(value: float | str) -> str:
-    """``2026-11-25 10:31:40`` in the time of this machine."""
-    return f"{_at(value).astimezone():%Y-%m-%d %H:%M:%S}"
+def plain(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, as people read it."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def iso(value: float | str) -> str:
-    """For the attribute ``datetime`` of <time>."""
-    return _at(value).isoformat(timespec="seconds")
-
-
-def _at(value: float | str) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else (
-        datetime.fromtimestamp(value, UTC)
-    )  # fmt: skip
+def amount(value: float) -> str:
+    """``12,345``, ``1.25``: whole where it is, else with the digits that money has."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}".rstrip("0")
 
 
 def number(value: float) -> str:

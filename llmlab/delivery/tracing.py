@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from llmlab.answered import Answer
+from llmlab.delivery.charging import Charged, Settlements
 from llmlab.delivery.request_logs import Found, Line
+from llmlab.delivery.searching import iso
 from llmlab.ledger.chain import Entry, canonical
 from llmlab.ledger.store import NOTHING, Store
 from llmlab.names import SUMMARIZE
@@ -62,7 +64,11 @@ class Traced:
     that was asked for; "" where a deployment was. ``upstream_status`` has one
     status for each try. ``weights`` in percent; ``entry`` is what made them. ``cache`` is the
     answer's X-Cache: miss, coalesced or hit; "" if it had none. ``answer`` is how it came and
-    ended; null where its API did not tell.
+    ended; null where its API did not tell. ``charged``: null where the gateway tells nothing of
+    tokens. ``broken``: its model broke off after the head of the answer. ``handed_on``: whose
+    request it was, where another deployment has answered in its place. ``retry``: how often its
+    client had asked before, as it says. ``waf``: what the WAF has said, "" where it was not asked,
+    and by which kinds of rules. ``over``: the budget and its limit that it did not fit.
     """
 
     request_id: str
@@ -85,6 +91,13 @@ class Traced:
     cache: str = ""
     entry: Mapping[str, Any] | None = None
     answer: Answer | None = None
+    charged: Charged | None = None
+    broken: bool = False
+    handed_on: str = ""
+    retry: int = 0
+    waf: str = ""
+    waf_kinds: str = ""
+    over: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -136,9 +149,9 @@ def trace(found: Found, history: History, ids: Collection[str]) -> list[Traced]:
     A client chooses the ids of its requests, and so there may be several of one.
     """
     order = {one: number for number, one in enumerate(dict.fromkeys(ids))}
-    apis = _ApiLines(found.api)
+    apis, late = _ApiLines(found.api), Settlements(found.late)
     lines = sorted(found.gateway, key=lambda one: (order[one["request_id"]], _at(one)))
-    return [_traced(line, apis.of(line), history) for line in lines]
+    return [_traced(line, apis.of(line), late, history) for line in lines]
 
 
 class _ApiLines:
@@ -164,9 +177,8 @@ def _asked(line: Line) -> tuple[str, str]:
     return line["request_id"], str(line.get("deployment", ""))
 
 
-def _traced(line: Line, api: Line, history: History) -> Traced:
-    at = datetime.fromtimestamp(_at(line), UTC).isoformat(timespec="milliseconds")
-    at = at.replace("+00:00", "Z")
+def _traced(line: Line, api: Line, late: Settlements, history: History) -> Traced:
+    at = iso(_at(line))
     revision = int(line.get("revision") or 0)
     entry = history.entry(revision) if revision else None
     traffic = _traffic(revision, entry)
@@ -186,7 +198,9 @@ def _traced(line: Line, api: Line, history: History) -> Traced:
         cache=str(line.get("cache", "")),
         entry={name: getattr(entry, name) for name in ("seq", "at", "who", "kind", "why")}
         if entry else None,
-        answer=Answer.parse(line.get("answer")),
+        answer=Answer.parse(line.get("answer")), charged=late.charged(line),
+        broken=str(line.get("broken")) == "1", retry=int(line.get("retry") or 0),
+        **{name: str(line.get(name, "")) for name in ("handed_on", "waf", "waf_kinds", "over")},
     )  # fmt: skip
 
 

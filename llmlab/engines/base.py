@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
+from llmlab.engines.console import ConsoleStatus
 from llmlab.engines.waf import WafStatus
 from llmlab.issuers.status import IssuerStatus
 from llmlab.names import SUMMARIZE
@@ -166,7 +167,7 @@ class LabStatus:
     ``notebook`` is the address of a running JupyterLab, without its token; "" if none runs.
     ``controller`` says how the process is that drives a rollout; "" if none is under way.
     ``issuers`` are the identity providers whose tokens are valid beside the lab's own.
-    ``waf``: null where none is configured.
+    ``waf``: null where none is configured; ``console`` likewise.
     """
 
     lab: str
@@ -180,6 +181,7 @@ class LabStatus:
     controller: str = ""
     issuers: tuple[IssuerStatus, ...] = ()
     waf: WafStatus | None = None
+    console: ConsoleStatus | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The document of `status -o json`."""

@@ -10,10 +10,16 @@ import stat
 from pathlib import Path
 
 from llmlab.bounds import MOST_COUNTS
+from llmlab.lab import Lab
 
 FILE = "counts.json"  # of requests that were under way nothing is left to be settled
 LARGEST = 64 << 20  # bytes; the shared memory is smaller
 CROWDED = 0.8
+
+
+def file_of(lab: Lab, engine: str) -> Path:
+    """Where the gateway of a lab writes its counts, a second after they change."""
+    return (lab.compose_counts if engine == "compose" else lab.counts_folder) / FILE
 
 
 def read(file: Path) -> str:

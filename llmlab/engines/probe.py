@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket as socketlib
 import ssl
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from llmlab.lab import Lab
 from llmlab.names import ASKS_MODEL
 from llmlab.upstreams.tls import trusted
 
+LONGEST_NAME = 107  # bytes, of a unix socket
 PATIENCE = 2.0  # seconds; a busy API still answers its health check at once
 
 
@@ -84,14 +86,27 @@ def status_at(front: Path, path: str) -> int | None:
 def can_be_reached(socket: Path) -> bool:
     """Whether somebody takes connections on a unix socket. One that is busy does, in time."""
     try:
-        with closing(socketlib.socket(socketlib.AF_UNIX)) as knock:
+        with closing(socketlib.socket(socketlib.AF_UNIX)) as knock, _short(socket) as near:
             knock.settimeout(PATIENCE)
-            knock.connect(str(socket))
+            knock.connect(near)
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     except OSError:  # too many wait already
         return True
     return True
+
+
+@contextmanager
+def _short(socket: Path) -> Iterator[str]:
+    """A name for it that is short enough: a socket's has at most 107 bytes."""
+    if len(str(socket).encode()) <= LONGEST_NAME:
+        yield str(socket)
+        return
+    folder = os.open(socket.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{socket.name}"
+    finally:
+        os.close(folder)
 
 
 def gateway_metrics(socket: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TypedDict
 from llmlab.errors import EnvironmentFailure, LlmlabError, UsageError
 from llmlab.flags.defining import MOST, checked_name
 from llmlab.lab import Lab
+from llmlab.ledger.chain import Entry
 from llmlab.ledger.store import Store
 from llmlab.near import hint
 from llmlab.traffic import Flag, Traffic
@@ -49,7 +50,7 @@ def get(traffic: Traffic, name: str) -> Flag:
 
 
 def set_flag(
-    store: Store, name: str, change: Callable[[Flag | None], Flag], why: str = ""
+    store: Store, name: str, change: Callable[[Flag | None], Flag], why: str = "", *, who: str = ""
 ) -> tuple[Flag, bool]:
     """Define a flag, or define it anew.
 
@@ -70,11 +71,11 @@ def set_flag(
         news[:] = [] if flag == before else [flag]
         return replace(traffic, flags=_with(traffic.flags, flag))
 
-    after = store.change(KIND, what, changed, why)
+    after = store.change(KIND, what, changed, why, who=who)
     return get(after, name), bool(news)
 
 
-def remove(store: Store, name: str, why: str = "") -> None:
+def remove(store: Store, name: str, why: str = "", *, who: str = "") -> None:
     """Take a flag away; its history stays.
 
     Raises:
@@ -90,7 +91,7 @@ def remove(store: Store, name: str, why: str = "") -> None:
             )
         return replace(traffic, flags=tuple(one for one in traffic.flags if one is not gone))
 
-    store.change(KIND, {"flag": name, "definition": None}, without, why)
+    store.change(KIND, {"flag": name, "definition": None}, without, why, who=who)
 
 
 def take_over(lab: Lab) -> bool:
@@ -110,6 +111,18 @@ def take_over(lab: Lab) -> bool:
             fix="llmlab up", log=error.log,
         ) from error  # fmt: skip
     return True
+
+
+def changes(store: Store, name: str = "", *, last: int = 0) -> list[Entry]:
+    """What the ledger says of flags, or of one; the oldest first."""
+    return store.entries(kind=KIND, last=last, about={"flag": name} if name else {})
+
+
+def as_entry(one: Entry) -> FlagEntry:
+    return {
+        "seq": one.seq, "at": one.at, "who": one.who, "why": one.why,
+        "flag": one.document["flag"], "definition": one.document["definition"],
+    }  # fmt: skip
 
 
 def as_document(flag: Flag) -> dict[str, object]:

@@ -8,10 +8,11 @@ takes it from nobody.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from llmlab.flags.defining import parse_audience
 from llmlab.flags.split import hundredths, position, side
 from llmlab.traffic import Flag
 
@@ -30,6 +31,39 @@ class Evaluated:
     on: bool
     rule: Literal["audience", "share", "nobody"]
     why: str
+
+
+class FlagExplained(TypedDict):
+    """Args:
+    rule: audience: a claim names the subject; share: by its place in the share; nobody.
+    why: in one sentence.
+    claims: that it was evaluated for.
+    """
+
+    flag: str
+    on: bool
+    rule: Literal["audience", "share", "nobody"]
+    why: str
+    claims: dict[str, Any]
+
+
+def explained(flag: Flag, claims: Mapping[str, Any]) -> FlagExplained:
+    """Whether it is on for somebody, and why, as a document."""
+    found = evaluate(flag, claims)
+    return {"flag": found.flag, "on": found.on, "rule": found.rule, "why": found.why,
+            "claims": dict(claims)}  # fmt: skip
+
+
+def claimed(subject: str, given: Sequence[str]) -> dict[str, str]:
+    """The claims of a token.
+
+    Args:
+        given: further ones, CLAIM=VALUE each.
+
+    Raises:
+        UsageError: one is anything else.
+    """
+    return dict(parse_audience(given)) | {SUBJECT: subject}
 
 
 def evaluate(flag: Flag, claims: Mapping[str, Any], *, visitor: str = "") -> Evaluated:

@@ -2,11 +2,12 @@
 
 from llmlab.gateway.binary import Nginx, find_nginx
 from llmlab.gateway.fitting import fitting
-from llmlab.gateway.plan import GatewayPlan, TlsFront, Upstream, WafFront
+from llmlab.gateway.plan import ConsoleFront, GatewayPlan, TlsFront, Upstream, WafFront
 from llmlab.gateway.releases import Releases
 from llmlab.gateway.render import render
 
 __all__ = [
+    "ConsoleFront",
     "GatewayPlan",
     "Nginx",
     "Releases",

@@ -27,6 +27,7 @@ SENT = [
     "# What a client has sent.",
     "map $http_authorization $lab_token {",
     r'    "~*^Bearer +(?<sent_token>[^\s,]+)\z"  $sent_token;',
+    '    ""       $lab_cookie_token;            # of a browser, for the console',
     '    default "";',
     "}",
 ]

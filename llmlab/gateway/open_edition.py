@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from llmlab.gateway import api_keys, budgets, issuers, tls, waf
+from llmlab.gateway import api_keys, budgets, console, issuers, tls, waf
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.plan import GatewayPlan, Upstream
@@ -103,6 +103,11 @@ def _to(upstream: Upstream) -> str:
             *(f"    {line}" for line in to_deployment(name)),
         ]
     )
+
+
+def people(plan: GatewayPlan) -> list[str]:
+    """The token is judged before the limit here as well."""
+    return console.pages(plan)
 
 
 def budgeted(plan: GatewayPlan) -> list[str]:

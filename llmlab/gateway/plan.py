@@ -63,6 +63,15 @@ class WafFront:
 
 
 @dataclass(frozen=True)
+class ConsoleFront:
+    """Pages for people. ``address``: as NGINX's ``server`` takes it. ``cookie``: the name of the
+    one that may carry a token there."""
+
+    address: str
+    cookie: str
+
+
+@dataclass(frozen=True)
 class GatewayPlan:
     """Everything that is rendered into lab/. ``listen`` is an address with its port, and what
     NGINX takes behind it; ``also`` are further ones of the same server, and ``inside`` those that
@@ -110,6 +119,7 @@ class GatewayPlan:
     longest: float = Service().stream_timeout
     settlements: str = ""
     waf: WafFront | None = None
+    console: ConsoleFront | None = None
 
     @property
     def routes(self) -> dict[str, str]:

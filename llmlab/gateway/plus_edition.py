@@ -25,7 +25,7 @@ https://nginx.org/en/docs/http/ngx_http_internal_redirect_module.html, on the or
 
 from __future__ import annotations
 
-from llmlab.gateway import api_keys, budgets, scopes, tls, waf
+from llmlab.gateway import api_keys, budgets, console, scopes, tls, waf
 from llmlab.gateway.claims import as_sent, claim_variable
 from llmlab.gateway.directives import joined, limit_req, to_deployment
 from llmlab.gateway.openai import unnamed
@@ -120,7 +120,13 @@ def models(plan: GatewayPlan) -> str:
         blocks.append(_location(f"/models/{name}/", here))
         rest = [VERIFIED, *limit, *to_deployment(name)]
         blocks.append(_location(f"@model_{name}", rest))
+    if plan.console:
+        blocks.append(_location("@console", [VERIFIED, *console.pages(plan)]))
     return "\n".join(blocks)
+
+
+def people(plan: GatewayPlan) -> list[str]:
+    return console.judged(GO_ON.format("console")) if plan.console else console.OFF
 
 
 def _location(what: str, lines: list[str]) -> str:

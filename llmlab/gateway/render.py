@@ -7,6 +7,7 @@ from typing import Protocol
 from llmlab.config import Gateway, Service
 from llmlab.gateway import (
     budgets,
+    console,
     issuers,
     metrics,
     open_edition,
@@ -51,6 +52,7 @@ class Edition(Protocol):
     def budgeted(self, plan: GatewayPlan) -> list[str]: ...
     def claims(self, names: list[str]) -> list[str]: ...
     def models(self, plan: GatewayPlan) -> str: ...
+    def people(self, plan: GatewayPlan) -> list[str]: ...
     def files(self) -> dict[str, str]: ...
 
 
@@ -69,6 +71,7 @@ def render(plan: GatewayPlan) -> dict[str, str]:
                 *ended(plan.ended),
                 *scopes.scopes(plan.default_scopes),
                 *edition.http(plan),
+                *console.http(plan),
                 *_http(plan),
             ]
         ),
@@ -90,6 +93,8 @@ def render(plan: GatewayPlan) -> dict[str, str]:
         "lab/limit_health.conf": "limit_req zone=health burst=40 nodelay;\n",
         "lab/models.conf": edition.models(plan) + _fallbacks(plan) + joined(waf.location(plan)),
         "lab/shadow.conf": joined(shadow(plan.traffic)),
+        "lab/console.conf": joined(edition.people(plan)),
+        "lab/console_open.conf": joined(console.shown(plan)),
     }
     own = metrics.files(plan)
     files["lab/metrics.conf"] = own.pop("lab/metrics.conf")

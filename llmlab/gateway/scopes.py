@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmlab.scopes import EVERYTHING, OPERATOR, PREFIX
+from llmlab.scopes import EVERYTHING, OPERATOR, PEOPLE, PREFIX, VIEWER
 
 # In front of and behind a word.
 EDGE = "[ ,]"
@@ -18,12 +18,13 @@ NAMED = "[a-z0-9][a-z0-9-]*"
 
 def scopes(defaults: Sequence[str]) -> list[str]:
     """Lines that define ``$lab_needs``, the scope that a request needs, "" for none; ``$lab_may``,
-    1 where the token has it; ``$lab_operates``, 1 for an operator; and ``$lab_lacks``.
+    1 where the token has it; ``$lab_operates``, 1 for an operator; ``$lab_role``, what its bearer
+    is to the console, "" for nothing; and ``$lab_lacks``.
 
     Args:
-        defaults: what a token may ask that has no scope of the lab's but that of an operator.
+        defaults: what a token may ask that has no scope of the lab's but those of people.
     """
-    routed = rf"{PREFIX}(?!{OPERATOR}{EDGE})"
+    routed = rf"{PREFIX}(?!(?:{'|'.join(PEOPLE)}){EDGE})"
     granted = " ".join(f"{PREFIX}{name}" for name in defaults)
     return [
         "# What a request needs: the name that it asks for. Of OpenAI's dialect that is known once",
@@ -41,8 +42,9 @@ def scopes(defaults: Sequence[str]) -> list[str]:
         f'    "~{EDGE}{routed}" $lab_claimed;',
         f'    default " {granted} ";',
         "}",
-        'map "$lab_scopes:$lab_needs" $lab_may {',
+        'map "$route:$lab_scopes:$lab_needs" $lab_may {',
         "    volatile;",
+        '    "~^console:" 1;                    # which no model is asked by: see $lab_role',
         '    "~:\\z" 1;',
         f'    "~{EDGE}{PREFIX}\\{EVERYTHING}{EDGE}" 1;',
         f'    "~{EDGE}{PREFIX}({NAMED})(?={EDGE}).*:\\1\\z" 1;',
@@ -52,11 +54,17 @@ def scopes(defaults: Sequence[str]) -> list[str]:
         f'    "~{EDGE}{PREFIX}{OPERATOR}{EDGE}" 1;',
         "    default 0;",
         "}",
+        "map $lab_claimed $lab_role {",
+        f'    "~{EDGE}{PREFIX}{OPERATOR}{EDGE}" {OPERATOR};',
+        f'    "~{EDGE}{PREFIX}{VIEWER}{EDGE}" {VIEWER};',
+        '    default "";',
+        "}",
         "# The scope that is missing, where a valid token does not cover what it is sent for.",
-        'map "$lab_may:$lab_operates:$uri" $lab_lacks {',
+        'map "$lab_may:$lab_operates:$route:$uri" $lab_lacks {',
         "    volatile;",
+        f'    "~^[01]:0:console:" {VIEWER};',
         '    "~^0:" $lab_needs;',
-        f'    "1:0:/metrics" {OPERATOR};',
+        f'    "1:0::/metrics" {OPERATOR};',
         '    default "";',
         "}",
     ]

@@ -9,7 +9,7 @@ const TRUST = rendered === '' ? null : JSON.parse(rendered);
 // Here $ also matches before a line end that is the last letter: (?![^]) is the very end.
 const KID = /^[\x21-\x7e]{1,128}(?![^])/;
 const SCOPE = /^llmlab:(\*|[a-z0-9][a-z0-9-]{0,62})(?![^])/;
-const OPERATOR = 'llmlab:operator';
+const PEOPLE = ['llmlab:operator', 'llmlab:viewer'];
 
 // The provider whose key a token names; null for the lab's own keys, undefined for none. What
 // names no key by a text was verified by any of them.
@@ -84,8 +84,8 @@ function scopesOk(claims, wanted) {
 }
 
 // The scopes of the lab that a token has, each with a space on both sides: words of `scope` or `scp`,
-// or whole items of lists. What is no text, or only reads like one, is none. An operator is who the
-// lab itself says so of, unless a provider may say it as well.
+// or whole items of lists. What is no text, or only reads like one, is none. An operator, or a viewer,
+// is who the lab itself says so of, unless a provider may say it as well.
 function scopes(header, claims) {
     const by = TRUST === null ? null : owner(header);
     const found = [];
@@ -93,12 +93,12 @@ function scopes(header, claims) {
         const words = typeof said === 'string' ? said.split(' ') : Array.isArray(said) ? said : [];
         words.forEach((word) => {
             if (typeof word === 'string' && SCOPE.test(word)
-                && (word !== OPERATOR || by === null || by.operators)) {
+                && (PEOPLE.indexOf(word) < 0 || by === null || by.operators)) {
                 found.push(word);
             }
         });
     });
-    if (by && by.defaults !== null && found.every((word) => word === OPERATOR)) {
+    if (by && by.defaults !== null && found.every((word) => PEOPLE.indexOf(word) >= 0)) {
         by.defaults.forEach((word) => { found.push(word); });
     }
     return found.length ? ` ${found.join(' ')} ` : ' ';

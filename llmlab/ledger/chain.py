@@ -122,10 +122,12 @@ def append(
 
 
 def entries(
-    connection: sqlite3.Connection, where: str = "TRUE", values: tuple[object, ...] = ()
-) -> Iterator[Entry]:
+    connection: sqlite3.Connection, where: str = "TRUE", values: tuple[object, ...] = (), *,
+    newest_first: bool = False,
+) -> Iterator[Entry]:  # fmt: skip
     """Entries, the oldest first."""
-    query = f"SELECT * FROM entries WHERE {where} ORDER BY seq"  # noqa: S608  conditions are ours
+    order = "seq DESC" if newest_first else "seq"
+    query = f"SELECT * FROM entries WHERE {where} ORDER BY {order}"  # noqa: S608  both are ours
     for row in connection.execute(query, values):
         yield Entry(
             row["seq"], row["at"], row["who"], row["kind"], json.loads(row["document"]),

@@ -6,12 +6,12 @@ and travels in files that only their owner can open; demo mode has the reference
 
 from __future__ import annotations
 
-import html
 import secrets
 from pathlib import Path
 from urllib.parse import quote
 
 from llmlab.auth import KeyStore
+from llmlab.browsing import leading_page
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder
 
@@ -51,19 +51,8 @@ def url(port: int, secret: str) -> str:
 
 
 def redirect_page(lab: Lab, target: str) -> Path:
-    """A page (mode 0600) that leads to ``target``.
-
-    A browser is given this file to open: its command line, which every user of the
-    machine can read, must not hold the token.
-    """
-    file = private_folder(lab.state / "jupyter") / "open.html"
-    there = html.escape(target)
-    write_atomically(
-        file,
-        f'<!doctype html><meta http-equiv="refresh" content="0; url={there}">'
-        f'<title>JupyterLab</title><a href="{there}">JupyterLab</a>\n',
-    )
-    return file
+    """A page (mode 0600) that leads to ``target``."""
+    return leading_page(private_folder(lab.state / "jupyter") / "open.html", target, "JupyterLab")
 
 
 def _content(file: Path) -> str:

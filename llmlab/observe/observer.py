@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
-from llmlab.engines.base import DeploymentStatus, Engine
+from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
 from llmlab.engines.local.programs import suffixes
 from llmlab.errors import UpstreamError, unreadable
 from llmlab.observe.access import read
@@ -109,6 +109,7 @@ class GatewaySeen(TypedDict):
         refused: {status: requests that it answered itself}.
         revision: of the newest routes that a request went by.
         shared: requests that the shares are measured on.
+        routes: the same by route and deployment.
     """
 
     seconds: float
@@ -116,6 +117,7 @@ class GatewaySeen(TypedDict):
     refused: dict[str, int]
     revision: int
     shared: int
+    routes: dict[str, dict[str, int]]
 
 
 class LabSeen(TypedDict):
@@ -158,12 +160,15 @@ class Observer:
         self._wanted: Wanted | None = None
         self._waf: WafFigures | None = None
 
-    def look(self) -> View:
+    def look(self, status: LabStatus | None = None) -> View:
         """
+        Args:
+            status: of this moment, where somebody has asked for it already.
+
         Raises:
             UpstreamError: the lab does not run, or its gateway has never told its metrics.
         """
-        status = self._engine.status()
+        status = status or self._engine.status()
         if not status.running:
             raise UpstreamError("the lab does not run", fix="llmlab up")
         wanted = self._what_is_wanted()

@@ -55,6 +55,7 @@ class Glance:
             above the rate limit.
         revision: of the newest routes that a request went by.
         shared: requests that the shares are measured on.
+        routes: the same by route and deployment.
     """
 
     seconds: float
@@ -63,6 +64,7 @@ class Glance:
     refused: Mapping[int, int]
     revision: int = 0
     shared: int = 0
+    routes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Window:
@@ -107,8 +109,9 @@ class Window:
         everything = [part for parts in sums.values() for part in parts]
         total = self._seen(everything, looked, self._recent(now), math.nan)
         return Glance(
-            looked, total, deployments, dict(sorted(refused.items())), revision, shared.total()
-        )
+            looked, total, deployments, dict(sorted(refused.items())), revision, shared.total(),
+            _by_route(shared),
+        )  # fmt: skip
 
     def _forget(self, now: float) -> None:
         for second in [one for one in self._cells if one <= now - KEPT]:
@@ -177,3 +180,10 @@ def _share(shared: Counter[tuple[str, str]], name: str) -> float:
     routes = {route for route, deployment in shared if deployment == name}
     of = sum(count for (route, _), count in shared.items() if route in routes)
     return 100 * sum(shared[route, name] for route in routes) / of if of else math.nan
+
+
+def _by_route(shared: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (route, name), count in sorted(shared.items()):
+        found.setdefault(route, {})[name] = count
+    return found

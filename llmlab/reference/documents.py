@@ -20,9 +20,7 @@ from llmlab.cli.documents import (
     ExportedLedger,
     ExportedModel,
     FalseAlarm,
-    FlagExplained,
     Key,
-    Listed,
     LoadSetup,
     New,
     NewApiKey,
@@ -33,6 +31,7 @@ from llmlab.cli.documents import (
     RemovedFlag,
     Renewed,
     Routed,
+    SignIn,
     Token,
     Undeployed,
     Value,
@@ -80,6 +79,7 @@ def documents() -> dict[str, Any]:
     from llmlab.course.finding import Checks
     from llmlab.course.resetting import Reset
     from llmlab.delivery.drills import Drilled
+    from llmlab.delivery.searching import Asked
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
@@ -88,6 +88,7 @@ def documents() -> dict[str, Any]:
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
+    from llmlab.flags.evaluate import FlagExplained
     from llmlab.judging.calibration import Calibration, JudgeShown, Standing
     from llmlab.judging.preference import Compared, JudgedBeside
     from llmlab.ledger.chain import Entry
@@ -98,6 +99,7 @@ def documents() -> dict[str, Any]:
     from llmlab.proving.findings import Report as ProbeReport
     from llmlab.recording.manifest import Recorded
     from llmlab.registry.checking import VerifiedModels
+    from llmlab.registry.listing import Listed
     from llmlab.registry.record import MoveDocument, OfRegistry, RecordDocument
     from llmlab.replaying.choosing import MadeSuite
     from llmlab.replaying.judging import ReplayFacts
@@ -120,6 +122,7 @@ def documents() -> dict[str, Any]:
         "chat": Reply,
         "url": Address,
         "notebook": NotebookAddress,
+        "console": SignIn,
         "token": Token,
         "token --decode": Explained,
         "token revoke": Ended,
@@ -152,6 +155,7 @@ def documents() -> dict[str, Any]:
                                    DeploymentStatus, Changed),
         "usage": list[Row],
         "trace": list[Traced],
+        "trace --last": list[Asked],
         **dict.fromkeys(("rollout get", "rollout status", "rollout promote", "rollout pause",
                          "rollout resume", "rollout abort", "rollout undo",
                          "rollout start canary", "rollout start bluegreen", "rollout start ab",

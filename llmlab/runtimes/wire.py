@@ -40,6 +40,8 @@ class Wire(httpx2.AsyncBaseTransport):
         self._free = asyncio.Semaphore(most)
         self._idle: dict[Connection, float] = {}  # since when; the one that was used last is last
         self._lingering: set[asyncio.Task[None]] = set()
+        self._used: set[Connection] = set()  # by somebody, or lingering
+        self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         patience: dict[str, float | None] = request.extensions.get("timeout", {})
@@ -47,6 +49,7 @@ class Wire(httpx2.AsyncBaseTransport):
         connection: Connection | None = None
         try:
             connection = self._kept() or await self._connected(request.url, patience)
+            self._used.add(connection)
             head = await connection.ask(request, patience.get("read"))
             answer = _Answer(self, connection, patience.get("read"))
         except BaseException:
@@ -84,7 +87,8 @@ class Wire(httpx2.AsyncBaseTransport):
         self._free.release()
         if connection is None:
             return
-        if self._idle_for and connection.can_go_on():
+        self._used.discard(connection)
+        if self._idle_for and not self._closed and connection.can_go_on():
             connection.begin_anew()
             self._idle[connection] = asyncio.get_running_loop().time()
             connection.when_lost = lambda: self._idle.pop(connection, None)
@@ -120,12 +124,15 @@ class Wire(httpx2.AsyncBaseTransport):
         return made[1]
 
     async def aclose(self) -> None:
+        """End all connections, also those of answers that somebody still reads or has forgotten."""
+        self._closed = True
         for task in self._lingering:
             task.cancel()
-        # Each lets go of its connection, which may be kept: so first they, then what is kept.
         await asyncio.gather(*self._lingering, return_exceptions=True)
-        while self._idle:
-            self._idle.popitem()[0].end()
+        for connection in (*self._used, *self._idle):
+            connection.end()
+        self._used.clear()
+        self._idle.clear()
 
 
 class Head(NamedTuple):

@@ -14,6 +14,7 @@ PROBLEM_TYPE = "application/problem+json"
 EVENTS = "text/event-stream"
 TIMEOUT = "X-Request-Timeout"
 DEPLOYMENT = "X-Deployment"  # of an answer; the gateway's
+CACHE = "X-Cache"  # of an answer: miss where the model has worked for this very request
 # In Server-Timing, where a request ended because of that: for whoever judges deployments by
 # the gateway's log, to whom a client's impatience is to tell nothing.
 OWN_LIMIT = "limit;desc=client"

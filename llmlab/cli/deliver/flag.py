@@ -6,14 +6,12 @@ import typer
 
 from llmlab.cli import completing
 from llmlab.cli.deliver.ledger import LAST, LastOption
-from llmlab.cli.documents import FlagExplained, RemovedFlag
+from llmlab.cli.documents import RemovedFlag
 from llmlab.cli.options import WhyOption, switch
 from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.flags.changing import FlagEntry
-    from llmlab.flags.evaluate import Evaluated
     from llmlab.traffic import Flag
 
 app = typer.Typer(
@@ -70,31 +68,20 @@ def set_(
     What is not mentioned stays as it is: --percent keeps the audience of --for, and the other
     way round. --on and --off are about everybody.
     """
-    from llmlab.delivery.deployments import check_deployment
-    from llmlab.flags.changing import set_flag, take_over
-    from llmlab.flags.defining import defined
-    from llmlab.traffic import Flag
+    from llmlab.flags.wanting import Wanted, put
 
-    session = Session.of(context)
-    lab, store = session.lab(), session.store()
-    parts = _who(on, off, percent, audience)
-    parts |= {"deployment": deployment, "decoding": _decoding(max_length, min_length, strategy)}
-    if deployment:
-        check_deployment(lab, deployment)
-
-    def change(before: Flag | None) -> Flag:
-        if before is None and parts["percent"] is None and not parts["audience"]:
-            _refuse_without_audience(name)
-        return defined(before or Flag(name), **parts)
-
-    flag, changed = set_flag(store, name, change, why)
-    routed = take_over(lab)  # also if nothing changed: it may have failed before
+    wanted = Wanted(
+        on, off, percent, audience, deployment, max_length, min_length, strategy
+    )  # fmt: skip
+    flag, changed, routed = put(Session.of(context).lab(), name, wanted, why)
     if output is Format.JSON:
         print_json({**_as_json(flag), "changed": changed, "routed": routed})
         return
+    from llmlab.flags.telling import told_who
+
     did = "" if changed else " (as before)"
     err().print(
-        f"[bold green]✓[/] {flag.name} is on for {_escaped(_told_who(flag))}{did}", highlight=False
+        f"[bold green]✓[/] {flag.name} is on for {_escaped(told_who(flag))}{did}", highlight=False
     )
     if not routed:
         err().print("The lab does not run; the gateway goes by it from the next llmlab up on.")
@@ -111,10 +98,11 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
         err().print("No flags yet. Fix: llmlab flag set NAME --percent 10")
         return
     from llmlab.cli.table import print_table
+    from llmlab.flags.telling import told_then, told_who
 
     print_table(
         ("flag", "on for", "then"),
-        [(flag.name, _escaped(_told_who(flag)), _told_then(flag)) for flag in flags],
+        [(flag.name, _escaped(told_who(flag)), told_then(flag)) for flag in flags],
     )
 
 
@@ -126,17 +114,11 @@ def history(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """The newest changes of the flags, the oldest of them first: what, when, who, and why."""
-    from llmlab.flags.changing import KIND
+    from llmlab.flags.changing import as_entry, changes
 
-    about = {"flag": name} if name else {}
-    entries = Session.of(context).store().entries(kind=KIND, last=last, about=about)
+    entries = changes(Session.of(context).store(), name, last=last)
     if output is Format.JSON:
-        told: list[FlagEntry] = [
-            {"seq": one.seq, "at": one.at, "who": one.who, "why": one.why,
-             "flag": one.document["flag"], "definition": one.document["definition"]}
-            for one in entries
-        ]  # fmt: skip
-        print_json(told)
+        print_json([as_entry(one) for one in entries])
         return
     if not entries:
         err().print("No change of a flag yet.")
@@ -174,81 +156,21 @@ def explain(
 ) -> None:
     """Say whether a flag is on for somebody, and why."""
     from llmlab.flags.changing import get
-    from llmlab.flags.defining import parse_audience
-    from llmlab.flags.evaluate import SUBJECT, evaluate
+    from llmlab.flags.evaluate import claimed, explained
 
-    flag = get(Session.of(context).store().traffic(), name)
-    claims = dict(parse_audience(claim or ())) | {SUBJECT: sub}
-    found = evaluate(flag, claims)
+    found = explained(get(Session.of(context).store().traffic(), name), claimed(sub, claim or ()))
     if output is Format.JSON:
-        print_json(_explained(found, claims))
+        print_json(found)
         return
-    state = "[green]on[/]" if found.on else "[yellow]off[/]"
-    out().print(f"{name} is {state} for {_escaped(sub)}: {_escaped(found.why)}",
+    state = "[green]on[/]" if found["on"] else "[yellow]off[/]"
+    out().print(f"{name} is {state} for {_escaped(sub)}: {_escaped(found['why'])}",
                 highlight=False, soft_wrap=True)  # fmt: skip
-
-
-def _who(on: bool, off: bool, percent: float | None, audience: list[str] | None) -> dict[str, Any]:
-    """For whom a flag is on; None for what is not said of it."""
-    from llmlab.errors import UsageError
-    from llmlab.flags.defining import parse_audience
-
-    if on + off + (percent is not None or bool(audience)) > 1:
-        raise UsageError("--on, --off, and --percent with --for exclude each other")
-    if on or off:
-        return {"percent": 100.0 if on else 0.0, "audience": ()}
-    given = None if audience is None else parse_audience([one for one in audience if one])
-    return {"percent": percent, "audience": given}
-
-
-def _decoding(
-    max_length: int | None, min_length: int | None, strategy: str | None
-) -> dict[str, Any] | None:
-    """What is said of decoding; what is taken out is None."""
-    found: dict[str, Any] = {}
-    if max_length is not None:
-        found["max_length"] = max_length or None
-    if min_length is not None:
-        found["min_length"] = min_length or None
-    if strategy is not None:
-        found["strategy"] = strategy or None
-    return found or None
-
-
-def _refuse_without_audience(name: str) -> None:
-    from llmlab.errors import UsageError
-
-    raise UsageError(
-        f"{name} is new, and nothing says for whom it is on",
-        fix=f"llmlab flag set {name} --percent 10",
-    )
 
 
 def _as_json(flag: Flag) -> dict[str, Any]:
     from llmlab.flags.changing import as_document
 
     return as_document(flag)
-
-
-def _explained(found: Evaluated, claims: dict[str, str]) -> FlagExplained:
-    return {"flag": found.flag, "on": found.on, "rule": found.rule, "why": found.why,
-            "claims": claims}  # fmt: skip
-
-
-def _told_who(flag: Flag) -> str:
-    who = [f"{claim}={value}" for claim, value in flag.audience]
-    others = "of the others" if who else ""
-    if flag.percent == 100:
-        return "everybody"
-    if flag.percent:
-        who.append(f"{flag.percent:g} % {others}".strip())
-    return ", ".join(who) or "nobody"
-
-
-def _told_then(flag: Flag) -> str:
-    parts = [f"to {flag.deployment}"] if flag.deployment else []
-    parts += [f"{name}={value}" for name, value in flag.decoding.items()]
-    return ", ".join(parts)
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import sys
-from textwrap import shorten
+import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,16 +11,12 @@ from llmlab.cli.output import Format, OutputOption, err, out, print_json
 from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
-    from llmlab.answered import Answer
     from llmlab.delivery.request_logs import Found
-    from llmlab.delivery.tracing import History, Traced
+    from llmlab.delivery.searching import Asked, Wanted
+    from llmlab.delivery.tracing import Traced
 
-LONGEST = 100  # letters of a reason; -o json has all of it
-# What X-Cache said. Of an answer that was computed for its request there is nothing to tell.
-CACHE = {
-    "hit": "hit: the answer to an equal request before",
-    "coalesced": "coalesced: read once, together with an equal request",
-}
+LISTED, MOST = 20, 10_000  # requests, where nobody says how many; and at once
+LIST = ("at", "request id", "status", "subject", "route", "deployment", "took", "asked")
 
 
 def trace(
@@ -28,27 +25,54 @@ def trace(
         list[str] | None,
         typer.Argument(metavar="REQUEST_ID...", help="As in X-Request-ID; - reads them on stdin."),
     ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=MOST, help="Without an id: list so many, the newest "
+                     "first. Default: 20, where one of the next is given."),
+    ] = None,
+    subject: Annotated[str, typer.Option(metavar="NAME", help="Those of this caller.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="Of this deployment, or model.")
+    ] = "",
+    status: Annotated[
+        str, typer.Option(metavar="STATUS", help="With this status: 429, or 5xx for all of them.")
+    ] = "",
+    route: Annotated[str, typer.Option(metavar="ROUTE", help="That asked for this route.")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Of the last 15m, 24h, 7d.")
+    ] = "",
     output: OutputOption = Format.TEXT,
-) -> None:
-    """Tell which model served a request, by which route, and how long it took.
+) -> None:  # fmt: skip
+    """Tell which model served a request, by which route, and how long it took; or list requests.
 
     Also of a lab that is down, from its logs. Exit code 1 if a request is in none of them.
     """
-    from llmlab.delivery.tracing import trace as traced
-    from llmlab.engines.follow import no_logs
     from llmlab.errors import UsageError
 
+    session = Session.of(context)
+    if last or subject or model or status or route or since:
+        if request_id:
+            raise UsageError(
+                "a request is asked for by its id, or looked for by what it was, and not both",
+                fix="llmlab trace REQUEST_ID",
+            )
+        _list(session, _wanted(last, subject, model, status, route, since), output)
+        return
     if not request_id:
         raise UsageError(
             "no request was named; the id of each is in the header X-Request-ID of its answer, and "
             "in what `llmlab summarize -o json` prints",
-            fix="llmlab trace REQUEST_ID",
+            fix="llmlab trace REQUEST_ID, or llmlab trace --last 20",
         )
-    session = Session.of(context)
     given = sys.stdin.read().split() if request_id == ["-"] else request_id
-    ids = list(dict.fromkeys(given))
-    found = _look(session, ids)
-    traces = traced(found, _history(session), ids)
+    _trace(session, list(dict.fromkeys(given)), output)
+
+
+def _trace(session: Session, ids: list[str], output: Format) -> None:
+    from llmlab.delivery.looking_up import look_up
+    from llmlab.engines.follow import no_logs
+
+    traces, found = look_up(session.lab(), ids)
     if output is Format.JSON:
         print_json([one.as_json() for one in traces])
     else:
@@ -62,38 +86,47 @@ def trace(
         raise typer.Exit(1)
 
 
-def _look(session: Session, ids: list[str]) -> Found:
-    from llmlab.delivery.request_logs import in_containers, in_files
-    from llmlab.engines.choice import running_engine
+def _wanted(
+    last: int | None, subject: str, model: str, status: str, route: str, since: str
+) -> Wanted:
+    from llmlab.auth.tokens import parse_ttl
+    from llmlab.delivery.searching import Wanted
 
-    found = in_files(session.lab().logs, ids)
-    engine = running_engine(session.lab())
-    if engine and engine.name == "compose":
-        found += in_containers(engine, ids)
-    return found
+    begin = time.time() - parse_ttl(since, option="--since") if since else 0.0
+    return Wanted("", subject, model, status, route, begin, most=last or LISTED)
 
 
-def _history(session: Session) -> History:
-    from llmlab.delivery.tracing import History
-    from llmlab.engines.record import Record
-    from llmlab.errors import UsageError
+def _list(session: Session, wanted: Wanted, output: Format) -> None:
+    from llmlab.cli.table import print_table
+    from llmlab.delivery.looking_up import search
 
-    registry = session.registry()
+    sought = search(session.lab(), wanted)
+    if output is Format.JSON:
+        print_json([asdict(one) for one in sought.requests])
+    elif not sought.requests:
+        err().print("No request in the logs is such a one.", markup=False)
+    else:
+        print_table(LIST, [_row(one) for one in sought.requests])
+        if sought.has_older:
+            err().print(f"There are older ones: --last {min(MOST, 10 * wanted.most)}", markup=False)
 
-    def version(model_id: str) -> str:
-        try:
-            record = registry.find(model_id)
-        except UsageError:  # several have it, or it is no id that a registry gives
-            return ""
-        return record.reference if record else ""
 
-    record = Record.read(session.lab())
-    return History(session.store(), version, stable=record.plan().routes if record else {})
+def _row(one: Asked) -> list[str]:
+    from llmlab.cli.moments import here
+    from llmlab.cli.output import escaped
+
+    status = f"{one.status} broken" if one.broken else str(one.status)
+    cells = (
+        here(one.at, fine=True), one.request_id, status, one.subject, one.route,
+        one.deployment or "-", f"{one.seconds:.3f} s", f"{one.method} {one.path}",
+    )  # fmt: skip
+    return [escaped(cell) for cell in cells]
 
 
 def _show(one: Traced) -> None:
     from llmlab.cli.moments import here
     from llmlab.cli.output import escaped
+    from llmlab.delivery.telling import facts
 
     console = out()
     mark = "[green]●[/]" if one.status < 400 else "[red]●[/]"
@@ -102,82 +135,8 @@ def _show(one: Traced) -> None:
         f"{escaped(one.path)}  {here(one.at, fine=True)}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    rows = {
-        "served by": _served_by(one),
-        "routed by": routed_by(one),
-        "routes of": _entry(one),
-        "flags": ", ".join(f"{name} {'on' if on else 'off'}" for name, on in one.flags.items()),
-        "subject": one.subject,
-        "trace id": one.trace_id,
-        "took": timings(one),
-        "answer": told(one.answer) if one.answer else "",
-        "cache": CACHE.get(one.cache, ""),
-    }
-    for name, text in rows.items():
-        if text:
-            console.print(f"  [dim]{name:<9}[/]  {escaped(text)}", highlight=False, soft_wrap=True)
-
-
-def _served_by(one: Traced) -> str:
-    from llmlab.models.identity import short_id
-
-    by = one.served_by
-    if not by.deployment:
-        return "nobody: the gateway answered by itself"
-    model_id = f"@{short_id(by.model_id)}" if by.model_id else ""
-    version = f", registered as {by.version}" if by.version else ""
-    itself = " ".join(one for one in (by.upstream, by.fingerprint) if one)
-    called = f", which called itself {itself}" if itself else ""
-    return f"{by.deployment}: {by.model or 'which did not answer'}{model_id}{version}{called}"
-
-
-def routed_by(one: Traced) -> str:
-    """The rule, and the shares only where it went by them."""
-    if one.rule in ("stable", "split"):
-        return f"{one.route}: {one.rule} ({_weights(one)})"
-    if one.rule == "model" or (one.rule and not one.route):  # in the body; in X-Model as well
-        return f"{one.rule}: it asks for {one.served_by.deployment} itself"
-    return f"{one.route}: {one.rule}, whatever the shares are" if one.rule else ""
-
-
-def _weights(one: Traced) -> str:
-    return ", ".join(f"{name} {percent:g} %" for name, percent in one.weights.items()) or "unknown"
-
-
-def _entry(one: Traced) -> str:
-    if not one.revision:
-        return "configs/lab.toml"
-    if one.entry is None:
-        return f"entry {one.revision} of another ledger"
-    step = f", step {one.step}" if one.step else ""
-    by = f"rollout {one.rollout}{step}, " if one.rollout else ""
-    reason = shorten(one.entry["why"], LONGEST, placeholder=" …")
-    why = f": {reason}" if reason else ""
-    return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
-
-
-def timings(one: Traced) -> str:
-    took = one.timings
-    # NGINX rounds each of its times: a part may come out a millisecond longer than the whole.
-    tries = " + ".join(f"{min(seconds, took.total):.3f}" for seconds in took.upstream)
-    parts = [f"{took.total:.3f} s", f"upstream {tries} s" if tries else ""]
-    parts += [f"in the queue {took.queue * 1000:.1f} ms"] if took.queue is not None else []
-    tried = f" ({', '.join(one.upstream_status)})" if len(one.upstream_status) > 1 else ""
-    return ", ".join(part for part in parts if part) + tried
-
-
-def told(answer: Answer) -> str:
-    """How it came and ended."""
-    parts = [
-        f"first token {answer.first:.3f} s" if answer.first is not None else "",
-        f"longest gap {answer.gap:.3f} s" if answer.gap is not None else "",
-        f"{answer.tokens} token{'s' * (answer.tokens != 1)}",
-        f"{answer.rate:.1f} a second" if answer.rate else "",
-        "cut off" if answer.cut_off else "",
-        {"field": "a refusal", "words": "begins as refusals do"}.get(answer.refusal or "", ""),
-        "not of the format that was asked for" if answer.invalid else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    for name, text in facts(one).items():
+        console.print(f"  [dim]{name:<9}[/]  {escaped(text)}", highlight=False, soft_wrap=True)
 
 
 def _tell_missing(missing: list[str], found: Found) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,13 +8,6 @@ from llmlab.cli import completing
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.prepare import models_view, registered, suite, upstream
 from llmlab.cli.session import Session
-from llmlab.names import SUMMARIZE
-
-if TYPE_CHECKING:
-    from llmlab.cli.documents import Listed
-    from llmlab.config import Model
-    from llmlab.registry import Record
-    from llmlab.registry.catalogue import Catalogue, Known
 
 app = typer.Typer(
     add_completion=False,
@@ -36,30 +28,21 @@ Name = Annotated[
 @app.command("list")
 def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
     """List the configured and the registered models, and whether they can be served right now."""
-    catalogue = Session.of(context).catalogue()
-    config, registry = catalogue.config, catalogue.registry
-    roles = _roles(catalogue)
-    rows = [
-        _row(catalogue, name, model, catalogue.record_of(model), role=roles.get(name, ""))
-        for name, model in config.models.items()
-    ]
-    aliases = registry.aliases()
-    for record in registry.records():
-        row = _row(catalogue, record.reference, registry.model(record), record,
-                   role=roles.get(record.reference, ""))  # fmt: skip
-        pointing = [alias for alias, to in aliases.items() if to == record.reference]
-        rows.append({**row, "registered": True, "aliases": pointing})
+    from llmlab.registry.listing import listed
+
+    rows = listed(Session.of(context).catalogue())
     if output is Format.JSON:
         print_json(rows)
         return
     from llmlab.cli.output import escaped
     from llmlab.cli.table import print_table
+    from llmlab.registry.listing import told_source
 
     print_table(
         ("model", "role", "aliases", "runtime", "source", "ready"),
         [
             (escaped(row["name"]), row["role"], " ".join(row["aliases"]), row["runtime"],
-             escaped(_told_source(row)), "[green]yes[/]" if row["ready"] else "[yellow]no[/]")
+             escaped(told_source(row)), "[green]yes[/]" if row["ready"] else "[yellow]no[/]")
             for row in rows
         ],
     )  # fmt: skip
@@ -69,67 +52,6 @@ def list_(context: typer.Context, output: OutputOption = Format.TEXT) -> None:
                 f"[yellow]{escaped(row['name'])}[/]: {escaped(row['reason'])}. "
                 f"[bold green]Fix:[/] {escaped(row['fix'] or '')}", highlight=False,
             )  # fmt: skip
-
-
-def _roles(catalogue: Catalogue) -> dict[str, str]:
-    """{name in lab.toml, or reference of a registered model: its role}."""
-    from llmlab.errors import UsageError
-
-    roles: dict[str, str] = {}
-    config = catalogue.config
-    of_routes = [(route, name) for route, name in config.served.items() if route != SUMMARIZE]
-    for role, name in (("stable", config.stable), *of_routes, ("fallback", config.fallback)):
-        if name in config.models:
-            roles.setdefault(name, role)
-            continue
-        try:
-            known = catalogue.find(name) if name else None
-        except UsageError:  # a list can be shown; `up` says what is wrong
-            continue
-        if known and known.record:
-            roles.setdefault(known.record.reference, role)
-    return roles
-
-
-def _row(
-    catalogue: Catalogue, name: str, model: Model, record: Record | None, *, role: str
-) -> Listed:
-    from llmlab.errors import ConfigError
-    from llmlab.models import Availability, availability
-    from llmlab.models.inspect import quick_id
-
-    root, llama_server = catalogue.registry.root, catalogue.config.service.llama_server
-    found = availability(name, model, root, llama_server=llama_server)
-    try:
-        model_id = record.id if record else quick_id(name, model, found.folder, root)
-    except ConfigError as error:  # a list can be shown; its prompt is none
-        model_id = ""
-        found = Availability(False, reason=error.message, fix=error.fix or "")
-    return {
-        "name": name, "registered": False, "id": model_id, "aliases": [],
-        "role": role, "runtime": model.runtime, "source": model.source,
-        "origin": record.facts.source if record else "",
-        "ready": found.ready, "reason": found.reason, "fix": found.fix,
-    }  # fmt: skip
-
-
-def _id_elsewhere(catalogue: Catalogue, name: str, model: Model) -> str:
-    from llmlab.errors import UsageError
-    from llmlab.models.inspect import ids
-
-    if model.runtime != "openai":
-        return ""
-    try:
-        return next(iter(ids(name, model, catalogue.registry.root)), "")
-    except UsageError:  # its prompt is no prompt: a list can be shown; `up` says what is wrong
-        return ""
-
-
-def _told_source(row: Listed) -> str:
-    """The registry's own folders tell nobody anything: rather where the model is from."""
-    if not row["registered"] or row["origin"] in ("hub", "wheel"):
-        return str(row["source"]) or "elsewhere"
-    return {"path": "added", "tuned": "tuned", "import": "imported"}[row["origin"]]
 
 
 @app.command()
@@ -165,72 +87,17 @@ def show(context: typer.Context, name: Name, output: OutputOption = Format.TEXT)
 
     Also by the id that a status or an answer tells: sha256:DIGITS.
     """
-    from llmlab.models import inspect
+    from llmlab.delivery.using import used_of
+    from llmlab.registry.listing import shown
 
-    catalogue = Session.of(context).catalogue()
+    session = Session.of(context)
+    catalogue = session.catalogue()
     known = catalogue.get(name)
-    facts = inspect(
-        known.name, known.model, catalogue.registry.root,
-        llama_server=catalogue.config.service.llama_server,
-    )  # fmt: skip
-    facts["record"] = known.record.as_json() if known.record else None
+    facts = shown(catalogue, known)
     if output is Format.JSON:
         print_json(facts)
         return
-    models_view.show(facts, _used(Session.of(context), catalogue, known))
-
-
-def _used(session: Session, catalogue: Catalogue, known: Known) -> models_view.Used:
-    """Its role in lab.toml, its aliases, and the deployments of the running lab that serve it."""
-    from llmlab.engines.choice import running_engine
-    from llmlab.engines.record import Record as Running
-    from llmlab.errors import EnvironmentFailure
-
-    record, lab = known.record, session.lab()
-    names = {known.name, record.reference} if record else {known.name}
-    role = next((role for name, role in _roles(catalogue).items() if name in names), "")
-    to = catalogue.registry.aliases().items() if record else ()
-    aliases = [alias for alias, target in to if record and target == record.reference]
-    running = Running.read(lab)
-    try:
-        runs = running is not None and running_engine(lab) is not None
-    except EnvironmentFailure:  # no Docker engine answers, so nothing of this lab does
-        runs = False
-    if running is None or not runs:
-        return models_view.Used(role, aliases)
-    plan = running.plan()
-    serving = [
-        f"{one.deployment}, {_part(plan.weights(one.deployment))}"
-        for one in plan.deployments
-        if one.name in names
-        or (record and record.serves(one.model, one.prompt))
-        or _is_same(one.model, known)
-    ]
-    return models_view.Used(role, aliases, serving)
-
-
-def _part(weights: Mapping[str, float]) -> str:
-    """``5 % of summarize, 100 % of chat``"""
-    return ", ".join(f"{share:g} % of {route}" for route, share in weights.items()) or "0 %"
-
-
-def _is_same(model: Model, known: Known) -> bool:
-    """Whether it is made of the same, under whatever name it is served."""
-    one, other = (
-        (
-            each.runtime,
-            each.source,
-            each.revision,
-            each.compute_type,
-            each.file,
-            each.prompt,
-            each.decoding,
-            each.base_url,
-            each.model,
-        )
-        for each in (model, known.model)
-    )
-    return one == other
+    models_view.show(facts, used_of(session.lab(), catalogue, known))
 
 
 app.command("add-upstream")(upstream.add_upstream)

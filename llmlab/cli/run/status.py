@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +27,8 @@ def status(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Show what runs and how it is. Exit code 0 if all of it is healthy, else 1."""
+    from llmlab.delivery.looking import look
+
     session = Session.of(context)
     chosen, lab = session.engine(engine), session.lab()
     if watch:
@@ -41,49 +42,11 @@ def status(
         raise typer.Exit(1)
 
 
-def look(engine: Engine, lab: Lab) -> LabStatus:
-    """How the lab is, who attends to it, and what was done to it on purpose."""
-    from llmlab.delivery import drills
-    from llmlab.engines.attendants import attendance
-    from llmlab.engines.budget_counts import FILE, crowded
-    from llmlab.engines.issuers import issuers_status
-
-    found = engine.status()
-    if not found.running:
-        return found
-    drilled = (f"drill: {name}: {told}\nFix: llmlab drill off --deployment {name}"
-               for name, told in drills.active(lab).items())  # fmt: skip
-    recorded = _recorded(lab)
-    there, providers = attendance(lab), issuers_status(lab)
-    return replace(
-        found, healthy=found.healthy and there.healthy and providers.healthy,
-        controller=there.controller, issuers=providers.issuers,
-        warnings=(*found.warnings, *there.warnings, *providers.warnings, *drilled, *recorded,
-                  *crowded([lab.counts_folder / FILE, lab.compose_counts / FILE])),
-    )  # fmt: skip
-
-
-def _recorded(lab: Lab) -> tuple[str, ...]:
-    from llmlab.errors import LlmlabError
-    from llmlab.recording.store import Recordings
-
-    try:
-        active = Recordings(lab).active()
-    except LlmlabError as error:
-        return (f"recordings: {error.message}\nFix: {error.fix}",)
-    by_itself = {"full": "is full, and has ended by itself", "over": "has ended by itself"}
-    return tuple(
-        f"recording: {one.share:g} % of what {one.route} is asked is kept as {one.id} "
-        f"({one.requests} so far); it {by_itself.get(one.state, f'ends by itself at {one.until}')}"
-        f"\nFix: llmlab record stop {one.id}"
-        for one in active
-    )
-
-
 def _watch(engine: Engine, lab: Lab) -> None:
     from rich.live import Live
 
     from llmlab.cli.watching import keys
+    from llmlab.delivery.looking import look
 
     console = out()
     if not console.is_terminal:  # one after the other, for a pipe or a file
@@ -125,6 +88,12 @@ def tree(status: LabStatus) -> Tree:
         root.add(
             f"{_mark(well)} [bold]controller[/] [dim]{status.controller.lower()}, "
             "drives a rollout[/]"
+        )
+    if console := status.console:
+        root.add(
+            f"{_mark(console.healthy)} [bold]console[/] {console.url}\n"
+            f"  [dim]{console.state.lower()}; "
+            "[/]llmlab console[dim] opens it[/]"
         )
     for issuer in status.issuers:
         root.add(_issuer(issuer))

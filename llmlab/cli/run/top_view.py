@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmlab.cli.output import escaped
 from llmlab.cli.run.figures import bars, counts, mib, peak, percent, rate, seconds, short
+from llmlab.observe.shares import is_off
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 ROOM = 3  # columns on the right: the ^C of a terminal must not begin a new line
 WIDE = 110  # columns, from which on a deployment and its sparkline are one line
 WIDEST = 140
-OFF = 5.0  # points between share and weight from which on it shows
 # What stands right of a deployment's name, and how wide it is at most.
 COLUMNS = {"share": 6, "weight": 6, "req/s": 6, "p50": 6, "p95": 6, "errors": 6, "queue": 5,
            "tok/s": 5, "MiB": 4}  # fmt: skip
-FEW = 100  # requests below which a share says little
 
 
 def frame(view: View, width: int) -> Panel:
@@ -141,8 +140,7 @@ def _share(one: DeploymentView, of: int) -> str:
     if math.isnan(share) and of:
         share = 0.0
     text = percent(share)
-    off = not math.isnan(share) and abs(share - one.weight) > OFF
-    return f"[yellow]{text}[/]" if off and of >= FEW else text
+    return f"[yellow]{text}[/]" if is_off(share, one.weight, of) else text
 
 
 def _errors(share: float) -> str:

@@ -72,6 +72,7 @@ def up(
     from llmlab.engines.address import refuse_in_clear
     from llmlab.engines.choice import choose_engine
     from llmlab.engines.compose.mounts import budgets_unkept
+    from llmlab.engines.console import unserved, why_none
     from llmlab.engines.issuers import issuers_status
     from llmlab.engines.planning import make_plan
     from llmlab.engines.turns import processes_turn
@@ -118,6 +119,7 @@ def up(
     with processes_turn(lab):
         traffic = Store(lab).traffic()
         plan = merge(lab, plan, traffic, _say, fetch=True, runs_here=runs_here)
+        plan = replace(plan, warnings=(*plan.warnings, *unserved(lab, plan.config, chosen.name)))
         if not runs_here:
             plan = replace(plan, warnings=(*plan.warnings, *budgets_unkept(lab, plan.config)))
         with progress("starting") as say:
@@ -149,7 +151,8 @@ def up(
     if loaded.config.observability.enabled and chosen.name == "compose":
         err().print(_where_to_look(loaded.config.observability), highlight=False)
     if changed:
-        out().print(_what_next(status, session.trust()), highlight=False)
+        console = not why_none(lab, plan.config, chosen.name)
+        out().print(_what_next(status, session.trust(), console=console), highlight=False)
 
 
 def _of_its_address(gateway: Gateway) -> str:
@@ -189,7 +192,7 @@ def _where_to_look(ports: Observability) -> str:
     )
 
 
-def _what_next(status: LabStatus, trust: Trust) -> str:
+def _what_next(status: LabStatus, trust: Trust, *, console: bool) -> str:
     from llmlab.client.snippets import curl_options
 
     stable, url = max(status.deployments, key=lambda one: one.weight), status.gateway.url
@@ -204,6 +207,8 @@ def _what_next(status: LabStatus, trust: Trust) -> str:
         "  llmlab summarize FILE            a summary of a text file",
         *(["  llmlab chat -i                   a conversation"] if chat else []),
         "  llmlab status                    what runs, and how it is",
+        *([f"  llmlab console                   the same in a browser: {url}/console/"]
+          if console else []),
         f"  curl {curl_options(url, trust)}-H @<(llmlab token --header) {url}/",
         *(["  llmlab tls trust                 how others come to trust its certificate"]
           if status.gateway.certificate and status.gateway.certificate.ours else []),

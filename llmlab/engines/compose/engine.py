@@ -36,6 +36,7 @@ from llmlab.engines.compose.observing import observe
 from llmlab.engines.compose.project import COMMAND_DEADLINE, READY_DEADLINE, UP, Project
 from llmlab.engines.compose.report import ENGINE, report, runs
 from llmlab.engines.compose.upstreams import forget_upstreams
+from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
@@ -202,7 +203,11 @@ class ComposeEngine:
         keeps the keys of identity providers."""
         make_folders(self.lab)
         command = (sys.executable, "-P", "-m", "llmlab.engines.compose.keeper", str(self.lab.root))
-        programs = [Program(KEEPER, command), *issuer_programs(self.lab, config)]
+        programs = [
+            Program(KEEPER, command),
+            *issuer_programs(self.lab, config),
+            *console_programs(self.lab, config, ENGINE),
+        ]
         Supervisor(self.lab).apply([*programs, *attendants(self.lab)])
 
     def down(self, *, volumes: bool = False) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from llmlab.auth import KeySet
 from llmlab.config import Config
+from llmlab.config.console import Console
 from llmlab.config.waf import Waf
 from llmlab.engines.address import refuse_demo_beyond_loopback
 from llmlab.engines.base import Plan
@@ -24,6 +25,7 @@ from llmlab.engines.compose import waf
 from llmlab.engines.compose.command import OVERRIDE
 from llmlab.engines.compose.notebook import write_tokens
 from llmlab.engines.compose.upstreams import as_mounted, lay_out_upstream, mounted_upstream
+from llmlab.engines.console import console_front
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.programs import STOP_GRACE, suffixes, unpriced
 from llmlab.engines.planning import make_plan
@@ -103,7 +105,9 @@ def prepare(lab: Lab, config: Config, keys: KeySet) -> Plan:
             warnings=(*plan.warnings, f"{why}.\nFix: docker compose --profile waf up -d --wait"),
         )
     Certificates(lab).keep_if_none(config.gateway)
-    files = gateway_files(lab, plan, keys)
+    # Nobody would start the console's process.
+    without = config.model_copy(update={"console": Console(enabled="off")})
+    files = gateway_files(lab, replace(plan, config=without), keys)
     _lay_out(lab, plan)
     write_notebook_tokens(lab, keys)
     ours = releases(lab)
@@ -144,6 +148,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
         counts=counts,
         settlements=settlements,
         waf=_front(plan.config.gateway.waf),
+        console=console_front(lab, plan.config, "compose"),
     )
     text = (conf or lab.nginx_conf).read_text(encoding="utf-8")
     return {
@@ -250,6 +255,7 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
     folder = private_folder(lab.state / "compose")
     counts = private_folder(lab.compose_counts, SHARED_FOLDER)
     set_aside_damaged(counts)
+    private_folder(lab.compose_console_socket.parent, OPEN_FOLDER)
     waf.lay_out(lab, plan.config.gateway.waf)
     # Mounted before anything is recorded: a mount that came later would be another container.
     recordings = private_folder(telling.folder_of(lab), telling.FOLDER_MODE)

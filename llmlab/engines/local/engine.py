@@ -16,6 +16,7 @@ from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants
 from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.answering import wait_for_deployments, wait_for_gateway
@@ -190,6 +191,7 @@ class LocalEngine:
             keeper_program(self.lab),
             *issuer_programs(self.lab, plan.config),
             *waf_programs(self.lab, plan.config, worker_user()),
+            *console_programs(self.lab, plan.config, ENGINE),
             *attendants(self.lab),
         ]
 

@@ -25,13 +25,15 @@ def make_folders(lab: Lab) -> None:
     private_folder(lab.waf_folder, reachable)
     private_folder(lab.gateway_socket.parent)
     _link_logs(lab)
-    sockets = private_folder(runtime / "api", 0o710 if root else 0o700)
+    guarded = 0o710 if root else 0o700
+    sockets = [private_folder(one, guarded) for one in (runtime / "api", lab.console_socket.parent)]
     if not lab.counts_folder.exists():
         counts.put_back(lab, private_folder(lab.counts_folder))
         if root:  # whose workers write there
             os.chown(lab.counts_folder, pwd.getpwnam(WORKER).pw_uid, -1)
     if root:
-        os.chown(sockets, 0, pwd.getpwnam(WORKER).pw_gid)
+        for folder in sockets:
+            os.chown(folder, 0, pwd.getpwnam(WORKER).pw_gid)
 
 
 def _link_logs(lab: Lab) -> None:

@@ -24,6 +24,7 @@ import psutil
 
 from llmlab.engines import probe
 from llmlab.engines.certificates import CertificateWatch
+from llmlab.engines.console import NAME as CONSOLE
 from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY
@@ -141,6 +142,8 @@ class Keeper:
                 continue
             if name.startswith(API_PREFIX):
                 yield name, started, self._lab.api_socket(name.removeprefix(API_PREFIX))
+            elif name == CONSOLE:
+                yield name, started, self._lab.console_socket
             elif name == GATEWAY:
                 for socket in (self._lab.front_socket, self._lab.gateway_socket):
                     yield name, started, socket

@@ -12,6 +12,7 @@ from pathlib import Path
 from llmlab.auth.keys import KeySet
 from llmlab.config.budgets import Price
 from llmlab.engines.base import Plan
+from llmlab.engines.console import console_front
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.files import write_atomically
@@ -153,6 +154,7 @@ def gateway_plan(
         counts=COUNTS_FOLDER,
         settlements=f"unix:{lab.settlements_socket}",
         waf=WafFront(f"unix:{lab.waf_socket}", gateway.waf.mode) if gateway.waf.enabled else None,
+        console=console_front(lab, plan.config, "local"),
         load_modules=nginx.load_modules,
         license=str(lab.root / gateway.license) if gateway.license else PLUS_LICENSE,
     )  # fmt: skip

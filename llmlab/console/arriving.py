@@ -1,0 +1,64 @@
+"""What a request to the console says: whose it is, what it asks for, what its form holds."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from llmlab.console.desk import Desk
+from llmlab.console.guarding import is_own
+from llmlab.console.pages import Query
+from llmlab.console.visitor import Visitor, visitor_of
+
+LONGEST_FORM = 1 << 20  # bytes; as the gateway lets through
+MOST_FIELDS = 100
+FORM = "application/x-www-form-urlencoded"
+
+
+def visitor_from(request: Request, desk: Desk) -> Visitor:
+    """
+    Raises:
+        HTTPException: 401; the gateway says of nobody who asks.
+    """
+    found = visitor_of(request, desk.cookie)
+    if found is None:
+        raise HTTPException(401, "The gateway says of nobody who asks.")
+    return found
+
+
+def query_of(request: Request) -> Query:
+    return dict(request.query_params)
+
+
+def check_own(request: Request) -> None:
+    """
+    Raises:
+        HTTPException: 403; another page than one of this console has sent it.
+    """
+    if not is_own(request):
+        raise HTTPException(403, "This request comes from another page than the console's.")
+
+
+async def form_of(request: Request) -> Query:
+    """The fields of a form, by the standard library alone: no form of the console has files.
+
+    Raises:
+        HTTPException: 400, 413 or 415; this is none of the console's forms.
+    """
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != FORM:
+        raise HTTPException(415, f"The console's forms are {FORM}.")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_FORM:
+            raise HTTPException(413, f"A form has at most {LONGEST_FORM >> 20} MiB.")
+    try:
+        fields = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS,
+            errors="strict",
+        )  # fmt: skip
+    except ValueError:
+        raise HTTPException(400, "This is no form.") from None
+    return dict(fields)
