@@ -177,12 +177,38 @@ def test_a_stream_ends_with_the_release_that_let_it_in_and_the_next_goes_on() ->
 def test_a_stream_ends_after_its_time_so_that_a_token_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(live, "SETTLED", 0.0)
+
     async def work() -> None:
         lab = Lab()
         stream = await following(lab.live().stream("a", lab.look))
         assert await anext(stream) == event("first")
         monkeypatch.setattr(live, "LONGEST", 0.0)
         assert [one async for one in stream] == [AGAIN]
+
+    run(work)
+
+
+def test_a_stream_that_begins_right_after_a_reload_is_judged_again_once_that_has_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker of NGINX of before may have let it in, on a connection that the browser had."""
+
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        monkeypatch.setattr(live, "SETTLED", 5 * PACE)
+        assert [one async for one in stream] == [AGAIN]
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        waiting = asyncio.ensure_future(anext(stream))
+        await looked(lab, 10)
+        assert not waiting.done()  # this one stays
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await left(stream)
 
     run(work)
 

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 PACE = 1.0  # seconds between two looks at a lab
 QUIET = 15.0  # seconds after which a comment says that the stream is alive
 LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
+# After a reload, NGINX's workers of before answer on connections that browsers keep for so long
+# (keepalive_min_timeout), and judge tokens by what held before.
+SETTLED = 6.0
 AGAIN = "again"  # the last event: ask once more
 # A browser that reads slower than it is sent to gets only the newest.
 Look = Callable[[], str]  # the part as it is now; in a thread
@@ -46,7 +49,7 @@ class Live:
     ) -> None:
         self._release, self._failed, self._pace = release, failed, pace
         self._parts: dict[str, Watched] = {}
-        self._released, self._asked = "", -math.inf
+        self._released, self._asked, self._since = "", -math.inf, -math.inf
 
     def __len__(self) -> int:
         """How many parts are looked at."""
@@ -67,7 +70,7 @@ class Live:
         seen = 0
         try:
             yield b"retry: 1000\n\n"
-            while clock() - began < LONGEST and self._current() == release:
+            while clock() < self._end(began) and self._current() == release:
                 await self._changed(part, seen)
                 if part.version != seen:
                     seen, spoke = part.version, clock()
@@ -86,8 +89,15 @@ class Live:
         """The release by now. However many look, it is asked for once a pace: that reads files."""
         now = asyncio.get_running_loop().time()
         if now - self._asked >= self._pace:
-            self._released, self._asked = self._release(), now
+            before, self._released, self._asked = self._released, self._release(), now
+            if self._released != before:
+                self._since = now
         return self._released
+
+    def _end(self, began: float) -> float:
+        """Until when a stream may go on that began then."""
+        settled = self._since + SETTLED
+        return settled if began < settled else began + LONGEST
 
     async def _changed(self, part: Watched, seen: int) -> None:
         """Until it is another one than was seen, or for a while."""
