@@ -66,13 +66,14 @@ BY_BODY = {"a chat": (asked("chat"), "chat"), "a deployment by its name": (asked
 
 
 def granted(scope: str) -> set[str]:
-    return set(scopes.names(scope)) - {scopes.OPERATOR}
+    return set(scopes.names(scope)) - {*scopes.PEOPLE}
 
 
 SCOPES = [
     "", "openid profile", "llmlab:*", "llmlab:summarize", "openid llmlab:chat email",
     f"llmlab:{THIRD}", f"llmlab:chat llmlab:{THIRD}", "llmlab:operator",
-    "llmlab:operator llmlab:chat", "llmlab:summarize-not-this", "llmlab:ummarize",
+    "llmlab:operator llmlab:chat", "llmlab:viewer", "llmlab:viewer llmlab:operator",
+    "llmlab:viewer llmlab:chat", "llmlab:summarize-not-this", "llmlab:ummarize",
     "not-llmlab:summarize llmlab:none", "LLMLAB:SUMMARIZE llmlab:none",
 ]  # fmt: skip
 

@@ -174,7 +174,8 @@ class Running:
     name = "local"
 
     def __init__(self, log: Path) -> None:
-        self.log, self.asked = log, []
+        self.log = log
+        self.asked: list[tuple[str, int]] = []
 
     def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         lines, cursor_now = access_log.lines_since(self.log, cursor, after=after)

@@ -234,7 +234,7 @@ def marked(text: str, unsupported: Iterable[Mention], against: str) -> tuple[Str
     Args:
         against: that one; "" for none.
     """
-    alone = [(start, end, Mark.ALONE) for start, end in _only_in(text, against)]
+    alone = [(start, end, Mark.ALONE) for start, end in only_in(text, against)]
     return stretches(text, [*_places(unsupported, Mark.UNSUPPORTED), *alone])
 
 
@@ -242,7 +242,7 @@ def _places(mentions: Iterable[Mention], mark: Mark) -> list[tuple[int, int, Mar
     return [(one.start, one.end, mark) for one in mentions]
 
 
-def _only_in(text: str, other: str) -> list[tuple[int, int]]:
+def only_in(text: str, other: str) -> list[tuple[int, int]]:
     """Where ``text`` has words that ``other`` does not have in that order, in characters.
 
     Nothing if they are altogether different.

@@ -12,12 +12,14 @@ import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from llmlab.gateway.render import LINGER
+
 PACE = 1.0  # seconds between two looks at a lab
 QUIET = 15.0  # seconds after which a comment says that the stream is alive
 LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
 # After a reload, NGINX's workers of before answer on connections that browsers keep for so long
-# (keepalive_min_timeout), and judge tokens by what held before.
-SETTLED = 6.0
+# (LINGER), and judge tokens by what held before.
+SETTLED = LINGER + 1.0
 AGAIN = "again"  # the last event: ask once more
 # A browser that reads slower than it is sent to gets only the newest.
 Look = Callable[[], str]  # the part as it is now; in a thread

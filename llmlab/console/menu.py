@@ -16,6 +16,7 @@ from llmlab.console import (
     playground,
     playground_asks,
     requests,
+    rollouts,
     usage,
 )
 from llmlab.console.pages import Change, Page
@@ -23,6 +24,7 @@ from llmlab.console.pages import Change, Page
 PAGES: Sequence[Page] = (
     *overview.PAGES,
     *playground.PAGES,
+    *rollouts.PAGES,
     *requests.PAGES,
     *models.PAGES,
     *models_compared.PAGES,
@@ -31,7 +33,10 @@ PAGES: Sequence[Page] = (
     *usage.PAGES,
     *ledger.PAGES,
 )
-CHANGES: Sequence[Change] = (*flags.CHANGES,)
+CHANGES: Sequence[Change] = (
+    *rollouts.CHANGES,
+    *flags.CHANGES,
+)
 MORE: Sequence[Route] = (
     *playground_asks.MORE,
     *ledger.MORE,

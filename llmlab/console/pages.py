@@ -70,10 +70,12 @@ class Change:
 
 @cache
 def templates() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
+    own = PackageLoader("llmlab.console", "templates")
+    reports = PrefixLoader({"report": PackageLoader("llmlab.report", "templates")})  # their plots
     environment = Environment(
-        loader=PackageLoader("llmlab.console", "templates"), autoescape=True,
+        loader=ChoiceLoader([own, reports]), autoescape=True,
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
     environment.globals |= {"version": __version__, "prefix": PREFIX}

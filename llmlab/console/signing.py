@@ -19,8 +19,8 @@ from starlette.routing import Route
 from llmlab.auth import api_keys
 from llmlab.auth.tokens import expires_at
 from llmlab.console import codes
+from llmlab.console.arriving import check_own, form_of
 from llmlab.console.desk import Desk
-from llmlab.console.guarding import is_own
 from llmlab.console.pages import PREFIX, rendered
 from llmlab.errors import AuthError
 from llmlab.lab import Lab
@@ -29,7 +29,6 @@ REFUSED = "X-Refused"  # of the gateway: why who has a token is led here
 # Of a cookie, with its name and attributes: https://www.rfc-editor.org/rfc/rfc6265#section-6.1
 LONGEST = 3900  # bytes
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-FORM = 16 << 10  # bytes of the one field
 SAID = {
     "token": "You are signed out: your session has ended, or your token is not valid here.",
     "scope": "Your token is valid, and not for the console: its scope has neither llmlab:viewer "
@@ -48,10 +47,9 @@ def routes(lab: Lab) -> list[Route]:
         return answer
 
     async def sign_in(request: Request) -> Response:
-        _refuse_foreign(request)
-        async with request.form(max_files=0, max_fields=2, max_part_size=FORM) as form:
-            said = form.get("token", "")
-        token = said.strip().removeprefix("Bearer ").strip() if isinstance(said, str) else ""
+        check_own(request)  # or a page of another site could sign somebody in as somebody else
+        said = (await form_of(request)).get("token", "")
+        token = said.strip().removeprefix("Bearer ").strip()
         if problem := _problem(token):
             return _page(lab, problem, 400)
         answer = RedirectResponse(PREFIX, status_code=303)
@@ -72,7 +70,7 @@ def routes(lab: Lab) -> list[Route]:
         return answer
 
     async def sign_out(request: Request) -> Response:
-        _refuse_foreign(request)
+        check_own(request)
         answer = RedirectResponse(f"{PREFIX}sign-in", status_code=303)
         _forget(answer, lab)
         return answer
@@ -83,12 +81,6 @@ def routes(lab: Lab) -> list[Route]:
         Route("/enter", enter, methods=["GET"]),
         Route("/sign-out", sign_out, methods=["POST"]),
     ]
-
-
-def _refuse_foreign(request: Request) -> None:
-    """Or a page of another site could sign somebody in as somebody else."""
-    if not is_own(request):
-        raise HTTPException(403, "This request comes from another page than the console's.")
 
 
 def _problem(token: str) -> str:

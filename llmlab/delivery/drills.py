@@ -54,9 +54,12 @@ class _Place:
         sync_folder(self.file.parent)
 
 
-def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
+def start(lab: Lab, deployment: str, drill: Drill, why: str = "", *, who: str = "") -> None:
     """Have a deployment misbehave, within a second, until ``stop``. One drill at a time: the
     one before ends.
+
+    Args:
+        who: for the ledger; "": the user of this process.
 
     Raises:
         UsageError: there is no such deployment.
@@ -69,12 +72,12 @@ def start(lab: Lab, deployment: str, drill: Drill, why: str = "") -> None:
         raise UpstreamError(f"{deployment} does not run yet", fix="llmlab up")
     said = {"deployment": deployment, "drill": drill.model_dump(mode="json", exclude_defaults=True)}
     # Within the transaction: what the ledger tells of is in place by then.
-    with Store(lab).noting("drill", said, why):
+    with Store(lab).noting("drill", said, why, who=who):
         for place in places:
             place.write(drill)
 
 
-def stop(lab: Lab, deployment: str, why: str = "") -> bool:
+def stop(lab: Lab, deployment: str, why: str = "", *, who: str = "") -> bool:
     """Have a deployment behave again, within a second. Returns whether it was drilled."""
     record = _running(lab)
     if not MODEL_NAME.fullmatch(deployment):
@@ -84,7 +87,8 @@ def stop(lab: Lab, deployment: str, why: str = "") -> bool:
     if not places:
         check_deployment(lab, deployment)
         return False
-    with Store(lab).noting("drill", {"deployment": deployment, "drill": None}, why):
+    said = {"deployment": deployment, "drill": None}
+    with Store(lab).noting("drill", said, why, who=who):
         for place in places:
             place.remove()
     return True

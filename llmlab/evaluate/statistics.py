@@ -221,6 +221,23 @@ def difference_of_shares(first: int, second: int, n: int, level: float = LEVEL) 
     return Interval(max(-1.0, a - b - down), min(1.0, a - b + up), level)
 
 
+def difference_of_samples(
+    first: tuple[float, int], second: tuple[float, int], level: float = LEVEL
+) -> Interval:
+    """Of shares of two samples that have nothing to do with each other: first less second.
+
+    By their ``wilson`` intervals, squared and added (Newcombe 1998).
+
+    Args:
+        first, second: (the share, of how many), which is 1 at least.
+    """
+    (a, n), (b, m) = first, second
+    low_a, high_a = _ends(wilson(a * n, n, level))
+    low_b, high_b = _ends(wilson(b * m, m, level))
+    down, up = _added(a - low_a, high_b - b, 0.0), _added(high_a - a, b - low_b, 0.0)
+    return Interval(max(-1.0, a - b - down), min(1.0, a - b + up), level)
+
+
 def _ends(interval: Interval) -> tuple[float, float]:
     return interval.low, interval.high
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+from llmlab.compare.comparison import Mark, Stretch, only_in, stretches
 from llmlab.evaluate.facts import Mention
 from llmlab.rollout.pairs import worst_measures
 from llmlab.rollout.pairs_gate import JUDGED, SAID, measured, parse_pairs_gate
@@ -153,6 +154,20 @@ class PairsView:
             "stable": {"text": worst.base, "unsupported": [one.text for one in theirs]},
             "beyond": beyond, "reasons": [SAID[one] for one in beyond], "judge": worst.judge,
         }  # fmt: skip
+
+    def marked(self) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+        """The candidate's answer and the stable version's, in pieces: what the text does not have,
+        and what the other answer does not."""
+        if self.worst is None:
+            return (), ()
+        texts = self.worst.tested, self.worst.base
+        return tuple(  # type: ignore[return-value]
+            stretches(mine, [
+                *((one.start, one.end, Mark.UNSUPPORTED) for one in mentions),
+                *((*place, Mark.ALONE) for place in only_in(mine, other)),
+            ])
+            for mine, other, mentions in zip(texts, texts[::-1], self.marks(), strict=True)
+        )  # fmt: skip
 
     def marks(self) -> tuple[tuple[Mention, ...], tuple[Mention, ...]]:
         """Places in the candidate's answer, and in the stable version's."""

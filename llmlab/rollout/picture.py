@@ -36,6 +36,18 @@ class Mark:
         return "end" if self.x > WIDTH - APART else "middle"
 
 
+def measured(report: Report) -> dict[str, float]:
+    """{deployment: the percent of the requests that it has answered of late}; empty where nothing
+    was asked."""
+    found = [
+        (name, share)
+        for arm, name, _ in _arms(report)
+        for _, before, after in list(_windows(report))[-1:]
+        if (share := _share(before, after, arm)) is not None
+    ]
+    return dict(found)
+
+
 def panels(report: Report) -> Iterator[Panel]:
     """What clients got: shares, errors, latency."""
     time = across(report.took)

@@ -23,6 +23,7 @@ from llmlab.rollout.state import Kind, Phase, Rollout
 from llmlab.rollout.store import Kept, Rollouts
 
 LOOKS = 0.2  # seconds between two looks at whether a candidate answers
+PATIENCE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Desk:
     start_controller: Callable[[], bool]
     say: Say
     clock: Clock = time.time
-    patience: float = 60.0
+    patience: float = PATIENCE
     route: str = ""
 
     # --- beginning ------------------------------------------------------------------------

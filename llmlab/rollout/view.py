@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
@@ -76,6 +77,24 @@ class View:
             return None
         return max(0.0, (one.rules.bake if one.baking else one.rules.interval) - self.elapsed)
 
+    def next_told(self, tell: Callable[[float], str]) -> str:
+        """What follows by itself, and when; "" where nothing does.
+
+        Args:
+            tell: seconds in words.
+        """
+        one, left = self.rollout, self.next_in
+        if left is None:
+            return ""
+        if one.baking:
+            return f"watched for {tell(left)} more, then the end"
+        last = one.step == one.last_step and (one.kind is not Kind.CANARY or not one.rules.bake)
+        what = (
+            "the end" if last else "the next step" if one.step < one.last_step else "a last watch"
+        )
+        soon = "as soon as the gate passes" if left == 0 else f"in {tell(left)} if the gate passes"
+        return f"{what} {soon}"
+
     def as_json(self) -> dict[str, Any]:
         """The document of `rollout get -o json`."""
         return {
@@ -87,18 +106,24 @@ class View:
 
 
 def gather(
-    lab: Lab, rollouts: Rollouts, status: LabStatus | None, now: float, route: str = ""
+    lab: Lab,
+    rollouts: Rollouts,
+    status: LabStatus | None,
+    now: float,
+    route: str = "",
+    number: int | None = None,
 ) -> View:
     """The rollout that is under way, or the last one.
 
     Args:
         status: of the running lab; None if it does not run.
         route: whose rollout; "" for the only one under way, else the last of all.
+        number: of another one. What its deployments get, they get now.
 
     Raises:
-        UsageError: there was none yet.
+        UsageError: there was none yet, or there is none of that number.
     """
-    kept = rollouts.current(route)
+    kept = rollouts.current(route) if number is None else rollouts.get(number)
     if kept is None:
         raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
     rollout = kept.rollout

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -56,6 +56,22 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"  # it ends after a few words, as at a limit of tokens
     REFUSALS = "refusals"  # it is a refusal
 
+
+# What each does, for people.
+MEANS: Mapping[Kind, str] = {
+    Kind.SLOW: "Have its texts take longer.",
+    Kind.ERRORS: "Have it answer with 500.",
+    Kind.WORSE_TEXT: "Have its summaries stop early, lose their names and tell wrong numbers.",
+    Kind.EMPTY: "Have its summaries be empty.",
+    Kind.REPEAT: "Have its summaries said five times over.",
+    Kind.INVENT: "Have its summaries tell a number that is nowhere in their texts.",
+    Kind.OTHER_LANGUAGE: "Have its answers be in another language than was asked for.",
+    Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
+    Kind.TRUNCATED: "Have its chat answers end after a few words, as at a limit of tokens.",
+    Kind.REFUSALS: "Have its chat answers be refusals.",
+    Kind.LATE: "Have the first token of its chat answers come later.",
+    Kind.STALLS: "Have its chat answers pause after their first token.",
+}
 
 # What has ``seconds``.
 TIMED = frozenset({Kind.SLOW, Kind.LATE, Kind.STALLS})

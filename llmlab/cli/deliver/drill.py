@@ -13,7 +13,15 @@ from llmlab.cli.options import WhyOption
 from llmlab.cli.output import Format, OutputOption, err, print_json
 from llmlab.cli.session import Session
 from llmlab.errors import UsageError
-from llmlab.service.drill import LONGEST_SUBJECT, LONGEST_TEXT, MOST_SUBJECTS, Drill, Kind
+from llmlab.service.drill import (
+    LONGEST_SUBJECT,
+    LONGEST_TEXT,
+    MEANS,
+    MOST_SUBJECTS,
+    TIMED,
+    Drill,
+    Kind,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -52,26 +60,10 @@ ContainingOption = Annotated[
     str,
     typer.Option(metavar="WORDS", help="Only texts in which that stands."),
 ]
-STRIKES = {
-    Kind.ERRORS: "Have it answer with 500.",
-    Kind.WORSE_TEXT: "Have its summaries stop early, lose their names and tell wrong numbers.",
-    Kind.EMPTY: "Have its summaries be empty.",
-    Kind.REPEAT: "Have its summaries said five times over.",
-    Kind.INVENT: "Have its summaries tell a number that is nowhere in their texts.",
-    Kind.OTHER_LANGUAGE: "Have its answers be in another language than was asked for.",
-    Kind.CRASH: "Have its process end in the middle of a request; it is started again each time.",
-    Kind.TRUNCATED: "Have its chat answers end after a few words, as at a limit of tokens.",
-    Kind.REFUSALS: "Have its chat answers be refusals.",
-}
-TIMES = {
-    Kind.LATE: "Have the first token of its chat answers come later.",
-    Kind.STALLS: "Have its chat answers pause after their first token.",
-}
-
 app.command("aa")(aa)
 
 
-@app.command()
+@app.command(help=MEANS[Kind.SLOW])
 def slow(
     context: typer.Context,
     deployment: DeploymentOption,
@@ -85,7 +77,6 @@ def slow(
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:
-    """Have its texts take longer."""
     drill = _drill(Kind.SLOW, share, subject, longer_than, containing, seconds=seconds)
     _start(context, deployment, drill, why, output)
 
@@ -127,10 +118,10 @@ def _timed(kind: Kind) -> Callable[..., None]:
     return verb
 
 
-for _kind, _help in STRIKES.items():
-    app.command(_kind.value, help=_help)(_verb(_kind))
-for _kind, _help in TIMES.items():
-    app.command(_kind.value, help=_help)(_timed(_kind))
+for _kind in sorted(Kind, key=TIMED.__contains__):
+    if _kind is not Kind.SLOW:
+        _made = _timed if _kind in TIMED else _verb
+        app.command(_kind.value, help=MEANS[_kind])(_made(_kind))
 
 
 @app.command()

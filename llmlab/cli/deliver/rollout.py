@@ -251,7 +251,7 @@ def lint(
     from llmlab.rollout.state import Kind
 
     session = Session.of(context)
-    rules = rollout_start.rules(
+    rules = rollout_start.asked(
         steps=steps, interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         probe_suite=probe_suite, answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
     )  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,13 +17,9 @@ if TYPE_CHECKING:
 
 def desk_of(session: Session, say: Callable[[str], None], route: str = "") -> Desk:
     """Where verbs are done, on the session's lab."""
-    from llmlab.rollout.process import start_controller
-    from llmlab.rollout.running import RunningLab
-    from llmlab.rollout.store import Rollouts
-    from llmlab.rollout.verbs import Desk
+    from llmlab.rollout.desk import desk_of
 
-    lab = session.lab()
-    return Desk(Rollouts(lab), RunningLab(lab), lambda: start_controller(lab), say, route=route)
+    return desk_of(session.lab(), say, route)
 
 
 def known_of(session: Session) -> Known:
@@ -34,28 +28,16 @@ def known_of(session: Session) -> Known:
     Raises:
         UpstreamError: it does not run.
     """
-    from llmlab.config import read_config
-    from llmlab.engines.record import Record
-    from llmlab.errors import UpstreamError
-    from llmlab.rollout.planning import Known
+    from llmlab.rollout.desk import known_of
 
-    lab = session.lab()
-    record = Record.read(lab)
-    if record is None:
-        raise UpstreamError("the lab does not run", fix="llmlab up")
-    config = read_config(lab.config_file, environ=os.environ).config
-    return Known(record.plan(), session.catalogue(config), lab.root)
+    return known_of(session.lab())
 
 
 def view_of(session: Session, route: str = "") -> View:
     """The rollout that is under way, or the last one."""
-    from llmlab.engines.choice import running_engine
-    from llmlab.rollout.store import Rollouts
-    from llmlab.rollout.view import gather
+    from llmlab.rollout.desk import view_of
 
-    lab = session.lab()
-    engine = running_engine(lab)
-    return gather(lab, Rollouts(lab), engine.status() if engine else None, time.time(), route)
+    return view_of(session.lab(), route)
 
 
 def tell(session: Session, rollout: Rollout, output: Format) -> None:

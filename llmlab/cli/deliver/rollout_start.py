@@ -105,7 +105,7 @@ def canary(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Give MODEL a growing part of the requests; whoever has it keeps it."""
-    wanted = rules(
+    wanted = asked(
         steps=steps, interval=interval, bake=bake, progress_deadline=progress_deadline,
         text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
         min_samples=min_samples, answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
@@ -138,7 +138,7 @@ def bluegreen(
     output: OutputOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Start MODEL beside the stable one, probe both, and switch all requests at once."""
-    wanted = rules(
+    wanted = asked(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         probe_suite=probe_suite, probe_rate=probe_rate, min_samples=min_samples, pairs=pairs,
         pairs_gate=pairs_gate,
@@ -179,7 +179,7 @@ def ab(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Split the requests between A and B until a person promotes one of them."""
-    wanted = rules(
+    wanted = asked(
         text_gate=text_gate, probe_suite=probe_suite, probe_rate=probe_rate,
         answer_gate=answer_gate, pairs=pairs, pairs_gate=pairs_gate,
     )  # fmt: skip
@@ -202,44 +202,18 @@ def shadow(
     output: OutputOption = Format.TEXT,
 ) -> None:
     """Copy requests to MODEL, whose answers nobody sees, and judge them."""
-    wanted = rules(
+    wanted = asked(
         interval=interval, progress_deadline=progress_deadline, text_gate=text_gate,
         min_samples=min_samples,
     )  # fmt: skip
     _start(context, output, "shadow", (model,), percent=percent, rules=wanted, why=why, route=route)
 
 
-def rules(
-    *,
-    steps: str = "",
-    interval: str = "",
-    bake: str = "",
-    progress_deadline: str = "",
-    text_gate: str | None = None,
-    probe_suite: str | None = None,
-    probe_rate: float | None = None,
-    min_samples: int | None = None,
-    answer_gate: str | None = None,
-    pairs: float | None = None,
-    pairs_gate: str | None = None,
-) -> dict[str, Any]:
+def asked(**given: Any) -> dict[str, Any]:
     """What was asked for on the command line; the rest is lab.toml's."""
-    from llmlab.rollout.steps import parse_seconds, parse_steps
+    from llmlab.rollout import wishing
 
-    given: dict[str, Any] = {
-        "text_gate": text_gate, "probe_suite": probe_suite, "probe_rate": probe_rate,
-        "min_samples": min_samples, "answer_gate": answer_gate, "pairs": pairs,
-        "pairs_gate": pairs_gate,
-    }  # fmt: skip
-    if steps:
-        given["steps"] = parse_steps(steps)
-    if interval:
-        given["interval"] = parse_seconds(interval)
-    if bake:
-        given["bake"] = parse_seconds(bake)
-    if progress_deadline:
-        given["progress_deadline"] = parse_seconds(progress_deadline)
-    return {name: value for name, value in given.items() if value is not None}
+    return wishing.asked(**given)
 
 
 def _start(
@@ -262,18 +236,10 @@ def _start(
 
 
 def _warn(session: Session, rollout: Rollout, known: Known) -> None:
-    """Of steps that will not decide in time, by the traffic of the last hour, and of what its pairs
-    cost and whom they show what clients send."""
     from llmlab.cli.output import escaped
-    from llmlab.rollout.judge_told import cost_told, texts_told
-    from llmlab.rollout.pairs_power import pairs_told
-    from llmlab.rollout.power import told, usual_of
-    from llmlab.rollout.running import RunningLab
+    from llmlab.rollout.desk import concerns
 
-    usual = usual_of(RunningLab(session.lab()), rollout.stable.deployment)
-    needs = (*told(rollout, usual), *pairs_told(rollout, usual))
-    warnings = (one for one in needs if one.severity == "warning")
-    for one in (*warnings, *cost_told(rollout.rules, known), *texts_told(rollout, known)):
+    for one in concerns(session.lab(), rollout, known):
         err().print(f"[yellow]![/] {escaped(one.message)}", highlight=False)
         if one.fix:
             err().print(f"  [bold green]Fix:[/] {escaped(one.fix)}", highlight=False)

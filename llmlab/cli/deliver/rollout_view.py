@@ -48,16 +48,8 @@ def _for(view: View) -> str:
     if one.over:
         return f" [dim]after {duration(one.ended - one.created)}[/]"
     shown = f" [dim]for {duration(view.elapsed)}[/]"
-    if view.next_in is None:
-        return shown
-    if one.baking:
-        return f"{shown}, watched for {duration(view.next_in)} more, then the end"
-    last = one.step == one.last_step and (one.kind != "canary" or not one.rules.bake)
-    what = "the end" if last else "the next step" if one.step < one.last_step else "a last watch"
-    soon = "as soon as the gate passes" if view.next_in == 0 else (
-        f"in {duration(view.next_in)} if the gate passes"
-    )  # fmt: skip
-    return f"{shown}, {what} {soon}"
+    follows = view.next_told(duration)
+    return f"{shown}, {follows}" if follows else shown
 
 
 def _notes(view: View) -> list[str]:
@@ -78,8 +70,11 @@ def _notes(view: View) -> list[str]:
 
 
 def _ways_on(one: Rollout) -> str:
-    promote = "" if one.kind == "shadow" else "promote, "
-    return f"{promote}resume or abort"
+    """``promote, resume or abort``"""
+    from llmlab.rollout.possible import ways
+
+    *others, last = dict.fromkeys(way.name for way in ways(one, one.since))
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _steps(one: Rollout) -> str:

@@ -21,7 +21,7 @@ ScopeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--scope", metavar="NAME",
-        help="A route or deployment that it may ask, * for all, operator or viewer; repeatable. "
+        help="A route or deployment that it may ask, * for all, operator, viewer; repeatable. "
         "Default: auth.default_scopes.",
     ),
 ]  # fmt: skip

@@ -53,7 +53,7 @@ def token(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A route or deployment to ask, * for all; operator or viewer; repeatable.",
+            help="A route or deployment that it may ask, * for all, operator, viewer; repeatable.",
         ),
     ] = None,
     kid: Annotated[

@@ -10,6 +10,14 @@ function say(text) {
     }
 }
 
+// Whether somebody has made this attribute what it is: what they opened, typed, or chose.
+function isOnes(name, node) {
+    return (name === 'open' && node.tagName === 'DETAILS')
+        || (name === 'value' && node.value !== node.defaultValue)
+        || (name === 'checked' && node.checked !== node.defaultChecked)
+        || (name === 'selected' && node.selected !== node.defaultSelected);
+}
+
 // An EventSource gives up for good where the answer is no stream: while the console or the gateway
 // starts again. So each try is one of its own, ever later; one who is signed out is led to that.
 function follow(part) {
@@ -24,7 +32,7 @@ function follow(part) {
             // What somebody types into, or has opened, stays as it is.
             Idiomorph.morph(part, event.data, {
                 morphStyle: 'innerHTML', ignoreActiveValue: true,
-                callbacks: { beforeAttributeUpdated: (name, node) => !(name === 'open' && node.tagName === 'DETAILS') },
+                callbacks: { beforeAttributeUpdated: (name, node) => !isOnes(name, node) },
             });
         };
         source.addEventListener('again', () => {  // its time is over, and nothing is wrong
