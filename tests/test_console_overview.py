@@ -41,7 +41,7 @@ from tests.conftest import LabUnderTest
 from tests.test_top import NOON, view
 
 EVIL = '"><script>alert(1)</script><b onclick=x style=y>'
-SVG = re.compile(r"<svg class=\"lab\".*?</svg>", re.DOTALL)
+SVG = re.compile(r"<svg class=\"picture\".*?</svg>", re.DOTALL)
 
 
 def deployed(name: str, **values: Any) -> DeploymentStatus:
