@@ -17,11 +17,11 @@ LOOK = 0.02  # seconds between two looks at what is to end
 # How the processes that a lab starts can be told from a person's own (a shell, a pager)
 # that happen to work in the same folder.
 _MODULES = {
-    "supervisor.supervisord", "llmlab.service", "llmlab.notebook.launch",
+    "supervisor.supervisord", "llmlab.console", "llmlab.service", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
     "llmlab.engines.local.start_waf",
-    "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys", "llmlab.console",
+    "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
 }  # fmt: skip
 
 

@@ -176,6 +176,8 @@ VARIABLES = {
     "judge.min_agreement": ("0.9", 0.9),
     "judge.max_position_bias": ("0.1", 0.1),
     "judge.max_noise": ("0.1", 0.1),
+    "console.enabled": ("on", "on"),
+    "console.session": ("600", 600),
     "recording.max_bytes": ("20000", 20_000),
     "recording.max_seconds": ("60", 60.0),
     "recording.max_age": ("3600", 3600.0),
@@ -407,6 +409,9 @@ BAD = [
     ('[gateway]\ncors_origins = ["*"]\n', "gateway.cors_origins", "https://HOST"),
     ('[auth]\ndefault_scopes = ["Chat"]\n', "auth.default_scopes", "'Chat' is no scope"),
     ('[auth]\ndefault_scopes = ["operator"]\n', "auth.default_scopes", "nobody is an operator"),
+    ('[auth]\ndefault_scopes = ["viewer"]\n', "auth.default_scopes", "nobody is a viewer"),
+    ('[console]\nenabled = "yes"\n', "console.enabled", "'auto', 'on' or 'off'"),
+    ("[console]\nsession = 100_000\n", "console.session", "86400"),
     ('fallback = "nope"\n', "fallback", "no model 'nope' is defined (from configs/lab.toml)"),
     (
         'deploy = ["textrank", "nope"]\n',

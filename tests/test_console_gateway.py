@@ -17,10 +17,12 @@ import pytest
 
 from llmlab.config import Config, Gateway
 from llmlab.config.console import Console
+from llmlab.engines import probe
 from llmlab.engines.console import NAME, active_release, unserved, why_none
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.gateway.console import cookie
 from llmlab.lab import Lab, init_lab
+from llmlab.processes import is_supervisor, lab_processes
 from tests.conftest import LabUnderTest, configure, wait_until
 
 PAGE = "/console/overview"
@@ -323,3 +325,16 @@ def test_a_lab_that_does_not_run_has_no_console_to_open(
     refused = make_lab(console__enabled='"auto"').run("console")
     assert refused.returncode == 5
     assert "Fix: llmlab up" in refused.stderr
+
+
+def test_down_ends_it_although_nobody_watches_it_any_more(lab: LabUnderTest) -> None:
+    found = lab_processes(lab.lab.state)
+    assert any("llmlab.console" in one.cmdline() for one in found)
+    for one in found:
+        if is_supervisor(one) or "llmlab.engines.local.keeper" in one.cmdline():
+            one.kill()
+    lab.ok("down")
+    assert lab_processes(lab.lab.state) == []
+    assert not probe.can_be_reached(lab.lab.console_socket)
+    lab.ok("up")
+    wait_until(lambda: is_there(lab))

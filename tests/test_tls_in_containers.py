@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import httpx
 import pytest
 
 from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.local.supervisor import Supervisor
 from llmlab.tls.store import Certificates
 from tests.conftest import LabUnderTest, configure, free_port, wait_until
 from tests.test_tls import TEXT, asked, fingerprint, headers, more, sent, url
@@ -23,7 +26,7 @@ ASK = (
 
 @pytest.fixture(scope="module")
 def contained(make_lab: Callable[..., LabUnderTest], images: BuiltImages) -> LabUnderTest:
-    lab = make_lab(gateway__rate_limit__enabled="false")
+    lab = make_lab(gateway__rate_limit__enabled="false", console__enabled='"auto"')
     lab.lab.make_state()
     images.write(lab.lab)
     lab.ok("up", "--engine", "compose", "--tls")
@@ -44,6 +47,32 @@ def test_the_published_port_speaks_tls_and_plain_requests_are_led_there(
     host = f"Host: 127.0.0.1:{contained.port}\r\n"
     led = sent(contained.port, f"GET /health HTTP/1.1\r\n{host}\r\n")
     assert (led.status, led.headers["Location"]) == (308, f"{url(contained)}/health")
+
+
+def test_the_console_is_a_process_beside_that_the_gateways_container_reaches(
+    contained: LabUnderTest,
+) -> None:
+    trusted = ssl.create_default_context(cafile=contained.lab.trusted_ca)
+    entered = contained.json("console", "--viewer")["url"]
+    with httpx.Client(verify=trusted, timeout=30, trust_env=False) as browser:
+
+        def status() -> int:
+            return browser.get(f"{url(contained)}/console/overview.json").status_code
+
+        wait_until(lambda: browser.get(f"{url(contained)}/console/sign-in").status_code == 200)
+        assert status() == 401
+        (said,) = browser.get(entered).headers.get_list("Set-Cookie")
+        assert "Secure" in said.split("; ")
+        wait_until(lambda: status() == 200)
+        assert browser.get(f"{url(contained)}/console/overview.json").json()["engine"] == "compose"
+        assert contained.json("status")["console"]["healthy"]
+        pid = Supervisor(contained.lab).pid("console")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: Supervisor(contained.lab).pid("console") not in (None, pid))
+        wait_until(lambda: status() == 200)
+        assert browser.get(f"{url(contained)}/health").status_code == 200
+    assert "console" in contained.ok("logs", "console")
 
 
 def test_the_notebooks_container_asks_inside_where_nothing_is_published(

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from llmlab.engines.compose.command import Compose
 from llmlab.engines.compose.containers import Container
 from llmlab.engines.compose.mounts import DEPLOYMENT
+from llmlab.engines.follow import lines_of as follow_files
 from llmlab.engines.follow import no_logs, readable
 from llmlab.shell import run
 
 PATIENCE = 30.0
 # `llmapi-1  | text`, with the project in front in some versions, and `_1` in v1.
 LINE = re.compile(r"(?P<container>\S+)[-_]\d+ +\| ?(?P<text>.*)")
+# They run on this machine itself, under this engine as well.
+BESIDE = ("console", "controller", "issuers", "keeper")
 # Compose clears the line first, terminal or not.
 CLEAR = "\x1b[2K"
 
@@ -35,11 +38,17 @@ def lines_of(
 
     Args:
         names: service -> name of its log.
-        only: a part of the name, or of the service's.
+        only: a part of the name, or of the service's; or of that of a process that runs beside the
+            containers.
     """
     wanted = [service for service, name in names.items() if only in name or only in service]
     if not wanted:
-        raise no_logs(only, sorted(names.values()))
+        beside = [one for one in BESIDE if (compose.lab.logs / f"{one}.log").exists()]
+        named = [one for one in beside if only in one]
+        if not named:
+            raise no_logs(only, sorted([*names.values(), *beside]))
+        yield from follow_files(compose.lab.logs, follow=follow, count=count, only=named[0])
+        return
     options = ["--no-color", "--tail", str(count), *(["--follow"] if follow else [])]
     with subprocess.Popen(
         compose.command("logs", *options, *wanted), cwd=compose.lab.root, text=True,
