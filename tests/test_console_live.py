@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from llmlab.console import live
-from llmlab.console.live import Live, event
+from llmlab.console.live import Live, Watched, event
 
 PACE = 0.01
 PATIENCE = 20.0
@@ -270,6 +271,36 @@ def test_however_many_look_the_release_is_asked_for_once_a_pace() -> None:
         assert lab.asked == 1
         for one in streams:
             await left(one)
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"),
+    [([], 1.0), ([0.001] * 10, 1.0), ([0.04], 1.0), ([0.06], 1.5), ([0.06, 0.06, 0.02], 3.5),
+     ([0.06] * 50, 10.0)],
+)  # fmt: skip
+def test_what_takes_long_to_gather_is_gathered_less_often(took: list[float], rest: float) -> None:
+    parts = Live(str, str)
+    parts._parts = {f"{n}": Watched(str, took=one) for n, one in enumerate(took)}
+    assert parts.rest() == pytest.approx(rest)
+
+
+def test_a_look_is_measured_by_what_it_computes_and_not_by_what_it_waits_for() -> None:
+    async def work() -> None:
+        parts, go = Lab().live(), threading.Event()
+
+        def look() -> str:
+            until = time.thread_time() + 0.02
+            while time.thread_time() < until:
+                pass
+            go.wait(0.2)
+            return "looked"
+
+        stream = await following(parts.stream("a", look))
+        assert await anext(stream) == event("looked")
+        assert 0.02 <= parts._parts["a"].took < 0.1
+        await left(stream)
 
     run(work)
 

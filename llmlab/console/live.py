@@ -1,7 +1,8 @@
 """Parts of pages that are kept up to date in browsers, by server-sent events.
 
 However many look at a page, what it shows is gathered once, at most once a second, and only while
-somebody does; what has not changed is not sent again.
+somebody does; what has not changed is not sent again. Where many different pages are looked at, or
+some that take long to gather, all of them are gathered less often: the lab is there for models.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from llmlab.gateway.render import LINGER
 
 PACE = 1.0  # seconds between two looks at a lab
+SHARE = 0.04  # of a core: what all looks together may take, or they are rarer ...
+RAREST = 10.0  # ... but no more seconds apart than these
 QUIET = 15.0  # seconds after which a comment says that the stream is alive
 LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
 # After a reload, NGINX's workers of before answer on connections that browsers keep for so long
@@ -33,6 +37,7 @@ class Watched:
     version: int = 0
     text: str = ""
     watchers: int = 0
+    took: float = 0.0  # CPU-seconds of the last look
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
 
@@ -56,6 +61,11 @@ class Live:
     def __len__(self) -> int:
         """How many parts are looked at."""
         return len(self._parts)
+
+    def rest(self) -> float:
+        """Seconds from a look at a part to the next one."""
+        together = sum(part.took for part in self._parts.values())
+        return min(max(self._pace, together / SHARE), max(self._pace, RAREST))
 
     async def stream(self, key: str, look: Look) -> AsyncIterator[bytes]:
         """The events of one browser.
@@ -113,7 +123,8 @@ class Live:
         while True:
             text = part.text
             try:
-                text, failing = await asyncio.to_thread(part.look), False
+                text, part.took = await asyncio.to_thread(_timed, part.look)
+                failing = False
             except Exception as error:  # those who look go on looking: the next one may succeed
                 if not failing:
                     text, failing = self._failed(error), True
@@ -121,7 +132,12 @@ class Live:
                 async with part.changed:
                     part.text, part.version = text, part.version + 1
                     part.changed.notify_all()
-            await asyncio.sleep(self._pace)
+            await asyncio.sleep(self.rest())
+
+
+def _timed(look: Look) -> tuple[str, float]:
+    began = time.thread_time()
+    return look(), time.thread_time() - began
 
 
 def event(text: str, name: str = "") -> bytes:
