@@ -43,7 +43,7 @@ NOT_SEEN_HERE = {
 
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
-    one = make_lab(gateway__rate_limit__enabled="false")
+    one = make_lab(gateway__rate_limit__enabled="false", console__enabled='"auto"')
     with (one.root / "configs" / "lab.toml").open("a") as config:
         config.write(TWIN)
     one.ok("up")
@@ -128,6 +128,7 @@ def test_the_lab_and_its_configuration(said: Said) -> None:
 
 def test_what_the_lab_does(said: Said, lab: LabUnderTest) -> None:
     said("summarize", ARTICLE)
+    assert said("console", "--no-browser")["role"] == "operator"
     url, replied = said("url")["url"], said("chat", "One lamp. Two ships.", "-m", "summarize")
     assert (url, replied["deployment"]) == (lab.url, "textrank")
     assert said("metrics")["glance"]["total"]["requests"] >= 0

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--socket", type=Path, required=True)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each look at an API
     serve(Lab(given.lab), given.socket)
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from llmlab.console.desk import Desk
 from llmlab.console.pages import Page, Query
 from llmlab.console.visitor import Visitor
+from llmlab.delivery.adding_up import BY, add_up, as_csv, currency
 from llmlab.engines.choice import running_engine
-from llmlab.usage.adding_up import BY, add_up, as_csv, currency
 from llmlab.usage.store import Row
 
 PERIODS = {"1h": "the last hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days",

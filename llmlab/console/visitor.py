@@ -42,7 +42,9 @@ def visitor_of(connection: HTTPConnection, cookie: str) -> Visitor | None:
     Returns:
         None where the gateway says of nobody who it is.
     """
-    subject, role = connection.headers.get(SUBJECT, ""), connection.headers.get(ROLE, "")
+    # Headers are bytes, and a subject is UTF-8, whatever Starlette reads them as.
+    subject = connection.headers.get(SUBJECT, "").encode("latin-1").decode("utf-8", "replace")
+    role = connection.headers.get(ROLE, "")
     if role not in list(Role):
         return None
     scheme, _, sent = connection.headers.get("Authorization", "").partition(" ")

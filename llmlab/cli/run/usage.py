@@ -36,7 +36,7 @@ def usage(
     """Add up the tokens that were used, and what they cost."""
     from dataclasses import asdict
 
-    from llmlab.usage.adding_up import COLUMNS, add_up, as_csv
+    from llmlab.delivery.adding_up import COLUMNS, add_up, as_csv
 
     session = Session.of(context)
     found = add_up(session.lab(), session.engine(engine), session.load({}).config, by, since)
