@@ -82,7 +82,11 @@ async def hold(watch: Watch, sent: Sent) -> None:
         )
         for number, one in enumerate(shown)
     ]  # fmt: skip
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    reading = asyncio.StreamReader()  # not in a thread, which nothing could end
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reading), sys.stdin
+    )
+    ended = asyncio.create_task(reading.read())
     everyone = asyncio.gather(*(one.wait() for one in shown))
     await asyncio.wait([everyone, ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for one in tasks:

@@ -98,7 +98,7 @@ def test_an_operator_tries_decides_and_takes_back(lab: LabUnderTest) -> None:
         start_canary(page, lab, "a canary from the form")
         page.wait("return document.querySelector('.rollout-steps [aria-current=step]')")
         page.wait("return document.querySelector('.rollout-steps .done')")  # it has stepped
-        page.screenshot("console/canary-steps")
+        page.picture("console/canary-steps", 1440)
         drill(page, "Have it answer with 500", "broken on purpose")
         page.wait_for("A drill is on")
         # The tile turns, and why it was given back is said.
@@ -106,8 +106,8 @@ def test_an_operator_tries_decides_and_takes_back(lab: LabUnderTest) -> None:
         wait_until(lambda: last_phase(lab) is Phase.ABORTED, ENDED)
         page.wait("return document.querySelector('.rollout-head.wrong')")
         said = page.run("return document.querySelector('.rollout-why').innerText")
-        assert "errors" in said, said
-        page.screenshot("console/canary-aborted")
+        assert "errors" in said.lower(), said
+        page.picture("console/canary-aborted", 1440)
         lab.ok("drill", "off", "--deployment", "twin")
         start_canary(page, lab, "once more", interval="2s")
         wait_until(lambda: last_phase(lab) is Phase.COMPLETED, ENDED)
@@ -120,7 +120,7 @@ def test_an_operator_tries_decides_and_takes_back(lab: LabUnderTest) -> None:
         finds_a_request(page, lab, request_id)
         assert page.problems() == []
     assert told.served["twin"] and told.served["textrank"]
-    entries = lab.json("ledger", "log", "--last", "50")
+    entries = lab.json("ledger", "show", "--last", "50")
     reasons = {one["why"] for one in entries}
     assert {"a canary from the form", "once more", "the old one was better"} <= reasons
     assert lab.json("ledger", "verify")["whole"] is True
@@ -136,7 +136,7 @@ def asks_two_models(page: ConsolePage, lab: LabUnderTest) -> str:
     page.wait("return document.querySelectorAll('#turns a[href*=\"requests/show\"]').length === 2")
     shown = page.shown()
     assert shown.count("Content id") == 2 and "Ingrid Halvorsen" in shown
-    page.screenshot("console/playground-asked")
+    page.picture("console/playground-asked", 1440)
     link = page.run("return document.querySelector('#turns a[href*=\"requests/show\"]').href")
     return str(link).rpartition("id=")[2]
 
@@ -149,7 +149,7 @@ def finds_a_request(page: ConsolePage, lab: LabUnderTest, request_id: str) -> No
     page.wait_for(request_id[:12])
     go(page, lab, f"requests/show?id={request_id}")
     page.wait_for("textrank")
-    page.screenshot("console/request-found")
+    page.picture("console/request-found", 1440)
 
 
 def test_a_viewer_looks_and_changes_nothing(lab: LabUnderTest) -> None:

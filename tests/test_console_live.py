@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llmlab.console import live
-from llmlab.console.live import Live, Room, TooMany, event
+from llmlab.console.live import Live, Room, TooMany, Watched, event
 
 PACE = 0.01
 PATIENCE = 20.0
@@ -178,12 +178,38 @@ def test_a_stream_ends_with_the_release_that_let_it_in_and_the_next_goes_on() ->
 def test_a_stream_ends_after_its_time_so_that_a_token_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(live, "SETTLED", 0.0)
+
     async def work() -> None:
         lab = Lab()
         stream = await following(lab.live().stream("a", lab.look))
         assert await anext(stream) == event("first")
         monkeypatch.setattr(live, "LONGEST", 0.0)
         assert [one async for one in stream] == [AGAIN]
+
+    run(work)
+
+
+def test_a_stream_that_begins_right_after_a_reload_is_judged_again_once_that_has_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker of NGINX of before may have let it in, on a connection that the browser had."""
+
+    async def work() -> None:
+        lab = Lab()
+        parts = lab.live()
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        monkeypatch.setattr(live, "SETTLED", 5 * PACE)
+        assert [one async for one in stream] == [AGAIN]
+        stream = await following(parts.stream("a", lab.look))
+        assert await anext(stream) == event("first")
+        waiting = asyncio.ensure_future(anext(stream))
+        await looked(lab, 10)
+        assert not waiting.done()  # this one stays
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await left(stream)
 
     run(work)
 
@@ -264,6 +290,33 @@ def test_what_takes_long_is_looked_at_less_often() -> None:
             assert await anext(stream) == event(number)
         first, second, third = begun[:3]
         assert min(second - first, third - second) >= (1 + live.REST) * long
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"),
+    [([], 1.0), ([0.001] * 10, 1.0), ([0.04], 1.0), ([0.06], 1.5), ([0.06, 0.06, 0.02], 3.5),
+     ([0.06] * 50, 10.0)],
+)  # fmt: skip
+def test_what_takes_long_to_gather_is_gathered_less_often(took: list[float], rest: float) -> None:
+    parts = Live(str, str)
+    parts._parts = {f"{n}": Watched(str, took=one) for n, one in enumerate(took)}
+    assert parts.rest() == pytest.approx(rest)
+
+
+def test_a_look_is_measured_by_what_it_computes_and_not_by_what_it_waits_for() -> None:
+    async def work() -> None:
+        parts, go = Lab().live(), threading.Event()
+
+        def look() -> str:
+            until = time.thread_time() + 0.02
+            while time.thread_time() < until:
+                pass
+            go.wait(0.2)
+            return "looked"
+
+        stream = await following(parts.stream("a", look))
+        assert await anext(stream) == event("looked")
+        assert 0.02 <= parts._parts["a"].took < 0.1
         await left(stream)
 
     run(work)

@@ -18,7 +18,7 @@ import pytest
 from llmlab.console import menu
 from llmlab.scopes import OPERATOR, VIEWER
 from tests import browser
-from tests.conftest import LabUnderTest
+from tests.conftest import LabUnderTest, wait_until
 from tests.console_browser import ConsolePage, Visit, console_browser
 from tests.console_walk import walked
 
@@ -33,6 +33,7 @@ HEAVIEST = 150_000  # bytes of a page with all that it loads
 ASKED_FOR = {
     "flags/explain": "flag=short&sub=ada",
     "rollout/start": "kind=canary&route=summarize&model=again",
+    "rollout/pairs": "number=1",
     "requests": "model=textrank",
 }
 ARTICLE = "The lamp was lit at dusk by Ingrid Halvorsen. {} boats came in. The hall stood empty."
@@ -75,13 +76,21 @@ def lived(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
     lab.ok("flag", "set", "next", "--off", "--deployment", "next", "--why", "not yet")
     lab.run("evaluate", "-s", "founding", "-m", "textrank", "-b", "lead-3", "--offline")
     canary = ("--steps", "50,100", "--interval", "10m", "--text-gate", "")
-    lab.ok("rollout", "start", "canary", "again", *canary, "--why", "<i>a lesson</i>")
-    asked(lab, 20)
-    lab.ok("rollout", "abort", "--why", "seen enough & <more>")
+    lab.ok("drill", "worse-text", "--deployment", "again")
+    lab.ok("rollout", "start", "canary", "again", *canary, "--pairs", "1",
+           "--why", "<i>a lesson</i>")  # fmt: skip
+    wait_until(lambda: has_pair(lab), 120)
+    lab.run("rollout", "abort", "--why", "seen enough & <more>")  # or the gate has done it
     lab.run("rollout", "status", "--timeout", "60s")
     lab.ok("rollout", "start", "canary", "next", *canary, "--why", "shorter texts are wanted")
     asked(lab, 40)
     return lab
+
+
+def has_pair(lab: LabUnderTest) -> bool:
+    """Whether there is a pair to be shown, having asked for some."""
+    asked(lab, 10)
+    return bool(lab.json("rollout", "pairs", "1")["worst"])
 
 
 def asked(lab: LabUnderTest, times: int) -> None:
@@ -122,7 +131,9 @@ def costs() -> Iterator[dict[str, Visit]]:
     (folder / "pages.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
-def judged(page: ConsolePage, address: str, name: str) -> None:
+def judged(
+    page: ConsolePage, address: str, name: str, pictures: tuple[int, ...] = PICTURES
+) -> None:
     """That nothing is wrong with the page that is open, in any theme, on any screen."""
     wrong = []
     for scheme in SCHEMES:
@@ -132,7 +143,7 @@ def judged(page: ConsolePage, address: str, name: str) -> None:
             wrong += [f"{scheme}, {width}: {one}" for one in page.violations()]
             if too_wide := page.too_wide():
                 wrong.append(f"{scheme}, {width}: {too_wide} pixels too wide")
-        for width in PICTURES:
+        for width in pictures:
             page.picture(f"console/{name}-{scheme}-{width}", width)
     assert not wrong, f"{address}\n" + "\n".join(wrong)
 
@@ -153,7 +164,7 @@ def test_a_page_can_be_used_by_all_is_light_and_asks_nobody_else(
         page.resize(1440)
         visit = costs[named(address)] = page.visit(lived.url + address)
         assert page.run("return document.querySelectorAll('h1').length") == 1
-        judged(page, address, named(address))
+        judged(page, address, named(address), PICTURES if address == addresses[path][0] else ())
         assert visit.weight < HEAVIEST
         assert visit.hosts == {f"127.0.0.1:{lived.port}"}
         assert page.blocked() == [] and page.problems() == []
@@ -165,7 +176,7 @@ def test_where_nothing_is_yet_a_page_says_what_to_do(
 ) -> None:
     page.let_in(empty.url, token(empty, VIEWER))
     page.visit(f"{empty.url}/console/{path}")
-    judged(page, path, f"empty-{path.replace('/', '-')}")
+    judged(page, path, f"empty-{path.replace('/', '-')}", (1024,))
     assert page.blocked() == [] and page.problems() == []
 
 
@@ -176,7 +187,7 @@ BAD = "<script>document.title = 'evil'</script>"
     ("what", "address", "scope", "status"),
     [("signed-out", "overview", None, 401), ("sign-in", "sign-in", None, 200),
      ("no-scope", "overview", "summarize", 403), ("unknown", f"nowhere/{BAD}", VIEWER, 404),
-     ("unknown-code", "enter?code=unknown", None, 400)],
+     ("unknown-code", "enter?code=unknown", None, 403)],
 )  # fmt: skip
 def test_who_is_not_let_in_or_is_lost_is_told_so(
     what: str, address: str, scope: str | None, status: int, empty: LabUnderTest,
@@ -187,7 +198,7 @@ def test_who_is_not_let_in_or_is_lost_is_told_so(
     timing = "return performance.getEntriesByType('navigation')[0].responseStatus"
     assert page.run(timing) == status
     assert page.run("return document.title") != "evil"
-    judged(page, address, what)
+    judged(page, address, what, (390, 1024))
     assert visit.blocked == () and visit.hosts == {f"127.0.0.1:{empty.port}"}
 
 

@@ -1,8 +1,9 @@
 """Parts of pages that are kept up to date in browsers, by server-sent events.
 
 However many look at a page, what it shows is gathered once, at most once a second, and only while
-somebody does; what has not changed is not sent again. What takes long is looked at less often, and
-by threads of its own, so that whoever opens a page waits for none of it.
+somebody does; what has not changed is not sent again. Looks have threads of their own, so that
+whoever opens a page waits for none of them. Where many different pages are looked at, or some that
+take long to gather, all of them are gathered less often: the lab is there for models.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from llmlab.errors import UsageError
+from llmlab.gateway.render import LINGER
 
 PACE = 1.0  # seconds between two looks at a lab
 REST = 3.0  # times as long as a look took, the next one waits at least
 AT_ONCE = 4  # looks
+SHARE = 0.04  # of a core: what all looks together may take, or they are rarer ...
+RAREST = 10.0  # ... but for that no more seconds apart than these
 QUIET = 15.0  # seconds after which a comment says that the stream is alive
 LONGEST = 300.0  # seconds: then a browser asks again, and its token is judged again
+# After a reload, NGINX's workers of before answer on connections that browsers keep for so long
+# (LINGER), and judge tokens by what held before.
+SETTLED = LINGER + 1.0
 AGAIN = "again"  # the last event: ask once more
 # A browser that reads slower than it is sent to gets only the newest.
 Look = Callable[[], str]  # the part as it is now; in a thread
@@ -80,6 +88,7 @@ class Watched:
     version: int = 0
     text: str = ""
     watchers: int = 0
+    took: float = 0.0  # CPU-seconds of the last look
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     task: asyncio.Task[None] | None = None
 
@@ -102,10 +111,16 @@ class Live:
         self._asking = asyncio.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "look")
         self.room = Room()
+        self._since = -math.inf
 
     def __len__(self) -> int:
         """How many parts are looked at."""
         return len(self._parts)
+
+    def rest(self) -> float:
+        """Seconds from a look at a part to the next one, by what all of them cost."""
+        together = sum(part.took for part in self._parts.values())
+        return min(max(self._pace, together / SHARE), max(self._pace, RAREST))
 
     async def stream(self, key: str, look: Look) -> AsyncGenerator[bytes, None]:
         """The events of one browser.
@@ -122,7 +137,7 @@ class Live:
         seen = 0
         try:
             yield b"retry: 1000\n\n"
-            while clock() - began < LONGEST and await self._current() == release:
+            while clock() < self._end(began) and await self._current() == release:
                 await self._changed(part, seen)
                 if part.version != seen:
                     seen, spoke = part.version, clock()
@@ -145,9 +160,16 @@ class Live:
             return self._released
         async with self._asking:
             if clock() - self._asked >= self._pace:
-                self._released = await asyncio.to_thread(self._release)
+                before, self._released = self._released, await asyncio.to_thread(self._release)
                 self._asked = clock()
+                if self._released != before:
+                    self._since = self._asked
         return self._released
+
+    def _end(self, began: float) -> float:
+        """Until when a stream may go on that began then."""
+        settled = self._since + SETTLED
+        return settled if began < settled else began + LONGEST
 
     async def _changed(self, part: Watched, seen: int) -> None:
         """Until it is another one than was seen, or for a while."""
@@ -161,7 +183,8 @@ class Live:
         while True:
             text, began = part.text, loop.time()
             try:
-                text, failing = await loop.run_in_executor(self._threads, part.look), False
+                text, part.took = await loop.run_in_executor(self._threads, _timed, part.look)
+                failing = False
             except Exception as error:  # those who look go on looking: the next one may succeed
                 if not failing:
                     text, failing = self._failed(error), True
@@ -170,7 +193,13 @@ class Live:
                 async with part.changed:
                     part.text, part.version = text, part.version + 1
                     part.changed.notify_all()
-            await asyncio.sleep(max(self._pace, REST * took))
+            await asyncio.sleep(max(self.rest(), REST * took))
+
+
+def _timed(look: Look) -> tuple[str, float]:
+    """What it shows, and what that has cost: seconds of a core."""
+    began = time.thread_time()
+    return look(), time.thread_time() - began
 
 
 def event(text: str, name: str = "") -> bytes:
