@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmlab import __version__
-from llmlab.console.ages import ago, iso, moment
+from llmlab.console.ages import ago, clock, iso, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
 from llmlab.errors import LlmlabError, UsageError
@@ -81,7 +81,7 @@ def templates() -> Environment:
     environment.globals |= {"version": __version__, "prefix": PREFIX}
     environment.filters |= {
         "short": short_id, "duration": duration, "moment": moment, "iso": iso, "number": number,
-        "percent": percent, "seconds": seconds, "ago": ago,
+        "percent": percent, "seconds": seconds, "ago": ago, "clock": clock,
         "plain": plain, "amount": amount, "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
