@@ -137,6 +137,12 @@ class ConsolePage(Page):
         heading would stand what is another's."""
         return list(self.run(RAGGED))
 
+    def print_out(self, scheme: str) -> None:
+        """Have it look as on paper, of somebody whose screen is light or dark."""
+        preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+        media = {"media": "print", "features": preferred}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
     def picture(self, name: str, width: int) -> Path:
         """Keep what the whole page looks like on a screen of that width."""
         self.resize(width)

@@ -28,6 +28,10 @@ PATHS = [page.path for page in menu.PAGES]
 SCHEMES = ("light", "dark")
 SCREENS = (390, 1440)  # pixels, which axe-core judges ...
 BETWEEN = 800  # a tablet's, where much is laid out otherwise
+SCROLLED = """
+return [...document.querySelectorAll('table.stacked')].map(one => one.parentElement)
+    .filter(one => one.scrollWidth > one.clientWidth).length;
+"""
 PICTURES = (390, 1024, 1920)  # ... and which people look at
 HEAVIEST = 150_000  # bytes of a page with all that it loads
 # What only a form leads to.
@@ -133,6 +137,8 @@ def judged(page: ConsolePage, address: str, name: str) -> None:
             wrong += [f"{scheme}, {width}: {one}" for one in page.violations()]
             if too_wide := page.too_wide():
                 wrong.append(f"{scheme}, {width}: {too_wide} pixels too wide")
+            if width == min(SCREENS) and (scrolled := page.run(SCROLLED)):
+                wrong.append(f"{scheme}, {width}: {scrolled} lists have to be scrolled")
         page.resize(BETWEEN)
         wrong += [f"{scheme}, {BETWEEN}, ragged: {one}" for one in page.ragged()]
         if too_wide := page.too_wide():
@@ -220,6 +226,27 @@ def test_on_a_phone_the_menu_shows_the_page_that_one_is_on(
         )
         assert left >= 0 and right <= 390, path
         assert page.too_wide() == 0
+
+
+def test_on_paper_a_page_is_light_and_without_what_one_presses(
+    empty: LabUnderTest, page: ConsolePage
+) -> None:
+    page.let_in(empty.url, token(empty, VIEWER))
+    page.visit(f"{empty.url}/console/requests")
+    ink = "return getComputedStyle(document.body).color"
+    pressed = (
+        "return [...document.querySelectorAll('nav, form, a.button, button')]"
+        ".filter(one => one.checkVisibility()).length"
+    )
+    page.paint("light")
+    light = page.run(ink)
+    page.paint("dark")
+    assert page.run(ink) != light and page.run(pressed)
+    page.print_out("dark")
+    try:
+        assert page.run(ink) == light and page.run(pressed) == 0
+    finally:
+        page.paint("light")
 
 
 BAD = "<script>document.title = 'evil'</script>"

@@ -11,6 +11,7 @@ import llmlab.console
 from llmlab.console import menu
 
 STYLES = Path(llmlab.console.__file__).parent / "static" / "console.css"
+TEMPLATES = STYLES.parent.parent / "templates"
 HEAD = re.compile(r"/\* --- (.*?) -+ \*/")
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 # These stand in no element, and so cannot be a page's.
@@ -79,3 +80,16 @@ def test_a_rule_outside_of_its_page_is_seen(stray: str) -> None:
 def test_a_rule_within_its_page_is_none() -> None:
     own = "main.usage { .bar { width: 1px } @media (max-width: 9rem) { .bar { width: 2px } } }"
     assert strays(f"/* --- Usage --- */\n{own}\n@keyframes x {{ 50% {{ opacity: 0 }} }}") == []
+
+
+def test_where_a_row_is_a_list_on_a_phone_each_cell_says_what_it_is() -> None:
+    cells = {
+        file.name: cell
+        for file in TEMPLATES.glob("*.j2")
+        for table in re.findall(r'<table class="stacked">.*?</table>', file.read_text(), re.S)
+        for cell in re.findall(r"<td(?: [^>]*)?>(?:\{\{ interval|<a)?", table)
+        # A drawing or a button says itself what it is.
+        if "data-label=" not in cell and not cell.endswith(("interval", "<a"))
+    }
+    assert cells == {}
+    assert 'class="stacked"' in (TEMPLATES / "flags.html.j2").read_text()
