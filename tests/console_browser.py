@@ -39,6 +39,16 @@ const [address, fields, done] = arguments;
 fetch(address, {method: 'POST', body: new URLSearchParams(fields), redirect: 'manual'})
     .then(answer => done(answer.status), error => done(-1));
 """
+RAGGED = """
+const wide = cells => [...cells].filter(one => one.checkVisibility())
+    .reduce((sum, one) => sum + one.colSpan, 0);
+return [...document.querySelectorAll('table')].flatMap(table => {
+    const row = table.tHead && table.tHead.rows[0];
+    return !row ? [] : [...table.tBodies].flatMap(body => [...body.rows])
+        .filter(one => one.checkVisibility() && wide(one.cells) !== wide(row.cells))
+        .map(one => `${row.innerText} | ${one.innerText}`);
+});
+"""
 IS_SETTLED = "return document.readyState === 'complete'"
 
 
@@ -66,7 +76,11 @@ class ConsolePage(Page):
         self._driver.execute_cdp_cmd("Network.enable", {})
         self._driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         self._driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
-        self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCHING})
+        self.before_each(WATCHING)
+
+    def before_each(self, script: str) -> None:
+        """Run it in each page that is opened from now on, before anything of its own."""
+        self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
 
     def let_in(self, url: str, token: str) -> None:
         """As somebody who has signed in by this token; "" for nobody.
@@ -117,6 +131,17 @@ class ConsolePage(Page):
         """Pixels that one would have to scroll to the side."""
         root = "document.documentElement"
         return int(self.run(f"return {root}.scrollWidth - {root}.clientWidth"))
+
+    def ragged(self) -> list[str]:
+        """Rows of tables that show more or fewer cells than their table has headings: below a
+        heading would stand what is another's."""
+        return list(self.run(RAGGED))
+
+    def print_out(self, scheme: str) -> None:
+        """Have it look as on paper, of somebody whose screen is light or dark."""
+        preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+        media = {"media": "print", "features": preferred}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
     def picture(self, name: str, width: int) -> Path:
         """Keep what the whole page looks like on a screen of that width."""

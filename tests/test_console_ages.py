@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmlab.console.ages import ago, moment, told
+from llmlab.console.ages import ago, clock, moment, told
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 
@@ -40,3 +40,9 @@ def test_what_is_long_ago_is_told_by_its_day() -> None:
 def test_what_is_no_moment_reads_as_it_is_and_is_escaped() -> None:
     assert ago("<b>soon", NOON) == "&lt;b&gt;soon"
     assert ago(1e300, NOON) == "1e+300"
+
+
+def test_of_this_day_only_the_time_is_told_and_the_whole_moment_to_whoever_asks() -> None:
+    today, before = clock(NOON - 1, NOON), clock(NOON - 2 * 86_400, NOON)
+    assert f">{moment(NOON - 1)[11:]}</time>" in today and moment(NOON - 1) in today
+    assert f">{moment(NOON - 2 * 86_400)}</time>" in before

@@ -27,6 +27,11 @@ pytestmark = pytest.mark.browser
 PATHS = [page.path for page in menu.PAGES]
 SCHEMES = ("light", "dark")
 SCREENS = (390, 1440)  # pixels, which axe-core judges ...
+BETWEEN = 800  # a tablet's, where much is laid out otherwise
+SCROLLED = """
+return [...document.querySelectorAll('table.stacked')].map(one => one.parentElement)
+    .filter(one => one.scrollWidth > one.clientWidth).length;
+"""
 PICTURES = (390, 1024, 1920)  # ... and which people look at
 HEAVIEST = 150_000  # bytes of a page with all that it loads
 # What only a form leads to.
@@ -143,6 +148,12 @@ def judged(
             wrong += [f"{scheme}, {width}: {one}" for one in page.violations()]
             if too_wide := page.too_wide():
                 wrong.append(f"{scheme}, {width}: {too_wide} pixels too wide")
+            if width == min(SCREENS) and (scrolled := page.run(SCROLLED)):
+                wrong.append(f"{scheme}, {width}: {scrolled} lists have to be scrolled")
+        page.resize(BETWEEN)
+        wrong += [f"{scheme}, {BETWEEN}, ragged: {one}" for one in page.ragged()]
+        if too_wide := page.too_wide():
+            wrong.append(f"{scheme}, {BETWEEN}: {too_wide} pixels too wide")
         for width in pictures:
             page.picture(f"console/{name}-{scheme}-{width}", width)
     assert not wrong, f"{address}\n" + "\n".join(wrong)
@@ -178,6 +189,75 @@ def test_where_nothing_is_yet_a_page_says_what_to_do(
     page.visit(f"{empty.url}/console/{path}")
     judged(page, path, f"empty-{path.replace('/', '-')}", (1024,))
     assert page.blocked() == [] and page.problems() == []
+
+
+# Before its first script: a page that is in the background, and what it opens.
+BACKGROUND = """
+window.isHidden = true;
+window.opened = [];
+Object.defineProperty(document, 'hidden', {get: () => window.isHidden});
+const Real = window.EventSource;
+window.EventSource = function (address) {
+    const one = new Real(address);
+    window.opened.push(one);
+    return one;
+};
+window.turn = isHidden => {
+    window.isHidden = isHidden;
+    document.dispatchEvent(new Event('visibilitychange'));
+};
+window.streams = () => window.opened.filter(one => one.readyState !== Real.CLOSED).length;
+"""
+
+
+def test_a_page_has_one_stream_while_it_is_seen_and_none_in_the_background(
+    empty: LabUnderTest,
+) -> None:
+    with console_browser() as page:
+        page.before_each(BACKGROUND)
+        page.let_in(empty.url, token(empty, VIEWER))
+        page.visit(f"{empty.url}/console/overview")
+        streams = [page.run("return window.streams()")]
+        for is_hidden in (False, False, True, False):
+            page.run(f"window.turn({str(is_hidden).lower()})")
+            streams.append(page.run("return window.streams()"))
+    assert streams == [0, 1, 1, 0, 1]
+
+
+def test_on_a_phone_the_menu_shows_the_page_that_one_is_on(
+    empty: LabUnderTest, page: ConsolePage
+) -> None:
+    page.let_in(empty.url, token(empty, VIEWER))
+    page.resize(390)
+    for path in ("overview", "ledger"):
+        page.visit(f"{empty.url}/console/{path}")
+        left, right = page.run(
+            "const at = document.querySelector('nav [aria-current]').getBoundingClientRect();"
+            "return [at.left, at.right]"
+        )
+        assert left >= 0 and right <= 390, path
+        assert page.too_wide() == 0
+
+
+def test_on_paper_a_page_is_light_and_without_what_one_presses(
+    empty: LabUnderTest, page: ConsolePage
+) -> None:
+    page.let_in(empty.url, token(empty, VIEWER))
+    page.visit(f"{empty.url}/console/requests")
+    ink = "return getComputedStyle(document.body).color"
+    pressed = (
+        "return [...document.querySelectorAll('nav, form, a.button, button')]"
+        ".filter(one => one.checkVisibility()).length"
+    )
+    page.paint("light")
+    light = page.run(ink)
+    page.paint("dark")
+    assert page.run(ink) != light and page.run(pressed)
+    page.print_out("dark")
+    try:
+        assert page.run(ink) == light and page.run(pressed) == 0
+    finally:
+        page.paint("light")
 
 
 BAD = "<script>document.title = 'evil'</script>"

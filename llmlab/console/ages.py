@@ -36,6 +36,21 @@ def ago(value: float | str, now: float | None = None) -> Markup:
     )
 
 
+def clock(value: float | str, now: float | None = None) -> Markup:
+    """``<time>`` that reads ``10:31:40`` of this day, in the time of this machine, and of any other
+    as ``moment`` does.
+
+    Args:
+        now: seconds of the epoch; default: this moment.
+    """
+    from markupsafe import Markup
+
+    today = at(time.time() if now is None else now).astimezone().date()
+    full = moment(value)
+    short = full.partition(" ")[2] if at(value).astimezone().date() == today else full
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(value), full, short)
+
+
 def told(age: float) -> str:
     """``just now``, ``25 s ago``, ``3 min ago``, ``2 h ago``, ``4 d ago``; ``in 3 min``."""
     seconds = int(abs(age))

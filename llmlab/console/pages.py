@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmlab import __version__
-from llmlab.console.ages import ago, iso, lasting, moment
+from llmlab.console.ages import ago, clock, iso, lasting, moment
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
 from llmlab.errors import LlmlabError, UsageError
@@ -86,7 +86,7 @@ def templates() -> Environment:
     environment.globals |= {"version": __version__, "prefix": PREFIX}
     environment.filters |= {
         "short": short_id, "duration": lasting, "moment": moment, "iso": iso, "number": number,
-        "percent": percent, "seconds": seconds, "ago": ago,
+        "percent": percent, "seconds": seconds, "ago": ago, "clock": clock,
         "plain": plain, "amount": amount, "money": money,
         "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip

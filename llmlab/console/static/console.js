@@ -24,27 +24,44 @@ function follow(part) {
     let wait = FIRST, source = null, timer = 0;
     const address = part.dataset.live + location.search;
 
+    function leave() {
+        clearTimeout(timer);
+        if (source) {
+            source.close();
+            source = null;
+        }
+    }
+    // Nobody looks at a page in the background, so nothing is asked for it: also not where it was
+    // opened there, or went there while something was on its way.
     function connect() {
-        timer = 0;
-        source = new EventSource(address);
-        source.onopen = () => { wait = FIRST; say(''); };
-        source.onmessage = (event) => {
+        leave();
+        if (document.hidden) {
+            return;
+        }
+        const mine = source = new EventSource(address);
+        const hear = (name, act) => mine.addEventListener(name, (event) => {
+            if (mine === source) {
+                act(event);
+            }
+        });
+        hear('open', () => { wait = FIRST; say(''); });
+        hear('message', (event) => {
             // What somebody types into, or has opened, stays as it is.
             Idiomorph.morph(part, event.data, {
                 morphStyle: 'innerHTML', ignoreActiveValue: true,
                 callbacks: { beforeAttributeUpdated: (name, node) => !isOnes(name, node) },
             });
-        };
-        source.addEventListener('again', () => {  // its time is over, and nothing is wrong
-            source.close();
+        });
+        hear('again', () => {  // its time is over, and nothing is wrong
+            leave();
             timer = setTimeout(connect, 200);
         });
-        source.onerror = () => {
-            source.close();
+        hear('error', () => {
+            leave();
             say('The console is not reached; trying again.');
             timer = setTimeout(again, wait * (0.5 + Math.random()));
             wait = Math.min(2 * wait, LONGEST);
-        };
+        });
     }
     async function again() {
         try {
@@ -56,17 +73,13 @@ function follow(part) {
         } catch (error) {
             // it is not there yet
         }
-        connect();
-    }
-    // Nobody looks at a page in the background, so nothing is asked for it.
-    document.addEventListener('visibilitychange', () => {
-        if (document.hidden) {
-            clearTimeout(timer);
-            source.close();
-        } else {
-            wait = FIRST;
+        if (!source) {  // nor has somebody come back to the page meanwhile
             connect();
         }
+    }
+    document.addEventListener('visibilitychange', () => {
+        wait = FIRST;
+        connect();
     });
     connect();
 }
@@ -77,4 +90,9 @@ for (const part of document.querySelectorAll('[data-live]')) {
 // A form that is for looking (GET) needs no button to be pressed.
 for (const form of document.querySelectorAll('form[data-at-once]')) {
     form.addEventListener('change', () => form.requestSubmit());
+}
+// On a narrow screen the menu scrolls: the page that one is on is to be seen in it.
+const here = document.querySelector('.top nav [aria-current]');
+if (here) {
+    here.scrollIntoView({ inline: 'center', block: 'nearest' });
 }
