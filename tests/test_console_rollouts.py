@@ -17,6 +17,8 @@ from llmlab.console.pages import live_part
 from llmlab.console.rollout_changes import buttons, drill_of
 from llmlab.console.rollout_tiles import tile
 from llmlab.console.visitor import Role, Visitor
+from llmlab.console.watching import Watch
+from llmlab.engines.base import LabStatus
 from llmlab.errors import UsageError
 from llmlab.evaluate.statistics import difference_of_samples
 from llmlab.lab import Lab, init_lab
@@ -28,6 +30,7 @@ from llmlab.rollout.store import Rollouts
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 from llmlab.service.drill import Kind as Misbehaving
 from tests.rollouts import at
+from tests.test_console_overview import status
 from tests.test_rollout_verbs import Office, config
 
 SCRIPT = "<script>alert(1)</script>"
@@ -101,10 +104,38 @@ def test_the_live_part_is_rendered_alone(lab: Lab) -> None:
     assert "<html" not in text
 
 
+class Counted:
+    """An engine under which a lab runs, as far as its status goes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def status(self) -> LabStatus:
+        self.asked += 1
+        return status()
+
+
+def test_however_many_look_at_rollouts_the_engine_is_asked_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, watching = Counted(), "llmlab.console.watching."
+    watched = Watch(lab, lambda: engine, lambda: 1000.0)  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(f"{watching}look", lambda engine, _: engine.status())
+    monkeypatch.setattr("llmlab.observe.observer.Observer.look", lambda *_: None)
+    for module in ("rollouts", "desk"):
+        monkeypatch.setattr(f"llmlab.console.{module}.watch", lambda _: watched)
+    begun(lab, Phase.PROGRESSING)
+    for role in (*Role, *Role):
+        found = rollouts.gather(Desk(lab), {}, Visitor("", role))
+        assert found.one and found.one.view.running
+        assert Desk(lab).engine is engine
+    assert engine.asked == 1
+
+
 def test_its_document_is_the_verbs(lab: Lab) -> None:
     begun(lab, Phase.ABORTED)
     begun(lab, Phase.COMPLETED)
-    assert client(lab).get("/console/rollout.json").json() == view_of(lab).as_json()
+    assert client(lab).get("/console/rollout.json").json() == view_of(lab, None).as_json()
     earlier = client(lab).get("/console/rollout.json?number=1").json()
     assert (earlier["number"], earlier["phase"]) == (1, "aborted")
     listed = client(lab).get("/console/rollout/history.json").json()

@@ -15,8 +15,10 @@ from llmlab.console.rollout_planned import CHANGES as BEGUN
 from llmlab.console.rollout_planned import PAGES as PLANNED
 from llmlab.console.rollout_tiles import Tile, tile
 from llmlab.console.visitor import Visitor
+from llmlab.console.watching import watch
 from llmlab.delivery import drills
-from llmlab.errors import AuthError, LlmlabError, UsageError
+from llmlab.engines.base import LabStatus
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.report.chart import Panel
 from llmlab.rollout import picture
@@ -118,10 +120,18 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Found:
     if not history:
         return Found(None, (), (), 0)
     number = number_of(query, routes)
-    view = view_of(desk.lab, number=number)
+    view = view_of(desk.lab, status_of(desk), number=number)
     one = shown(desk, view, visitor, newest=number in {each.number for each in routes})
     others = [each for each in reversed(history) if each.number != number]
     return Found(one, tuple(routes), tuple(others[:LISTED]), len(history))
+
+
+def status_of(desk: Desk) -> LabStatus | None:
+    """By the look that all pages share; None if the lab does not run."""
+    try:
+        return watch(desk.lab).look().status
+    except UpstreamError:
+        return None
 
 
 def of_routes(history: Sequence[Rollout], under_way: Sequence[str]) -> list[Rollout]:
