@@ -24,6 +24,7 @@ from llmlab.evaluate.statistics import difference_of_samples
 from llmlab.lab import Lab, init_lab
 from llmlab.rollout.desk import view_of
 from llmlab.rollout.linting import lint
+from llmlab.rollout.pairs import Sums
 from llmlab.rollout.possible import ways
 from llmlab.rollout.state import Finding, Judged, Kind, Outcome, Paused, Phase, Rollout, Verdict
 from llmlab.rollout.store import Rollouts
@@ -280,7 +281,7 @@ def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
          "Errors", "they differ", "-40.0 points"),
         (Finding("text", Outcome.FAIL, "", {
             "empty<=+0.10:estimate": 0.3, "empty<=+0.10:low": 0.2, "empty<=+0.10:high": 0.4,
-            "n": 30.0, "alpha": 0.02,
+            "empty<=+0.10:level": 0.99, "n": 30.0, "alpha": 0.02,
         }), "Texts", "fails", "0.3"),
         (Finding("errors", Outcome.NONE, "errors: no answer yet"), "Errors", "no answer yet", None),
     ],
@@ -292,6 +293,54 @@ def test_each_test_of_a_gate_has_a_tile(
     shown = tile(finding)
     assert (shown.title, shown.word) == (title, word)
     assert [one.at for one in shown.gauges] == ([] if at is None else [at])
+
+
+TEXTS = {"empty<=+0.10:estimate": 0.3, "empty<=+0.10:low": 0.2, "empty<=+0.10:high": 0.4,
+         "n": 30.0, "alpha": 0.02}  # fmt: skip
+PAIRS = {"candidate": 0.5, "stable": 0.5, "n": 100.0, "margin": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "interval", "goes_by"),
+    [
+        ("text", {**TEXTS, "empty<=+0.10:level": 0.9}, "90 % interval", "by this interval"),
+        ("text", {**TEXTS, "empty<=+0.10:level": 0.995}, "99.5 % interval", "by this interval"),
+        ("text", TEXTS, "", ""),  # of before: nobody knows of which level
+        ("errors", FIGURES, "95 % interval", "by its bets"),
+        ("errors", {"a": 0.5, "a_n": 90.0, "b": 0.1, "b_n": 90.0, "p": 0.1, "level": 0.02},
+         "95 % interval", "Whether they differ goes by bets"),
+        ("pairs empty", {**PAIRS, "above": 0.0, "below": 0.0}, "95 % interval", ""),
+        ("pairs empty", PAIRS, "", ""),  # of before: nobody knows what they have in common
+    ],
+)  # fmt: skip
+def test_an_interval_is_drawn_as_the_one_that_it_is(
+    metric: str, figures: dict[str, float], interval: str, goes_by: str
+) -> None:
+    shown = tile(Finding(metric, Outcome.INCONCLUSIVE, "", figures))
+    (line,) = shown.gauges
+    assert (line.interval, line.low is not None) == (interval, bool(interval))
+    assert interval in line.words and goes_by in shown.goes_by
+
+
+def test_pairs_that_agree_are_surer_than_two_samples_would_be() -> None:
+    sums = Sums()
+    for number in range(100):
+        sums.add(number % 2, number % 2)
+    found = tile(Finding("pairs empty", Outcome.INCONCLUSIVE, "", {**PAIRS, **sums.figures}))
+    (line,) = found.gauges
+    assert re.search(r"interval -3\.\d points to \+3\.\d points", line.words)
+    assert Sums(50.0, 50.0, 100).figures == {}  # kept before what they have in common was
+
+
+def test_what_nobody_judged_is_not_green_and_the_bars_are_not_said_again() -> None:
+    figures = {**FIGURES, "pass_wealth": 49_300.0}
+    said = "errors: 0.0 % of 9, not decided: {} 1.8 of 2.1 to pass, 0.8 of 50 to fail; 2 subjects"
+    for word in ("evidence", "wealth"):
+        shown = tile(Finding("errors", Outcome.PASS, said.format(word), figures))
+        assert shown.reason == "0.0 % of 9, not decided; 2 subjects"
+    assert [one.wealth for one in shown.bets] == [">100", "60"]
+    unjudged = tile(Finding("latency p95", Outcome.PASS, "", {**figures, "unjudged": 1.0}))
+    assert (unjudged.word, unjudged.look) == ("not judged", "")
 
 
 def test_a_difference_of_samples_is_newcombes() -> None:
