@@ -80,7 +80,7 @@ def test_without_any_rollout_it_says_how_to_begin_one(lab: Lab) -> None:
     assert page.status_code == 200
     assert "llmlab rollout start canary MODEL" in page.text
     told = client(lab).get("/console/rollout.json")
-    assert (told.status_code, told.json()["detail"]) == (400, "there was no rollout yet")
+    assert (told.status_code, told.json()["detail"]) == (404, "there was no rollout yet")
 
 
 def test_what_others_wrote_is_text_and_no_policy_is_broken(lab: Lab) -> None:
@@ -143,12 +143,33 @@ def test_its_document_is_the_verbs(lab: Lab) -> None:
     assert listed == [one.as_json() for one in Rollouts(lab).history()]
 
 
-@pytest.mark.parametrize("number", ["7", "-1", "x", "²", "9" * 30])
-def test_a_rollout_that_is_not_there_is_told_of(lab: Lab, number: str) -> None:
-    begun(lab, Phase.ABORTED)
-    page = client(lab).get("/console/rollout", params={"number": number})
-    assert page.status_code == 400
-    assert "llmlab rollout history" in page.text
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [({"number": "7"}, 404), ({"route": "zz"}, 404), ({"number": "-1"}, 400),
+     ({"number": "x"}, 400), ({"number": "²"}, 400), ({"number": "9" * 30}, 400)],
+)  # fmt: skip
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_rollout_that_is_not_there_is_told_of(
+    lab: Lab, asked: dict[str, str], status: int, empty: bool
+) -> None:
+    if not empty:
+        begun(lab, Phase.ABORTED)
+    for path in ("rollout", "rollout.json", "rollout/pairs"):
+        page = client(lab).get(f"/console/{path}", params=asked)
+        assert (page.status_code, "llmlab rollout" in page.text) == (status, True)
+
+
+def test_a_second_later_an_idle_page_reads_the_same(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = 1.7e9
+    begun(lab, Phase.PROGRESSING, created=began, since=began)
+    visitor, seen = Visitor("", Role.OPERATOR), []
+    for later in (11.0, 12.0, 60.0):
+        monkeypatch.setattr("time.time", lambda later=later: began + later)
+        found = rollouts.gather(Desk(lab), {}, visitor)
+        seen.append(live_part("rollout.html.j2", visitor=visitor, found=found))
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_a_viewer_sees_no_button_and_no_text_of_a_client(lab: Lab) -> None:
