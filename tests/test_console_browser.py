@@ -72,7 +72,7 @@ def last_phase(lab: LabUnderTest) -> Phase:
 def start_canary(page: ConsolePage, lab: LabUnderTest, why: str, **values: str) -> None:
     """By the form, which says first what it takes."""
     go(page, lab, "rollout")
-    page.press("Plan one")
+    page.press("Plan a rollout")
     page.press("The gate")
     for name, value in (CANARY | GATE | values).items():
         page.fill(f"#plan-{name}", value)

@@ -19,7 +19,7 @@ from llmlab.console import overview
 from llmlab.console.app import build_app
 from llmlab.console.overview import Overview
 from llmlab.console.picture import DEPLOYMENTS, picture
-from llmlab.console.watching import PACE, REST, Watch
+from llmlab.console.watching import FOUND, PACE, REST, Watch
 from llmlab.console.ways import RouteNow, UnderWay, Way, routes_of
 from llmlab.engines.base import (
     CertificateStatus,
@@ -320,6 +320,23 @@ def test_a_lab_that_was_brought_down_is_looked_for_anew(
         with pytest.raises(UpstreamError, match="does not run"):
             watch.look()
         assert len(sought) == times
+
+
+def test_the_engine_is_sought_once_for_all_pages_and_then_again(lab: Lab) -> None:
+    engine, sought = Looking(0.0), []
+
+    def find() -> Any:
+        sought.append(Looking(0.0))
+        return sought[-1] if engine.now < 2000 else None
+
+    watch = Watch(lab, find, lambda: engine.now)
+    first = watch.engine()
+    assert watch.engine() is first and len(sought) == 1
+    engine.now += FOUND
+    assert watch.engine() is first and len(sought) == 2  # the same kind: its connections stay
+    engine.now = 2000.0
+    with pytest.raises(UpstreamError, match="does not run"):
+        watch.engine()
 
 
 def test_a_running_lab_is_shown_as_its_verbs_tell_it(lab_up: LabUnderTest) -> None:

@@ -339,7 +339,9 @@ def test_only_what_is_followed_is_kept_up_to_date(
 ) -> None:
     from llmlab.engines.choice import engine_named
 
-    monkeypatch.setattr("llmlab.console.desk.running_engine", lambda of: engine_named("local", of))
+    monkeypatch.setattr(
+        "llmlab.console.watching.running_engine", lambda of: engine_named("local", of)
+    )
     log(lab, logged(1))
     ask = asking(lab, "operator")
     assert "data-live" not in ask("requests").text

@@ -17,17 +17,21 @@ from llmlab.console.pages import live_part
 from llmlab.console.rollout_changes import buttons, drill_of
 from llmlab.console.rollout_tiles import tile
 from llmlab.console.visitor import Role, Visitor
+from llmlab.console.watching import Watch
+from llmlab.engines.base import LabStatus
 from llmlab.errors import UsageError
 from llmlab.evaluate.statistics import difference_of_samples
 from llmlab.lab import Lab, init_lab
 from llmlab.rollout.desk import view_of
 from llmlab.rollout.linting import lint
+from llmlab.rollout.pairs import Sums
 from llmlab.rollout.possible import ways
 from llmlab.rollout.state import Finding, Judged, Kind, Outcome, Paused, Phase, Rollout, Verdict
 from llmlab.rollout.store import Rollouts
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 from llmlab.service.drill import Kind as Misbehaving
 from tests.rollouts import at
+from tests.test_console_overview import status
 from tests.test_rollout_verbs import Office, config
 
 SCRIPT = "<script>alert(1)</script>"
@@ -76,7 +80,7 @@ def test_without_any_rollout_it_says_how_to_begin_one(lab: Lab) -> None:
     assert page.status_code == 200
     assert "llmlab rollout start canary MODEL" in page.text
     told = client(lab).get("/console/rollout.json")
-    assert (told.status_code, told.json()["detail"]) == (400, "there was no rollout yet")
+    assert (told.status_code, told.json()["detail"]) == (404, "there was no rollout yet")
 
 
 def test_what_others_wrote_is_text_and_no_policy_is_broken(lab: Lab) -> None:
@@ -101,22 +105,71 @@ def test_the_live_part_is_rendered_alone(lab: Lab) -> None:
     assert "<html" not in text
 
 
+class Counted:
+    """An engine under which a lab runs, as far as its status goes."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def status(self) -> LabStatus:
+        self.asked += 1
+        return status()
+
+
+def test_however_many_look_at_rollouts_the_engine_is_asked_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, watching = Counted(), "llmlab.console.watching."
+    watched = Watch(lab, lambda: engine, lambda: 1000.0)  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(f"{watching}look", lambda engine, _: engine.status())
+    monkeypatch.setattr("llmlab.observe.observer.Observer.look", lambda *_: None)
+    for module in ("rollouts", "desk"):
+        monkeypatch.setattr(f"llmlab.console.{module}.watch", lambda _: watched)
+    begun(lab, Phase.PROGRESSING)
+    for role in (*Role, *Role):
+        found = rollouts.gather(Desk(lab), {}, Visitor("", role))
+        assert found.one and found.one.view.running
+        assert Desk(lab).engine is engine
+    assert engine.asked == 1
+
+
 def test_its_document_is_the_verbs(lab: Lab) -> None:
     begun(lab, Phase.ABORTED)
     begun(lab, Phase.COMPLETED)
-    assert client(lab).get("/console/rollout.json").json() == view_of(lab).as_json()
+    assert client(lab).get("/console/rollout.json").json() == view_of(lab, None).as_json()
     earlier = client(lab).get("/console/rollout.json?number=1").json()
     assert (earlier["number"], earlier["phase"]) == (1, "aborted")
     listed = client(lab).get("/console/rollout/history.json").json()
     assert listed == [one.as_json() for one in Rollouts(lab).history()]
 
 
-@pytest.mark.parametrize("number", ["7", "-1", "x", "²", "9" * 30])
-def test_a_rollout_that_is_not_there_is_told_of(lab: Lab, number: str) -> None:
-    begun(lab, Phase.ABORTED)
-    page = client(lab).get("/console/rollout", params={"number": number})
-    assert page.status_code == 400
-    assert "llmlab rollout history" in page.text
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [({"number": "7"}, 404), ({"route": "zz"}, 404), ({"number": "-1"}, 400),
+     ({"number": "x"}, 400), ({"number": "²"}, 400), ({"number": "9" * 30}, 400)],
+)  # fmt: skip
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_rollout_that_is_not_there_is_told_of(
+    lab: Lab, asked: dict[str, str], status: int, empty: bool
+) -> None:
+    if not empty:
+        begun(lab, Phase.ABORTED)
+    for path in ("rollout", "rollout.json", "rollout/pairs"):
+        page = client(lab).get(f"/console/{path}", params=asked)
+        assert (page.status_code, "llmlab rollout" in page.text) == (status, True)
+
+
+def test_a_second_later_an_idle_page_reads_the_same(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = 1.7e9
+    begun(lab, Phase.PROGRESSING, created=began, since=began)
+    visitor, seen = Visitor("", Role.OPERATOR), []
+    for later in (11.0, 12.0, 60.0):
+        monkeypatch.setattr("time.time", lambda later=later: began + later)
+        found = rollouts.gather(Desk(lab), {}, visitor)
+        seen.append(live_part("rollout.html.j2", visitor=visitor, found=found))
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_a_viewer_sees_no_button_and_no_text_of_a_client(lab: Lab) -> None:
@@ -249,7 +302,7 @@ def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
          "Errors", "they differ", "-40.0 points"),
         (Finding("text", Outcome.FAIL, "", {
             "empty<=+0.10:estimate": 0.3, "empty<=+0.10:low": 0.2, "empty<=+0.10:high": 0.4,
-            "n": 30.0, "alpha": 0.02,
+            "empty<=+0.10:level": 0.99, "n": 30.0, "alpha": 0.02,
         }), "Texts", "fails", "0.3"),
         (Finding("errors", Outcome.NONE, "errors: no answer yet"), "Errors", "no answer yet", None),
     ],
@@ -261,6 +314,54 @@ def test_each_test_of_a_gate_has_a_tile(
     shown = tile(finding)
     assert (shown.title, shown.word) == (title, word)
     assert [one.at for one in shown.gauges] == ([] if at is None else [at])
+
+
+TEXTS = {"empty<=+0.10:estimate": 0.3, "empty<=+0.10:low": 0.2, "empty<=+0.10:high": 0.4,
+         "n": 30.0, "alpha": 0.02}  # fmt: skip
+PAIRS = {"candidate": 0.5, "stable": 0.5, "n": 100.0, "margin": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "interval", "goes_by"),
+    [
+        ("text", {**TEXTS, "empty<=+0.10:level": 0.9}, "90 % interval", "by this interval"),
+        ("text", {**TEXTS, "empty<=+0.10:level": 0.995}, "99.5 % interval", "by this interval"),
+        ("text", TEXTS, "", ""),  # of before: nobody knows of which level
+        ("errors", FIGURES, "95 % interval", "by its bets"),
+        ("errors", {"a": 0.5, "a_n": 90.0, "b": 0.1, "b_n": 90.0, "p": 0.1, "level": 0.02},
+         "95 % interval", "Whether they differ goes by bets"),
+        ("pairs empty", {**PAIRS, "above": 0.0, "below": 0.0}, "95 % interval", ""),
+        ("pairs empty", PAIRS, "", ""),  # of before: nobody knows what they have in common
+    ],
+)  # fmt: skip
+def test_an_interval_is_drawn_as_the_one_that_it_is(
+    metric: str, figures: dict[str, float], interval: str, goes_by: str
+) -> None:
+    shown = tile(Finding(metric, Outcome.INCONCLUSIVE, "", figures))
+    (line,) = shown.gauges
+    assert (line.interval, line.low is not None) == (interval, bool(interval))
+    assert interval in line.words and goes_by in shown.goes_by
+
+
+def test_pairs_that_agree_are_surer_than_two_samples_would_be() -> None:
+    sums = Sums()
+    for number in range(100):
+        sums.add(number % 2, number % 2)
+    found = tile(Finding("pairs empty", Outcome.INCONCLUSIVE, "", {**PAIRS, **sums.figures}))
+    (line,) = found.gauges
+    assert re.search(r"interval -3\.\d points to \+3\.\d points", line.words)
+    assert Sums(50.0, 50.0, 100).figures == {}  # kept before what they have in common was
+
+
+def test_what_nobody_judged_is_not_green_and_the_bars_are_not_said_again() -> None:
+    figures = {**FIGURES, "pass_wealth": 49_300.0}
+    said = "errors: 0.0 % of 9, not decided: {} 1.8 of 2.1 to pass, 0.8 of 50 to fail; 2 subjects"
+    for word in ("evidence", "wealth"):
+        shown = tile(Finding("errors", Outcome.PASS, said.format(word), figures))
+        assert shown.reason == "0.0 % of 9, not decided; 2 subjects"
+    assert [one.wealth for one in shown.bets] == [">100", "60"]
+    unjudged = tile(Finding("latency p95", Outcome.PASS, "", {**figures, "unjudged": 1.0}))
+    assert (unjudged.word, unjudged.look) == ("not judged", "")
 
 
 def test_a_difference_of_samples_is_newcombes() -> None:

@@ -432,7 +432,7 @@ def test_a_verdict_says_how_it_came_about_with_numbers() -> None:
     failed = verdict_after(0.12, n=200)
     assert failed.outcome is Outcome.FAIL
     assert failed.findings[0].reason == (
-        "errors: 12.0 % of 200 against 0.0 % of 200, more than 1 point above: wealth 166374 > 50"
+        "errors: 12.0 % of 200 against 0.0 % of 200, more than 1 point above: evidence 166374 > 50"
     )
 
 
@@ -440,7 +440,7 @@ def test_no_worse_passes() -> None:
     passed = verdict_after(0.0, n=200)
     assert (passed.outcome, passed.samples) == (Outcome.PASS, 200)
     assert passed.findings[0].reason == (
-        "errors: 0.0 % of 200 against 0.0 % of 200, less than 1 point above: wealth 2.8 > 2.1"
+        "errors: 0.0 % of 200 against 0.0 % of 200, less than 1 point above: evidence 2.8 > 2.1"
     )
     assert "slower than 0.25 s" in passed.findings[1].reason
     assert "slower than 0.30 s" in passed.findings[2].reason
@@ -449,7 +449,7 @@ def test_no_worse_passes() -> None:
 def test_something_in_between_is_not_decided() -> None:
     open_ = verdict_after(0.02, n=100)
     assert open_.outcome is Outcome.INCONCLUSIVE and open_.waiting and open_.above
-    assert "not decided: wealth" in open_.reason
+    assert "not decided: evidence" in open_.reason
 
 
 def test_few_answers_decide_nothing_however_good_they_are() -> None:

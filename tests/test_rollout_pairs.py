@@ -163,7 +163,7 @@ def test_who_invents_in_every_tenth_answer_fails_and_is_told_why() -> None:
     verdict = judged(([GOOD] * 9 + [BAD]) * 40)
     assert verdict.outcome is Outcome.FAIL
     assert "pairs unsupported: 10.0 % of 400 against 0.0 %" in verdict.reason
-    assert "wealth" in verdict.reason and "llmlab rollout pairs" in verdict.reason
+    assert "evidence" in verdict.reason and "llmlab rollout pairs" in verdict.reason
 
 
 def test_what_both_do_speaks_against_neither() -> None:

@@ -256,3 +256,20 @@ def test_a_shadow_passes_by_copies_too() -> None:
     rows = [({"empty": 0.0}, {"empty": 0.0})] * 10
     found = texts.look_at_copies(one, Texts(rows=list(rows))).finding
     assert found and found.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("empty", "outcome", "level"),
+    [(30, Outcome.FAIL, 0.99), (1, Outcome.INCONCLUSIVE, 0.9), (0, Outcome.PASS, 0.9)],
+)
+def test_the_interval_that_is_written_down_is_the_one_that_is_told(
+    empty: int, outcome: Outcome, level: float
+) -> None:
+    rows = [({"empty": float(number < empty)}, {"empty": 0.0}) for number in range(30)]
+    one = at(Phase.PROGRESSING, rules=Rules(text_gate="empty<=+0.10", alpha=0.05))
+    found = texts.look_at_rows(one, Texts(), rows).finding
+    assert found and found.outcome is outcome
+    low, high, of = (found.figures[f"empty<=+0.10:{name}"] for name in ("low", "high", "level"))
+    assert round(of, 2) == level
+    told = f"{100 * of:.4g} % interval {low:+.4f} to {high:+.4f}"
+    assert outcome is Outcome.PASS or told in found.reason

@@ -561,7 +561,7 @@ def test_a_rollout_under_way_as_it_is_shown() -> None:
     one = at(Phase.PROGRESSING, verdict=VERDICT, why="a better one", since=1000.0)
     assert shown(View(one, SEATS, True, 1042.0)) == (
         "rollout 1: canary of tuned-2 on summarize, progressing for 42 s, "
-        "the next step in 18 s if the gate passes\n"
+        "the next step begins in 18 s if the gate\npasses\n"
         "├── ada: a better one\n"
         "├── steps 5 % → [25 %] → 50 % → 95 % → watched for 10 min\n"
         "├── ● base stable 75 % running\n"

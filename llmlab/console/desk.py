@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llmlab.config import Config, read_config
+from llmlab.console.watching import watch
 from llmlab.engines.base import Engine
-from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
 from llmlab.gateway.console import cookie
@@ -42,14 +42,12 @@ class Desk:
 
     @cached_property
     def engine(self) -> Engine:
-        """
+        """The one that all pages share: they ask for it once a second.
+
         Raises:
             UpstreamError: the lab does not run.
         """
-        found = running_engine(self.lab)
-        if found is None:
-            raise UpstreamError("the lab does not run", fix="llmlab up")
-        return found
+        return watch(self.lab).engine()
 
     @property
     def config(self) -> Config:

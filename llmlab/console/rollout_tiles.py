@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from llmlab.evaluate.gate import parse_gate
-from llmlab.evaluate.statistics import Interval, difference_of_samples, wilson
+from llmlab.evaluate.statistics import Interval, difference_of_samples, difference_of_shares, wilson
 from llmlab.rollout.state import Finding, Outcome
 
 WIDTH, SIDE = 300.0, 12.0  # of the picture of a test, in pixels
@@ -18,17 +19,21 @@ SIGNS = {Outcome.PASS: ("✓", "passes", "good"), Outcome.FAIL: ("✗", "fails",
 NAMES = {"errors": "Errors", "text": "Texts", "refused": "Refused", "first_token": "First token",
          "gap": "Longest pause", "cut_off": "Cut off", "invalid": "Wrong format",
          "refusals": "Refusals"}  # fmt: skip
-POINTS, OF_ANSWERS = "candidate less stable", "of its answers are slower"
+UNJUDGED = ("–", "not judged", "")
+POINTS, OF_ANSWERS = "candidate minus stable", "of its answers are slower"
+RICH = 100  # of wealth beyond this and beyond what is needed no more is told
+EVIDENCE = re.compile(r":? (?:evidence|wealth) [^;]*")  # what the bars say; "wealth": of before
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """An estimate, its 95 % interval and its bound on one line; places in pixels.
+    """An estimate, its interval and its bound on one line; places in pixels.
 
     Args:
         zero: where there is no difference; None where that is no place on this line.
         bound: None where there is none.
         good: from where to where it may lie; None without a bound.
+        interval: ``95 % interval``; "" where none is drawn.
         words: estimate, interval and bound, for those who do not see the picture.
     """
 
@@ -42,6 +47,7 @@ class Gauge:
     good: tuple[float, float] | None
     at: str
     at_bound: str
+    interval: str
     words: str
 
 
@@ -59,6 +65,7 @@ class Bet:
 class Tile:
     """Args:
     samples: what it rests on, in words; "" where that is not counted.
+    goes_by: what decides it, beside an interval that is drawn; "" without one.
     """
 
     title: str
@@ -69,19 +76,39 @@ class Tile:
     gauges: tuple[Gauge, ...]
     bets: tuple[Bet, ...]
     reason: str
+    goes_by: str
 
 
 def tile(found: Finding) -> Tile:
     figures = found.figures
-    sign, word, look = SIGNS[found.outcome]
-    if "p" in figures and "level" in figures:  # of ab, which no gate ends
+    sign, word, look = UNJUDGED if "unjudged" in figures else SIGNS[found.outcome]
+    if _compares(figures):
         differ = figures["p"] <= figures["level"]
         sign, word, look = ("≠", "they differ", "link") if differ else ("=", "no difference", "")
     reason = found.reason.removeprefix(f"{found.metric}: ")
+    gauges, bets = tuple(_gauges(found)), tuple(_bets(figures))
+    if bets:
+        reason = EVIDENCE.sub("", reason)
     return Tile(
-        _title(found.metric), sign, word, look, _samples(figures), tuple(_gauges(found)),
-        tuple(_bets(figures)), reason[:1].upper() + reason[1:],
+        _title(found.metric), sign, word, look, _samples(figures), gauges, bets,
+        reason[:1].upper() + reason[1:],
+        _goes_by(found) if any(one.interval for one in gauges) else "",
     )  # fmt: skip
+
+
+def _compares(figures: Mapping[str, float]) -> bool:
+    """Whether it is of ab, which no gate ends."""
+    return "p" in figures and "level" in figures
+
+
+def _goes_by(found: Finding) -> str:
+    if found.metric == "text":
+        return "The gate goes by this interval."
+    if _compares(found.figures):
+        return "Whether they differ goes by bets, not by this interval."
+    if "fail_wealth" in found.figures:
+        return "The gate goes by its bets, not by this interval."
+    return ""
 
 
 def _title(metric: str) -> str:
@@ -111,11 +138,13 @@ def _bets(figures: Mapping[str, float]) -> Iterator[Bet]:
         if f"{which}_wealth" in figures:
             wealth, needed = figures[f"{which}_wealth"], figures[f"{which}_at"]
             way = math.log(max(wealth, 1.0)) / math.log(needed) if needed > 1 else 1.0
-            yield Bet(name, _short(wealth), _short(needed), round(min(way, 1.0), 3))
+            most = max(RICH, needed)
+            told = f">{most:.0f}" if wealth > most else _short(wealth)
+            yield Bet(name, told, _short(needed), round(min(way, 1.0), 3))
 
 
 def _short(wealth: float) -> str:
-    return "10⁶+" if wealth >= 1e6 else f"{wealth:.1f}" if wealth < 10 else f"{wealth:.0f}"
+    return f"{wealth:.1f}" if wealth < 10 else f"{wealth:,.0f}"
 
 
 # --- its picture --------------------------------------------------------------------------------
@@ -126,7 +155,7 @@ def _gauges(found: Finding) -> Iterator[Gauge]:
     if found.metric == "text":
         yield from _of_texts(figures)
         return
-    ab = "a" in figures
+    ab = _compares(figures)
     if ab:
         mine, theirs = figures["b"], figures["a"]
         n, m = figures.get("b_n", figures.get("n", 0)), figures.get("a_n", figures.get("n", 0))
@@ -141,8 +170,18 @@ def _gauges(found: Finding) -> Iterator[Gauge]:
     if _is_slow(found) and not ab:
         yield gauge("", OF_ANSWERS, mine, wilson(mine * n, int(n)), bound, zero=None, signed=False)
         return
-    interval = difference_of_samples((mine, int(n)), (theirs, int(m)))
-    yield gauge("", "B less A" if ab else POINTS, mine - theirs, interval, bound)
+    interval: Interval | None = None
+    if "above" in figures:
+        interval = difference_of_shares(figures["above"], figures["below"], int(n))
+    elif not _is_of_pairs(found):
+        interval = difference_of_samples((mine, int(n)), (theirs, int(m)))
+    yield gauge("", "B minus A" if ab else POINTS, mine - theirs, interval, bound)
+
+
+def _is_of_pairs(found: Finding) -> bool:
+    """Whether both answered the same texts. Without what they have in common, which those of
+    before do not tell, their difference has no interval."""
+    return found.metric.startswith("pairs ")
 
 
 def _is_slow(found: Finding) -> bool:
@@ -156,8 +195,10 @@ def _of_texts(figures: Mapping[str, float]) -> Iterator[Gauge]:
         if estimate is None:
             continue
         (condition,) = parse_gate(name).conditions
-        low, high = figures.get(f"{name}:low"), figures.get(f"{name}:high")
-        interval = None if low is None or high is None else Interval(low, high, 0.95)
+        # Without its level, which those of before do not tell, it would be drawn as another one.
+        ends = [figures.get(f"{name}:{which}") for which in ("low", "high", "level")]
+        told = [one for one in ends if one is not None]
+        interval = Interval(*told) if len(told) == len(ends) else None
         yield gauge(
             name, "", estimate, interval, condition.bound, zero=None, percent=False,
             at_least=condition.at_least,
@@ -190,11 +231,12 @@ def gauge(
     limit = None if bound is None else at(bound)
     good = None if limit is None else (limit, WIDTH - SIDE) if at_least else (SIDE, limit)
     may_be = "" if bound is None else f"at {'least' if at_least else 'most'} {told(bound)}"
-    said = f"{told(estimate)}, interval {told(ends[0])} to {told(ends[1])}" if ends else (
-        told(estimate)
-    )  # fmt: skip
+    which = f"{100 * interval.level:.4g} % interval" if interval else ""
+    said = f"{told(estimate)} {means}".rstrip()
+    if ends:
+        said += f", {which} {told(ends[0])} to {told(ends[1])}"
     return Gauge(
         name, means, at(estimate), at(ends[0]) if ends else None, at(ends[1]) if ends else None,
         None if zero is None else at(zero), limit, good, told(estimate), may_be,
-        said + (f"; it may be {may_be}" if may_be else ""),
+        which, said + (f"; it may be {may_be}" if may_be else ""),
     )  # fmt: skip

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmlab.compare.comparison import Stretch
+from llmlab.console.ages import TICK
 from llmlab.console.desk import Desk
-from llmlab.console.pages import Change, Page, Query
+from llmlab.console.pages import Change, Missing, Page, Query
 from llmlab.console.rollout_changes import CHANGES as CHANGED
 from llmlab.console.rollout_changes import Button, buttons, undoes
 from llmlab.console.rollout_planned import CHANGES as BEGUN
 from llmlab.console.rollout_planned import PAGES as PLANNED
 from llmlab.console.rollout_tiles import Tile, tile
 from llmlab.console.visitor import Visitor
+from llmlab.console.watching import watch
 from llmlab.delivery import drills
-from llmlab.errors import AuthError, LlmlabError, UsageError
+from llmlab.engines.base import LabStatus
+from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.report.chart import Panel
 from llmlab.rollout import picture
@@ -115,13 +119,21 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Found:
     rollouts = Rollouts(desk.lab)
     history = rollouts.history()
     routes = of_routes(history, rollouts.routes())
-    if not history:
+    if not (history or query.get("number") or query.get("route")):
         return Found(None, (), (), 0)
-    number = number_of(query, routes)
-    view = view_of(desk.lab, number=number)
+    number = number_of(query, routes, history)
+    view = view_of(desk.lab, status_of(desk), number=number)
     one = shown(desk, view, visitor, newest=number in {each.number for each in routes})
     others = [each for each in reversed(history) if each.number != number]
     return Found(one, tuple(routes), tuple(others[:LISTED]), len(history))
+
+
+def status_of(desk: Desk) -> LabStatus | None:
+    """By the look that all pages share; None if the lab does not run."""
+    try:
+        return watch(desk.lab).look().status
+    except UpstreamError:
+        return None
 
 
 def of_routes(history: Sequence[Rollout], under_way: Sequence[str]) -> list[Rollout]:
@@ -131,20 +143,24 @@ def of_routes(history: Sequence[Rollout], under_way: Sequence[str]) -> list[Roll
     return [*begun, *sorted(last.values(), key=lambda one: -one.number)]
 
 
-def number_of(query: Query, routes: Sequence[Rollout]) -> int:
+def number_of(query: Query, routes: Sequence[Rollout], history: Sequence[Rollout]) -> int:
     """
     Raises:
-        UsageError: it is none, or nothing was rolled out on that route.
+        Missing: there is no such rollout, or none of that route.
+        UsageError: what is asked for is no number.
     """
     if asked := query.get("number", ""):
         if not (asked.isascii() and asked.isdigit() and len(asked) < 10):
             raise UsageError(f"{asked!r} is no rollout's number", fix="llmlab rollout history")
+        if int(asked) not in {one.number for one in history}:
+            raise Missing(f"there is no rollout {asked}", fix="llmlab rollout history")
         return int(asked)
     route = query.get("route", "")
     found = [one.number for one in routes if route in ("", one.route)]
     if not found:
-        raise UsageError(
-            f"there was no rollout of {route} yet", fix=f"llmlab rollout start canary MODEL "
+        raise Missing(
+            f"there was no rollout of {route or 'any route'} yet",
+            fix=f"llmlab rollout start canary MODEL "
             f"--route {route or SUMMARIZE}",
         )  # fmt: skip
     return found[0]
@@ -152,7 +168,9 @@ def number_of(query: Query, routes: Sequence[Rollout]) -> int:
 
 def shown(desk: Desk, view: View, visitor: Visitor, *, newest: bool) -> Shown:
     one = view.rollout
-    told = report(Rollouts(desk.lab), desk.store, one.number, view.now)
+    # On a clock that ticks seldom: else the page would be another one each second, and sent anew.
+    coarse = replace(view, now=math.ceil(view.now / TICK) * TICK)
+    told = report(Rollouts(desk.lab), desk.store, one.number, coarse.now)
     verdict = one.verdict or (one.judged[-1].verdict if one.judged and one.over else None)
     acts = visitor.operates and newest and view.running
     drilled = {} if one.over else {
@@ -160,7 +178,7 @@ def shown(desk: Desk, view: View, visitor: Visitor, *, newest: bool) -> Shown:
         if name in {arm.deployment for arm in (one.stable, *one.arms)}
     }  # fmt: skip
     return Shown(
-        view, newest, capital(because(one)), view.next_told(in_words), verdict,
+        view, newest, capital(because(one)), coarse.next_told(in_words), verdict,
         tuple(tile(each) for each in verdict.findings) if verdict else (), tuple(steps(one)),
         picture.measured(told) if not one.over else {}, tuple(picture.panels(told)),
         tuple(picture.wealth(told)), tuple(picture.marks(told)), tuple(lines(told)), told,
@@ -253,7 +271,7 @@ def worst(desk: Desk, number: int) -> Worst | None:
 def document(found: Found) -> Any:
     """As `llmlab rollout get -o json`."""
     if found.one is None:
-        raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
+        raise Missing("there was no rollout yet", fix="llmlab rollout start canary MODEL")
     return found.one.view.as_json()
 
 
@@ -280,10 +298,9 @@ def pairs(desk: Desk, query: Query, visitor: Visitor) -> PairsView:
             "What clients have sent is for operators", fix="llmlab console, without --viewer"
         )
     rollouts = Rollouts(desk.lab)
-    routes = of_routes(rollouts.history(), rollouts.routes())
-    if not routes:
-        raise UsageError("there was no rollout yet", fix="llmlab rollout start canary MODEL")
-    return pairs_view(desk, number_of(query, routes))
+    history = rollouts.history()
+    routes = of_routes(history, rollouts.routes())
+    return pairs_view(desk, number_of(query, routes, history))
 
 
 PAGES: Sequence[Page] = (

@@ -19,6 +19,7 @@ from llmlab.observe.window import KEPT
 
 PACE = 0.9  # seconds for which a look is good; browsers are told once a second
 REST = 3.0  # times as long as a look took: with containers each question is a call of Docker
+FOUND = 10.0  # seconds for which an engine is taken to be the one: to find it asks all containers
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,30 @@ class Watch:
         self, lab: Lab, engine: Callable[[], Engine | None], clock: Callable[[], float]
     ) -> None:
         self._lab, self._find, self._clock = lab, engine, clock
-        self._turn = threading.Lock()
+        self._turn, self._seeking = threading.Lock(), threading.Lock()
         self._engine: Engine | None = None
+        self._observed: Engine | None = None
+        self._found = 0.0
         self._observer: Observer | None = None
         self._last: Looked | None = None
         self._looked, self._good_until = 0.0, 0.0
+
+    def engine(self) -> Engine:
+        """The one under which the lab runs; the same object for as long as it is of the same kind.
+
+        Raises:
+            UpstreamError: the lab does not run.
+        """
+        with self._seeking:
+            now = self._clock()
+            if self._engine is None or now - self._found >= FOUND:
+                found = self._find()
+                if type(found) is not type(self._engine):
+                    self._engine = found
+                self._found = now
+            if self._engine is None:
+                raise UpstreamError("the lab does not run", fix="llmlab up")
+            return self._engine
 
     def look(self) -> Looked:
         """
@@ -66,23 +86,17 @@ class Watch:
 
     def _look(self, now: float) -> Looked:
         # After a pause the log has more lines than anybody wants to read, all of them too old.
-        if self._observer is None or now - self._looked > KEPT:
-            self._begin()
-        assert self._engine is not None and self._observer is not None
-        status = look(self._engine, self._lab)
+        engine, last = self.engine(), self._observed
+        if self._observer is None or engine is not last or now - self._looked > KEPT:
+            self._observer, self._observed = Observer(engine), engine
+        status = look(engine, self._lab)
         if not status.running:
-            self._observer = None  # it may come back under another engine
+            self._observer = self._engine = None  # it may come back under another engine
             raise UpstreamError("the lab does not run", fix="llmlab up")
         try:
             return Looked(status, self._observer.look(status))
         except UpstreamError:  # the gateway starts, or is gone; the status tells
             return Looked(status, None)
-
-    def _begin(self) -> None:
-        engine = self._find()
-        if engine is None:
-            raise UpstreamError("the lab does not run", fix="llmlab up")
-        self._engine, self._observer = engine, Observer(engine)
 
 
 @cache

@@ -204,7 +204,7 @@ def wilson(hits: float, n: int, level: float = LEVEL) -> Interval:
     return Interval(max(0.0, center - half), min(1.0, center + half), level)
 
 
-def difference_of_shares(first: int, second: int, n: int, level: float = LEVEL) -> Interval:
+def difference_of_shares(first: float, second: float, n: int, level: float = LEVEL) -> Interval:
     """Of two shares of the same ``n``, of which each is at most one: first less second.
 
     By their ``wilson`` intervals, squared and added, with the correlation that such shares have

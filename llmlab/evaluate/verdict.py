@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from llmlab.evaluate.comparison import aggregate_of, pairs
-from llmlab.evaluate.gate import Against, Condition, Gate, GateError
+from llmlab.evaluate.gate import Against, Condition, Gate, GateError, parse_gate
 from llmlab.evaluate.measures import COUNTED, PASSED, Scores
 from llmlab.evaluate.statistics import (
     RESAMPLES,
@@ -83,6 +83,16 @@ class Finding:
     interval: Interval | None = None
     family_interval: Interval | None = None
     p: float | None = None
+
+    @property
+    def told(self) -> Interval | None:
+        """The interval that ``reason`` goes by: of the level of a fail where that one lies wholly
+        beyond the bound."""
+        if self.family_interval is None:
+            return None
+        (condition,) = parse_gate(self.condition).conditions
+        beyond = _decided(condition, self.family_interval)[1]
+        return self.family_interval if beyond else self.interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from llmlab.config import read_config
-from llmlab.engines.base import Say
+from llmlab.engines.base import LabStatus, Say
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.errors import UpstreamError
@@ -57,10 +57,14 @@ def catalogue_of(lab: Lab) -> Catalogue:
     return Catalogue(config, Registry(lab))
 
 
-def view_of(lab: Lab, route: str = "", number: int | None = None) -> View:
-    """The rollout that is under way, or the last one; with ``number`` that one."""
+def status_of(lab: Lab) -> LabStatus | None:
+    """None if it does not run. Under compose this asks much of Docker, and of each API."""
     engine = running_engine(lab)
-    status = engine.status() if engine else None
+    return engine.status() if engine else None
+
+
+def view_of(lab: Lab, status: LabStatus | None, route: str = "", number: int | None = None) -> View:
+    """The rollout that is under way, or the last one; with ``number`` that one."""
     return gather(lab, Rollouts(lab), status, time.time(), route, number)
 
 

@@ -110,7 +110,7 @@ def _refused(evidence: Evidence) -> list[Finding]:
     )
     figures = {
         "candidate": mine.refused_rate, "candidate_n": asked[0],
-        "stable": theirs.refused_rate, "stable_n": asked[1],
+        "stable": theirs.refused_rate, "stable_n": asked[1], "unjudged": 1.0,
     }  # fmt: skip
     return [Finding("refused", Outcome.PASS, reason, figures)]
 
@@ -178,7 +178,7 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     answers, by = evidence.tested.step.answers, metric.bound
     failed = bets.worse.reached(level)
     if failed:
-        outcome, told = Outcome.FAIL, f"more than {by}: wealth {_w(worse)} > {_w(1 / level)}"
+        outcome, told = Outcome.FAIL, f"more than {by}: evidence {_w(worse)} > {_w(1 / level)}"
     elif metric.unjudged:
         outcome, told = Outcome.PASS, metric.unjudged
     elif answers < rules.min_samples:
@@ -186,12 +186,12 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
     elif metric.bets is evidence.errors and (few := evidence.broken_for):
         outcome, told = Outcome.INCONCLUSIVE, _of_few(few)
     elif bets.as_good.reached(needed):
-        outcome, told = Outcome.PASS, f"less than {by}: wealth {_w(as_good)} > {_w(1 / needed)}"
+        outcome, told = Outcome.PASS, f"less than {by}: evidence {_w(as_good)} > {_w(1 / needed)}"
     else:
         outcome = Outcome.INCONCLUSIVE
         told = (
-            f"not decided: wealth {_w(as_good)} of {_w(1 / needed)} to pass, "
-            f"{_w(worse)} of {_w(1 / level)} to fail{_few(evidence.tested.subjects)}"
+            f"not decided: evidence {_w(as_good)} of {_w(1 / needed)} that it passes, "
+            f"{_w(worse)} of {_w(1 / level)} that it fails{_few(evidence.tested.subjects)}"
         )
     # What speaks against it is of the whole rollout, what speaks for it of this step.
     tested, base = ((one.total if failed else one.step) for one in (evidence.tested, evidence.base))
@@ -202,6 +202,8 @@ def _finding(rollout: Rollout, evidence: Evidence, metric: _Metric) -> Finding:
         "fail_wealth": worse, "fail_at": 1 / level,
         "pass_wealth": as_good, "pass_at": 1 / needed, **_quantiles(evidence, metric),
     }  # fmt: skip
+    if metric.unjudged and not failed:
+        figures["unjudged"] = 1.0
     probes = _probes(tested, rollout.kind) if metric.bets is evidence.errors else ""
     reason = (
         f"{metric.name}: {_of(rate, n)}{probes}{metric.what if n else ''} against {_of(other, m)}, "

@@ -19,7 +19,7 @@ LOOKS = {Phase.COMPLETED: "pass", Phase.COMPLETING: "pass", Phase.ABORTED: "fail
          Phase.ABORTING: "fail", Phase.PAUSED: "inconclusive"}  # fmt: skip
 KINDS = {
     Kind.CANARY: "a growing part of the requests", Kind.BLUEGREEN: "all requests at once",
-    Kind.AB: "two versions, until a person chose", Kind.SHADOW: "copies of requests",
+    Kind.AB: "two versions, until a person chooses", Kind.SHADOW: "copies of requests",
     Kind.UNDO: "back to what was before",
 }  # fmt: skip
 

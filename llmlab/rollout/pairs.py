@@ -29,20 +29,37 @@ TESTED, BASE = 0, 1
 
 @dataclass
 class Sums:
-    """Of one measure: the candidate's, the stable version's, and of how many pairs."""
+    """Of one measure: the candidate's, the stable version's, and of how many pairs.
+
+    Args:
+        above, below: by how much, all together, the candidate's was more where it was more, and
+            less where it was less; where each is 0 or 1, in how many pairs.
+        known: of how many pairs these are: rollouts of before have none of their first ones.
+    """
 
     tested: float = 0.0
     base: float = 0.0
     n: int = 0
+    above: float = 0.0
+    below: float = 0.0
+    known: int = 0
 
     def add(self, tested: float, base: float) -> None:
         self.tested += tested
         self.base += base
         self.n += 1
+        self.above += max(0.0, tested - base)
+        self.below += max(0.0, base - tested)
+        self.known += 1
 
     @property
     def means(self) -> tuple[float, float]:
         return (self.tested / self.n, self.base / self.n) if self.n else (0.0, 0.0)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What an interval of the difference is made of; none where not all of it is known."""
+        return {"above": self.above, "below": self.below} if self.n == self.known else {}
 
 
 @dataclass
@@ -215,13 +232,13 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
     if failed:
         outcome = Outcome.FAIL
         told = (
-            f"more than {allowed}: wealth {_w(worse)} > {_w(1 / level)}; "
+            f"more than {allowed}: evidence {_w(worse)} > {_w(1 / level)}; "
             "llmlab rollout pairs shows the worst one"
         )
     elif bets.as_good.reached(needed) and not _held(pairs, bound):
         outcome, told = (
             Outcome.PASS,
-            f"less than {allowed}: wealth {_w(as_good)} > {_w(1 / needed)}",
+            f"less than {allowed}: evidence {_w(as_good)} > {_w(1 / needed)}",
         )
     elif held := _held(pairs, bound):
         outcome, told = Outcome.INCONCLUSIVE, f"not decided: {held}"
@@ -233,13 +250,17 @@ def _finding(rules: Rules, pairs: Pairs, bound: Bound, level: float, needed: flo
         why = "not decided" if waits else "nothing speaks against it yet"
         if rules.pairs_required and seldom and not leans:
             why = f"not judged, fewer than {100 * SELDOM:g} % of the pairs tell"
-        told = f"{why}: wealth " + (
-            f"{_w(as_good)} of {_w(1 / needed)} to pass, {_w(worse)} of {_w(1 / level)} to fail"
+        told = f"{why}: evidence " + (
+            f"{_w(as_good)} of {_w(1 / needed)} that it passes, "
+            f"{_w(worse)} of {_w(1 / level)} that it fails"
         )
     figures = {
         "candidate": mine, "stable": theirs, "n": sums.n, "margin": bound.margin,
         "fail_wealth": worse, "fail_at": 1 / level, "pass_wealth": as_good, "pass_at": 1 / needed,
+        **sums.figures,
     }  # fmt: skip
+    if outcome is Outcome.PASS and not bets.as_good.reached(needed):
+        figures["unjudged"] = 1.0
     name = f"pairs {bound.measure}"
     of = f"{100 * mine:.1f} % of {sums.n} against {100 * theirs:.1f} %" if sums.n else "none yet"
     if bound.measure == JUDGED:
@@ -260,7 +281,7 @@ def _difference(rollout: Rollout, pairs: Pairs, measure: str, level: float) -> F
         f"{rollout.candidate.deployment} {100 * b:.1f} % of {sums.n}: {told} "
         f"(p = {p:.2g}, to be at most {level:.2g})"
     )
-    figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level}
+    figures = {"a": a, "b": b, "n": sums.n, "p": p, "level": level, **sums.figures}
     if measure == JUDGED:
         figures |= pairs.judge.figures
         silent = f"; the judge {pairs.judge.silent}" if pairs.judge.silent else ""

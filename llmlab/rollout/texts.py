@@ -160,8 +160,9 @@ def _told(outcome: Outcome, verdict: Verdict, alpha: float, left_out: tuple[str,
         for one in verdict.findings
         for name, value in (
             ("candidate", one.candidate), ("stable", one.baseline), ("estimate", one.estimate),
-            ("low", one.interval.low if one.interval else None),
-            ("high", one.interval.high if one.interval else None),
+            ("low", one.told.low if one.told else None),
+            ("high", one.told.high if one.told else None),
+            ("level", one.told.level if one.told else None),
         )
         if value is not None
     }  # fmt: skip

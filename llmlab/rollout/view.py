@@ -90,7 +90,11 @@ class View:
             return f"watched for {tell(left)} more, then the end"
         last = one.step == one.last_step and (one.kind is not Kind.CANARY or not one.rules.bake)
         what = (
-            "the end" if last else "the next step" if one.step < one.last_step else "a last watch"
+            "the end comes"
+            if last
+            else "the next step begins"
+            if one.step < one.last_step
+            else "a last watch begins"
         )
         soon = "as soon as the gate passes" if left == 0 else f"in {tell(left)} if the gate passes"
         return f"{what} {soon}"

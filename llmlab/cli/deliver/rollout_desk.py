@@ -35,9 +35,10 @@ def known_of(session: Session) -> Known:
 
 def view_of(session: Session, route: str = "") -> View:
     """The rollout that is under way, or the last one."""
-    from llmlab.rollout.desk import view_of
+    from llmlab.rollout.desk import status_of, view_of
 
-    return view_of(session.lab(), route)
+    lab = session.lab()
+    return view_of(lab, status_of(lab), route)
 
 
 def tell(session: Session, rollout: Rollout, output: Format) -> None:
