@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from llmlab.console.ages import lasting
-from llmlab.console.pages import amount, money, number, percent, seconds, templates
+from llmlab.console.pages import amount, money, number, percent, rate, seconds, templates
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from llmlab.console.pages import amount, money, number, percent, seconds, templa
         (number, 12_345, "12,345"), (number, 12_345.67, "12,346"), (number, 999.96, "1,000"),
         (number, 12.3456, "12.35"), (number, 0.00001, "0.00001"), (number, 1e-9, "<0.000001"),
         (number, 0.0, "0"), (number, -12.5, "-12.5"),
+        (rate, 1500.0, "1,500"), (rate, 99.96, "100"), (rate, 12.54, "12.5"), (rate, 0.167, "0.17"),
+        (rate, 0.0, "0"), (rate, 0.001, "<0.01"),
         (percent, 0, "0 %"), (percent, 12.5, "12.5 %"), (percent, 99.96, "100 %"),
         (percent, 100, "100 %"), (percent, 2227.4, "2,227 %"), (percent, 1e-5, "<0.001 %"),
         (seconds, 0, "0 ms"), (seconds, 0.00025, "0.25 ms"), (seconds, 0.0021, "2.1 ms"),

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from llmlab.console.desk import Desk
-from llmlab.console.pages import Page, Query, number, seconds
+from llmlab.console.pages import Page, Query, number, rate, seconds
 from llmlab.console.picture import Picture, picture
 from llmlab.console.visitor import Visitor
 from llmlab.console.watching import watch
@@ -174,9 +174,7 @@ def _row(one: DeploymentView) -> Row:
 
 
 def _rate(value: float) -> str:
-    if math.isnan(value):
-        return NONE
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+    return NONE if math.isnan(value) else rate(value)
 
 
 def _percent(value: float) -> str:

@@ -129,6 +129,13 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 0.001 else _digits(value, 6)
 
 
+def rate(value: float) -> str:
+    """Of a second: ``1,500``, ``12.5``, ``0.17``: two digits below one say enough."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 1 else _digits(value, 2)
+
+
 def percent(value: float) -> str:
     """Of 0 to 100: ``12.5 %``; ``2,227 %`` of what has no end there."""
     if abs(value) >= 99.95:

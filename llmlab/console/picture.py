@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmlab.console.pages import rate
 from llmlab.console.ways import RouteNow, Way
 from llmlab.engines.base import DeploymentStatus, LabStatus
 from llmlab.models.identity import short_id
@@ -86,8 +87,8 @@ def picture(status: LabStatus, view: View | None, routes: Sequence[RouteNow]) ->
     tallest = max(one.y + one.height for one in (gateway, *deployments.values(), *boxes))
     clients = Box(CLIENTS[0], gateway.middle - 26, CLIENTS[1], 52, "clients",
                   (Text(gateway.middle + 5, "clients"),))  # fmt: skip
-    rate = f"{view.glance.total.per_second:.3g}/s" if view else ""
-    arrows = [_arrow(clients, clients.middle, gateway, gateway.middle, 3.0, "in", rate)]
+    told = f"{rate(view.glance.total.per_second)}/s" if view else ""
+    arrows = [_arrow(clients, clients.middle, gateway, gateway.middle, 3.0, "in", told)]
     spread = _spread(gateway, len(boxes), 12.0)
     arrows += [
         _arrow(gateway, start, box, box.middle, 3.0, "in", "")
@@ -161,7 +162,7 @@ def _deployment(
     asked = bool(seen and seen.requests)
     how = " by name" if asked and not led else ""
     does = (
-        f"{seen.per_second:.3g}/s" if seen and asked else "no requests" if led else "by name only"
+        f"{rate(seen.per_second)}/s" if seen and asked else "no requests" if led else "by name only"
     )
     mark = "✓" if one.healthy else "✗"
     top = y + (height - 3 * LINE) / 2 + 13
