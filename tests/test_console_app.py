@@ -19,10 +19,12 @@ from llmlab.config import read_config
 from llmlab.console import arriving
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
+from llmlab.console.front_door import FrontDoor
 from llmlab.console.guarding import is_own
 from llmlab.console.pages import Change, Page, Query, templates
 from llmlab.console.visitor import Role, Visitor, visitor_of
 from llmlab.engines.base import Plan
+from llmlab.engines.console import read_secret, secret_of
 from llmlab.engines.record import Record
 from llmlab.errors import (
     AuthError,
@@ -34,6 +36,7 @@ from llmlab.errors import (
     UpstreamError,
     UsageError,
 )
+from llmlab.gateway import ConsoleFront
 from llmlab.lab import Lab, init_lab
 
 EVIL = "<script>alert(1)</script>"
@@ -199,7 +202,7 @@ def test_a_visitor_is_who_the_gateway_says(headers: dict[str, str], token: str) 
 
 @pytest.mark.parametrize("role", ["", "Operator", "admin", "operator viewer", "operator, viewer"])
 def test_whoever_has_another_role_is_nobody(client: TestClient, role: str) -> None:
-    assert visitor_of(request(X_Role=role), COOKIE) is None
+    assert visitor_of(request(X_Role=role, X_Subject="alice"), COOKIE) is None
     for path in ("made", "made.json", "made/live"):
         answer = client.get(f"/console/{path}", headers={"X-Role": role})
         assert answer.status_code == 401 and "alice" not in answer.text
@@ -207,8 +210,50 @@ def test_whoever_has_another_role_is_nobody(client: TestClient, role: str) -> No
     assert answer.status_code == 401
 
 
-def test_without_a_subject_a_visitor_is_let_in_by_their_role() -> None:
-    assert visitor_of(request(X_Role="viewer"), COOKIE) == Visitor("", Role.VIEWER)
+@pytest.mark.parametrize("subject", [None, "", " ", "\xff", "Zo\xeb"])
+def test_whoever_has_no_name_is_nobody_and_changes_nothing(
+    client: TestClient, done: list[tuple[Query, Visitor]], subject: str | None
+) -> None:
+    said = {} if subject is None else {"X_Subject": subject}
+    assert visitor_of(request(X_Role="operator", **said), COOKIE) is None
+    if not (subject or "").strip():
+        headers = OWN | {"X-Subject": subject or ""}
+        answer = client.post("/console/made/do", data={"why": "a"}, headers=headers)
+        assert answer.status_code == 401 and done == []
+
+
+def test_a_name_is_as_its_token_has_it() -> None:
+    found = visitor_of(request(X_Role="viewer", X_Subject="Zo\xc3\xab"), COOKIE)
+    assert found and found.subject == "Zoë"
+
+
+@pytest.mark.parametrize(
+    ("kept", "said", "status"),
+    [("a" * 43, "a" * 43, 200), ("a" * 43, "b" * 43, 403), ("a" * 43, "", 403),
+     (None, "", 403), ("", "", 403), ("short", "short", 403),
+     ("a" * 43, None, 403)],
+)  # fmt: skip
+def test_nobody_but_the_gateway_is_heard(
+    root: Path, tmp_path: Path, kept: str | None, said: str | None, status: int
+) -> None:
+    lab = Lab(tmp_path)
+    if kept is not None:
+        lab.console_secret.parent.mkdir(parents=True)
+        lab.console_secret.write_text(kept)
+    asking = TestClient(FrontDoor(build_app(Lab(root), lambda: "one"), lab))
+    headers = {} if said is None else {"X-Gateway": said}
+    for path in ("sign-in", "static/console.css"):
+        assert asking.get(f"/console/{path}", headers=headers).status_code == status
+
+
+def test_what_the_gateway_proves_itself_by_is_kept_and_for_its_owner_alone(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    made = secret_of(lab)
+    assert len(made) == 43 and secret_of(lab) == read_secret(lab) == made
+    assert lab.console_secret.stat().st_mode & 0o777 == 0o600
+    lab.console_secret.write_text("")  # cut off
+    assert secret_of(lab) not in ("", made)
+    assert made not in repr(ConsoleFront("unix:/a", COOKIE, made))
 
 
 HERE = {"Host": "lab.local"}
@@ -326,7 +371,9 @@ def test_an_unknown_address_is_told_as_it_was_asked_for(client: TestClient) -> N
 
 def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
     init_lab(tmp_path)
-    asking = TestClient(build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator"})
+    asking = TestClient(
+        build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator", "X-Subject": "a"}
+    )
     for path in ("overview", "overview.json"):
         answer = asking.get(f"/console/{path}")
         assert answer.status_code == 502 and "llmlab up" in answer.text

@@ -23,19 +23,19 @@ from tests.test_gateway import (
 )
 from tests.test_routes import EDITIONS, both
 
-COOKIE = "llmlab_console_8000"
+COOKIE, SECRET = "llmlab_console_8000", "proof-of-the-gateway"
 PEOPLE = ("Accept", "text/html,application/xhtml+xml")
 # What of a request the console hears; the rest is none of its business.
 HEARD = {
     "host", "connection", "x-request-id", "x-forwarded-proto", "x-subject", "x-role", "cookie",
     "authorization", "accept", "content-type", "origin", "sec-fetch-site", "if-none-match",
-    "if-modified-since", "last-event-id", "content-length",
+    "if-modified-since", "last-event-id", "content-length", "x-gateway",
 }  # fmt: skip
 
 
 @contextlib.contextmanager
 def opened(folder: Path, edition: str, socket: str = "api.sock") -> Iterator[EchoGateway]:
-    front = ConsoleFront(f"unix:{folder / socket}", COOKIE)
+    front = ConsoleFront(f"unix:{folder / socket}", COOKIE, SECRET)
     with echo_gateway(folder, console=front, **EDITIONS[edition]) as gateway:
         yield gateway
 
@@ -83,13 +83,14 @@ def test_nothing_that_a_client_says_of_itself_gets_there(gateway: EchoGateway) -
     forged = [(name, "forged") for name in (
         "X-Subject", "X-Role", "x_role", "X-Refused", "X-Forwarded-For", "X-Forwarded-Proto",
         "X-Forwarded-Host", "X-Remote-User", "X-Original-URL", "X-HTTP-Method-Override",
-        "X-Model", "Proxy", "Te", "Upgrade",
+        "X-Model", "Proxy", "Te", "Upgrade", "X-Gateway",
     )]  # fmt: skip
     passed = [("Origin", "http://a.example"), ("Sec-Fetch-Site", "same-origin"), PEOPLE]
     heard = headers_of(signed_in(gateway, *forged, *passed))
     assert heard.keys() <= HEARD
     assert "forged" not in str(heard)
     assert heard["x-role"] == ["viewer"]
+    assert heard["x-gateway"] == [SECRET]
     assert heard["origin"] == ["http://a.example"]
     assert heard["sec-fetch-site"] == ["same-origin"]
     # Of its cookies the browser's one, and no other.
@@ -100,7 +101,7 @@ def test_nothing_that_a_client_says_of_itself_gets_there(gateway: EchoGateway) -
 
 @both
 def test_what_one_may_ask_models_is_no_matter_here(tmp_path: Path, edition: str) -> None:
-    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE)
+    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE, SECRET)
     with echo_gateway(tmp_path, console=console, default_scopes=(), **EDITIONS[edition]) as gateway:
         for method in ("GET", "POST"):
             assert signed_in(gateway, method=method).status == 200
@@ -223,7 +224,7 @@ def test_a_page_with_its_files_meets_no_limit_and_a_flood_does(
         changed = before["lab/http.conf"].replace(said, "zone=console:1m rate=1r/m")
         return before | {"lab/http.conf": changed}
 
-    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE)
+    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE, SECRET)
     plan = {**EDITIONS[edition], "change": slower, "console": console}
     with echo_gateway(tmp_path, **plan) as gateway:
         statuses = [signed_in(gateway, sub="flood").status for _ in range(BURST + 3)]

@@ -7,9 +7,10 @@ addresses and nowhere else: a page of another site could have a browser send it 
 from __future__ import annotations
 
 from llmlab.gateway import tls
-from llmlab.gateway.plan import GatewayPlan
+from llmlab.gateway.plan import ConsoleFront, GatewayPlan
 
 COOKIE = "llmlab_console_"  # and the gateway's port: a browser has one jar for a whole machine
+PROOF = "X-Gateway"  # of each request: who else gets at the console's socket cannot say it
 ROUTE = "console"  # what $route says below /console/
 # A page comes with its files, and others may have it open beside: nobody is to meet this.
 RATE, BURST = "20r/s", 60
@@ -84,7 +85,7 @@ def pages(plan: GatewayPlan) -> list[str]:
     return [
         *_required(),
         limit("console"),
-        *_passed(plan, told),
+        *_passed(plan.console, plan, told),
         "proxy_pass http://lab_console;",
     ]
 
@@ -106,7 +107,7 @@ def shown(plan: GatewayPlan) -> list[str]:
         return OFF
     return [
         limit("console_address"),
-        *_passed(plan, {"X-Refused": "$lab_refused"}),
+        *_passed(plan.console, plan, {"X-Refused": "$lab_refused"}),
         "add_header WWW-Authenticate $problem_challenge always;   # to whom a 401 led here",
         "proxy_pass http://lab_console/console/$lab_shown$is_args$args;",
     ]
@@ -124,8 +125,9 @@ def limit(zone: str) -> str:
     return f"limit_req zone={zone} burst={BURST} nodelay;"
 
 
-def _passed(plan: GatewayPlan, told: dict[str, str]) -> list[str]:
+def _passed(console: ConsoleFront, plan: GatewayPlan, told: dict[str, str]) -> list[str]:
     heard = {
+        PROOF: console.secret,
         "Host": "$lab_host",
         "Connection": "close",
         "X-Request-ID": "$lab_request_id",
