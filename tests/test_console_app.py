@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from llmlab.config import read_config
-from llmlab.console import arriving
+from llmlab.console import arriving, codes
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
 from llmlab.console.front_door import FrontDoor
@@ -280,6 +281,43 @@ def test_a_change_comes_from_a_page_of_this_console(
     method: str, headers: dict[str, str], own: bool
 ) -> None:
     assert is_own(request(method, **HERE, **headers)) is own
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", "{}", '{"until": null, "token": "a"}', "\xff"])
+def test_a_code_that_is_not_whole_stands_for_nothing_and_is_gone(tmp_path: Path, kept: str) -> None:
+    lab = Lab(tmp_path)
+    code = codes.make(lab, "a.b.c")
+    (file,) = (codes.folder_of(lab) / "codes").iterdir()
+    file.write_text(kept, encoding="latin-1")
+    with pytest.raises(AuthError, match="signed somebody in already"):
+        codes.take(lab, code)
+    assert not list(file.parent.iterdir())
+
+
+def test_what_nobody_has_used_is_forgotten_with_the_next_one(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    codes.make(lab, "a.b.c")
+    (old,) = (codes.folder_of(lab) / "codes").iterdir()
+    taken = old.with_name("taken-0")
+    taken.write_text("{}")
+    for file in (old, taken):
+        os.utime(file, (0, 0))
+    with pytest.raises(AuthError):
+        codes.take(lab, "A" * 43)
+    assert not list(old.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "claims", ['{"exp": 1e400}', '{"exp": NaN}', "[1]", "[[[[", "{}", "1", '"a"', "\xff"]
+)
+def test_what_cannot_be_a_token_is_refused_where_one_signs_in(
+    client: TestClient, claims: str
+) -> None:
+    body = base64.urlsafe_b64encode(claims.encode("latin-1")).decode().rstrip("=")
+    answer = client.post("/console/sign-in", data={"token": f"e30.{body}.AAAA"}, headers=OWN)
+    whole = "exp" in claims  # what the gateway thinks of it, it says itself
+    assert answer.status_code == (303 if whole else 400)
+    assert ("Set-Cookie" in answer.headers) is whole
 
 
 # --- what is changed ------------------------------------------------------------------

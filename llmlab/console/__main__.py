@@ -28,10 +28,12 @@ def serve(lab: Lab, path: Path) -> None:
     """Until it is told to end."""
     import uvicorn
 
+    from llmlab.console import codes
     from llmlab.console.app import build_app
     from llmlab.console.front_door import FrontDoor
     from llmlab.engines.console import active_release
 
+    codes.forget_old(lab)
     listening = listen(path)
     app = FrontDoor(build_app(lab, lambda: active_release(lab)), lab)
     config = uvicorn.Config(
