@@ -4,13 +4,14 @@ hears."""
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llmlab.gateway import ConsoleFront
-from llmlab.gateway.console import BURST, RATE
+from llmlab.gateway.console import BURST, GUESS_BURST, RATE
 from tests.test_gateway import (
     BAD_TOKENS,
     EchoGateway,
@@ -152,6 +153,22 @@ def test_a_cookie_opens_nothing_but_the_console(gateway: EchoGateway) -> None:
 
 
 @both
+def test_of_two_cookies_of_its_name_none_is_taken(gateway: EchoGateway) -> None:
+    first, other = (gateway.forge.token(sub=sub, scope="llmlab:viewer") for sub in ("ada", "eve"))
+    for sent in (f"{COOKIE}={other}; {COOKIE}={first}", f"a=b; {COOKIE}=; c=d;{COOKIE}={first}",
+                 f"{COOKIE.upper()}={other}; {COOKIE}={first}"):  # fmt: skip
+        assert ask(gateway.port, "/console/x", ("Cookie", sent)).status == 401, sent
+    led = ask(gateway.port, "/console/x", ("Cookie", sent), PEOPLE)
+    assert (led.status, headers_of(led)["x-refused"]) == (401, ["cookies"])
+    apart = ("Cookie", f"{COOKIE}={other}"), ("Cookie", f"{COOKIE}={first}")
+    assert ask(gateway.port, "/console/x", *apart).status in (400, 401)
+    alike = f"x{COOKIE}=a; {COOKIE}={first}; {COOKIE}1={other}"
+    assert ask(gateway.port, "/console/x", ("Cookie", alike)).status == 200
+    by_token = ask(gateway.port, "/console/x", ("Cookie", sent), token=first)
+    assert headers_of(by_token)["x-subject"] == ["ada"]
+
+
+@both
 def test_people_are_led_to_sign_in_and_programs_are_told(gateway: EchoGateway) -> None:
     shown = ask(gateway.port, "/console/models?a=b", PEOPLE)
     assert shown.status == 401
@@ -222,6 +239,10 @@ def test_a_page_with_its_files_meets_no_limit_and_a_flood_does(
         before: Files = EDITIONS[edition].get("change", lambda same: same)(files)  # type: ignore[operator]
         assert said in before["lab/http.conf"]
         changed = before["lab/http.conf"].replace(said, "zone=console:1m rate=1r/m")
+        for kind in ("guess", "way_in"):
+            zone = f"zone=console_{kind}:1m rate="
+            assert zone in changed
+            changed = re.sub(f"{zone}[0-9]+r/s", f"{zone}1r/m", changed)
         return before | {"lab/http.conf": changed}
 
     console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE, SECRET)
@@ -234,3 +255,12 @@ def test_a_page_with_its_files_meets_no_limit_and_a_flood_does(
         forged = "Cookie", f"{COOKIE}={head}.AAAA"
         assert {ask(gateway.port, "/console/x", forged).status for _ in range(BURST + 2)} == {401}
         assert signed_in(gateway, sub="victim").status == 200
+        # People who send no valid token are led to sign in, and a flood of guesses is not. It takes
+        # the way in from nobody at that address, and neither do the files of many pages.
+        led = [
+            ask(gateway.port, "/console/x", forged, PEOPLE).status for _ in range(GUESS_BURST + 3)
+        ]
+        assert led == [401] * (GUESS_BURST + 1) + [429] * 2
+        files = {ask(gateway.port, "/console/static/a.css").status for _ in range(BURST + 5)}
+        assert files == {200}
+        assert ask(gateway.port, "/console/sign-in").status == 200
