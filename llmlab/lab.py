@@ -109,6 +109,11 @@ class Lab:
         return self.state / "compose" / CONSOLE_SOCKET
 
     @property
+    def console_secret(self) -> Path:
+        """What the gateway proves itself by at the console; for its owner only."""
+        return self.state / "console" / "gateway.secret"
+
+    @property
     def counts_folder(self) -> Path:
         """Where the gateway keeps what budgets have counted, while it runs."""
         return self.runtime_dir / "nginx" / COUNTS_FOLDER

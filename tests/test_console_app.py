@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 from collections.abc import Callable
@@ -17,14 +18,16 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from llmlab.config import read_config
-from llmlab.console import arriving
+from llmlab.console import arriving, codes
 from llmlab.console.app import build_app
 from llmlab.console.desk import Desk
+from llmlab.console.front_door import FrontDoor
 from llmlab.console.guarding import is_own
 from llmlab.console.live import PARTS_OF_ONE
 from llmlab.console.pages import Change, Page, Query, templates
 from llmlab.console.visitor import Role, Visitor, visitor_of
 from llmlab.engines.base import Plan
+from llmlab.engines.console import read_secret, secret_of
 from llmlab.engines.record import Record
 from llmlab.errors import (
     AuthError,
@@ -36,6 +39,7 @@ from llmlab.errors import (
     UpstreamError,
     UsageError,
 )
+from llmlab.gateway import ConsoleFront
 from llmlab.lab import Lab, init_lab
 
 EVIL = "<script>alert(1)</script>"
@@ -221,7 +225,7 @@ def test_a_visitor_is_who_the_gateway_says(headers: dict[str, str], token: str) 
 
 @pytest.mark.parametrize("role", ["", "Operator", "admin", "operator viewer", "operator, viewer"])
 def test_whoever_has_another_role_is_nobody(client: TestClient, role: str) -> None:
-    assert visitor_of(request(X_Role=role), COOKIE) is None
+    assert visitor_of(request(X_Role=role, X_Subject="alice"), COOKIE) is None
     for path in ("made", "made.json", "made/live"):
         answer = client.get(f"/console/{path}", headers={"X-Role": role})
         assert answer.status_code == 401 and "alice" not in answer.text
@@ -229,8 +233,50 @@ def test_whoever_has_another_role_is_nobody(client: TestClient, role: str) -> No
     assert answer.status_code == 401
 
 
-def test_without_a_subject_a_visitor_is_let_in_by_their_role() -> None:
-    assert visitor_of(request(X_Role="viewer"), COOKIE) == Visitor("", Role.VIEWER)
+@pytest.mark.parametrize("subject", [None, "", " ", "\xff", "Zo\xeb"])
+def test_whoever_has_no_name_is_nobody_and_changes_nothing(
+    client: TestClient, done: list[tuple[Query, Visitor]], subject: str | None
+) -> None:
+    said = {} if subject is None else {"X_Subject": subject}
+    assert visitor_of(request(X_Role="operator", **said), COOKIE) is None
+    if not (subject or "").strip():
+        headers = OWN | {"X-Subject": subject or ""}
+        answer = client.post("/console/made/do", data={"why": "a"}, headers=headers)
+        assert answer.status_code == 401 and done == []
+
+
+def test_a_name_is_as_its_token_has_it() -> None:
+    found = visitor_of(request(X_Role="viewer", X_Subject="Zo\xc3\xab"), COOKIE)
+    assert found and found.subject == "Zoë"
+
+
+@pytest.mark.parametrize(
+    ("kept", "said", "status"),
+    [("a" * 43, "a" * 43, 200), ("a" * 43, "b" * 43, 403), ("a" * 43, "", 403),
+     (None, "", 403), ("", "", 403), ("short", "short", 403),
+     ("a" * 43, None, 403)],
+)  # fmt: skip
+def test_nobody_but_the_gateway_is_heard(
+    root: Path, tmp_path: Path, kept: str | None, said: str | None, status: int
+) -> None:
+    lab = Lab(tmp_path)
+    if kept is not None:
+        lab.console_secret.parent.mkdir(parents=True)
+        lab.console_secret.write_text(kept)
+    asking = TestClient(FrontDoor(build_app(Lab(root), lambda: "one"), lab))
+    headers = {} if said is None else {"X-Gateway": said}
+    for path in ("sign-in", "static/console.css"):
+        assert asking.get(f"/console/{path}", headers=headers).status_code == status
+
+
+def test_what_the_gateway_proves_itself_by_is_kept_and_for_its_owner_alone(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    made = secret_of(lab)
+    assert len(made) == 43 and secret_of(lab) == read_secret(lab) == made
+    assert lab.console_secret.stat().st_mode & 0o777 == 0o600
+    lab.console_secret.write_text("")  # cut off
+    assert secret_of(lab) not in ("", made)
+    assert made not in repr(ConsoleFront("unix:/a", COOKIE, made))
 
 
 HERE = {"Host": "lab.local"}
@@ -257,6 +303,43 @@ def test_a_change_comes_from_a_page_of_this_console(
     method: str, headers: dict[str, str], own: bool
 ) -> None:
     assert is_own(request(method, **HERE, **headers)) is own
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", "{}", '{"until": null, "token": "a"}', "\xff"])
+def test_a_code_that_is_not_whole_stands_for_nothing_and_is_gone(tmp_path: Path, kept: str) -> None:
+    lab = Lab(tmp_path)
+    code = codes.make(lab, "a.b.c")
+    (file,) = (codes.folder_of(lab) / "codes").iterdir()
+    file.write_text(kept, encoding="latin-1")
+    with pytest.raises(AuthError, match="signed somebody in already"):
+        codes.take(lab, code)
+    assert not list(file.parent.iterdir())
+
+
+def test_what_nobody_has_used_is_forgotten_with_the_next_one(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    codes.make(lab, "a.b.c")
+    (old,) = (codes.folder_of(lab) / "codes").iterdir()
+    taken = old.with_name("taken-0")
+    taken.write_text("{}")
+    for file in (old, taken):
+        os.utime(file, (0, 0))
+    with pytest.raises(AuthError):
+        codes.take(lab, "A" * 43)
+    assert not list(old.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "claims", ['{"exp": 1e400}', '{"exp": NaN}', "[1]", "[[[[", "{}", "1", '"a"', "\xff"]
+)
+def test_what_cannot_be_a_token_is_refused_where_one_signs_in(
+    client: TestClient, claims: str
+) -> None:
+    body = base64.urlsafe_b64encode(claims.encode("latin-1")).decode().rstrip("=")
+    answer = client.post("/console/sign-in", data={"token": f"e30.{body}.AAAA"}, headers=OWN)
+    whole = "exp" in claims  # what the gateway thinks of it, it says itself
+    assert answer.status_code == (303 if whole else 400)
+    assert ("Set-Cookie" in answer.headers) is whole
 
 
 # --- what is changed ------------------------------------------------------------------
@@ -377,7 +460,9 @@ def test_what_to_do_is_a_command_only_where_it_is_one(client: TestClient) -> Non
 
 def test_a_lab_that_does_not_run_says_so(tmp_path: Path) -> None:
     init_lab(tmp_path)
-    asking = TestClient(build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator"})
+    asking = TestClient(
+        build_app(Lab(tmp_path), lambda: ""), headers={"X-Role": "operator", "X-Subject": "a"}
+    )
     for path in ("overview", "overview.json"):
         answer = asking.get(f"/console/{path}")
         assert answer.status_code == 502 and "llmlab up" in answer.text

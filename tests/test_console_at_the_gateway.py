@@ -4,13 +4,14 @@ hears."""
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llmlab.gateway import ConsoleFront
-from llmlab.gateway.console import BURST, RATE
+from llmlab.gateway.console import BURST, GUESS_BURST, RATE
 from tests.test_gateway import (
     BAD_TOKENS,
     EchoGateway,
@@ -23,19 +24,19 @@ from tests.test_gateway import (
 )
 from tests.test_routes import EDITIONS, both
 
-COOKIE = "llmlab_console_8000"
+COOKIE, SECRET = "llmlab_console_8000", "proof-of-the-gateway"
 PEOPLE = ("Accept", "text/html,application/xhtml+xml")
 # What of a request the console hears; the rest is none of its business.
 HEARD = {
     "host", "connection", "x-request-id", "x-forwarded-proto", "x-subject", "x-role", "cookie",
     "authorization", "accept", "content-type", "origin", "sec-fetch-site", "if-none-match",
-    "if-modified-since", "last-event-id", "content-length",
+    "if-modified-since", "last-event-id", "content-length", "x-gateway",
 }  # fmt: skip
 
 
 @contextlib.contextmanager
 def opened(folder: Path, edition: str, socket: str = "api.sock") -> Iterator[EchoGateway]:
-    front = ConsoleFront(f"unix:{folder / socket}", COOKIE)
+    front = ConsoleFront(f"unix:{folder / socket}", COOKIE, SECRET)
     with echo_gateway(folder, console=front, **EDITIONS[edition]) as gateway:
         yield gateway
 
@@ -83,13 +84,14 @@ def test_nothing_that_a_client_says_of_itself_gets_there(gateway: EchoGateway) -
     forged = [(name, "forged") for name in (
         "X-Subject", "X-Role", "x_role", "X-Refused", "X-Forwarded-For", "X-Forwarded-Proto",
         "X-Forwarded-Host", "X-Remote-User", "X-Original-URL", "X-HTTP-Method-Override",
-        "X-Model", "Proxy", "Te", "Upgrade",
+        "X-Model", "Proxy", "Te", "Upgrade", "X-Gateway",
     )]  # fmt: skip
     passed = [("Origin", "http://a.example"), ("Sec-Fetch-Site", "same-origin"), PEOPLE]
     heard = headers_of(signed_in(gateway, *forged, *passed))
     assert heard.keys() <= HEARD
     assert "forged" not in str(heard)
     assert heard["x-role"] == ["viewer"]
+    assert heard["x-gateway"] == [SECRET]
     assert heard["origin"] == ["http://a.example"]
     assert heard["sec-fetch-site"] == ["same-origin"]
     # Of its cookies the browser's one, and no other.
@@ -100,7 +102,7 @@ def test_nothing_that_a_client_says_of_itself_gets_there(gateway: EchoGateway) -
 
 @both
 def test_what_one_may_ask_models_is_no_matter_here(tmp_path: Path, edition: str) -> None:
-    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE)
+    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE, SECRET)
     with echo_gateway(tmp_path, console=console, default_scopes=(), **EDITIONS[edition]) as gateway:
         for method in ("GET", "POST"):
             assert signed_in(gateway, method=method).status == 200
@@ -148,6 +150,22 @@ def test_a_cookie_opens_nothing_but_the_console(gateway: EchoGateway) -> None:
             reply = ask(gateway.port, path, cookie, method=method, body=b"")
             assert reply.status == 401, (method, path)
     assert ask(gateway.port, "/models/../console/x", cookie).status == 200
+
+
+@both
+def test_of_two_cookies_of_its_name_none_is_taken(gateway: EchoGateway) -> None:
+    first, other = (gateway.forge.token(sub=sub, scope="llmlab:viewer") for sub in ("ada", "eve"))
+    for sent in (f"{COOKIE}={other}; {COOKIE}={first}", f"a=b; {COOKIE}=; c=d;{COOKIE}={first}",
+                 f"{COOKIE.upper()}={other}; {COOKIE}={first}"):  # fmt: skip
+        assert ask(gateway.port, "/console/x", ("Cookie", sent)).status == 401, sent
+    led = ask(gateway.port, "/console/x", ("Cookie", sent), PEOPLE)
+    assert (led.status, headers_of(led)["x-refused"]) == (401, ["cookies"])
+    apart = ("Cookie", f"{COOKIE}={other}"), ("Cookie", f"{COOKIE}={first}")
+    assert ask(gateway.port, "/console/x", *apart).status in (400, 401)
+    alike = f"x{COOKIE}=a; {COOKIE}={first}; {COOKIE}1={other}"
+    assert ask(gateway.port, "/console/x", ("Cookie", alike)).status == 200
+    by_token = ask(gateway.port, "/console/x", ("Cookie", sent), token=first)
+    assert headers_of(by_token)["x-subject"] == ["ada"]
 
 
 @both
@@ -221,9 +239,13 @@ def test_a_page_with_its_files_meets_no_limit_and_a_flood_does(
         before: Files = EDITIONS[edition].get("change", lambda same: same)(files)  # type: ignore[operator]
         assert said in before["lab/http.conf"]
         changed = before["lab/http.conf"].replace(said, "zone=console:1m rate=1r/m")
+        for kind in ("guess", "way_in"):
+            zone = f"zone=console_{kind}:1m rate="
+            assert zone in changed
+            changed = re.sub(f"{zone}[0-9]+r/s", f"{zone}1r/m", changed)
         return before | {"lab/http.conf": changed}
 
-    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE)
+    console = ConsoleFront(f"unix:{tmp_path / 'api.sock'}", COOKIE, SECRET)
     plan = {**EDITIONS[edition], "change": slower, "console": console}
     with echo_gateway(tmp_path, **plan) as gateway:
         statuses = [signed_in(gateway, sub="flood").status for _ in range(BURST + 3)]
@@ -233,3 +255,12 @@ def test_a_page_with_its_files_meets_no_limit_and_a_flood_does(
         forged = "Cookie", f"{COOKIE}={head}.AAAA"
         assert {ask(gateway.port, "/console/x", forged).status for _ in range(BURST + 2)} == {401}
         assert signed_in(gateway, sub="victim").status == 200
+        # People who send no valid token are led to sign in, and a flood of guesses is not. It takes
+        # the way in from nobody at that address, and neither do the files of many pages.
+        led = [
+            ask(gateway.port, "/console/x", forged, PEOPLE).status for _ in range(GUESS_BURST + 3)
+        ]
+        assert led == [401] * (GUESS_BURST + 1) + [429] * 2
+        files = {ask(gateway.port, "/console/static/a.css").status for _ in range(BURST + 5)}
+        assert files == {200}
+        assert ask(gateway.port, "/console/sign-in").status == 200

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from llmlab.auth.store import KeyStore
 from llmlab.config import Config, Gateway
 from llmlab.config.console import Console
 from llmlab.engines import probe
@@ -24,6 +25,7 @@ from llmlab.gateway.console import cookie
 from llmlab.lab import Lab, init_lab
 from llmlab.processes import is_supervisor, lab_processes
 from tests.conftest import LabUnderTest, configure, wait_until
+from tests.test_auth import signed
 
 PAGE = "/console/overview"
 PEOPLE = "text/html"
@@ -104,6 +106,27 @@ def test_a_page_says_whose_token_it_was_and_no_client_can_say_otherwise(lab: Lab
     assert 'class="role">viewer<' in shown.text
     assert "ada" in shown.text
     assert "root" not in shown.text.partition("<main")[0]
+
+
+def test_whoever_else_opens_its_socket_is_not_heard(lab: LabUnderTest) -> None:
+    at = httpx2.HTTPTransport(uds=str(lab.lab.console_socket))
+    claimed = {"X-Role": "operator", "X-Subject": "mallory", "Sec-Fetch-Site": "same-origin"}
+    with httpx2.Client(transport=at, base_url="http://lab", trust_env=False) as beside:
+        for headers in (claimed, claimed | {"X-Gateway": "A" * 43}):
+            assert beside.get(f"{PAGE}.json", headers=headers).status_code == 403
+            assert beside.get("/console/static/console.css", headers=headers).status_code == 403
+        secret = lab.lab.console_secret.read_text()
+        heard = beside.get(f"{PAGE}.json", headers=claimed | {"X-Gateway": secret})
+    assert heard.status_code == 200
+
+
+def test_whose_token_has_no_name_or_an_empty_one_is_not_let_in(lab: LabUnderTest) -> None:
+    assert ask(lab, f"{PAGE}.json", token(lab, "operator", "Zoë")).status_code == 200
+    key = KeyStore(lab.lab.keys_file).read().signing
+    for claims in ({}, {"sub": ""}, {"sub": " "}):
+        given = signed(key, {"scope": "llmlab:operator", "exp": time.time() + 60, **claims})
+        assert ask(lab, f"{PAGE}.json", given).status_code == 401, claims
+        assert ask(lab, PAGE, given, Accept=PEOPLE).status_code == 401, claims
 
 
 def test_the_verb_signs_in_once_and_soon(lab: LabUnderTest) -> None:

@@ -13,15 +13,23 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from llmlab.client import Client
 from llmlab.client.connection import NOBODY
-from llmlab.compare.comparison import Mark, Stretch
+from llmlab.compare.comparison import Mark, Stretch, steps_to_compare
 from llmlab.config import Model, read_config
 from llmlab.config.budgets import Price
-from llmlab.console import playground_asks
-from llmlab.console.answering import Answered, Marked, mark
+from llmlab.console import answering, playground_asks
+from llmlab.console.answering import (
+    MOST_STEPS,
+    NOT_COMPARED,
+    NOT_SEARCHED,
+    Answered,
+    Marked,
+    Marking,
+)
 from llmlab.console.app import build_app
 from llmlab.console.asked import Asked, Choice, Kind, Turn, asked_of, told_turns, turns_of
 from llmlab.console.pages import rendered
@@ -31,6 +39,7 @@ from llmlab.console.same_request import as_code
 from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
 from llmlab.errors import UsageError
+from llmlab.evaluate.facts import Details, details
 from llmlab.lab import Lab, init_lab
 from llmlab.service.schemas import Progress
 from llmlab.service.settings import Settings
@@ -179,13 +188,34 @@ def test_without_a_token_of_their_own_nobody_asks_by_the_labs(
 
 
 def test_so_many_ask_at_a_time_and_no_more(written: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playground_asks, "places", Places(0))
+    monkeypatch.setattr(playground_asks, "places", Places(0, 4))
     (event,) = told(ask(visiting(written, "t"), LINES, one="route:chat", said="x"))
     assert "as many answers under way as it may" in event["html"]
-    monkeypatch.setattr(playground_asks, "places", Places(1))
+    monkeypatch.setattr(playground_asks, "places", Places(1, 1))
     for _ in range(2):  # each gives its place back
         (event,) = told(ask(visiting(written), LINES, one="route:chat", said="x"))
         assert "without a token" in event["html"]
+
+
+def test_nobody_has_all_the_places() -> None:
+    places = Places(3, 2)
+    with places.one("ada"), places.one("ada"):
+        with pytest.raises(HTTPException, match="You have 2 questions"), places.one("ada"):
+            pass
+        with places.one("zuse"), pytest.raises(HTTPException, match="as many"), places.one("bob"):
+            pass
+        with places.one("bob"):  # whose place is given back, whatever happened
+            pass
+    with pytest.raises(ZeroDivisionError), places.one("ada"):
+        raise ZeroDivisionError
+    with places.one("ada"), places.one("ada"):
+        pass
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "warm"])
+def test_a_parameter_is_a_number_that_can_be_sent(value: str) -> None:
+    with pytest.raises(UsageError, match="temperature should be a number"):
+        asked_of({"one": "route:chat", "said": "x", "temperature": value}, KNOWN)
 
 
 def test_a_conversation_goes_on_with_each_as_it_was_with_that_one() -> None:
@@ -216,14 +246,52 @@ def test_a_conversation_goes_on_with_each_as_it_was_with_that_one() -> None:
 def test_names_that_nobody_gave_and_words_of_one_alone_are_marked() -> None:
     asked = Asked(Kind.SUMMARY, (STABLE, TEXTRANK), "Ada Lovelace wrote in 1843.")
     other = "Ada Lovelace wrote in 1843 with care."
-    found = mark(asked, "Ada Lovelace wrote in 1999 with Zuse.", other)
+    found = Marking(asked).of("Ada Lovelace wrote in 1999 with Zuse.", other)
     assert found.unsupported == ("1999", "Zuse")
     marks = {part.text: part.mark for part in found.parts if part.mark is not Mark.PLAIN}
     assert marks["1999"] is Mark.UNSUPPORTED and marks["Zuse"] is Mark.UNSUPPORTED
     chat = Asked(Kind.CHAT, (ROUTE,), "Who?")
-    assert mark(chat, "Konrad Zuse.", "") == Marked((Stretch("Konrad Zuse.", Mark.PLAIN),), None)
-    long = "word " * 10_000
-    assert mark(asked, long, long).parts == (Stretch(long, Mark.PLAIN),)
+    plain = Marked((Stretch("Konrad Zuse.", Mark.PLAIN),), None)
+    assert Marking(chat).of("Konrad Zuse.", "") == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "other", "notes"),
+    [("Ada.", "a " * 1000, "a " * 1000, {NOT_COMPARED}), ("Ada.", "a " * 1000, "", set()),
+     ("Ada.", "a b " * 600, "b a " * 600, {NOT_COMPARED}), ("Ada.", "a " * 300, "a " * 99, set()),
+     ("Ada.", "word " * 10_000, "b", {NOT_SEARCHED, NOT_COMPARED}),
+     ("Ada.", "b", "word " * 10_000, {NOT_COMPARED}), ("a " * 50_001, "b", "", {NOT_SEARCHED}),
+     ("Ab " * 8_001, "b", "", {NOT_SEARCHED}), ("b", "Ab " * 8_001, "", {NOT_SEARCHED})],
+)  # fmt: skip
+def test_what_would_hold_up_everybodys_pages_is_left_unmarked_and_that_is_said(
+    given: str, text: str, other: str, notes: set[str]
+) -> None:
+    asked = Asked(Kind.SUMMARY, (STABLE, TEXTRANK), given)
+    found = Marking(asked).of(text, other)
+    assert set(found.notes) == notes
+    assert "".join(part.text for part in found.parts) == text
+    assert (found.unsupported is None) is (NOT_SEARCHED in notes)
+
+
+def test_answers_of_a_page_in_plain_words_are_compared() -> None:
+    page = " ".join(f"word{number % 700} and" for number in range(700))
+    assert steps_to_compare(page, page) > MOST_STEPS  # every other word is the same one
+    page = " ".join(f"word{number % 100}" for number in range(1500))
+    assert steps_to_compare(page, page) <= MOST_STEPS
+
+
+def test_each_answer_is_looked_through_for_names_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def counted(source: str, text: str) -> Details:
+        seen.append(text)
+        return details(source, text)
+
+    monkeypatch.setattr(answering, "details", counted)
+    marking = Marking(Asked(Kind.SUMMARY, (STABLE, TEXTRANK), "Ada."))
+    for text, other in (("Ada.", ""), ("Bob.", ""), ("Ada.", "Bob."), ("Bob.", "Ada.")):
+        marking.of(text, other)
+    assert seen == ["Ada.", "Bob."]
 
 
 def test_whatever_a_model_says_is_text_on_the_page() -> None:

@@ -135,7 +135,10 @@ PLANS = {
     ),
     "waf": replace(ONE_MODEL, waf=WafFront("unix:/run/lab/api/gateway.waf", "block")),
     "console": replace(
-        ONE_MODEL, console=ConsoleFront("unix:/run/lab/console/console.sock", "llmlab_console_8000")
+        ONE_MODEL,
+        console=ConsoleFront(
+            "unix:/run/lab/console/console.sock", "llmlab_console_8000", "proof-of-a-gateway"
+        ),
     ),
     "budgets": replace(
         ONE_MODEL,

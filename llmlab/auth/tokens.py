@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import time
 import warnings
@@ -257,7 +258,8 @@ def expires_at(token: str) -> float | None:
     """
     try:
         exp: Any = _shown(token.split(".")[1]).get("exp")
-        return float(exp) if _is_date(exp) else None
+        # 1e400 is a number in JSON, and NaN is one to Python: neither is a time.
+        return float(exp) if _is_date(exp) and math.isfinite(exp) else None
     except NOT_A_TOKEN:
         return None
 
@@ -269,6 +271,14 @@ def subject_of(token: str) -> str:
     except NOT_A_TOKEN:
         return ""
     return sub if isinstance(sub, str) else ""
+
+
+def has_claims(token: str) -> bool:
+    """Whether there is a JSON object in it where a token's claims are. Nothing is verified."""
+    try:
+        return bool(_shown(token.split(".")[1]))
+    except NOT_A_TOKEN:
+        return False
 
 
 def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], key: Key, leeway: float) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from llmlab.lab import Lab
 
 BACKLOG = 128
-OPEN = 0o666  # to whoever gets into the folder that it is in
+OPEN = 0o666  # to whoever gets into its folder; who is heard there, front_door.py says
 
 
 def main() -> None:
@@ -28,12 +28,16 @@ def serve(lab: Lab, path: Path) -> None:
     """Until it is told to end."""
     import uvicorn
 
+    from llmlab.console import codes
     from llmlab.console.app import build_app
+    from llmlab.console.front_door import FrontDoor
     from llmlab.engines.console import active_release
 
+    codes.forget_old(lab)
     listening = listen(path)
+    app = FrontDoor(build_app(lab, lambda: active_release(lab)), lab)
     config = uvicorn.Config(
-        build_app(lab, lambda: active_release(lab)), access_log=False, log_config=None,
+        app, access_log=False, log_config=None,
         server_header=False, date_header=False, timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=32 * 1024,
     )  # fmt: skip

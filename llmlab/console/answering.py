@@ -11,16 +11,22 @@ from llmlab.client.chat import Reply
 from llmlab.client.client import AsyncClient
 from llmlab.client.protocol import Summary
 from llmlab.client.retry import RetryPolicy
-from llmlab.compare.comparison import Mark, Stretch, marked
+from llmlab.compare.comparison import Mark, Stretch, marked, steps_to_compare
 from llmlab.console.asked import Asked, Choice, Kind
 from llmlab.console.desk import Desk
 from llmlab.console.visitor import Visitor
 from llmlab.errors import AuthError, LlmlabError
-from llmlab.evaluate.facts import details
+from llmlab.evaluate.facts import Mention, details
 from llmlab.names import SUMMARIZE
 from llmlab.service.schemas import Progress
 
-LONGEST_MARKED = 40_000  # characters of an answer: beyond, comparing words takes too long
+# What is looked through for marks, in the process that shows everybody their pages: an answer of so
+# many characters, and what was given of so many and so many words that may be names. Two answers
+# are compared where that takes about a second at the worst.
+LONGEST_MARKED, LONGEST_GIVEN, MOST_NAMES = 40_000, 100_000, 8_000
+MOST_STEPS = 50_000_000
+NOT_SEARCHED = "too long to look for names and numbers that were not given"
+NOT_COMPARED = "too long, or too repetitive, to be compared with the other answer"
 MILLION = 1e6
 AT_ONCE = 0.02  # seconds: what came within them tells of no pace
 
@@ -202,19 +208,53 @@ class Marked:
     Args:
         parts: all of its text.
         unsupported: names and numbers that what was given does not have; None where nothing was.
+        notes: what it was not looked through for.
     """
 
     parts: tuple[Stretch, ...]
     unsupported: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
 
 
-def mark(asked: Asked, text: str, other: str) -> Marked:
-    """
-    Args:
-        other: the answer beside it; "" for none.
-    """
-    if len(text) > LONGEST_MARKED:
-        return Marked((Stretch(text, Mark.PLAIN),), None)
-    found = details(asked.given, text).unsupported if asked.given else ()
-    names = tuple(dict.fromkeys(one.text for one in found)) if asked.given else None
-    return Marked(marked(text, found, other[:LONGEST_MARKED]), names)
+class Marking:
+    """What is marked of the answers to one ask. Each is looked through for names once."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._given = asked.given
+        self._found: dict[str, tuple[Mention, ...] | None] = {}
+
+    def of(self, text: str, other: str) -> Marked:
+        """
+        Args:
+            other: the answer beside it; "" for none.
+        """
+        if text not in self._found:
+            self._found[text] = self._unsupported(text)
+        found, notes = self._found[text], []
+        if found is None and self._given:
+            notes.append(NOT_SEARCHED)
+        if not _can_be_compared(text, other):
+            notes.append(NOT_COMPARED)
+            other = ""
+        names = None if found is None else tuple(dict.fromkeys(one.text for one in found))
+        if found is None and not other:
+            return Marked((Stretch(text, Mark.PLAIN),) if text else (), None, tuple(notes))
+        return Marked(marked(text, found or (), other), names, tuple(notes))
+
+    def _unsupported(self, text: str) -> tuple[Mention, ...] | None:
+        """None where nothing was given, or where it would take too long."""
+        long = len(text) > LONGEST_MARKED or len(self._given) > LONGEST_GIVEN
+        if not self._given or long or max(map(_names, (self._given, text))) > MOST_NAMES:
+            return None
+        return details(self._given, text).unsupported
+
+
+def _names(text: str) -> int:
+    """Words that may be names or numbers, or at the most that."""
+    return sum(not word[0].islower() for word in text.split())
+
+
+def _can_be_compared(text: str, other: str) -> bool:
+    if max(len(text), len(other)) > LONGEST_MARKED:
+        return not other
+    return steps_to_compare(text, other) <= MOST_STEPS

@@ -20,11 +20,11 @@ FORM = "application/x-www-form-urlencoded"
 def visitor_from(request: Request, desk: Desk) -> Visitor:
     """
     Raises:
-        HTTPException: 401; the gateway says of nobody who asks.
+        HTTPException: 401; the gateway says of nobody who asks, or of somebody without a name.
     """
     found = visitor_of(request, desk.cookie)
     if found is None:
-        raise HTTPException(401, "The gateway says of nobody who asks.")
+        raise HTTPException(401, "Nobody asks: a token for the console says whose it is (sub).")
     return found
 
 

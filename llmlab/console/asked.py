@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -187,9 +188,12 @@ def _option(name: str, value: str) -> str | int | float:
     if name not in NUMBERS:
         return value
     try:
-        return NUMBERS[name](value)
+        found = NUMBERS[name](value)
     except ValueError:
-        raise UsageError(f"{name} should be a number", fix="a number, or nothing") from None
+        found = math.nan
+    if not math.isfinite(found):  # "nan" and "inf" are numbers to Python alone
+        raise UsageError(f"{name} should be a number", fix="a number, or nothing")
+    return found
 
 
 _TURNS = TypeAdapter(tuple[Turn, ...])

@@ -27,7 +27,7 @@ BITS = 256
 def make(lab: Lab, token: str) -> str:
     """A code for this token."""
     folder = _folder(lab)
-    _forget_old(folder)
+    forget_old(lab)
     code = secrets.token_urlsafe(BITS // 8)
     kept = {"token": token, "until": time.time() + LIFE}
     write_atomically(_file(folder, code), json.dumps(kept))
@@ -41,13 +41,16 @@ def take(lab: Lab, code: str) -> str:
         AuthError: there is no such code, or it is too old, or was used before.
     """
     folder = _folder(lab)
+    forget_old(lab)
     if CODE.fullmatch(code):
         # Of several who ask at once, one alone can rename it.
         taken = folder / f"taken-{secrets.token_hex(8)}"
-        with contextlib.suppress(FileNotFoundError):
+        # One that is no longer whole stands for nothing.
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
             _file(folder, code).rename(taken)
-            kept = json.loads(taken.read_text(encoding="utf-8"))
+            text = taken.read_bytes()
             taken.unlink()
+            kept = json.loads(text)
             if time.time() < kept["until"]:
                 return str(kept["token"])
     raise AuthError(
@@ -77,9 +80,9 @@ def _file(folder: Path, code: str) -> Path:
     return folder / hashlib.sha256(code.encode()).hexdigest()
 
 
-def _forget_old(folder: Path) -> None:
+def forget_old(lab: Lab) -> None:
     """Those that nobody has used, or whose process ended as it took them."""
-    for file in folder.iterdir():
+    for file in _folder(lab).iterdir():
         with contextlib.suppress(FileNotFoundError):
             if time.time() - file.stat().st_mtime > LIFE:
                 file.unlink()

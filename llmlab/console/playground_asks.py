@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from llmlab.client.connection import trust_in
-from llmlab.console.answering import Answered, Event, Outcome, client_for, events, mark
+from llmlab.console.answering import Answered, Event, Marking, Outcome, client_for, events
 from llmlab.console.arriving import check_own, form_of, visitor_from
 from llmlab.console.asked import Asked, Choice, Kind, Turn, asked_of, choices, told_turns
 from llmlab.console.desk import Desk
@@ -27,30 +28,38 @@ from llmlab.console.visitor import Visitor
 from llmlab.errors import LlmlabError
 from llmlab.service.schemas import Progress
 
-MOST = 32  # asks under way at a time, of all visitors
+MOST, MOST_OF_ONE = 32, 4  # asks under way at a time: of all visitors, of each
 LINES = "application/x-ndjson"
 
 
 class Places:
-    """How many asks may be under way at a time."""
+    """How many asks may be under way at a time. No visitor has all of them."""
 
-    def __init__(self, most: int) -> None:
-        self.left = most
+    def __init__(self, most: int, of_one: int) -> None:
+        self._most, self._of_one = most, of_one
+        self._taken: Counter[str] = Counter()
 
-    def take(self) -> None:
+    @contextmanager
+    def one(self, subject: str) -> Iterator[None]:
         """
         Raises:
-            HTTPException: 429; there is none left.
+            HTTPException: 429; there is none left, or none for them.
         """
-        if not self.left:
+        if self._taken[subject] >= self._of_one:
+            raise HTTPException(
+                429, f"You have {self._of_one} questions under way, and that is all: wait for one."
+            )
+        if self._taken.total() >= self._most:
             raise HTTPException(429, "The console has as many answers under way as it may; wait.")
-        self.left -= 1
+        self._taken[subject] += 1
+        try:
+            yield
+        finally:
+            self._taken[subject] -= 1
+            self._taken += Counter()  # forgets who has none
 
-    def give(self) -> None:
-        self.left += 1
 
-
-places = Places(MOST)
+places = Places(MOST, MOST_OF_ONE)
 
 
 class Closing(StreamingResponse):
@@ -88,20 +97,18 @@ async def ask(request: Request) -> Response:
 async def _answers(
     asked: Asked, desk: Desk, visitor: Visitor, known: Sequence[Choice]
 ) -> AsyncGenerator[Event, None]:
-    places.take()
-    try:
+    with places.one(visitor.subject):
         client = await run_in_threadpool(client_for, desk, visitor)
         async with client, aclosing(events(asked, client, known)) as coming:
             async for event in coming:
                 yield event
-    finally:
-        places.give()
 
 
 async def _lines(
     asked: Asked, desk: Desk, visitor: Visitor, known: Sequence[Choice]
 ) -> AsyncGenerator[bytes, None]:
     outcomes: dict[int, Outcome] = {}
+    marking = Marking(asked)
     try:
         async with aclosing(_answers(asked, desk, visitor, known)) as coming:
             async for event in coming:
@@ -109,11 +116,12 @@ async def _lines(
                     yield _line(side=event.side, **_news(event))
                     continue
                 outcomes[event.side] = event.outcome
-                shown = await run_in_threadpool(_shown, asked, outcomes, event.side, desk)
+                alone = {event.side: event.outcome}
+                shown = await run_in_threadpool(_shown, asked, alone, event.side, desk, marking)
                 yield _line(side=event.side, html=_card(shown), ended=shown.error is None)
         # What only one of them says is known when both are there.
         for side in outcomes if len(asked.whom) > 1 else ():
-            shown = await run_in_threadpool(_shown, asked, outcomes, side, desk)
+            shown = await run_in_threadpool(_shown, asked, outcomes, side, desk, marking)
             yield _line(side=side, html=_card(shown), ended=shown.error is None)
     except (HTTPException, LlmlabError) as error:
         said, fix = told(error) if isinstance(error, LlmlabError) else (str(error.detail), "")
@@ -142,10 +150,12 @@ def _card(shown: Shown) -> str:
     return rendered("playground_answer.html.j2", one=shown)
 
 
-def _shown(asked: Asked, outcomes: Mapping[int, Outcome], side: int, desk: Desk) -> Shown:
+def _shown(
+    asked: Asked, outcomes: Mapping[int, Outcome], side: int, desk: Desk, marking: Marking
+) -> Shown:
     """
     Args:
-        outcomes: those that there are so far.
+        outcomes: this one, and the one that it is to be compared with.
     """
     choice, outcome = asked.whom[side], outcomes[side]
     if isinstance(outcome, LlmlabError):
@@ -154,7 +164,7 @@ def _shown(asked: Asked, outcomes: Mapping[int, Outcome], side: int, desk: Desk)
               if other != side and isinstance(one, Answered)]  # fmt: skip
     return Shown(
         choice, outcome,
-        marked=mark(asked, outcome.text, next(iter(others), "")),
+        marked=marking.of(outcome.text, next(iter(others), "")),
         code=as_code(asked, side, desk.record.url, trust_in(desk.lab)),
     )  # fmt: skip
 
@@ -181,7 +191,8 @@ def _whole(
     from llmlab.console import menu  # which has this page
 
     page, sides = PAGES[0], range(len(asked.whom))
-    shown = tuple(_shown(asked, outcomes, side, desk) for side in sides)
+    marking = Marking(asked)
+    shown = tuple(_shown(asked, outcomes, side, desk, marking) for side in sides)
     found = gather(desk, {"kind": asked.kind}, visitor)
     if asked.kind is Kind.CHAT:
         texts = [one.answered.text if one.answered else "" for one in shown]

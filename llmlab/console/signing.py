@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from llmlab.auth import api_keys
-from llmlab.auth.tokens import expires_at
+from llmlab.auth.tokens import expires_at, has_claims
 from llmlab.console import codes
 from llmlab.console.arriving import check_own, form_of
 from llmlab.console.desk import Desk
@@ -31,6 +31,8 @@ LONGEST = 3900  # bytes
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 SAID = {
     "token": "You are signed out: your session has ended, or your token is not valid here.",
+    "cookies": "Your browser has sent two cookies of this console's name: something else on this "
+    "host has set one. Delete this host's cookies in your browser, and sign in again.",
     "scope": "Your token is valid, and not for the console: its scope has neither llmlab:viewer "
     "nor llmlab:operator.",
 }
@@ -85,7 +87,8 @@ def routes(lab: Lab) -> list[Route]:
 
 def _problem(token: str) -> str:
     """What is wrong with it before anybody has judged it; "" if nothing."""
-    if not (TOKEN.fullmatch(token) or api_keys.is_api_key(token)):
+    is_token = TOKEN.fullmatch(token) and has_claims(token)
+    if not (is_token or api_keys.is_api_key(token)):
         return "That is neither a token nor an API key of this lab."
     if len(token) > LONGEST:
         return (

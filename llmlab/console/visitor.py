@@ -1,6 +1,6 @@
 """Who looks at the console: the gateway has judged their token, and says whose it is.
 
-Nobody but the gateway reaches the console's socket, and it overwrites what a client claims.
+Nobody but the gateway is heard (front_door.py), and it overwrites what a client claims.
 """
 
 from __future__ import annotations
@@ -40,13 +40,22 @@ def visitor_of(connection: HTTPConnection, cookie: str) -> Visitor | None:
         cookie: the name of the one that holds a token.
 
     Returns:
-        None where the gateway says of nobody who it is.
+        None where the gateway says of nobody who it is, or their token names no subject.
     """
-    # Headers are bytes, and a subject is UTF-8, whatever Starlette reads them as.
-    subject = connection.headers.get(SUBJECT, "").encode("latin-1").decode("utf-8", "replace")
     role = connection.headers.get(ROLE, "")
-    if role not in list(Role):
+    subject = _subject(connection.headers.get(SUBJECT, ""))
+    # Whatever somebody changes is written down with who it was: nobody can do that as nobody.
+    if role not in list(Role) or not subject:
         return None
     scheme, _, sent = connection.headers.get("Authorization", "").partition(" ")
     token = connection.cookies.get(cookie) or (sent.strip() if scheme.lower() == "bearer" else "")
     return Visitor(subject, Role(role), token)
+
+
+def _subject(header: str) -> str:
+    """ "" for one that is no text: a header is bytes, and a subject is UTF-8, whatever Starlette
+    reads them as."""
+    try:
+        return header.encode("latin-1").decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
+from llmlab.files import write_atomically
 from llmlab.gateway.console import cookie
 from llmlab.gateway.plan import ConsoleFront
+from llmlab.lab import private_folder
 
 if TYPE_CHECKING:
     from llmlab.config import Config
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 NAME = "console"
 CONF, MOUNT = "lab/console.conf", "/run/console"  # of nginx.conf, of docker-compose.yml
+SECRET = 32  # bytes
+WHOLE_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # as base64url
 STOP_WAIT = 8  # seconds; it ends its streams within 3
 
 
@@ -46,7 +51,25 @@ def console_front(lab: Lab, config: Config, engine: str) -> ConsoleFront | None:
     if why_none(lab, config, engine):
         return None
     seen = Path(MOUNT, lab.console_socket.name) if engine == "compose" else lab.console_socket
-    return ConsoleFront(f"unix:{seen}", cookie(config.gateway.port))
+    return ConsoleFront(f"unix:{seen}", cookie(config.gateway.port), secret_of(lab))
+
+
+def secret_of(lab: Lab) -> str:
+    """What the gateway proves itself by; made where there is none. It is kept: another one at each
+    `llmlab up` would be another configuration, and a reload that nothing is the reason for."""
+    if not read_secret(lab):
+        private_folder(lab.console_secret.parent)
+        write_atomically(lab.console_secret, secrets.token_urlsafe(SECRET))
+    return read_secret(lab)
+
+
+def read_secret(lab: Lab) -> str:
+    """ "" where there is none, or none that is whole."""
+    try:
+        found = lab.console_secret.read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return found if WHOLE_SECRET.fullmatch(found) else ""
 
 
 def why_none(lab: Lab, config: Config, engine: str) -> tuple[str, str] | None:

@@ -7,13 +7,20 @@ addresses and nowhere else: a page of another site could have a browser send it 
 from __future__ import annotations
 
 from llmlab.gateway import tls
-from llmlab.gateway.plan import GatewayPlan
+from llmlab.gateway.plan import ConsoleFront, GatewayPlan
 
 COOKIE = "llmlab_console_"  # and the gateway's port: a browser has one jar for a whole machine
+PROOF = "X-Gateway"  # of each request: who else gets at the console's socket cannot say it
 ROUTE = "console"  # what $route says below /console/
 # A page comes with its files, and others may have it open beside: nobody is to meet this.
 RATE, BURST = "20r/s", 60
+# Many people may be behind one address. A page's files are no way in, and are asked for with each.
+FILES_RATE, FILES_BURST = "200r/s", 400
+GUESS_RATE, GUESS_BURST = "2r/s", 10  # of an address, of tokens that are none
 MAX_BODY = "1m"
+SHOWN = {
+    "file": (FILES_RATE, FILES_BURST), "guess": (GUESS_RATE, GUESS_BURST), "way_in": (RATE, BURST),
+}  # fmt: skip
 # Of what a client has sent the console hears this, and nothing else.
 HEARD = {
     "Accept": "$http_accept",
@@ -42,7 +49,10 @@ def http(plan: GatewayPlan) -> list[str]:
     return [
         'map "" $lab_console { default 1; }',
         "# A cookie is a token for the console alone.",
-        f'map $route $lab_cookie {{ {ROUTE} $cookie_{name}; default ""; }}',
+        "# Of two, one is from somebody else: which one, nobody can tell.",
+        f'map $http_cookie $lab_cookies {{ "~*(?s)(?:^|[;,\\s]){name}=.*[;,\\s]{name}=" two; '
+        'default ""; }',
+        f'map "$route:$lab_cookies" $lab_cookie {{ "{ROUTE}:" $cookie_{name}; default ""; }}',
         "map $lab_cookie $lab_cookie_token {",
         r'    "~^(?<sent_cookie>[A-Za-z0-9._~+/=-]+)\z" $sent_cookie;',
         '    default "";',
@@ -56,13 +66,28 @@ def http(plan: GatewayPlan) -> list[str]:
         "map $lab_reads $lab_unscoped { people /console/sign-in; default @not_for_you; }",
         "map $lab_reads $lab_away { people @console_away; default @problem; }",
         "# Why somebody is to sign in who has a token.",
-        'map "$status:$lab_token" $lab_refused {',
+        'map "$status$lab_cookies:$lab_token" $lab_refused {',
+        '    "~^401two:" cookies;',
         '    "~^401:." token;',
         '    "~^403:" scope;',
         '    default "";',
         "}",
         f"limit_req_zone $limit_subject zone=console:1m rate={RATE};",
-        f"limit_req_zone $limit_address zone=console_address:1m rate={RATE};",
+        "# What everybody may ask for, each by itself: files of pages, tokens that were none, and",
+        "# the way in, which neither of them blocks.",
+        'map "$lab_refused:$lab_shown" $lab_asked_for {',
+        '    "~^:static/" file;',
+        '    "~^token:" guess;',
+        "    default way_in;",
+        "}",
+        *(
+            f'map $lab_asked_for $limit_{kind} {{ {kind} $limit_address; default ""; }}'
+            for kind in SHOWN
+        ),
+        *(
+            f"limit_req_zone $limit_{kind} zone=console_{kind}:1m rate={rate};"
+            for kind, (rate, _) in SHOWN.items()
+        ),
         "upstream lab_console {",
         f"    server {console.address} max_fails=0;",
         "    keepalive_requests 1;               # one that was closed meanwhile would be a 502",
@@ -84,7 +109,7 @@ def pages(plan: GatewayPlan) -> list[str]:
     return [
         *_required(),
         limit("console"),
-        *_passed(plan, told),
+        *_passed(plan.console, plan, told),
         "proxy_pass http://lab_console;",
     ]
 
@@ -105,8 +130,8 @@ def shown(plan: GatewayPlan) -> list[str]:
     if plan.console is None:
         return OFF
     return [
-        limit("console_address"),
-        *_passed(plan, {"X-Refused": "$lab_refused"}),
+        *(limit(f"console_{kind}", burst) for kind, (_, burst) in SHOWN.items()),
+        *_passed(plan.console, plan, {"X-Refused": "$lab_refused"}),
         "add_header WWW-Authenticate $problem_challenge always;   # to whom a 401 led here",
         "proxy_pass http://lab_console/console/$lab_shown$is_args$args;",
     ]
@@ -120,12 +145,13 @@ def _required() -> list[str]:
     ]
 
 
-def limit(zone: str) -> str:
-    return f"limit_req zone={zone} burst={BURST} nodelay;"
+def limit(zone: str, burst: int = BURST) -> str:
+    return f"limit_req zone={zone} burst={burst} nodelay;"
 
 
-def _passed(plan: GatewayPlan, told: dict[str, str]) -> list[str]:
+def _passed(console: ConsoleFront, plan: GatewayPlan, told: dict[str, str]) -> list[str]:
     heard = {
+        PROOF: console.secret,
         "Host": "$lab_host",
         "Connection": "close",
         "X-Request-ID": "$lab_request_id",

@@ -65,10 +65,12 @@ class WafFront:
 @dataclass(frozen=True)
 class ConsoleFront:
     """Pages for people. ``address``: as NGINX's ``server`` takes it. ``cookie``: the name of the
-    one that may carry a token there."""
+    one that may carry a token there. ``secret``: what the gateway proves itself by there; letters,
+    digits, ``-`` and ``_``."""
 
     address: str
     cookie: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
