@@ -18,6 +18,7 @@ from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
 from llmlab.lab import Lab
 from llmlab.registry import Registry
+from llmlab.registry.catalogue import Catalogue
 from llmlab.registry.record import Base, Data, Facts
 from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest
@@ -194,6 +195,7 @@ def test_foreign_text_is_text(ask: Ask, path: str, query: dict[str, str]) -> Non
 @pytest.mark.parametrize(
     ("path", "query", "said"),
     [("models/show", {"name": "gone"}, "no model &#39;gone&#39; is defined"),
+     ("models/show", {"name": "sha256:" + "0" * 64}, "no registered model has the id"),
      ("models/show", {"name": "gone:1"}, "gone"), ("models/show", {}, "no model is named"),
      ("models/compare", {"a": "textrank", "b": "gone"}, "no model &#39;gone&#39;")],
 )  # fmt: skip
@@ -201,8 +203,23 @@ def test_a_model_that_there_is_not_is_said_with_what_to_do(
     ask: Ask, path: str, query: dict[str, str], said: str
 ) -> None:
     answer = ask(path, **query)
-    assert answer.status_code in (400, 404)
+    assert answer.status_code == (404 if query else 400)
     assert said in answer.text and "What to do:" in answer.text
+
+
+@pytest.mark.usefixtures("registry")
+def test_no_files_are_read_for_an_id_that_nobody_has_registered(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise AssertionError("all files of all models")
+
+    monkeypatch.setattr(Catalogue, "_by_id", read)
+    own = ask("models/show.json", name="tuned:1").json()["record"]["id"]
+    assert ask("models/show", name=own).status_code == 200
+    other = "sha256:" + "0" * 64
+    assert ask("models/show", name=other).status_code == 404
+    assert ask("models/compare", a="textrank", b=other).status_code == 404
 
 
 def test_what_was_never_judged_says_how(ask: Ask) -> None:

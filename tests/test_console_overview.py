@@ -18,6 +18,7 @@ from llmlab.config import Config
 from llmlab.console import overview
 from llmlab.console.app import build_app
 from llmlab.console.overview import Overview
+from llmlab.console.pages import PREFIX, live_part
 from llmlab.console.picture import DEPLOYMENTS, picture
 from llmlab.console.watching import FOUND, PACE, REST, Watch
 from llmlab.console.ways import RouteNow, UnderWay, Way, routes_of
@@ -264,6 +265,17 @@ def test_its_document_is_those_of_status_and_of_top(show: Show) -> None:
         "deployment": "next", "kind": "share", "percent": 25.0, "measured": 50.0, "off": True,
         "said": "",
     }  # fmt: skip
+
+
+def test_a_lab_in_which_nothing_happens_reads_the_same_a_second_later() -> None:
+    def shown(later: float) -> str:
+        issuer = IssuerStatus("idp", "https://idp", "ok", ("k",), age=125.0 + later)
+        found = replace(made(), status=status(issuers=(issuer,), gateway=GatewayStatus(
+            "http://127.0.0.1:8000", True, "RUNNING", "1.31.3", uptime=65.0 + later)))  # fmt: skip
+        return live_part("overview.html.j2", found=found, prefix=PREFIX)
+
+    assert "up 1 min" in shown(0) and "fetched 2 min ago" in shown(0)
+    assert shown(0) == shown(1.0)
 
 
 def test_what_is_not_a_number_is_no_word_of_the_page() -> None:

@@ -110,12 +110,29 @@ def test_a_flag_is_made_and_changed_and_removed_with_who_and_why(
     assert [one["why"] for one in told] == ["a try", "for all", "done"]
 
 
+def test_a_reason_is_one_line_and_a_long_one_of_elsewhere_is_cut_where_there_are_many(
+    lab: Lab, console: TestClient
+) -> None:
+    form = {"flag": "short", "on_for": "everybody", "why": " a try\r\nof  mine "}
+    console.post("/console/flags/set", data=form, headers=OWN)
+    put(lab, "short", Wanted(percent=50), "words " * 20_000)
+    assert Store(lab).entries()[0].why == "a try of mine"
+    for path in ("flags", "flags/history", "ledger"):
+        shown = console.get(f"/console/{path}").text
+        assert "words words" in shown
+        assert len(shown) < 20_000
+    assert "words " * 20_000 in console.get("/console/ledger/entry?no=2").text
+
+
 @pytest.mark.parametrize(
     ("changed", "headers", "status"),
     [
         ({}, {**VIEWER, "Sec-Fetch-Site": "same-origin"}, 403),
         ({}, {**OPERATOR, "Sec-Fetch-Site": "cross-site"}, 403),
         ({"why": " "}, OWN, 400),
+        ({"why": "x" * 1001}, OWN, 400),
+        ({"percent": ""}, OWN, 400),
+        ({"percent": "0", "audience": " "}, OWN, 400),
         ({"percent": "much"}, OWN, 400),
         ({"percent": "nan"}, OWN, 400),
         ({"max_length": "1.5"}, OWN, 400),
@@ -148,8 +165,21 @@ def test_a_flag_is_explained_for_a_subject_and_its_claims(lab: Lab, console: Tes
     }  # fmt: skip
     off = console.get("/console/flags/explain", params={**asked, "claim": ""})
     assert "short</code> is off" in off.text
-    for other in ({"sub": ""}, {"flag": "other"}, {"claim": "plan"}):
+    for other in ({"sub": ""}, {"claim": "plan"}):
         assert console.get("/console/flags/explain", params={**asked, **other}).status_code == 400
+
+
+def test_a_flag_that_is_not_there_is_missing_unless_it_was_once(
+    lab: Lab, console: TestClient
+) -> None:
+    put(lab, "gone", Wanted(percent=50), "a try")
+    changing.remove(Store(lab), "gone", "done")
+    assert len(console.get("/console/flags/history.json?flag=gone").json()) == 2
+    for path in ("explain?sub=bob&flag=gone", "history?flag=other", "history?flag=%3Cb%3E",
+                 "change?flag=gone"):  # fmt: skip
+        answer = console.get(f"/console/flags/{path}")
+        assert answer.status_code == 404
+        assert "llmlab flag list" in answer.text or "%3C" in path
 
 
 # --- The ledger ---------------------------------------------------------------------------------
@@ -212,6 +242,7 @@ def test_an_entry_says_what_it_changed_of_the_traffic(lab: Lab, console: TestCli
         answer = console.get("/console/ledger/entry", params={"no": number})
         assert answer.status_code == 404
         assert "its last one is 2" in answer.text
+        assert "llmlab ledger --last" in answer.text
 
 
 TWICE = [{"name": "x", "v": 1}] * 2  # by which nobody can tell them apart

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -200,6 +201,56 @@ def test_what_is_followed_is_read_once_and_then_only_what_came_since(lab: Lab) -
     for number in range(2 * AT_ONCE):
         following.look(lab, engine, Wanted(subject=f"s{number}"))
     assert len(following) == AT_ONCE
+
+
+def test_settlements_do_not_become_more_and_more_and_each_is_told_all_the_same() -> None:
+    newest = Newest(Wanted(status="5xx"))
+
+    def take(*lines: dict[str, Any]) -> None:
+        for one in lines:
+            newest.take(json.dumps(one, separators=(",", ":")).encode())
+
+    take(logged(0, status=500) | {"settled": 0}, logged(1, status=500) | {"settled": 0})
+    take(settles(1, 3))
+    for number in range(2, 400):
+        take(logged(number) | {"settled": 0}, settles(number, number + 0.5))
+        if not number % 50:
+            newest.requests()
+    take(settles(0, 400))  # long after its request, and it is its own
+    for _ in range(2):
+        told = [one.charged for one in newest.requests()]
+        assert told == [Charged(6, 5, 2.0, settled=True)] * 2
+    assert len(newest._late) < 10
+    only = Newest(Wanted(subject="eve"))
+    only.take(json.dumps(settles(1, 3), separators=(",", ":")).encode())
+    assert not len(only._late), "another's"
+
+
+def test_who_looks_for_something_else_does_not_wait_for_a_long_search(lab: Lab) -> None:
+    log, reached, go_on = lab.logs / "gateway.log", Event(), Event()
+
+    class Slow(Running):
+        def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
+            if not reached.is_set():
+                reached.set()
+                assert go_on.wait(30)
+            return super().requests_since(cursor, after=after)
+
+    engine: Any = Slow(log)
+    following, found = Following(), list[Sought]()
+    first = Thread(target=lambda: found.append(following.look(lab, engine, Wanted(most=2))))
+    first.start()
+    try:
+        assert reached.wait(30)
+        other = Thread(target=lambda: following.look(lab, engine, Wanted(most=3)))
+        other.start()
+        other.join(30)
+        assert not other.is_alive()
+        assert not found
+    finally:
+        go_on.set()
+        first.join(30)
+    assert ids(found[0]) == ["r9", "r8"]
 
 
 @pytest.mark.slow

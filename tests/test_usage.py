@@ -19,11 +19,12 @@ import httpx2
 import pytest
 
 from llmlab.config import Config
+from llmlab.delivery.adding_up import as_csv
 from llmlab.engines.local.started import all_started
 from llmlab.errors import UpstreamError
 from llmlab.repeating import again_and_again
 from llmlab.usage.lines import Used, read
-from llmlab.usage.store import Books
+from llmlab.usage.store import Books, Row
 from llmlab.usage.telling import untold
 from tests.conftest import LabUnderTest, wait_until
 from tests.provider import PROMPT, Provider
@@ -217,6 +218,12 @@ def test_sums_and_counts_outlive_the_lab_and_its_log(far: LabUnderTest) -> None:
     now = used(far)
     assert now["counted"]["requests"] == rows["counted"]["requests"] + 1
     assert {**now, "counted": rows["counted"]} == rows
+
+
+@pytest.mark.parametrize("name", ["=cmd|x", "+1", "-1", "@x", "\tx"])
+def test_a_name_is_no_formula_of_a_spreadsheet(name: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(as_csv([Row(name, 1, 0, 0, 3, 1, 2.5)]), newline=""))
+    assert (row["name"], row["requests"]) == (f"'{name}", "1")
 
 
 def test_it_is_told_as_csv_by_day_and_by_claim_as_well(far: LabUnderTest) -> None:

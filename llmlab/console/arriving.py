@@ -11,9 +11,11 @@ from llmlab.console.desk import Desk
 from llmlab.console.guarding import is_own
 from llmlab.console.pages import Page, Query
 from llmlab.console.visitor import Visitor, visitor_of
+from llmlab.errors import UsageError
 
 LONGEST_FORM = 1 << 20  # bytes; as the gateway lets through
 MOST_FIELDS = 100
+LONGEST_WHY = 1000  # letters
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -64,3 +66,22 @@ async def form_of(request: Request) -> Query:
     except ValueError:
         raise HTTPException(400, "This is no form.") from None
     return dict(fields)
+
+
+def why_of(form: Query) -> str:
+    """Why a form changes something, in one line: the ledger keeps it for ever.
+
+    Raises:
+        UsageError: nobody said why, or it is too long.
+    """
+    why = " ".join(form.get("why", "").split())
+    if not why:
+        raise UsageError(
+            "a change from the console takes a reason: the ledger keeps it", fix="say why"
+        )
+    if len(why) > LONGEST_WHY:
+        raise UsageError(
+            f"a reason has at most {LONGEST_WHY:,} letters",
+            fix=f"say it shorter: this one has {len(why):,}",
+        )
+    return why

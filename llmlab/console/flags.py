@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from llmlab.console.arriving import why_of
 from llmlab.console.desk import Desk
-from llmlab.console.pages import Change, Page, Query
+from llmlab.console.pages import Change, Missing, Page, Query
 from llmlab.console.visitor import Visitor
 from llmlab.delivery.deployments import deployments
 from llmlab.errors import AuthError, UsageError
@@ -83,33 +84,51 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> FlagsFound:
 def gather_explained(desk: Desk, query: Query, visitor: Visitor) -> FlagsFound:
     """
     Raises:
-        UsageError: there is no such flag, nobody is named, or a claim is none.
+        Missing: there is no such flag.
+        UsageError: nobody is named, or a claim is none.
     """
     found = gather(desk, query, visitor)
     subject = query.get("sub", "").strip()
     if not subject or len(subject) > LONGEST_VALUE:
         raise UsageError("a flag is on or off for somebody: name the subject of a token")
     claims = claimed(subject, lines(query.get("claim", "")))
-    flag = changing.get(desk.store.traffic(), query.get("flag", ""))
+    flag = _flag(desk, query.get("flag", ""))
     return FlagsFound(found.rows, found.history, explained(flag, claims), query)
 
 
 def gather_history(desk: Desk, query: Query, visitor: Visitor) -> tuple[FlagChange, ...]:
+    """Of one that was removed as well.
+
+    Raises:
+        Missing: there is no such flag, and there was none.
+    """
     del visitor
-    return _newest(changing.changes(desk.store, query.get("flag", ""), last=KEPT))
+    name = query.get("flag", "")
+    found = _newest(changing.changes(desk.store, name, last=KEPT))
+    if name and not found:
+        _flag(desk, name)
+    return found
 
 
 def gather_form(desk: Desk, query: Query, visitor: Visitor) -> FlagForm:
     """
     Raises:
         AuthError: they may change nothing.
+        Missing: there is no such flag.
     """
     if not visitor.operates:
         raise AuthError("a viewer changes no flags: that takes the scope llmlab:operator")
     name = query.get("flag", "")
-    flag = changing.get(desk.store.traffic(), name) if name else None
+    flag = _flag(desk, name) if name else None
     audience = tuple(f"{claim}={value}" for claim, value in flag.audience) if flag else ()
     return FlagForm(flag, audience, deployments(desk.lab))
+
+
+def _flag(desk: Desk, name: str) -> Flag:
+    try:
+        return changing.get(desk.store.traffic(), name)
+    except UsageError as error:
+        raise Missing(error.message, fix=error.fix) from None
 
 
 def _row(flag: Flag, changed: FlagChange | None) -> FlagRow:
@@ -130,12 +149,12 @@ def lines(text: str) -> list[str]:
 
 
 def set_flag(desk: Desk, form: Query, visitor: Visitor) -> str:
-    put(desk.lab, form.get("flag", "").strip(), wanted(form), _why(form), who=visitor.subject)
+    put(desk.lab, form.get("flag", "").strip(), wanted(form), why_of(form), who=visitor.subject)
     return "flags"
 
 
 def remove(desk: Desk, form: Query, visitor: Visitor) -> str:
-    changing.remove(desk.store, form.get("flag", ""), _why(form), who=visitor.subject)
+    changing.remove(desk.store, form.get("flag", ""), why_of(form), who=visitor.subject)
     changing.take_over(desk.lab)
     return "flags"
 
@@ -149,12 +168,18 @@ def wanted(form: Query) -> Wanted:
     on_for = form.get("on_for", "")
     if on_for not in ("everybody", "nobody", "some"):
         raise UsageError("say for whom it is on: everybody, nobody, or some")
-    some = on_for == "some"
+    some, audience = on_for == "some", lines(form.get("audience", ""))
+    percent = _number(form, "percent", float) if some else None
+    if some and not percent and not audience:
+        raise UsageError(
+            "on for some, but nobody says of whom",
+            fix="name a claim of their tokens, or a percent of the others; else say nobody",
+        )
     return Wanted(
         on=on_for == "everybody",
         off=on_for == "nobody",
-        percent=_number(form, "percent", float) if some else None,
-        audience=lines(form.get("audience", "")) if some else None,
+        percent=percent,
+        audience=audience if some else None,
         deployment=form.get("deployment", ""),
         max_length=_number(form, "max_length", int),
         min_length=_number(form, "min_length", int),
@@ -169,13 +194,6 @@ def _number(form: Query, name: str, kind: Callable[[str], N]) -> N:
         return kind(text or "0")
     except ValueError:
         raise UsageError(f"{name.replace('_', ' ')} {text!r} is no number") from None
-
-
-def _why(form: Query) -> str:
-    why = form.get("why", "").strip()
-    if not why:
-        raise UsageError("say why: it stands in the ledger, for whoever asks later")
-    return why
 
 
 def _flags(found: FlagsFound) -> list[dict[str, object]]:

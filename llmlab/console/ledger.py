@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from llmlab.auth.tokens import parse_ttl
 from llmlab.console.desk import Desk
-from llmlab.console.pages import Page, Query
+from llmlab.console.pages import Missing, Page, Query
 from llmlab.console.visitor import Visitor, visitor_of
 from llmlab.errors import UsageError
 from llmlab.ledger import exported
@@ -107,14 +107,17 @@ def wanted(query: Query, now: float) -> Search:
 def gather_entry(desk: Desk, query: Query, visitor: Visitor) -> EntryFound:
     """
     Raises:
-        HTTPException: there is no such entry.
+        Missing: there is no such entry.
     """
     del visitor
     number, total = query.get("no", ""), count(desk.store)
     known = number.isascii() and number.isdigit() and len(number) <= len(str(total))
     one = desk.store.entry(int(number)) if known else None
     if one is None:
-        raise HTTPException(404, f"The ledger has no entry {number!r}; its last one is {total}.")
+        raise Missing(
+            f"the ledger has no entry {number!r}; its last one is {total}",
+            fix="llmlab ledger --last 50",
+        )
     routes = one.document.get(TRAFFIC)
     changes = tuple(of_traffic(traffic_before(desk.store, one.seq), routes)) if routes else None
     rest = {name: value for name, value in one.document.items() if name != TRAFFIC}

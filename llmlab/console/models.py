@@ -9,14 +9,14 @@ from typing import Any
 
 from llmlab.console.desk import Desk
 from llmlab.console.intervals import Compared, compared
-from llmlab.console.pages import Page, Query
+from llmlab.console.pages import Missing, Page, Query
 from llmlab.console.visitor import Visitor
 from llmlab.delivery.model_sections import Section, sections
 from llmlab.delivery.using import Used, used_of
 from llmlab.errors import UsageError
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import availability
-from llmlab.registry.catalogue import Catalogue, Known
+from llmlab.registry.catalogue import Catalogue, Known, registered
 from llmlab.registry.listing import Listed, listed, shown, told_source
 from llmlab.registry.record import Record
 
@@ -126,13 +126,14 @@ def gather_list(desk: Desk, query: Query, visitor: Visitor) -> List:
 def gather_one(desk: Desk, query: Query, visitor: Visitor) -> Model:
     """
     Raises:
-        UsageError: there is no such model, or none was named.
+        Missing: there is no such model.
+        UsageError: none was named.
     """
     del visitor
     if not (name := query.get("name", "")):
         raise UsageError("no model is named", fix="choose one of the list of models")
     catalogue = catalogue_of(desk)
-    known = catalogue.get(name)
+    known = known_of(catalogue, name)
     own = known.record.reference if known.record else known.name
     others = tuple(one for one in names_in(catalogue) if one not in (own, known.name))
     return Model(
@@ -146,6 +147,24 @@ def gather_one(desk: Desk, query: Query, visitor: Visitor) -> Model:
 
 def catalogue_of(desk: Desk) -> Catalogue:
     return Catalogue(desk.config, desk.registry)
+
+
+def known_of(catalogue: Catalogue, name: str) -> Known:
+    """By a name or a reference; by an id only what is registered: to find another one by its id,
+    all files of all models would be read, for whoever asks and as often as they do.
+
+    Raises:
+        Missing: there is no such model.
+    """
+    try:
+        if name.startswith("sha256:"):
+            found = registered(catalogue.registry, name)
+            if found is None:
+                raise Missing(f"no registered model has the id {name!r}", fix="llmlab models list")
+            return found
+        return catalogue.get(name)
+    except UsageError as error:
+        raise Missing(error.message, fix=error.fix) from None
 
 
 def names_in(catalogue: Catalogue) -> list[str]:

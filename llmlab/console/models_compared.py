@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from llmlab.console.desk import Desk
 from llmlab.console.intervals import Compared, compared
-from llmlab.console.models import catalogue_of, facts_of, names_in
+from llmlab.console.models import catalogue_of, facts_of, known_of, names_in
 from llmlab.console.pages import Page, Query
 from llmlab.console.visitor import Visitor
 from llmlab.delivery.model_sections import rows
@@ -70,7 +70,7 @@ class Pair:
 def gather_pair(desk: Desk, query: Query, visitor: Visitor) -> Pair:
     """
     Raises:
-        UsageError: there is no such model.
+        Missing: there is no such model.
     """
     del visitor
     catalogue = catalogue_of(desk)
@@ -78,7 +78,7 @@ def gather_pair(desk: Desk, query: Query, visitor: Visitor) -> Pair:
     a, b = query.get("a", ""), query.get("b", "")
     if not (a and b):
         return Pair(names, a, b)
-    one, other = (facts_of(catalogue, catalogue.get(name)) for name in (a, b))
+    one, other = (facts_of(catalogue, known_of(catalogue, name)) for name in (a, b))
     differences, same = _differences(one, other)
     return Pair(names, a, b, tuple(differences), same, tuple(_suites(one, other)))
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
+from llmlab.console.ages import TICK, told
 from llmlab.console.desk import Desk
 from llmlab.console.pages import Page, Query, number, rate, seconds
 from llmlab.console.picture import Picture, picture
 from llmlab.console.visitor import Visitor
 from llmlab.console.watching import watch
 from llmlab.console.ways import RouteNow, routes_of
+from llmlab.durations import duration
 from llmlab.engines.base import LabStatus
 from llmlab.observe.observer import DeploymentView, LabSeen, View
 from llmlab.observe.window import STEP
@@ -93,6 +95,15 @@ class Overview:
     def warnings(self) -> list[Warned]:
         parted = (one.partition("\nFix: ") for one in self.status.warnings)
         return [Warned(said, fix) for said, _, fix in parted]
+
+    @property
+    def uptime(self) -> str:
+        """Of the gateway. What ticks would have the page sent each second."""
+        return duration(self.status.gateway.uptime // TICK * TICK)
+
+    def fetched(self, age: float) -> str:
+        """Of an issuer's keys, so many seconds ago."""
+        return told(age)
 
     @property
     def picture(self) -> Picture:

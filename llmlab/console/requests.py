@@ -15,7 +15,7 @@ from llmlab.console.visitor import Visitor
 from llmlab.console.waterfall import WHOLE, Drawn, drawn
 from llmlab.delivery.following import Following
 from llmlab.delivery.looking_up import Sought, look_up, search
-from llmlab.delivery.searching import Asked, Wanted
+from llmlab.delivery.searching import LoggedRequest, Wanted
 from llmlab.delivery.telling import CACHE, WAF, besides, facts
 from llmlab.delivery.tracing import Traced
 from llmlab.engines.record import Record
@@ -38,7 +38,7 @@ class Row:
     notes: what was not as it mostly is.
     """
 
-    one: Asked
+    one: LoggedRequest
     kind: str
     notes: list[str]
 
@@ -208,14 +208,14 @@ def _known(desk: Desk) -> dict[str, list[str]]:
 # --- how they are told --------------------------------------------------------------------------
 
 
-def kind(one: Asked | Traced) -> str:
+def kind(one: LoggedRequest | Traced) -> str:
     """good, unsure (its client's doing) or wrong."""
     if one.broken or one.status >= 500:
         return "wrong"
     return "unsure" if one.status >= 400 else "good"
 
 
-def notes(one: Asked) -> list[str]:
+def notes(one: LoggedRequest) -> list[str]:
     """What was not as it mostly is, in a word or two each."""
     told = [
         "broken off" if one.broken else "",

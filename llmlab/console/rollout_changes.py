@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from llmlab.console.arriving import why_of
 from llmlab.console.desk import Desk
 from llmlab.console.pages import Change, Query
 from llmlab.console.visitor import Visitor
@@ -23,7 +24,6 @@ from llmlab.rollout.store import Rollouts
 from llmlab.service.drill import TIMED, Drill, Kind
 
 log = logging.getLogger("llmlab.console")
-LONGEST_WHY = 1000  # characters
 ORDER = ("resume", "pause", "promote", "abort")  # the mildest first: it is what Enter does
 FULL = "full"
 
@@ -135,21 +135,6 @@ def drill_of(form: Query) -> Drill:
 
 
 # --- what forms say -----------------------------------------------------------------------------
-
-
-def why_of(form: Query) -> str:
-    """
-    Raises:
-        UsageError: nobody said why.
-    """
-    why = " ".join(form.get("why", "").split())
-    if not why:
-        raise UsageError(
-            "a change from the console takes a reason: the ledger keeps it", fix="say why"
-        )
-    if len(why) > LONGEST_WHY:
-        raise UsageError(f"a reason has at most {LONGEST_WHY} characters", fix="say it shorter")
-    return why
 
 
 def whole(form: Query, name: str) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llmlab.console.arriving import why_of
 from llmlab.console.desk import Desk
 from llmlab.console.pages import Change, Page, Query
-from llmlab.console.rollout_changes import why_of
 from llmlab.console.visitor import Visitor
 from llmlab.errors import AuthError, LlmlabError, UsageError
 from llmlab.names import SUMMARIZE

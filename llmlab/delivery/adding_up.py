@@ -20,6 +20,7 @@ from llmlab.usage.telling import untold
 BY = ("subject", "model", "route", "day")
 CLAIM = re.compile(r"(?:claim:)?([A-Za-z0-9_.:/@-]{1,128})")
 COLUMNS = tuple(one.name for one in fields(Row))
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute begins with these
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,14 @@ def currency(config: Config) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """With the names of the columns in the first line."""
+    """With the names of the columns in the first line. A name that a spreadsheet would take for a
+    formula has an apostrophe before it: who gets a token chooses it."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(asdict(one).values() for one in rows)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(one) | {"name": _plain(one.name)} for one in rows)
     return text.getvalue()
+
+
+def _plain(name: str) -> str:
+    return f"'{name}" if name.startswith(FORMULA) else name

@@ -12,24 +12,39 @@ from llmlab.delivery.searching import Newest, Wanted
 from llmlab.engines.base import Engine
 from llmlab.lab import Lab
 
-AT_ONCE = 16  # searches that are kept
+AT_ONCE = 64  # searches that are kept
 STALE = 60.0  # seconds after which one is begun anew: nobody has looked meanwhile
 
 
 class Followed:
-    """One search, of the log of an engine that runs."""
+    """One search, of the log of an engine that runs. Whoever looks first reads what is logged
+    already; who looks for the same waits, and who looks for something else does not.
 
-    def __init__(self, lab: Lab, engine: Engine, wanted: Wanted) -> None:
-        self._engine, self._newest = engine, Newest(wanted)
-        # First where it ends: what is written meanwhile is taken twice, and counts once.
-        _, self._cursor = engine.requests_since("")
-        read_back(lab, engine, self._newest)
+    Args:
+        looked: when somebody did last.
+    """
+
+    def __init__(self, lab: Lab, engine: Engine, wanted: Wanted, looked: float) -> None:
+        self._lab, self._engine, self._wanted, self.looked = lab, engine, wanted, looked
+        self._turn = Lock()
+        self._newest: Newest | None = None
+        self._cursor = ""
 
     def look(self) -> Sought:
-        lines, self._cursor = self._engine.requests_since(self._cursor)
-        for line in lines:
-            self._newest.take(line.encode())
-        return Sought(tuple(self._newest.requests()), self._newest.has_older)
+        with self._turn:
+            newest = self._newest or self._begun()
+            lines, self._cursor = self._engine.requests_since(self._cursor)
+            for line in lines:
+                newest.take(line.encode())
+            return Sought(tuple(newest.requests()), newest.has_older)
+
+    def _begun(self) -> Newest:
+        newest = Newest(self._wanted)
+        # First where it ends: what is written meanwhile is taken twice, and counts once.
+        _, self._cursor = self._engine.requests_since("")
+        read_back(self._lab, self._engine, newest)
+        self._newest = newest
+        return newest
 
 
 class Following:
@@ -41,21 +56,24 @@ class Following:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: OrderedDict[tuple[Lab, str, Wanted], tuple[float, Followed]] = OrderedDict()
-        self._lock = Lock()
+        self._kept: OrderedDict[tuple[Lab, str, Wanted], Followed] = OrderedDict()
+        self._lock = Lock()  # of what is kept; no log is read under it
 
     def __len__(self) -> int:
         """How many searches are kept."""
         return len(self._kept)
 
     def look(self, lab: Lab, engine: Engine, wanted: Wanted) -> Sought:
+        return self._followed(lab, engine, wanted).look()
+
+    def _followed(self, lab: Lab, engine: Engine, wanted: Wanted) -> Followed:
         key, now = (lab, engine.name, wanted), self._clock()
         with self._lock:
-            looked, followed = self._kept.pop(key, (0.0, None))
-            if followed is None or now - looked > STALE:
-                followed = Followed(lab, engine, wanted)
-            found = followed.look()
-            self._kept[key] = now, followed
+            found = self._kept.pop(key, None)
+            if found is None or now - found.looked > STALE:
+                found = Followed(lab, engine, wanted, now)
+            found.looked = now
+            self._kept[key] = found
             while len(self._kept) > AT_ONCE:
                 self._kept.popitem(last=False)
         return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmlab.delivery.request_logs import Found, in_containers, in_files
-from llmlab.delivery.searching import Asked, Newest, Wanted, files_of, newest_in, newest_of
+from llmlab.delivery.searching import LoggedRequest, Newest, Wanted, files_of, newest_in, newest_of
 from llmlab.delivery.tracing import History, Traced, trace
 from llmlab.engines.base import Engine
 from llmlab.engines.choice import running_engine
@@ -24,7 +24,7 @@ CONTAINERS = "compose"  # of this engine what is printed counts, and not files
 class Sought:
     """What was looked for, the newest first. ``has_older``: whether there is more of it."""
 
-    requests: tuple[Asked, ...]
+    requests: tuple[LoggedRequest, ...]
     has_older: bool
 
 

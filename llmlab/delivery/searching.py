@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmlab.answered import Answer
-from llmlab.delivery.charging import Charged, Settlements, is_settlement
+from llmlab.delivery.charging import Charged, Late, Settlements, is_settlement
 from llmlab.errors import UsageError
 from llmlab.observe.access import BROKEN, asked_by
 from llmlab.rotation import LOG_BACKUPS
@@ -83,6 +83,12 @@ class Wanted:
             and (not self.route or _asked_by(line)[1] == self.route)
         )
 
+    def may_be_settled_by(self, late: Line) -> bool:
+        """Whether a settlement can be one of a request that is wanted."""
+        return str(late["settles"]).startswith(self.request_id) and (
+            not self.subject or str(late["subject"]) == self.subject
+        )
+
     @property
     def words(self) -> list[bytes]:
         """What a line holds for sure that meets it: by far most need not be parsed then."""
@@ -93,7 +99,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoggedRequest:
     """A request, as the gateway's log tells of it. ``at`` in UTC, ISO 8601, when it was over.
 
     ``deployment`` is "" where the gateway answered itself, and ``route`` where a deployment was
@@ -136,7 +142,7 @@ class Newest:
         self.wanted, self._words = wanted, wanted.words
         self._kept: list[tuple[float, str, bytes]] = []  # a heap: the oldest of them first
         self._texts: set[bytes] = set()  # a line may be read twice while its log is rotated
-        self._late: dict[bytes, Line] = {}
+        self._late, self._last = Late(), 0.0  # when the newest line of all was written
         self._is_over = False  # whether one was let go, because there were newer ones
 
     @property
@@ -148,23 +154,32 @@ class Newest:
         Whether what was written before this line can matter.
         """
         if text.startswith(b'{"at"'):  # by this they begin, and no request's does
-            if is_settlement(told := _json(text)):
-                self._late[text] = told
+            if is_settlement(told := _json(text)) and float(told["at"]) >= self._oldest - SLACK:
+                self._last = max(self._last, float(told["at"]))
+                if self.wanted.may_be_settled_by(told):
+                    self._late.take(text, told)
             return True
         at = _moment(text)
         if at is None:
             return True
+        self._last = max(self._last, at)
         if self._is_in_time(at) and all(word in text for word in self._words):
             line = _parsed(text)
             if line and self.wanted.is_met(line):
                 self._keep((at, line["request_id"], text))
         return at >= self._oldest - SLACK
 
-    def requests(self) -> list[Asked]:
-        """The newest first."""
-        late = Settlements(self._late.values())
+    def requests(self) -> list[LoggedRequest]:
+        """The newest first: of all that was logged by now, and more may be taken then.
+
+        A request's settlement is written after it, but for the slack between workers.
+        """
         kept = sorted(self._kept, reverse=True)
-        return [_asked(line, late) for _, _, text in kept if (line := _parsed(text))]
+        lines = [line for _, _, text in kept if (line := _parsed(text))]
+        late = self._late.of(lines)
+        found = [_asked(line, late) for line in lines]
+        self._late.forget(late, before=self._last - SLACK)
+        return found
 
     @property
     def _oldest(self) -> float:
@@ -268,9 +283,9 @@ def _is_broken(line: Line) -> bool:
     return str(line.get("broken")) == "1"
 
 
-def _asked(line: Line, late: Settlements) -> Asked:
+def _asked(line: Line, late: Settlements) -> LoggedRequest:
     rule, route = _asked_by(line)
-    return Asked(
+    return LoggedRequest(
         request_id=line["request_id"], at=iso(float(line["at"])), status=int(line["status"]),
         broken=_is_broken(line), rule=rule, route=route, seconds=float(line.get("seconds", 0.0)),
         charged=late.charged(line), answer=Answer.parse(line.get("answer")),

@@ -79,7 +79,7 @@ def documents() -> dict[str, Any]:
     from llmlab.course.finding import Checks
     from llmlab.course.resetting import Reset
     from llmlab.delivery.drills import Drilled
-    from llmlab.delivery.searching import Asked
+    from llmlab.delivery.searching import LoggedRequest
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
     from llmlab.engines.base import DeploymentStatus, LabStatus
@@ -155,7 +155,7 @@ def documents() -> dict[str, Any]:
                                    DeploymentStatus, Changed),
         "usage": list[Row],
         "trace": list[Traced],
-        "trace --last": list[Asked],
+        "trace --last": list[LoggedRequest],
         **dict.fromkeys(("rollout get", "rollout status", "rollout promote", "rollout pause",
                          "rollout resume", "rollout abort", "rollout undo",
                          "rollout start canary", "rollout start bluegreen", "rollout start ab",

@@ -12,7 +12,7 @@ from llmlab.cli.session import Session
 
 if TYPE_CHECKING:
     from llmlab.delivery.request_logs import Found
-    from llmlab.delivery.searching import Asked, Wanted
+    from llmlab.delivery.searching import LoggedRequest, Wanted
     from llmlab.delivery.tracing import Traced
 
 LISTED, MOST = 20, 10_000  # requests, where nobody says how many; and at once
@@ -111,7 +111,7 @@ def _list(session: Session, wanted: Wanted, output: Format) -> None:
             err().print(f"There are older ones: --last {min(MOST, 10 * wanted.most)}", markup=False)
 
 
-def _row(one: Asked) -> list[str]:
+def _row(one: LoggedRequest) -> list[str]:
     from llmlab.cli.moments import here
     from llmlab.cli.output import escaped
 
