@@ -65,7 +65,7 @@ test-delivery: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m 'delivery and not alone'
 
 test-browser: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 0 -m browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m browser
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
