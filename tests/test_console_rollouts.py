@@ -280,6 +280,11 @@ def test_steps_are_done_now_or_to_come(one: Rollout, looks: list[str]) -> None:
     assert [each.look for each in rollouts.steps(one)] == looks
 
 
+def test_a_step_that_has_less_than_was_asked_for_says_why() -> None:
+    names = [each.name for each in rollouts.steps(at(Phase.PROGRESSING))]
+    assert names[2:4] == ["50 %", "95 %, 5 % held back"]
+
+
 def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
     shown = tile(FAILED)
     assert (shown.title, shown.sign, shown.word) == ("Errors", "✗", "fails")
@@ -411,10 +416,11 @@ def test_a_plan_tells_what_it_takes_before_there_is_a_button(office: Office) -> 
     plan = client(office.lab).get("/console/rollout/start")
     assert plan.status_code == 200
     assert 'value="5,25,50,100"' in plan.text  # as lab.toml has them
-    assert "takes answers of the candidate" in plan.text
+    assert "Step 1 (5 %) takes at least so many answers of the candidate: " in plan.text
+    assert ">blue-green</a>" in plan.text and ">A/B</a>" in plan.text
     assert ">Start</button>" not in plan.text
     named = client(office.lab).get("/console/rollout/start?model=next&steps=10,100")
-    assert "step 1, 10 %" in named.text
+    assert "Step 1 (10 %) takes" in named.text
     assert ">Start</button>" in named.text
     wrong = client(office.lab).get("/console/rollout/start", params={"model": SCRIPT})
     assert ">Start</button>" not in wrong.text and SCRIPT not in wrong.text

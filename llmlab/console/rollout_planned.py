@@ -224,7 +224,10 @@ def _main(kind: Kind, rules: Rules) -> tuple[Field, ...]:
         return tuple(found)
     if kind is Kind.CANARY:
         steps = ",".join(f"{one:g}" for one in rules.steps)
-        found.append(_field("steps", "Steps", "percent of the requests, up to 100", steps))
+        hint = "percent of the requests, up to 100"
+        if rules.holdback:
+            hint += f", of which {rules.holdback:g} % are held back to compare with"
+        found.append(_field("steps", "Steps", hint, steps))
     if kind is Kind.SHADOW:
         found.append(_field("percent", "Percent to copy", "of the requests", "20"))
     found.append(_field("interval", "Interval", "a step takes at least", f"{rules.interval:g}s"))

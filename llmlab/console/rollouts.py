@@ -236,7 +236,7 @@ def steps(one: Rollout) -> list[Step]:
         now = number == one.step and not one.over
         ended = one.phase is Phase.ABORTED and number == one.step
         look = "ended" if ended else _look(done, now)
-        found.append(Step(f"{one.share_at(number):g} %", look))
+        found.append(Step(f"{one.share_at(number):g} %{one.held_at(number)}", look))
     if one.rules.bake:
         watched = f"watched for {in_words(one.rules.bake)}"
         found.append(

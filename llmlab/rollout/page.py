@@ -22,6 +22,12 @@ KINDS = {
     Kind.AB: "two versions, until a person chooses", Kind.SHADOW: "copies of requests",
     Kind.UNDO: "back to what was before",
 }  # fmt: skip
+CALLED = {Kind.BLUEGREEN: "blue-green", Kind.AB: "A/B"}
+
+
+def called(kind: Kind) -> str:
+    """A kind as people write it."""
+    return CALLED.get(kind, str(kind))
 
 
 @dataclass(frozen=True)
