@@ -372,7 +372,7 @@ def test_two_answer_beside_each_other_and_a_viewer_may_ask(running: LabUnderTest
         assert len(ended) == 2 and all(one["ended"] for one in ended)
         card = ended[-1]["html"]
         assert "First token" in card and "/console/requests/show?id=" in card
-        assert re.search(r"<dt>Cost</dt><dd>0\.0000\d\d", card)
+        assert re.search(r"<dt[^>]*>Cost[^<]*</dt><dd>0\.0000\d", card)
     whole = ask(client, kind="summary", one="route:summarize", two="deployment:words",
                 said="A ship came in. It left in 1901.")  # fmt: skip
     assert whole.status_code == 200

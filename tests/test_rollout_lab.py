@@ -141,7 +141,7 @@ def consistent(lab: LabUnderTest) -> None:
     assert taken(lab) == wanted
     routes = lab.ok("config", "gateway")
     assert f"$lab_revision {{ default {wanted.revision}; }}" in routes
-    weights = {one["name"]: one["weight"] for one in lab.json("status")["deployments"]}
+    weights = {one["name"]: one["weight"] for one in lab.status()["deployments"]}
     assert {name: weight for name, weight in weights.items() if weight} == {
         name: weight for name, weight in route_of(wanted).weights("textrank").items() if weight
     }
