@@ -534,6 +534,7 @@ def test_one_who_looks_at_too_much_is_told_what_to_do(client: TestClient) -> Non
         room.take("alice", f"{number}")
     answer = client.get("/console/made/live")
     assert answer.status_code == 429 and "close some of them" in answer.text
+    assert client.head("/console/made/live").status_code == 429  # before a browser asks for why
     assert len(room) == PARTS_OF_ONE
 
 
