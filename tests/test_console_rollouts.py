@@ -428,6 +428,31 @@ def test_a_plan_tells_what_it_takes_before_there_is_a_button(office: Office) -> 
         assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", text)
 
 
+def test_all_that_is_wrong_in_a_plan_is_told_at_once_beside_its_field(office: Office) -> None:
+    asked = {"model": "nosuch", "steps": "50,5", "pairs": "2", "text_gate": "nonsense<=1"}
+    text = client(office.lab).get("/console/rollout/start", params=asked).text
+    for name in ("steps", "pairs", "text_gate"):
+        (field,) = re.findall(rf'<input id="plan-{name}"[^>]*>', text)
+        assert 'aria-invalid="true"' in field and f'aria-describedby="wrong-{name} ' in field
+        assert f'id="wrong-{name}"' in text
+    assert text.count('aria-invalid="true"') == 3
+    assert "What to do: Steps: 5,25,50,100" in text and "--steps" not in text
+    assert "&#39;nosuch&#39;" in text
+    fine = client(office.lab).get("/console/rollout/start?model=next").text
+    assert "aria-invalid" not in fine
+
+
+@pytest.mark.parametrize(
+    ("fix", "told"),
+    [("--steps 50,100", "Steps: 50,100"), ("pairs 0", "Share of pairs: 0"),
+     ("llmlab up", "llmlab up"),
+     ("a later deadline (--progress-deadline), or fewer", "a later deadline, or fewer")],
+)  # fmt: skip
+def test_what_to_do_in_a_form_is_told_by_its_labels(fix: str, told: str) -> None:
+    labels = {"steps": "Steps", "pairs": "Share of pairs"}
+    assert rollout_planned.fix_in_form(fix, labels) == told
+
+
 def test_a_plans_document_is_lints(office: Office) -> None:
     told = client(office.lab).get("/console/rollout/start.json?model=next&interval=5s").json()
     wish = rollout_planned.wish_of(
