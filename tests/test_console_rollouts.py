@@ -295,6 +295,16 @@ def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
     assert [(one.name, one.share) for one in shown.bets] == [("For it", 0.0), ("Against it", 1.0)]
 
 
+def test_bets_that_nobody_made_are_not_shown_once_all_is_over() -> None:
+    nothing = {**FIGURES, "fail_wealth": 1.0, "pass_wealth": 1.0}
+    bets = {
+        over: [len(tile(Finding("errors", Outcome.NONE, "", it), over=over).bets)
+               for it in (FIGURES, nothing)]
+        for over in (False, True)
+    }  # fmt: skip
+    assert bets == {False: [2, 2], True: [2, 0]}
+
+
 @pytest.mark.parametrize(
     ("finding", "title", "word", "at"),
     [

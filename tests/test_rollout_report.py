@@ -195,8 +195,13 @@ def test_a_verdict_is_a_row_with_the_candidate_before_the_stable_one(lab: Lab) -
 
 
 def test_a_reason_that_a_verdict_gave_is_not_said_again(lab: Lab) -> None:
-    whys = [one.why for one in lines(told(lab)) if one.why]
+    found = told(lab)
+    whys = [one.why for one in lines(found) if one.why]
     assert whys == ["errors: too many"]
+    newest = [(one.seq, one.why) for one in lines(found, newest_first=True)]
+    (told_at,) = [seq for seq, why in newest if why == "errors: too many"]
+    of_it = [one.seq for one in found.entries if one.why == "errors: too many"]
+    assert told_at == max(of_it) > min(of_it)
 
 
 def test_the_findings_shown_are_those_of_the_end_though_a_person_ended_it(lab: Lab) -> None:

@@ -113,10 +113,11 @@ def row(report: Report, judged: Judged) -> Row:
     )  # fmt: skip
 
 
-def lines(report: Report) -> Iterator[Line]:
-    """A verdict, and what followed from it, have one reason; it is told once."""
+def lines(report: Report, *, newest_first: bool = False) -> Iterator[Line]:
+    """A verdict, and what followed from it, have one reason; it is told once, where a reader who
+    begins at the top meets it first."""
     before = ""
-    for entry in report.entries:
+    for entry in reversed(report.entries) if newest_first else report.entries:
         why = "" if entry.why == before else entry.why
         before = entry.why
         after = took(max(0.0, moment_of(entry) - report.rollout.created))
