@@ -441,13 +441,16 @@ def test_a_plan_tells_what_it_takes_before_there_is_a_button(office: Office) -> 
 def test_all_that_is_wrong_in_a_plan_is_told_at_once_beside_its_field(office: Office) -> None:
     asked = {"model": "nosuch", "steps": "50,5", "pairs": "2", "text_gate": "nonsense<=1"}
     text = client(office.lab).get("/console/rollout/start", params=asked).text
-    for name in ("steps", "pairs", "text_gate"):
+    for name in ("model", "steps", "pairs", "text_gate"):
         (field,) = re.findall(rf'<input id="plan-{name}"[^>]*>', text)
         assert 'aria-invalid="true"' in field and f'aria-describedby="wrong-{name} ' in field
         assert f'id="wrong-{name}"' in text
-    assert text.count('aria-invalid="true"') == 3
+    assert text.count('aria-invalid="true"') == 4
     assert "What to do: Steps: 5,25,50,100" in text and "--steps" not in text
-    assert "&#39;nosuch&#39;" in text
+    assert (
+        "</span> &#39;nosuch&#39; is no deployment" in text
+        and "</span> 2 is not from 0 to 1." in text
+    )
     fine = client(office.lab).get("/console/rollout/start?model=next").text
     assert "aria-invalid" not in fine
 

@@ -162,7 +162,9 @@ def test_rolling_out_what_is_stable_is_refused(office: Office) -> None:
 
 
 def test_a_model_that_nobody_knows_is_refused(office: Office) -> None:
-    with pytest.raises(UsageError, match="nextt is no deployment of this lab, and no model") as no:
+    with pytest.raises(
+        UsageError, match="'nextt' is no deployment of this lab, and no model"
+    ) as no:
         office.start("nextt")
     assert no.value.fix and no.value.fix.startswith("llmlab deploy MODEL --name nextt")
     with pytest.raises(UsageError, match=r"^no model 'tuned:2' is registered"):

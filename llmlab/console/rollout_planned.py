@@ -29,6 +29,7 @@ from llmlab.rollout.wishing import asked
 log = logging.getLogger("llmlab.console")
 KINDS = (Kind.CANARY, Kind.BLUEGREEN, Kind.AB, Kind.SHADOW)
 BESIDE = re.compile(r" \(--[a-z-]+\)")  # an option's name beside what it is
+MODELS = ("model", "b")  # fields
 ON = "on"  # a box that is ticked
 
 
@@ -97,9 +98,9 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Planned:
     wrong = dict(_wrong(query, known, visitor, (*main, *gate)))
     right = {name: value for name, value in query.items() if name not in wrong}
     problems = (*wrong.values(), *_problems(desk, right, known, visitor))
-    marked = {name: one.message for name, one in wrong.items()}
-    marked |= {one.name: said for one in gate if one.name not in wrong
-               for said in _of_setting(one.name, problems)}  # fmt: skip
+    marked = {name: one.message.removeprefix(f"{name}: ") for name, one in wrong.items()}
+    marked |= {one.name: said for one in (*main, *gate) if one.name not in wrong
+               for said in _about(one, problems)}  # fmt: skip
     catalogue = known.catalogue
     models = {
         **dict.fromkeys(sorted(deployments(known, traffic))),
@@ -132,11 +133,16 @@ def _wrong(
             yield one.name, Problem("error", error.message, error.fix or "")
 
 
-def _of_setting(name: str, problems: Sequence[Problem]) -> Iterator[str]:
-    """What is wrong with a setting of the same name."""
+def _about(field: Field, problems: Sequence[Problem]) -> Iterator[str]:
+    """What is wrong with a setting of the same name, or with the model that it names."""
+    setting = f"rollout.{field.name}: "
     for one in problems:
-        if one.severity == "error" and one.message.startswith(f"rollout.{name}: "):
-            yield one.message.removeprefix(f"rollout.{name}: ")
+        if one.severity != "error":
+            continue
+        if one.message.startswith(setting):
+            yield one.message.removeprefix(setting)
+        elif field.name in MODELS and field.value and repr(field.value) in one.message:
+            yield one.message
 
 
 def fix_in_form(fix: str, labels: Mapping[str, str]) -> str:
