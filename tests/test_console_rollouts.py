@@ -105,6 +105,20 @@ def test_the_live_part_is_rendered_alone(lab: Lab) -> None:
     assert "<html" not in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "measured", "told"),
+    [(Kind.CANARY, {"base": 68.3}, True), (Kind.CANARY, {}, False),
+     (Kind.SHADOW, {"base": 100.0}, False)],
+)  # fmt: skip
+def test_why_what_is_measured_is_not_what_was_requested_is_said_where_it_may_be(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: Kind, measured: dict[str, float], told: bool
+) -> None:
+    begun(lab, Phase.PROGRESSING, kind=kind)
+    monkeypatch.setattr(rollouts.picture, "measured", lambda _: measured)
+    text = client(lab).get("/console/rollout").text
+    assert ("A share is one of callers" in text) is told
+
+
 class Counted:
     """An engine under which a lab runs, as far as its status goes."""
 
