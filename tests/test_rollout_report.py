@@ -177,7 +177,9 @@ def test_a_rollout_without_a_trail_has_its_shares_and_says_so(lab: Lab) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_there_is_a_page_of_every_kind_in_every_phase(kind: Kind, phase: Phase) -> None:
     one = at(phase, kind, verdict=verdict(Outcome.INCONCLUSIVE))
-    assert f"Rollout 1: {kind} of {one.target}" in page(Report(one, (), (), 1200.0))
+    names = {Kind.AB: "A/B", Kind.BLUEGREEN: "blue-green"}
+    said = f"Rollout 1: {names.get(kind, kind)} of {one.target}"
+    assert said in page(Report(one, (), (), 1200.0))
 
 
 def test_whatever_a_person_or_a_model_wrote_is_text_on_the_page(lab: Lab) -> None:

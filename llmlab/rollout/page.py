@@ -68,6 +68,7 @@ def page(report: Report, *, now: datetime | None = None) -> str:
         now=now,
         report=report,
         one=one,
+        called=called(one.kind),
         means=KINDS[one.kind],
         look=LOOKS.get(one.phase, "soft"),
         began=f"{datetime.fromtimestamp(one.created, UTC):%Y-%m-%d %H:%M} UTC",
