@@ -24,7 +24,7 @@ from llmlab.console.desk import Desk
 from llmlab.console.front_door import FrontDoor
 from llmlab.console.guarding import is_own
 from llmlab.console.live import PARTS_OF_ONE
-from llmlab.console.pages import Change, Page, Query, templates
+from llmlab.console.pages import Change, Page, Query, sentence, templates
 from llmlab.console.visitor import Role, Visitor, visitor_of
 from llmlab.engines.base import Plan
 from llmlab.engines.console import read_secret, secret_of
@@ -453,6 +453,16 @@ def test_an_error_leads_back_to_the_page_that_it_belongs_to(
     assert title == heading and "as JSON" not in text
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("say why", "Say why."), ("Not for you.", "Not for you."), ("which model?", "Which model?"),
+     ("rollout.text_gate: no gate", "rollout.text_gate: no gate."), ("'x' is none", "'x' is none."),
+     ("pairs: 2 is too much", "Pairs: 2 is too much."), ("", "")],
+)  # fmt: skip
+def test_what_went_wrong_is_said_in_sentences(said: str, told: str) -> None:
+    assert sentence(said) == told
+
+
 def test_what_to_do_is_a_command_only_where_it_is_one(client: TestClient) -> None:
     assert "<code>llmlab rollout start</code>" in client.get("/console/usage").text
     assert "<code>" not in client.get("/console/nowhere").text
@@ -524,6 +534,7 @@ def test_one_who_looks_at_too_much_is_told_what_to_do(client: TestClient) -> Non
         room.take("alice", f"{number}")
     answer = client.get("/console/made/live")
     assert answer.status_code == 429 and "close some of them" in answer.text
+    assert client.head("/console/made/live").status_code == 429  # before a browser asks for why
     assert len(room) == PARTS_OF_ONE
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import httpx2
 import pytest
 
 from llmlab.console import menu
+from llmlab.console.live import PARTS_OF_ONE
 from llmlab.scopes import OPERATOR, VIEWER
 from tests import browser
 from tests.conftest import LabUnderTest, wait_until
@@ -222,6 +224,25 @@ def test_a_page_has_one_stream_while_it_is_seen_and_none_in_the_background(
             page.run(f"window.turn({str(is_hidden).lower()})")
             streams.append(page.run("return window.streams()"))
     assert streams == [0, 1, 1, 0, 1]
+
+
+def test_a_page_for_which_there_is_no_room_says_so_and_what_to_do(
+    empty: LabUnderTest, page: ConsolePage
+) -> None:
+    mine = token(empty, VIEWER)
+    address = f"{empty.url}/console/rollout/live?number="
+    with ExitStack() as open_, httpx2.Client(trust_env=False, timeout=30) as client:
+        for number in range(PARTS_OF_ONE):
+            asked = client.stream("GET", f"{address}{number}",
+                                  headers={"Authorization": f"Bearer {mine}"})  # fmt: skip
+            assert open_.enter_context(asked).status_code == 200
+        page.let_in(empty.url, mine)
+        page.visit(f"{empty.url}/console/overview")
+        said = "return document.getElementById('stream').innerText"
+        page.wait(f"{said}.includes('close some of them')")
+        assert page.run(said).startswith("This page is not kept up to date: ")
+    page.wait(f"{said} === ''")
+    page.problems()
 
 
 def test_on_a_phone_the_menu_shows_the_page_that_one_is_on(

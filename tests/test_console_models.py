@@ -194,10 +194,10 @@ def test_foreign_text_is_text(ask: Ask, path: str, query: dict[str, str]) -> Non
 
 @pytest.mark.parametrize(
     ("path", "query", "said"),
-    [("models/show", {"name": "gone"}, "no model &#39;gone&#39; is defined"),
-     ("models/show", {"name": "sha256:" + "0" * 64}, "no registered model has the id"),
-     ("models/show", {"name": "gone:1"}, "gone"), ("models/show", {}, "no model is named"),
-     ("models/compare", {"a": "textrank", "b": "gone"}, "no model &#39;gone&#39;")],
+    [("models/show", {"name": "gone"}, "No model &#39;gone&#39; is defined"),
+     ("models/show", {"name": "sha256:" + "0" * 64}, "No registered model has the id"),
+     ("models/show", {"name": "gone:1"}, "gone"), ("models/show", {}, "No model is named"),
+     ("models/compare", {"a": "textrank", "b": "gone"}, "No model &#39;gone&#39;")],
 )  # fmt: skip
 def test_a_model_that_there_is_not_is_said_with_what_to_do(
     ask: Ask, path: str, query: dict[str, str], said: str

@@ -246,7 +246,7 @@ def test_without_requests_it_says_how_to_send_one_and_without_metrics_that_there
 def test_a_lab_that_does_not_run_is_said_with_what_to_do(show: Show) -> None:
     answer = show(UpstreamError("the lab does not run", fix="llmlab up"))
     assert answer.status_code == 502
-    assert "the lab does not run" in answer.text and "<code>llmlab up</code>" in answer.text
+    assert "The lab does not run" in answer.text and "<code>llmlab up</code>" in answer.text
 
 
 def test_a_viewer_sees_the_same_page(show: Show) -> None:

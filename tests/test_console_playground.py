@@ -121,7 +121,7 @@ def test_a_text_of_the_lab_is_put_into_the_field_and_nothing_else_is_read(writte
     for name in ("../lab.toml", "/etc/passwd", EVIL):
         answer = client.get("/console/playground", params={"kind": "summary", "text": name})
         assert answer.status_code == 400
-        assert "there is no text" in answer.text and EVIL not in answer.text
+        assert "There is no text" in answer.text and EVIL not in answer.text
     assert client.get("/console/playground?kind=poem").status_code == 400
 
 
@@ -143,16 +143,16 @@ def test_a_lab_in_which_nobody_chats_says_how_somebody_would(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"one": "route:chat"}, "there is no question"),
-        ({"one": "route:chat", "said": " \r\n "}, "there is no question"),
-        ({"said": "x"}, "nobody is asked"),
+        ({"one": "route:chat"}, "There is no question"),
+        ({"one": "route:chat", "said": " \r\n "}, "There is no question"),
+        ({"said": "x"}, "Nobody is asked"),
         ({"one": "deployment:textrank", "said": "x"}, "cannot be asked for a chat"),
         ({"one": "route:chat", "two": "deployment:" + EVIL, "said": "x"}, "cannot be asked"),
-        ({"one": "route:chat", "said": "x", "seed": "many"}, "seed should be a number"),
-        ({"one": "route:chat", "said": "x", "turns": "{"}, "that is no conversation"),
-        ({"one": "route:chat", "said": "x", "turns": '[{"said": 1, "answers": []}]'}, "that is no"),
+        ({"one": "route:chat", "said": "x", "seed": "many"}, "Seed should be a number"),
+        ({"one": "route:chat", "said": "x", "turns": "{"}, "That is no conversation"),
+        ({"one": "route:chat", "said": "x", "turns": '[{"said": 1, "answers": []}]'}, "That is no"),
         ({"kind": "summary", "one": "route:chat", "said": "x"}, "cannot be asked for a summary"),
-        ({"kind": "poem", "one": "route:chat", "said": "x"}, "one asks for a chat"),
+        ({"kind": "poem", "one": "route:chat", "said": "x"}, "One asks for a chat"),
     ],
 )
 def test_what_cannot_be_asked_is_said(written: Lab, fields: dict[str, str], said: str) -> None:

@@ -105,6 +105,20 @@ def test_the_live_part_is_rendered_alone(lab: Lab) -> None:
     assert "<html" not in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "measured", "told"),
+    [(Kind.CANARY, {"base": 68.3}, True), (Kind.CANARY, {}, False),
+     (Kind.SHADOW, {"base": 100.0}, False)],
+)  # fmt: skip
+def test_why_what_is_measured_is_not_what_was_requested_is_said_where_it_may_be(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: Kind, measured: dict[str, float], told: bool
+) -> None:
+    begun(lab, Phase.PROGRESSING, kind=kind)
+    monkeypatch.setattr(rollouts.picture, "measured", lambda _: measured)
+    text = client(lab).get("/console/rollout").text
+    assert ("A share is one of callers" in text) is told
+
+
 class Counted:
     """An engine under which a lab runs, as far as its status goes."""
 
@@ -280,6 +294,11 @@ def test_steps_are_done_now_or_to_come(one: Rollout, looks: list[str]) -> None:
     assert [each.look for each in rollouts.steps(one)] == looks
 
 
+def test_a_step_that_has_less_than_was_asked_for_says_why() -> None:
+    names = [each.name for each in rollouts.steps(at(Phase.PROGRESSING))]
+    assert names[2:4] == ["50 %", "95 %, 5 % held back"]
+
+
 def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
     shown = tile(FAILED)
     assert (shown.title, shown.sign, shown.word) == ("Errors", "✗", "fails")
@@ -288,6 +307,16 @@ def test_a_tile_has_estimate_interval_and_bound_on_one_line() -> None:
     assert line.zero is not None and line.zero < line.bound < line.low < line.estimate < line.high
     assert (line.at, line.at_bound) == ("+10.0 points", "at most +1.0 points")
     assert [(one.name, one.share) for one in shown.bets] == [("For it", 0.0), ("Against it", 1.0)]
+
+
+def test_bets_that_nobody_made_are_not_shown_once_all_is_over() -> None:
+    nothing = {**FIGURES, "fail_wealth": 1.0, "pass_wealth": 1.0}
+    bets = {
+        over: [len(tile(Finding("errors", Outcome.NONE, "", it), over=over).bets)
+               for it in (FIGURES, nothing)]
+        for over in (False, True)
+    }  # fmt: skip
+    assert bets == {False: [2, 2], True: [2, 0]}
 
 
 @pytest.mark.parametrize(
@@ -411,15 +440,44 @@ def test_a_plan_tells_what_it_takes_before_there_is_a_button(office: Office) -> 
     plan = client(office.lab).get("/console/rollout/start")
     assert plan.status_code == 200
     assert 'value="5,25,50,100"' in plan.text  # as lab.toml has them
-    assert "takes answers of the candidate" in plan.text
+    assert "Step 1 (5 %) takes at least so many answers of the candidate: " in plan.text
+    assert ">blue-green</a>" in plan.text and ">A/B</a>" in plan.text
     assert ">Start</button>" not in plan.text
     named = client(office.lab).get("/console/rollout/start?model=next&steps=10,100")
-    assert "step 1, 10 %" in named.text
+    assert "Step 1 (10 %) takes" in named.text
     assert ">Start</button>" in named.text
     wrong = client(office.lab).get("/console/rollout/start", params={"model": SCRIPT})
     assert ">Start</button>" not in wrong.text and SCRIPT not in wrong.text
     for text in (plan.text, named.text):
         assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", text)
+
+
+def test_all_that_is_wrong_in_a_plan_is_told_at_once_beside_its_field(office: Office) -> None:
+    asked = {"model": "nosuch", "steps": "50,5", "pairs": "2", "text_gate": "nonsense<=1"}
+    text = client(office.lab).get("/console/rollout/start", params=asked).text
+    for name in ("model", "steps", "pairs", "text_gate"):
+        (field,) = re.findall(rf'<input id="plan-{name}"[^>]*>', text)
+        assert 'aria-invalid="true"' in field and f'aria-describedby="wrong-{name} ' in field
+        assert f'id="wrong-{name}"' in text
+    assert text.count('aria-invalid="true"') == 4
+    assert "What to do: Steps: 5,25,50,100" in text and "--steps" not in text
+    assert (
+        "</span> &#39;nosuch&#39; is no deployment" in text
+        and "</span> 2 is not from 0 to 1." in text
+    )
+    fine = client(office.lab).get("/console/rollout/start?model=next").text
+    assert "aria-invalid" not in fine
+
+
+@pytest.mark.parametrize(
+    ("fix", "told"),
+    [("--steps 50,100", "Steps: 50,100"), ("pairs 0", "Share of pairs: 0"),
+     ("llmlab up", "llmlab up"),
+     ("a later deadline (--progress-deadline), or fewer", "a later deadline, or fewer")],
+)  # fmt: skip
+def test_what_to_do_in_a_form_is_told_by_its_labels(fix: str, told: str) -> None:
+    labels = {"steps": "Steps", "pairs": "Share of pairs"}
+    assert rollout_planned.fix_in_form(fix, labels) == told
 
 
 def test_a_plans_document_is_lints(office: Office) -> None:

@@ -177,7 +177,9 @@ def test_a_rollout_without_a_trail_has_its_shares_and_says_so(lab: Lab) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_there_is_a_page_of_every_kind_in_every_phase(kind: Kind, phase: Phase) -> None:
     one = at(phase, kind, verdict=verdict(Outcome.INCONCLUSIVE))
-    assert f"Rollout 1: {kind} of {one.target}" in page(Report(one, (), (), 1200.0))
+    names = {Kind.AB: "A/B", Kind.BLUEGREEN: "blue-green"}
+    said = f"Rollout 1: {names.get(kind, kind)} of {one.target}"
+    assert said in page(Report(one, (), (), 1200.0))
 
 
 def test_whatever_a_person_or_a_model_wrote_is_text_on_the_page(lab: Lab) -> None:
@@ -195,8 +197,13 @@ def test_a_verdict_is_a_row_with_the_candidate_before_the_stable_one(lab: Lab) -
 
 
 def test_a_reason_that_a_verdict_gave_is_not_said_again(lab: Lab) -> None:
-    whys = [one.why for one in lines(told(lab)) if one.why]
+    found = told(lab)
+    whys = [one.why for one in lines(found) if one.why]
     assert whys == ["errors: too many"]
+    newest = [(one.seq, one.why) for one in lines(found, newest_first=True)]
+    (told_at,) = [seq for seq, why in newest if why == "errors: too many"]
+    of_it = [one.seq for one in found.entries if one.why == "errors: too many"]
+    assert told_at == max(of_it) > min(of_it)
 
 
 def test_the_findings_shown_are_those_of_the_end_though_a_person_ended_it(lab: Lab) -> None:

@@ -162,7 +162,9 @@ def test_rolling_out_what_is_stable_is_refused(office: Office) -> None:
 
 
 def test_a_model_that_nobody_knows_is_refused(office: Office) -> None:
-    with pytest.raises(UsageError, match="nextt is no deployment of this lab, and no model") as no:
+    with pytest.raises(
+        UsageError, match="'nextt' is no deployment of this lab, and no model"
+    ) as no:
         office.start("nextt")
     assert no.value.fix and no.value.fix.startswith("llmlab deploy MODEL --name nextt")
     with pytest.raises(UsageError, match=r"^no model 'tuned:2' is registered"):
@@ -485,12 +487,13 @@ def test_lint_tells_what_each_step_takes_and_which_one_is_not_decided_in_time(
     slow = Usual(2.0, 0.01, tuple(0.2 for _ in range(100)))
     notes = linted(office, wish, notes=True, usual=slow)
     assert notes[-4].startswith(
-        "note: step 1, 5 %, takes answers of the candidate: errors 862 (2 h), latency p50 "
+        "note: step 1 (5 %) takes at least so many answers of the candidate: 862 (2 h) for errors, "
     )
     assert notes[-3] == (
-        "warning: step 1, 5 %, is not decided by its deadline: errors 862 (2 h), and it has 30 min"
+        "warning: step 1 (5 %) is not decided by its deadline: it takes 862 (2 h) for errors, "
+        "and it has 30 min"
     )
-    assert notes[-2].startswith("note: step 2, 95 %, takes answers of the candidate: errors ")
+    assert notes[-2].startswith("note: step 2 (95 %, 5 % held back) takes at least so many ")
     quick = linted(office, wish, usual=Usual(100.0, 0.001, (0.2,) * 100))
     assert not [one for one in quick if "deadline" in one]
 
@@ -501,19 +504,19 @@ def test_lint_tells_how_many_pairs_show_what_and_how_soon_there_are_so_many(offi
     count, first, last = linted(office, wish, notes=True, usual=Usual(2.0))[-3:]
     assert count.startswith("note: pairs until 10 points more than allowed are seen: empty 1")
     assert first == (
-        "note: step 1, 5 %, has up to 0.19 pairs a second, of each caller one in 2 s: 10 points "
+        "note: step 1 (5 %) has up to 0.19 pairs a second, of each caller one in 2 s: 10 points "
         "more are seen within 10 min"
     )
     assert "0.01 pairs a second" in last and "3 h" in last
     asked = replace(wish, rules=rules | {"pairs_required": True})
     (late,) = [one for one in linted(office, asked, usual=Usual(9.0)) if "pairs empty" in one]
-    assert late.startswith("warning: step 2, 95 %, is not decided by its deadline")
+    assert late.startswith("warning: step 2 (95 %) is not decided by its deadline")
     assert "pairs" not in str(linted(office, Wish(Kind.CANARY, ()), notes=True))
 
 
 def test_without_any_traffic_lint_names_answers_and_no_time(office: Office) -> None:
     (note,) = linted(office, Wish(Kind.CANARY, (), rules={"steps": (100.0,)}), notes=True)[-1:]
-    assert note.startswith("note: step 1, 95 %") and "(" not in note
+    assert note.startswith("note: step 1 (95 %, 5 % held back)") and note.count("(") == 1
 
 
 def test_lint_works_without_a_running_lab(office: Office) -> None:

@@ -157,8 +157,6 @@ def _table(lab: Lab, page: Page, csv: Callable[[Any], str]) -> Answer:
 def _live(lab: Lab, page: Page, live: Live) -> Answer:
     async def answer(request: Request) -> Response:
         visitor, query = visitor_from(request, Desk(lab)), query_of(request, page)
-        if request.method == "HEAD":
-            return Response(media_type=EVENTS)
         # What differs from visitor to visitor is no part of a live block but by their role.
         anybody = Visitor("", visitor.role)
 
@@ -171,6 +169,9 @@ def _live(lab: Lab, page: Page, live: Live) -> Answer:
         if not page.is_live(query):
             return Response(status_code=204)  # by which a browser knows not to ask again
         key = f"{page.path}?{sorted(query.items())} {visitor.role}"
+        if request.method == "HEAD":  # as tabs ask why they get no stream
+            live.room.check(visitor.subject, key)
+            return Response(media_type=EVENTS)
         live.room.take(visitor.subject, key)
         return Stream(live.stream(key, look), lambda: live.room.give(visitor.subject, key))
 

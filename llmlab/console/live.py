@@ -47,7 +47,7 @@ class Room:
     def __init__(self) -> None:
         self._looking: dict[str, Counter[str]] = {}  # by subject: {part: streams}
 
-    def take(self, subject: str, key: str) -> None:
+    def check(self, subject: str, key: str) -> None:
         """
         Raises:
             TooMany: there is no room for this one.
@@ -65,6 +65,13 @@ class Room:
                 f"{PARTS} live pages of this console are looked at, and more may not",
                 fix="wait until others have closed some",
             )
+
+    def take(self, subject: str, key: str) -> None:
+        """
+        Raises:
+            TooMany: there is no room for this one.
+        """
+        self.check(subject, key)
         self._looking.setdefault(subject, Counter())[key] += 1
 
     def give(self, subject: str, key: str) -> None:

@@ -77,6 +77,8 @@ class Change:
 def templates() -> Environment:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 
+    from llmlab.rollout.page import called
+
     own = PackageLoader("llmlab.console", "templates")
     reports = PrefixLoader({"report": PackageLoader("llmlab.report", "templates")})  # their plots
     environment = Environment(
@@ -87,7 +89,7 @@ def templates() -> Environment:
     environment.filters |= {
         "short": short_id, "duration": lasting, "moment": moment, "iso": iso, "number": number,
         "percent": percent, "seconds": seconds, "ago": ago, "clock": clock,
-        "plain": plain, "amount": amount, "money": money,
+        "plain": plain, "amount": amount, "money": money, "called": called, "sentence": sentence,
         "json": lambda it: json.dumps(it, indent=2),
     }  # fmt: skip
     return environment
@@ -105,6 +107,16 @@ def live_part(template: str, **values: Any) -> str:
 
 
 # --- how values are told ------------------------------------------------------------------------
+
+
+def sentence(said: str) -> str:
+    """What an error says, with a large first letter and a full stop. What is a name of a setting,
+    or stands in quotes, stays as it is."""
+    said = said.strip()
+    first = said.partition(" ")[0].rstrip(".,:;")
+    if first.isalpha() and first != "llmlab":
+        said = said[:1].upper() + said[1:]
+    return said if said.endswith((".", "!", "?", "…")) or not said else f"{said}."
 
 
 def plain(value: Any, indent: int | None = None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llmlab.console.arriving import why_of
@@ -27,6 +28,8 @@ from llmlab.rollout.wishing import asked
 
 log = logging.getLogger("llmlab.console")
 KINDS = (Kind.CANARY, Kind.BLUEGREEN, Kind.AB, Kind.SHADOW)
+BESIDE = re.compile(r" \(--[a-z-]+\)")  # an option's name beside what it is
+MODELS = ("model", "b")  # fields
 ON = "on"  # a box that is ticked
 
 
@@ -49,6 +52,7 @@ class Planned:
     Args:
         given: all of its values, as they are sent to begin it.
         problems: what is wrong, and what it takes; of lab.toml's rules, until a model is named.
+        wrong: {field: what is wrong with it}.
         ready: whether nothing keeps it from beginning.
         models: that may be named.
     """
@@ -61,11 +65,18 @@ class Planned:
     gate: tuple[Field, ...]
     given: Mapping[str, str]
     problems: tuple[Problem, ...]
+    wrong: Mapping[str, str]
     ready: bool
     named: bool
     models: tuple[str, ...]
     kinds: tuple[Kind, ...] = KINDS
     means: Mapping[Kind, str] = field(default_factory=lambda: MEANS)
+
+    @property
+    def told(self) -> list[Problem]:
+        """The problems, for those who have a form and no command line."""
+        labels = {one.name: one.label for one in (*self.main, *self.gate)}
+        return [replace(one, fix=fix_in_form(one.fix, labels)) for one in self.problems]
 
     def as_json(self) -> list[dict[str, Any]]:
         """As `llmlab rollout lint -o json`."""
@@ -84,7 +95,12 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Planned:
     main = tuple(_filled(_main(kind, rules), query))
     gate = tuple(_filled(_gate(kind, route, rules), query))
     named = bool(query.get("model"))
-    problems = tuple(_problems(desk, query, known, visitor))
+    wrong = dict(_wrong(query, known, visitor, (*main, *gate)))
+    right = {name: value for name, value in query.items() if name not in wrong}
+    problems = (*wrong.values(), *_problems(desk, right, known, visitor))
+    marked = {name: one.message.removeprefix(f"{name}: ") for name, one in wrong.items()}
+    marked |= {one.name: said for one in (*main, *gate) if one.name not in wrong
+               for said in _about(one, problems)}  # fmt: skip
     catalogue = known.catalogue
     models = {
         **dict.fromkeys(sorted(deployments(known, traffic))),
@@ -99,10 +115,49 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Planned:
     stable = stable_of(known, traffic, route).deployment
     return Planned(
         kind, route, stable, tuple(known.plan.routes), main, gate,
-        given | dict.fromkeys(emptied, ""), problems,
+        given | dict.fromkeys(emptied, ""), problems, marked,
         named and not any(one.severity == "error" for one in problems), named,
         tuple(one for one in models if one != stable),
     )  # fmt: skip
+
+
+def _wrong(
+    query: Query, known: Known, visitor: Visitor, fields: Sequence[Field]
+) -> Iterator[tuple[str, Problem]]:
+    """The fields that cannot be read, each by itself: so all of them are told of at once."""
+    of_all = {name: query[name] for name in ("kind", "route") if name in query}
+    for one in fields:
+        try:
+            wish_of({**of_all, one.name: one.value}, known, visitor)
+        except LlmlabError as error:
+            yield one.name, Problem("error", error.message, error.fix or "")
+
+
+def _about(field: Field, problems: Sequence[Problem]) -> Iterator[str]:
+    """What is wrong with a setting of the same name, or with the model that it names."""
+    setting = f"rollout.{field.name}: "
+    for one in problems:
+        if one.severity != "error":
+            continue
+        if one.message.startswith(setting):
+            yield one.message.removeprefix(setting)
+        elif field.name in MODELS and field.value and repr(field.value) in one.message:
+            yield one.message
+
+
+def fix_in_form(fix: str, labels: Mapping[str, str]) -> str:
+    """
+    Args:
+        fix: ``--steps 5,25,50,100``, ``min_samples 1``, ``a later deadline (--progress-deadline)``.
+        labels: {field: its label}.
+
+    Returns:
+        The same with the labels of fields for options' names.
+    """
+    fix = BESIDE.sub("", fix)
+    name, _, value = fix.partition(" ")
+    label = labels.get(name.removeprefix("--").replace("-", "_"), "")
+    return f"{label}: {value}" if label and value else fix
 
 
 def _problems(desk: Desk, query: Query, known: Known, visitor: Visitor) -> Iterator[Problem]:
@@ -224,7 +279,10 @@ def _main(kind: Kind, rules: Rules) -> tuple[Field, ...]:
         return tuple(found)
     if kind is Kind.CANARY:
         steps = ",".join(f"{one:g}" for one in rules.steps)
-        found.append(_field("steps", "Steps", "percent of the requests, up to 100", steps))
+        hint = "percent of the requests, up to 100"
+        if rules.holdback:
+            hint += f", of which {rules.holdback:g} % are held back to compare with"
+        found.append(_field("steps", "Steps", hint, steps))
     if kind is Kind.SHADOW:
         found.append(_field("percent", "Percent to copy", "of the requests", "20"))
     found.append(_field("interval", "Interval", "a step takes at least", f"{rules.interval:g}s"))

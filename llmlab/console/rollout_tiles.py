@@ -79,7 +79,11 @@ class Tile:
     goes_by: str
 
 
-def tile(found: Finding) -> Tile:
+def tile(found: Finding, *, over: bool = False) -> Tile:
+    """
+    Args:
+        over: its rollout has ended: bets that nobody made will not be made any more.
+    """
     figures = found.figures
     sign, word, look = UNJUDGED if "unjudged" in figures else SIGNS[found.outcome]
     if _compares(figures):
@@ -89,6 +93,8 @@ def tile(found: Finding) -> Tile:
     gauges, bets = tuple(_gauges(found)), tuple(_bets(figures))
     if bets:
         reason = EVIDENCE.sub("", reason)
+    if over and not any(one.share for one in bets):
+        bets = ()
     return Tile(
         _title(found.metric), sign, word, look, _samples(figures), gauges, bets,
         reason[:1].upper() + reason[1:],

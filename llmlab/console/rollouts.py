@@ -179,9 +179,11 @@ def shown(desk: Desk, view: View, visitor: Visitor, *, newest: bool) -> Shown:
     }  # fmt: skip
     return Shown(
         view, newest, capital(because(one)), coarse.next_told(in_words), verdict,
-        tuple(tile(each) for each in verdict.findings) if verdict else (), tuple(steps(one)),
+        tuple(tile(each, over=one.over) for each in verdict.findings) if verdict else (),
+        tuple(steps(one)),
         picture.measured(told) if not one.over else {}, tuple(picture.panels(told)),
-        tuple(picture.wealth(told)), tuple(picture.marks(told)), tuple(lines(told)), told,
+        tuple(picture.wealth(told)), tuple(picture.marks(told)),
+        tuple(lines(told, newest_first=True)), told,
         tuple(buttons(one, view.now)) if acts else (),
         undoes(desk.lab, one.route) if acts and one.over else "", drilled,
         worst(desk, one.number) if visitor.operates else None,
@@ -236,7 +238,7 @@ def steps(one: Rollout) -> list[Step]:
         now = number == one.step and not one.over
         ended = one.phase is Phase.ABORTED and number == one.step
         look = "ended" if ended else _look(done, now)
-        found.append(Step(f"{one.share_at(number):g} %", look))
+        found.append(Step(f"{one.share_at(number):g} %{one.held_at(number)}", look))
     if one.rules.bake:
         watched = f"watched for {in_words(one.rules.bake)}"
         found.append(

@@ -22,6 +22,12 @@ KINDS = {
     Kind.AB: "two versions, until a person chooses", Kind.SHADOW: "copies of requests",
     Kind.UNDO: "back to what was before",
 }  # fmt: skip
+CALLED = {Kind.BLUEGREEN: "blue-green", Kind.AB: "A/B"}
+
+
+def called(kind: Kind) -> str:
+    """A kind as people write it."""
+    return CALLED.get(kind, str(kind))
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ def page(report: Report, *, now: datetime | None = None) -> str:
         now=now,
         report=report,
         one=one,
+        called=called(one.kind),
         means=KINDS[one.kind],
         look=LOOKS.get(one.phase, "soft"),
         began=f"{datetime.fromtimestamp(one.created, UTC):%Y-%m-%d %H:%M} UTC",
@@ -107,10 +114,11 @@ def row(report: Report, judged: Judged) -> Row:
     )  # fmt: skip
 
 
-def lines(report: Report) -> Iterator[Line]:
-    """A verdict, and what followed from it, have one reason; it is told once."""
+def lines(report: Report, *, newest_first: bool = False) -> Iterator[Line]:
+    """A verdict, and what followed from it, have one reason; it is told once, where a reader who
+    begins at the top meets it first."""
     before = ""
-    for entry in report.entries:
+    for entry in reversed(report.entries) if newest_first else report.entries:
         why = "" if entry.why == before else entry.why
         before = entry.why
         after = took(max(0.0, moment_of(entry) - report.rollout.created))

@@ -80,7 +80,7 @@ def pairs_told(rollout: Rollout, usual: Usual) -> Iterator[Problem]:
         # A candidate that is not switched to yet has none of the traffic.
         percent = rollout.share_at(step) if rollout.kind is Kind.CANARY else 0.0
         rate = usual.rate * rules.pairs * (1 - percent / 100)
-        name = f"step {step}, {percent:g} %,"
+        name = f"step {step} ({percent:g} %)"
         yield Problem(
             "note", f"{name} has up to {rate:.2g} pairs a second, of each caller one in {SLICE:g} "
             f"s: {points} more are seen within {_within(slowest.seen, rate)}",

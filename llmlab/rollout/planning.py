@@ -285,7 +285,7 @@ def _found(known: Known, model: str) -> Model:
         if not MODEL_NAME.fullmatch(model):  # a version, an id: no deployment has such a name
             raise
         raise UsageError(
-            f"{model} is no deployment of this lab, and {error.message}",
+            f"{model!r} is no deployment of this lab, and {error.message}",
             fix=f"llmlab deploy MODEL --name {model}, or name a model (llmlab models list)",
         ) from None
 

@@ -103,13 +103,14 @@ def told(rollout: Rollout, usual: Usual) -> Iterator[Problem]:
         needs(rollout, usual), key=lambda one: (one.step, one.percent)
     ):
         tests = list(group)
-        said = ", ".join(f"{one.metric} {_so_many(one)}" for one in tests)
-        yield Problem("note", f"step {step}, {percent:g} %, takes answers of the candidate: {said}")
+        said = ", ".join(f"{_so_many(one)} for {one.metric}" for one in tests)
+        name = f"step {step} ({percent:g} %{rollout.held_at(step)})"
+        yield Problem("note", f"{name} takes at least so many answers of the candidate: {said}")
         slowest = max(tests, key=lambda one: one.answers)
         if slowest.seconds is not None and slowest.seconds > deadline:
             yield Problem(
-                "warning", f"step {step}, {percent:g} %, is not decided by its deadline: "
-                f"{slowest.metric} {_so_many(slowest)}, and it has {time_of(deadline)}",
+                "warning", f"{name} is not decided by its deadline: it takes {_so_many(slowest)} "
+                f"for {slowest.metric}, and it has {time_of(deadline)}",
                 "a later deadline (--progress-deadline), more of the requests (--steps), more of "
                 "them held back at the last step (rollout.holdback), or a wider rollout."
                 + _rule_of(slowest.metric),

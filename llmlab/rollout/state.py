@@ -224,6 +224,12 @@ class Rollout:
         most = 100 - self.rules.holdback
         return min(self.rules.steps[number - 1], most) if number else 0.0
 
+    def held_at(self, number: int) -> str:
+        """Why a step has less than was asked for, to be said after its share; else ""."""
+        if self.share_at(number) == self.rules.steps[number - 1]:
+            return ""
+        return f", {self.rules.holdback:g} % held back"
+
     @property
     def target(self) -> str:
         """What it is about, for a sentence."""

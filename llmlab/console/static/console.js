@@ -2,6 +2,8 @@
 'use strict';
 
 const FIRST = 1000, LONGEST = 30000;  // milliseconds between two tries
+const AWAY = 'The console is not reached; trying again.';
+const TOO_MUCH = 'This page is not kept up to date: too much is asked of the console. Trying again.';
 
 function say(text) {
     const place = document.getElementById('stream');
@@ -18,10 +20,22 @@ function isOnes(name, node) {
         || (name === 'selected' && node.selected !== node.defaultSelected);
 }
 
+// Why there is no room for a live part, in the words of the answer: an EventSource tells nothing.
+async function refusal(address) {
+    const answer = await fetch(address, { cache: 'no-store' });
+    if (answer.status !== 429) {
+        answer.body?.cancel();  // there is room by now
+        return '';
+    }
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const told = [...page.querySelectorAll('[role=alert] p')].map((one) => one.textContent.trim());
+    return told.length ? `This page is not kept up to date: ${told.join(' ')}` : TOO_MUCH;
+}
+
 // An EventSource gives up for good where the answer is no stream: while the console or the gateway
 // starts again. So each try is one of its own, ever later; one who is signed out is led to that.
 function follow(part) {
-    let wait = FIRST, source = null, timer = 0;
+    let wait = FIRST, source = null, timer = 0, refused = '';
     const address = part.dataset.live + location.search;
 
     function leave() {
@@ -44,7 +58,7 @@ function follow(part) {
                 act(event);
             }
         });
-        hear('open', () => { wait = FIRST; say(''); });
+        hear('open', () => { wait = FIRST; refused = ''; say(''); });
         hear('message', (event) => {
             // What somebody types into, or has opened, stays as it is.
             Idiomorph.morph(part, event.data, {
@@ -58,17 +72,21 @@ function follow(part) {
         });
         hear('error', () => {
             leave();
-            say('The console is not reached; trying again.');
+            say(refused || AWAY);
             timer = setTimeout(again, wait * (0.5 + Math.random()));
             wait = Math.min(2 * wait, LONGEST);
         });
     }
     async function again() {
         try {
-            const answer = await fetch(location.href, { method: 'HEAD', cache: 'no-store' });
+            const answer = await fetch(address, { method: 'HEAD', cache: 'no-store' });
             if (answer.status === 401 || answer.status === 403) {
                 location.reload();
                 return;
+            }
+            refused = answer.status === 429 ? await refusal(address) : '';
+            if (refused) {
+                say(refused);
             }
         } catch (error) {
             // it is not there yet
