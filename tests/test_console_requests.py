@@ -207,11 +207,15 @@ def test_a_request_that_asks_by_name_has_no_reason_of_the_routes(lab: Lab, ask: 
         assert "entry 1 (route) by carol" in page
 
 
-def test_an_address_that_there_is_not_is_shown_as_it_was_asked(lab: Lab, ask: Ask) -> None:
-    log(lab, logged(1, path="/models/nosuch/summarize/", status=404), logged(2))
-    page = ask("requests").text
-    asked = re.findall(r'<td class="clip">(.*?)</td>', page)[::2]
-    assert asked == ["summarize", "/models/nosuch/summarize/"]
+def test_what_asks_no_route_at_its_own_address_is_shown_as_it_was_asked(lab: Lab, ask: Ask) -> None:
+    nosuch = "/models/nosuch/summarize/"
+    log(lab, logged(1, path=nosuch, status=404, endpoint=""), logged(2, endpoint="/summarize/"),
+        logged(3, path="/docs", endpoint=""), logged(4))  # fmt: skip
+    asked = re.findall(r'<td class="clip" title="([^"]+)">([^<]+)</td>', ask("requests").text)
+    assert [one for one in asked if one[0].startswith("/")] == [
+        ("/summarize/", "summarize"), ("/docs", "/docs"), ("/summarize/", "summarize"),
+        (nosuch, nosuch),
+    ]  # fmt: skip
 
 
 def test_all_requests_of_one_id_are_shown(lab: Lab, ask: Ask) -> None:
