@@ -273,6 +273,8 @@ def test_what_serves_says_how_it_is_led_to(traffic: Traffic, said: str) -> None:
     found = serving(Plan(config, "textrank", tuple(settings), traffic=traffic),
                     Known("next", config.models["textrank"]))  # fmt: skip
     assert found[1] == f"next, {said}"
+    shorter = config.models["textrank"].model_copy(update={"max_length": 60})
+    assert not serving(Plan(config, "textrank", tuple(settings)), Known("shorter", shorter))
 
 
 def test_files_are_read_again_only_when_they_have_changed(

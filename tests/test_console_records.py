@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+import llmlab.console as console_package
 from llmlab.config.budgets import Budget
 from llmlab.console.app import build_app
 from llmlab.console.budgets import BudgetsFound
@@ -400,6 +401,12 @@ def test_budgets_are_shown_with_words_beside_their_bars() -> None:
     assert "refused, 429" in page
     assert "lab.toml has other budgets" in page
     assert "ledger/entry?no=3" in page
+
+
+def test_a_bar_of_the_budgets_has_a_colour_whatever_it_says() -> None:
+    sheet = (Path(console_package.__file__).parent / "static" / "console.css").read_text()
+    own = sheet[sheet.index("main.budgets {") :].partition("\n}")[0]
+    assert all(f"svg .{look} {{ fill: var(" in own for look in ("fill", "near", "full"))
 
 
 def test_where_there_are_no_budgets_the_page_says_how_to_have_one() -> None:

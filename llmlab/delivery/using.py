@@ -84,5 +84,5 @@ def _is_same(model: Model, known: Known) -> bool:
 def _made_of(model: Model) -> tuple[object, ...]:
     return (
         model.runtime, model.source, model.revision, model.compute_type, model.file, model.prompt,
-        model.decoding, model.base_url, model.model,
+        model.decoding, model.max_length, model.min_length, model.base_url, model.model,
     )  # fmt: skip
