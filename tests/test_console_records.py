@@ -409,6 +409,16 @@ def test_a_bar_of_the_budgets_has_a_colour_whatever_it_says() -> None:
     assert all(f"svg .{look} {{ fill: var(" in own for look in ("fill", "near", "full"))
 
 
+def test_headings_of_tables_and_names_of_facts_begin_with_a_capital() -> None:
+    folder = Path(console_package.__file__).parent / "templates"
+    found = [
+        (one.name, each)
+        for one in folder.glob("*.j2")
+        for each in re.findall(r"<(?:dt|th scope=\"col\")[^>]*>([a-z][^<]*)<", one.read_text())
+    ]
+    assert not found
+
+
 def test_where_there_are_no_budgets_the_page_says_how_to_have_one() -> None:
     page = shown(BudgetsFound((), (), "", None))
     assert "tokens_per_minute = 20_000" in page
