@@ -249,6 +249,13 @@ def test_the_page_tells_figures_routes_warnings_and_the_rollout(show: Show) -> N
     ElementTree.fromstring(drawn[0])
 
 
+def test_the_list_has_those_that_no_route_leads_to_as_the_picture_has(show: Show) -> None:
+    found = replace(made(), routes=(RouteNow("summarize", "old", (Way("old", "share", 100.0),)),))
+    page = show(found).text
+    assert "<p>By name only: next</p>" in page
+    assert "By name only" not in show(made()).text
+
+
 def test_foreign_text_is_text(show: Show) -> None:
     found = replace(made(), status=status(
         deployed(EVIL), warnings=(f"{EVIL}\nFix: {EVIL}",),

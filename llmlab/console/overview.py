@@ -112,6 +112,12 @@ class Overview:
         return picture(self.status, self.view, self.routes)
 
     @property
+    def by_name(self) -> list[str]:
+        """Deployments that no route leads to."""
+        led = {way.deployment for route in self.routes for way in route.ways}
+        return [one.name for one in self.status.deployments if one.name not in led]
+
+    @property
     def figures(self) -> list[Figure]:
         return list(_figures(self.view)) if self.view else []
 
