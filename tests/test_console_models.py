@@ -14,14 +14,17 @@ from llmlab.config import Config
 from llmlab.console import models
 from llmlab.console.app import build_app
 from llmlab.console.intervals import SIDE, WIDTH, compared
+from llmlab.delivery.using import serving
 from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
 from llmlab.lab import Lab
 from llmlab.registry import Registry
-from llmlab.registry.catalogue import Catalogue
+from llmlab.registry.catalogue import Catalogue, Known
 from llmlab.registry.record import Base, Data, Facts
 from llmlab.service.settings import Settings
+from llmlab.traffic import Deployed, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest
+from tests.summarizing import summarizing
 from tests.test_registry import make_folder
 
 EVIL = '"><script>alert(1)</script><b onclick=x style=y>'
@@ -37,6 +40,8 @@ runtime = "extractive"
 source = "embedded:textrank"
 max_length = 60
 """
+
+NEXT = (Deployed("next", "next"),)
 
 
 def level(metric: str, value: float, low: float, high: float) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def test_two_are_compared_by_what_differs_and_by_the_suites_that_judged_both(ask
     assert page.count('<g class="b">') == 2  # its legend, and the one measure that it has
     same = ask("models/compare", a="tuned:1", b="tuned:1").text
     assert "Nothing: they are one model under two names." in same
-    assert "No suite has judged both" in ask("models/compare", a="tuned:1", b="twin").text
+    assert "twin is a part of llmlab" in ask("models/compare", a="tuned:1", b="twin").text
     assert "What differs" not in ask("models/compare").text
 
 
@@ -224,8 +229,52 @@ def test_no_files_are_read_for_an_id_that_nobody_has_registered(
 
 def test_what_was_never_judged_says_how(ask: Ask) -> None:
     page = ask("models/show", name="twin").text
-    assert "llmlab evaluate --model twin --suite news" in page
-    assert "It is not registered" in page
+    assert "It is a part of llmlab and has no record, so what judges it is not kept." in page
+    assert "llmlab evaluate" not in page  # which would change nothing here
+    both = ask("models/compare", a="textrank", b="twin").text
+    assert "twin is a part of llmlab and has no record" in both
+    assert "No suite has judged both" not in both
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_is_registered_and_was_never_judged_says_how(lab: Lab, ask: Ask) -> None:
+    Registry(lab).add(
+        make_folder(lab.root / "three", b"more"), "third", Facts("path", "transformers")
+    )
+    page = ask("models/show", name="third:1").text
+    assert "llmlab evaluate --model third:1 --suite news" in page
+    assert "No suite has judged both" in ask("models/compare", a="third:1", b="tuned:1").text
+
+
+def test_the_list_says_what_serves_now_beside_what_lab_toml_says(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "100 % of summarize" not in ask("models").text  # nothing runs
+    monkeypatch.setattr("llmlab.delivery.using.running_engine", lambda _: "local")
+    page = ask("models").text
+    assert page.index('<th scope="col">Serves now</th>') < page.index("In lab.toml</th>")
+    assert "textrank, 100 % of summarize" in page
+
+
+@pytest.mark.parametrize(
+    ("traffic", "said"),
+    [
+        (summarizing(deployments=NEXT), "by name only"),
+        (summarizing(deployments=NEXT, split=Split((Share("next", 5.0),))), "5 % of summarize"),
+        (summarizing(deployments=NEXT, shadow=Shadow("next", 9.0)), "copies of summarize"),
+        (summarizing(deployments=NEXT, matches=(Match("header", "X-Beta", "on", "next"),)),
+         "by a match of summarize"),
+    ],
+)  # fmt: skip
+def test_what_serves_says_how_it_is_led_to(traffic: Traffic, said: str) -> None:
+    config = Config()
+    settings = [Settings(deployment=name, name=name, model=config.models["textrank"], folder=None,
+                         service=config.service) for name in ("textrank", "next")]  # fmt: skip
+    found = serving(Plan(config, "textrank", tuple(settings), traffic=traffic),
+                    Known("next", config.models["textrank"]))  # fmt: skip
+    assert found[1] == f"next, {said}"
+    shorter = config.models["textrank"].model_copy(update={"max_length": 60})
+    assert not serving(Plan(config, "textrank", tuple(settings)), Known("shorter", shorter))
 
 
 def test_files_are_read_again_only_when_they_have_changed(

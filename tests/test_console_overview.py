@@ -19,7 +19,7 @@ from llmlab.console import overview
 from llmlab.console.app import build_app
 from llmlab.console.overview import Overview
 from llmlab.console.pages import PREFIX, live_part
-from llmlab.console.picture import DEPLOYMENTS, picture
+from llmlab.console.picture import DEPLOYMENTS, label, picture
 from llmlab.console.watching import FOUND, PACE, REST, Watch
 from llmlab.console.ways import RouteNow, UnderWay, Way, routes_of
 from llmlab.engines.base import (
@@ -97,7 +97,7 @@ def test_a_route_leads_by_shares_matches_flags_and_copies() -> None:
     found, support = routes_of(plan(route, Flag("new", 5.0, deployment="next")), None, {})
     assert [(one.deployment, one.kind, one.percent, one.said) for one in found.ways] == [
         ("old", "share", 75.0, ""), ("next", "share", 25.0, ""),
-        ("next", "match", None, "header X-Beta: on"), ("next", "flag", 5.0, "flag new"),
+        ("next", "match", None, "header X-Beta: on"), ("next", "flag", 5.0, "flag new for 5 %"),
         ("next", "shadow", 10.0, "copies"),
     ]  # fmt: skip
     assert support == RouteNow("support", "old", (Way("old", "share", 100.0),))
@@ -125,6 +125,16 @@ def test_a_rollout_under_way_is_told_with_its_step() -> None:
     assert replace(found.rollout, phase="paused").said == "canary 3, step 1 of 3, paused"
 
 
+def test_a_flag_says_for_whom_it_is_on_rather_than_for_none_of_the_others(show: Show) -> None:
+    flag = Flag("early", 0.0, (("plan", "trial"),), deployment="next")
+    found, _ = routes_of(plan(Route(), flag), None, {})
+    (way,) = (one for one in found.ways if one.kind == "flag")
+    assert label(way) == way.said == "flag early for plan=trial"
+    page = show(replace(made(), routes=(found,), flags=(("early", "plan=trial"),))).text
+    assert "early for plan=trial</dd>" in page
+    assert "flag early for plan=trial</li>" in page
+
+
 # --- how that is drawn --------------------------------------------------------------------------
 
 
@@ -141,6 +151,24 @@ def test_an_arrow_is_as_wide_as_its_weight_and_ends_at_its_deployment() -> None:
         at = float(arrow.path.split()[-1])
         assert box.y < at < box.y + box.height
         assert float(arrow.head.split()[1].split(",")[0]) <= box.x
+
+
+def test_a_label_lies_on_that_side_of_its_arrow_from_which_it_does_not_come() -> None:
+    ways = Way("old", "share", 75.0), Way("next", "share", 25.0)
+    drawn = picture(status(deployed("old"), deployed("next")), None,
+                    [RouteNow("summarize", "old", ways)])  # fmt: skip
+    up, down = (one for one in drawn.arrows if one.look == "share")
+    ends = [float(one.path.split()[-1]) for one in (up, down)]
+    assert up.y < ends[0] - up.width / 2
+    assert down.y - 11 > ends[1] + down.width / 2  # above its foot, a letter is as high
+
+
+def test_the_legend_tells_of_the_arrows_that_are_there() -> None:
+    ways = Way("old", "share", 100.0), Way("old", "shadow", 10.0)
+    drawn = [picture(status(deployed("old")), None, [RouteNow("summarize", "old", some)]).legend
+             for some in (ways[:1], ways)]  # fmt: skip
+    assert [len(one) for one in drawn] == [1, 2]
+    assert drawn[1][1].startswith("Dashed: copies")
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 30])
@@ -214,10 +242,18 @@ def test_the_page_tells_figures_routes_warnings_and_the_rollout(show: Show) -> N
     assert "25 %, measured 50 %" in page  # in the picture
     assert "! measured 50 %" in page  # in the list, for those who do not see it
     assert "✗ next" in page and "not ready: backoff" in page
-    assert "nan" not in page and "None" not in page
+    assert re.search(r"<figcaption[^>]*>Requests/s of the last 5 minutes, at most [0-9]", page)
+    assert "nan" not in page and "None" not in page and "×" not in page
     drawn = SVG.search(page)
     assert drawn
     ElementTree.fromstring(drawn[0])
+
+
+def test_the_list_has_those_that_no_route_leads_to_as_the_picture_has(show: Show) -> None:
+    found = replace(made(), routes=(RouteNow("summarize", "old", (Way("old", "share", 100.0),)),))
+    page = show(found).text
+    assert "<p>By name only: next</p>" in page
+    assert "By name only" not in show(made()).text
 
 
 def test_foreign_text_is_text(show: Show) -> None:

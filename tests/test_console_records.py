@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+import llmlab.console as console_package
 from llmlab.config.budgets import Budget
 from llmlab.console.app import build_app
 from llmlab.console.budgets import BudgetsFound
@@ -285,13 +286,17 @@ def test_the_ledger_is_verified_and_says_what_is_wrong_with_it(
     assert "entry 1 is not as it was written" in shown
 
 
-def test_operators_have_the_ledger_exported_as_the_verb_does(lab: Lab, console: TestClient) -> None:
+def test_who_may_read_each_entry_has_the_ledger_exported_as_the_verb_does(
+    lab: Lab, console: TestClient
+) -> None:
     put(lab, "short", Wanted(percent=25), "é")
     answer = console.get("/console/ledger/export")
     assert answer.text == "".join(exported.lines(Store(lab).entries()))
     assert "ledger.jsonl" in answer.headers["Content-Disposition"]
-    assert console.get("/console/ledger/export", headers=VIEWER).status_code == 403
-    assert "ledger/export" not in console.get("/console/ledger", headers=VIEWER).text
+    assert console.get("/console/ledger/export", headers=VIEWER).text == answer.text
+    assert "ledger/export" in console.get("/console/ledger", headers=VIEWER).text
+    nobody = console.get("/console/ledger/export", headers={"X-Subject": "", "X-Role": ""})
+    assert nobody.status_code in (401, 403)
 
 
 def test_an_empty_ledger_says_what_writes_into_it(console: TestClient) -> None:
@@ -359,8 +364,21 @@ def test_each_line_of_the_log_is_read_once_for_who_was_refused() -> None:
     refused = Refusal(5.0, "alice", "subject", "tokens_per_minute", True, "/summarize/", "r1")
     assert followed.newest(log, 2.0) == (refused,)
     passed = Refusal(5.0, "alice", "subject", "tokens_per_minute", False, "/summarize/", "r2")
-    assert followed.newest(log, 2.0) == (passed, refused)
+    assert followed.newest(log, 2.0) == (refused, passed)
     assert cursors == ["0", "1"]
+
+
+def test_what_a_budget_let_pass_has_no_true_refusal_forgotten() -> None:
+    over = "subject tokens_per_minute"
+    many = [line(over=over, status=200, deployment="textrank", at=6.0 + at) for at in range(50)]
+    log = SimpleNamespace(requests_since=lambda *_, **__: ([line(over=over), *many], "1"))
+    found = Refusals().newest(log, 0.0)
+    assert [one.refused for one in found] == [True, *[False] * 20]
+    page = shown(BudgetsFound(standings([Budget(name="trial", requests_per_day=10)], "{}", NOON),
+                              found, "", None))  # fmt: skip
+    assert page.index("refused, 429") < page.index("Let pass by a budget that only tells")
+    assert "Nobody was refused" not in page
+    assert page.count("<caption>") == 2
 
 
 def shown(found: BudgetsFound) -> str:
@@ -385,7 +403,23 @@ def test_budgets_are_shown_with_words_beside_their_bars() -> None:
     assert "ledger/entry?no=3" in page
 
 
+def test_a_bar_of_the_budgets_has_a_colour_whatever_it_says() -> None:
+    sheet = (Path(console_package.__file__).parent / "static" / "console.css").read_text()
+    own = sheet[sheet.index("main.budgets {") :].partition("\n}")[0]
+    assert all(f"svg .{look} {{ fill: var(" in own for look in ("fill", "near", "full"))
+
+
+def test_headings_of_tables_and_names_of_facts_begin_with_a_capital() -> None:
+    folder = Path(console_package.__file__).parent / "templates"
+    found = [
+        (one.name, each)
+        for one in folder.glob("*.j2")
+        for each in re.findall(r"<(?:dt|th scope=\"col\")[^>]*>([a-z][^<]*)<", one.read_text())
+    ]
+    assert not found
+
+
 def test_where_there_are_no_budgets_the_page_says_how_to_have_one() -> None:
     page = shown(BudgetsFound((), (), "", None))
     assert "tokens_per_minute = 20_000" in page
-    assert "Who was refused" not in page
+    assert "What did not fit" not in page

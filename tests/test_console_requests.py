@@ -196,6 +196,28 @@ def test_a_request_is_told_with_who_served_it_and_why(lab: Lab, ask: Ask) -> Non
     assert "because &#34;&gt;&lt;script&gt;" in page.text
 
 
+def test_a_request_that_asks_by_name_has_no_reason_of_the_routes(lab: Lab, ask: Ask) -> None:
+    new = summarizing(deployments=(Deployed("new", "new:1"),), split=Split((Share("new", 25.0),)))
+    Store(lab).change("route", {"number": 1}, lambda _: new, "enough was seen", who="carol")
+    log(lab, logged(1, revision=1, rule="model", route=""), logged(2, revision=1, rule="split"),
+        logged(3, revision=1, rule="", route="", deployment="", status=404))  # fmt: skip
+    for number, told in ((1, False), (2, True), (3, False)):
+        page = ask("requests/show", id=f"r00{number}").text
+        assert ("enough was seen" in page) is told
+        assert "entry 1 (route) by carol" in page
+
+
+def test_what_asks_no_route_at_its_own_address_is_shown_as_it_was_asked(lab: Lab, ask: Ask) -> None:
+    nosuch = "/models/nosuch/summarize/"
+    log(lab, logged(1, path=nosuch, status=404, endpoint=""), logged(2, endpoint="/summarize/"),
+        logged(3, path="/docs", endpoint=""), logged(4))  # fmt: skip
+    asked = re.findall(r'<td class="clip" title="([^"]+)">([^<]+)</td>', ask("requests").text)
+    assert [one for one in asked if one[0].startswith("/")] == [
+        ("/summarize/", "summarize"), ("/docs", "/docs"), ("/summarize/", "summarize"),
+        (nosuch, nosuch),
+    ]  # fmt: skip
+
+
 def test_all_requests_of_one_id_are_shown(lab: Lab, ask: Ask) -> None:
     log(lab, logged(1, subject="one"), logged(1, subject="two"))
     page = ask("requests/show", id="r001")

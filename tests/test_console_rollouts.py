@@ -25,8 +25,19 @@ from llmlab.lab import Lab, init_lab
 from llmlab.rollout.desk import view_of
 from llmlab.rollout.linting import lint
 from llmlab.rollout.pairs import Sums
+from llmlab.rollout.pairs_gate import SAID
 from llmlab.rollout.possible import ways
-from llmlab.rollout.state import Finding, Judged, Kind, Outcome, Paused, Phase, Rollout, Verdict
+from llmlab.rollout.state import (
+    Finding,
+    Judged,
+    Kind,
+    Outcome,
+    Paused,
+    Phase,
+    Rollout,
+    Rules,
+    Verdict,
+)
 from llmlab.rollout.store import Rollouts
 from llmlab.rollout.worst_pair import WorstPair, WorstPairs
 from llmlab.service.drill import Kind as Misbehaving
@@ -198,6 +209,16 @@ def test_a_viewer_sees_no_button_and_no_text_of_a_client(lab: Lab) -> None:
     assert seen[Role.VIEWER].count("<button") == 1  # signing out
     for path in ("rollout/pairs", "rollout/pairs.json", "rollout/start"):
         assert client(lab, Role.VIEWER).get(f"/console/{path}").status_code == 403
+
+
+def test_what_is_held_against_an_answer_is_said_of_it_in_a_sentence(lab: Lab) -> None:
+    assert all(re.match("(has|is) ", said) for said in SAID.values())
+    rules = Rules(steps=(50, 100), pairs=0.1, pairs_gate="unsupported<=+0.02 empty<=+0.02")
+    worst(lab, begun(lab, Phase.PROGRESSING, rules=rules).number)
+    page = client(lab).get("/console/rollout/pairs").text
+    assert "The candidate&#39;s answer has a name or a number that the text does not have." in (
+        page.replace("'", "&#39;")
+    )
 
 
 @pytest.mark.parametrize("path", ["rollout/do", "rollout/undo", "rollout/drill", "rollout/start"])

@@ -28,7 +28,7 @@ class BudgetsFound:
     """Args:
     pending: what lab.toml says otherwise than the running lab; "" where it is the same.
     entry: of the ledger, which told of these budgets last: its number, and when; None for none.
-    refusals: within a day, the newest first.
+    refusals: within a day: those refused, then those let pass, the newest first of each.
     """
 
     budgets: tuple[BudgetStanding, ...]

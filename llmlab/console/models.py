@@ -12,7 +12,7 @@ from llmlab.console.intervals import Compared, compared
 from llmlab.console.pages import Missing, Page, Query
 from llmlab.console.visitor import Visitor
 from llmlab.delivery.model_sections import Section, sections
-from llmlab.delivery.using import Used, used_of
+from llmlab.delivery.using import Used, running_plan, serving, used_of
 from llmlab.errors import UsageError
 from llmlab.models.prompts import prompt_of
 from llmlab.models.sources import availability
@@ -20,6 +20,7 @@ from llmlab.registry.catalogue import Catalogue, Known, registered
 from llmlab.registry.listing import Listed, listed, shown, told_source
 from llmlab.registry.record import Record
 
+EMBEDDED = "embedded:"
 REMEMBERED = 64  # models whose files need not be read again while they are as they were
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 LOOKS = {"pass": "good", "fail": "wrong", "inconclusive": "unsure"}
@@ -27,15 +28,24 @@ LOOKS = {"pass": "good", "fail": "wrong", "inconclusive": "unsure"}
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the list. ``source``: where it is from, in words."""
+    """A row of the list, in words.
+
+    Args:
+        source: where it is from.
+        serves: the deployments that run and serve it.
+    """
 
     row: Listed
     source: str
+    serves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class List:
+    """``serving``: what serves each model, by its name."""
+
     rows: tuple[Listed, ...]
+    serving: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def as_json(self) -> list[Listed]:
         """The document of `models list -o json`."""
@@ -43,7 +53,8 @@ class List:
 
     @property
     def lines(self) -> list[Line]:
-        return [Line(row, told_source(row)) for row in self.rows]
+        return [Line(row, told_source(row), self.serving.get(row["name"], ()))
+                for row in self.rows]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,10 @@ class Model:
         return [one for one in sections(self.facts, self.used) if one.title not in own]
 
     @property
+    def unkept(self) -> str:
+        return unkept(self.facts)
+
+    @property
     def judged(self) -> list[Judged]:
         """The newest first."""
         found = (self.facts["record"] or {}).get("evaluations", ())
@@ -120,7 +135,13 @@ class Model:
 
 def gather_list(desk: Desk, query: Query, visitor: Visitor) -> List:
     del query, visitor
-    return List(tuple(listed(catalogue_of(desk))))
+    catalogue = catalogue_of(desk)
+    rows = tuple(listed(catalogue))
+    plan = running_plan(desk.lab)
+    if plan is None:
+        return List(rows)
+    names = [row["name"] for row in rows]
+    return List(rows, {name: tuple(serving(plan, catalogue.get(name))) for name in names})
 
 
 def gather_one(desk: Desk, query: Query, visitor: Visitor) -> Model:
@@ -165,6 +186,15 @@ def known_of(catalogue: Catalogue, name: str) -> Known:
         return catalogue.get(name)
     except UsageError as error:
         raise Missing(error.message, fix=error.fix) from None
+
+
+def unkept(facts: Mapping[str, Any]) -> str:
+    """Why evaluations of a model are not kept, and what has them kept; "" where they are."""
+    if facts["record"]:
+        return ""
+    if str(facts["source"]).startswith(EMBEDDED):
+        return "is a part of llmlab and has no record, so what judges it is not kept."
+    return "is not registered, so what judges it is not kept."
 
 
 def names_in(catalogue: Catalogue) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from llmlab.console.desk import Desk
 from llmlab.console.intervals import Compared, compared
-from llmlab.console.models import catalogue_of, facts_of, known_of, names_in
+from llmlab.console.models import catalogue_of, facts_of, known_of, names_in, unkept
 from llmlab.console.pages import Page, Query
 from llmlab.console.visitor import Visitor
 from llmlab.delivery.model_sections import rows
@@ -59,6 +59,7 @@ class Pair:
     differences: tuple[Difference, ...] = ()
     same: int = 0
     suites: tuple[Suite, ...] = field(default=())
+    unkept: tuple[str, ...] = ()  # of which of them evaluations are not kept, and why
 
     def as_json(self) -> ComparedModels:
         return {
@@ -80,7 +81,9 @@ def gather_pair(desk: Desk, query: Query, visitor: Visitor) -> Pair:
         return Pair(names, a, b)
     one, other = (facts_of(catalogue, known_of(catalogue, name)) for name in (a, b))
     differences, same = _differences(one, other)
-    return Pair(names, a, b, tuple(differences), same, tuple(_suites(one, other)))
+    lacks = tuple(f"{name} {why}" for name, facts in {a: one, b: other}.items()
+                  if (why := unkept(facts)))  # fmt: skip
+    return Pair(names, a, b, tuple(differences), same, tuple(_suites(one, other)), lacks)
 
 
 def _differences(

@@ -16,6 +16,7 @@ from llmlab.console.watching import watch
 from llmlab.console.ways import RouteNow, routes_of
 from llmlab.durations import duration
 from llmlab.engines.base import LabStatus
+from llmlab.flags.telling import told_who
 from llmlab.observe.observer import DeploymentView, LabSeen, View
 from llmlab.observe.window import STEP
 from llmlab.rollout.store import Rollouts
@@ -58,7 +59,7 @@ class Figure:
 
 
 # What stands in the cells of a Row.
-COLUMNS = ("requests/s", "p50", "p95", "errors", "waiting", "tokens/s", "memory")
+COLUMNS = ("Requests/s", "p50", "p95", "Errors", "Waiting", "Tokens/s", "Memory")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Overview:
     status: LabStatus
     view: View | None
     routes: tuple[RouteNow, ...]
+    flags: tuple[tuple[str, str], ...] = ()  # for whom each is on, in words
 
     def as_json(self) -> Mapping[str, Any]:
         return {
@@ -108,6 +110,12 @@ class Overview:
     @property
     def picture(self) -> Picture:
         return picture(self.status, self.view, self.routes)
+
+    @property
+    def by_name(self) -> list[str]:
+        """Deployments that no route leads to."""
+        led = {way.deployment for route in self.routes for way in route.ways}
+        return [one.name for one in self.status.deployments if one.name not in led]
 
     @property
     def figures(self) -> list[Figure]:
@@ -137,26 +145,29 @@ def gather(desk: Desk, query: Query, visitor: Visitor) -> Overview:
     under_way = {route: found.rollout for route in kept.routes()
                  if (found := kept.unfinished(route))}  # fmt: skip
     glance = looked.view.glance if looked.view else None
-    return Overview(looked.status, looked.view, routes_of(desk.record.plan(), glance, under_way))
+    plan = desk.record.plan()
+    flags = tuple((one.name, told_who(one)) for one in plan.traffic.flags)
+    return Overview(looked.status, looked.view, routes_of(plan, glance, under_way), flags)
 
 
 def _figures(view: View) -> Iterator[Figure]:
     total, refused = view.glance.total, view.glance.refused
-    yield Figure("requests/s", _rate(total.per_second), f"last {view.glance.seconds:.0f} s")
+    yield Figure("Requests/s", _rate(total.per_second), f"last {view.glance.seconds:.0f} s")
     yield Figure("p50", _seconds(total.p50), "half are quicker")
     yield Figure("p95", _seconds(total.p95), "1 in 20 is slower")
     failed = total.statuses.get("5xx", 0)
-    yield Figure("errors", _percent(total.errors), f"{number(failed)} of {number(total.requests)}",
+    yield Figure("Errors", _percent(total.errors), f"{number(failed)} of {number(total.requests)}",
                  "wrong" if failed else "")  # fmt: skip
     yield Figure(
-        "refused", number(sum(refused.values())),
-        ", ".join(f"{count} × {status}" for status, count in refused.items()) or "by the gateway",
+        "Refused", number(sum(refused.values())),
+        ", ".join(f"{count} with {status}" for status, count in refused.items())
+        or "by the gateway",
         "unsure" if refused else "",
     )  # fmt: skip
     rates = [one.rates for one in view.deployments if one.rates]
     read, written = sum(one.tokens_in for one in rates), sum(one.tokens_out for one in rates)
     if rates:
-        yield Figure("tokens/s", _rate(read + written),
+        yield Figure("Tokens/s", _rate(read + written),
                      f"{_rate(read)} read, {_rate(written)} written")  # fmt: skip
 
 
@@ -167,7 +178,7 @@ def _bars(recent: Sequence[float]) -> Bars | None:
     minutes = len(recent) * STEP // 60
     return Bars(
         tuple(round(one / most, 4) for one in recent),
-        f"requests/s of the last {minutes} minutes, at most {_rate(most)}",
+        f"Requests/s of the last {minutes} minutes, at most {_rate(most)}",
     )
 
 

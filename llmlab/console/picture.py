@@ -5,7 +5,7 @@ is shown as wide as it is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlab.console.pages import rate
 from llmlab.console.ways import RouteNow, Way
@@ -18,6 +18,7 @@ WIDTH = 1000.0
 CLIENTS, GATEWAY, ROUTES, DEPLOYMENTS = (0.0, 74.0), (146.0, 150.0), (372.0, 156.0), (728.0, 266.0)
 EDGE, GAP, LINE, PORT = 12.0, 16.0, 18.0, 25.0  # around it, between boxes, of a text, of an arrow
 PAD, HEAD = 14.0, 9.0
+BELOW = 14.0  # an arrow, to the foot of its label
 WIDEST, LEAST = 13.0, 1.5  # of arrows, for 100 % and for 0 %
 LETTER = 7.6  # of a text of 13 pixels, in a wide font
 STACKED = 2  # boxes behind a deployment's own, at most, that say that there are several processes
@@ -76,6 +77,19 @@ class Picture:
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
 
+    @property
+    def legend(self) -> list[str]:
+        """What the looks of those arrows say that are drawn."""
+        looks = {one.look for one in self.arrows}
+        return [said for of, said in LEGEND if looks & set(of)]
+
+
+LEGEND = (
+    (("share",), "An arrow is as wide as its weight."),
+    (("shadow",), "Dashed: copies, whose answers nobody sees."),
+    (("match", "flag"), "Dotted: a match or a flag, which goes first."),
+)
+
 
 def picture(status: LabStatus, view: View | None, routes: Sequence[RouteNow]) -> Picture:
     deployments = _deployments(status, view, routes)
@@ -94,13 +108,19 @@ def picture(status: LabStatus, view: View | None, routes: Sequence[RouteNow]) ->
         _arrow(gateway, start, box, box.middle, 3.0, "in", "")
         for start, box in zip(spread, boxes, strict=True)
     ]
+    lowest: dict[str, float] = {}
+    for _, way in ways:
+        if way.deployment in deployments:
+            lowest[way.deployment] = max(ends[id(way)], lowest.get(way.deployment, 0.0))
     for route, box in zip(routes, boxes, strict=True):
         starts = _spread(box, len(route.ways), WIDEST + 2)
         for start, way in zip(starts, route.ways, strict=True):
             if target := deployments.get(way.deployment):
-                arrows.append(
-                    _arrow(box, start, target, ends[id(way)], stroke(way), way.kind, label(way))
-                )
+                stop, width = ends[id(way)], stroke(way)
+                arrow = _arrow(box, start, target, stop, width, way.kind, label(way))
+                if start < stop == lowest[way.deployment]:  # from above: its label lies below it
+                    arrow = replace(arrow, y=round(stop + width / 2 + BELOW, 1))
+                arrows.append(arrow)
     return Picture(
         WIDTH, tallest + EDGE, (clients, gateway, *boxes, *deployments.values()), tuple(arrows)
     )
@@ -114,9 +134,9 @@ def stroke(way: Way) -> float:
 
 
 def label(way: Way) -> str:
-    """``95 %``, ``25 %, measured 12 %``, ``flag new-ui, 10 %``, ``copies, 20 %``"""
+    """``95 %``, ``25 %, measured 12 %``, ``flag new-ui for 10 %``, ``copies, 20 %``"""
     parts = [way.said] if way.said else []
-    parts += [f"{way.percent:.3g} %"] if way.percent is not None else []
+    parts += [f"{way.part:.3g} %"] if way.part is not None else []
     parts += [f"measured {way.measured:.3g} %"] if way.off and way.measured is not None else []
     return ", ".join(parts)
 

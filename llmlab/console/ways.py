@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmlab.engines.base import Plan
+from llmlab.flags.telling import told_who
 from llmlab.observe.shares import is_off
 from llmlab.observe.window import Glance
 from llmlab.rollout.state import Phase, Rollout
@@ -30,7 +31,7 @@ class Way:
         measured: percent that went there since the routes last changed; null where nothing is
             measured.
         off: there is enough to say that it gets another share than it should.
-        said: what goes there, in words; "" for a share.
+        said: what goes there, in words; of a flag also for whom it is on; "" for a share.
     """
 
     deployment: str
@@ -39,6 +40,11 @@ class Way:
     measured: float | None = None
     off: bool = False
     said: str = ""
+
+    @property
+    def part(self) -> float | None:
+        """``percent``, unless it is said: a flag may be on for 0 % and for those of a claim."""
+        return None if self.kind == "flag" else self.percent
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ def _ways(plan: Plan, name: str, seen: Mapping[str, int]) -> Iterator[Way]:
     for match in route.matches:
         yield Way(match.deployment, "match", said=_said(match))
     for flag in plan.traffic.flags_of(name):
-        yield Way(flag.deployment, "flag", flag.percent, said=f"flag {flag.name}")
+        said = f"flag {flag.name} for {told_who(flag)}"
+        yield Way(flag.deployment, "flag", flag.percent, said=said)
     if shadow := route.shadow:
         yield Way(shadow.deployment, "shadow", shadow.percent, said="copies")
 

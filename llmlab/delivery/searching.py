@@ -103,7 +103,8 @@ class LoggedRequest:
     """A request, as the gateway's log tells of it. ``at`` in UTC, ISO 8601, when it was over.
 
     ``deployment`` is "" where the gateway answered itself, and ``route`` where a deployment was
-    asked for by its name. ``rule`` is how its deployment was chosen. ``seconds`` from the first
+    asked for by its name. ``endpoint``: which of a route's addresses was meant, "" for any other
+    one, such as ``/docs``. ``rule`` is how its deployment was chosen. ``seconds`` from the first
     byte of the request to the last one of its answer. ``broken``: its model broke off after the
     head of the answer. ``charged``: null where the gateway tells nothing of tokens. ``handed_on``:
     whose request it was, where another deployment has answered in its place. ``waf``: what the WAF
@@ -115,6 +116,7 @@ class LoggedRequest:
     subject: str
     method: str
     path: str
+    endpoint: str
     status: int
     broken: bool
     deployment: str
@@ -289,6 +291,7 @@ def _asked(line: Line, late: Settlements) -> LoggedRequest:
         request_id=line["request_id"], at=iso(float(line["at"])), status=int(line["status"]),
         broken=_is_broken(line), rule=rule, route=route, seconds=float(line.get("seconds", 0.0)),
         charged=late.charged(line), answer=Answer.parse(line.get("answer")),
+        endpoint=str(line.get("endpoint", line.get("path", ""))),
         **{name: str(line.get(name, "")) for name in (
             "subject", "method", "path", "deployment", "model", "cache", "handed_on", "waf", "over",
         )},

@@ -52,9 +52,14 @@ def routed_by(one: Traced) -> str:
     """The rule, and the shares only where it went by them."""
     if one.rule in ("stable", "split"):
         return f"{one.route}: {one.rule} ({_weights(one)})"
-    if one.rule == "model" or (one.rule and not one.route):  # in the body; in X-Model as well
+    if _is_by_name(one):
         return f"{one.rule}: it asks for {one.served_by.deployment} itself"
     return f"{one.route}: {one.rule}, whatever the shares are" if one.rule else ""
+
+
+def _is_by_name(one: Traced) -> bool:
+    """In the body; in X-Model as well."""
+    return one.rule == "model" or bool(one.rule and not one.route)
 
 
 def _weights(one: Traced) -> str:
@@ -62,6 +67,7 @@ def _weights(one: Traced) -> str:
 
 
 def made_by(one: Traced) -> str:
+    """The routes that were in force; why they are so, only where the request went by them."""
     if not one.revision:
         return "configs/lab.toml"
     if one.entry is None:
@@ -69,7 +75,7 @@ def made_by(one: Traced) -> str:
     step = f", step {one.step}" if one.step else ""
     by = f"rollout {one.rollout}{step}, " if one.rollout else ""
     reason = shorten(one.entry["why"], LONGEST, placeholder=" …")
-    why = f": {reason}" if reason else ""
+    why = f": {reason}" if reason and one.rule and not _is_by_name(one) else ""
     return f"{by}entry {one.entry['seq']} ({one.entry['kind']}) by {one.entry['who']}{why}"
 
 

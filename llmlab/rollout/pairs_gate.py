@@ -146,24 +146,24 @@ VALUES: Mapping[str, Value] = {
 ONE_SIDED = frozenset({"length", "language", "differs"})
 # What is told of an empty answer too.
 OF_SILENCE = frozenset({"empty", "refusals", "format", "cut_off"})
-# How a verdict says that a candidate's answers are so.
+# What is said of one answer of a candidate that is so.
 SAID: Mapping[str, str] = {
-    "unsupported": "have a name or a number that their text does not have",
-    "unsupported_names": "have a name that their text does not have",
-    "unsupported_numbers": "have a number that their text does not have",
-    "empty": "are empty",
-    "repetition": "of the word triples were said before",
-    "novelty": "of the word pairs are not in the text",
-    "length": "are more than twice, or less than half, as long as the stable version's",
-    "longer": "are more than twice as long as the other version's",
-    "shorter": "are less than half as long as the other version's",
-    "language": "are in another language than the stable version's",
-    "foreign": "are in another language than what was asked",
-    "differs": "of the words are not the stable version's",
-    "refusals": "are refusals, or begin so",
-    "format": "are not of the format that was asked for",
-    "cut_off": "are cut off",
-    JUDGED: "are worse than the stable version's, by the judge",
+    "unsupported": "has a name or a number that the text does not have",
+    "unsupported_names": "has a name that the text does not have",
+    "unsupported_numbers": "has a number that the text does not have",
+    "empty": "is empty",
+    "repetition": "has word triples that it said before",
+    "novelty": "has word pairs that are not in the text",
+    "length": "is more than twice, or less than half, as long as the stable version's",
+    "longer": "is more than twice as long as the other version's",
+    "shorter": "is less than half as long as the other version's",
+    "language": "is in another language than the stable version's",
+    "foreign": "is in another language than what was asked",
+    "differs": "has words that are not the stable version's",
+    "refusals": "is a refusal, or begins so",
+    "format": "is not of the format that was asked for",
+    "cut_off": "is cut off",
+    JUDGED: "is worse than the stable version's, by the judge",
 }
 
 

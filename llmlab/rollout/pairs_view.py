@@ -43,7 +43,7 @@ class ShownPair(TypedDict):
         at: seconds of the epoch, when the stable version answered.
         text: redacted.
         beyond: the measures in which it is beyond the gate, the worst first.
-        reasons: the same in words.
+        reasons: the same in words, each said of the candidate's answer: ``is empty``.
         judge: why the judge finds the candidate's worse, in its own words, redacted; "" where it
             does not.
     """

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from llmlab.usage.lines import REFUSED
 
-KEPT = 20
+KEPT = 20  # of each kind: a budget that only tells can have no true refusal forgotten
 NOTHING = '"over":""'  # as nginx.conf writes it
 
 
@@ -47,19 +47,22 @@ class Refusals:
     """The newest ones of a log that grows. Threads may share it."""
 
     _cursor: str = "0"
-    _newest: deque[Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _refused: deque[Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _passed: deque[Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def newest(self, log: Log, after: float) -> tuple[Refusal, ...]:
-        """The newest first.
+        """Those refused, then those that were let pass, the newest first of each.
 
         Args:
             after: seconds since 1970; what is older is left out.
         """
         with self._turn:
             lines, self._cursor = log.requests_since(self._cursor, after=after)
-            self._newest.extend(refusals(lines))
-            return tuple(one for one in reversed(self._newest) if one.at >= after)
+            for one in refusals(lines):
+                (self._refused if one.refused else self._passed).append(one)
+            found = (*reversed(self._refused), *reversed(self._passed))
+            return tuple(one for one in found if one.at >= after)
 
 
 def refusals(lines: Iterable[str]) -> Iterable[Refusal]:

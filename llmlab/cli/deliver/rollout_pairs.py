@@ -85,7 +85,9 @@ def _show(view: PairsView) -> None:
         )  # fmt: skip
     if worst := told["worst"]:
         mine, theirs = view.marks()
-        out().print("\n[bold]The worst pair[/]: " + "; ".join(worst["reasons"]), highlight=False)
+        so = "; it ".join(worst["reasons"])
+        said = f": the candidate's answer {so}" if so else ""
+        out().print(f"\n[bold]The worst pair[/]{said}", highlight=False)
         for title, text in (
             ("text", _plain(worst["text"])),
             ("stable", _marked(worst["stable"]["text"], theirs)),
