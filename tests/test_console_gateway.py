@@ -118,6 +118,8 @@ def test_whoever_else_opens_its_socket_is_not_heard(lab: LabUnderTest) -> None:
         secret = lab.lab.console_secret.read_text()
         heard = beside.get(f"{PAGE}.json", headers=claimed | {"X-Gateway": secret})
     assert heard.status_code == 200
+    printed = lab.ok("config", "gateway")  # which people show to others
+    assert secret not in printed and "X-Gateway ********;" in printed
 
 
 def test_whose_token_has_no_name_or_an_empty_one_is_not_let_in(lab: LabUnderTest) -> None:

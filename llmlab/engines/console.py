@@ -72,6 +72,12 @@ def read_secret(lab: Lab) -> str:
     return found if WHOLE_SECRET.fullmatch(found) else ""
 
 
+def without_secret(lab: Lab, text: str) -> str:
+    """A text that people look at, without what the gateway proves itself by."""
+    secret = read_secret(lab)
+    return text.replace(secret, "********") if secret else text
+
+
 def why_none(lab: Lab, config: Config, engine: str) -> tuple[str, str] | None:
     """Why a lab has no console, and what to do about it; None for one that has."""
     again = "then llmlab up"

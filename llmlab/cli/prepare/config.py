@@ -76,7 +76,10 @@ def _running(session: Session) -> dict[str, Any]:
 @app.command()
 def gateway(context: typer.Context) -> None:
     """Print the gateway's whole configuration: nginx.conf with lab/ filled in. No secrets."""
-    print(Session.of(context).engine().gateway_configuration(), end="")
+    from llmlab.engines.console import without_secret
+
+    session = Session.of(context)
+    print(without_secret(session.lab(), session.engine().gateway_configuration()), end="")
 
 
 app.command()(openapi)
