@@ -7,6 +7,7 @@ meant, rewrite them and read the difference: python -m tests.test_gateway_render
 from __future__ import annotations
 
 import grp
+import itertools
 import os
 import pwd
 import shutil
@@ -292,6 +293,19 @@ def with_note(files: Files, note: object) -> Files:
 
 def folders(releases: Releases) -> set[str]:
     return {one.name for one in releases.folder.iterdir() if not one.is_symlink()}
+
+
+def test_what_a_release_stands_at_changes_with_it_and_once_more_when_it_is_taken(
+    releases: Releases, nginx: Nginx
+) -> None:
+    files, seen = files_for(ONE_MODEL), [releases.standing()]
+    for note in range(2):
+        publish(releases, with_note(files, note), nginx)
+        seen.append(releases.standing())
+        releases.mark_taken()  # by workers that are new
+        seen += [releases.standing(), releases.standing()]
+    assert [one for one, _ in itertools.groupby(seen)] == list(dict.fromkeys(seen))
+    assert len(set(seen)) == 5
 
 
 MANY = [f"a-deployment-with-a-name-that-is-rather-long-{number}" for number in range(80)]

@@ -139,14 +139,14 @@ def socket_of(lab: Lab, engine: str) -> Path:
 
 
 def active_release(lab: Lab) -> str:
-    """The configuration that the gateway goes by; "" where none is laid out."""
+    """Names the configuration that the gateway goes by, and whether it does yet."""
     from llmlab.engines.record import Record
 
     record = Record.read(lab)
     if record and record.engine == "compose":
         from llmlab.engines.compose.mounts import releases
 
-        return releases(lab).active()
+        return releases(lab).standing()
     from llmlab.gateway import Releases
 
-    return Releases(lab.state / "gateway", lab.runtime_dir / "nginx").active()
+    return Releases(lab.state / "gateway", lab.runtime_dir / "nginx").standing()

@@ -97,6 +97,15 @@ class Releases:
         """The running gateway has read the current release."""
         write_atomically(self._taken, self.active())
 
+    def standing(self) -> str:
+        """Another text whenever another release is active, and once more when the running gateway
+        is known to go by it: until then its workers are those of before."""
+        try:
+            read = self._taken.stat().st_mtime_ns
+        except OSError:
+            read = 0
+        return f"{self.active()} {read}"
+
     @property
     def _taken(self) -> Path:
         return self.folder / ".taken"

@@ -70,6 +70,7 @@ class ComposeGateway:
                 with contextlib.suppress(LlmlabError):
                     self._reload(compose)
             raise
+        releases.mark_taken()
         return moved
 
     def _reload(self, compose: Compose) -> None:
