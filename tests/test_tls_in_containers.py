@@ -64,7 +64,10 @@ def test_the_console_is_a_process_beside_that_the_gateways_container_reaches(
         (said,) = browser.get(entered).headers.get_list("Set-Cookie")
         assert "Secure" in said.split("; ")
         wait_until(lambda: status() == 200)
-        assert browser.get(f"{url(contained)}/console/overview.json").json()["engine"] == "compose"
+        assert (
+            browser.get(f"{url(contained)}/console/overview.json").json()["status"]["engine"]
+            == "compose"
+        )
         assert contained.json("status")["console"]["healthy"]
         pid = Supervisor(contained.lab).pid("console")
         assert pid is not None
