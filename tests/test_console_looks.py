@@ -61,11 +61,18 @@ def page() -> Iterator[ConsolePage]:
         yield page
 
 
+def until_there(lab: LabUnderTest) -> None:
+    """`up` waits for models and the gateway, and for no console: that comes a second later."""
+    address = f"{lab.url}/console/sign-in"
+    wait_until(lambda: httpx2.get(address, trust_env=False).status_code == 200)
+
+
 @pytest.fixture(scope="module")
 def empty(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
     """A lab that nobody has asked anything yet."""
     one = make_lab(console__enabled='"auto"')
     one.ok("up")
+    until_there(one)
     return one
 
 
@@ -76,6 +83,7 @@ def lived(make_lab: Callable[..., LabUnderTest]) -> LabUnderTest:
     with (lab.root / "configs" / "lab.toml").open("a") as config:
         config.write(MORE)
     lab.ok("up")
+    until_there(lab)
     lab.ok("deploy", "second", "--name", "next")
     lab.ok("deploy", "textrank", "--name", "again")
     lab.ok("flag", "set", "short", "--percent", "30", "--max-length", "20",

@@ -169,7 +169,7 @@ class Live:
             if clock() - self._asked >= self._pace:
                 before, self._released = self._released, await asyncio.to_thread(self._release)
                 self._asked = clock()
-                if self._released != before:
+                if before and self._released != before:
                     self._since = self._asked
         return self._released
 
