@@ -21,7 +21,7 @@ from openfeature.flag_evaluation import Reason
 from openfeature.provider import ProviderStatus
 
 from llmlab.auth import Claims, KeyStore, mint
-from llmlab.auth.tokens import subject_of
+from llmlab.auth.unverified import subject_of
 from llmlab.flags.asking import Asker
 from llmlab.flags.provider import LabProvider
 from llmlab.lab import Lab, init_lab

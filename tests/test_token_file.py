@@ -12,7 +12,7 @@ import pytest
 from llmlab import Client
 from llmlab.auth import Claims, KeyStore, describe, mint
 from llmlab.auth.keys import generate
-from llmlab.auth.tokens import expires_at
+from llmlab.auth.unverified import expires_at
 from llmlab.client import AuthError
 from llmlab.client.credentials import resolve
 from llmlab.config.schema import Jupyter

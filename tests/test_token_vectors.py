@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from llmlab import subjects
 from llmlab.auth import Claims, Key, KeySet, KeyStore, demo, describe, mint
-from llmlab.auth.tokens import LONGEST_TOKEN, expires_at, subject_of
+from llmlab.auth.tokens import LONGEST_TOKEN
+from llmlab.auth.unverified import expires_at, subject_of
 from llmlab.errors import AuthError, UsageError
 from llmlab.gateway.ended import ended, later
 from tests.conftest import LabUnderTest

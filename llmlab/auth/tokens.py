@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 import re
 import time
 import warnings
@@ -17,6 +15,7 @@ from llmlab import subjects
 from llmlab.auth import api_keys, reading
 from llmlab.auth.api_keys import ApiKey
 from llmlab.auth.keys import Key, KeySet
+from llmlab.auth.unverified import NOT_A_TOKEN, bytes_part, is_date, shown
 from llmlab.errors import AuthError, UsageError, unreadable
 from llmlab.issuers import judging
 from llmlab.issuers.jwks import algorithms_of
@@ -27,8 +26,6 @@ LONGEST_TTL = 10 * 366 * 86400
 # With "Authorization: Bearer " before it, a line of NGINX's large_client_header_buffers (8 kB).
 LONGEST_TOKEN = 8167  # characters
 LEEWAY = 5.0  # seconds
-# What taking apart a text that is no token, or none that means well, may end in.
-NOT_A_TOKEN = (ValueError, IndexError, RecursionError, OverflowError)
 RESERVED_CLAIMS = frozenset({"sub", "name", "iss", "aud", "iat", "exp", "nbf", "jti"})
 # Of an API key: its token, in base64url, is one word of NGINX's configuration (4,096 bytes).
 LARGEST_CLAIMS = 2400
@@ -167,8 +164,8 @@ def describe(
     parts = token.split(".")
     try:
         token.encode("ascii")
-        header, claims = (_shown(part) for part in parts[:2])
-        signature = _bytes_part(parts[2])
+        header, claims = (shown(part) for part in parts[:2])
+        signature = bytes_part(parts[2])
     except NOT_A_TOKEN:
         raise AuthError(
             "this is not a JWT: three parts in base64url, the first two of them JSON objects",
@@ -214,7 +211,7 @@ def _unread(token: str) -> str:
         return f"it is longer than {LONGEST_TOKEN:,} characters"
     for part, name in zip(token.split(".")[:2], ("header", "claims"), strict=True):
         try:
-            reading.read(_bytes_part(part))
+            reading.read(bytes_part(part))
         except reading.Refused as refused:
             return f"its {name}: {refused}"
         except ValueError:
@@ -251,36 +248,6 @@ def _key_of(
     return next(found, "the signature is wrong")
 
 
-def expires_at(token: str) -> float | None:
-    """When a token ends by its own word, in seconds since the epoch; None if it does not say.
-
-    Nothing is verified: this is for those who cannot, and only want to know when to ask anew.
-    """
-    try:
-        exp: Any = _shown(token.split(".")[1]).get("exp")
-        # 1e400 is a number in JSON, and NaN is one to Python: neither is a time.
-        return float(exp) if _is_date(exp) and math.isfinite(exp) else None
-    except NOT_A_TOKEN:
-        return None
-
-
-def subject_of(token: str) -> str:
-    """Whose token it is by its own word; "" if it does not say. Nothing is verified."""
-    try:
-        sub: Any = _shown(token.split(".")[1]).get("sub")
-    except NOT_A_TOKEN:
-        return ""
-    return sub if isinstance(sub, str) else ""
-
-
-def has_claims(token: str) -> bool:
-    """Whether there is a JSON object in it where a token's claims are. Nothing is verified."""
-    try:
-        return bool(_shown(token.split(".")[1]))
-    except NOT_A_TOKEN:
-        return False
-
-
 def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], key: Key, leeway: float) -> str:
     """What the gateway has against a token whose signature is right; "" if nothing."""
     if "crit" in header:
@@ -291,11 +258,11 @@ def _problem(header: Mapping[str, Any], claims: Mapping[str, Any], key: Key, lee
     # Which one lives for ever is asked by its kid.
     if "exp" not in claims and not (key.is_demo and header.get("kid") == key.kid):
         return "it has no exp"
-    if "exp" in claims and not (_is_date(exp) and exp > now):
-        return "it is expired" if _is_date(exp) else "its exp is not a number"
-    if "nbf" in claims and not (_is_date(nbf) and nbf <= now + leeway):
-        return "it is not valid yet" if _is_date(nbf) else "its nbf is not a number"
-    if "iat" in claims and not _is_date(claims["iat"]):
+    if "exp" in claims and not (is_date(exp) and exp > now):
+        return "it is expired" if is_date(exp) else "its exp is not a number"
+    if "nbf" in claims and not (is_date(nbf) and nbf <= now + leeway):
+        return "it is not valid yet" if is_date(nbf) else "its nbf is not a number"
+    if "iat" in claims and not is_date(claims["iat"]):
         return "its iat is not a number"
     if not isinstance(claims.get("sub", ""), str):
         return "its sub is no text"
@@ -317,25 +284,6 @@ def _loaded(key: Key, jwk: dict[str, Any]) -> Any:
         raise AuthError(
             f"key {key.kid} cannot be used: {unreadable(error)}", fix="llmlab keys rotate"
         ) from None
-
-
-def _bytes_part(part: str) -> bytes:
-    """base64url, which has neither + nor /; Python's decoder would take them."""
-    if "+" in part or "/" in part:
-        raise ValueError("no base64url")
-    return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
-
-
-def _shown(part: str) -> dict[str, Any]:
-    """A part of a token for people, even if it breaks a rule of the gateway's."""
-    value = json.loads(_bytes_part(part))
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return value
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def expiry(claims: Mapping[str, Any], told: Callable[[float], str] = "{:.0f} s".format) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmlab.auth import Claims, KeyStore, mint
-from llmlab.auth.tokens import expires_at
+from llmlab.auth.unverified import expires_at
 from llmlab.client.connection import NOBODY, Trust, checked_url, trust_in
 from llmlab.config import read_config
 from llmlab.errors import AuthError, LlmlabError, unreadable

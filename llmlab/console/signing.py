@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from llmlab.auth import api_keys
-from llmlab.auth.tokens import expires_at, has_claims
+from llmlab.auth.unverified import expires_at, has_claims
 from llmlab.console import codes
 from llmlab.console.arriving import check_own, form_of
 from llmlab.console.desk import Desk

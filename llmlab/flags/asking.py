@@ -13,7 +13,7 @@ from typing import Literal
 import httpx2
 from pydantic import ValidationError
 
-from llmlab.auth.tokens import subject_of
+from llmlab.auth.unverified import subject_of
 from llmlab.client.bounds import Bounds
 from llmlab.client.connection import connect
 from llmlab.client.credentials import Credentials, LabTokens, TokenSource, resolve
