@@ -25,11 +25,17 @@ class Lab:
     def __init__(self) -> None:
         self.shown, self.release, self.looks, self.asked = "first", "one", 0, 0
         self.at_once, self._within = 0, 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+
+    def until(self, looks: int) -> None:
+        """Until it has been looked at that often."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: self.looks >= looks, PATIENCE)
 
     def look(self) -> str:
         with self._lock:
             self.looks += 1
+            self._lock.notify_all()
             self._within += 1
             self.at_once = max(self.at_once, self._within)
         shown = self.shown
@@ -71,9 +77,7 @@ async def following(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 async def looked(lab: Lab, more: int) -> None:
     """Until a part has been looked at that often again."""
-    until = lab.looks + more
-    while lab.looks < until:
-        await asyncio.sleep(PACE / 2)
+    await asyncio.to_thread(lab.until, lab.looks + more)
 
 
 async def left(stream: AsyncIterator[bytes]) -> None:
@@ -329,17 +333,19 @@ def test_a_look_is_measured_by_what_it_computes_and_not_by_what_it_waits_for() -
 def test_looks_that_hang_hold_up_no_page_and_are_few_at_once() -> None:
     async def work() -> None:
         lab, may_end, within = Lab(), threading.Event(), list[str]()
+        begun = threading.Semaphore(0)
 
         def look() -> str:
             within.append(threading.current_thread().name)
+            begun.release()
             may_end.wait(PATIENCE)
             return "it ends"
 
         parts = lab.live()
         streams = [await following(parts.stream(f"{one}", look)) for one in range(40)]
         waiting = [asyncio.ensure_future(anext(one)) for one in streams]
-        while len(within) < live.AT_ONCE:
-            await asyncio.sleep(PACE)
+        for _ in range(live.AT_ONCE):
+            assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
         assert await asyncio.to_thread(lambda: "a page") == "a page"
         assert len(within) == live.AT_ONCE and all(one.startswith("look") for one in within)
         may_end.set()
