@@ -9,9 +9,20 @@ from threading import Event, Thread
 
 @contextmanager
 def meanwhile(ask: Callable[[int, Event], None], clients: int = 4) -> Iterator[None]:
-    """So many threads, each with its number, that ask until the body is over."""
-    over = Event()
-    threads = [Thread(target=ask, args=(number, over)) for number in range(clients)]
+    """So many threads, each with its number, that ask until the body is over.
+
+    Raises:
+        AssertionError: one of them ended before; whatever the body made of it came from that.
+    """
+    over, died = Event(), list[Exception]()
+
+    def asks(number: int) -> None:
+        try:
+            ask(number, over)
+        except Exception as error:
+            died.append(error)
+
+    threads = [Thread(target=asks, args=(number,)) for number in range(clients)]
     for one in threads:
         one.start()
     try:
@@ -20,3 +31,5 @@ def meanwhile(ask: Callable[[int, Event], None], clients: int = 4) -> Iterator[N
         over.set()
         for one in threads:
             one.join()
+        if died:
+            raise AssertionError(f"{len(died)} of {clients} clients ended early") from died[0]
