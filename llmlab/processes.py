@@ -20,20 +20,23 @@ _MODULES = {
     "supervisor.supervisord", "llmlab.console", "llmlab.service", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
-    "llmlab.engines.local.start_waf",
+    "llmlab.engines.local.start_waf", "llmlab.engines.local.start_links",
     "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
 }  # fmt: skip
 
 
 def lab_processes(state: Path) -> list[psutil.Process]:
-    """All processes of a lab: everything that it starts works in its state folder.
+    """All processes of a lab: everything that it starts works in its state folder, or in one of
+    its own right below it.
 
     This also finds what was orphaned when a supervisor was killed.
     """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cwd() == str(state) and _is_a_labs(process.cmdline()):
+            where = process.cwd()
+            within = state in (Path(where), Path(where).parent)
+            if within and _is_a_labs(process.cmdline()):
                 found.append(process)
     return found
 

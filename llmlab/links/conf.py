@@ -1,0 +1,282 @@
+"""nginx.conf of both sides of the links: pure, from what links there are to text.
+
+Both ends are ours, so they speak TLS 1.3 and nothing else, and each says who it is. What passes is
+not looked at: a streamed answer comes on as it comes, and a client that leaves is gone at the
+other end as well.
+
+Where a replica cannot be reached, a connection that was taken here ends without a byte. For the
+gateway that is an API that broke off, and it asks another one. It learns of it at once only where
+nothing listens at the replica's socket: so a link to a replica that is gone has to be left out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlab.errors import ConfigError
+from llmlab.gateway.directives import joined
+from llmlab.gateway.quoting import exactly
+from llmlab.links import names
+
+# Beside the configuration, which names them so.
+GATEWAY, GATEWAY_KEY, TRUSTED = "gateway.pem", "gateway.key", "trusted.pem"
+LOG = "error.log"  # below the prefix
+CONNECT = 2  # seconds until a machine that says nothing is taken for one that is gone
+HANDSHAKE = 5  # seconds
+GRACE = 30  # seconds on top of the longest answer
+IDLE = 60  # seconds for which the gateway keeps a connection without a request: keepalive_timeout
+# Seconds for which it goes on using one (keepalive_time). Workers of a configuration from before
+# stay as long: who ended them earlier would cut off what is just being answered.
+REUSED = 3600
+CONNECTIONS = 4096  # of a worker; each that passes takes two
+SESSIONS = 3600  # seconds for which a handshake is shortened, without asking for certificates
+SOCKET = re.compile(r"/[A-Za-z0-9._/@+=,-]+")
+LONGEST_SOCKET = 107  # bytes
+
+
+@dataclass(frozen=True)
+class Link:
+    """One replica: the unix socket on this machine, and where its TLS is spoken.
+
+    ``socket``: on the lab's machine, at which the replica is asked; on its own one, at which it
+    listens. ``host``: an address of its machine, IPv4 or IPv6.
+    """
+
+    process: str
+    deployment: str
+    socket: Path
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """What its certificate has to say.
+
+        Raises:
+            ConfigError: the deployment has no such process.
+        """
+        return names.replica(self.process, self.deployment)
+
+
+@dataclass(frozen=True)
+class Settlements:
+    """The way back, by which replicas tell what was used: ``socket``, on the lab's machine the
+    gateway's, on another one where a replica tells it; and where the lab takes it by TLS."""
+
+    socket: Path
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class End:
+    """A link's end at its replica, with the replica's own way back, if it has one."""
+
+    link: Link
+    settlements: Settlements | None = None
+
+    @property
+    def certificate(self) -> str:
+        """Its file beside the configuration."""
+        return f"{self.link.name}.pem"
+
+    @property
+    def key(self) -> str:
+        return f"{self.link.name}.key"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an NGINX of links runs.
+
+    Args:
+        longest: seconds of the longest answer.
+        worker_user: ``user group`` of its workers, where its master is root.
+        load_modules: paths of modules that are not built in.
+        log: where errors go; relative to the prefix.
+    """
+
+    longest: float
+    worker_user: str = ""
+    load_modules: tuple[str, ...] = ()
+    log: str = LOG
+
+
+def lab_side(
+    links: Sequence[Link], setting: Setting, settlements: Settlements | None = None
+) -> str:
+    """Beside it lie GATEWAY with its key, and TRUSTED: who signs for replicas.
+
+    Raises:
+        ConfigError: a name, a path or an address is none that may stand there.
+    """
+    servers = [_server(_to_replica(one)) for one in links]
+    if settlements:
+        servers += [_known(links, settlements), _server(_takes_settlements(settlements))]
+    return _whole(setting, servers, workers=2)
+
+
+def node_side(ends: Sequence[End], setting: Setting) -> str:
+    """Beside it lie the certificate and the key of each end, and TRUSTED: who signs for the
+    gateway.
+
+    Raises:
+        ConfigError: a name, a path or an address is none that may stand there.
+    """
+    servers = []
+    for end in ends:
+        servers.append(_server(_from_lab(end)))
+        if end.settlements:
+            servers.append(_server(_tells_settlements(end, end.settlements)))
+    return _whole(setting, servers, workers=1)
+
+
+def sockets(text: str) -> tuple[Path, ...]:
+    """The unix sockets at which a configuration of this module listens."""
+    return tuple(Path(one) for one in re.findall(r"^        listen unix:(\S+);$", text, re.M))
+
+
+def _to_replica(link: Link) -> list[str]:
+    return [
+        f"listen {_unix(link.socket)};",
+        f"proxy_pass {_address(link.host, link.port)};",
+        *_as_client(GATEWAY, GATEWAY_KEY, link.name),
+    ]
+
+
+def _from_lab(end: End) -> list[str]:
+    link = end.link
+    return [
+        *_as_server(_address(link.host, link.port), end.certificate, end.key),
+        f"proxy_pass {_unix(link.socket)};",
+    ]
+
+
+def _tells_settlements(end: End, to: Settlements) -> list[str]:
+    return [
+        f"listen {_unix(to.socket)};",
+        f"proxy_pass {_address(to.host, to.port)};",
+        *_as_client(end.certificate, end.key, names.GATEWAY),
+    ]
+
+
+def _takes_settlements(settlements: Settlements) -> list[str]:
+    address = _address(settlements.host, settlements.port)
+    return [*_as_server(address, GATEWAY, GATEWAY_KEY), "proxy_pass $links_settlements;"]
+
+
+def _known(links: Iterable[Link], settlements: Settlements) -> str:
+    """A certificate outlives its replica: only those that have a link now are let through."""
+    lines = [
+        f"    {exactly(names.as_nginx_says(one.process, one.deployment))} settlements;"
+        for one in links
+    ]
+    return _indented(
+        ["upstream settlements {", f"    server {_unix(settlements.socket)};", "}",
+         "map $ssl_client_s_dn $links_settlements {", *lines,
+         '    default "";                 # no address: the connection ends', "}"]
+    )  # fmt: skip
+
+
+def _as_client(certificate: str, key: str, name: str) -> list[str]:
+    return [
+        "proxy_ssl on;",
+        f"proxy_ssl_certificate {certificate};",
+        f"proxy_ssl_certificate_key {key};",
+        f"proxy_ssl_name {name};",
+    ]
+
+
+def _as_server(address: str, certificate: str, key: str) -> list[str]:
+    return [
+        # A machine that vanished is noticed, though nobody has anything to say.
+        f"listen {address} ssl so_keepalive=30s:10s:3;",
+        f"ssl_certificate {certificate};",
+        f"ssl_certificate_key {key};",
+        "ssl_verify_client on;",
+    ]
+
+
+def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
+    passes = max(setting.longest, IDLE) + GRACE
+    leaves = REUSED + passes
+    head = [
+        *(f'load_module "{_quoted(one)}";' for one in setting.load_modules),
+        *([f"user {setting.worker_user};"] if setting.worker_user else []),
+        f"worker_processes {workers};",
+        f"worker_rlimit_nofile {2 * CONNECTIONS};",
+        f"worker_shutdown_timeout {_milliseconds(leaves)};",
+        "pid nginx.pid;",
+        f'error_log "{_quoted(setting.log)}" error;',
+        "events {",
+        f"    worker_connections {CONNECTIONS};",
+        "}",
+        "stream {",
+        "    access_log off;",
+        f"    proxy_timeout {_milliseconds(passes)};",
+        f"    proxy_connect_timeout {CONNECT}s;",
+        "    proxy_socket_keepalive on;",
+    ]
+    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n"
+
+
+# Of both ends.
+_TLS = (
+    "proxy_ssl_protocols TLSv1.3;",
+    f"proxy_ssl_trusted_certificate {TRUSTED};",
+    "proxy_ssl_verify on;",
+    "proxy_ssl_verify_depth 1;",
+    "proxy_ssl_session_reuse on;",
+    "ssl_protocols TLSv1.3;",
+    f"ssl_client_certificate {TRUSTED};",
+    "ssl_verify_depth 1;",
+    f"ssl_handshake_timeout {HANDSHAKE}s;",
+    "ssl_session_cache shared:links:1m;",
+    f"ssl_session_timeout {SESSIONS}s;",
+)
+
+
+def _server(lines: Iterable[str]) -> str:
+    return _indented(["server {", *(f"    {line}" for line in lines), "}"])
+
+
+def _indented(lines: Iterable[str]) -> str:
+    return joined(f"    {line}" for line in lines)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def _unix(path: Path) -> str:
+    said = str(path)
+    if not SOCKET.fullmatch(said) or len(said) > LONGEST_SOCKET:
+        raise ConfigError(
+            f"{said!r} cannot be a link's socket: it takes an absolute path of letters, digits "
+            f"and ._/@+=,- that has at most {LONGEST_SOCKET} bytes"
+        )
+    return f"unix:{said}"
+
+
+def _address(host: str, port: int) -> str:
+    """A name is refused: NGINX would ask for it once, when it starts."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ConfigError(f"{host!r} cannot be a link's end: it takes an address") from None
+    if address.is_unspecified or address.is_multicast or "%" in host:
+        raise ConfigError(f"{host!r} cannot be a link's end: it takes one machine's own address")
+    if not 0 < port < 65536:
+        raise ConfigError(f"{port} cannot be a link's port")
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _quoted(path: str) -> str:
+    """In the quotes around it, whatever it holds but variables, which NGINX knows there."""
+    if any(ord(letter) < 32 for letter in path) or "$" in path:
+        raise ConfigError(f"{path!r} cannot stand in NGINX's configuration")
+    return path.replace("\\", "\\\\").replace('"', '\\"')
