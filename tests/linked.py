@@ -113,14 +113,27 @@ def running(
     server: Server, text: str, files: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Its NGINX, until the end of the block."""
-    server.go_by(text, files, None)
+    server.go_by(text, files)
     process = subprocess.Popen(server.command, stderr=subprocess.DEVNULL)
     try:
-        server.wait_until_it_listens(lambda: process.pid)
+        server.started = process
+        server.wait_until_it_listens()
         yield process
     finally:
         process.terminate()
         process.wait()
+
+
+class Started(Server):
+    """One whose process is a child of ours."""
+
+    started: subprocess.Popen[bytes] | None = None
+
+    def __init__(self, prefix: Path) -> None:
+        super().__init__(prefix, for_links(find_nginx()), self._running)
+
+    def _running(self) -> int | None:
+        return None if self.started is None or self.started.poll() is not None else self.started.pid
 
 
 @dataclass
@@ -129,11 +142,10 @@ class Node:
 
     end: End
     home: Path
-    server: Server
+    server: Started
     text: str
     files: dict[str, str]
     replica: Replica
-    process: subprocess.Popen[bytes]
 
     @property
     def link(self) -> Link:
@@ -152,7 +164,7 @@ class Linked:
     stack: ExitStack
     lab: Lab = field(init=False)
     authority: Authority = field(init=False)
-    server: Server = field(init=False)
+    server: Started = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
     back: Settlements = field(init=False)
     gateway: Replica = field(init=False)
@@ -160,7 +172,7 @@ class Linked:
     def __post_init__(self) -> None:
         self.lab = Lab(self.home / "lab")
         self.authority = Authority(self.lab)
-        self.server = Server(self.lab.state / "links", for_links(find_nginx()))
+        self.server = Started(self.lab.state / "links")
         self.back = Settlements(self.home / "gateway.settlements", HOST, free_port())
         self.gateway = self.serving(self.back.socket, "gateway")
 
@@ -193,10 +205,10 @@ class Linked:
             conf.TRUSTED: self.authority.trusted_by_replicas,
         }
         text = conf.node_side([end], self.setting())
-        server = Server(home / "links", for_links(find_nginx()))
-        process_ = self.stack.enter_context(running(server, text, files))
+        server = Started(home / "links")
+        self.stack.enter_context(running(server, text, files))
         replica = self.gateway if api else self.serving(there.socket, process)
-        return Node(end, home, server, text, files, replica, process_)
+        return Node(end, home, server, text, files, replica)
 
     def link(self, node: Node, process: str = "") -> Link:
         """How the lab has it. ``process``: under another one's name."""
@@ -221,7 +233,7 @@ class Linked:
         self.process = self.stack.enter_context(running_)
 
     def go_by(self, links: Sequence[Link]) -> bool:
-        return self.server.go_by(self.text(links), self.files, self.process.pid)
+        return self.server.go_by(self.text(links), self.files)
 
 
 @contextmanager

@@ -337,11 +337,11 @@ def test_a_replica_tells_it_to_its_lab_alone(
             node.end, settlements=Settlements(node.settlements, HOST, impostor.port)
         )
         text = conf.node_side([elsewhere], links.setting())
-        assert node.server.go_by(text, node.files, node.process.pid)
+        assert node.server.go_by(text, node.files)
         assert ended(node.settlements)
         assert impostor.asked.wait(10)
     assert impostor.heard == b""
-    node.server.go_by(node.text, node.files, node.process.pid)
+    node.server.go_by(node.text, node.files)
 
 
 def test_keys_are_for_their_owners_and_stay_where_they_are(
@@ -410,13 +410,13 @@ def test_what_nginx_does_not_take_is_told_and_the_one_from_before_goes_on(
 ) -> None:
     files = links.files | {conf.TRUSTED: "nonsense"}
     with pytest.raises(EnvironmentFailure, match="goes on with the one from before") as told:
-        links.server.go_by(links.text(both), files, links.process.pid)
+        links.server.go_by(links.text(both), files)
     assert "[emerg]" in str(told.value.log)
     with socket.create_server((HOST, 0)) as taken:  # `nginx -t` does not see this
         back = replace(links.back, port=taken.getsockname()[1])
         text = conf.lab_side(both[:1], links.setting(), back)
         with pytest.raises(EnvironmentFailure, match="does not go by") as told:
-            links.server.go_by(text, links.files, links.process.pid)
+            links.server.go_by(text, links.files)
     assert "still could not bind()" in str(told.value.log)
     assert [get(one.socket).text for one in both] == ["textrank", "textrank.2"]
     assert not links.go_by(list(both))
@@ -480,9 +480,9 @@ def test_one_that_was_killed_is_started_anew_on_the_sockets_of_its_workers() -> 
         other.process.kill()
         other.process.wait()
         assert get(link.socket).text == "textrank"  # they go on
-        with running(other.server, other.text([link]), other.files) as again:
+        with running(other.server, other.text([link]), other.files):
             assert get(link.socket).text == "textrank"
             wait_until(lambda: not any(runs(one) for one in left))
             assert get(link.socket).text == "textrank"
-            other.server.go_by(other.text([]), other.files, again.pid)
+            other.server.go_by(other.text([]), other.files)
             assert not link.socket.exists()

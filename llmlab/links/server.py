@@ -37,11 +37,12 @@ class Server:
     """
     Args:
         prefix: its own folder, and the one in which it works.
+        pid: says of its master, whenever it is asked; None while it does not run.
     """
 
-    def __init__(self, prefix: Path, nginx: Nginx) -> None:
+    def __init__(self, prefix: Path, nginx: Nginx, pid: Callable[[], int | None]) -> None:
         self.prefix = prefix
-        self._nginx = nginx
+        self._nginx, self._pid = nginx, pid
         self._releases = Releases(prefix / "releases", prefix)
 
     @property
@@ -56,13 +57,13 @@ class Server:
         return (sys.executable, "-P", "-m", STARTER,
                 *self._nginx.command(self.prefix, conf, "-e", "stderr"))  # fmt: skip
 
-    def go_by(self, text: str, files: Mapping[str, str], pid: int | None) -> bool:
-        """Have it go by a configuration. Connections under way go on by the one from before.
+    def go_by(self, text: str, files: Mapping[str, str]) -> bool:
+        """Have it go by a configuration; one that does not run reads it when it starts.
+        Connections under way go on by the one from before.
 
         Args:
             text: of nginx.conf, as ``links.conf`` renders it.
             files: {name: PEM} that it names.
-            pid: of its master; None while it does not run: it reads this when it starts.
 
         Returns:
             Whether it is another one than before.
@@ -71,9 +72,11 @@ class Server:
             EnvironmentFailure: NGINX does not take it, and goes on with the one from before.
         """
         private_folder(self.prefix)
-        before, listened = self._releases.active(), self._listened()
+        before = self._releases.active()
+        # Where nobody knows whether it went by the last one, it may listen nowhere.
+        listened = self._listened() if self._releases.taken() else set()
         moved = self._releases.activate(self._staged(text, files))
-        if pid is None:
+        if self._pid() is None:
             return moved
         full = is_full(self.log)  # it is opened anew at a reload
         if full:
@@ -81,28 +84,25 @@ class Server:
         if not moved and self._releases.taken() and not full:
             return False
         try:
-            self._take_over(pid, listened)
+            self._take_over(listened)
         except BaseException:
             if moved and before:
                 self._releases.activate(before)
                 with contextlib.suppress(LlmlabError):
-                    self._take_over(pid, set(sockets(text)))
+                    self._take_over(set(sockets(text)))
             raise
         self._releases.mark_taken()
         self._releases.keep_only_current()  # the others hold keys, too
         return moved
 
-    def wait_until_it_listens(self, pid: Callable[[], int | None]) -> None:
+    def wait_until_it_listens(self) -> None:
         """After a start.
-
-        Args:
-            pid: says whose process it is, None for none yet.
 
         Raises:
             EnvironmentFailure: it does not within 20 s.
         """
         said, wanted = self._said(), self._listened()
-        self._until(lambda: take_requests(nginx_workers(pid())) and _all_answer(wanted), said)
+        self._until(lambda: self._takes() and _all_answer(wanted), said)
         self._releases.mark_taken()
 
     def _staged(self, text: str, files: Mapping[str, str]) -> str:
@@ -116,20 +116,24 @@ class Server:
                 log=error.log,
             ) from None
 
-    def _take_over(self, pid: int, listened: set[Path]) -> None:
+    def _takes(self) -> bool:
+        return take_requests(nginx_workers(self._pid()))
+
+    def _take_over(self, listened: set[Path]) -> None:
         said, wanted = self._said(), self._listened()
-        # Until it is NGINX, a signal would end it.
-        self._until(lambda: take_requests(nginx_workers(pid)), said)
-        new = wanted - listened if self._releases.taken() else wanted
+        self._until(self._takes, said)  # a signal would end it before it is NGINX
+        new = wanted - listened
         for path in new:
             _remove_dead(path)
-        before = nginx_workers(pid)
-        with contextlib.suppress(psutil.Error):
-            psutil.Process(pid).send_signal(signal.SIGHUP)
+        master = self._pid()
+        before = nginx_workers(master)
+        with contextlib.suppress(psutil.Error):  # another one is started, and reads it
+            if master:
+                psutil.Process(master).send_signal(signal.SIGHUP)
         self._until(
             lambda: (
                 not take_requests(before)
-                and take_requests(nginx_workers(pid))
+                and self._takes()
                 and _all_answer(new)
                 and not any(one.exists() for one in listened - wanted)
             ),
