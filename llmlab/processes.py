@@ -22,7 +22,9 @@ _MODULES = {
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
     "llmlab.engines.local.start_waf", "llmlab.engines.local.start_links",
     "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
+    "llmlab.engines.ray.start_node", "llmlab.engines.ray.placer", "ray.scripts.scripts",
 }  # fmt: skip
+_RAYS = ("raylet", "gcs_server")  # programs of a node, which outlive one that was killed
 
 
 def lab_processes(state: Path) -> list[psutil.Process]:
@@ -34,16 +36,28 @@ def lab_processes(state: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            where = process.cwd()
-            within = state in (Path(where), Path(where).parent)
-            if within and _is_a_labs(process.cmdline()):
+            if works_in(process, state) and _is_a_labs(process.cmdline()):
                 found.append(process)
     return found
 
 
+def works_in(process: psutil.Process, state: Path) -> bool:
+    """Whether its folder is this one, or below: the NGINX of links has its own.
+
+    Raises:
+        psutil.Error: it has ended, or is somebody else's.
+    """
+    folder = Path(process.cwd())
+    return folder == state or state in folder.parents
+
+
 def _is_a_labs(argv: list[str]) -> bool:
     modules = {name for option, name in pairwise(argv) if option == "-m"}
-    return bool(modules & _MODULES) or _is_nginx(argv)
+    return bool(modules & _MODULES) or _is_nginx(argv) or _is_of_ray(argv)
+
+
+def _is_of_ray(argv: list[str]) -> bool:
+    return bool(argv) and (Path(argv[0]).name in _RAYS or argv[0].startswith("ray::"))
 
 
 def is_supervisor(process: psutil.Process) -> bool:

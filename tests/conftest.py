@@ -46,7 +46,7 @@ SLOW_FILES = {
     "test_measures", "test_openai_at_the_gateway", "test_passing_on", "test_prometheus",
     "test_recording", "test_registry_killed", "test_report_browser", "test_rollout_killed",
     "test_rollout_statistics", "test_rollout_texts", "test_routes", "test_sentences",
-    "test_service", "test_site", "test_tune_rounds", "test_waf", "test_links",
+    "test_service", "test_site", "test_tune_rounds", "test_waf",
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from llmlab.cli.run.status import tree
 from llmlab.client import RetryPolicy, Summary, credentials
 from llmlab.client.retry import Attempts
 from llmlab.client.snippets import as_curl, as_openai, as_python
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from tests import command
 from tests.conftest import LabUnderTest, clean_env, free_port, wait_until

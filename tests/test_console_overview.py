@@ -22,14 +22,9 @@ from llmlab.console.pages import PREFIX, live_part
 from llmlab.console.picture import DEPLOYMENTS, label, picture
 from llmlab.console.watching import FOUND, PACE, REST, Watch
 from llmlab.console.ways import RouteNow, UnderWay, Way, routes_of
-from llmlab.engines.base import (
-    CertificateStatus,
-    DeploymentStatus,
-    GatewayStatus,
-    LabStatus,
-    Plan,
-)
+from llmlab.engines.base import Plan
 from llmlab.engines.record import Record
+from llmlab.engines.status import CertificateStatus, DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import UpstreamError
 from llmlab.issuers.status import IssuerStatus
 from llmlab.lab import Lab

@@ -18,7 +18,7 @@ from llmlab.console.rollout_changes import buttons, drill_of
 from llmlab.console.rollout_tiles import tile
 from llmlab.console.visitor import Role, Visitor
 from llmlab.console.watching import Watch
-from llmlab.engines.base import LabStatus
+from llmlab.engines.status import LabStatus
 from llmlab.errors import UsageError
 from llmlab.evaluate.statistics import difference_of_samples
 from llmlab.lab import Lab, init_lab

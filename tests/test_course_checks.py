@@ -9,7 +9,7 @@ import pytest
 
 from llmlab.course import objectives
 from llmlab.course.evidence import Evidence
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.lab import Lab, init_lab
 from llmlab.ledger.store import Store
 from tests.conftest import configure

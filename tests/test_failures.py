@@ -17,8 +17,8 @@ from llmlab.cli.app import app
 from llmlab.database import Database
 from llmlab.engines import choice, turns
 from llmlab.engines.attendants import attendance
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.record import Record
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.failures import explained
 from llmlab.files import locked

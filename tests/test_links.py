@@ -24,8 +24,7 @@ from llmlab.gateway import Nginx, find_nginx
 from llmlab.links import conf, request
 from llmlab.links.binary import for_links
 from llmlab.links.conf import End, Link, Setting, Settlements
-from llmlab.processes import lab_processes, nginx_workers, orphaned_workers, runs
-from llmlab.rotation import LOG_BYTES
+from llmlab.processes import nginx_workers, runs
 from tests.api import SENTENCE, TEXTRANK, Api
 from tests.certificates import Root
 from tests.conftest import free_port, wait_until
@@ -423,23 +422,6 @@ def test_what_nginx_does_not_take_is_told_and_the_one_from_before_goes_on(
     assert not links.go_by(list(both))
 
 
-def test_a_log_that_is_full_is_put_aside(links: Linked, both: tuple[Link, Link]) -> None:
-    nowhere = [replace(both[0], port=free_port())]
-    links.go_by(nowhere)
-    with links.server.log.open("ab") as log:
-        log.truncate(LOG_BYTES)
-    assert not links.go_by(nowhere)
-    assert links.server.log.with_name("error.log.1").stat().st_size == LOG_BYTES
-    assert ended(both[0].socket)
-    wait_until(lambda: "Connection refused" in links.server.log.read_text())
-
-
-def test_a_lab_finds_it_among_its_processes(links: Linked) -> None:
-    found = {one.pid for one in lab_processes(links.lab.state)}
-    master = links.process.pid
-    assert {master, *(one.pid for one in nginx_workers(master))} <= found
-
-
 GATEWAY = """
 daemon off; worker_processes 1; pid nginx.pid; error_log stderr crit; {user}
 events {{ worker_connections 64; }}
@@ -498,8 +480,6 @@ def test_one_that_was_killed_is_started_anew_on_the_sockets_of_its_workers() -> 
         other.process.kill()
         other.process.wait()
         assert get(link.socket).text == "textrank"  # they go on
-        # The gateway's NGINX, which works in another folder, leaves them alone.
-        assert not orphaned_workers(other.lab.state)
         with running(other.server, other.text([link]), other.files):
             assert get(link.socket).text == "textrank"
             wait_until(lambda: not any(runs(one) for one in left))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmlab.engines import probe
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.errors import UpstreamError
 from llmlab.gateway import GatewayPlan, Upstream, metrics
 from llmlab.observe.access import Access, read

@@ -15,7 +15,7 @@ from llmlab.delivery import noting
 from llmlab.delivery.request_logs import Found, in_files
 from llmlab.delivery.telling import routed_by, timings
 from llmlab.delivery.tracing import History, ServedBy, trace
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store
 from llmlab.runtimes.extractive import identity

@@ -15,7 +15,7 @@ from llmlab.console.visitor import Visitor
 from llmlab.console.watching import watch
 from llmlab.console.ways import RouteNow, routes_of
 from llmlab.durations import duration
-from llmlab.engines.base import LabStatus
+from llmlab.engines.status import LabStatus
 from llmlab.flags.telling import told_who
 from llmlab.observe.observer import DeploymentView, LabSeen, View
 from llmlab.observe.window import STEP

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from llmlab.console.pages import rate
 from llmlab.console.ways import RouteNow, Way
-from llmlab.engines.base import DeploymentStatus, LabStatus
+from llmlab.engines.status import DeploymentStatus, LabStatus
 from llmlab.models.identity import short_id
 from llmlab.observe.observer import View
 

@@ -19,7 +19,7 @@ from llmlab.console.rollout_tiles import Tile, tile
 from llmlab.console.visitor import Visitor
 from llmlab.console.watching import watch
 from llmlab.delivery import drills
-from llmlab.engines.base import LabStatus
+from llmlab.engines.status import LabStatus
 from llmlab.errors import AuthError, LlmlabError, UpstreamError, UsageError
 from llmlab.names import SUMMARIZE
 from llmlab.report.chart import Panel

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from llmlab.delivery.looking import look
-from llmlab.engines.base import Engine, LabStatus
+from llmlab.engines.base import Engine
 from llmlab.engines.choice import running_engine
+from llmlab.engines.status import LabStatus
 from llmlab.errors import UpstreamError
 from llmlab.lab import Lab
 from llmlab.observe.observer import Observer, View

@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmlab.config import Config, Loaded
-from llmlab.engines.base import DeploymentStatus, Engine, LabStatus, Plan
+from llmlab.engines.base import Engine, Plan
 from llmlab.engines.choice import engine_named, running_engine
 from llmlab.engines.record import Record as Running
+from llmlab.engines.status import DeploymentStatus, LabStatus
 from llmlab.lab import Lab
 from llmlab.ledger.chain import Entry, Kind
 from llmlab.ledger.store import Store

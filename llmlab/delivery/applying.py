@@ -76,7 +76,7 @@ def _engine(lab: Lab) -> Engine:
 
 def planned(lab: Lab, engine: Engine, plan: Plan, traffic: Traffic, say: Say) -> Plan:
     """What should run: the configured deployments of a plan, and the traffic with its own."""
-    return merge(lab, plan, traffic, say, fetch=True, runs_here=engine.name == "local")
+    return merge(lab, plan, traffic, say, fetch=True, runs_here=engine.name != "compose")
 
 
 def change(

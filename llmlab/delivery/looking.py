@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from llmlab.delivery import drills
 from llmlab.engines.attendants import attendance
-from llmlab.engines.base import Engine, LabStatus
+from llmlab.engines.base import Engine
 from llmlab.engines.budget_counts import FILE, crowded
 from llmlab.engines.console import looking
 from llmlab.engines.issuers import issuers_status
+from llmlab.engines.status import LabStatus
 from llmlab.errors import LlmlabError
 from llmlab.lab import Lab
 from llmlab.recording.store import Recordings

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmlab.auth.keys import KeySet
     from llmlab.config.auth import Auth
     from llmlab.config.budgets import Budget
-    from llmlab.engines.base import LabStatus
+    from llmlab.engines.status import LabStatus
 
 KEY, LAB, ISSUERS = "key", "lab", "issuers"
 

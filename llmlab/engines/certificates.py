@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.config import Gateway
-from llmlab.engines.base import CertificateStatus
 from llmlab.engines.record import RUNNING, Record
+from llmlab.engines.status import CertificateStatus
 from llmlab.errors import ConfigError, LlmlabError
 from llmlab.lab import Lab
 from llmlab.repeating import again_and_again

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
-from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+from llmlab.engines.base import Engine
 from llmlab.engines.local.programs import suffixes
+from llmlab.engines.status import DeploymentStatus, LabStatus
 from llmlab.errors import UpstreamError, unreadable
 from llmlab.observe.access import read
 from llmlab.observe.apis import ApiFigures, ApiRates, Progress

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 
 from llmlab.config import read_config
-from llmlab.engines.base import LabStatus, Say
+from llmlab.engines.base import Say
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
+from llmlab.engines.status import LabStatus
 from llmlab.errors import UpstreamError
 from llmlab.lab import Lab
 from llmlab.registry import Registry

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from llmlab.engines.base import LabStatus
 from llmlab.engines.record import Record
+from llmlab.engines.status import LabStatus
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.rollout.state import Kind, Phase, Rollout

@@ -15,7 +15,7 @@ from llmlab.config import Config
 from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants
-from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.base import Plan, Say
 from llmlab.engines.compose import mounts, waf
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
@@ -42,6 +42,7 @@ from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.status import LabStatus
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError

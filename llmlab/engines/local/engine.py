@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +15,33 @@ from llmlab.engines import follow as following
 from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants
-from llmlab.engines.base import LabStatus, Plan, Say
+from llmlab.engines.base import Plan, Say
 from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local import access_log, counts
-from llmlab.engines.local.answering import wait_for_deployments, wait_for_gateway
+from llmlab.engines.local.answering import wait_for_gateway
 from llmlab.engines.local.draining import drain
 from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.gateway import LocalGateway
 from llmlab.engines.local.notebook import NotebookServer
+from llmlab.engines.local.placing import Here, Placing
 from llmlab.engines.local.programs import (
+    API_PREFIX,
     GATEWAY,
     SPARE,
     api_program,
-    api_programs,
     gateway_program,
     keeper_program,
+    processes_of,
     write_settings,
 )
-from llmlab.engines.local.report import ENGINE, report
+from llmlab.engines.local.report import report
 from llmlab.engines.local.staging import Staging, nginx_of, worker_user
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waf import waf_programs, wait_for_waf, write_waf
 from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.status import LabStatus
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys
 from llmlab.errors import EnvironmentFailure, LlmlabError, UpstreamError, UsageError
@@ -53,15 +56,19 @@ from llmlab.upstreams import keys
 
 
 class LocalEngine:
-    """Supervised processes under .llmlab/; see ``Engine`` for the contract."""
+    """Supervised processes under .llmlab/; see ``Engine`` for the contract.
 
-    name = ENGINE
+    Args:
+        placing: runs the API processes; without one they are supervised as the others.
+    """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, placing: Callable[[Lab, Supervisor], Placing] = Here) -> None:
         refuse_foreign(lab.runtime_dir.parent)
         refuse_foreign(lab.runtime_dir)
         self.lab = lab
         self.supervisor = Supervisor(lab)
+        self.placing = placing(lab, self.supervisor)
+        self.name = self.placing.name
         self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
         self.staging = Staging(lab, KeyStore(lab.keys_file), self.releases)
@@ -73,7 +80,7 @@ class LocalEngine:
     def up(self, plan: Plan, say: Say) -> bool:
         refuse_in_clear(plan.config)
         with processes_turn(self.lab):
-            return self._up(plan, say)
+            return self._up(self.placing.fit(plan), say)
 
     def apply(self, plan: Plan, say: Say) -> bool:
         with processes_turn(self.lab):
@@ -81,7 +88,7 @@ class LocalEngine:
             if before is None:
                 raise UpstreamError("the lab does not run", fix="llmlab up")
             self._watch_again(say)
-            return self._replace(plan, before, say, conf=self.releases.conf)
+            return self._replace(self.placing.fit(plan), before, say, conf=self.releases.conf)
 
     def _up(self, plan: Plan, say: Say) -> bool:
         serves = self._serves()
@@ -147,6 +154,7 @@ class LocalEngine:
             write_settings(self.lab, settings)
         telling.deliver(self.lab)  # what another engine has begun to record goes on
         write_waf(self.lab, plan.config, worker_user())
+        self.placing.prepare(plan)
         # Before anything is started, for NGINX may reject it.
         release = self.staging.stage(plan, nginx, conf)
         running = running or before is not None
@@ -158,12 +166,13 @@ class LocalEngine:
             + ", ".join(sorted(one.name for one in wanted))
         )
         self.supervisor.apply(wanted, others=True)
-        wait_for_deployments(self.lab, self.supervisor, plan, say)
+        self.placing.start(plan)
+        self.placing.wait(plan, say)
         wait_for_waf(self.lab, self.supervisor, plan.config, say)
         moved = False
         with gateway_turn(self.lab):
             plan = with_later_routes(plan, before, self._record())
-            record = Record.of(plan, ENGINE, f"{nginx.version} ({nginx.origin})")
+            record = Record.of(plan, self.name, f"{nginx.version} ({nginx.origin})")
             if not running:
                 self.releases.mark_taken()  # it starts with it
             else:
@@ -172,26 +181,28 @@ class LocalEngine:
         wait_for_gateway(self.lab, self.supervisor, say)
         spares = self._spares(plan)
         leaving = self._running() - {program.name for program in (*wanted, *spares)}
+        leaving -= {API_PREFIX + name for name in processes_of(plan)}
         drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
         if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
+        self.placing.keep_only(plan)
         self.supervisor.forget_starts()
         keys.forget(self.lab, [one.model for one in plan.deployments])
         return moved or record != before
 
     def _running(self) -> set[str]:
-        return {one.name for one in self.supervisor.processes()}
+        return {one.name for one in (*self.supervisor.processes(), *self.placing.processes())}
 
     def _programs(self, plan: Plan, nginx: Nginx) -> list[Program]:
         """All that has to be there, but for spares."""
         return [
             gateway_program(nginx, self.releases.prefix, self.releases.conf),
-            *api_programs(self.lab, plan),
+            *self.placing.programs(plan),
             *self.notebooks.programs(),
             keeper_program(self.lab),
             *issuer_programs(self.lab, plan.config),
             *waf_programs(self.lab, plan.config, worker_user()),
-            *console_programs(self.lab, plan.config, ENGINE),
+            *console_programs(self.lab, plan.config, self.name),
             *attendants(self.lab),
         ]
 
@@ -206,13 +217,13 @@ class LocalEngine:
             plan = replace(record.plan(), traffic=traffic)
             nginx = nginx_of(plan.config)
             moved = self.gateway.move(self.staging.stage(plan, nginx, self.releases.conf))
-            Record.of(plan, ENGINE, record.nginx).write(self.lab)
+            Record.of(plan, self.name, record.nginx).write(self.lab)
             return moved
 
     def _record(self) -> Record | None:
         """What this engine started last."""
         record = Record.read(self.lab)
-        return record if record and record.engine == ENGINE else None
+        return record if record and record.engine == self.name else None
 
     def running(self) -> bool:
         if Record.read(self.lab) and not self._record():
@@ -235,6 +246,7 @@ class LocalEngine:
             return self._down()
 
     def _down(self) -> bool:
+        self.placing.end()
         # A disk that is full, or read-only, is no reason not to end it.
         with contextlib.suppress(OSError, LlmlabError):
             counts.keep_now(self.lab)
@@ -323,7 +335,8 @@ class LocalEngine:
         return [line for line in lines if line.startswith("{")], new
 
     def status(self) -> LabStatus:
-        return replace(report(self.lab, self.supervisor), notebook=self.notebooks.address())
+        found = report(self.lab, self.supervisor, self.placing)
+        return replace(found, notebook=self.notebooks.address())
 
     def logs(self, *, follow: bool, lines: int, only: str = "") -> Iterator[str]:
         return following.lines_of(self.lab.logs, follow=follow, count=lines, only=only)

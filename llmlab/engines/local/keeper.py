@@ -27,8 +27,8 @@ from llmlab.engines.certificates import CertificateWatch
 from llmlab.engines.console import NAME as CONSOLE
 from llmlab.engines.local import access_log, counts
 from llmlab.engines.local.folders import make_folders
+from llmlab.engines.local.placing import Here
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY
-from llmlab.engines.local.report import ENGINE
 from llmlab.engines.local.started import Started, all_started
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.turns import gateway_turn
@@ -222,7 +222,7 @@ def main() -> None:
     Watch(lab, lambda deployment: probe.told_by(lab.api_socket(deployment))).start()
     gateway_log = Supervisor(lab).log(GATEWAY)
     watching.start(
-        Books(lab.state), ENGINE,
+        Books(lab.state), Here.name,
         lambda cursor: access_log.lines_since(gateway_log, cursor), more=lambda: counts.keep(lab),
     )  # fmt: skip
     CertificateWatch(lab, lambda: _reload_certificate(lab)).start()

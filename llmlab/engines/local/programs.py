@@ -69,6 +69,11 @@ def api_programs(lab: Lab, plan: Plan) -> list[Program]:
     ]
 
 
+def processes_of(plan: Plan) -> list[str]:
+    """The names of all API processes, without spares."""
+    return [name + suffix for name in plan.names for suffix in suffixes(plan.replicas(name))]
+
+
 def suffixes(replicas: int) -> list[str]:
     """What tells the names of a deployment's processes: nothing, .2, .3 ..."""
     return ["", *(f".{number}" for number in range(2, replicas + 1))]

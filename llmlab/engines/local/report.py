@@ -8,36 +8,38 @@ from collections.abc import Mapping
 from typing import Literal
 
 from llmlab.engines import probe
-from llmlab.engines.base import DeploymentStatus, GatewayStatus, LabStatus, Plan
+from llmlab.engines.base import Plan
 from llmlab.engines.certificates import certificate_of, warnings_of
+from llmlab.engines.local.placing import Placing
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
+from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.waf import ANSWERS, WafStatus
 from llmlab.engines.waf import NAME as WAF
 from llmlab.lab import Lab
 from llmlab.network import listening
 from llmlab.processes import is_supervisor, lab_processes, memory_of
 
-ENGINE = "local"
 ROOM = 1 << 20  # bytes that the logs need at least
 
 
-def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
+def report(lab: Lab, supervisor: Supervisor, placing: Placing) -> LabStatus:
     """Ask the supervisor, the gateway and every API."""
     record = Record.read(lab)
-    if record and record.engine != ENGINE:
+    if record and record.engine != placing.name:
         record = None
     watched = {one.name: one for one in supervisor.processes()}
     processes = watched or {one.name: one for one in supervisor.left()}
     if record is None or not processes:
         url = record.url if record else ""
         return LabStatus(
-            str(lab.root), ENGINE, running=False, healthy=False,
+            str(lab.root), placing.name, running=False, healthy=False,
             gateway=GatewayStatus(url, False, STOPPED.state),
             warnings=_unknown(lab),
         )  # fmt: skip
     plan = record.plan()
+    processes |= {one.name: one for one in placing.processes()}
     deployments = tuple(_deployment(lab, name, plan, processes) for name in plan.names)
     process = processes.get(GATEWAY, STOPPED)
     url, moved = _really(record, process.pid)
@@ -49,10 +51,11 @@ def report(lab: Lab, supervisor: Supervisor) -> LabStatus:
     waf = _waf(lab, plan, processes)
     well = gateway.healthy and (waf is None or waf.answers)
     return LabStatus(
-        str(lab.root), ENGINE, running=True,
+        str(lab.root), placing.name, running=True,
         healthy=bool(watched) and well and all(one.healthy for one in deployments),
-        gateway=gateway, deployments=deployments, waf=waf,
+        gateway=gateway, deployments=deployments, waf=waf, nodes=placing.machines(),
         warnings=(*_unwatched(lab, watched), *moved, *_unrecorded(lab), *record.notes,
+                  *placing.warnings(),
                   *warnings_of(lab, plan.config.gateway), *(waf.warnings if waf else ())),
     )  # fmt: skip
 
@@ -109,10 +112,14 @@ def _deployment(
         pid=first.pid, uptime=first.uptime,
         requests=sum(one.requests for one in (*told, says)),
         spare=_spare(spare, says) if spare else "",
-        memory=sum(memory_of(one.pid) for one in (*states, spare) if one),
+        memory=sum(_memory(one) for one in (*states, spare) if one),
         waiting=sum(one.waiting for one in (*told, says)),
         replicas=len(names), ready=ready,
     )  # fmt: skip
+
+
+def _memory(process: ProcessState) -> int:
+    return memory_of(process.pid) if process.memory is None else process.memory
 
 
 def _spare(process: ProcessState, told: probe.Told) -> Literal["ready", "loading", "down"]:

@@ -34,9 +34,11 @@ class Started:
         """Whether it is this process that has the pid, working in the lab's state folder."""
         import psutil  # the launcher needs it for a restart only
 
+        from llmlab.processes import works_in
+
         with contextlib.suppress(psutil.Error):
             found = psutil.Process(self.pid)
-            same = _born(self.pid) == self.born and found.cwd() == str(state)
+            same = _born(self.pid) == self.born and works_in(found, state)
             return same and found.status() != psutil.STATUS_ZOMBIE
         return False
 

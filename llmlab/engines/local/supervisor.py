@@ -36,12 +36,15 @@ ATTENDANTS = ("controller",)
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What the supervisor says of a program. ``uptime`` in seconds."""
+    """What the supervisor says of a program. ``uptime`` in seconds; ``memory`` in bytes, of one on
+    another machine; ``why`` it has failed, likewise."""
 
     name: str
-    state: str  # STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED
+    state: str  # STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED; PENDING elsewhere
     pid: int | None
     uptime: float
+    memory: int | None = None
+    why: str = ""
 
 
 # A program that the supervisor does not have.
