@@ -37,6 +37,10 @@ GROUPS = {
         "deliver.deployment",
         "What becomes of a running deployment: more processes, or none.",
     ),
+    "node": (
+        "run.node",
+        "Machines on which the engine ray runs API processes: join one, list and drain them.",
+    ),
     "rollout": (
         "deliver.rollout",
         "Let a new model version take traffic step by step, as far as the evidence allows.",

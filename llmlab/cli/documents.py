@@ -27,6 +27,14 @@ class Undeployed(TypedDict):
     changed: bool
 
 
+class DrainedNode(TypedDict):
+    """``draining``: nothing new is placed there, and nothing is there any more."""
+
+    name: str
+    host: str
+    draining: bool
+
+
 class AddedUpstream(TypedDict):
     """A model elsewhere. ``id``: of what it is asked, for what answers cannot be hashed."""
 

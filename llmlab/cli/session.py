@@ -26,6 +26,7 @@ class EngineName(StrEnum):
     AUTO = "auto"
     LOCAL = "local"
     COMPOSE = "compose"
+    RAY = "ray"
 
 
 EngineOption = Annotated[
@@ -118,7 +119,7 @@ class Session:
         from llmlab.engines.choice import engine_named, running_engine
 
         lab = self.lab()
-        if name in (EngineName.LOCAL, EngineName.COMPOSE):
+        if name and name is not EngineName.AUTO:
             return engine_named(name.value, lab)
         if running := running_engine(lab):
             return running

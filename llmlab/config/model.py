@@ -109,6 +109,10 @@ class Model(Section):
     compute_type: Literal["int8", "float32"] = Field(
         "int8", description="What ctranslate2 converts to and computes in."
     )
+    cores: float = Field(
+        1.0, ge=0, le=1024, description="Engine ray: of a node, for each of its replicas."
+    )
+    gpus: float = Field(0.0, ge=0, le=64, description="Engine ray: likewise.")
     license: str = Field("", description="Its licence, as the catalogue shows it.")
     max_length: int = Field(
         100,

@@ -18,6 +18,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.config.guards import Guard, problem_of
 from llmlab.config.judge import Judge
 from llmlab.config.model import Decoding, Model
+from llmlab.config.ray import Ray
 from llmlab.config.recording import Recording
 from llmlab.config.rollout import Rollout
 from llmlab.config.section import Port, Section
@@ -49,6 +50,7 @@ TAKEN_OVER_BY = {
     "rollout.": "the next `llmlab rollout start`",
     "judge.": "the next `llmlab judge`",
     "recording.": "the next `llmlab record start`",
+    "ray.": "`llmlab down`, then `llmlab up`",
     "jupyter.": "the next `llmlab notebook`, when no server runs",
 }
 
@@ -98,7 +100,8 @@ class Service(Section):
     )
     memory: str = Field(
         "2g",
-        description="Limit of one API container; the local engine sets none. ctranslate2 with a "
+        description="Limit of one API container, and what a node has to have free for one replica; "
+        "the local engine sets none. ctranslate2 with a "
         "T5-small takes 0.2 GiB for one text at a time, and 0.3 more for each replica under full "
         "load; with batch_tokens = 2048 all of it stays below 0.4, for a fifth more CPU.",
     )
@@ -210,10 +213,11 @@ def as_spelled_today(said: dict[str, Any]) -> dict[str, Any]:
 class Config(Section):
     """The whole of configs/lab.toml."""
 
-    engine: Literal["auto", "local", "compose"] = Field(
+    engine: Literal["auto", "local", "compose", "ray"] = Field(
         "auto",
-        description="local: supervised processes; compose: containers; auto: containers once "
-        "`llmlab build` has made this lab's images and a Docker engine answers.",
+        description="local: supervised processes; compose: containers; ray: the same processes, "
+        "those of the APIs on any number of machines; auto: containers once `llmlab build` has "
+        "made this lab's images and a Docker engine answers, else local.",
     )
     fallback: str = Field(
         "textrank",
@@ -230,6 +234,7 @@ class Config(Section):
     service: Service = Service()
     console: Console = Console()
     jupyter: Jupyter = Jupyter()
+    ray: Ray = Ray()
     rollout: Rollout = Rollout()
     judge: Judge = Judge()
     recording: Recording = Recording()

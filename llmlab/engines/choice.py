@@ -16,6 +16,10 @@ def running_engine(lab: Lab) -> Engine | None:
     local = LocalEngine(lab)
     if local.running():
         return local
+    if (lab.state / "ray").is_dir():
+        ray = _ray(lab)
+        if ray.running():
+            return ray
     # What containers mount is laid out here; without it there are none, and no need to ask.
     if (lab.state / "compose").is_dir():
         compose = _compose(lab)
@@ -25,7 +29,9 @@ def running_engine(lab: Lab) -> Engine | None:
 
 
 def engine_named(name: str, lab: Lab) -> Engine:
-    """``local`` or ``compose``."""
+    """``local``, ``compose`` or ``ray``."""
+    if name == "ray":
+        return _ray(lab)
     return LocalEngine(lab) if name == "local" else _compose(lab)
 
 
@@ -39,7 +45,7 @@ def choose_engine(config: Config, lab: Lab) -> tuple[Engine, str]:
     try:
         running = running_engine(lab)
     except EnvironmentFailure:
-        if configured != "local":
+        if configured not in ("local", "ray"):
             raise
         running = None  # it ran in containers, and Docker is gone
     if running and configured not in ("auto", running.name):
@@ -75,3 +81,9 @@ def _compose(lab: Lab) -> Engine:
     from llmlab.engines.compose.engine import ComposeEngine
 
     return ComposeEngine(lab)
+
+
+def _ray(lab: Lab) -> Engine:
+    from llmlab.engines.ray.engine import ray_engine
+
+    return ray_engine(lab)

@@ -21,7 +21,6 @@ from llmlab.errors import ConfigError
 from llmlab.gateway.directives import joined
 from llmlab.gateway.quoting import exactly
 from llmlab.links import names
-from llmlab.tls.pair import Pair
 
 # Beside the configuration, which names them so.
 GATEWAY, GATEWAY_KEY, TRUSTED = "gateway.pem", "gateway.key", "trusted.pem"
@@ -89,14 +88,6 @@ class End:
     def key(self) -> str:
         return f"{self.link.name}.key"
 
-    def files(self, own: Pair, trusted: str) -> dict[str, str]:
-        """{name: PEM} of what ``node_side`` names for it.
-
-        Args:
-            trusted: who signs for the gateway.
-        """
-        return {self.certificate: own.certificate, self.key: own.key, TRUSTED: trusted}
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -118,7 +109,7 @@ class Setting:
 def lab_side(
     links: Sequence[Link], setting: Setting, settlements: Settlements | None = None
 ) -> str:
-    """What ``lab_files`` gives lies beside it.
+    """Beside it lie GATEWAY with its key, and TRUSTED: who signs for replicas.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
@@ -129,18 +120,9 @@ def lab_side(
     return _whole(setting, servers, workers=2)
 
 
-def lab_files(own: Pair, trusted: str) -> dict[str, str]:
-    """{name: PEM} of what ``lab_side`` names.
-
-    Args:
-        own: the gateway's.
-        trusted: who signs for replicas.
-    """
-    return {GATEWAY: own.certificate, GATEWAY_KEY: own.key, TRUSTED: trusted}
-
-
 def node_side(ends: Sequence[End], setting: Setting) -> str:
-    """What ``End.files`` gives, for each of them, lies beside it.
+    """Beside it lie the certificate and the key of each end, and TRUSTED: who signs for the
+    gateway.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.

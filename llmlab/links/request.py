@@ -17,7 +17,7 @@ KEY = "replica.key"
 def make(folder: Path, process: str, deployment: str) -> bytes:
     """Make a new key in a folder that is closed to others, and ask for a certificate with it.
 
-    A key from before is replaced; an NGINX that goes by it has a copy of its own.
+    A certificate from before has no key any more then: who renews does so in another folder.
 
     Returns:
         The request (PEM), which holds nothing secret.

@@ -15,6 +15,7 @@ from llmlab.cli.documents import (
     Address,
     ApiKey,
     Changed,
+    DrainedNode,
     Ended,
     EndedSubject,
     ExportedLedger,
@@ -82,9 +83,9 @@ def documents() -> dict[str, Any]:
     from llmlab.delivery.searching import LoggedRequest
     from llmlab.delivery.tracing import Traced
     from llmlab.doctor import Check
-    from llmlab.engines.base import DeploymentStatus, LabStatus
     from llmlab.engines.certificates import TlsShown
     from llmlab.engines.compose.images import Built
+    from llmlab.engines.status import DeploymentStatus, LabStatus, NodeStatus
     from llmlab.evaluate.evaluation import EvaluationDocument
     from llmlab.evaluate.lint import Finding, SuiteStats
     from llmlab.flags.changing import FlagEntry
@@ -150,6 +151,8 @@ def documents() -> dict[str, Any]:
         "tune": Tuned,
         "deploy": joined("Deployed", "A deployment that was started, or was there.",
                          DeploymentStatus, Changed, Address),
+        "node list": list[NodeStatus],
+        "node drain": DrainedNode,
         "deployment stop": Undeployed,
         "deployment scale": joined("Scaled", "A deployment with so many processes.",
                                    DeploymentStatus, Changed),

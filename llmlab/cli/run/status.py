@@ -12,12 +12,13 @@ from llmlab.cli.session import EngineOption, Session
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from llmlab.engines.base import DeploymentStatus, Engine, LabStatus
+    from llmlab.engines.base import Engine
+    from llmlab.engines.status import DeploymentStatus, LabStatus, NodeStatus
     from llmlab.issuers.status import IssuerStatus
     from llmlab.lab import Lab
 
 REFRESH = 1.0  # seconds
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def status(
@@ -78,6 +79,8 @@ def tree(status: LabStatus) -> Tree:
     )
     for one in status.deployments:
         branch.add(_line(one))
+    for node in status.nodes:
+        root.add(_node(node))
     if waf := status.waf:
         root.add(
             f"{_mark(waf.answers)} [bold]waf[/] {waf.mode}\n"
@@ -100,6 +103,18 @@ def tree(status: LabStatus) -> Tree:
     if status.notebook:
         root.add(f"{_mark(True)} [bold]notebook[/] {status.notebook}")
     return root
+
+
+def _node(one: NodeStatus) -> str:
+    from rich.markup import escape
+
+    has = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+    what = "the cluster's head, " * one.is_head + one.state
+    on = ", ".join(one.replicas) or "no replicas"
+    return (
+        f"{_mark(one.state == 'ready')} [bold]node[/] {escape(one.name)}\n"
+        f"  [dim]{what}, {has}, {one.memory / GIB:.1f} GiB; {on}[/]"
+    )
 
 
 def _issuer(one: IssuerStatus) -> str:

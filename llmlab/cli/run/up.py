@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmlab.client.connection import Trust
     from llmlab.config.gateway import Gateway
     from llmlab.config.schema import Observability
-    from llmlab.engines.base import LabStatus
+    from llmlab.engines.status import LabStatus
 
 
 def up(
@@ -101,7 +101,7 @@ def up(
             "in configs/lab.toml."
         )
     config, only = session.catalogue(loaded.config).with_models(model or ())
-    runs_here = chosen.name == "local"
+    runs_here = chosen.name != "compose"
     # Plain lines and no spinner: a download draws progress bars of its own.
     plan = make_plan(config, lab.root, _say, only=only, fetch=not dry_run, runs_here=runs_here)
     if dry_run:
@@ -136,7 +136,7 @@ def up(
         show_warning(warning)
     if warning := _of_its_address(loaded.config.gateway):
         show_warning(warning)
-    if loaded.config.observability.enabled and chosen.name == "local":
+    if loaded.config.observability.enabled and chosen.name != "compose":
         show_warning(
             "Prometheus and Grafana run in containers, and this lab runs as processes.\n"
             "Fix: llmlab up --engine compose, or have a Prometheus of your own read "

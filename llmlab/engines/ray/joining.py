@@ -1,0 +1,168 @@
+"""This machine as a node of a lab elsewhere, for as long as this process runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from llmlab.engines.ray import cluster
+from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, unreadable
+from llmlab.lab import private_folder
+
+MARK = "LLMLAB_NODE_RUN"  # of the environment of all its processes, whatever group they are in
+REACHES = 5.0  # seconds to the head
+ENDS = 20.0  # seconds in which it ends in peace: not at all while the head is away
+AGAIN = 5.0  # seconds until it is started again
+STARTED = "Ray runtime started"  # said by `ray start`
+OTHERS = 0o077
+
+
+@dataclass(frozen=True)
+class Joining:
+    """
+    Args:
+        address: HOST:PORT of the head.
+        host: this machine's own address.
+        token: the file with the cluster's token.
+        cores: for replicas; -1 = all. ``gpus``: None = all.
+        folder: where models and what runs are kept.
+    """
+
+    address: str
+    host: str
+    token: Path
+    cores: int
+    gpus: int | None
+    folder: Path
+
+
+def own_address(address: str) -> str:
+    """The address of this machine by which it reaches the head.
+
+    Raises:
+        UpstreamError: it does not.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHES) as one:
+            return str(one.getsockname()[0])
+    except OSError as error:
+        raise UpstreamError(
+            f"the head at {address} cannot be reached: {unreadable(error)}",
+            fix="llmlab status on its machine says whether it runs; its ray.host has to be an "
+            "address that other machines reach",
+        ) from None
+
+
+def checked_token(file: Path) -> Path:
+    """
+    Raises:
+        AuthError: there is none, or others may read it.
+    """
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise AuthError(
+            f"the cluster's token cannot be read: {file}: {unreadable(error)}",
+            fix="copy .llmlab/ray/token of the lab, mode 0600",
+        ) from None
+    if mode & OTHERS:
+        raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")
+    return file.resolve()
+
+
+def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) -> None:
+    """Be a node until ``over``. What ends before is started again.
+
+    Raises:
+        EnvironmentFailure: it ends as soon as it is started, the first time.
+    """
+    mark = secrets.token_hex(8)
+    session = _session(joining)
+    environ = cluster.environment(joining.token) | {
+        MARK: mark, cluster.FOLDER: str(private_folder(joining.folder, 0o711)),
+    }  # fmt: skip
+    joined = False
+    try:
+        while not over.is_set():
+            command = cluster.node_command(
+                joining.address, joining.host, joining.cores, session, joining.gpus
+            )
+            with tempfile.TemporaryFile("w+") as out:
+                child = subprocess.Popen(
+                    command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    cwd=session, start_new_session=True,
+                )  # fmt: skip
+                if _has_joined(child, out, over):
+                    joined = True
+                    say(f"a node of {joining.address}, at {joining.host}")
+                    while child.poll() is None and not over.is_set():
+                        over.wait(0.5)
+                if over.is_set():
+                    _end(child, mark)
+                    return
+                _kill(mark)
+                if not joined:
+                    out.seek(0)
+                    raise _refused(joining, out.read())
+            say("it ended, and is started again")
+            over.wait(AGAIN)
+    finally:
+        _kill(mark)
+
+
+def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Event) -> bool:
+    """Wait until it says so, or ends."""
+    while child.poll() is None and not over.is_set():
+        out.seek(0)
+        if STARTED in out.read():
+            return True
+        over.wait(0.2)
+    return False
+
+
+def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
+    if "InvalidAuthToken" in said or "Unauthenticated" in said:
+        return AuthError(
+            f"the head at {joining.address} does not know the token in {joining.token}",
+            fix="copy .llmlab/ray/token of the lab that runs there",
+        )
+    return EnvironmentFailure(
+        f"this machine does not become a node of {joining.address}",
+        fix="the same versions of Python and ray on both machines; see what it says",
+        log="\n".join(said.strip().splitlines()[-12:]),
+    )
+
+
+def _session(joining: Joining) -> Path:
+    """A short path, for Ray's sockets lie below it."""
+    base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), 0o711)
+    return private_folder(base / f"node-{joining.host.replace(':', '_')}")
+
+
+def _end(child: subprocess.Popen[bytes], mark: str) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(ENDS)
+    _kill(mark)
+
+
+def _kill(mark: str) -> None:
+    """What is left of it: workers are in groups of their own."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                process.kill()

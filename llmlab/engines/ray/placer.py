@@ -1,0 +1,221 @@
+"""Have replicas where there is room for them: python -m llmlab.engines.ray.placer LAB RAY NGINX
+
+A supervised process on the gateway's machine. Ray finds a machine for each replica, and another one
+when that dies; this one gives it what it serves, leads a link to it, brings it what the lab tells
+its processes in small files, and takes over what it logs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from llmlab.config.ray import Ray
+from llmlab.engines.local.programs import API_PREFIX
+from llmlab.engines.local.staging import worker_user
+from llmlab.engines.ray import cluster
+from llmlab.engines.ray.draining import drained
+from llmlab.engines.ray.fleet import Fleet
+from llmlab.engines.ray.links import LabLinks
+from llmlab.engines.ray.orders import orders_for
+from llmlab.engines.ray.placed import read_placement, write_placement
+from llmlab.engines.ray.providing import Provider
+from llmlab.engines.ray.reconcile import Actor, Steps, reconcile
+from llmlab.engines.ray.replica import Look, digest_of
+from llmlab.engines.ray.telling import placement
+from llmlab.engines.ray.wanted import Wanted, read_wanted
+from llmlab.errors import EnvironmentFailure, LlmlabError
+from llmlab.gateway import Nginx
+from llmlab.lab import Lab
+from llmlab.links.binary import for_links
+from llmlab.links.conf import Link
+from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
+
+log = logging.getLogger("llmlab.placer")
+TICK = 0.3  # seconds
+AGAIN = 5.0  # seconds until what has failed is tried again
+AGAIN_CONNECTING = 1.0
+HEAD_LOOKS, HEAD_ANSWERS = 1.0, 3.0  # seconds
+AT_ONCE = 8  # replicas that are provided for, or ended, at once
+PATIENCE = 60.0  # seconds for last requests, where nobody says how long they take
+
+
+class Placer:
+    """Of one lab.
+
+    Args:
+        patience: seconds for the last requests of a replica that goes.
+    """
+
+    def __init__(self, lab: Lab, ray: Ray, fleet: Fleet, links: LabLinks) -> None:
+        self._lab, self._fleet, self._links = lab, fleet, links
+        self._provider = Provider(lab, ray)
+        self._logs = Logs(lab)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
+        self._jobs: dict[str, Future[None]] = {}
+        self._failed: dict[str, tuple[float, str]] = {}  # since when, and why
+        self._actors: list[Actor] = []
+        self._patience = PATIENCE
+
+    def tick(self) -> None:
+        """Look once, and do what is next.
+
+        Raises:
+            LlmlabError, OSError, ValueError: something of it cannot be done for now.
+        """
+        wanted = read_wanted(self._lab)
+        self._actors = self._fleet.look(self._orders(wanted))
+        nodes, leaving = self._fleet.nodes(), drained(self._lab)
+        but = {one.id for one in nodes if one.host in leaving}
+        steps = reconcile(wanted, self._actors, but)
+        for actor in self._actors:
+            if actor.look and actor.look.lines:
+                self._logs.write(actor.process, actor.look.lines)
+        self._follow(wanted, steps, but)
+        deployments = {one.process: one.deployment for one in wanted}
+        links = [
+            Link(process, deployments[process], self._lab.api_socket(process), look.host, look.port)
+            for process, actor in sorted(steps.links.items())
+            if (look := actor.look)
+        ]
+        self._links.lead(links, max((one.longest for one in wanted), default=0.0))
+        self._patience = max((one.patience for one in wanted), default=self._patience)
+        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
+        write_placement(self._lab, found)
+
+    def _orders(self, wanted: Sequence[Wanted]) -> dict[str, Mapping[str, str]]:
+        """{actor: small files}, of those that go by other ones."""
+        said = {one.process: orders_for(self._lab, one.deployment) for one in wanted}
+        return {
+            actor.name: said[actor.process]
+            for actor in self._actors
+            if actor.process in said and actor.look and actor.look.phase != "empty"
+            and digest_of(said[actor.process]) != actor.look.orders
+        }  # fmt: skip
+
+    def _follow(self, wanted: Sequence[Wanted], steps: Steps, but: Collection[str]) -> None:
+        for name, one in steps.create:
+            self._fleet.create(name, one, but)
+        for name in steps.end:
+            self._do(name, "end", partial(self._end, name))
+        by_process = {one.process: one for one in wanted}
+        for actor in self._actors:
+            mine, look = by_process.get(actor.process), actor.look
+            current = mine is not None and actor.version == mine.version
+            if mine and look and current and look.phase == "empty" and actor.name not in steps.end:
+                self._do(actor.name, "provide", partial(self._provide, actor.name, look, mine))
+
+    def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
+        """One thing at a time for each replica, and not again at once what has failed."""
+        running = self._jobs.get(name)
+        since, _ = self._failed.get(name, (-AGAIN, ""))
+        if (running and not running.done()) or time.monotonic() - since < AGAIN:
+            return
+        self._jobs[name] = self._pool.submit(self._done, name, what, job)
+
+    def _done(self, name: str, what: str, job: Callable[[], None]) -> None:
+        try:
+            job()
+            self._failed.pop(name, None)
+        except (LlmlabError, OSError, ValueError) as error:
+            log.error("%s %s: %s", what, name, error)
+            self._failed[name] = time.monotonic(), str(error)
+
+    def _provide(self, name: str, look: Look, one: Wanted) -> None:
+        log.info("%s is on %s", name, look.host)
+        self._provider.provide(partial(self._fleet.call, name), look, one)
+
+    def _end(self, name: str) -> None:
+        log.info("ending %s", name)
+        self._fleet.end(name, self._patience)
+        self._fleet.forget(name)
+
+
+class Logs:
+    """What replicas log, in the lab's folder, as if they were its own processes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._open: dict[str, RotatingLog] = {}
+
+    def write(self, process: str, lines: Iterable[str]) -> None:
+        if process not in self._open:
+            file = self._lab.logs / f"{API_PREFIX}{process}.log"
+            self._open[process] = RotatingLog(file, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
+        for line in lines:
+            self._open[process].emit(logging.makeLogRecord({"msg": line}))
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    lab, ray = Lab(Path(sys.argv[1])), Ray.model_validate_json(sys.argv[2])
+    links = LabLinks(lab, ray, for_links(Nginx(Path(sys.argv[3]), "", "")), worker_user())
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    threading.Thread(target=watch_head, args=(lab, ray), daemon=True).start()
+    cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
+    namespace = f"llmlab-{hashlib.sha256(str(lab.root).encode()).hexdigest()[:12]}"
+    fleet = connected(ray, namespace, over)
+    if fleet is None:
+        return
+    placer = Placer(lab, ray, fleet, links)
+    while not over.wait(TICK):
+        try:
+            placer.tick()
+        except (LlmlabError, OSError, ValueError) as error:
+            log.error("%s", error)
+    os._exit(0)  # Ray's own end waits for the head, which may be ending as well
+
+
+def connected(ray: Ray, namespace: str, over: threading.Event) -> Fleet | None:
+    """With the cluster, which may still be starting; None if that was waited for in vain."""
+    while not over.is_set():
+        try:
+            fleet = Fleet(cluster.head_address(ray), ray.host, namespace)
+            fleet.find()
+            return fleet
+        except EnvironmentFailure as error:
+            log.error("%s", error)
+        over.wait(AGAIN_CONNECTING)
+    return None
+
+
+def watch_head(lab: Lab, ray: Ray) -> None:
+    """Say that the head is away, which Ray itself keeps silent about: what it is asked then waits.
+
+    Once it is back this process ends, for its supervisor to start it anew: the head takes who was
+    there before for gone, and of actors that are replaced since it is told nothing.
+    """
+    host, _, port = cluster.head_address(ray).rpartition(":")
+    seen = away = False
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_ANSWERS).close()
+        except OSError:
+            away = seen
+            with contextlib.suppress(OSError):
+                write_placement(lab, replace(read_placement(lab), head=False, at=time.time()))
+        else:
+            if away:
+                log.warning("the head is back")
+                os._exit(1)
+            seen = True
+        time.sleep(HEAD_LOOKS)
+
+
+if __name__ == "__main__":
+    main()

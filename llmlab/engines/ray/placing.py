@@ -1,0 +1,171 @@
+"""API processes as replicas on nodes; see ``engines.local.placing.Placing``.
+
+What a model elsewhere is asked by computes nothing, and has its key on this machine: those
+processes stay here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmlab.config.ray import Ray
+from llmlab.engines import probe
+from llmlab.engines.base import Plan, Say
+from llmlab.engines.local.answering import READY_DEADLINE, wait_for_deployments
+from llmlab.engines.local.programs import API_PREFIX, api_programs
+from llmlab.engines.local.supervisor import ProcessState, Supervisor
+from llmlab.engines.local.supervisor_conf import Program
+from llmlab.engines.local.waiting import POLL, pause
+from llmlab.engines.ray.links import NAME as LINKS
+from llmlab.engines.ray.links import links_of
+from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
+from llmlab.engines.ray.wanted import Wanted, is_placed, read_wanted, wanted_by, write_wanted
+from llmlab.engines.record import Record
+from llmlab.engines.status import NodeStatus
+from llmlab.errors import EnvironmentFailure
+from llmlab.lab import Lab
+
+ENGINE = "ray"
+HEAD, NODE, PLACER = "head", "node", "placer"
+STALE = 30.0  # seconds; the placer writes several times in one
+END_DEADLINE = 20.0  # seconds on top of the longest answer
+
+
+class OnNodes:
+    """Of one lab."""
+
+    name = ENGINE
+
+    def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
+        self._lab, self._supervisor = lab, supervisor
+
+    def fit(self, plan: Plan) -> Plan:
+        """No process stands in for another one: that is what several replicas are for."""
+        service = plan.config.service.model_copy(update={"spare": False})
+        return replace(plan, config=plan.config.model_copy(update={"service": service}))
+
+    def prepare(self, plan: Plan) -> None:
+        links = links_of(self._lab, plan.config)
+        if not self._supervisor.pid(LINKS):
+            links.lead((), 0.0)  # those of before may lead anywhere by now
+
+    def programs(self, plan: Plan) -> list[Program]:
+        ray, links = plan.config.ray, links_of(self._lab, plan.config)
+        nodes = [] if ray.address else [self._own(HEAD, ray, "start_node", "head", priority=1)]
+        # A driver, as the placer is one, takes a node on its machine: the head is one as well.
+        if ray.address or (ray.cores and not ray.is_alone):
+            nodes.append(self._own(NODE, ray, "start_node", "node", priority=2))
+        placer = self._own(PLACER, ray, "placer", str(links.nginx), priority=900)
+        return [*nodes, links.program, placer, *api_programs(self._lab, _here(plan))]
+
+    def _own(self, name: str, ray: Ray, module: str, *more: str, priority: int) -> Program:
+        command = (sys.executable, "-P", "-m", f"llmlab.engines.ray.{module}",
+                   str(self._lab.root), ray.model_dump_json(), *more)  # fmt: skip
+        return Program(name, command, priority=priority)
+
+    def start(self, plan: Plan) -> None:
+        wanted = wanted_by(self._lab, plan)
+        names = {one.process for one in wanted}
+        write_wanted(
+            self._lab, [*wanted, *(one for one in self._wanted() if one.process not in names)]
+        )
+
+    def wait(self, plan: Plan, say: Say) -> None:
+        wait_for_deployments(self._lab, self._supervisor, _here(plan), say)
+        deadline = time.monotonic() + READY_DEADLINE
+        for one in wanted_by(self._lab, plan):
+            say(f"waiting for {one.process}")
+            while not self._answers(one):
+                self._pause(one, deadline)
+
+    def _answers(self, one: Wanted) -> bool:
+        """Whether it does, by its newest settings."""
+        placed = read_placement(self._lab).of(one.process)
+        if placed is None or placed.version != one.version or placed.state != "RUNNING":
+            return False
+        return probe.ready(self._lab.api_socket(one.process))
+
+    def _pause(self, one: Wanted, deadline: float) -> None:
+        for program in (LINKS, PLACER):
+            pause(self._supervisor, program, float("inf"), fix=f"llmlab logs {program}")
+        placed = read_placement(self._lab).of(one.process)
+        if placed and placed.version == one.version and placed.state == "FATAL":
+            raise EnvironmentFailure(
+                f"{one.process} cannot serve on {placed.host}",
+                fix="llmlab up --model NAME starts another", log=placed.why,
+            )  # fmt: skip
+        if time.monotonic() > deadline:
+            raise self._late(one, placed)
+        time.sleep(POLL)
+
+    def _late(self, one: Wanted, placed: Placed | None) -> EnvironmentFailure:
+        if placed and placed.state != "PENDING":
+            return EnvironmentFailure(
+                f"{one.process} did not answer in time ({placed.state}, on {placed.host})",
+                fix="llmlab logs placer", log=placed.why,
+            )  # fmt: skip
+        what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+        return EnvironmentFailure(
+            f"no machine has room for {one.process}: it takes {what} and "
+            f"{one.memory / (1 << 30):.1f} GiB of memory",
+            fix="llmlab node list shows what is there; llmlab node add makes another machine one",
+        )
+
+    def keep_only(self, plan: Plan) -> None:
+        write_wanted(self._lab, wanted_by(self._lab, plan))
+
+    def end(self) -> None:
+        """Also on other machines, as far as those are heard of."""
+        if not self._supervisor.pid(PLACER):
+            return
+        write_wanted(self._lab, [])
+        record = Record.read(self._lab)
+        patience = record.plan().config.service.timeout if record else 0.0
+        deadline = time.monotonic() + patience + END_DEADLINE
+        while (left := read_placement(self._lab)).actors and time.monotonic() < deadline:
+            if time.time() - left.at > STALE:
+                break  # nobody hears of them
+            time.sleep(POLL)
+        forget_placement(self._lab)
+
+    def processes(self) -> list[ProcessState]:
+        placement = read_placement(self._lab)
+        wanted = [one.process for one in self._wanted()]
+        return [_state(name, placement.of(name)) for name in wanted]
+
+    def machines(self) -> tuple[NodeStatus, ...]:
+        return read_placement(self._lab).machines
+
+    def warnings(self) -> tuple[str, ...]:
+        placement = read_placement(self._lab)
+        if time.time() - placement.at > STALE:
+            return ("nobody looks after the replicas\nFix: llmlab logs placer",)
+        found = () if placement.head else (
+            "the cluster's head does not answer; replicas go on, and none is replaced\n"
+            f"Fix: llmlab logs {HEAD}",
+        )  # fmt: skip
+        away = [one.name for one in placement.machines if one.state == "away"]
+        return (*found, *(f"nothing is heard of the machine {name}" for name in away))
+
+    def _wanted(self) -> Sequence[Wanted]:
+        try:
+            return read_wanted(self._lab)
+        except ValueError:
+            return ()
+
+
+def _here(plan: Plan) -> Plan:
+    """Those of a plan whose processes run beside the gateway."""
+    mine = tuple(one for one in plan.deployments if not is_placed(one.model))
+    return replace(plan, deployments=mine)
+
+
+def _state(process: str, placed: Placed | None) -> ProcessState:
+    name = API_PREFIX + process
+    if placed is None:
+        return ProcessState(name, "PENDING", None, 0.0, 0)
+    uptime = time.time() - placed.since if placed.since else 0.0
+    return ProcessState(name, placed.state, placed.pid, uptime, placed.memory, placed.why)
