@@ -99,11 +99,16 @@ class Look:
     cursor: str = "0"
 
 
-def node_folder() -> Path:
-    """Where a node keeps models, and what its replicas need while they run."""
+def models_folder() -> Path:
+    """Where a node keeps models."""
     named = os.environ.get(FOLDER)
-    folder = Path(named) if named else Path(tempfile.gettempdir(), f"llmlab-node-{os.geteuid()}")
-    return private_folder(folder, _reachable())
+    return private_folder(Path(named) if named else Path.home() / ".local/state/llmlab-node")
+
+
+def runs_folder() -> Path:
+    """What replicas of a machine need while they run: a short path, for it has sockets."""
+    base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), _reachable())
+    return private_folder(base / "replicas", _reachable())
 
 
 def _reachable() -> int:
@@ -131,11 +136,10 @@ class Replica:
 
         node = ray.get_runtime_context().get_node_id()
         incarnation = secrets.token_hex(6)
-        base = node_folder()
-        runs = private_folder(base / "replicas", _reachable())
+        runs = runs_folder()
         self._folder = private_folder(runs / f"{process}-{incarnation}", _reachable())
         self._own = _sockets_in(self._folder)
-        self._shelf = Shelf(base / "models")
+        self._shelf = Shelf(models_folder() / "models")
         self._process, self._deployment = process, deployment
         self._lock = threading.Lock()
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
