@@ -94,7 +94,7 @@ class OnNodes:
         placed = read_placement(self._lab).of(one.process)
         if placed and placed.version == one.version and placed.state == "FATAL":
             raise EnvironmentFailure(
-                f"{one.process} cannot serve on {placed.host}",
+                f"{API_PREFIX}{one.process} does not start on {placed.host}",
                 fix="llmlab up --model NAME starts another", log=placed.why,
             )  # fmt: skip
         if time.monotonic() > deadline:
