@@ -37,6 +37,7 @@ CONNECTIONS = 4096  # of a worker; each that passes takes two
 SESSIONS = 3600  # seconds for which a handshake is shortened, without asking for certificates
 SOCKET = re.compile(r"/[A-Za-z0-9._/@+=,-]+")
 LONGEST_SOCKET = 107  # bytes
+OWN_ADDRESS = "name the machine by its address in the network that both are in: ip -brief address"
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,8 @@ def _unix(path: Path) -> str:
     if not SOCKET.fullmatch(said) or len(said) > LONGEST_SOCKET:
         raise ConfigError(
             f"{said!r} cannot be a link's socket: it takes an absolute path of letters, digits "
-            f"and ._/@+=,- that has at most {LONGEST_SOCKET} bytes"
+            f"and ._/@+=,- that has at most {LONGEST_SOCKET} bytes",
+            fix="choose another folder for it",
         )
     return f"unix:{said}"
 
@@ -285,16 +287,23 @@ def _address(host: str, port: int) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise ConfigError(f"{host!r} cannot be a link's end: it takes an address") from None
+        raise ConfigError(
+            f"{host!r} cannot be a link's end: it is no address", fix=OWN_ADDRESS
+        ) from None
     if address.is_unspecified or address.is_multicast or "%" in host:
-        raise ConfigError(f"{host!r} cannot be a link's end: it takes one machine's own address")
+        raise ConfigError(
+            f"{host!r} cannot be a link's end: it is not one machine's own", fix=OWN_ADDRESS
+        )
     if not 0 < port < 65536:
-        raise ConfigError(f"{port} cannot be a link's port")
+        raise ConfigError(f"{port} cannot be a link's port", fix="choose one from 1 to 65535")
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def _quoted(path: str) -> str:
     """In the quotes around it, whatever it holds but variables, which NGINX knows there."""
     if any(ord(letter) < 32 for letter in path) or "$" in path:
-        raise ConfigError(f"{path!r} cannot stand in NGINX's configuration")
+        raise ConfigError(
+            f"{path!r} cannot stand in NGINX's configuration",
+            fix="choose a path without $ and control characters",
+        )
     return path.replace("\\", "\\\\").replace('"', '\\"')

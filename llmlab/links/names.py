@@ -48,4 +48,7 @@ def _number(process: str, deployment: str) -> str:
     known = begin == deployment and MODEL_NAME.fullmatch(deployment)
     if known and (_FURTHER.fullmatch(number) and number != FIRST if dot else True):
         return number or FIRST
-    raise ConfigError(f"{process!r} is no name of a process of the deployment {deployment!r}")
+    raise ConfigError(
+        f"{process!r} is no name of a process of the deployment {deployment!r}",
+        fix="a deployment's processes are called NAME, NAME.2, NAME.3 ...",
+    )
