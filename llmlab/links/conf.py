@@ -11,16 +11,15 @@ nothing listens at the replica's socket: so a link to a replica that is gone has
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmlab.errors import ConfigError
 from llmlab.gateway.directives import joined
 from llmlab.gateway.quoting import exactly
 from llmlab.links import names
+from llmlab.links.quoting import address, quoted, unix
 from llmlab.tls.pair import Pair
 
 # Beside the configuration, which names them so.
@@ -35,9 +34,6 @@ IDLE = 60  # seconds for which the gateway keeps a connection without a request:
 REUSED = 3600
 CONNECTIONS = 4096  # of a worker; each that passes takes two
 SESSIONS = 3600  # seconds for which a handshake is shortened, without asking for certificates
-SOCKET = re.compile(r"/[A-Za-z0-9._/@+=,-]+")
-LONGEST_SOCKET = 107  # bytes
-OWN_ADDRESS = "name the machine by its address in the network that both are in: ip -brief address"
 
 
 @dataclass(frozen=True)
@@ -161,8 +157,8 @@ def sockets(text: str) -> tuple[Path, ...]:
 
 def _to_replica(link: Link) -> list[str]:
     return [
-        f"listen {_unix(link.socket)};",
-        f"proxy_pass {_address(link.host, link.port)};",
+        f"listen {unix(link.socket)};",
+        f"proxy_pass {address(link.host, link.port)};",
         *_as_client(GATEWAY, GATEWAY_KEY, link.name),
     ]
 
@@ -170,22 +166,22 @@ def _to_replica(link: Link) -> list[str]:
 def _from_lab(end: End) -> list[str]:
     link = end.link
     return [
-        *_as_server(_address(link.host, link.port), end.certificate, end.key),
-        f"proxy_pass {_unix(link.socket)};",
+        *_as_server(address(link.host, link.port), end.certificate, end.key),
+        f"proxy_pass {unix(link.socket)};",
     ]
 
 
 def _tells_settlements(end: End, to: Settlements) -> list[str]:
     return [
-        f"listen {_unix(to.socket)};",
-        f"proxy_pass {_address(to.host, to.port)};",
+        f"listen {unix(to.socket)};",
+        f"proxy_pass {address(to.host, to.port)};",
         *_as_client(end.certificate, end.key, names.GATEWAY),
     ]
 
 
 def _takes_settlements(settlements: Settlements) -> list[str]:
-    address = _address(settlements.host, settlements.port)
-    return [*_as_server(address, GATEWAY, GATEWAY_KEY), "proxy_pass $links_settlements;"]
+    at = address(settlements.host, settlements.port)
+    return [*_as_server(at, GATEWAY, GATEWAY_KEY), "proxy_pass $links_settlements;"]
 
 
 def _known(links: Iterable[Link], settlements: Settlements) -> str:
@@ -195,7 +191,7 @@ def _known(links: Iterable[Link], settlements: Settlements) -> str:
         for one in links
     ]
     return _indented(
-        ["upstream settlements {", f"    server {_unix(settlements.socket)};", "}",
+        ["upstream settlements {", f"    server {unix(settlements.socket)};", "}",
          "map $ssl_client_s_dn $links_settlements {", *lines,
          '    default "";                 # no address: the connection ends', "}"]
     )  # fmt: skip
@@ -210,10 +206,10 @@ def _as_client(certificate: str, key: str, name: str) -> list[str]:
     ]
 
 
-def _as_server(address: str, certificate: str, key: str) -> list[str]:
+def _as_server(at: str, certificate: str, key: str) -> list[str]:
     return [
         # A machine that vanished is noticed, though nobody has anything to say.
-        f"listen {address} ssl so_keepalive=30s:10s:3;",
+        f"listen {at} ssl so_keepalive=30s:10s:3;",
         f"ssl_certificate {certificate};",
         f"ssl_certificate_key {key};",
         "ssl_verify_client on;",
@@ -224,13 +220,13 @@ def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
     passes = max(setting.longest, IDLE) + GRACE
     leaves = REUSED + passes
     head = [
-        *(f'load_module "{_quoted(one)}";' for one in setting.load_modules),
+        *(f'load_module "{quoted(one)}";' for one in setting.load_modules),
         *([f"user {setting.worker_user};"] if setting.worker_user else []),
         f"worker_processes {workers};",
         f"worker_rlimit_nofile {2 * CONNECTIONS};",
         f"worker_shutdown_timeout {_milliseconds(leaves)};",
         "pid nginx.pid;",
-        f'error_log "{_quoted(setting.log)}" error;',
+        f'error_log "{quoted(setting.log)}" error;',
         "events {",
         f"    worker_connections {CONNECTIONS};",
         "}",
@@ -269,41 +265,3 @@ def _indented(lines: Iterable[str]) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
-
-
-def _unix(path: Path) -> str:
-    said = str(path)
-    if not SOCKET.fullmatch(said) or len(said) > LONGEST_SOCKET:
-        raise ConfigError(
-            f"{said!r} cannot be a link's socket: it takes an absolute path of letters, digits "
-            f"and ._/@+=,- that has at most {LONGEST_SOCKET} bytes",
-            fix="choose another folder for it",
-        )
-    return f"unix:{said}"
-
-
-def _address(host: str, port: int) -> str:
-    """A name is refused: NGINX would ask for it once, when it starts."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ConfigError(
-            f"{host!r} cannot be a link's end: it is no address", fix=OWN_ADDRESS
-        ) from None
-    if address.is_unspecified or address.is_multicast or "%" in host:
-        raise ConfigError(
-            f"{host!r} cannot be a link's end: it is not one machine's own", fix=OWN_ADDRESS
-        )
-    if not 0 < port < 65536:
-        raise ConfigError(f"{port} cannot be a link's port", fix="choose one from 1 to 65535")
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
-def _quoted(path: str) -> str:
-    """In the quotes around it, whatever it holds but variables, which NGINX knows there."""
-    if any(ord(letter) < 32 for letter in path) or "$" in path:
-        raise ConfigError(
-            f"{path!r} cannot stand in NGINX's configuration",
-            fix="choose a path without $ and control characters",
-        )
-    return path.replace("\\", "\\\\").replace('"', '\\"')
