@@ -219,7 +219,9 @@ class Linked:
 
     @property
     def files(self) -> dict[str, str]:
-        return conf.lab_files(self.authority.gateway(), self.authority.trusted)
+        return conf.lab_files(
+            self.authority.gateway(), self.authority.away([DEPLOYMENT]), self.authority.trusted
+        )
 
     def start(self, links: Sequence[Link]) -> None:
         (self.home / "api").mkdir(mode=0o711)

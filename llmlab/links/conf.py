@@ -4,9 +4,9 @@ Both ends are ours, so they speak TLS 1.3 and nothing else, and each says who it
 not looked at: a streamed answer comes on as it comes, and a client that leaves is gone at the
 other end as well.
 
-Where a replica cannot be reached, a connection that was taken here ends without a byte. For the
-gateway that is an API that broke off, and it asks another one. It learns of it at once only where
-nothing listens at the replica's socket: so a link to a replica that is gone has to be left out.
+Where a replica cannot be reached, a 503 is the answer, after which the gateway asks another one:
+see ``links.away``. A machine that says nothing is waited for first, so a link to a replica that is
+gone is to be left out: then nothing listens at its socket, which is told at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from llmlab.gateway.directives import joined
 from llmlab.gateway.quoting import exactly
+from llmlab.links import away as nobody
 from llmlab.links import names
 from llmlab.links.quoting import address, quoted, unix
 from llmlab.tls.pair import Pair
@@ -120,20 +121,24 @@ def lab_side(
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
     """
-    servers = [_server(_to_replica(one)) for one in links]
+    servers = [_to_replica(number, one) for number, one in enumerate(links, 1)]
     if settlements:
         servers += [_known(links, settlements), _server(_takes_settlements(settlements))]
-    return _whole(setting, servers, workers=2)
+    return _whole(setting, servers, links, workers=2, tls=True)
 
 
-def lab_files(own: Pair, trusted: str) -> dict[str, str]:
+def lab_files(own: Pair, away: Pair, trusted: str) -> dict[str, str]:
     """{name: PEM} of what ``lab_side`` names.
 
     Args:
         own: the gateway's.
+        away: of who answers in the place of replicas that are away.
         trusted: who signs for replicas.
     """
-    return {GATEWAY: own.certificate, GATEWAY_KEY: own.key, TRUSTED: trusted}
+    return {
+        GATEWAY: own.certificate, GATEWAY_KEY: own.key, TRUSTED: trusted,
+        nobody.CERTIFICATE: away.certificate, nobody.KEY: away.key,
+    }  # fmt: skip
 
 
 def node_side(ends: Sequence[End], setting: Setting) -> str:
@@ -143,32 +148,46 @@ def node_side(ends: Sequence[End], setting: Setting) -> str:
         ConfigError: a name, a path or an address is none that may stand there.
     """
     servers = []
-    for end in ends:
-        servers.append(_server(_from_lab(end)))
+    for number, end in enumerate(ends, 1):
+        servers.append(_from_lab(number, end))
         if end.settlements:
             servers.append(_server(_tells_settlements(end, end.settlements)))
-    return _whole(setting, servers, workers=1)
+    return _whole(setting, servers, [one.link for one in ends], workers=1, tls=False)
 
 
 def sockets(text: str) -> tuple[Path, ...]:
     """The unix sockets at which a configuration of this module listens."""
-    return tuple(Path(one) for one in re.findall(r"^        listen unix:(\S+);$", text, re.M))
+    return tuple(
+        Path(one) for one in re.findall(r"^        listen unix:(\S+?)(?: ssl)?;$", text, re.M)
+    )
 
 
-def _to_replica(link: Link) -> list[str]:
-    return [
+def _to_replica(number: int, link: Link) -> str:
+    server = _server([
         f"listen {unix(link.socket)};",
-        f"proxy_pass {address(link.host, link.port)};",
+        f"proxy_pass link_{number};",
         *_as_client(GATEWAY, GATEWAY_KEY, link.name),
-    ]
+    ])  # fmt: skip
+    return _or_nobody(number, address(link.host, link.port), link) + server
 
 
-def _from_lab(end: End) -> list[str]:
+def _from_lab(number: int, end: End) -> str:
     link = end.link
-    return [
+    server = _server([
         *_as_server(address(link.host, link.port), end.certificate, end.key),
-        f"proxy_pass {unix(link.socket)};",
-    ]
+        f"proxy_pass link_{number};",
+    ])  # fmt: skip
+    return _or_nobody(number, unix(link.socket), link) + server
+
+
+def _or_nobody(number: int, at: str, link: Link) -> str:
+    """Whom a link leads to. max_fails=0: one that is back is asked again at once."""
+    return _indented([
+        f"upstream link_{number} {{",
+        f"    server {at} max_fails=0;",
+        f"    server {unix(nobody.beside(link.socket))} backup;",
+        "}",
+    ])  # fmt: skip
 
 
 def _tells_settlements(end: End, to: Settlements) -> list[str]:
@@ -216,7 +235,9 @@ def _as_server(at: str, certificate: str, key: str) -> list[str]:
     ]
 
 
-def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
+def _whole(
+    setting: Setting, servers: Iterable[str], links: Iterable[Link], *, workers: int, tls: bool
+) -> str:
     passes = max(setting.longest, IDLE) + GRACE
     leaves = REUSED + passes
     head = [
@@ -236,7 +257,9 @@ def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
         f"    proxy_connect_timeout {CONNECT}s;",
         "    proxy_socket_keepalive on;",
     ]
-    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n"
+    away = dict.fromkeys(unix(nobody.beside(one.socket)) for one in links)
+    answers = joined(line for one in away for line in nobody.http(one, tls=tls))
+    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n" + answers
 
 
 # Of both ends.

@@ -26,6 +26,11 @@ def replica(process: str, deployment: str) -> str:
     return f"{_number(process, deployment)}.{deployment}.{REPLICAS}"
 
 
+def any_replica(deployment: str) -> str:
+    """Each of a deployment's replicas, as a host name in a certificate says it."""
+    return f"*.{deployment}.{REPLICAS}"
+
+
 def subject(process: str, deployment: str) -> x509.Name:
     """The subject of a replica's certificate. Each part of one may have 64 letters, which a whole
     host name may exceed."""
