@@ -221,11 +221,17 @@ class Linked:
 
     @property
     def files(self) -> dict[str, str]:
+<<<<<<< HEAD
         own = self.authority.gateway()
         return {
             conf.GATEWAY: own.certificate, conf.GATEWAY_KEY: own.key,
             conf.TRUSTED: self.authority.trusted,
         }  # fmt: skip
+=======
+        return conf.lab_files(
+            self.authority.gateway(), self.authority.away([DEPLOYMENT]), self.authority.trusted
+        )
+>>>>>>> wt-links
 
     def start(self, links: Sequence[Link]) -> None:
         (self.home / "api").mkdir(mode=0o711)

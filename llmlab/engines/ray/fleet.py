@@ -141,7 +141,8 @@ class Fleet:
         try:
             found = ray.get(ref)
         except ray.exceptions.RayActorError as error:  # dead, or starting again elsewhere
-            log.warning("%s is away: %s", name, str(error).splitlines()[0])
+            if not self._looks[name].gone:
+                log.warning("%s is away: %s", name, str(error).splitlines()[0])
             return Actor(name, gone=True)
         except ray.exceptions.RayError as error:
             log.error("%s: %s", name, str(error).splitlines()[0])
