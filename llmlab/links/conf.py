@@ -20,11 +20,8 @@ from llmlab.gateway.directives import joined
 from llmlab.gateway.quoting import exactly
 from llmlab.links import away as nobody
 from llmlab.links import names
-<<<<<<< HEAD
-=======
 from llmlab.links.quoting import address, quoted, unix
 from llmlab.tls.pair import Pair
->>>>>>> wt-links
 
 # Beside the configuration, which names them so.
 GATEWAY, GATEWAY_KEY, TRUSTED = "gateway.pem", "gateway.key", "trusted.pem"
@@ -90,6 +87,14 @@ class End:
     def key(self) -> str:
         return f"{self.link.name}.key"
 
+    def files(self, own: Pair, trusted: str) -> dict[str, str]:
+        """{name: PEM} of what ``node_side`` names for it.
+
+        Args:
+            trusted: who signs for the gateway.
+        """
+        return {self.certificate: own.certificate, self.key: own.key, TRUSTED: trusted}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -111,7 +116,7 @@ class Setting:
 def lab_side(
     links: Sequence[Link], setting: Setting, settlements: Settlements | None = None
 ) -> str:
-    """Beside it lie GATEWAY with its key, and TRUSTED: who signs for replicas.
+    """What ``lab_files`` gives lies beside it.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
@@ -122,8 +127,6 @@ def lab_side(
     return _whole(setting, servers, links, workers=2, tls=True)
 
 
-<<<<<<< HEAD
-=======
 def lab_files(own: Pair, away: Pair, trusted: str) -> dict[str, str]:
     """{name: PEM} of what ``lab_side`` names.
 
@@ -138,10 +141,8 @@ def lab_files(own: Pair, away: Pair, trusted: str) -> dict[str, str]:
     }  # fmt: skip
 
 
->>>>>>> wt-links
 def node_side(ends: Sequence[End], setting: Setting) -> str:
-    """Beside it lie the certificate and the key of each end, and TRUSTED: who signs for the
-    gateway.
+    """What ``End.files`` gives, for each of them, lies beside it.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
