@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from llmlab.auth.keys import Key
 from llmlab.auth.tokens import Claims, mint
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan
-from llmlab.errors import AuthError, ConfigError, LlmlabError, UsageError
+from llmlab.errors import AuthError, ConfigError, LlmlabError, ModelUnavailable, UsageError
 from llmlab.export import apis, gateway
 from llmlab.export.kubernetes import export
 from llmlab.export.wishes import Wishes
@@ -32,6 +33,7 @@ from llmlab.export.writing import MARK, write
 from llmlab.gateway import find_nginx, metrics
 from llmlab.lab import Lab, init_lab
 from llmlab.models.identity import content_id
+from llmlab.models.loading import language_model
 from llmlab.service.settings import Settings
 from llmlab.tls.store import Certificates
 from llmlab.traffic import Flag, Share, Split
@@ -42,7 +44,7 @@ from tests.kustomized import BUILDERS, Built, Manifest, as_mounted, built
 from tests.name_server import name_server
 from tests.summarizing import summarizing
 
-VERSIONS = ("1.33", "1.35", "1.37")
+VERSIONS = ("1.27", "1.32", "1.37")  # the first that it is said to fit, and the last
 HTTP_ROUTE = Path(__file__).parent / "kubernetes" / "httproute.json"
 KEYS = new_keys()
 TEXTRANK = Settings(
@@ -401,6 +403,22 @@ def test_weights_may_be_in_a_volume_instead(lab: Lab, tmp_path: Path) -> None:
     }
 
 
+def test_a_pod_loads_the_weights_of_this_lab_and_no_others(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"weights")
+    tiny = TEXTRANK.model_copy(update={
+        "deployment": "tiny", "name": "tiny", "folder": tmp_path, "prompt": "Say it: {text}",
+        "model": Model(runtime="llamacpp", source=f"path:{file}"),
+    })  # fmt: skip
+    plan = Plan(config(), "textrank", (TEXTRANK, tiny), further={"chat": "tiny"})
+    told = export(lab, plan, KEYS, Wishes()).files["base/apis/tiny/settings.json"]
+    settings = Settings.model_validate_json(told, strict=False)
+    assert language_model(settings.model, tmp_path, settings.prompt)[0] == file
+    file.write_bytes(b"others")
+    with pytest.raises(ModelUnavailable, match="is expected"):
+        language_model(settings.model, tmp_path, settings.prompt)
+
+
 @pytest.mark.parametrize(
     ("memory", "asked"), [("2g", "256Mi"), ("512m", "256Mi"), ("128m", "128Mi")]
 )
@@ -422,7 +440,7 @@ def test_the_gateway_is_the_labs_own_nginx_conf_and_the_routes_of_now(
     whole = written(lab, three_models(lab), tmp_path)
     files = as_mounted(pods(whole)["gateway"], whole, "/etc/nginx/lab")
     assert files["nginx.conf"] == lab.nginx_conf.read_text()
-    assert "25%" in files["lab/routes.conf"] or "25.0" in files["lab/routes.conf"]
+    assert re.search(r"25(\.0+)?% +\S*small-2", files["lab/routes.conf"])
     assert json.loads(files["llmapi.jwk"])["keys"][0]["kid"] == KEYS.signing.kid
     for name in ("textrank", "small-2", "mistral"):
         server = f"server llmapi-{name}.llmlab.svc.cluster.local:{apis.PORT} resolve"

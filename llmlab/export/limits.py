@@ -21,6 +21,7 @@ NEVER = (
     "in a lab, or change the share there, then export and apply again.",
     "Revoked keys and ended tokens, as soon as they are: what was revoked in the lab holds in the "
     "cluster after the next export that is applied.",
+    "Prometheus, Grafana and the notebooks' server.",
     "A second process in reserve (service.spare): there are replicas.",
     "The APIs' own metrics: whoever reaches an API's port may ask its model without a token, so "
     "the policies let nobody there but the gateway. The gateway's own are at port 9113, /metrics, "
@@ -105,8 +106,9 @@ def notes(lab: Lab, plan: Plan, front: Front, wishes: Wishes) -> tuple[str, ...]
         )
     if wishes.parent and config.gateway.connections:
         found.append(
-            "All requests come from the addresses of the cluster's Gateway, and "
-            f"gateway.connections lets one address have {config.gateway.connections} under way.\n"
+            "All requests come from the addresses of the cluster's Gateway, so everybody without a "
+            "valid token shares one rate limit, and gateway.connections lets all of them together "
+            f"have {config.gateway.connections} under way.\n"
             "Fix: gateway.connections = 0 in configs/lab.toml, then export again"
         )
     if config.gateway.tls.enabled and (facts := Certificates(lab).facts()):

@@ -61,7 +61,9 @@ def readme(
         "- A network plugin that enforces NetworkPolicy. Without one, every pod of the cluster may "
         "ask the APIs, without a token and in anybody's name. What gateway and APIs say to each "
         "other is not encrypted.",
-        "- A metrics server, for the autoscalers.",
+        "- Kubernetes 1.27 or newer, and a metrics server for the autoscalers.",
+        *([f"- The Gateway `{wishes.parent}` lets routes of the namespace `{wishes.namespace}` in; "
+           "the Gateway API is 1.2 or newer."] if wishes.parent else []),
         "",
         "## What it has not",
         "",
