@@ -26,10 +26,11 @@ from llmlab.auth.tokens import Claims, mint
 from llmlab.config import Config, Model
 from llmlab.engines.base import Plan
 from llmlab.errors import AuthError, ConfigError, LlmlabError, ModelUnavailable, UsageError
-from llmlab.export import apis, gateway
+from llmlab.export import apis, gateway, writing
 from llmlab.export.kubernetes import export
 from llmlab.export.wishes import Wishes
 from llmlab.export.writing import MARK, write
+from llmlab.files import write_atomically
 from llmlab.gateway import find_nginx, metrics
 from llmlab.lab import Lab, init_lab
 from llmlab.models.identity import content_id
@@ -689,6 +690,31 @@ def test_a_folder_that_holds_something_else_is_left_alone(lab: Lab, tmp_path: Pa
         with pytest.raises(UsageError, match="holds something else than an export"):
             write(tmp_path, files, force=force)
     assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_export_that_was_broken_off_is_completed_by_the_next_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, files = tmp_path / "kubernetes", export(lab, three_models(lab), KEYS, Wishes()).files
+    left = iter(range(12))
+
+    def until_the_disk_is_full(path: Path, content: str, mode: int) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device", str(path))
+        write_atomically(path, content, mode)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(writing, "write_atomically", until_the_disk_is_full)
+        write(folder, files, force=False)
+    names = write(folder, files, force=True)
+    assert {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()} == {*names}
+
+
+def test_a_folder_of_yours_keeps_its_mode(lab: Lab, tmp_path: Path) -> None:
+    folder = tmp_path / "kubernetes"
+    folder.mkdir(mode=0o700)
+    write(folder, export(lab, one_model(lab), KEYS, Wishes()).files, force=False)
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_mark_that_names_files_outside_removes_none(lab: Lab, tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ ALLOWED = {
     "--gateway-api": (rf"(?:{LABEL}/)?{DOMAIN}", "infrastructure/public"),
     "--hostname": (rf"(?:\*\.)?{DOMAIN}", "llm.example.com"),
 }
-MOST_PROCESSES = 64  # of a deployment, as everywhere else
 FIRST = 4  # processes that a deployment may come to, where nobody says
 
 

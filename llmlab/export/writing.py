@@ -67,16 +67,26 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
             f"{folder} holds {', '.join(taken)}, which no export has written",
             fix="move it away, or choose another --out",
         )
-    for name in before:
-        (folder / name).unlink(missing_ok=True)
-    told = {"llmlab": __version__, "files": names}
-    for name, text in {**files, MARK: json.dumps(told, indent=1) + "\n"}.items():
-        of_folder, of_file = SECRET if PurePosixPath(name).parts[0] == SECRETS else OPEN
+    if not folder.exists():
         private_folder(folder, OPEN[0])
-        private_folder((folder / name).parent, of_folder)
+    # All that is or will be ours, first of all: whatever ends this, the next one may go on from it.
+    _mark(folder, {*before, *names})
+    for name, text in files.items():
+        of_folder, of_file = SECRET if PurePosixPath(name).parts[0] == SECRETS else OPEN
+        if (place := (folder / name).parent) != folder:
+            private_folder(place, of_folder)
         write_atomically(folder / name, text, of_file)
-    _remove_empty(folder, {(folder / name).parent for name in before})
+    gone = {name for name in before if name not in names and (folder / name).is_file()}
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+    _remove_empty(folder, {(folder / name).parent for name in gone})
+    _mark(folder, names)
     return names
+
+
+def _mark(folder: Path, names: Iterable[str]) -> None:
+    told = {"llmlab": __version__, "files": sorted(names)}
+    write_atomically(folder / MARK, json.dumps(told, indent=1) + "\n", OPEN[1])
 
 
 def _ours(folder: Path) -> list[str] | None:
