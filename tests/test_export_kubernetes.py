@@ -374,8 +374,8 @@ def test_weights_are_in_an_image_whose_tag_says_which(lab: Lab, tmp_path: Path) 
     )  # fmt: skip
     push = ("--push", "ghcr.io/team")
     assert told.builds == (
-        ("--only", "llmapi", "--tag", "7", *push),
-        ("--only", "llmapi", "--with-model", "small", "--tag", tag, *push),
+        ("--only", "llmapi", "--extra", "none", "--tag", "7", *push),
+        ("--only", "llmapi", "--extra", "models", "--with-model", "small", "--tag", tag, *push),
         ("--only", "nginx", "--tag", "7", *push),
     )
     settings = json.loads(told.files["base/apis/small-2/settings.json"])
@@ -385,6 +385,10 @@ def test_weights_are_in_an_image_whose_tag_says_which(lab: Lab, tmp_path: Path) 
 
 
 def test_weights_may_be_in_a_volume_instead(lab: Lab, tmp_path: Path) -> None:
+    # One image for all: it has to run the model with weights, too.
+    assert export(lab, three_models(lab), KEYS, EVERY_WISH).builds[0] == (
+        "--only", "llmapi", "--extra", "models", "--tag", "7", "--push", EVERY_WISH.registry,
+    )  # fmt: skip
     whole = written(lab, three_models(lab), tmp_path, EVERY_WISH)
     pod = pods(whole)["llmapi-small-2"]
     (container,) = pod["containers"]
@@ -750,10 +754,13 @@ def test_the_verb_writes_them_and_says_how_far_they_are_checked(
     assert "schema-checked, not run" in done.stderr
     assert done.stdout.splitlines() == [
         "Next:",
-        "  llmlab build --only llmapi --tag 7 --push ghcr.io/team",
+        "  llmlab build --only llmapi --extra none --tag 7 --push ghcr.io/team",
         "  llmlab build --only nginx --tag 7 --push ghcr.io/team",
         "  kubectl apply -k kubernetes --server-side",
     ]
+    for line in done.stdout.splitlines()[1:3]:
+        tagged = "llmapi:7" if "llmapi" in line else "llmlab-nginx:7"
+        assert f"--tag {tagged} " in one.ok(*line.split()[1:], "--dry-run")
     built(one.root / "kubernetes")
     again = one.run("export", "kubernetes")
     assert (again.returncode, "--force replaces it" in again.stderr) == (2, True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from llmlab.delivery.merging import merge
 from llmlab.engines.base import Plan, Say
 from llmlab.engines.choice import running_engine
+from llmlab.engines.compose.extras import smallest_extra
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.local.programs import unpriced
 from llmlab.engines.planning import make_plan
@@ -91,20 +92,32 @@ def apis_of(plan: Plan, wishes: Wishes) -> tuple[Api, ...]:
             f"--image names {', '.join(unknown)}, which this lab does not deploy",
             fix=f"one of gateway, {', '.join(plan.names)}",
         )
-    return tuple(_api(plan, name, wishes) for name in plan.names)
+    # What holds no model is one image for all, and has to run each of them.
+    shared = smallest_extra(
+        {
+            one.model.runtime for one in plan.deployments
+            if one.deployment not in wishes.images and not _baked(one, wishes)
+        }
+    )  # fmt: skip
+    return tuple(_api(plan, name, wishes, shared) for name in plan.names)
 
 
-def _api(plan: Plan, name: str, wishes: Wishes) -> Api:
+def _baked(settings: Settings, wishes: Wishes) -> bool:
+    return settings.folder is not None and not wishes.claim
+
+
+def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
     settings = _pinned(unpriced(plan.settings(name)))
     processes = plan.replicas(name)
     if given := wishes.images.get(name):
         return Api(settings, processes, given)
     image = BuiltImages.llmapi.partition(":")[0]
-    tag, build = wishes.tag, ["--only", "llmapi"]
-    if settings.folder is not None and not wishes.claim:
+    tag, build = wishes.tag, ["--only", "llmapi", "--extra", shared]
+    if _baked(settings, wishes):
         # Other weights are another image: none is ever replaced by another of the same name.
         tag = f"{settings.name}-{short_id(settings.model.content_id)}"
-        build += ["--with-model", settings.name]
+        build = ["--only", "llmapi", "--extra", smallest_extra({settings.model.runtime}),
+                 "--with-model", settings.name]  # fmt: skip
     build += ["--tag", tag, *(["--push", wishes.registry] if wishes.registry else [])]
     return Api(settings, processes, named(image, tag, wishes.registry), tuple(build))
 

@@ -170,7 +170,7 @@ def manifests(front: Front, wishes: Wishes) -> list[Manifest]:
             {"name": "metrics", "containerPort": metrics.PORT, "protocol": "TCP"},
         ],
         "resources": {
-            "requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "512Mi"},
+            "requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"},
         },
         "volumeMounts": mounts,
         "readinessProbe": listens | {"failureThreshold": 2},

@@ -25,7 +25,8 @@ def readme(
         "",
         "## Images",
         "",
-        *(["These are made in the lab:", "", "```sh", *map(command, builds), "```", ""]
+        *(["These are made in the lab (what is built last is the lab's own under Compose, too):", "",
+           "```sh", *map(command, builds), "```", ""]
           if builds else []),
         "The cluster pulls:",
         "",
