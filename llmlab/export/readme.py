@@ -25,7 +25,7 @@ def readme(
         "",
         "## Images",
         "",
-        *(["These are made in the lab (what is built last is the lab's own under Compose, too):", "",
+        *(["These are made in the lab (the last ones are its own under Compose as well):", "",
            "```sh", *map(command, builds), "```", ""]
           if builds else []),
         "The cluster pulls:",
