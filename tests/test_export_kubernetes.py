@@ -384,6 +384,21 @@ def test_weights_are_in_an_image_whose_tag_says_which(lab: Lab, tmp_path: Path) 
     assert settings["model"]["content_id"] == found
 
 
+def test_another_conversion_of_the_same_model_is_another_image(lab: Lab, tmp_path: Path) -> None:
+    """Whose content id in lab.toml may be that of what was converted."""
+    tags = set()
+    for weights in (b"int8", b"float32"):
+        (tmp_path / "model.bin").write_bytes(weights)
+        (tmp_path / "llmlab-manifest.json").write_text("{}")
+        model = Model(runtime="ctranslate2", source="path:source", content_id=f"sha256:{'7' * 64}")
+        fast = TEXTRANK.model_copy(update={"name": "fast", "model": model, "folder": tmp_path})
+        told = export(lab, replace(one_model(lab), deployments=(fast,)), KEYS, Wishes())
+        settings = json.loads(told.files["base/apis/textrank/settings.json"])
+        assert settings["model"]["content_id"] == content_id(tmp_path)
+        tags.add(told.images[0])
+    assert len(tags) == 2
+
+
 def test_weights_may_be_in_a_volume_instead(lab: Lab, tmp_path: Path) -> None:
     # One image for all: it has to run the model with weights, too.
     assert export(lab, three_models(lab), KEYS, EVERY_WISH).builds[0] == (

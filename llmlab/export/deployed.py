@@ -128,13 +128,14 @@ def named(image: str, tag: str, registry: str) -> str:
 
 
 def _pinned(settings: Settings) -> Settings:
-    """With the content id of its files, so that no other ones are loaded in a cluster, whatever
-    an image or a volume holds by then."""
+    """With the content id of its files as they lie here, so that no other ones are loaded in a
+    cluster, whatever an image or a volume holds by then. What lab.toml says may be the id of what
+    they were converted from, and so of several."""
     # A path of this machine is none there.
     service = settings.service.model_copy(update={"llama_server": "none"})
     settings = settings.model_copy(update={"service": service})
     folder = settings.folder
-    if folder is None or settings.model.content_id:
+    if folder is None:
         return settings
     if settings.model.runtime == "llamacpp":
         file = language_weights(settings.model, folder)
