@@ -468,8 +468,13 @@ def test_the_gateway_is_the_labs_own_nginx_conf_and_the_routes_of_now(
 
 
 @pytest.mark.slow
-def test_nginx_takes_what_a_pod_mounts(lab: Lab, tmp_path: Path) -> None:
-    whole = written(lab, three_models(lab), tmp_path, EVERY_WISH)
+@pytest.mark.parametrize("said", [
+    {}, {"gateway": {"tls": {"enabled": True}}}, {"budgets": [{"tokens_per_day": 9}]},
+])  # fmt: skip
+def test_nginx_takes_what_a_pod_mounts(lab: Lab, tmp_path: Path, said: dict[str, Any]) -> None:
+    plan = replace(three_models(lab), config=config(**said))
+    Certificates(lab).keep_if_none(plan.config.gateway)
+    whole = written(lab, plan, tmp_path, Wishes(resolver="[2001:db8::53]:5353"))
     for name, text in as_mounted(pods(whole)["gateway"], whole, "/etc/nginx/lab").items():
         (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "conf" / name).write_text(text)

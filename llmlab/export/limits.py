@@ -111,10 +111,12 @@ def notes(lab: Lab, plan: Plan, front: Front, wishes: Wishes) -> tuple[str, ...]
             f"have {config.gateway.connections} under way.\n"
             "Fix: gateway.connections = 0 in configs/lab.toml, then export again"
         )
-    if config.gateway.tls.enabled and (facts := Certificates(lab).facts()):
+    tls = config.gateway.tls
+    if tls.enabled and (facts := Certificates(lab).facts()):
+        another = "your next one" if tls.own else "names in [gateway.tls], llmlab tls renew"
         found.append(
-            f"The certificate is for {', '.join(facts.names)} and ends on "
-            f"{facts.ends:%Y-%m-%d}; nobody in the cluster renews it.\nFix: names in [gateway.tls] "
-            "by which the cluster is asked, llmlab tls renew, and export again before it ends"
+            f"The certificate is for {', '.join(facts.names)} and ends on {facts.ends:%Y-%m-%d}; "
+            f"nobody in the cluster renews it.\nFix: one by whose names the cluster is asked "
+            f"({another}), and another export before it ends"
         )
     return tuple(found)
