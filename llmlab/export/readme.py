@@ -36,13 +36,15 @@ def readme(
         "## Apply",
         "",
         "```sh",
-        "kubectl diff -k . --server-side",
         "kubectl apply -k . --server-side",
-        f"kubectl -n {wishes.namespace} rollout status deployment",
+        f"kubectl -n {wishes.namespace} wait deployment --all --for=condition=Available "
+        "--timeout=15m",
         f"kubectl -n {wishes.namespace} port-forward service/{gateway.NAME} 8000:{front.port}",
         "```",
         "",
-        "`llmlab token` prints a token in the lab, which is good in the cluster as well.",
+        "`llmlab token` prints a token in the lab, which is good in the cluster as well. Once the "
+        "namespace is there, `kubectl diff -k . --server-side` shows what the next export changes; "
+        "`kubectl delete -k .` takes all of it away.",
         "",
         "## From a repository (GitOps)",
         "",
