@@ -20,8 +20,10 @@ def upstreams(plan: GatewayPlan) -> str:
     # The same without connections from before: one to a process that has just ended fails only
     # once the request was written to it, and then nobody knows whether that was received.
     again = [named for one in plan.upstreams for named in _again(one).items()]
+    # An answer is good for so long, whatever it says itself: processes come and go.
+    names = [f"resolver {plan.resolver} valid=5s;\n"] if plan.resolver else []
     return "\n".join(
-        [*(_upstream(name, one, "    keepalive 32;\n") for name, one in first),
+        [*names, *(_upstream(name, one, "    keepalive 32;\n") for name, one in first),
          *(_upstream(name, one) for name, one in again), _choice(plan)]
     )  # fmt: skip
 

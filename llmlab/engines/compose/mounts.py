@@ -154,7 +154,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     return {
         "nginx.conf": fitting(text, wanted),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
-        **_licence(lab, plan.config),
+        **licence_file(lab, plan.config),
         **render(wanted),
     }
 
@@ -208,7 +208,7 @@ def is_laid_out(lab: Lab) -> bool:
     return (lab.state / "compose" / "nginx" / "current").exists()
 
 
-def _licence(lab: Lab, config: Config) -> dict[str, str]:
+def licence_file(lab: Lab, config: Config) -> dict[str, str]:
     """The licence of NGINX Plus, beside the configuration: a file of its own that is mounted
     would be closed to the gateway's user, as secrets are."""
     if config.gateway.edition != "plus":
