@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from llmlab.config import Config
 from llmlab.engines.console import ConsoleStatus
+from llmlab.engines.resting import needed
 from llmlab.engines.waf import WafStatus
 from llmlab.issuers.status import IssuerStatus
 from llmlab.names import SUMMARIZE
@@ -66,9 +67,9 @@ class Plan:
         return deployment in (self.configured or self.names)
 
     def replicas(self, deployment: str) -> int:
-        """How many processes (containers) share its requests."""
+        """How many processes (containers) share its requests; 0 for one that rests."""
         found = self.traffic.deployed(deployment)
-        return found.replicas if found else 1
+        return found.replicas or int(bool(needed(self, deployment))) if found else 1
 
     def weight(self, deployment: str, route: str = SUMMARIZE) -> float:
         """Its percentage of a route, without matches; whole ones as whole numbers."""
@@ -84,9 +85,7 @@ class Plan:
     def spares(self) -> tuple[Settings, ...]:
         """The deployments that have a second process, to stand in when the first one dies.
 
-        Only the stable ones, unless several share their requests anyway, and only where a new
-        process takes several seconds to answer.
-        """
+        Only stable ones that are slow to start, unless several share their requests."""
         if not self.config.service.spare:
             return ()
         leading = {self.leading(route) for route in self.routes}
@@ -103,9 +102,10 @@ class DeploymentStatus:
     ``weights`` that of each route that it has a part of.
 
     ``ready`` of its ``replicas`` answer; the first one's are ``state``, ``pid`` and ``uptime``.
-    ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
-    its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts the requests
-    that have no answer yet.
+    One that rests has none, and is RESTING. ``bounds``, as 1-4, are those between which they
+    follow what is asked. ``spare`` says how its second process is, "" if it has none. ``memory``
+    in bytes, of all its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts
+    the requests that have no answer yet.
     """
 
     name: str
@@ -124,6 +124,7 @@ class DeploymentStatus:
     waiting: int = 0
     replicas: int = 1
     ready: int = 1
+    bounds: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -135,7 +135,7 @@ def gateway_plan(
     upstreams = (
         Upstream(
             name,
-            tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
+            tuple(f"unix:{one}" for one in sockets(lab, name, max(1, plan.replicas(name)))),
             (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
