@@ -185,6 +185,8 @@ def test_who_asks_in_vain_wakes_it() -> None:
     scale = Scale(min=0, max=4)
     asleep = [*steady(0, 0, 10, in_vain=3), Look(12, 0, 0, in_vain=5)]
     assert after(*asleep[:-1], scale=scale).replicas == 0
+    anew = [replace(one, in_vain=0) for one in steady(0, 0, 4, since=12)]  # another gateway
+    assert after(*asleep[:-1], *anew, scale=scale).replicas == 0
     woken = after(*asleep, scale=scale)
     assert (woken.replicas, woken.why) == (1, "2 requests asked for it while it rested")
 
@@ -203,6 +205,15 @@ def test_where_nobody_answers_nothing_changes() -> None:
     # One that does not answer is no reason to have fewer; what the others have is one for more.
     assert after(*steady(4, 0, 400, ready=3)).replicas == 4
     assert after(*steady(2, 30, 20, ready=1)).replicas == 6
+
+
+def test_where_looks_take_long_it_is_decided_by_the_last_three() -> None:
+    """Many replicas, or a busy machine: no reason to have too few of them for ever."""
+    slow = [Look(at, 1, 1, in_flight=9) for at in (0.0, 4.0, 8.0)]
+    assert after(*slow[:2], scale=Scale(max=4, up_after=1)).replicas == 1
+    assert after(*slow, scale=Scale(max=4, up_after=1)).replicas == 3
+    broken = [slow[0], slow[1], replace(slow[2], at=60.0)]
+    assert after(*broken, scale=Scale(max=4, up_after=1)).replicas == 1
 
 
 def test_a_pause_between_looks_is_no_time_of_little_load() -> None:

@@ -28,7 +28,7 @@ STEP = 4  # ... or so many more, whichever is more; both as HorizontalPodAutosca
 CLEARLY_LESS = 0.7  # of the requests per second at which there were too few
 REMEMBERED = 12  # times `down_after`: for so long it is known at how many
 FILLED = 0.8  # of a window that has to have been looked at
-MISSING = 0.5  # of a window without a look is too much
+MISSING = 0.6  # of a window without a look is too much
 LEAST = 3  # looks in a window
 
 
@@ -138,7 +138,8 @@ def _woken(memory: Memory, scale: Scale) -> Decision:
     if now.bound:
         return _to(1, f"it may not rest: {now.bound}", memory)
     before = [one for one in memory.looks if one.replicas == 0]
-    asked = now.in_vain - before[0].in_vain
+    # A gateway that was started anew counts from 0.
+    asked = sum(max(0, after.in_vain - one.in_vain) for one, after in pairwise(before))
     if asked > 0:
         return _to(1, f"{asked} request{_s(asked)} asked for it while it rested", memory)
     return Decision(0, memory=memory)
@@ -206,15 +207,18 @@ def _rests(memory: Memory, scale: Scale) -> Decision | None:
 
 
 def _window(memory: Memory, seconds: float) -> list[Look]:
-    """The looks of the last so many seconds, all with the same replicas; none where less than
-    that, or not nearly all of it, was looked at."""
-    now = memory.looks[-1]
-    found = [one for one in memory.looks if one.at >= max(now.at - seconds, memory.changed)]
-    times = [one.at for one in found]
-    if len(found) < LEAST or now.at - times[0] < FILLED * seconds:
+    """The looks of the last so many seconds, or more where one takes long, all with the same
+    replicas; none where less than that, or not nearly all of it, was looked at."""
+    times = [one.at for one in memory.looks]
+    if len(times) < LEAST:
         return []
-    longest = max(after - before for before, after in pairwise(times))
-    return found if longest <= MISSING * seconds else []
+    since = max(min(times[-1] - seconds, times[-LEAST]), memory.changed)
+    found = [one for one in memory.looks if one.at >= since]
+    passed = times[-1] - found[0].at
+    if len(found) < LEAST or passed < FILLED * seconds:
+        return []
+    longest = max(after.at - before.at for before, after in pairwise(found))
+    return found if longest <= MISSING * max(seconds, passed) else []
 
 
 def _mean(memory: Memory, seconds: float) -> float | None:
