@@ -31,6 +31,7 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 SAMPLE = "gateway.rate_limit.rate"
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
+SCALE = "They are told in the guide's page on [replicas](../guide/scaling.md)."
 # Of lists of tables, what the reference says beside what each is.
 SAID_OF_LISTS = {
     "auth.issuers": "There may be several, each with a table of its own; as the lab comes there is "
@@ -230,7 +231,7 @@ def markdown() -> str:
         parts += [f"## [[{path}]]", said, *more, _table(keys_of(path, item))]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
     of_scale = keys_of("models.NAME.scale", Scale)
-    parts += ["## [models.NAME.scale]", text(Scale.__doc__ or ""), _table(of_scale)]
+    parts += ["## [models.NAME.scale]", text(Scale.__doc__ or ""), SCALE, _table(of_scale)]
     return page("Configuration", _introduction(), *parts)
 
 
