@@ -20,9 +20,10 @@ class Upstream:
     An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``, and ``host:port
     resolve`` where a name has the addresses of several processes, which change.
     ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
-    addresses. ``elsewhere``: they ask a provider, who may take money for each time.
-    ``fallback``: the deployment that answers for it while that provider does not. ``model``: what
-    it may write, and what that costs; None where nobody knows.
+    addresses; 0 for one that rests, at whose address nobody listens. ``elsewhere``: they ask a
+    provider, who may take money for each time. ``fallback``: the deployment that answers for it
+    while that provider does not. ``model``: what it may write, and what that costs; None where
+    nobody knows.
     """
 
     deployment: str

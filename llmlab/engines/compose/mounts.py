@@ -129,7 +129,10 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     upstreams = (
         Upstream(
             name,
-            tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
+            tuple(
+                f"unix:{socket_of(service)}"
+                for service in services_of(name, plan) or [service_of(name, plan)]
+            ),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
             fallback=plan.fallback(name),
