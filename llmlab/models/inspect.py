@@ -42,6 +42,7 @@ class ModelFacts(TypedDict):
             those.
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
         price: input and output, of a million tokens.
+        cores, gpus: of a node, for each of its replicas; where a process computes for it.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.
@@ -57,6 +58,8 @@ class ModelFacts(TypedDict):
     revision: str
     content_id: NotRequired[str]
     compute_type: NotRequired[Literal["int8", "float32"]]
+    cores: NotRequired[float]
+    gpus: NotRequired[float]
     license: str
     max_length: int
     min_length: int
