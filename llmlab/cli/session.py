@@ -31,7 +31,10 @@ class EngineName(StrEnum):
 
 EngineOption = Annotated[
     EngineName | None,
-    typer.Option(help="What runs the lab: auto, local processes, or containers."),
+    typer.Option(
+        help="What runs the lab: auto, local processes, containers, or "
+        "processes on several machines."
+    ),
 ]
 
 

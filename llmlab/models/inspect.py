@@ -43,6 +43,7 @@ class ModelFacts(TypedDict):
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
         price: input and output, of a million tokens.
         scale: between which bounds its replicas follow what is asked; max 0: they do not.
+        cores, gpus: of a node, for each of its replicas; where a process computes for it.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.
@@ -58,6 +59,8 @@ class ModelFacts(TypedDict):
     revision: str
     content_id: NotRequired[str]
     compute_type: NotRequired[Literal["int8", "float32"]]
+    cores: NotRequired[float]
+    gpus: NotRequired[float]
     license: str
     max_length: int
     min_length: int

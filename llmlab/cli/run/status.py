@@ -108,7 +108,9 @@ def tree(status: LabStatus) -> Tree:
 def _node(one: NodeStatus) -> str:
     from rich.markup import escape
 
-    has = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+    has = f"{one.cores:g} core{'s' * (one.cores != 1)}" + (
+        f", {one.gpus:g} GPUs" if one.gpus else ""
+    )
     what = "the cluster's head, " * one.is_head + one.state
     on = ", ".join(one.replicas) or "no replicas"
     return (

@@ -39,7 +39,7 @@ def token_file(lab: Lab, ray: Ray) -> Path:
     except OSError as error:
         raise AuthError(
             f"the cluster's token cannot be read: {file}: {unreadable(error)}",
-            fix="copy it from the machine that runs the head: llmlab node token prints where it is",
+            fix="copy it from the machine that runs the head, mode 0600",
         ) from None
     if mode:
         raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")

@@ -91,9 +91,11 @@ def emptied(
         change(lab, take=[node.host])
         return
     change(lab, drain=[node.host])
-    deadline = time.monotonic() + seconds
+    deadline, said = time.monotonic() + seconds, ""
     while left := _left(lab, node):
-        say(f"{', '.join(left)} still there")
+        if (told := f"{', '.join(left)} still there") != said:
+            say(told)
+            said = told
         if time.monotonic() > deadline:
             raise UpstreamError(
                 f"{', '.join(left)} did not leave {node.name} within {seconds:g} s",

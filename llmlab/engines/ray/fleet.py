@@ -56,7 +56,7 @@ class Fleet:
         except (ConnectionError, RuntimeError, TimeoutError) as error:
             raise EnvironmentFailure(
                 f"the cluster at {address} does not answer: {str(error).splitlines()[0]}",
-                fix="llmlab logs node",
+                fix="llmlab logs head; where ray.address names one elsewhere, llmlab logs node",
             ) from None
         self._handles: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
@@ -141,7 +141,7 @@ class Fleet:
         try:
             found = ray.get(ref)
         except ray.exceptions.RayActorError as error:  # dead, or starting again elsewhere
-            if not self._looks[name].gone:
+            if not self._looks.get(name, Actor(name)).gone:
                 log.warning("%s is away: %s", name, str(error).splitlines()[0])
             return Actor(name, gone=True)
         except ray.exceptions.RayError as error:
