@@ -53,6 +53,8 @@ def placement(
 
 def _placed(one: Wanted, actor: Actor | None, why: str, names: Mapping[str, str]) -> Placed:
     look = actor.look if actor else None
+    if actor and actor.dead:
+        return Placed(one.process, one.deployment, one.version, "FATAL", why=actor.dead)
     if actor is None or look is None or actor.gone:
         return Placed(one.process, one.deployment, one.version, "PENDING", why=why)
     return Placed(
