@@ -84,13 +84,13 @@ def measured(folder: Path, seconds: float, *, quick: bool) -> dict[str, Any]:
         "p50": percentile([one.took for one in requests], 50),
         "p99": percentile([one.took for one in requests], 99),
         "worst": max(one.took for one in requests),
-        "events": [asdict(one) | _meanwhile(story.events, one, requests) for one in story.events],
+        "events": [asdict(one) | meanwhile(story.events, one, requests) for one in story.events],
         "targets": [asdict(one) for one in judged(story.events, requests, nodes)],
         "without": without,
     }  # fmt: skip
 
 
-def _meanwhile(events: Sequence[Event], event: Event, requests: Sequence[Asked]) -> dict[str, Any]:
+def meanwhile(events: Sequence[Event], event: Event, requests: Sequence[Asked]) -> dict[str, Any]:
     """Of the requests between an event and the next: how many, and how many were lost."""
     later = [one.at for one in events if one.at > event.at]
     until = min(later, default=NEVER)

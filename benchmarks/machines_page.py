@@ -25,7 +25,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     ]
     said = ", ".join(f"{many} × {status}" for status, many in document["statuses"].items())
     return "\n".join([
-        "# What becomes of requests when machines die", quick,
+        "# When machines die, and what becomes of requests", quick,
         f"{document['date']}; one run of `make bench-machines`, {document['seconds'] / 60:.0f} "
         f"minutes. Ray {document['ray']}.\n{where['processor']}, {where['cores']} cores, "
         f"{where['memory_gb']:g} GB, {where['system']}; other work was done on it meanwhile (load "

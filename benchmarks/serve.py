@@ -1,5 +1,5 @@
-"""python -m benchmarks.serve: the same API behind Ray Serve's HTTP proxy, and behind NGINX. Writes
-SERVE.md and serve.json.
+"""python -m benchmarks.serve: the same API behind Ray Serve's HTTP proxy, behind the HAProxy that
+may stand in for that, and behind NGINX. Writes SERVE.md and serve.json.
 
 The API is `llmlab.service` with the embedded model, one process of it. Ray Serve runs its
 application in a replica of its own, as its documentation has it for FastAPI. They take turns
@@ -36,7 +36,7 @@ from llmlab.service.settings import Settings
 HERE = Path(__file__).parent
 CLIENTS = (1, 32)
 TEXT = "A lamp stands on the rock. Ships see it from afar."
-NGINX, SERVE = "NGINX", "Ray Serve"
+NGINX, SERVE, HAPROXY = "NGINX", "Ray Serve", "Ray Serve with HAProxy"
 SCRIPT = """\
 wrk.method = "POST"
 wrk.body = [==[{body}]==]
@@ -95,7 +95,8 @@ def measured(folder: Path, *, quick: bool) -> dict[str, Any]:
 @contextmanager
 def running(folder: Path) -> Iterator[dict[str, int]]:
     """{way: the port at which it is asked}."""
-    settings, api, front, serve = folder / "settings.json", free_port(), free_port(), free_port()
+    settings = folder / "settings.json"
+    api, front, serve, haproxy = free_port(), free_port(), free_port(), free_port()
     model = Model(runtime="extractive", source="embedded:textrank")
     settings.write_text(
         Settings(deployment="textrank", name="textrank", model=model).model_dump_json()
@@ -104,16 +105,17 @@ def running(folder: Path) -> Iterator[dict[str, int]]:
     (folder / "nginx.conf").write_text(nginx_conf(front))
     (folder / "servers.conf").write_text(f"server 127.0.0.1:{api} max_fails=0;\n")
     nginx = find_nginx().command(folder, folder / "nginx.conf", "-g", "daemon off;")
+    serving = [sys.executable, "-m", "benchmarks.servers.rayserve_api", str(settings)]
     commands = {
         api: [sys.executable, "-P", "-m", "llmlab.service", str(settings), "--port", str(api)],
         front: nginx,
-        serve: [sys.executable, "-m", "benchmarks.servers.rayserve_api", str(settings),
-                str(serve), str(folder / "ray")],
+        serve: [*serving, str(serve), str(folder / "ray"), "proxy"],
+        haproxy: [*serving, str(haproxy), str(folder / "rayh"), "haproxy"],
     }  # fmt: skip
     with ExitStack() as stack:
         for port, command in commands.items():
             stack.enter_context(Program(command, port, folder / f"{port}.log", _ready(port, front)))
-        yield {NGINX: front, SERVE: serve}
+        yield {NGINX: front, SERVE: serve, HAPROXY: haproxy}
 
 
 def _ready(port: int, front: int) -> Any:
@@ -159,9 +161,10 @@ def markdown(document: Mapping[str, Any]) -> str:
         for (clients, way), turns in found.items()
     ]
     ratios = [
-        f"With {clients} client{'s' if clients > 1 else ''} Ray Serve answered "
-        f"{_ratio(found, clients):.2f} times as many requests/s as NGINX and the API."
+        f"- {clients} client{'s' if clients > 1 else ''}: {way} answered "
+        f"{_ratio(found, clients, way):.2f} times as many requests/s as NGINX and the API."
         for clients in CLIENTS
+        for way in (SERVE, HAPROXY)
     ]
     return "\n".join([
         "# The same API behind Ray Serve, and behind NGINX", quick,
@@ -176,9 +179,9 @@ def markdown(document: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _ratio(found: Mapping[tuple[int, str], Sequence[Found]], clients: int) -> float:
+def _ratio(found: Mapping[tuple[int, str], Sequence[Found]], clients: int, way: str) -> float:
     """The median of the rounds: they took turns within each."""
-    pairs = zip(found[clients, SERVE], found[clients, NGINX], strict=True)
+    pairs = zip(found[clients, way], found[clients, NGINX], strict=True)
     return median(serve.rate / nginx.rate for serve, nginx in pairs)
 
 

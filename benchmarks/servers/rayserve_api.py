@@ -1,6 +1,7 @@
-"""llmlab's own API as an application of Ray Serve, behind its HTTP proxy.
+"""python -m benchmarks.servers.rayserve_api SETTINGS PORT FOLDER proxy|haproxy
 
-python -m benchmarks.servers.rayserve_api SETTINGS PORT FOLDER, until SIGTERM
+llmlab's own API as an application of Ray Serve, behind its HTTP proxy or behind HAProxy, until
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ def main() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # So Ray takes 127.0.0.1 for its own processes too; else any of this machine's addresses.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    file, port, folder, front = sys.argv[1:]
+    os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = str(int(front == "haproxy"))
     import ray
     from ray import serve
 
-    file, port, folder = sys.argv[1:]
     ray.init(
         num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=folder,
         object_store_memory=100 * 2**20, log_to_driver=False,
