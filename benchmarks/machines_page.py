@@ -7,14 +7,13 @@ from typing import Any
 
 from benchmarks.machine_deaths import WORKERS
 from benchmarks.ray_bed import CLIENTS, REPLICAS
-from benchmarks.report import digits
 
 
 def markdown(document: Mapping[str, Any]) -> str:
     where = document["machine"]
     quick = "\n**A smoke run: these figures mean little.**\n" if document["quick"] else ""
     targets = [
-        f"| {one['what']} | {one['wanted']} | {digits(one['found'])} | "
+        f"| {one['what']} | {one['wanted']} | {one['found']:g} | "
         f"{'met' if one['met'] else '**missed**'} |"
         for one in document["targets"]
     ]
@@ -62,7 +61,7 @@ def _without(found: Mapping[str, Any]) -> list[str]:
         f"ones still answered, and {forgets['nodes']} of {WORKERS} nodes were left: every machine "
         "has to join anew.",
         "- **A node that falls silent**, by SIGSTOP of all its processes: no connection is closed. "
-        f"Its replica was replaced\n  after {_seconds(still['seconds'])} s. Of {still['requests']} "
-        f"requests of these {CLIENTS} clients meanwhile: {said}. The lost ones waited for that\n"
-        "  node, and a request that was read is asked of no other one, for it may be at work.\n",
+        f"Its replica was\n  replaced after {_seconds(still['seconds'])} s. Of {still['requests']} "
+        f"requests of these {CLIENTS} clients: {said}.\n  The lost ones waited for that node. A "
+        "request that was read is asked of no other one, for it may be at work.\n",
     ]  # fmt: skip

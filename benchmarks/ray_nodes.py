@@ -21,7 +21,7 @@ import psutil
 
 from benchmarks.systems import TOP, Failed
 
-START = 90.0  # seconds; Python imports ray three times until a node is there
+START = 120.0  # seconds; Python imports ray three times until a node is there
 AWAY = 86400  # seconds: how long raylets, workers and drivers wait for a head
 # 127.0.0.1 is replaced by the machine's own address; others of loopback are kept.
 ADDRESS = "127.0.0.{}"
@@ -66,6 +66,7 @@ class Cluster:
         settings = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": str(round(START)),
             "RAY_gcs_storage": self.storage,
             "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000",
             "RAY_health_check_failure_threshold": "3",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 def main() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A busy machine takes longer than 30 s. Ray reads it in this very case.
+    os.environ.update({"RAY_raylet_start_wait_time_s": "120"})
     # So Ray takes 127.0.0.1 for its own processes too; else any of this machine's addresses.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     file, port, folder, front = sys.argv[1:]
