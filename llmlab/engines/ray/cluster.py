@@ -120,7 +120,13 @@ def _start(host: str, cores: int, session: Path) -> list[str]:
 
 def session_folder(lab: Lab) -> Path:
     """Where Ray has its sockets and logs: a path that is short enough for a socket's."""
-    return private_folder(lab.runtime_dir / "ray")
+    return session_below(lab.runtime_dir / "ray")
+
+
+def session_below(folder: Path) -> Path:
+    """Ray opens its folder to everybody, and would be spoken to at the socket that somebody else
+    has put there: so it has one below a folder that is closed."""
+    return private_folder(folder) / "s"
 
 
 def storage(lab: Lab) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import signal
@@ -104,7 +105,7 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
             with tempfile.TemporaryFile("w+") as out:
                 child = subprocess.Popen(
                     command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    cwd=session, start_new_session=True,
+                    cwd=session.parent, start_new_session=True,
                 )  # fmt: skip
                 if _has_joined(child, out, over):
                     joined = True
@@ -154,7 +155,8 @@ def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
 def _session(joining: Joining) -> Path:
     """A short path, for Ray's sockets lie below it."""
     base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), 0o711)
-    return private_folder(base / f"node-{joining.host.replace(':', '_')}")
+    name = hashlib.sha256(f"{joining.host} {joining.address}".encode()).hexdigest()[:8]
+    return cluster.session_below(base / f"node-{name}")
 
 
 def _end(child: subprocess.Popen[bytes], mark: str) -> None:
