@@ -19,11 +19,13 @@ from llmlab.engines.base import Plan
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.draining import change, drained, find
 from llmlab.engines.ray.fitting import refuse_taken
+from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.kept import Kept
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.reconcile import Actor, reconcile
 from llmlab.engines.ray.replica import Look
 from llmlab.engines.ray.shelf import KEPT, Shelf
+from llmlab.engines.ray.telling import Failed, placement
 from llmlab.engines.ray.wanted import Wanted, read_wanted, wanted_by, write_wanted
 from llmlab.engines.status import NodeStatus
 from llmlab.errors import AuthError, EnvironmentFailure, UsageError
@@ -267,3 +269,35 @@ def test_a_port_that_somebody_has_is_told_before_anything_is_started() -> None:
             refuse_taken(Ray(port=port, link_port=free_port()))
     with pytest.raises(UsageError, match="no address of this machine"):
         refuse_taken(Ray(host="203.0.113.9"))
+
+
+@pytest.mark.parametrize(
+    ("there", "times", "state", "why"),
+    [
+        ([], 0, "PENDING", ""),
+        ([actor(A1, "unknown")], 0, "PENDING", ""),
+        ([actor(A1, "empty")], 0, "STARTING", ""),
+        ([actor(A1, "empty")], 1, "BACKOFF", "no"),
+        ([actor(A1, "empty")], 3, "FATAL", "no"),
+        ([actor(A1)], 0, "RUNNING", ""),
+        ([actor(A1)], 3, "RUNNING", "no"),  # it is only the next certificate
+        ([actor(A1, gone=True)], 0, "PENDING", ""),
+        # The one from before serves, and what is to take over cannot.
+        ([actor("twin@cccccccccccc.1"), actor(A2, "failed")], 0, "FATAL", ""),
+    ],
+)  # fmt: skip
+def test_what_is_told_of_a_replica(there: list[Actor], times: int, state: str, why: str) -> None:
+    failed = {A1: Failed(0.0, "no", times)} if times else {}
+    steps = reconcile([ONE], there)
+    (placed,) = placement([ONE], there, steps, (), (), failed).replicas
+    assert (placed.state, placed.why) == (state, why)
+
+
+def test_a_machine_that_is_away_is_told_only_while_something_is_there() -> None:
+    there = Node("n1", "10.0.0.3", "gpu-1", True, False, 8.0, 1.0, 1 << 34)
+    gone = Node("n2", "10.0.0.4", "gpu-2", False, False, 8.0, 0.0, 1 << 34)
+    steps = reconcile([ONE], [actor(A1)])
+    found = placement([ONE], [actor(A1)], steps, (there, gone), {"10.0.0.3"}, {})
+    (machine,) = found.machines
+    assert (machine.name, machine.state, machine.replicas) == ("gpu-1", "draining", ("twin",))
+    assert found.head and found.actors == 1
