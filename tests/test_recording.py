@@ -519,6 +519,7 @@ def lab(tmp_path: Path) -> Lab:
         (Wish("chatt"), "local", UsageError, "no route 'chatt'"),
         (Wish("chat"), "local", UsageError, "recording.never"),
         (Wish("summarize"), "", UpstreamError, "does not run"),
+        (Wish("summarize"), "ray", UsageError, "does not come back to the lab"),
     ],
 )
 def test_what_may_not_be_recorded_is_refused(

@@ -287,6 +287,12 @@ class Recordings:
             raise UpstreamError(
                 "the lab does not run, so there is nothing to record", fix="llmlab up"
             )
+        if engine == "ray":
+            raise UsageError(
+                "nothing is recorded under the engine ray: what replicas on other machines would "
+                "write does not come back to the lab",
+                fix="llmlab down, then llmlab up --engine local",
+            )
 
     def _name(self, route: str, now: float) -> str:
         name = f"{route}-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}"

@@ -220,7 +220,7 @@ class Fleet:
 def _nodes() -> tuple[Node, ...]:
     import ray
 
-    told: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    told: list[dict[str, Any]] = ray.nodes()
     return tuple(
         Node(
             id=one["NodeID"], host=one["NodeManagerAddress"], name=one["NodeName"],

@@ -35,7 +35,7 @@ from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
-from llmlab.engines.ray.telling import placement
+from llmlab.engines.ray.telling import Failed, placement
 from llmlab.engines.ray.wanted import Wanted, read_wanted
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.gateway import Nginx
@@ -54,11 +54,7 @@ PATIENCE = 60.0  # seconds for last requests, where nobody says how long they ta
 
 
 class Placer:
-    """Of one lab.
-
-    Args:
-        patience: seconds for the last requests of a replica that goes.
-    """
+    """Of one lab."""
 
     def __init__(self, lab: Lab, ray: Ray, fleet: Fleet, links: LabLinks) -> None:
         self._lab, self._fleet, self._links = lab, fleet, links
@@ -66,7 +62,7 @@ class Placer:
         self._logs = Logs(lab)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
-        self._failed: dict[str, tuple[float, str]] = {}  # since when, and why
+        self._failed: dict[str, Failed] = {}
         self._actors: list[Actor] = []
         self._patience = PATIENCE
 
@@ -87,7 +83,13 @@ class Placer:
             self._logs.write(process, lines)
         if any(lines for _, lines in told):
             write_cursors(self._lab, self._fleet.cursors)
+        self._lead(wanted, steps)  # before anything ends to which a link leads
         self._follow(wanted, steps, but)
+        self._patience = max((one.patience for one in wanted), default=self._patience)
+        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
+        write_placement(self._lab, found)
+
+    def _lead(self, wanted: Sequence[Wanted], steps: Steps) -> None:
         deployments = {one.process: one.deployment for one in wanted}
         links = [
             Link(process, deployments[process], self._lab.api_socket(process), look.host, look.port)
@@ -95,9 +97,6 @@ class Placer:
             if (look := actor.look)
         ]
         self._links.lead(links, max((one.longest for one in wanted), default=0.0))
-        self._patience = max((one.patience for one in wanted), default=self._patience)
-        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
-        write_placement(self._lab, found)
 
     def _orders(self, wanted: Sequence[Wanted]) -> dict[str, Mapping[str, str]]:
         """{actor: small files}, of those that go by other ones."""
@@ -132,13 +131,14 @@ class Placer:
             self._failed.pop(name, None)
         for one in self._actors:
             if one.dead and one.name not in self._failed:
-                self._failed[one.name] = time.monotonic(), one.dead
+                self._has_failed(one.name, one.dead)
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
         running = self._jobs.get(name)
-        since, _ = self._failed.get(name, (-AGAIN, ""))
-        if (running and not running.done()) or time.monotonic() - since < AGAIN:
+        failed = self._failed.get(name)
+        waits = failed is not None and time.monotonic() - failed.at < AGAIN
+        if waits or (running and not running.done()):
             return
         self._jobs[name] = self._pool.submit(self._done, name, what, job)
 
@@ -148,10 +148,15 @@ class Placer:
             self._failed.pop(name, None)
         except (LlmlabError, OSError, ValueError) as error:
             log.error("%s %s: %s", what, name, error)
-            self._failed[name] = time.monotonic(), str(error)
+            self._has_failed(name, str(error))
         except Exception as error:  # nobody looks at what a job of the pool raises
             log.exception("%s %s", what, name)
-            self._failed[name] = time.monotonic(), f"{type(error).__name__}: {error}"
+            self._has_failed(name, f"{type(error).__name__}: {error}")
+
+    def _has_failed(self, name: str, why: str) -> None:
+        before = self._failed.get(name)
+        times = before.times + 1 if before else 1
+        self._failed[name] = Failed(time.monotonic(), why, times)
 
     def _provide(self, name: str, look: Look, one: Wanted) -> None:
         log.info("%s is on %s", name, look.host)
