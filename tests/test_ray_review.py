@@ -6,6 +6,8 @@ import hashlib
 import os
 import stat
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +16,13 @@ import pytest
 
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.ray.cluster import session_below
+from llmlab.engines.ray.door import Door
 from llmlab.engines.ray.fleet import Fleet
+from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, reconcile
-from llmlab.engines.ray.replica import Look
-from llmlab.engines.ray.shelf import Shelf
+from llmlab.engines.ray.replica import Look, Replica, Serving
+from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
 from llmlab.lab import Lab, private_folder
@@ -198,3 +202,49 @@ def test_cursors_are_kept_for_the_next_placer(tmp_path: Path, damaged: str) -> N
     assert read_cursors(lab) == {NAME: cursor, "other@1.1": "0"}
     (lab.state / "ray" / "cursors.json").write_text(damaged)
     assert read_cursors(lab) == {}
+
+
+def test_what_a_replica_leaves_that_was_killed_goes_when_the_next_one_comes(tmp_path: Path) -> None:
+    left, handle = hold(tmp_path, "left")
+    (left / "replica.key").write_text("secret")
+    own, _ = hold(tmp_path, "own")
+    with pytest.raises(BlockingIOError):
+        hold(tmp_path, "own")
+    assert left.exists()
+    os.close(handle)  # as by the end of its process
+    hold(tmp_path, "another")
+    assert own.exists() and not left.exists()
+
+
+def test_a_model_that_is_in_use_stays_on_its_node_however_old(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "models")
+    shelf.put(DIGEST, 0, CONTENT, True)
+    other = hashlib.sha256(b"other").hexdigest()
+    shelf.put(other, 0, b"other", True)
+    shelf.lay_out(tmp_path / "runs" / "textrank-1" / "model", {"a/b/weights": DIGEST})
+    shelf.tidy(time.time() + 2 * KEPT, used_by(tmp_path / "runs"))
+    assert [shelf.has(one) for one in (DIGEST, other)] == [True, False]
+
+
+def test_a_replica_that_could_not_begin_can_be_asked_to_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica.__new__(Replica)
+    replica._lock, replica._door = threading.Lock(), Door(tmp_path, "textrank", "textrank")
+    replica._told = Look("a", "node", "127.0.0.1", "1")
+    tries: list[Serving] = []
+
+    def begin(given: Serving) -> None:
+        tries.append(given)
+        if len(tries) == 1:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(replica, "_begin", begin)
+    given = Serving("{}", {}, "", "", (20000, 20001), ("127.0.0.1", 1), 1.0)
+    with pytest.raises(OSError, match="no space"):
+        replica.serve(given)
+    assert (replica._told.phase, replica._told.why) == ("empty", "no space left")
+    replica.serve(given)
+    assert (replica._told.phase, replica._told.why) == ("starting", "")
+    replica.serve(given)
+    assert len(tries) == 2
