@@ -32,6 +32,7 @@ from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
+from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
 from llmlab.engines.ray.telling import Failed, placement
@@ -75,10 +76,13 @@ class Placer:
         self._actors = self._fleet.look(self._orders(wanted))
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
         but = {one.id for one in nodes if one.host in leaving}
+        self._forget_ended()
         steps = reconcile(wanted, self._actors, but)
-        for actor in self._actors:
-            if actor.look and actor.look.lines:
-                self._logs.write(actor.process, actor.look.lines)
+        told = [(one.process, one.look.lines) for one in self._actors if one.look]
+        for process, lines in told:
+            self._logs.write(process, lines)
+        if any(lines for _, lines in told):
+            write_cursors(self._lab, self._fleet.cursors)
         self._lead(wanted, steps)  # before anything ends to which a link leads
         self._follow(wanted, steps, but)
         self._patience = max((one.patience for one in wanted), default=self._patience)
@@ -119,6 +123,16 @@ class Placer:
             elif 0 < look.due < time.time():
                 self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
 
+    def _forget_ended(self) -> None:
+        """Of an actor that is gone nothing is kept; one that is dead is not tried again at once."""
+        there = {one.name for one in self._actors}
+        for name in [one for one, job in self._jobs.items() if one not in there and job.done()]:
+            del self._jobs[name]
+            self._failed.pop(name, None)
+        for one in self._actors:
+            if one.dead and one.name not in self._failed:
+                self._failed[one.name] = time.monotonic(), one.dead
+
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
         running = self._jobs.get(name)
@@ -134,9 +148,14 @@ class Placer:
             self._failed.pop(name, None)
         except (LlmlabError, OSError, ValueError) as error:
             log.error("%s %s: %s", what, name, error)
-            before = self._failed.get(name)
-            times = before.times + 1 if before else 1
-            self._failed[name] = Failed(time.monotonic(), str(error), times)
+            self._note(name, str(error))
+        except Exception as error:  # nobody looks at what a job of the pool raises
+            log.exception("%s %s", what, name)
+            self._note(name, f"{type(error).__name__}: {error}")
+
+    def _note(self, name: str, why: str) -> None:
+        before = self._failed.get(name)
+        self._failed[name] = Failed(time.monotonic(), why, before.times + 1 if before else 1)
 
     def _provide(self, name: str, look: Look, one: Wanted) -> None:
         log.info("%s is on %s", name, look.host)
@@ -178,7 +197,7 @@ def main() -> None:
     threading.Thread(target=watch_head, args=(lab, ray), daemon=True).start()
     cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
     namespace = f"llmlab-{hashlib.sha256(str(lab.root).encode()).hexdigest()[:12]}"
-    fleet = connected(ray, namespace, over)
+    fleet = connected(ray, namespace, read_cursors(lab), over)
     if fleet is None:
         return
     placer = Placer(lab, ray, fleet, links)
@@ -190,11 +209,13 @@ def main() -> None:
     os._exit(0)  # Ray's own end waits for the head, which may be ending as well
 
 
-def connected(ray: Ray, namespace: str, over: threading.Event) -> Fleet | None:
+def connected(
+    ray: Ray, namespace: str, cursors: Mapping[str, str], over: threading.Event
+) -> Fleet | None:
     """With the cluster, which may still be starting; None if that was waited for in vain."""
     while not over.is_set():
         try:
-            fleet = Fleet(cluster.head_address(ray), ray.host, namespace)
+            fleet = Fleet(cluster.head_address(ray), ray.host, namespace, cursors)
             fleet.find()
             return fleet
         except EnvironmentFailure as error:
