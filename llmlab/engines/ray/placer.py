@@ -131,7 +131,7 @@ class Placer:
             self._failed.pop(name, None)
         for one in self._actors:
             if one.dead and one.name not in self._failed:
-                self._failed[one.name] = time.monotonic(), one.dead
+                self._note(one.name, one.dead)
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
