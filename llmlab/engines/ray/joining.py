@@ -165,7 +165,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """What is left of it: all of a node is in the session of what was started, in whatever group."""
+    """What is left of it: all of a node is in one session, in whatever group."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if os.getsid(process.pid) == child.pid:
