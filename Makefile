@@ -12,7 +12,7 @@
 # make bench-edge       what TLS, API keys and budgets cost at the gateway: 4 minutes; wants wrk
 # make bench-console    what 50 open consoles cost a lab, and whether one leaks: 15 minutes; wants wrk
 # make bench-machines   what becomes of requests when machines of a Ray cluster die: 12 minutes
-# make bench-serve      the same API behind Ray Serve, and behind NGINX: 2 minutes; wants wrk
+# make bench-serve      the same API behind Ray Serve, and behind NGINX: 3 minutes; wants wrk
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code

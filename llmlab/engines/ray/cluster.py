@@ -71,6 +71,8 @@ def environment(token: Path, *, alone: bool = False) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a machine may be busy
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else 30 s, without a head to hear of it
         # A machine that says nothing for so long is dead: its replicas start elsewhere.
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "3000",

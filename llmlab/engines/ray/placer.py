@@ -131,7 +131,7 @@ class Placer:
             self._failed.pop(name, None)
         for one in self._actors:
             if one.dead and one.name not in self._failed:
-                self._has_failed(one.name, one.dead)
+                self._note(one.name, one.dead)
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
@@ -148,15 +148,14 @@ class Placer:
             self._failed.pop(name, None)
         except (LlmlabError, OSError, ValueError) as error:
             log.error("%s %s: %s", what, name, error)
-            self._has_failed(name, str(error))
+            self._note(name, str(error))
         except Exception as error:  # nobody looks at what a job of the pool raises
             log.exception("%s %s", what, name)
-            self._has_failed(name, f"{type(error).__name__}: {error}")
+            self._note(name, f"{type(error).__name__}: {error}")
 
-    def _has_failed(self, name: str, why: str) -> None:
+    def _note(self, name: str, why: str) -> None:
         before = self._failed.get(name)
-        times = before.times + 1 if before else 1
-        self._failed[name] = Failed(time.monotonic(), why, times)
+        self._failed[name] = Failed(time.monotonic(), why, before.times + 1 if before else 1)
 
     def _provide(self, name: str, look: Look, one: Wanted) -> None:
         log.info("%s is on %s", name, look.host)

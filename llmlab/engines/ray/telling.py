@@ -49,7 +49,7 @@ def placement(
         mine = [actor for actor in actors if actor.process == one.process]
         newest = max(mine, key=lambda it: it.turn, default=None)
         # One that was to take over and cannot is what somebody waits for.
-        lost = newest and newest.look and newest.look.phase == "failed"
+        lost = newest and (newest.dead or (newest.look and newest.look.phase == "failed"))
         actor = newest if lost else steps.links.get(one.process, newest)
         replicas.append(_placed(one, actor, failed.get(actor.name) if actor else None, names))
     on = {node.id: tuple(one.process for one in actors if one.look and not one.gone
@@ -70,9 +70,9 @@ def _placed(
     one: Wanted, actor: Actor | None, failed: Failed | None, names: Mapping[str, str]
 ) -> Placed:
     look = actor.look if actor else None
+    why = failed.why if failed else ""
     if actor and actor.dead:
         return Placed(one.process, one.deployment, one.version, "FATAL", why=actor.dead)
-    why = failed.why if failed else ""
     if actor is None or look is None or actor.gone:
         return Placed(one.process, one.deployment, one.version, "PENDING", why=why)
     state = STATES[look.phase]
