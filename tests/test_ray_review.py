@@ -6,8 +6,10 @@ import hashlib
 import os
 import stat
 import sys
+import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +21,14 @@ from llmlab.engines.ray.cluster import session_below
 from llmlab.engines.ray.door import Door
 from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.held import hold
+from llmlab.engines.ray.joining import Joining, _session
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, reconcile
 from llmlab.engines.ray.replica import Look, Replica, Serving
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
+from llmlab.errors import UsageError
 from llmlab.lab import Lab, private_folder
 
 NAME = "textrank@0123456789ab.1"
@@ -248,3 +252,17 @@ def test_a_replica_that_could_not_begin_can_be_asked_to_again(
     assert (replica._told.phase, replica._told.why) == ("starting", "")
     replica.serve(given)
     assert len(tries) == 2
+
+
+def test_a_machine_is_a_node_of_one_cluster_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = Joining("10.0.0.1:6379", "10.0.0.2", tmp_path / "token", 1, None, tmp_path / "models")
+    session, held = _session(mine)
+    assert stat.S_IMODE(session.parent.stat().st_mode) == 0o700
+    with pytest.raises(UsageError, match="already, at 10"):
+        _session(mine)
+    os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
+    os.close(held)
+    assert _session(mine)[0] == session
