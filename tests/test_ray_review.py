@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 import sys
 import tempfile
@@ -16,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
+from llmlab.engines.ray import cluster
 from llmlab.engines.ray.cluster import session_below
 from llmlab.engines.ray.door import Door
+from llmlab.engines.ray.fitting import refuse_taken
 from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.joining import Joining, _session
@@ -28,8 +32,9 @@ from llmlab.engines.ray.replica import Look, Replica, Serving
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
-from llmlab.errors import UsageError
+from llmlab.errors import AuthError, EnvironmentFailure, UsageError
 from llmlab.lab import Lab, private_folder
+from tests.conftest import free_port
 
 NAME = "textrank@0123456789ab.1"
 WANTED = Wanted("textrank", "textrank", "textrank-0123456789ab.json")
@@ -266,3 +271,30 @@ def test_a_machine_is_a_node_of_one_cluster_once(
     os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
     os.close(held)
     assert _session(mine)[0] == session
+
+
+def test_a_lab_may_be_brought_up_again_while_its_own_programs_have_its_ports() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        ray = Ray(port=head.getsockname()[1], link_port=free_port())
+        refuse_taken(ray, {"port"})
+        with pytest.raises(EnvironmentFailure, match="is taken by"):
+            refuse_taken(ray, {"link_port"})
+
+
+def test_no_token_is_made_for_a_cluster_that_has_one(tmp_path: Path) -> None:
+    lab, elsewhere = Lab(tmp_path), Ray(address="10.0.0.1:6379", host="10.0.0.2")
+    with pytest.raises(AuthError, match="the token of the cluster at"):
+        cluster.make_token(lab, elsewhere)
+    assert not cluster.token_file(lab, elsewhere).exists()
+
+
+def test_labs_in_folders_of_the_same_name_have_actors_of_their_own(tmp_path: Path) -> None:
+    one, other = Ray(host="10.0.0.1"), Ray(host="10.0.0.2", address="10.0.0.1:6379")
+    names = {cluster.namespace(Lab(tmp_path), ray) for ray in (one, other)}
+    assert len(names) == 2
+    assert cluster.namespace(Lab(tmp_path / "more"), one) not in names
+
+
+def test_where_the_head_listens_is_said_as_an_address_of_its_kind() -> None:
+    assert cluster.head_address(Ray(host="10.0.0.1", port=7000)) == "10.0.0.1:7000"
+    assert cluster.head_address(Ray(host="fd00::1", port=7000)) == "[fd00::1]:7000"
