@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,6 +123,7 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
     finally:
         if child:
             _kill(child)
+        shutil.rmtree(session.parent, ignore_errors=True)
         os.close(held)
 
 
