@@ -19,7 +19,7 @@ import pytest
 
 from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
-from llmlab.engines.ray import cluster
+from llmlab.engines.ray import cluster, kept
 from llmlab.engines.ray.cluster import session_below
 from llmlab.engines.ray.door import Door
 from llmlab.engines.ray.fitting import refuse_taken
@@ -34,7 +34,7 @@ from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
 from llmlab.errors import AuthError, EnvironmentFailure, UsageError
 from llmlab.lab import Lab, private_folder
-from tests.conftest import free_port
+from tests.conftest import free_port, wait_until
 
 NAME = "textrank@0123456789ab.1"
 WANTED = Wanted("textrank", "textrank", "textrank-0123456789ab.json")
@@ -298,3 +298,17 @@ def test_labs_in_folders_of_the_same_name_have_actors_of_their_own(tmp_path: Pat
 def test_where_the_head_listens_is_said_as_an_address_of_its_kind() -> None:
     assert cluster.head_address(Ray(host="10.0.0.1", port=7000)) == "10.0.0.1:7000"
     assert cluster.head_address(Ray(host="fd00::1", port=7000)) == "[fd00::1]:7000"
+
+
+def test_a_program_that_cannot_be_started_for_now_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "AGAIN", (0.01,))
+    folder = tmp_path / "not there"
+    one = kept.Kept(folder, ["sleep", "60"], dict(os.environ), log="out")
+    one.start()
+    wait_until(lambda: one.starts > 1, 10)
+    folder.mkdir()
+    wait_until(lambda: one.pid > 0, 10)
+    one.end(5)
+    assert one.pid == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from llmlab.engines.ray.fated import fated
 
+log = logging.getLogger("llmlab.node")
 AGAIN = (0.0, 1.0, 2.0, 5.0, 10.0)  # seconds until it is started again, the last one from then on
 WELL = 30.0  # seconds after which a start has gone well
 
@@ -76,14 +78,22 @@ class Kept:
                 if self._over.is_set():
                     return
                 started = time.monotonic()
-                child = self._child = self._started()
-            code = child.wait()
-            if code == self._final:
+                child = self._child = self._try()
+            code = child.wait() if child else None
+            if code is not None and code == self._final:
                 self.failed = True
                 return
             quick = 0 if time.monotonic() - started > WELL else quick + 1
             if self._over.wait(AGAIN[min(quick, len(AGAIN)) - 1] if quick else 0.0):
                 return
+
+    def _try(self) -> subprocess.Popen[bytes] | None:
+        """None where it cannot be started for now: there may be no memory, or no disk."""
+        try:
+            return self._started()
+        except OSError as error:
+            log.error("%s: %s", self.log.name, error)
+            return None
 
     def _started(self) -> subprocess.Popen[bytes]:
         self.starts, self.since = self.starts + 1, time.time()
