@@ -27,7 +27,7 @@ from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.joining import Joining, _session
 from llmlab.engines.ray.reading import read_cursors, write_cursors
-from llmlab.engines.ray.reconcile import Actor, reconcile
+from llmlab.engines.ray.reconcile import Actor, believed, reconcile
 from llmlab.engines.ray.replica import Look, Replica, Serving
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
@@ -312,3 +312,22 @@ def test_a_program_that_cannot_be_started_for_now_is_tried_again(
     wait_until(lambda: one.pid > 0, 10)
     one.end(5)
     assert one.pid == 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "port", "serves"),
+    [
+        ({"node": "10.0.0.2"}, "10.0.0.2", 20000, True),
+        ({}, "10.0.0.2", 20000, True),  # nobody has said yet what nodes there are
+        ({"node": "10.0.0.2"}, "10.0.0.3", 20000, False),
+        ({"node": "10.0.0.2"}, "10.0.0.2", 70000, False),
+        ({"node": "10.0.0.2"}, "10.0.0.2", -1, False),
+        ({"other": "10.0.0.2"}, "10.0.0.2", 20000, False),
+    ],
+)
+def test_a_link_leads_to_a_replica_where_its_node_is_and_nowhere_else(
+    hosts: dict[str, str], host: str, port: int, serves: bool
+) -> None:
+    said = Actor(NAME, replace(_look(), host=host, port=port))
+    assert believed(said, hosts).serves is serves
+    assert bool(reconcile([WANTED], [believed(said, hosts)]).links) is serves

@@ -32,7 +32,7 @@ from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.reading import read_cursors, write_cursors
-from llmlab.engines.ray.reconcile import Actor, Steps, reconcile
+from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
 from llmlab.engines.ray.telling import Failed, placement
 from llmlab.engines.ray.wanted import Wanted, read_wanted
@@ -75,8 +75,10 @@ class Placer:
             LlmlabError, OSError, ValueError: something of it cannot be done for now.
         """
         wanted = read_wanted(self._lab)
-        self._actors = self._fleet.look(self._orders(wanted))
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
+        hosts = {one.id: one.host for one in nodes}
+        looked = self._fleet.look(self._orders(wanted))
+        self._actors = [believed(one, hosts) for one in looked]
         but = {one.id for one in nodes if one.host in leaving}
         self._forget_ended()
         steps = reconcile(wanted, self._actors, but)

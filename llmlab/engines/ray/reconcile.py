@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlab.engines.ray.replica import Look
 from llmlab.engines.ray.wanted import Wanted
@@ -56,6 +56,23 @@ class Steps:
     create: tuple[tuple[str, Wanted], ...]
     end: tuple[str, ...]
     links: Mapping[str, Actor]
+
+
+def believed(actor: Actor, hosts: Mapping[str, str]) -> Actor:
+    """The same, but not as one that serves where it says to be where it cannot be: a link would
+    lead there, and one that NGINX does not take would keep all others from moving.
+
+    Args:
+        hosts: {node: its address}, as Ray has them; empty where that is not known yet.
+    """
+    look = actor.look
+    if look is None or not look.port or not hosts:
+        return actor
+    host = hosts.get(look.node)
+    if host == look.host and 0 < look.port < 65536:
+        return actor
+    why = f"it says {look.host}:{look.port}, and its node is at {host or 'no known address'}"
+    return replace(actor, look=replace(look, phase="starting", why=why))
 
 
 def name_of(process: str, version: str, turn: int) -> str:
