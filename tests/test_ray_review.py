@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
+from llmlab.engines.ray import cluster
 from llmlab.engines.ray.cluster import session_below
+from llmlab.engines.ray.door import Door
+from llmlab.engines.ray.fitting import refuse_taken
 from llmlab.engines.ray.fleet import Fleet
+from llmlab.engines.ray.held import hold
+from llmlab.engines.ray.joining import Joining, _session
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, reconcile
-from llmlab.engines.ray.replica import Look
-from llmlab.engines.ray.shelf import Shelf
+from llmlab.engines.ray.replica import Look, Replica, Serving
+from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
+from llmlab.errors import AuthError, EnvironmentFailure, UsageError
 from llmlab.lab import Lab, private_folder
+from tests.conftest import free_port
 
 NAME = "textrank@0123456789ab.1"
 WANTED = Wanted("textrank", "textrank", "textrank-0123456789ab.json")
@@ -198,3 +211,90 @@ def test_cursors_are_kept_for_the_next_placer(tmp_path: Path, damaged: str) -> N
     assert read_cursors(lab) == {NAME: cursor, "other@1.1": "0"}
     (lab.state / "ray" / "cursors.json").write_text(damaged)
     assert read_cursors(lab) == {}
+
+
+def test_what_a_replica_leaves_that_was_killed_goes_when_the_next_one_comes(tmp_path: Path) -> None:
+    left, handle = hold(tmp_path, "left")
+    (left / "replica.key").write_text("secret")
+    own, _ = hold(tmp_path, "own")
+    with pytest.raises(BlockingIOError):
+        hold(tmp_path, "own")
+    assert left.exists()
+    os.close(handle)  # as by the end of its process
+    hold(tmp_path, "another")
+    assert own.exists() and not left.exists()
+
+
+def test_a_model_that_is_in_use_stays_on_its_node_however_old(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "models")
+    shelf.put(DIGEST, 0, CONTENT, True)
+    other = hashlib.sha256(b"other").hexdigest()
+    shelf.put(other, 0, b"other", True)
+    shelf.lay_out(tmp_path / "runs" / "textrank-1" / "model", {"a/b/weights": DIGEST})
+    shelf.tidy(time.time() + 2 * KEPT, used_by(tmp_path / "runs"))
+    assert [shelf.has(one) for one in (DIGEST, other)] == [True, False]
+
+
+def test_a_replica_that_could_not_begin_can_be_asked_to_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica.__new__(Replica)
+    replica._lock, replica._door = threading.Lock(), Door(tmp_path, "textrank", "textrank")
+    replica._told = Look("a", "node", "127.0.0.1", "1")
+    tries: list[Serving] = []
+
+    def begin(given: Serving) -> None:
+        tries.append(given)
+        if len(tries) == 1:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(replica, "_begin", begin)
+    given = Serving("{}", {}, "", "", (20000, 20001), ("127.0.0.1", 1), 1.0)
+    with pytest.raises(OSError, match="no space"):
+        replica.serve(given)
+    assert (replica._told.phase, replica._told.why) == ("empty", "no space left")
+    replica.serve(given)
+    assert (replica._told.phase, replica._told.why) == ("starting", "")
+    replica.serve(given)
+    assert len(tries) == 2
+
+
+def test_a_machine_is_a_node_of_one_cluster_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = Joining("10.0.0.1:6379", "10.0.0.2", tmp_path / "token", 1, None, tmp_path / "models")
+    session, held = _session(mine)
+    assert stat.S_IMODE(session.parent.stat().st_mode) == 0o700
+    with pytest.raises(UsageError, match="already, at 10"):
+        _session(mine)
+    os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
+    os.close(held)
+    assert _session(mine)[0] == session
+
+
+def test_a_lab_may_be_brought_up_again_while_its_own_programs_have_its_ports() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        ray = Ray(port=head.getsockname()[1], link_port=free_port())
+        refuse_taken(ray, {"port"})
+        with pytest.raises(EnvironmentFailure, match="is taken by"):
+            refuse_taken(ray, {"link_port"})
+
+
+def test_no_token_is_made_for_a_cluster_that_has_one(tmp_path: Path) -> None:
+    lab, elsewhere = Lab(tmp_path), Ray(address="10.0.0.1:6379", host="10.0.0.2")
+    with pytest.raises(AuthError, match="the token of the cluster at"):
+        cluster.make_token(lab, elsewhere)
+    assert not cluster.token_file(lab, elsewhere).exists()
+
+
+def test_labs_in_folders_of_the_same_name_have_actors_of_their_own(tmp_path: Path) -> None:
+    one, other = Ray(host="10.0.0.1"), Ray(host="10.0.0.2", address="10.0.0.1:6379")
+    names = {cluster.namespace(Lab(tmp_path), ray) for ray in (one, other)}
+    assert len(names) == 2
+    assert cluster.namespace(Lab(tmp_path / "more"), one) not in names
+
+
+def test_where_the_head_listens_is_said_as_an_address_of_its_kind() -> None:
+    assert cluster.head_address(Ray(host="10.0.0.1", port=7000)) == "10.0.0.1:7000"
+    assert cluster.head_address(Ray(host="fd00::1", port=7000)) == "[fd00::1]:7000"

@@ -6,6 +6,7 @@ disk, and nobody ends because it is away: see docs/explain/more-machines.md.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import sys
@@ -47,8 +48,18 @@ def token_file(lab: Lab, ray: Ray) -> Path:
 
 
 def make_token(lab: Lab, ray: Ray) -> Path:
-    """The same, made where the lab's own is not there yet."""
+    """The same, made where the lab's own is not there yet.
+
+    Raises:
+        AuthError: as ``token_file``, or it is another cluster's.
+    """
     file = token_file(lab, ray)
+    if ray.address and not file.exists():
+        raise AuthError(
+            f"the token of the cluster at {ray.address} is not here",
+            fix="copy it from the machine that runs the head, mode 0600, and say where in "
+            "ray.token_file of lab.toml",
+        )
     if not ray.token_file:
         private_folder(file.parent)
         with locked(file.with_suffix(".lock")):
@@ -83,7 +94,14 @@ def environment(token: Path, *, alone: bool = False) -> dict[str, str]:
 
 
 def head_address(ray: Ray) -> str:
-    return ray.address or f"{ray.host}:{ray.port}"
+    host = f"[{ray.host}]" if ":" in ray.host else ray.host
+    return ray.address or f"{host}:{ray.port}"
+
+
+def namespace(lab: Lab, ray: Ray) -> str:
+    """Of a lab's actors. Several labs may have one cluster, in folders of the same name too."""
+    digest = hashlib.sha256(f"{ray.host} {lab.root}".encode()).hexdigest()
+    return f"llmlab-{digest[:12]}"
 
 
 def head_command(lab: Lab, ray: Ray) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Collection
 
 from llmlab.config.ray import Ray
 from llmlab.errors import EnvironmentFailure, UsageError
@@ -23,8 +24,11 @@ def refuse_without_ray() -> None:
         raise EnvironmentFailure("the engine ray runs on Linux", fix="llmlab up --engine local")
 
 
-def refuse_taken(ray: Ray) -> None:
+def refuse_taken(ray: Ray, but: Collection[str] = ()) -> None:
     """
+    Args:
+        but: keys of ports that the lab's own programs listen at.
+
     Raises:
         UsageError: its address is another machine's.
         EnvironmentFailure: somebody has one of its ports.
@@ -36,7 +40,7 @@ def refuse_taken(ray: Ray) -> None:
         )
     wanted = {"link_port": ray.link_port} | ({} if ray.address else {"port": ray.port})
     for key, port in wanted.items():
-        if not port_is_free(ray.host, port):
+        if key not in but and not port_is_free(ray.host, port):
             raise EnvironmentFailure(
                 f"{ray.host}:{port} is taken by {port_holder(port)}",
                 fix=f"stop it, or set another {key} in [ray] of lab.toml",

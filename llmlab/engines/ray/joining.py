@@ -18,7 +18,8 @@ from typing import IO
 import psutil
 
 from llmlab.engines.ray import cluster
-from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, unreadable
+from llmlab.engines.ray.held import hold
+from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, UsageError, unreadable
 from llmlab.lab import private_folder
 
 REACHES = 5.0  # seconds to the head
@@ -88,8 +89,9 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
 
     Raises:
         EnvironmentFailure: it ends as soon as it is started, the first time.
+        AuthError: the head does not know the token. UsageError: it is such a node already.
     """
-    session = _session(joining)
+    session, held = _session(joining)
     environ = cluster.environment(joining.token)
     environ[cluster.FOLDER] = str(private_folder(joining.folder, 0o711))
     joined, child = False, None
@@ -101,7 +103,7 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
             with tempfile.TemporaryFile("w+") as out:
                 child = subprocess.Popen(
                     command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    cwd=session.parent, start_new_session=True,
+                    cwd=session.parent, start_new_session=True, pass_fds=[held],
                 )  # fmt: skip
                 if _has_joined(child, out, over):
                     joined = True
@@ -120,6 +122,7 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
     finally:
         if child:
             _kill(child)
+        os.close(held)
 
 
 def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Event) -> bool:
@@ -149,11 +152,19 @@ def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
     )
 
 
-def _session(joining: Joining) -> Path:
-    """A short path, for Ray's sockets lie below it."""
+def _session(joining: Joining) -> tuple[Path, int]:
+    """A short path, for Ray's sockets lie below it; and what it is held by: `ray start` has that
+    as well, and outlives a `node add` that is killed."""
     base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), 0o711)
     name = hashlib.sha256(f"{joining.host} {joining.address}".encode()).hexdigest()[:8]
-    return cluster.session_below(base / f"node-{name}")
+    try:
+        folder, held = hold(private_folder(base / "nodes"), name)
+    except BlockingIOError:
+        raise UsageError(
+            f"this machine is a node of {joining.address} already, at {joining.host}",
+            fix="llmlab node list in the lab; --host names another address of this machine",
+        ) from None
+    return cluster.session_below(folder), held
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,6 @@ its processes in small files, and takes over what it logs.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import signal
@@ -56,7 +55,10 @@ PATIENCE = 60.0  # seconds for last requests, where nobody says how long they ta
 class Placer:
     """Of one lab."""
 
-    def __init__(self, lab: Lab, ray: Ray, fleet: Fleet, links: LabLinks) -> None:
+    def __init__(
+        self, lab: Lab, ray: Ray, fleet: Fleet, links: LabLinks, away: threading.Event
+    ) -> None:
+        self._away = away  # whether the head does not answer
         self._lab, self._fleet, self._links = lab, fleet, links
         self._provider = Provider(lab, ray)
         self._logs = Logs(lab)
@@ -87,7 +89,8 @@ class Placer:
         self._follow(wanted, steps, but)
         self._patience = max((one.patience for one in wanted), default=self._patience)
         found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
-        write_placement(self._lab, found)
+        # What is known of the head's nodes is as it was told last.
+        write_placement(self._lab, replace(found, head=found.head and not self._away.is_set()))
 
     def _lead(self, wanted: Sequence[Wanted], steps: Steps) -> None:
         deployments = {one.process: one.deployment for one in wanted}
@@ -191,16 +194,15 @@ def main() -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     lab, ray = Lab(Path(sys.argv[1])), Ray.model_validate_json(sys.argv[2])
     links = LabLinks(lab, ray, for_links(Nginx(Path(sys.argv[3]), "", "")), worker_user())
-    over = threading.Event()
+    over, away = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    threading.Thread(target=watch_head, args=(lab, ray), daemon=True).start()
+    threading.Thread(target=watch_head, args=(lab, ray, away), daemon=True).start()
     cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
-    namespace = f"llmlab-{hashlib.sha256(str(lab.root).encode()).hexdigest()[:12]}"
-    fleet = connected(ray, namespace, read_cursors(lab), over)
+    fleet = connected(ray, cluster.namespace(lab, ray), read_cursors(lab), over)
     if fleet is None:
         return
-    placer = Placer(lab, ray, fleet, links)
+    placer = Placer(lab, ray, fleet, links, away)
     while not over.wait(TICK):
         try:
             placer.tick()
@@ -224,26 +226,27 @@ def connected(
     return None
 
 
-def watch_head(lab: Lab, ray: Ray) -> None:
+def watch_head(lab: Lab, ray: Ray, away: threading.Event) -> None:
     """Say that the head is away, which Ray itself keeps silent about: what it is asked then waits.
 
     Once it is back this process ends, for its supervisor to start it anew: the head takes who was
     there before for gone, and of actors that are replaced since it is told nothing.
     """
     host, _, port = cluster.head_address(ray).rpartition(":")
-    seen = away = False
+    seen = False
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=HEAD_ANSWERS).close()
         except OSError:
-            away = seen
+            away.set()
             with contextlib.suppress(OSError):
                 write_placement(lab, replace(read_placement(lab), head=False, at=time.time()))
         else:
-            if away:
+            if seen and away.is_set():
                 log.warning("the head is back")
                 os._exit(1)
             seen = True
+            away.clear()
         time.sleep(HEAD_LOOKS)
 
 

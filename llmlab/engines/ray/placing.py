@@ -50,8 +50,9 @@ class OnNodes:
 
     def prepare(self, plan: Plan) -> None:
         refuse_without_ray()
-        if not self._supervisor.pid(PLACER):
-            refuse_taken(plan.config.ray)
+        listen = {"port": HEAD, "link_port": LINKS}  # also while the placer is started anew
+        mine = {key for key, program in listen.items() if self._supervisor.pid(program)}
+        refuse_taken(plan.config.ray, mine)
         links = links_of(self._lab, plan.config)
         if not self._supervisor.pid(LINKS):
             links.lead((), 0.0)  # those of before may lead anywhere by now
@@ -128,9 +129,11 @@ class OnNodes:
         write_wanted(self._lab, [])
         record = Record.read(self._lab)
         patience = record.plan().config.service.timeout if record else 0.0
-        deadline = time.monotonic() + patience + END_DEADLINE
+        heard = time.monotonic()
+        deadline = heard + patience + END_DEADLINE
         while (left := read_placement(self._lab)).actors and time.monotonic() < deadline:
-            if time.time() - left.at > STALE:
+            heard = time.monotonic() if left.head else heard
+            if time.time() - left.at > STALE or time.monotonic() - heard > END_DEADLINE:
                 break  # nobody hears of them
             time.sleep(POLL)
         forget_placement(self._lab)

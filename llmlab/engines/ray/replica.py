@@ -26,8 +26,9 @@ from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.folders import WORKER
 from llmlab.engines.ray.cluster import FOLDER
 from llmlab.engines.ray.door import Door, Place
+from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.kept import Kept
-from llmlab.engines.ray.shelf import Shelf
+from llmlab.engines.ray.shelf import Shelf, used_by
 from llmlab.files import write_atomically
 from llmlab.lab import SETTLEMENTS_SOCKET, private_folder
 from llmlab.links.conf import Settlements
@@ -40,6 +41,7 @@ from llmlab.version import __version__
 
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
 SOCKET = "api.sock"
+NAMED = 24  # letters of a process in its folder's name: a socket's path may have 107
 DOOR_PATIENCE = 5.0  # seconds for the door's last connections, once the API has ended
 
 Phase = Literal["empty", "starting", "ready", "failed", "ending"]
@@ -110,7 +112,7 @@ def models_folder() -> Path:
 def runs_folder() -> Path:
     """What replicas of a machine need while they run: a short path, for it has sockets."""
     base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), _reachable())
-    return private_folder(base / "replicas", _reachable())
+    return private_folder(base / "runs", _reachable())
 
 
 def _reachable() -> int:
@@ -139,9 +141,10 @@ class Replica:
         node = ray.get_runtime_context().get_node_id()
         incarnation = secrets.token_hex(6)
         runs = runs_folder()
-        self._folder = private_folder(runs / f"{process}-{incarnation}", _reachable())
+        self._folder, self._held = hold(runs, f"{process[:NAMED]}-{incarnation}", _reachable())
         self._own = _sockets_in(self._folder)
         self._shelf = Shelf(models_folder() / "models")
+        self._shelf.tidy(used=used_by(runs))
         folder = private_folder(self._folder / "door", _reachable())
         self._door = Door(folder, process, deployment)
         self._lock = threading.Lock()
@@ -172,17 +175,23 @@ class Replica:
         """Begin. Called again, it goes on as it does.
 
         Raises:
-            LlmlabError, OSError, ValueError: it cannot.
+            LlmlabError, OSError, ValueError: it cannot, and can be asked to again.
         """
         with self._lock:
             if self._told.phase != "empty":
                 return
-            self._told = replace(self._told, phase="starting")
+            self._told = replace(self._told, phase="starting", why="")
         try:
             self._begin(given)
         except Exception as error:
-            self._told = replace(self._told, phase="failed", why=str(error))
+            self._door.close(0.0)
+            self._become("empty", str(error))
             raise
+
+    def _become(self, phase: Phase, why: str = "") -> None:
+        with self._lock:
+            if self._told.phase != "ending":  # which is the last one
+                self._told = replace(self._told, phase=phase, why=why)
 
     def _begin(self, given: Serving) -> None:
         settings = Settings.model_validate_json(given.settings, strict=False)
@@ -251,11 +260,12 @@ class Replica:
                 write_atomically(file, orders[file.name])
             else:
                 file.unlink(missing_ok=True)
-        self._told = replace(self._told, orders=digest_of(orders))
+        with self._lock:
+            self._told = replace(self._told, orders=digest_of(orders))
 
     def end(self, patience: float) -> None:
         """Let its API answer what it has in hand, for so many seconds, and end it."""
-        self._told = replace(self._told, phase="ending")
+        self._become("ending")
         if self._api:
             self._api.end(patience)
         self._door.close(DOOR_PATIENCE)

@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from llmlab.lab import private_folder
@@ -91,12 +91,16 @@ class Shelf:
             os.utime(self._file(digest))
         return target / "model" if list(files) == [""] else target
 
-    def tidy(self, now: float | None = None) -> None:
-        """Remove what was not laid out for long, and parts that nobody goes on with."""
+    def tidy(self, now: float | None = None, used: Collection[Path] = ()) -> None:
+        """Remove what was not laid out for long, and parts that nobody goes on with.
+
+        Args:
+            used: files that stay, whenever they were laid out.
+        """
         before = (time.time() if now is None else now) - KEPT
         for file in self._folder.iterdir():
             with contextlib.suppress(OSError):
-                if file.stat().st_mtime < before:
+                if file.stat().st_mtime < before and file not in used:
                     file.unlink()
 
     def _file(self, digest: str) -> Path:
@@ -111,3 +115,8 @@ def _keep(part: Path, file: Path) -> None:
         os.fsync(written.fileno())
     part.chmod(0o400)
     part.replace(file)
+
+
+def used_by(runs: Path) -> set[Path]:
+    """The files that models are made of which are laid out below this folder."""
+    return {one.readlink() for one in runs.glob("*/model/**/*") if one.is_symlink()}
