@@ -4,6 +4,7 @@
 # make test-containers  the lab in containers, with a real Docker engine
 # make test-conformance the API beside its OpenAPI document, and the tables of standards
 # make test-prometheus  metrics, rules and dashboard, with a real Prometheus
+# make test-machines    the engine ray, with several nodes on this machine that are killed
 # make test-waf      a WAF for real, with Debian's ModSecurity and OWASP's rules
 # make test-presidio    the guard by Presidio, with the real one: 250 MB that nothing else needs
 # make test-delivery    two minutes of load under each engine while versions come and go
@@ -29,7 +30,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-machines test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -42,7 +43,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not containers and not conformance and not presidio and not waf and not prometheus'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not containers and not conformance and not presidio and not waf and not prometheus and not machines'
 
 test-containers: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 -m 'containers and not browser and not delivery'
@@ -55,6 +56,9 @@ test-prometheus: $(VENV)/.dev
 
 test-waf: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'waf and not containers'
+
+test-machines: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m machines
 
 test-presidio: $(VENV)/.dev
 	@$(PIP) install -e '.[presidio]'

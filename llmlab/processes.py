@@ -19,6 +19,7 @@ LOOK = 0.02  # seconds between two looks at what is to end
 _MODULES = {
     "supervisor.supervisord", "llmlab.console", "llmlab.service", "llmlab.notebook.launch",
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
+    "llmlab.scaling.process",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
     "llmlab.engines.local.start_waf", "llmlab.engines.local.start_links",
     "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",

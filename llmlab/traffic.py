@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from llmlab.names import SUMMARIZE
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+MOST_REPLICAS = 256  # of one deployment
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Deployed:
         name: of the deployment, as in ``/models/<name>/``.
         model: a name of lab.toml, or NAME:VERSION of a registered model; never an alias, which
             may mean another model tomorrow.
-        replicas: processes (containers) that share its requests.
+        replicas: processes (containers) that share its requests; 0: it rests, and has none unless
+            something leads to it.
         rollout: number of the rollout that started it, which also ends it; 0 for a person.
     """
 
     name: str
     model: str
-    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    replicas: Annotated[int, Field(ge=0, le=MOST_REPLICAS)] = 1
     rollout: int = 0
 
 

@@ -24,6 +24,7 @@ from llmlab.links.authority import Authority
 from llmlab.links.binary import for_links
 from llmlab.links.conf import End, Link, Setting, Settlements
 from llmlab.links.server import Server
+from llmlab.tls.pair import Pair
 from tests.conftest import free_port
 from tests.http_server import Ending
 
@@ -199,11 +200,8 @@ class Linked:
         there = Link(process, DEPLOYMENT, api or home / "api.sock", HOST, free_port())
         tells = Settlements(home / "gateway.settlements", HOST, self.back.port)
         end = End(there, tells)
-        files = {
-            end.certificate: signed,
-            end.key: (home / "keys" / request.KEY).read_text(),
-            conf.TRUSTED: self.authority.trusted_by_replicas,
-        }
+        own = Pair(signed, (home / "keys" / request.KEY).read_text())
+        files = end.files(own, self.authority.trusted_by_replicas)
         text = conf.node_side([end], self.setting())
         server = Started(home / "links")
         self.stack.enter_context(running(server, text, files))
@@ -221,11 +219,9 @@ class Linked:
 
     @property
     def files(self) -> dict[str, str]:
-        own = self.authority.gateway()
-        return {
-            conf.GATEWAY: own.certificate, conf.GATEWAY_KEY: own.key,
-            conf.TRUSTED: self.authority.trusted,
-        }  # fmt: skip
+        return conf.lab_files(
+            self.authority.gateway(), self.authority.away([DEPLOYMENT]), self.authority.trusted
+        )
 
     def start(self, links: Sequence[Link]) -> None:
         (self.home / "api").mkdir(mode=0o711)

@@ -127,7 +127,7 @@ VERBS = (
     "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",
     "models suite lint", "models suite stats", "models suite from",
-    "config show", "config gateway", "config openapi",
+    "config show", "config gateway", "config openapi", "export kubernetes",
     "keys init", "keys list", "keys rotate", "keys revoke", "keys show", "keys api create",
     "keys api list", "keys api revoke", "console", "notebook", "tls show", "tls trust", "tls renew",
     "compare", "evaluate", "judge calibrate", "judge compare", "judge show", "load", "probe",

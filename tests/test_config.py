@@ -237,7 +237,15 @@ VARIABLES = {
     "models.textrank.price.output": ("2", 2.0),
     "models.smollm2.price.input": ("0.5", 0.5),
     "models.smollm2.price.output": ("2", 2.0),
-}
+    **{
+        f"models.{name}.scale.{key}": value
+        for name in Config().models
+        for key, value in {
+            "min": ("0", 0), "max": ("3", 3), "requests": ("2.5", 2.5), "up_after": ("5", 5.0),
+            "down_after": ("60", 60.0), "rest_after": ("90", 90.0),
+        }.items()
+    },
+}  # fmt: skip
 # What says nothing to the runtime of the model that it is said of.
 WITHOUT_EFFECT = [
     path for path in flat(Config().model_dump()) if path.startswith("models.") and not applies(path)
@@ -260,7 +268,11 @@ WITH = {
 @pytest.mark.parametrize("path", VARIABLES)
 def test_every_value_has_a_variable_named_after_its_path(tmp_path: Path, path: str) -> None:
     text, value = VARIABLES[path]
-    others = {variable(other): VARIABLES[other][0] for other in WITH.get(path, ())}
+    whole, _, key = path.rpartition(".")
+    goes_with = WITH.get(path, ())
+    if whole.endswith(".scale") and key != "max":
+        goes_with = (f"{whole}.max",)
+    others = {variable(other): VARIABLES[other][0] for other in goes_with}
     loaded = load(tmp_path, SHIPPED.read_text(), environ={variable(path): text} | others)
     assert told(loaded, path) == (value, f"environment {variable(path)}")
 
@@ -612,7 +624,7 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
         key for key in Model.model_fields
         if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
     }  # fmt: skip
-    assert keys_of_models == some - {"file", "price"}
+    assert keys_of_models == some - {"file", "price", "scale"}
 
 
 def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:

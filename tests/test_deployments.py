@@ -208,6 +208,38 @@ def test_a_deployment_has_as_many_replicas_as_one_says(pair: Running) -> None:
     assert (short["replicas"], short["ready"]) == (1, 1)
 
 
+def test_a_deployment_rests_until_somebody_wants_it(pair: Running) -> None:
+    """Its name stays; who asks for it is told so, and what leads to it wakes it first."""
+    lab, stable = pair.lab, pair.api()
+    lab.ok("deployment", "scale", "short", "0")
+    assert pair.api("short") == ""
+    (short,) = (one for one in lab.json("status")["deployments"] if one["name"] == "short")
+    assert (short["replicas"], short["ready"], short["state"]) == (0, 0, "RESTING")
+    assert lab.status()["healthy"]
+    assert "rests; llmlab deployment scale short 1 wakes it" in " ".join(lab.ok("status").split())
+    with lab.client() as client:
+        asked = [
+            client.post("/summarize/", json={"text": TEXT}, headers={"X-Model": "short"}),
+            client.post("/models/short/summarize/", json={"text": TEXT}),
+            client.post("/v1/chat/completions", json={"model": "short", "messages": []}),
+        ]
+        for answer in asked:
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+            assert "short rests" in answer.text
+            assert "llmlab deployment scale short 1" in answer.text
+        assert client.post("/summarize/", json={"text": TEXT}).headers["X-Model"] == "textrank"
+    assert "resting: short" in lab.run("up").stderr.replace("\n", " ")
+    change(lab, split=to_short(100))
+    assert applying.route(lab.lab)
+    assert answered_by(lab) == "short"  # not one request is led to nobody
+    assert pair.api() == stable
+    refused = lab.run("deployment", "scale", "short", "0")
+    assert "short cannot rest: requests of summarize lead to it" in refused.stderr
+    change(lab, split=None)
+    assert applying.route(lab.lab)
+    lab.ok("deployment", "scale", "short", "1")
+
+
 def test_a_configured_deployment_can_be_scaled_too_and_its_process_goes_on(
     running: Running,
 ) -> None:
@@ -261,13 +293,18 @@ REFUSED = {
     ("deploy", "unknown"): "no model 'unknown'",
     ("deploy", "short", "--name", "Short"): "cannot be a deployment's name",
     ("deploy", "short", "--name", "textrank"): "lab.toml has a deployment textrank",
-    ("deploy", "short", "--name", "other", "--replicas", "0"): "1 to 64",
+    ("deploy", "short", "--name", "other", "--replicas", "0"): "1 to 256",
     ("deploy", "textrank", "--name", "short"): "is deployed already",
     ("deployment", "stop", "textrank", "--force"): "lab.toml",
     ("deployment", "stop", "unknown"): "no deployment 'unknown'",
     ("deployment", "scale", "unknown", "2"): "no deployment 'unknown'",
-    ("deployment", "scale", "textrank", "0"): "1 to 64",
-    ("deployment", "scale", "short", "65"): "1 to 64",
+    (
+        "deployment",
+        "scale",
+        "textrank",
+        "0",
+    ): "textrank cannot rest: it is the stable",
+    ("deployment", "scale", "short", "257"): "0 to 256",
 }
 
 

@@ -1,6 +1,8 @@
-"""What every engine does, the same for each: the lab as processes, and as containers.
+"""What every engine does, the same for each: the lab as processes, as containers, and with its API
+processes on nodes.
 
-The compose half needs a Docker engine and is run by: make test-containers
+Compose needs a Docker engine and is run by: make test-containers; ray takes a cluster for each lab,
+and is run by: make test-machines
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import pytest
 from llmlab import Client
 from llmlab.client import RetryPolicy
 from llmlab.engines.compose.images import BuiltImages
+from llmlab.engines.ray.placed import read_placement
 from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, answers, free_port, wait_until
 
@@ -47,6 +50,9 @@ class Running:
         if self.engine == "compose":
             label = f"label=llmlab.deployment={deployment}"
             return _docker("ps", "-q", "--filter", self._of_this_lab, "--filter", label).strip()
+        if self.engine == "ray":
+            placed = read_placement(self.lab.lab).of(deployment)
+            return str(placed.pid) if placed else ""
         return "".join(str(one.pid) for one in self._processes(f"{deployment}.sock"))
 
     def kill(self, what: str) -> None:
@@ -56,6 +62,8 @@ class Running:
             label = f"label=com.docker.compose.service={service}"
             found = _docker("ps", "-q", "--filter", self._of_this_lab, "--filter", label)
             _docker("kill", found.strip())
+        elif self.engine == "ray" and what == "api":
+            os.kill(int(self.api()), signal.SIGKILL)
         else:
             mark = {"api": "llmlab.service", "gateway": "nginx: master"}[what]
             os.kill(self._processes(mark)[0].pid, signal.SIGKILL)
@@ -82,7 +90,12 @@ def _docker(*arguments: str) -> str:
 
 
 @pytest.fixture(
-    scope="module", params=["local", pytest.param("compose", marks=pytest.mark.containers)]
+    scope="module",
+    params=[
+        "local",
+        pytest.param("compose", marks=pytest.mark.containers),
+        pytest.param("ray", marks=pytest.mark.machines),
+    ],
 )
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -92,6 +105,8 @@ def laid_out(
     engine: str, make_lab: MakeLab, request: pytest.FixtureRequest, **values: str
 ) -> Running:
     """A lab for an engine, without a rate limit; it is not up."""
+    if engine == "ray":
+        values |= {"ray__port": str(free_port()), "ray__link_port": str(free_port())}
     lab = make_lab(gateway__rate_limit__enabled="false", engine=f'"{engine}"', **values)
     if engine == "compose":
         images: BuiltImages = request.getfixturevalue("images")
@@ -164,7 +179,7 @@ def test_down_leaves_nothing_running(running: Running) -> None:
 def test_a_running_lab_is_recognised_whatever_the_configuration_says_by_now(
     running: Running,
 ) -> None:
-    other = {"local": "compose", "compose": "local"}[running.engine]
+    other = {"local": "compose"}.get(running.engine, "local")
     refused = running.lab.run("up", "--engine", other)
     assert refused.returncode == 2
     assert f"runs already, under the engine {running.engine}" in refused.stderr
@@ -182,7 +197,7 @@ def test_a_dry_run_prints_the_commands_and_runs_none(make: Make) -> None:
     one = make()
     before = sorted(one.lab.root.rglob("*"))
     printed = one.lab.ok("up", "--dry-run")
-    program = {"local": "supervisor.supervisord", "compose": "docker compose"}[one.engine]
+    program = {"compose": "docker compose"}.get(one.engine, "supervisor.supervisord")
     assert program in printed
     assert one.parts() == set()
     assert sorted(one.lab.root.rglob("*")) == before

@@ -112,6 +112,15 @@ PLANS = {
         ),
         traffic=EVERY_ROUTE,
     ),
+    "resting": replace(
+        ONE_MODEL,
+        upstreams=(
+            *ONE_MODEL.upstreams,
+            Upstream("include", ("unix:/run/lab/i.sock",), replicas=0),
+        ),
+        metrics="9113",
+        scraped_at="nginx:9113",
+    ),
     "several-routes": replace(
         ONE_MODEL,
         upstreams=(
@@ -341,8 +350,8 @@ VALID = {
         upstreams=(
             Upstream(
                 "textrank",
-                tuple(f"unix:/run/a+b/{number}.sock" for number in range(64)),
-                replicas=64,
+                tuple(f"unix:/run/a+b/{number}.sock" for number in range(256)),
+                replicas=256,
             ),
         ),
     ),

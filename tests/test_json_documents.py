@@ -185,6 +185,13 @@ def test_tokens_and_keys(said: Said) -> None:
     assert said("keys api revoke", made["id"])["scopes"] == ["summarize"]
 
 
+def test_an_export_of_a_lab_that_runs(said: Said, tmp_path: Path) -> None:
+    told = said("export kubernetes", "--out", str(tmp_path / "kubernetes"))
+    assert {str(one.relative_to(told["folder"])) for one in Path(told["folder"]).rglob("*")
+            if one.is_file()} == {*told["files"]}  # fmt: skip
+    assert any("budgets count" in one for one in told["notes"])
+
+
 def test_certificates(
     said: Said, make_lab: Callable[..., LabUnderTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,10 +21,11 @@ import pytest
 from llmlab.engines.local.staging import worker_user
 from llmlab.errors import ConfigError, EnvironmentFailure
 from llmlab.gateway import Nginx, find_nginx
-from llmlab.links import conf, request
+from llmlab.links import away, conf, request
 from llmlab.links.binary import for_links
 from llmlab.links.conf import End, Link, Setting, Settlements
-from llmlab.processes import nginx_workers, runs
+from llmlab.processes import lab_processes, nginx_workers, orphaned_workers, runs
+from llmlab.rotation import LOG_BYTES
 from tests.api import SENTENCE, TEXTRANK, Api
 from tests.certificates import Root
 from tests.conftest import free_port, wait_until
@@ -39,11 +40,12 @@ BACK = Settlements(Path("/tmp/lab/api/gateway.settlements"), "10.0.0.1", 20400)
 
 def test_each_replica_is_a_socket_that_leads_to_its_machine_and_to_no_other_name() -> None:
     text = conf.lab_side([LINK, replace(LINK, process="textrank", host="fd00::3")], SETTING)
-    assert "listen unix:/tmp/lab/api/textrank.2.sock;\n        proxy_pass 10.0.0.3:20417;" in text
-    assert "proxy_pass [fd00::3]:20417;" in text
+    assert "listen unix:/tmp/lab/api/textrank.2.sock;\n        proxy_pass link_1;" in text
+    assert "upstream link_1 {\n        server 10.0.0.3:20417 max_fails=0;" in text
+    assert "upstream link_2 {\n        server [fd00::3]:20417 max_fails=0;" in text
     assert "proxy_ssl_name 2.textrank.replica.llmlab;" in text
     assert "proxy_ssl_name 1.textrank.replica.llmlab;" in text
-    assert conf.sockets(text) == (LINK.socket, LINK.socket)
+    assert conf.sockets(text) == (LINK.socket, LINK.socket, LINK.socket.parent / "links.away")
     assert " ssl so_keepalive" not in text  # it takes nothing from outside
     back = conf.lab_side([LINK], SETTING, BACK)
     assert "listen 10.0.0.1:20400 ssl" in back
@@ -138,12 +140,17 @@ def both(links: Linked, nodes: tuple[Node, Node]) -> tuple[Link, Link]:
 
 
 def ended(path: Path, what: str = "/") -> bool:
-    """Whether a connection was taken, and ended without an answer."""
+    """Whether a connection was taken, and ended without a byte."""
     try:
         get(path, what)
     except (httpx2.ReadError, httpx2.RemoteProtocolError, httpx2.WriteError):
         return True
     return False
+
+
+def is_away(path: Path) -> bool:
+    """Whether nobody has received what was asked there, and that is said."""
+    return get(path).status_code == 503
 
 
 def test_a_request_gets_to_the_replica_whose_socket_it_is(
@@ -184,9 +191,25 @@ def test_a_real_api_answers_through_a_link(links: Linked, both: tuple[Link, Link
         assert answer.json()["summary"] == SENTENCE
         api.process.kill()
         api.process.wait()
-        assert ended(link.socket)
+        assert is_away(link.socket)
     finally:
         api.stop()
+
+
+def test_who_asks_for_a_replica_that_is_away_is_told_in_its_own_dialect(
+    links: Linked, both: tuple[Link, Link], nodes: tuple[Node, Node]
+) -> None:
+    links.go_by([replace(both[0], port=free_port()), both[1]])
+    with client(both[0].socket, headers={"X-Request-ID": "asked-1"}) as asks:
+        plain = asks.post("/summarize/", content=b"a" * 500_000)
+        chat = asks.post("/v1/chat/completions", json={})
+    assert (plain.status_code, chat.status_code) == (503, 503)
+    assert plain.headers["Content-Type"] == "application/problem+json"
+    assert plain.headers["Retry-After"] == chat.headers["Retry-After"] == "1"
+    assert plain.json()["detail"] == chat.json()["error"]["message"] == away.SAYS
+    assert plain.json()["request_id"] == "asked-1"
+    links.go_by(list(both))  # one that is back is asked at once
+    assert get(both[0].socket).text == "textrank"
 
 
 # --- who gets nothing --------------------------------------------------------------
@@ -248,7 +271,7 @@ def test_a_replica_in_the_place_of_another_one_hears_nothing(
 ) -> None:
     wrong = replace(links.link(nodes[0], "textrank.9"))
     links.go_by([*both, wrong])
-    assert ended(wrong.socket)
+    assert is_away(wrong.socket)
     assert nodes[0].replica.asked == []
     assert "does not match" in links.server.log.read_text()
 
@@ -286,7 +309,7 @@ def test_who_shows_a_replicas_name_with_the_word_of_somebody_else_hears_nothing(
 ) -> None:
     with Impostor(both[0].name, tmp_path) as impostor:
         links.go_by([replace(both[0], port=impostor.port), both[1]])
-        assert ended(both[0].socket)
+        assert is_away(both[0].socket)
         assert impostor.asked.wait(10)
     assert impostor.heard == b""
 
@@ -422,6 +445,23 @@ def test_what_nginx_does_not_take_is_told_and_the_one_from_before_goes_on(
     assert not links.go_by(list(both))
 
 
+def test_a_log_that_is_full_is_put_aside(links: Linked, both: tuple[Link, Link]) -> None:
+    nowhere = [replace(both[0], port=free_port())]
+    links.go_by(nowhere)
+    with links.server.log.open("ab") as log:
+        log.truncate(LOG_BYTES)
+    assert not links.go_by(nowhere)
+    assert links.server.log.with_name("error.log.1").stat().st_size == LOG_BYTES
+    assert is_away(both[0].socket)
+    wait_until(lambda: "Connection refused" in links.server.log.read_text())
+
+
+def test_a_lab_finds_it_among_its_processes(links: Linked) -> None:
+    found = {one.pid for one in lab_processes(links.lab.state)}
+    master = links.process.pid
+    assert {master, *(one.pid for one in nginx_workers(master))} <= found
+
+
 GATEWAY = """
 daemon off; worker_processes 1; pid nginx.pid; error_log stderr crit; {user}
 events {{ worker_connections 64; }}
@@ -431,7 +471,7 @@ http {{
     upstream both {{ server unix:{first} max_fails=0; server unix:{second} backup; }}
     server {{
         listen unix:{listen};
-        proxy_next_upstream error non_idempotent;
+        proxy_next_upstream http_502 http_503 non_idempotent;  # as the lab's own has it
         add_header X-Tried "$upstream_status" always;
         location / {{ proxy_pass http://both; }}
     }}
@@ -440,10 +480,10 @@ http {{
 
 
 def test_a_gateway_asks_another_replica_for_one_that_is_away(
-    links: Linked, both: tuple[Link, Link], nodes: tuple[Node, Node]
+    links: Linked, both: tuple[Link, Link]
 ) -> None:
-    """An API that ended beside its NGINX, and one that lost its machine: for a gateway both are
-    errors, after which it asks another one. Nothing comes of the first but an end."""
+    """An API that ended beside its NGINX, and one that lost its machine: nobody has received the
+    request, and the gateway hears so."""
     home = links.home / "gateway"
     home.mkdir()
     home.chmod(0o711)
@@ -459,13 +499,12 @@ def test_a_gateway_asks_another_replica_for_one_that_is_away(
         for gone in (away.link, replace(away.link, port=free_port())):
             away.replica.path.unlink(missing_ok=True)
             links.go_by([replace(links.link(away), socket=both[0].socket, port=gone.port), both[1]])
-            assert ended(both[0].socket)
+            assert is_away(both[0].socket)
             with client(home / "sock") as asks:
-                answer = asks.post("/", content=b"text")
-            assert answer.text == "textrank.2"
-            assert answer.headers["X-Tried"] == "502, 200"
-        links.go_by([both[1]])  # where the link is gone as well, nothing is sent to nobody
-        assert get(home / "sock").headers["X-Tried"] == "502, 200"
+                for _ in range(3):  # on one connection
+                    answer = asks.post("/", content=b"a" * 500_000)
+                    assert answer.text == "textrank.2"
+                    assert answer.headers["X-Tried"] == "503, 200"
     finally:
         gateway.terminate()
         gateway.wait()
@@ -480,6 +519,8 @@ def test_one_that_was_killed_is_started_anew_on_the_sockets_of_its_workers() -> 
         other.process.kill()
         other.process.wait()
         assert get(link.socket).text == "textrank"  # they go on
+        # The gateway's NGINX, which works in another folder, leaves them alone.
+        assert not orphaned_workers(other.lab.state)
         with running(other.server, other.text([link]), other.files):
             assert get(link.socket).text == "textrank"
             wait_until(lambda: not any(runs(one) for one in left))

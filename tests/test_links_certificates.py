@@ -206,3 +206,16 @@ def test_a_damaged_pair_of_the_gateway_is_made_anew(authority: Authority) -> Non
     before = authority.gateway()
     (authority.folder / "gateway.pem").write_text("nonsense")
     assert authority.gateway() != before
+
+
+def test_who_answers_for_replicas_that_are_away_has_their_names_and_is_no_client(
+    authority: Authority,
+) -> None:
+    pair = authority.away(["textrank", "chat"])
+    found = profile.parsed(pair.certificate)
+    assert hosts(found) == ["*.chat.replica.llmlab", "*.textrank.replica.llmlab"]
+    assert purposes(found) == [SERVER]
+    assert profile.has_signed(authority.trusted, pair.certificate)
+    assert authority.away(["chat", "textrank", "chat"]) == pair
+    assert authority.away(["chat"]) != pair
+    assert authority.away([]) != pair

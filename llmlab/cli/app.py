@@ -65,6 +65,7 @@ GROUPS = {
     ),
     "keys": ("prepare.keys", "The keys that sign tokens, and API keys: make, list, revoke."),
     "tls": ("prepare.tls", "The gateway's certificate: show it, have it trusted, renew it."),
+    "export": ("prepare.export", "The lab as files for another platform."),
     "config": ("prepare.config", "The configuration as it is in force, and what follows from it."),
     "course": (
         "teach.course",

@@ -51,6 +51,25 @@ class ExportedModel(TypedDict):
     bytes: int
 
 
+class Exported(TypedDict):
+    """A lab as Kubernetes manifests.
+
+    Args:
+        files: that were written, relative to `folder`.
+        images: that the cluster has to be able to pull.
+        builds: commands that make those of them that are this lab's.
+        notes: what somebody who knows this lab would not expect of it there.
+        checked: how far it was checked.
+    """
+
+    folder: str
+    files: list[str]
+    images: list[str]
+    builds: list[str]
+    notes: list[str]
+    checked: str
+
+
 class New(TypedDict):
     """Args:
     new: whether it was not registered before.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from llmlab.config.budgets import Price
+from llmlab.config.scale import Scale
 from llmlab.config.section import Section
 from llmlab.network import is_loopback
 
@@ -179,6 +180,11 @@ class Model(Section):
         Price(),
         description="Of a million tokens, for budgets in money, such as "
         "{ input = 0.15, output = 0.6 }.",
+    )
+    scale: Scale = Field(
+        Scale(),
+        description="Between which bounds the replicas of its deployments follow what is asked, "
+        "such as { min = 1, max = 4 }.",
     )
 
     @model_validator(mode="after")

@@ -172,9 +172,11 @@ def _deployment(
     one: DeploymentStatus, view: View | None, y: float, height: float, *, led: bool
 ) -> Box:
     named = "" if one.model == one.name else f"{one.model}@"
-    model = f"{named}{short_id(one.model_id)}, {one.runtime}" if one.model else "loading"
+    identity = short_id(one.model_id) if one.model_id else ""
+    model = ", ".join(filter(None, [f"{named}{identity}", one.runtime])) if one.model else "loading"
     state = f"{one.ready} of {one.replicas} ready" if one.replicas > 1 else (
-        "ready" if one.healthy else f"not ready: {one.state.lower()}"
+        "rests" if not one.replicas else "ready" if one.healthy else
+        f"not ready: {one.state.lower()}"
     )  # fmt: skip
     seen = next((each.seen for each in view.deployments if each.name == one.name), None) if (
         view
@@ -194,7 +196,7 @@ def _deployment(
             _text(top + LINE, model, "soft", width),
             _text(top + 2 * LINE, f"{state}, {does}{how}", "soft", width),
         ),
-        behind=min(one.replicas - 1, STACKED),
+        behind=min(max(one.replicas - 1, 0), STACKED),
     )  # fmt: skip
 
 

@@ -41,7 +41,8 @@ def apply(lab: Lab, say: Say) -> bool:
 
 
 def route(lab: Lab) -> bool:
-    """Only the routes; deployments stay as they are, and nobody has to wait for one.
+    """Only the routes; deployments stay as they are, and nobody has to wait for one, unless one
+    that rests is led to, which is woken first.
 
     Returns:
         Whether anything changed. Once it returns, every new request goes by these routes.
@@ -51,8 +52,20 @@ def route(lab: Lab) -> bool:
         LlmlabError: the gateway goes on by the routes from before.
     """
     engine = _engine(lab)
+    if _wakes(lab):
+        return apply(lab, lambda _: None)
     with gateway_turn(lab):
         return engine.route(Store(lab).traffic())
+
+
+def _wakes(lab: Lab) -> bool:
+    """Whether what is wanted now leads to a deployment that rests."""
+    record = Record.read(lab)
+    if record is None:
+        return False
+    now = record.plan()
+    wanted = replace(now, traffic=Store(lab).traffic())
+    return any(wanted.replicas(name) and not now.replicas(name) for name in now.names)
 
 
 def running(lab: Lab) -> tuple[Engine, Plan]:
@@ -86,6 +99,8 @@ def change(
     how: Callable[[Traffic], Traffic],
     why: str,
     say: Say,
+    *,
+    who: str = "",
 ) -> bool:
     """Write a change down, and apply it. Where that fails, what is wanted goes back to what it
     was before, and the ledger says so.
@@ -95,7 +110,7 @@ def change(
     """
     store = Store(lab)
     before = store.traffic()
-    after = store.change(kind, what, how, why)
+    after = store.change(kind, what, how, why, who=who)
     try:
         return apply(lab, say) or after != before
     except BaseException as error:
@@ -105,7 +120,7 @@ def change(
             # What somebody else has changed meanwhile is for them to take back.
             return replace(before, revision=now.revision) if now == after else now
 
-        store.change(kind, {**what, "failed": failed}, back, f"taken back: {failed}")
+        store.change(kind, {**what, "failed": failed}, back, f"taken back: {failed}", who=who)
         with contextlib.suppress(LlmlabError):
             route(lab)
         raise

@@ -7,13 +7,13 @@ from dataclasses import replace
 from llmlab.config.schema import wrong_name
 from llmlab.engines.attendants import rollout_is_unfinished
 from llmlab.engines.base import Plan
+from llmlab.engines.bounds import refuse_outside
+from llmlab.engines.resting import needed
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.near import hint
 from llmlab.registry.catalogue import Catalogue
-from llmlab.traffic import Deployed, Route, Split, Traffic
-
-MOST = 64  # replicas
+from llmlab.traffic import MOST_REPLICAS, Deployed, Route, Split, Traffic
 
 
 def pinned(catalogue: Catalogue, reference: str) -> tuple[str, str]:
@@ -56,21 +56,43 @@ def deployed(plan: Plan, traffic: Traffic, wanted: Deployed) -> Traffic:
 
 
 def scaled(plan: Plan, traffic: Traffic, name: str, replicas: int) -> Traffic:
-    """Traffic with so many replicas of a deployment.
+    """Traffic with as many replicas of a deployment as a person wants.
 
     Raises:
-        UsageError: there is none of that name, or so many cannot be.
+        UsageError: there is none of that name, or so many cannot be, or would not stay.
     """
-    check_replicas(replicas)
-    there = traffic.deployed(name)
-    if there is None and not plan.is_configured(name):
+    check_replicas(replicas, least=0)
+    if traffic.deployed(name) is None and not plan.is_configured(name):
         raise _unknown(plan, name)
+    if name in plan.names:
+        refuse_outside(plan, name, replicas)
+    return resized(plan, traffic, name, replicas)
+
+
+def resized(
+    plan: Plan, traffic: Traffic, name: str, replicas: int, *, was: int | None = None
+) -> Traffic:
+    """Traffic with so many replicas of a deployment that there is; 0: it rests.
+
+    Args:
+        was: how many they are taken to be.
+
+    Raises:
+        UsageError: it may not rest, or they are another number by now.
+    """
+    now = replace(plan, traffic=traffic)
+    if was is not None and now.replicas(name) != was:
+        raise UsageError(f"{name} has {now.replicas(name)} replicas by now, and not {was}")
+    if not replicas and (why := needed(now, name)):
+        raise UsageError(f"{name} cannot rest: {why}", fix=f"llmlab deployment scale {name} 1")
+    there = traffic.deployed(name)
     if plan.is_configured(name):
         rest = tuple(one for one in traffic.deployments if one.name != name)
         own = next(one for one in plan.deployments if one.deployment == name)
-        several = (Deployed(name, own.name, replicas),) if replicas > 1 else ()
+        several = (Deployed(name, own.name, replicas),) if replicas != 1 else ()
         return replace(traffic, deployments=(*rest, *several))
-    assert there is not None
+    if there is None:
+        raise _unknown(plan, name)
     return _with(traffic, replace(there, replicas=replicas))
 
 
@@ -103,9 +125,9 @@ def undeployed(lab: Lab, plan: Plan, traffic: Traffic, name: str, *, force: bool
     return replace(_without_routes(traffic, name), deployments=rest)
 
 
-def check_replicas(count: int) -> None:
-    if not 1 <= count <= MOST:
-        raise UsageError(f"there can be 1 to {MOST} replicas, not {count}")
+def check_replicas(count: int, *, least: int = 1) -> None:
+    if not least <= count <= MOST_REPLICAS:
+        raise UsageError(f"there can be {least} to {MOST_REPLICAS} replicas, not {count}")
 
 
 def _with(traffic: Traffic, wanted: Deployed) -> Traffic:

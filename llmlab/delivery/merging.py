@@ -115,6 +115,8 @@ def told(plan: Plan) -> str:
     found += [f"deployed: {', '.join(beside)}"] if beside else []
     scaled = [f"{one.name} x{one.replicas}" for one in traffic.deployments if one.replicas > 1]
     found += [f"replicas: {', '.join(scaled)}"] if scaled else []
+    resting = [one.name for one in traffic.deployments if not plan.replicas(one.name)]
+    found += [f"resting: {', '.join(resting)}"] if resting else []
     for name, route in traffic.routes.items():
         of = "" if name == SUMMARIZE else f" of {name}"
         if route.split:

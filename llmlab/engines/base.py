@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmlab.config import Config
+from llmlab.engines.resting import needed
 from llmlab.engines.status import LabStatus
 from llmlab.names import SUMMARIZE
 from llmlab.service.settings import Settings
@@ -64,9 +65,9 @@ class Plan:
         return deployment in (self.configured or self.names)
 
     def replicas(self, deployment: str) -> int:
-        """How many processes (containers) share its requests."""
+        """How many processes (containers) share its requests; 0 for one that rests."""
         found = self.traffic.deployed(deployment)
-        return found.replicas if found else 1
+        return found.replicas or int(bool(needed(self, deployment))) if found else 1
 
     def weight(self, deployment: str, route: str = SUMMARIZE) -> float:
         """Its percentage of a route, without matches; whole ones as whole numbers."""
@@ -82,9 +83,7 @@ class Plan:
     def spares(self) -> tuple[Settings, ...]:
         """The deployments that have a second process, to stand in when the first one dies.
 
-        Only the stable ones, unless several share their requests anyway, and only where a new
-        process takes several seconds to answer.
-        """
+        Only stable ones that are slow to start, unless several share their requests."""
         if not self.config.service.spare:
             return ()
         leading = {self.leading(route) for route in self.routes}

@@ -17,9 +17,10 @@ class DeploymentStatus:
     ``weights`` that of each route that it has a part of.
 
     ``ready`` of its ``replicas`` answer; the first one's are ``state``, ``pid`` and ``uptime``.
-    ``spare`` says how its second process is, "" if it has none. ``memory`` in bytes, of all
-    its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts the requests
-    that have no answer yet.
+    One that rests has none, and is RESTING. ``bounds``, as 1-4, are those between which they
+    follow what is asked. ``spare`` says how its second process is, "" if it has none. ``memory``
+    in bytes, of all its processes; ``memory_limit`` is 0 where there is none. ``waiting`` counts
+    the requests that have no answer yet.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DeploymentStatus:
     waiting: int = 0
     replicas: int = 1
     ready: int = 1
+    bounds: str = ""
     weights: Mapping[str, float] = field(default_factory=dict)
 
 

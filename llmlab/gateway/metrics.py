@@ -98,7 +98,7 @@ def _apis(plan: GatewayPlan) -> list[str]:
     https://prometheus.io/docs/prometheus/latest/http_sd/"""
     if not plan.scraped_at:
         return []
-    addresses = [address for one in plan.upstreams for address in one.servers]
+    addresses = [address for one in plan.upstreams if one.replicas for address in one.servers]
     named = {Path(address).stem: address for address in addresses}
     listed = [
         {

@@ -17,11 +17,13 @@ from llmlab.traffic import Traffic
 class Upstream:
     """A deployment as the gateway sees it: a name and the addresses of its processes.
 
-    An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``.
+    An address is what NGINX's ``server`` takes: ``unix:/path`` or ``host:port``, and ``host:port
+    resolve`` where a name has the addresses of several processes, which change.
     ``spares`` are asked when no server answers. ``replicas``: so many processes are behind the
-    addresses. ``elsewhere``: they ask a provider, who may take money for each time.
-    ``fallback``: the deployment that answers for it while that provider does not. ``model``: what
-    it may write, and what that costs; None where nobody knows.
+    addresses; 0 for one that rests, at whose address nobody listens. ``elsewhere``: they ask a
+    provider, who may take money for each time. ``fallback``: the deployment that answers for it
+    while that provider does not. ``model``: what it may write, and what that costs; None where
+    nobody knows.
     """
 
     deployment: str
@@ -86,7 +88,10 @@ class GatewayPlan:
 
     ``counts`` is a folder, likewise, where what budgets have counted outlives a restart.
     ``longest`` are the seconds of the longest answer. ``settlements`` is where an API says what it
-    has used, as ``listen`` takes it."""
+    has used, as ``listen`` takes it.
+
+    ``resolver`` is the name server that is asked for upstreams with ``resolve`` behind their
+    address, again and again; as NGINX's ``resolver`` takes it."""
 
     listen: str
     stable: str
@@ -120,6 +125,7 @@ class GatewayPlan:
     counts: str = ""
     longest: float = Service().stream_timeout
     settlements: str = ""
+    resolver: str = ""
     waf: WafFront | None = None
     console: ConsoleFront | None = None
 

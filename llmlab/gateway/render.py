@@ -21,7 +21,7 @@ from llmlab.gateway.directives import joined, limit_req
 from llmlab.gateway.ended import ended
 from llmlab.gateway.plan import GatewayPlan
 from llmlab.gateway.quoting import by_map, in_words
-from llmlab.gateway.routes import routes
+from llmlab.gateway.routes import as_source, routes
 from llmlab.gateway.shadow import shadow
 from llmlab.gateway.upstreams import upstreams
 
@@ -158,6 +158,11 @@ def _http(plan: GatewayPlan) -> list[str]:
         "# A provider elsewhere may take money: what one may have received is asked once.",
         "map $lab_target $lab_asked_once {",
         *(f"    {one.deployment} 1;" for one in plan.upstreams if one.elsewhere),
+        "    default 0;",
+        "}",
+        "# Deployments that have no process until somebody wakes them.",
+        "map $lab_target $lab_rests {",
+        *(f"    {as_source(one.deployment)} 1;" for one in plan.upstreams if not one.replicas),
         "    default 0;",
         "}",
         "# Where an API may hand a request on to; not one that asks for a deployment by its name.",

@@ -61,13 +61,13 @@ def _wishes(plan: GatewayPlan) -> list[str]:
         "# X-Model: the deployment that a client asks for.",
         "map $http_x_model $lab_wish {",
         '    "" "";',
-        *(f"    {_source(name)} header:{name};" for name in names),
+        *(f"    {as_source(name)} header:{name};" for name in names),
         "    default none;",
         "}",
     ]
 
 
-def _source(name: str) -> str:
+def as_source(name: str) -> str:
     # What a map takes for a word of its own unless it is told not to.
     return f"\\{name}" if name in ("include", "hostnames", "volatile") else name
 
@@ -80,12 +80,12 @@ def _asked(plan: GatewayPlan) -> list[str]:
         "# What a request names: a route, or a deployment.",
         "map $asked $lab_by_name {",
         f'    "" {_rule(SUMMARIZE)}1;',
-        *(f"    {_source(route)} {_rule(route)}1;" for route in plan.routes),
-        *(f"    {_source(name)} model:{name};" for name in names),
+        *(f"    {as_source(route)} {_rule(route)}1;" for route in plan.routes),
+        *(f"    {as_source(name)} model:{name};" for name in names),
         "}",
         "map $asked $lab_asked_route {",
         f'    "" {SUMMARIZE};',
-        *(f"    {_source(route)} {route};" for route in plan.routes),
+        *(f"    {as_source(route)} {route};" for route in plan.routes),
         '    default "";',
         "}",
     ]

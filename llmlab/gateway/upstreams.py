@@ -13,6 +13,8 @@ from dataclasses import replace
 from llmlab.gateway.plan import GatewayPlan, Upstream
 from llmlab.gateway.quoting import ending_with
 
+FEW = 64  # processes whose shared memory is 128k
+
 
 def upstreams(plan: GatewayPlan) -> str:
     first = [("llmapi", plan.upstream(plan.stable))]
@@ -20,8 +22,10 @@ def upstreams(plan: GatewayPlan) -> str:
     # The same without connections from before: one to a process that has just ended fails only
     # once the request was written to it, and then nobody knows whether that was received.
     again = [named for one in plan.upstreams for named in _again(one).items()]
+    # An answer is good for so long, whatever it says itself: processes come and go.
+    names = [f"resolver {plan.resolver} valid=5s;\n"] if plan.resolver else []
     return "\n".join(
-        [*(_upstream(name, one, "    keepalive 32;\n") for name, one in first),
+        [*names, *(_upstream(name, one, "    keepalive 32;\n") for name, one in first),
          *(_upstream(name, one) for name, one in again), _choice(plan)]
     )  # fmt: skip
 
@@ -61,11 +65,14 @@ def _choice(plan: GatewayPlan) -> str:
 
 def _upstream(name: str, upstream: Upstream, keepalive: str = "") -> str:
     several = upstream.replicas > 1
-    # How busy each of several processes is has to be known to all workers. 64 of them, as many as
-    # there may be, take more than 64k.
-    zone = f"    zone {name} 128k;\n    least_conn;\n" if several else ""
+    # How busy each of several processes is has to be known to all workers. 64 of them take more
+    # than 64k; 256, as many as there may be, have four times as much.
+    size = "128k" if upstream.replicas <= FEW else "512k"
+    zone = f"    zone {name} {size};\n    least_conn;\n" if several else ""
     # max_fails=0: a restarted server is asked again at once, not after fail_timeout.
     fails = " max_fails=0" if upstream.spares or several else ""
+    # Of one that rests nobody listens: who asks for it is told so, by $lab_rests.
+    fails = fails if upstream.replicas else " down"
     servers = "".join(f"    server {address}{fails};\n" for address in upstream.servers)
     servers += "".join(f"    server {address}{fails} backup;\n" for address in upstream.spares)
     return f"upstream {name} {{\n{zone}{servers}{keepalive}}}\n"

@@ -7,18 +7,18 @@ and of that only the key is taken over: the name is said here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmlab.errors import AuthError, EnvironmentFailure, unreadable
+from llmlab.errors import AuthError, ConfigError, EnvironmentFailure, unreadable
 from llmlab.files import locked, write_atomically
 from llmlab.lab import Lab, private_folder
 from llmlab.links import names
 from llmlab.tls import profile
-from llmlab.tls.pair import Pair, now
+from llmlab.tls.pair import Pair, facts_of, now
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -65,17 +65,20 @@ class Authority:
         Raises:
             EnvironmentFailure: it cannot be read or made.
         """
-        signs = self._authority("gateways")
-        with self._alone():
-            if found := self._still_good(signs):
-                return found
-            key = profile.new_key()
-            signed = self._leaf(
-                signs, key.public_key(), profile.named(names.GATEWAY), names.GATEWAY, client=True
-            )
-            made = Pair(signed, profile.pem_key(key))
-            write_atomically(self._gateway, made.as_text())
-            return made
+        return self._kept(
+            "gateway", "gateways", [names.GATEWAY], profile.named(names.GATEWAY), client=True
+        )
+
+    def away(self, deployments: Iterable[str]) -> Pair:
+        """The certificate of who answers in the place of these deployments' replicas, on the lab's
+        machine: for the names of all of them. It is signed anew as the gateway's is, and for
+        others.
+
+        Raises:
+            EnvironmentFailure: it cannot be read or made.
+        """
+        wanted = sorted(names.any_replica(one) for one in {*deployments}) or [names.REPLICAS]
+        return self._kept("away", "replicas", wanted, profile.named("away"), client=False)
 
     def sign(self, request: bytes, process: str, deployment: str, *, settles: bool = True) -> bytes:
         """A certificate (PEM) for a replica's key.
@@ -92,17 +95,30 @@ class Authority:
         name, subject = names.replica(process, deployment), names.subject(process, deployment)
         key = _checked(request, name)
         signs = self._authority("replicas")
-        return self._leaf(signs, key, subject, name, client=settles).encode()
+        return self._leaf(signs, key, subject, [name], client=settles).encode()
+
+    def _kept(
+        self, name: str, kind: str, hosts: Sequence[str], subject: x509.Name, *, client: bool
+    ) -> Pair:
+        file, signs = self.folder / f"{name}.pem", self._authority(kind)
+        with self._alone():
+            if found := self._still_good(file, signs, hosts):
+                return found
+            key = profile.new_key()
+            signed = self._leaf(signs, key.public_key(), subject, hosts, client=client)
+            made = Pair(signed, profile.pem_key(key))
+            write_atomically(file, made.as_text())
+            return made
 
     def _leaf(
-        self, signs: Pair, key: EllipticCurvePublicKey, subject: x509.Name, name: str, *,
-        client: bool,
+        self, signs: Pair, key: EllipticCurvePublicKey, subject: x509.Name,
+        hosts: Sequence[str], *, client: bool,
     ) -> str:  # fmt: skip
         from cryptography import x509
 
         at = self._clock()
         return profile.leaf(
-            signs, key, subject, [x509.DNSName(name)],
+            signs, key, subject, [x509.DNSName(one) for one in hosts],
             begins=at - EARLIER, ends=at + LASTS, server=True, client=client,
         )  # fmt: skip
 
@@ -128,20 +144,17 @@ class Authority:
             write_atomically(certificate, made.certificate)
             return made
 
-    def _still_good(self, signs: Pair) -> Pair | None:
-        """The gateway's pair, where it can go on with it."""
+    def _still_good(self, file: Path, signs: Pair, hosts: Sequence[str]) -> Pair | None:
+        """A pair of the lab's own, where it can go on with it."""
         try:
-            found = Pair.from_text(self._gateway.read_text(encoding="ascii"))
+            found = Pair.from_text(file.read_text(encoding="ascii"))
             own = profile.belong_together(found)
-            ends = due(found.certificate)
-        except (OSError, ValueError, TypeError):
+            facts = facts_of(found.certificate)
+        except (OSError, ValueError, TypeError, ConfigError):
             return None
         signed = profile.has_signed(signs.certificate, found.certificate)
-        return found if own and signed and self._clock() < ends else None
-
-    @property
-    def _gateway(self) -> Path:
-        return self.folder / "gateway.pem"
+        good = own and signed and facts.names == tuple(hosts)
+        return found if good and self._clock() < facts.ends - RENEWED else None
 
     def _alone(self) -> AbstractContextManager[None]:
         private_folder(self.folder)

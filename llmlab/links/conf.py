@@ -4,23 +4,24 @@ Both ends are ours, so they speak TLS 1.3 and nothing else, and each says who it
 not looked at: a streamed answer comes on as it comes, and a client that leaves is gone at the
 other end as well.
 
-Where a replica cannot be reached, a connection that was taken here ends without a byte. For the
-gateway that is an API that broke off, and it asks another one. It learns of it at once only where
-nothing listens at the replica's socket: so a link to a replica that is gone has to be left out.
+Where a replica cannot be reached, a 503 is the answer, after which the gateway asks another one:
+see ``links.away``. A machine that says nothing is waited for first, so a link to a replica that is
+gone is to be left out: then nothing listens at its socket, which is told at once.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmlab.errors import ConfigError
 from llmlab.gateway.directives import joined
 from llmlab.gateway.quoting import exactly
+from llmlab.links import away as nobody
 from llmlab.links import names
+from llmlab.links.quoting import address, quoted, unix
+from llmlab.tls.pair import Pair
 
 # Beside the configuration, which names them so.
 GATEWAY, GATEWAY_KEY, TRUSTED = "gateway.pem", "gateway.key", "trusted.pem"
@@ -34,8 +35,6 @@ IDLE = 60  # seconds for which the gateway keeps a connection without a request:
 REUSED = 3600
 CONNECTIONS = 4096  # of a worker; each that passes takes two
 SESSIONS = 3600  # seconds for which a handshake is shortened, without asking for certificates
-SOCKET = re.compile(r"/[A-Za-z0-9._/@+=,-]+")
-LONGEST_SOCKET = 107  # bytes
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,14 @@ class End:
     def key(self) -> str:
         return f"{self.link.name}.key"
 
+    def files(self, own: Pair, trusted: str) -> dict[str, str]:
+        """{name: PEM} of what ``node_side`` names for it.
+
+        Args:
+            trusted: who signs for the gateway.
+        """
+        return {self.certificate: own.certificate, self.key: own.key, TRUSTED: trusted}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -109,64 +116,91 @@ class Setting:
 def lab_side(
     links: Sequence[Link], setting: Setting, settlements: Settlements | None = None
 ) -> str:
-    """Beside it lie GATEWAY with its key, and TRUSTED: who signs for replicas.
+    """What ``lab_files`` gives lies beside it.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
     """
-    servers = [_server(_to_replica(one)) for one in links]
+    servers = [_to_replica(number, one) for number, one in enumerate(links, 1)]
     if settlements:
         servers += [_known(links, settlements), _server(_takes_settlements(settlements))]
-    return _whole(setting, servers, workers=2)
+    return _whole(setting, servers, links, workers=2, tls=True)
+
+
+def lab_files(own: Pair, away: Pair, trusted: str) -> dict[str, str]:
+    """{name: PEM} of what ``lab_side`` names.
+
+    Args:
+        own: the gateway's.
+        away: of who answers in the place of replicas that are away.
+        trusted: who signs for replicas.
+    """
+    return {
+        GATEWAY: own.certificate, GATEWAY_KEY: own.key, TRUSTED: trusted,
+        nobody.CERTIFICATE: away.certificate, nobody.KEY: away.key,
+    }  # fmt: skip
 
 
 def node_side(ends: Sequence[End], setting: Setting) -> str:
-    """Beside it lie the certificate and the key of each end, and TRUSTED: who signs for the
-    gateway.
+    """What ``End.files`` gives, for each of them, lies beside it.
 
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
     """
     servers = []
-    for end in ends:
-        servers.append(_server(_from_lab(end)))
+    for number, end in enumerate(ends, 1):
+        servers.append(_from_lab(number, end))
         if end.settlements:
             servers.append(_server(_tells_settlements(end, end.settlements)))
-    return _whole(setting, servers, workers=1)
+    return _whole(setting, servers, [one.link for one in ends], workers=1, tls=False)
 
 
 def sockets(text: str) -> tuple[Path, ...]:
     """The unix sockets at which a configuration of this module listens."""
-    return tuple(Path(one) for one in re.findall(r"^        listen unix:(\S+);$", text, re.M))
+    return tuple(
+        Path(one) for one in re.findall(r"^        listen unix:(\S+?)(?: ssl)?;$", text, re.M)
+    )
 
 
-def _to_replica(link: Link) -> list[str]:
-    return [
-        f"listen {_unix(link.socket)};",
-        f"proxy_pass {_address(link.host, link.port)};",
+def _to_replica(number: int, link: Link) -> str:
+    server = _server([
+        f"listen {unix(link.socket)};",
+        f"proxy_pass link_{number};",
         *_as_client(GATEWAY, GATEWAY_KEY, link.name),
-    ]
+    ])  # fmt: skip
+    return _or_nobody(number, address(link.host, link.port), link) + server
 
 
-def _from_lab(end: End) -> list[str]:
+def _from_lab(number: int, end: End) -> str:
     link = end.link
-    return [
-        *_as_server(_address(link.host, link.port), end.certificate, end.key),
-        f"proxy_pass {_unix(link.socket)};",
-    ]
+    server = _server([
+        *_as_server(address(link.host, link.port), end.certificate, end.key),
+        f"proxy_pass link_{number};",
+    ])  # fmt: skip
+    return _or_nobody(number, unix(link.socket), link) + server
+
+
+def _or_nobody(number: int, at: str, link: Link) -> str:
+    """Whom a link leads to. max_fails=0: one that is back is asked again at once."""
+    return _indented([
+        f"upstream link_{number} {{",
+        f"    server {at} max_fails=0;",
+        f"    server {unix(nobody.beside(link.socket))} backup;",
+        "}",
+    ])  # fmt: skip
 
 
 def _tells_settlements(end: End, to: Settlements) -> list[str]:
     return [
-        f"listen {_unix(to.socket)};",
-        f"proxy_pass {_address(to.host, to.port)};",
+        f"listen {unix(to.socket)};",
+        f"proxy_pass {address(to.host, to.port)};",
         *_as_client(end.certificate, end.key, names.GATEWAY),
     ]
 
 
 def _takes_settlements(settlements: Settlements) -> list[str]:
-    address = _address(settlements.host, settlements.port)
-    return [*_as_server(address, GATEWAY, GATEWAY_KEY), "proxy_pass $links_settlements;"]
+    at = address(settlements.host, settlements.port)
+    return [*_as_server(at, GATEWAY, GATEWAY_KEY), "proxy_pass $links_settlements;"]
 
 
 def _known(links: Iterable[Link], settlements: Settlements) -> str:
@@ -176,7 +210,7 @@ def _known(links: Iterable[Link], settlements: Settlements) -> str:
         for one in links
     ]
     return _indented(
-        ["upstream settlements {", f"    server {_unix(settlements.socket)};", "}",
+        ["upstream settlements {", f"    server {unix(settlements.socket)};", "}",
          "map $ssl_client_s_dn $links_settlements {", *lines,
          '    default "";                 # no address: the connection ends', "}"]
     )  # fmt: skip
@@ -191,27 +225,29 @@ def _as_client(certificate: str, key: str, name: str) -> list[str]:
     ]
 
 
-def _as_server(address: str, certificate: str, key: str) -> list[str]:
+def _as_server(at: str, certificate: str, key: str) -> list[str]:
     return [
         # A machine that vanished is noticed, though nobody has anything to say.
-        f"listen {address} ssl so_keepalive=30s:10s:3;",
+        f"listen {at} ssl so_keepalive=30s:10s:3;",
         f"ssl_certificate {certificate};",
         f"ssl_certificate_key {key};",
         "ssl_verify_client on;",
     ]
 
 
-def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
+def _whole(
+    setting: Setting, servers: Iterable[str], links: Iterable[Link], *, workers: int, tls: bool
+) -> str:
     passes = max(setting.longest, IDLE) + GRACE
     leaves = REUSED + passes
     head = [
-        *(f'load_module "{_quoted(one)}";' for one in setting.load_modules),
+        *(f'load_module "{quoted(one)}";' for one in setting.load_modules),
         *([f"user {setting.worker_user};"] if setting.worker_user else []),
         f"worker_processes {workers};",
         f"worker_rlimit_nofile {2 * CONNECTIONS};",
         f"worker_shutdown_timeout {_milliseconds(leaves)};",
         "pid nginx.pid;",
-        f'error_log "{_quoted(setting.log)}" error;',
+        f'error_log "{quoted(setting.log)}" error;',
         "events {",
         f"    worker_connections {CONNECTIONS};",
         "}",
@@ -221,7 +257,9 @@ def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
         f"    proxy_connect_timeout {CONNECT}s;",
         "    proxy_socket_keepalive on;",
     ]
-    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n"
+    away = dict.fromkeys(unix(nobody.beside(one.socket)) for one in links)
+    answers = joined(line for one in away for line in nobody.http(one, tls=tls))
+    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n" + answers
 
 
 # Of both ends.
@@ -250,33 +288,3 @@ def _indented(lines: Iterable[str]) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
-
-
-def _unix(path: Path) -> str:
-    said = str(path)
-    if not SOCKET.fullmatch(said) or len(said) > LONGEST_SOCKET:
-        raise ConfigError(
-            f"{said!r} cannot be a link's socket: it takes an absolute path of letters, digits "
-            f"and ._/@+=,- that has at most {LONGEST_SOCKET} bytes"
-        )
-    return f"unix:{said}"
-
-
-def _address(host: str, port: int) -> str:
-    """A name is refused: NGINX would ask for it once, when it starts."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ConfigError(f"{host!r} cannot be a link's end: it takes an address") from None
-    if address.is_unspecified or address.is_multicast or "%" in host:
-        raise ConfigError(f"{host!r} cannot be a link's end: it takes one machine's own address")
-    if not 0 < port < 65536:
-        raise ConfigError(f"{port} cannot be a link's port")
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
-def _quoted(path: str) -> str:
-    """In the quotes around it, whatever it holds but variables, which NGINX knows there."""
-    if any(ord(letter) < 32 for letter in path) or "$" in path:
-        raise ConfigError(f"{path!r} cannot stand in NGINX's configuration")
-    return path.replace("\\", "\\\\").replace('"', '\\"')

@@ -26,6 +26,11 @@ def replica(process: str, deployment: str) -> str:
     return f"{_number(process, deployment)}.{deployment}.{REPLICAS}"
 
 
+def any_replica(deployment: str) -> str:
+    """Each of a deployment's replicas, as a host name in a certificate says it."""
+    return f"*.{deployment}.{REPLICAS}"
+
+
 def subject(process: str, deployment: str) -> x509.Name:
     """The subject of a replica's certificate. Each part of one may have 64 letters, which a whole
     host name may exceed."""
@@ -48,4 +53,7 @@ def _number(process: str, deployment: str) -> str:
     known = begin == deployment and MODEL_NAME.fullmatch(deployment)
     if known and (_FURTHER.fullmatch(number) and number != FIRST if dot else True):
         return number or FIRST
-    raise ConfigError(f"{process!r} is no name of a process of the deployment {deployment!r}")
+    raise ConfigError(
+        f"{process!r} is no name of a process of the deployment {deployment!r}",
+        fix="a deployment's processes are called NAME, NAME.2, NAME.3 ...",
+    )

@@ -43,6 +43,7 @@ class ModelFacts(TypedDict):
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
         price: input and output, of a million tokens.
         cores, gpus: of a node, for each of its replicas; where a process computes for it.
+        scale: between which bounds its replicas follow what is asked; max 0: they do not.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.
@@ -64,6 +65,7 @@ class ModelFacts(TypedDict):
     max_length: int
     min_length: int
     price: dict[str, float]
+    scale: dict[str, float]
     file: NotRequired[str]
     prompt: NotRequired[str]
     prompt_text: NotRequired[str]

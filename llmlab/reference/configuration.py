@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from llmlab.config.load import ALIASES, variable
 from llmlab.config.model import ONLY, Model
+from llmlab.config.scale import Scale
 from llmlab.config.schema import TAKEN_OVER_BY, Config
 from llmlab.config.section import item_of
 from llmlab.reference.markdown import code, page, table, text
@@ -30,6 +31,7 @@ A change is taken over by `llmlab up`, which changes a running lab without losin
 a key says otherwise."""
 SAMPLE = "gateway.rate_limit.rate"
 MODELS = """`NAME` is what clients call the model: lower-case letters, digits and hyphens."""
+SCALE = "They are told in the guide's page on [replicas](../guide/scaling.md)."
 # Of lists of tables, what the reference says beside what each is.
 SAID_OF_LISTS = {
     "auth.issuers": "There may be several, each with a table of its own; as the lab comes there is "
@@ -38,7 +40,7 @@ SAID_OF_LISTS = {
     "budgets": "One table each, as many as there are. No environment variable sets one.",
 }
 # Keys of a model that are shown in lab.toml only where they say something.
-FURTHER = ("price", "fallback", "ca_file", "headers", "key_env", "file", "revision")
+FURTHER = ("price", "scale", "fallback", "ca_file", "headers", "key_env", "file", "revision")
 COLUMN = 26  # at which the comments of lab.toml begin
 WIDTH = 100
 
@@ -228,6 +230,8 @@ def markdown() -> str:
         more = [SAID_OF_LISTS[path]] if path in SAID_OF_LISTS else []
         parts += [f"## [[{path}]]", said, *more, _table(keys_of(path, item))]
     parts += ["## [models.NAME]", text(Model.__doc__ or ""), MODELS, _table(model_keys())]
+    of_scale = keys_of("models.NAME.scale", Scale)
+    parts += ["## [models.NAME.scale]", text(Scale.__doc__ or ""), SCALE, _table(of_scale)]
     return page("Configuration", _introduction(), *parts)
 
 

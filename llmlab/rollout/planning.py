@@ -183,7 +183,9 @@ def undo_of(
         created=now, route=route,
     )  # fmt: skip
     # What still runs gets the traffic at once.
-    return rollout if started else step(rollout, Deployed(), now)
+    there = traffic.deployed(target.deployment)
+    rests = there is not None and not there.replicas
+    return rollout if started or rests else step(rollout, Deployed(), now)
 
 
 def _of(history: Sequence[Rollout], route: str) -> list[Rollout]:

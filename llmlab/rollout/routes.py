@@ -64,10 +64,13 @@ def _deployments(rollout: Rollout, routed: Traffic, others: set[str]) -> Iterato
     needed = routed.targets() | {rollout.stable.deployment} | others
     ends = {rollout.retired} if rollout.promoted else set()
     ends |= _own_to_end(rollout)
+    over = rollout.phase in (Phase.COMPLETED, Phase.ABORTED)
+    arms = set() if over else {one.deployment for one in rollout.arms}
     for one in routed.deployments:
         if one.name not in ends or one.name in needed:
-            yield one
-    if rollout.phase in (Phase.COMPLETED, Phase.ABORTED):
+            # One that rests is woken before it gets traffic, as one is started that is not there.
+            yield replace(one, replicas=1) if one.name in arms and not one.replicas else one
+    if over:
         return
     there = {one.name for one in routed.deployments}
     for version in rollout.arms:

@@ -64,6 +64,11 @@ class Rollouts:
         with self._store.database.reading() as connection:
             return list(_unfinished_in(connection))
 
+    def needed(self) -> set[str]:
+        """The deployments that rollouts name which are under way."""
+        with self._store.database.reading() as connection:
+            return _needed_in(connection, 0)
+
     def get(self, number: int) -> Kept:
         """Raises UsageError: there is no such rollout."""
         with self._store.database.reading() as connection:

@@ -55,6 +55,10 @@ class Metrics:
             ["route", "status"],
             registry=registry,
         )
+        self.in_flight = Gauge(
+            "llmlab_in_flight", "Requests to the model, from their arrival to the end of their "
+            "answers.", registry=registry,
+        )  # fmt: skip
         self.seconds = Histogram(
             "llmlab_request_seconds", "Time to answer a request.", ["route"],
             buckets=SECONDS, registry=registry,

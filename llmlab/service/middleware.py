@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmlab.config import Service
+from llmlab.names import ASKS_MODEL
 from llmlab.service.connection import ClientGone
 from llmlab.service.metrics import Metrics
 from llmlab.service.problems import FAILED, answer
@@ -127,6 +128,8 @@ class Observe:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         start, status, started = time.perf_counter(), 500, False
+        counts = scope["path"] in ASKS_MODEL
+        self.metrics.in_flight.inc(counts)
 
         async def watched(message: Message) -> None:
             nonlocal status, started
@@ -146,6 +149,7 @@ class Observe:
             if not started:
                 await answer(request_id, 500, FAILED)(scope, receive, watched)
         finally:
+            self.metrics.in_flight.dec(counts)
             self._record(scope, scope["state"].get("status", status), time.perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:

@@ -29,7 +29,7 @@ Name = Annotated[
 def scale(
     context: typer.Context,
     name: Name,
-    replicas: Annotated[int, typer.Argument(metavar="K", help="Processes to run.")],
+    replicas: Annotated[int, typer.Argument(metavar="K", help="Processes to run; 0: it rests.")],
     why: WhyOption = "",
     output: OutputOption = Format.TEXT,
 ) -> None:

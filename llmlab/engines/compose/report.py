@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llmlab.config import Gateway
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
+from llmlab.engines.bounds import resting, told_of
 from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.compose.asking import METRICS, python
 from llmlab.engines.compose.containers import Container, DockerEngine
@@ -125,6 +126,7 @@ def _deployments(
         name = one.labels.get(DEPLOYMENT) or told.model or one.service
         by_name.setdefault(name, []).append((one, told))
     found = [_deployment(name, own, docker, plan) for name, own in by_name.items()]
+    found += [resting(plan, one) for one in plan.names if not plan.replicas(one)] if plan else []
     return sorted(found, key=lambda one: -one.weight)
 
 
@@ -145,7 +147,7 @@ def _deployment(
         memory=sum(docker.memory(one) for one, _ in replicas if one.state == "running"),
         memory_limit=sum(one.memory_limit for one, _ in replicas),
         waiting=sum(told.waiting for _, told in replicas),
-        replicas=len(replicas), ready=ready,
+        replicas=len(replicas), ready=ready, bounds=told_of(plan, name) if plan else "",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_in_clear
-from llmlab.engines.attendants import attendants
+from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
 from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
@@ -37,7 +37,7 @@ from llmlab.engines.local.programs import (
 )
 from llmlab.engines.local.report import report
 from llmlab.engines.local.staging import Staging, nginx_of, worker_user
-from llmlab.engines.local.supervisor import Supervisor
+from llmlab.engines.local.supervisor import ATTENDANTS, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waf import waf_programs, wait_for_waf, write_waf
 from llmlab.engines.record import Record, with_later_routes
@@ -56,11 +56,7 @@ from llmlab.upstreams import keys
 
 
 class LocalEngine:
-    """Supervised processes under .llmlab/; see ``Engine`` for the contract.
-
-    Args:
-        placing: runs the API processes; without one they are supervised as the others.
-    """
+    """Supervised processes under .llmlab/; see ``Engine``. ``placing`` runs those of the APIs."""
 
     def __init__(self, lab: Lab, placing: Callable[[Lab, Supervisor], Placing] = Here) -> None:
         refuse_foreign(lab.runtime_dir.parent)
@@ -179,13 +175,16 @@ class LocalEngine:
                 moved = self.gateway.move(self.staging.stage(plan, nginx, conf))
             record.write(self.lab)
         wait_for_gateway(self.lab, self.supervisor, say)
+        wanted = self._programs(plan, nginx)  # by later routes one may be needed that was to rest
         spares = self._spares(plan)
-        leaving = self._running() - {program.name for program in (*wanted, *spares)}
-        leaving -= {API_PREFIX + name for name in processes_of(plan)}
+        there = {*ATTENDANTS, *(API_PREFIX + name for name in processes_of(plan))}
+        leaving = self._running() - {program.name for program in (*wanted, *spares)} - there
         drain(self.lab, self.supervisor, leaving, plan.config.service.timeout, say)
         if leaving or spares:
             self.supervisor.apply([*wanted, *spares])
         self.placing.keep_only(plan)
+        for program in scalers(self.lab, plan):
+            self.supervisor.put(program)
         self.supervisor.forget_starts()
         keys.forget(self.lab, [one.model for one in plan.deployments])
         return moved or record != before

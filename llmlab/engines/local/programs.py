@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llmlab.auth.keys import KeySet
 from llmlab.config.budgets import Price
+from llmlab.config.scale import Scale
 from llmlab.engines.base import Plan
 from llmlab.engines.console import console_front
 from llmlab.engines.fronting import fronting
@@ -75,8 +76,9 @@ def processes_of(plan: Plan) -> list[str]:
 
 
 def suffixes(replicas: int) -> list[str]:
-    """What tells the names of a deployment's processes: nothing, .2, .3 ..."""
-    return ["", *(f".{number}" for number in range(2, replicas + 1))]
+    """What tells the names of a deployment's processes: nothing, .2, .3 ...; one that rests has
+    none."""
+    return ["", *(f".{number}" for number in range(2, replicas + 1))][:replicas]
 
 
 def sockets(lab: Lab, deployment: str, replicas: int) -> list[Path]:
@@ -95,8 +97,9 @@ def settings_file(lab: Lab, settings: Settings) -> Path:
 
 
 def unpriced(settings: Settings) -> Settings:
-    """Without what is the gateway's business alone: another price is no other process."""
-    model = settings.model.model_copy(update={"price": Price()})
+    """Without what is no process's own business: at another price, or with other bounds of how many
+    there are, it is no other process."""
+    model = settings.model.model_copy(update={"price": Price(), "scale": Scale()})
     return settings.model_copy(update={"model": model})
 
 
@@ -137,7 +140,7 @@ def gateway_plan(
     upstreams = (
         Upstream(
             name,
-            tuple(f"unix:{one}" for one in sockets(lab, name, plan.replicas(name))),
+            tuple(f"unix:{one}" for one in sockets(lab, name, max(1, plan.replicas(name)))),
             (f"unix:{lab.api_socket(name + SPARE)}",) if name in spares else (),
             replicas=plan.replicas(name),
             elsewhere=plan.settings(name).model.runtime == "openai",

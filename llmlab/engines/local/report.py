@@ -9,6 +9,7 @@ from typing import Literal
 
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
+from llmlab.engines.bounds import resting, told_of
 from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.local.placing import Placing
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
@@ -96,6 +97,8 @@ def _deployment(
     lab: Lab, name: str, plan: Plan, processes: Mapping[str, ProcessState]
 ) -> DeploymentStatus:
     """One deployment: healthy if all its processes answer, or a spare in the place of one."""
+    if not plan.replicas(name):
+        return resting(plan, name)
     names = [name + suffix for suffix in suffixes(plan.replicas(name))]
     states = [processes.get(API_PREFIX + one, STOPPED) for one in names]
     told = [probe.told_by(lab.api_socket(one)) for one in names]
@@ -114,7 +117,7 @@ def _deployment(
         spare=_spare(spare, says) if spare else "",
         memory=sum(_memory(one) for one in (*states, spare) if one),
         waiting=sum(one.waiting for one in (*told, says)),
-        replicas=len(names), ready=ready,
+        replicas=len(names), ready=ready, bounds=told_of(plan, name),
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ LOCK_DEADLINE = 300.0  # seconds; who has it may wait for a program to end its l
 STOP_DEADLINE = 900.0  # seconds; supervisord itself kills what does not end in its time
 # Programs that end by themselves. They may be running while others are applied, and it may be
 # one of them that asks for it: so they are left as they are, unless they are asked for.
-ATTENDANTS = ("controller",)
+ATTENDANTS = ("controller", "scaler")
 
 
 @dataclass(frozen=True)

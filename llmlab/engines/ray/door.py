@@ -4,71 +4,122 @@ By the same way back its API tells what it has used."""
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmlab.engines.local.staging import worker_user
+from llmlab.engines.ray.kept import Kept
 from llmlab.errors import EnvironmentFailure
 from llmlab.gateway import find_nginx
+from llmlab.links.authority import due
 from llmlab.links.binary import for_links
 from llmlab.links.conf import TRUSTED, End, Link, Setting, Settlements, node_side
-from llmlab.links.request import KEY
+from llmlab.links.request import KEY, make
 from llmlab.links.server import Server
 
 TRIES = 20
 
 
 @dataclass(frozen=True)
-class Door:
-    """How it is started, and where it is."""
+class Place:
+    """Where a door is.
 
-    command: tuple[str, ...]
-    port: int
-
-
-def make_door(
-    folder: Path,
-    process: str,
-    deployment: str,
-    *,
-    certificate: str,
-    trusted: str,
-    api: Path,
-    back: Settlements,
-    host: str,
-    ports: Sequence[int],
-    longest: float,
-) -> Door:
-    """
     Args:
-        folder: where the replica's key is.
-        certificate: of that key; ``trusted``: who signs for the gateway. Both PEM.
-        api: where the replica listens on this machine.
-        back: where its API tells what it has used, and who takes that.
-        host: this machine's own address; ``ports``: one of them it is.
-        longest: seconds that an answer may take.
-
-    Raises:
-        EnvironmentFailure: there is no free port, or no nginx that can do it.
+        api: the socket of its replica on this machine.
+        back: where the replica's API tells what it has used, and who takes that.
+        host: this machine's own address; ``ports``: one of them it has.
+        longest: seconds of the longest answer.
     """
-    server = Server(folder / "server", for_links(find_nginx()), lambda: None)
-    key = (folder / KEY).read_text(encoding="ascii")
-    problem: EnvironmentFailure | None = None
-    for port in _free(host, ports):
-        end = End(Link(process, deployment, api, host, port), back)
-        files = {end.certificate: certificate, end.key: key, TRUSTED: trusted}
-        try:
-            server.go_by(node_side([end], Setting(longest, worker_user())), files)
-        except EnvironmentFailure as error:  # somebody else has taken that port just now
-            problem = error
-            continue
-        return Door(server.command, port)
-    raise problem or EnvironmentFailure(
-        f"no port of {ports[0]}-{ports[-1]} is free at {host}", fix="ray.replica_ports of lab.toml"
-    )
+
+    api: Path
+    back: Settlements
+    host: str
+    ports: Sequence[int]
+    longest: float
+
+
+class Door:
+    """Of one replica.
+
+    Args:
+        folder: for its owner only; its keys are below, each with the certificate that it has.
+    """
+
+    def __init__(self, folder: Path, process: str, deployment: str) -> None:
+        self._folder, self._process, self._deployment = folder, process, deployment
+        self._asked = 0
+        self._server: Server | None = None
+        self._end: End | None = None
+        self._kept: Kept | None = None
+        self.port, self.due = 0, 0.0
+
+    def request(self) -> bytes:
+        """A certificate signing request, PEM, for a new key."""
+        self._asked += 1
+        return make(self._keys, self._process, self._deployment)
+
+    def open(self, place: Place, certificate: str, trusted: str, env: Mapping[str, str]) -> None:
+        """Have it there.
+
+        Args:
+            certificate: of the newest key; ``trusted``: who signs for the gateway. Both PEM.
+
+        Raises:
+            EnvironmentFailure: there is no free port, or no nginx that can do it.
+        """
+        server = Server(self._folder / "server", for_links(find_nginx()), lambda: self.pid or None)
+        setting, problem = Setting(place.longest, worker_user()), None
+        for port in _free(place.host, place.ports):
+            link = Link(self._process, self._deployment, place.api, place.host, port)
+            end = End(link, place.back)
+            try:
+                server.go_by(node_side([end], setting), self._files(end, certificate, trusted))
+            except EnvironmentFailure as error:  # somebody else has taken that port just now
+                problem = error
+                continue
+            self._server, self._end, self._setting, self.port = server, end, setting, port
+            self.due = due(certificate).timestamp()
+            self._kept = Kept(
+                self._folder, server.command, env, log="door.log", ends_by=signal.SIGQUIT
+            )
+            self._kept.start()
+            return
+        first, last = place.ports[0], place.ports[-1]
+        raise problem or EnvironmentFailure(
+            f"no port of {first}-{last} is free at {place.host}",
+            fix="ray.replica_ports of lab.toml",
+        )
+
+    def renew(self, certificate: str, trusted: str) -> None:
+        """Go by another certificate, of the newest key; what is under way goes on.
+
+        Raises:
+            EnvironmentFailure: it goes on by the one from before.
+        """
+        assert self._server and self._end
+        text = node_side([self._end], self._setting)
+        self._server.go_by(text, self._files(self._end, certificate, trusted))
+        self.due = due(certificate).timestamp()
+
+    @property
+    def pid(self) -> int:
+        return self._kept.pid if self._kept else 0
+
+    def close(self, patience: float) -> None:
+        if self._kept:
+            self._kept.end(patience)
+
+    @property
+    def _keys(self) -> Path:
+        return self._folder / f"key-{self._asked}"
+
+    def _files(self, end: End, certificate: str, trusted: str) -> dict[str, str]:
+        key = (self._keys / KEY).read_text(encoding="ascii")
+        return {end.certificate: certificate, end.key: key, TRUSTED: trusted}
 
 
 def _free(host: str, ports: Sequence[int]) -> list[int]:

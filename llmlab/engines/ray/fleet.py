@@ -141,7 +141,7 @@ class Fleet:
         try:
             found = ray.get(ref)
         except ray.exceptions.RayActorError as error:  # dead, or starting again elsewhere
-            if not self._looks.get(name, Actor(name)).gone:
+            if not self._looks[name].gone:
                 log.warning("%s is away: %s", name, str(error).splitlines()[0])
             return Actor(name, gone=True)
         except ray.exceptions.RayError as error:

@@ -26,6 +26,7 @@ REACHES = 5.0  # seconds to the head
 ENDS = 20.0  # seconds in which it ends in peace: not at all while the head is away
 AGAIN = 5.0  # seconds until it is started again
 STARTED = "Ray runtime started"  # said by `ray start`
+NOT_LET_IN = ("InvalidAuthToken", "Unauthenticated")  # likewise
 OTHERS = 0o077
 
 
@@ -124,17 +125,21 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
 
 
 def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Event) -> bool:
-    """Wait until it says so, or ends."""
+    """Wait until it says so, ends, or says that the head does not let it in: it would go on trying
+    that for minutes."""
     while child.poll() is None and not over.is_set():
         out.seek(0)
-        if STARTED in out.read():
+        said = out.read()
+        if STARTED in said:
             return True
+        if any(word in said for word in NOT_LET_IN):
+            return False
         over.wait(0.2)
     return False
 
 
 def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
-    if "InvalidAuthToken" in said or "Unauthenticated" in said:
+    if any(word in said for word in NOT_LET_IN):
         return AuthError(
             f"the head at {joining.address} does not know the token in {joining.token}",
             fix="copy .llmlab/ray/token of the lab that runs there",

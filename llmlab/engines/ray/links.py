@@ -16,7 +16,7 @@ from llmlab.gateway.binary import Nginx
 from llmlab.lab import Lab
 from llmlab.links.authority import Authority
 from llmlab.links.binary import for_links
-from llmlab.links.conf import GATEWAY, GATEWAY_KEY, TRUSTED, Link, Setting, Settlements, lab_side
+from llmlab.links.conf import Link, Setting, Settlements, lab_files, lab_side
 from llmlab.links.server import Server
 
 NAME = "links"
@@ -62,8 +62,9 @@ class LabLinks:
             return False
         setting = Setting(longest, self._worker_user, self._nginx.load_modules)
         back = Settlements(self._lab.settlements_socket, self._ray.host, self._ray.link_port)
-        own = self._authority.gateway()
-        files = {GATEWAY: own.certificate, GATEWAY_KEY: own.key, TRUSTED: self._authority.trusted}
+        names = {one.deployment for one in wanted}
+        own, away = self._authority.gateway(), self._authority.away(names)
+        files = lab_files(own, away, self._authority.trusted)
         moved = self._server.go_by(lab_side(wanted, setting, back), files)
         self._led = now, wanted, longest
         return moved

@@ -21,7 +21,8 @@ State = Literal["PENDING", "STARTING", "RUNNING", "FATAL", "STOPPING"]
 class Placed:
     """A replica: ``state`` in the words of a supervisor; PENDING as long as no machine has room.
 
-    ``node``: the machine's name, "" as long as it has none; ``host``: its address. ``since`` in
+    ``node``: the machine's name, "" as long as it has none; ``host``: its address, and
+    ``port``, where it is reached. ``since`` in
     seconds of the epoch, of the last start; ``memory`` in bytes. ``why``: it has failed.
     """
 
@@ -31,6 +32,7 @@ class Placed:
     state: State
     node: str = ""
     host: str = ""
+    port: int = 0
     pid: int | None = None
     since: float = 0.0
     memory: int = 0

@@ -113,9 +113,12 @@ class Placer:
         by_process = {one.process: one for one in wanted}
         for actor in self._actors:
             mine, look = by_process.get(actor.process), actor.look
-            current = mine is not None and actor.version == mine.version
-            if mine and look and current and look.phase == "empty" and actor.name not in steps.end:
+            if not mine or not look or actor.version != mine.version or actor.name in steps.end:
+                continue
+            if look.phase == "empty":
                 self._do(actor.name, "provide", partial(self._provide, actor.name, look, mine))
+            elif 0 < look.due < time.time():
+                self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
@@ -136,6 +139,10 @@ class Placer:
     def _provide(self, name: str, look: Look, one: Wanted) -> None:
         log.info("%s is on %s", name, look.host)
         self._provider.provide(partial(self._fleet.call, name), look, one)
+
+    def _renew(self, name: str, one: Wanted) -> None:
+        log.info("another certificate for %s", name)
+        self._provider.renew(partial(self._fleet.call, name), one)
 
     def _end(self, name: str) -> None:
         log.info("ending %s", name)

@@ -19,6 +19,7 @@ from llmlab.engines.local.programs import API_PREFIX, api_programs
 from llmlab.engines.local.supervisor import ProcessState, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waiting import POLL, pause
+from llmlab.engines.ray.fitting import refuse_taken, refuse_without_ray
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
@@ -48,6 +49,9 @@ class OnNodes:
         return replace(plan, config=plan.config.model_copy(update={"service": service}))
 
     def prepare(self, plan: Plan) -> None:
+        refuse_without_ray()
+        if not self._supervisor.pid(PLACER):
+            refuse_taken(plan.config.ray)
         links = links_of(self._lab, plan.config)
         if not self._supervisor.pid(LINKS):
             links.lead((), 0.0)  # those of before may lead anywhere by now
@@ -94,7 +98,7 @@ class OnNodes:
         placed = read_placement(self._lab).of(one.process)
         if placed and placed.version == one.version and placed.state == "FATAL":
             raise EnvironmentFailure(
-                f"{one.process} cannot serve on {placed.host}",
+                f"{API_PREFIX}{one.process} does not start on {placed.host}",
                 fix="llmlab up --model NAME starts another", log=placed.why,
             )  # fmt: skip
         if time.monotonic() > deadline:

@@ -47,8 +47,7 @@ class Provider:
         settings = Settings.read(file)
         files = self._files(settings.folder) if settings.folder else {}
         self._bring(call, settings.folder, files)
-        asked = call("request", within=QUICK)
-        certificate = self._authority.sign(asked, one.process, one.deployment).decode()
+        certificate = self._signed(call, one)
         serving = Serving(
             settings=settings.model_dump_json(), files=files, certificate=certificate,
             trusted=self._authority.trusted_by_replicas,
@@ -56,6 +55,18 @@ class Provider:
             settlements=(self._ray.host, self._ray.link_port), longest=one.longest,
         )  # fmt: skip
         call("serve", serving, within=QUICK)
+
+    def renew(self, call: Call, one: Wanted) -> None:
+        """Another certificate, for another key.
+
+        Raises:
+            LlmlabError: it goes on by the one from before.
+        """
+        call("renew", self._signed(call, one), self._authority.trusted_by_replicas, within=QUICK)
+
+    def _signed(self, call: Call, one: Wanted) -> str:
+        asked = call("request", within=QUICK)
+        return self._authority.sign(asked, one.process, one.deployment).decode()
 
     def _bring(self, call: Call, folder: Path | None, files: Mapping[str, str]) -> None:
         missing = set(call("missing", list(files.values()), within=QUICK)) if files else set()

@@ -13,7 +13,6 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -26,6 +25,7 @@ from llmlab.engines import probe
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.folders import WORKER
 from llmlab.engines.ray.cluster import FOLDER
+from llmlab.engines.ray.door import Door, Place
 from llmlab.engines.ray.kept import Kept
 from llmlab.engines.ray.shelf import Shelf
 from llmlab.files import write_atomically
@@ -39,7 +39,7 @@ from llmlab.shell import clean_environment, last_lines
 from llmlab.version import __version__
 
 CANNOT_LOAD = 78  # llmlab.service's exit code when a model cannot be loaded
-DOOR, SOCKET = "door", "api.sock"  # below its folder
+SOCKET = "api.sock"
 DOOR_PATIENCE = 5.0  # seconds for the door's last connections, once the API has ended
 
 Phase = Literal["empty", "starting", "ready", "failed", "ending"]
@@ -77,6 +77,7 @@ class Look:
         node: Ray's id of it; ``host``: its address.
         why: it has failed; its last words.
         port: where it is reached; 0 as long as it is not.
+        due: seconds of the epoch, when its certificate is to be replaced.
         since: seconds of the epoch, of the last start of its API.
         memory: bytes, of its API.
         orders: a digest of the small files that it goes by.
@@ -90,6 +91,7 @@ class Look:
     phase: Phase = "empty"
     why: str = ""
     port: int = 0
+    due: float = 0.0
     pid: int = 0
     since: float = 0.0
     starts: int = 0
@@ -99,11 +101,16 @@ class Look:
     cursor: str = "0"
 
 
-def node_folder() -> Path:
-    """Where a node keeps models, and what its replicas need while they run."""
+def models_folder() -> Path:
+    """Where a node keeps models."""
     named = os.environ.get(FOLDER)
-    folder = Path(named) if named else Path(tempfile.gettempdir(), f"llmlab-node-{os.geteuid()}")
-    return private_folder(folder, _reachable())
+    return private_folder(Path(named) if named else Path.home() / ".local/state/llmlab-node")
+
+
+def runs_folder() -> Path:
+    """What replicas of a machine need while they run: a short path, for it has sockets."""
+    base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), _reachable())
+    return private_folder(base / "replicas", _reachable())
 
 
 def _reachable() -> int:
@@ -131,26 +138,27 @@ class Replica:
 
         node = ray.get_runtime_context().get_node_id()
         incarnation = secrets.token_hex(6)
-        base = node_folder()
-        runs = private_folder(base / "replicas", _reachable())
+        runs = runs_folder()
         self._folder = private_folder(runs / f"{process}-{incarnation}", _reachable())
         self._own = _sockets_in(self._folder)
-        self._shelf = Shelf(base / "models")
-        self._process, self._deployment = process, deployment
+        self._shelf = Shelf(models_folder() / "models")
+        folder = private_folder(self._folder / "door", _reachable())
+        self._door = Door(folder, process, deployment)
         self._lock = threading.Lock()
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._told = Look(incarnation, node, host, __version__)
         self._api: Kept | None = None
-        self._door: Kept | None = None
         self._answered = 0  # which start of its API has answered: one that is busy is still there
 
     # --- before it serves -------------------------------------------------------
 
     def request(self) -> bytes:
         """A certificate signing request, PEM, for a key that never leaves this folder."""
-        from llmlab.links.request import make
+        return self._door.request()
 
-        return make(self._folder / DOOR, self._process, self._deployment)
+    def renew(self, certificate: str, trusted: str) -> None:
+        """Go by this certificate, of the key that was asked for last; see ``Door.renew``."""
+        self._door.renew(certificate, trusted)
 
     def missing(self, digests: Iterable[str]) -> list[str]:
         """Which of these files, by their SHA-256, the node does not have."""
@@ -177,30 +185,21 @@ class Replica:
             raise
 
     def _begin(self, given: Serving) -> None:
-        from llmlab.engines.ray.door import make_door
-
         settings = Settings.model_validate_json(given.settings, strict=False)
         file = self._folder / "settings.json"
         write_atomically(file, self._here(settings, given.files).model_dump_json())
-        socket, beside = self._own / SOCKET, self._own / SETTLEMENTS_SOCKET
-        door = make_door(
-            self._folder / DOOR, self._process, self._deployment,
-            certificate=given.certificate, trusted=given.trusted, api=socket,
-            back=Settlements(beside, *given.settlements), host=self._told.host,
-            ports=range(given.ports[0], given.ports[1] + 1), longest=given.longest,
-        )  # fmt: skip
+        beside = self._own / SETTLEMENTS_SOCKET
+        ports = range(given.ports[0], given.ports[1] + 1)
+        back = Settlements(beside, *given.settlements)
         env = clean_environment()
-        self._door = Kept(
-            self._folder, door.command, env, log="door.log", ends_by=signal.SIGQUIT
-        )  # fmt: skip
+        place = Place(self._own / SOCKET, back, self._told.host, ports, given.longest)
+        self._door.open(place, given.certificate, given.trusted, env)
         service = [sys.executable, "-P", "-m", "llmlab.service", file.name,
-                   "--uds", str(socket), "--log", "api.log"]  # fmt: skip
+                   "--uds", str(self._own / SOCKET), "--log", "api.log"]  # fmt: skip
         self._api = Kept(
             self._folder, service, env | {SETTLEMENTS: str(beside)},
             log="api.out", final_exit=CANNOT_LOAD,
         )  # fmt: skip
-        self._told = replace(self._told, port=door.port)
-        self._door.start()
         self._api.start()
 
     def _here(self, settings: Settings, files: Mapping[str, str]) -> Settings:
@@ -229,7 +228,10 @@ class Replica:
         api, told = self._api, replace(self._told, lines=tuple(lines), cursor=cursor)
         if api is None:
             return told
-        told = replace(told, pid=api.pid, since=api.since, starts=api.starts)
+        told = replace(
+            told, pid=api.pid, since=api.since, starts=api.starts,
+            port=self._door.port, due=self._door.due,
+        )  # fmt: skip
         if told.phase == "starting":
             told = self._phase_of(api, told)
         return replace(told, memory=_memory(api.pid))
@@ -254,9 +256,9 @@ class Replica:
     def end(self, patience: float) -> None:
         """Let its API answer what it has in hand, for so many seconds, and end it."""
         self._told = replace(self._told, phase="ending")
-        for one, seconds in ((self._api, patience), (self._door, DOOR_PATIENCE)):
-            if one:
-                one.end(seconds)
+        if self._api:
+            self._api.end(patience)
+        self._door.close(DOOR_PATIENCE)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from llmlab.config.ray import Ray
 from llmlab.engines.ray import cluster
+from llmlab.engines.ray.wanted import folder_of
 from llmlab.lab import Lab, private_folder
 
 
 def main() -> None:
     lab, ray, part = Lab(Path(sys.argv[1])), Ray.model_validate_json(sys.argv[2]), sys.argv[3]
     environ = cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone)
+    environ[cluster.FOLDER] = str(folder_of(lab) / "node")
     if part == "head":
         environ["RAY_gcs_storage_path"] = str(private_folder(cluster.storage(lab)))
         command = cluster.head_command(lab, ray)

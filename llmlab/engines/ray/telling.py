@@ -57,6 +57,6 @@ def _placed(one: Wanted, actor: Actor | None, why: str, names: Mapping[str, str]
         return Placed(one.process, one.deployment, one.version, "PENDING", why=why)
     return Placed(
         one.process, one.deployment, actor.version, "FATAL" if why else STATES[look.phase],
-        node=names.get(look.node, look.host), host=look.host, pid=look.pid or None,
+        node=names.get(look.node, look.host), host=look.host, port=look.port, pid=look.pid or None,
         since=look.since, memory=look.memory, why=why or look.why,
     )  # fmt: skip

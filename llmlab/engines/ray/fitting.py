@@ -1,0 +1,43 @@
+"""May a lab run by this engine, on this machine?"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+from llmlab.config.ray import Ray
+from llmlab.errors import EnvironmentFailure, UsageError
+from llmlab.network import port_holder, port_is_free
+
+
+def refuse_without_ray() -> None:
+    """
+    Raises:
+        EnvironmentFailure: ray is not installed, or this is no Linux.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise EnvironmentFailure(
+            "the engine ray needs the package ray", fix="pip install 'llmlab[ray]'"
+        )
+    if sys.platform != "linux":
+        raise EnvironmentFailure("the engine ray runs on Linux", fix="llmlab up --engine local")
+
+
+def refuse_taken(ray: Ray) -> None:
+    """
+    Raises:
+        UsageError: its address is another machine's.
+        EnvironmentFailure: somebody has one of its ports.
+    """
+    if not port_is_free(ray.host, 0):
+        raise UsageError(
+            f"ray.host: {ray.host} is no address of this machine",
+            fix="set it to one at which the nodes reach this machine, or to 127.0.0.1",
+        )
+    wanted = {"link_port": ray.link_port} | ({} if ray.address else {"port": ray.port})
+    for key, port in wanted.items():
+        if not port_is_free(ray.host, port):
+            raise EnvironmentFailure(
+                f"port {port} is taken by {port_holder(port)}",
+                fix=f"stop it, or set another {key} in [ray] of lab.toml",
+            )

@@ -1,0 +1,1 @@
+"""Replicas that follow what is asked, between bounds."""
