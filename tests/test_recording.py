@@ -517,6 +517,7 @@ def lab(tmp_path: Path) -> Lab:
     ("wish", "engine", "error", "said"),
     [
         (Wish("chatt"), "local", UsageError, "no route 'chatt'"),
+        (Wish("summarize"), "ray", UsageError, "replicas on nodes keep no recordings"),
         (Wish("chat"), "local", UsageError, "recording.never"),
         (Wish("summarize"), "", UpstreamError, "does not run"),
     ],

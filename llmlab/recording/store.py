@@ -287,6 +287,11 @@ class Recordings:
             raise UpstreamError(
                 "the lab does not run, so there is nothing to record", fix="llmlab up"
             )
+        if engine == "ray":
+            raise UsageError(
+                "replicas on nodes keep no recordings yet, so nothing would be recorded",
+                fix="llmlab down, then llmlab up --engine local",
+            )
 
     def _name(self, route: str, now: float) -> str:
         name = f"{route}-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}"
