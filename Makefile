@@ -11,6 +11,8 @@
 # make test-browser     notebook and console in a headless Chromium, under both engines; axe-core
 # make bench-edge       what TLS, API keys and budgets cost at the gateway: 4 minutes; wants wrk
 # make bench-console    what 50 open consoles cost a lab, and whether one leaks: 15 minutes; wants wrk
+# make bench-machines   what becomes of requests when machines of a Ray cluster die: 12 minutes
+# make bench-serve      the same API behind Ray Serve, and behind NGINX: 3 minutes; wants wrk
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
@@ -30,7 +32,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-machines test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-machines test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console bench-machines bench-serve docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -92,6 +94,12 @@ bench-edge: $(VENV)/.models
 bench-console: $(VENV)/.models
 	$(BIN)/python -m benchmarks.console $(BENCH)
 
+bench-machines: $(VENV)/.ray
+	$(BIN)/python -m benchmarks.machines $(BENCH)
+
+bench-serve: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.serve $(BENCH)
+
 docs: $(VENV)/.docs
 	$(BIN)/zensical build --strict --clean
 
@@ -128,7 +136,7 @@ $(VENV)/.models: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models
-	@$(PIP) install -e '.[tune,chat,notebook,dev]'
+	@$(PIP) install -e '.[tune,chat,notebook,ray,dev]'
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
@@ -137,4 +145,8 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: $(VENV)/.models
 	@$(PIP) install -e '.[tune,chat,bench]'
+	@touch $@
+
+$(VENV)/.ray: $(VENV)/.models
+	@$(PIP) install -e '.[tune,chat,ray]'
 	@touch $@

@@ -123,6 +123,7 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, code: str) -> None:
 VERBS = (
     "up", "down", "status", "logs", "summarize", "chat", "url", "token revoke", "token restore",
     "token revoked", "init", "doctor", "build", "deploy", "deployment scale", "deployment stop",
+    "node add", "node list", "node drain",
     "models list", "models pull", "models show", "models add", "models add-upstream",
     "models tag", "models untag",
     "models history", "models rm", "models verify", "models export", "models import",

@@ -24,6 +24,7 @@ from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.compose.mounts import (
     COUNTS,
     DESK,
+    api_services,
     gateway_files,
     lay_out,
     prepare,
@@ -34,7 +35,7 @@ from llmlab.engines.planning import make_plan
 from llmlab.lab import Lab, init_lab
 from llmlab.processes import lab_processes
 from llmlab.service.settings import SETTLEMENTS, SOCKET
-from llmlab.traffic import Deployed, Traffic
+from llmlab.traffic import Deployed, Route, Traffic
 from tests.conftest import LabUnderTest, free_port, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -170,6 +171,28 @@ def test_every_process_has_a_socket_of_its_own_and_the_gateway_asks_there(tmp_pa
     upstreams = gateway_files(lab, plan, keys)["lab/upstreams.conf"]
     for one in sockets.values():
         assert f"server unix:{one} max_fails=0;" in upstreams
+
+
+def test_one_that_rests_is_no_service_and_the_gateway_knows_it(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    lab, config = Lab(tmp_path), Config(stable="textrank")
+    keys = KeyStore(lab.keys_file).ensure()
+    only = [config.stable]
+    plan = make_plan(config, tmp_path, lambda _: None, only=only, fetch=False, runs_here=False)
+    next_one = plan.deployments[0].model_copy(update={"deployment": "next"})
+    asleep = Traffic(deployments=(Deployed("next", "textrank", 0),))
+    plan = replace(
+        plan, deployments=(*plan.deployments, next_one), configured=("textrank",), traffic=asleep
+    )
+    lay_out(lab, plan)
+    services = json.loads((lab.state / OVERRIDE).read_text())["services"]
+    assert set(services) == {"llmapi"} == set(api_services(plan))
+    files = gateway_files(lab, plan, keys)
+    assert "server unix:/run/llmapi/llmapi-next.sock down;" in files["lab/upstreams.conf"]
+    assert "next 1;" in files["lab/http.conf"]
+    assert "/apis/next" not in files["lab/metrics.conf"]  # nothing for Prometheus to miss
+    led = replace(plan, traffic=asleep.with_route("summarize", Route(stable="next")))
+    assert api_services(led) == ["llmapi", "llmapi-next"]
 
 
 def test_without_images_of_its_own_a_lab_runs_as_processes(make_lab: MakeLab) -> None:

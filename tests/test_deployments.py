@@ -228,6 +228,11 @@ def test_a_deployment_rests_until_somebody_wants_it(pair: Running) -> None:
             assert "short rests" in answer.text
             assert "llmlab deployment scale short 1" in answer.text
         assert client.post("/summarize/", json={"text": TEXT}).headers["X-Model"] == "textrank"
+    engine = running_engine(lab.lab)
+    assert engine
+    with pytest.raises(UpstreamError, match="short rests") as told_so:
+        engine.ask("short", "/metrics")
+    assert told_so.value.fix == "llmlab deployment scale short 1"
     assert "resting: short" in lab.run("up").stderr.replace("\n", " ")
     change(lab, split=to_short(100))
     assert applying.route(lab.lab)

@@ -657,6 +657,14 @@ def test_a_name_that_no_service_can_have_is_refused(lab: Lab, name: str) -> None
         export(lab, Plan(config(), name, (named,)), KEYS, Wishes())
 
 
+def test_an_image_is_nobodys_where_two_have_the_name(lab: Lab) -> None:
+    named = TEXTRANK.model_copy(update={"deployment": "gateway"})
+    plan = Plan(config(), "gateway", (named,))
+    with pytest.raises(UsageError, match="a deployment has that name as well"):
+        export(lab, plan, KEYS, Wishes(images={"gateway": "nginx:1"}))
+    assert "base/llmapi-gateway.yaml" in export(lab, plan, KEYS, Wishes()).files
+
+
 def test_a_model_on_this_machine_is_refused(lab: Lab) -> None:
     plan = three_models(lab)
     model = plan.deployments[2].model.model_copy(update={"base_url": "http://127.0.0.1:1/v1"})

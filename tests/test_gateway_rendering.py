@@ -103,6 +103,11 @@ PLANS = {
         ONE_MODEL,
         upstreams=(Upstream("textrank", ("unix:/run/lab/a.sock",), ("unix:/run/lab/b.sock",)),),
     ),
+    "names": replace(
+        ONE_MODEL,
+        upstreams=(Upstream("textrank", ("api.lab.svc.cluster.local:8000 resolve",), replicas=4),),
+        resolver="10.96.0.10",
+    ),
     "no-limit": replace(ONE_MODEL, rate_limit=RateLimit(enabled=False)),
     "routes": replace(
         ONE_MODEL,

@@ -318,6 +318,9 @@ def test_a_running_lab_tells_the_metrics_of_the_reference(lab: LabUnderTest) -> 
     assert untold <= {"llmlab_flag_percent", "llmlab_shadow_percent"}
 
 
+ASKED_ELSEWHERE = ("node list", "node drain")  # of a lab with several machines: test_machines
+
+
 def test_all_of_them_are_asked_above() -> None:
     asked = Path(__file__).read_text()
     assert [verb for verb in KNOWN if f'"{verb}"' not in asked] == []

@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,10 +27,11 @@ from llmlab.links.binary import for_links
 from llmlab.links.conf import End, Link, Setting, Settlements
 from llmlab.processes import lab_processes, nginx_workers, orphaned_workers, runs
 from llmlab.rotation import LOG_BYTES
+from llmlab.tls.pair import Pair
 from tests.api import SENTENCE, TEXTRANK, Api
 from tests.certificates import Root
 from tests.conftest import free_port, wait_until
-from tests.linked import DEPLOYMENT, HOST, Linked, Node, client, get, linked, running
+from tests.linked import DEPLOYMENT, HOST, Linked, Node, Started, client, get, linked, running
 
 # --- what NGINX is told ------------------------------------------------------------
 
@@ -45,7 +47,7 @@ def test_each_replica_is_a_socket_that_leads_to_its_machine_and_to_no_other_name
     assert "upstream link_2 {\n        server [fd00::3]:20417 max_fails=0;" in text
     assert "proxy_ssl_name 2.textrank.replica.llmlab;" in text
     assert "proxy_ssl_name 1.textrank.replica.llmlab;" in text
-    assert conf.sockets(text) == (LINK.socket, LINK.socket, LINK.socket.parent / "links.away")
+    assert conf.sockets(text) == (LINK.socket, LINK.socket, Path(f"{LINK.socket}.away"))
     assert " ssl so_keepalive" not in text  # it takes nothing from outside
     back = conf.lab_side([LINK], SETTING, BACK)
     assert "listen 10.0.0.1:20400 ssl" in back
@@ -112,6 +114,21 @@ def test_a_stream_module_of_its_own_is_loaded_and_no_module_of_a_gateway(tmp_pat
     module.touch()
     said = f"--modules-path={tmp_path} --with-stream=dynamic --with-stream_ssl_module"
     assert for_links(nginx_that_says(tmp_path, said)).load_modules == (str(module),)
+
+
+def test_several_replicas_of_one_machine_can_have_one_nginx(tmp_path: Path) -> None:
+    """Each with a folder, an address and a certificate of its own."""
+    pair, ends, files = Root().sign("any"), [], {}
+    with tempfile.TemporaryDirectory(prefix="links-", dir="/tmp") as home:
+        for name in ("textrank", "textrank.2"):
+            folder = Path(home, name)
+            folder.mkdir()
+            end = End(Link(name, "textrank", folder / "api.sock", HOST, free_port()))
+            files |= end.files(Pair(pair.certificate, pair.key), pair.certificate)
+            ends.append(end)
+        # NGINX takes it: it is asked.
+        assert Started(tmp_path / "links").go_by(conf.node_side(ends, SETTING), files)
+    assert len(files) == 5
 
 
 # --- two replicas and a lab --------------------------------------------------------

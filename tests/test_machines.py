@@ -15,6 +15,7 @@ import pytest
 from llmlab.engines.ray.placed import Placed, read_placement
 from tests.conftest import LabUnderTest, free_port, wait_until
 from tests.nodes import Nodes, addresses, nodes
+from tests.test_json_documents import KNOWN, misfits
 from tests.test_rollout_lab import TWIN, consistent, load, status
 
 pytestmark = pytest.mark.machines
@@ -74,6 +75,8 @@ def test_replicas_are_spread_and_every_machine_is_told(machines: Nodes) -> None:
         machines.replicas.values()
     )
     assert "textrank.3" in machines.lab.ok("node", "list")
+    nodes = machines.lab.json("node", "list")
+    assert misfits(nodes, KNOWN["node list"], "node list") == []
 
 
 def test_no_request_is_lost_when_a_machine_dies_and_when_the_head_does(machines: Nodes) -> None:
@@ -131,6 +134,7 @@ def test_a_machine_that_is_drained_is_empty_before_anything_ends_there(machines:
     leaves = machines.replicas["textrank"]
     with load(lab, clients=4) as told:
         done = lab.json("node", "drain", leaves)
+        assert misfits(done, KNOWN["node drain"], "node drain") == []
         assert done == {"name": leaves, "host": leaves, "draining": True}
         assert leaves not in machines.replicas.values()
     assert set(told.statuses) == {200}, told.statuses

@@ -517,9 +517,9 @@ def lab(tmp_path: Path) -> Lab:
     ("wish", "engine", "error", "said"),
     [
         (Wish("chatt"), "local", UsageError, "no route 'chatt'"),
-        (Wish("summarize"), "ray", UsageError, "replicas on nodes keep no recordings"),
         (Wish("chat"), "local", UsageError, "recording.never"),
         (Wish("summarize"), "", UpstreamError, "does not run"),
+        (Wish("summarize"), "ray", UsageError, "does not come back to the lab"),
     ],
 )
 def test_what_may_not_be_recorded_is_refused(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from llmlab.config.scale import Scale
 from llmlab.engines.base import Plan
+from llmlab.engines.record import Record
 from llmlab.engines.status import DeploymentStatus
-from llmlab.errors import UsageError
+from llmlab.errors import UpstreamError, UsageError
+from llmlab.lab import Lab
 from llmlab.registry.catalogue import DEPLOYED
 
 RESTING = "RESTING"  # the state of one, where a process would have another
@@ -35,6 +38,25 @@ def told_of(plan: Plan, deployment: str) -> str:
     """As ``1-4``; "" where there are none."""
     scale = bounds_of(plan, deployment)
     return scale.told if scale.is_on else ""
+
+
+@contextmanager
+def told_where_it_rests(lab: Lab, process: str) -> Iterator[None]:
+    """Whoever asks a deployment in vain is told of it where it rests.
+
+    Args:
+        process: the deployment, or one of its replicas.
+    """
+    try:
+        yield
+    except UpstreamError as error:
+        record, name = Record.read(lab), process.partition(".")[0]
+        plan = record.plan() if record else None
+        if plan and name in plan.names and not plan.replicas(name):
+            raise UpstreamError(
+                f"{name} rests, and has no process", fix=f"llmlab deployment scale {name} 1"
+            ) from error
+        raise
 
 
 def are_scaled(plan: Plan) -> list[str]:

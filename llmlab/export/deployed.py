@@ -92,6 +92,11 @@ def apis_of(plan: Plan, wishes: Wishes) -> tuple[Api, ...]:
             f"--image names {', '.join(unknown)}, which this lab does not deploy",
             fix=f"one of gateway, {', '.join(plan.names)}",
         )
+    if {*wishes.images} & {*plan.names} & {"gateway"}:
+        raise UsageError(
+            "--image gateway is the gateway's, and a deployment has that name as well",
+            fix="name the model otherwise in configs/lab.toml",
+        )
     # What holds no model is one image for all, and has to run each of them.
     shared = smallest_extra(
         {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SOCKET = "links.away"  # beside the sockets of replicas
 CERTIFICATE, KEY = "away.pem", "away.key"  # where it is asked by TLS, as a replica is
 SAYS = "The API of this model cannot be reached right now; try again in 1 s."
 _PROBLEM = (
@@ -23,8 +22,8 @@ _OPENAI = (
 
 
 def beside(socket: Path) -> Path:
-    """Where it listens, for a replica at this socket."""
-    return socket.parent / SOCKET
+    """Where it listens: beside one replica's socket, which no other NGINX has."""
+    return socket.with_name(f"{socket.name}.away")
 
 
 def http(socket: str, *, tls: bool) -> list[str]:

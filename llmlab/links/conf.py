@@ -121,10 +121,11 @@ def lab_side(
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
     """
-    servers = [_to_replica(number, one) for number, one in enumerate(links, 1)]
+    away = _away(links)
+    servers = [_to_replica(number, one, away) for number, one in enumerate(links, 1)]
     if settlements:
         servers += [_known(links, settlements), _server(_takes_settlements(settlements))]
-    return _whole(setting, servers, links, workers=2, tls=True)
+    return _whole(setting, servers, workers=2) + _answers(away, tls=True)
 
 
 def lab_files(own: Pair, away: Pair, trusted: str) -> dict[str, str]:
@@ -147,12 +148,12 @@ def node_side(ends: Sequence[End], setting: Setting) -> str:
     Raises:
         ConfigError: a name, a path or an address is none that may stand there.
     """
-    servers = []
+    servers, away = [], _away([one.link for one in ends])
     for number, end in enumerate(ends, 1):
-        servers.append(_from_lab(number, end))
+        servers.append(_from_lab(number, end, away))
         if end.settlements:
             servers.append(_server(_tells_settlements(end, end.settlements)))
-    return _whole(setting, servers, [one.link for one in ends], workers=1, tls=False)
+    return _whole(setting, servers, workers=1) + _answers(away, tls=False)
 
 
 def sockets(text: str) -> tuple[Path, ...]:
@@ -162,30 +163,39 @@ def sockets(text: str) -> tuple[Path, ...]:
     )
 
 
-def _to_replica(number: int, link: Link) -> str:
+def _to_replica(number: int, link: Link, away: str) -> str:
     server = _server([
         f"listen {unix(link.socket)};",
         f"proxy_pass link_{number};",
         *_as_client(GATEWAY, GATEWAY_KEY, link.name),
     ])  # fmt: skip
-    return _or_nobody(number, address(link.host, link.port), link) + server
+    return _or_nobody(number, address(link.host, link.port), away) + server
 
 
-def _from_lab(number: int, end: End) -> str:
+def _from_lab(number: int, end: End, away: str) -> str:
     link = end.link
     server = _server([
         *_as_server(address(link.host, link.port), end.certificate, end.key),
         f"proxy_pass link_{number};",
     ])  # fmt: skip
-    return _or_nobody(number, unix(link.socket), link) + server
+    return _or_nobody(number, unix(link.socket), away) + server
 
 
-def _or_nobody(number: int, at: str, link: Link) -> str:
+def _away(links: Sequence[Link]) -> str:
+    """What answers in the place of those that are away, as NGINX takes it; "" without links."""
+    return unix(nobody.beside(links[0].socket)) if links else ""
+
+
+def _answers(away: str, *, tls: bool) -> str:
+    return joined(nobody.http(away, tls=tls)) if away else ""
+
+
+def _or_nobody(number: int, at: str, away: str) -> str:
     """Whom a link leads to. max_fails=0: one that is back is asked again at once."""
     return _indented([
         f"upstream link_{number} {{",
         f"    server {at} max_fails=0;",
-        f"    server {unix(nobody.beside(link.socket))} backup;",
+        f"    server {away} backup;",
         "}",
     ])  # fmt: skip
 
@@ -235,9 +245,7 @@ def _as_server(at: str, certificate: str, key: str) -> list[str]:
     ]
 
 
-def _whole(
-    setting: Setting, servers: Iterable[str], links: Iterable[Link], *, workers: int, tls: bool
-) -> str:
+def _whole(setting: Setting, servers: Iterable[str], *, workers: int) -> str:
     passes = max(setting.longest, IDLE) + GRACE
     leaves = REUSED + passes
     head = [
@@ -257,9 +265,7 @@ def _whole(
         f"    proxy_connect_timeout {CONNECT}s;",
         "    proxy_socket_keepalive on;",
     ]
-    away = dict.fromkeys(unix(nobody.beside(one.socket)) for one in links)
-    answers = joined(line for one in away for line in nobody.http(one, tls=tls))
-    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n" + answers
+    return joined(head) + _indented(_TLS) + "".join(servers) + "}\n"
 
 
 # Of both ends.

@@ -42,8 +42,8 @@ class ModelFacts(TypedDict):
             those.
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
         price: input and output, of a million tokens.
-        cores, gpus: of a node, for each of its replicas; where a process computes for it.
         scale: between which bounds its replicas follow what is asked; max 0: they do not.
+        cores, gpus: of a node, for each of its replicas; where a process computes for it.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.

@@ -289,7 +289,8 @@ class Recordings:
             )
         if engine == "ray":
             raise UsageError(
-                "replicas on nodes keep no recordings yet, so nothing would be recorded",
+                "nothing is recorded under the engine ray: what replicas on other machines would "
+                "write does not come back to the lab",
                 fix="llmlab down, then llmlab up --engine local",
             )
 

@@ -1,7 +1,7 @@
 """Looking at a deployment, for little: a look is made every few seconds, at each of its processes.
 
 Of all that an API tells of itself three lines are read, without parsing the rest: that takes a
-hundredth of what `llmlab status` does.
+fiftieth of what `llmlab status` does.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
+from llmlab.engines.bounds import told_where_it_rests
 from llmlab.engines.compose import mounts, waf
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
@@ -327,10 +328,9 @@ class ComposeEngine:
     ) -> tuple[int, bytes]:  # fmt: skip
         named = (one for one in self.project.containers() if runs(one, deployment))
         first = next(named, None)  # the others' services sort behind it
-        return ask(
-            first, deployment, path, method=method, body=body, timeout=timeout,
-            headers=headers or {},
-        )  # fmt: skip
+        with told_where_it_rests(self.lab, deployment):
+            return ask(first, deployment, path, method=method, body=body, timeout=timeout,
+                       headers=headers or {})  # fmt: skip
 
     def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         gateway = self.project.container(GATEWAY)

@@ -16,6 +16,7 @@ from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
+from llmlab.engines.bounds import told_where_it_rests
 from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local import access_log, counts
@@ -325,9 +326,10 @@ class LocalEngine:
         timeout: float = 10.0, headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:  # fmt: skip
         socket = self.lab.api_socket(deployment)
-        return probe.ask(
-            socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
-        )
+        with told_where_it_rests(self.lab, deployment):
+            return probe.ask(
+                socket, path, method=method, body=body, timeout=timeout, headers=headers or {}
+            )
 
     def requests_since(self, cursor: str, *, after: float = 0.0) -> tuple[list[str], str]:
         lines, new = access_log.lines_since(self.supervisor.log(GATEWAY), cursor, after=after)

@@ -71,6 +71,8 @@ def environment(token: Path, *, alone: bool = False) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
+        "RAY_raylet_start_wait_time_s": "120",  # a machine may be busy
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else 30 s, without a head to hear of it
         # A machine that says nothing for so long is dead: its replicas start elsewhere.
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "3000",
@@ -120,7 +122,13 @@ def _start(host: str, cores: int, session: Path) -> list[str]:
 
 def session_folder(lab: Lab) -> Path:
     """Where Ray has its sockets and logs: a path that is short enough for a socket's."""
-    return private_folder(lab.runtime_dir / "ray")
+    return session_below(lab.runtime_dir / "ray")
+
+
+def session_below(folder: Path) -> Path:
+    """Ray opens its folder to everybody, and would be spoken to at the socket that somebody else
+    has put there: so it has one below a folder that is closed."""
+    return private_folder(folder) / "s"
 
 
 def storage(lab: Lab) -> Path:

@@ -38,6 +38,6 @@ def refuse_taken(ray: Ray) -> None:
     for key, port in wanted.items():
         if not port_is_free(ray.host, port):
             raise EnvironmentFailure(
-                f"port {port} is taken by {port_holder(port)}",
+                f"{ray.host}:{port} is taken by {port_holder(port)}",
                 fix=f"stop it, or set another {key} in [ray] of lab.toml",
             )

@@ -7,6 +7,7 @@ replicas go on without it.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from llmlab.errors import EnvironmentFailure
 
 log = logging.getLogger("llmlab.placer")
 WAITS = 0.3  # seconds for those that answer at once
+HEARD = 10.0  # seconds until one says how it is that lives
 AT_ONCE = 8  # methods of a replica
 
 
@@ -42,9 +44,12 @@ class Fleet:
         address: HOST:PORT of the head.
         host: this machine's own address.
         namespace: of this lab's actors.
+        cursors: {actor: up to where it was read}, of the process before this one.
+
+    What is noted of actors is held by a lock: some of them are ended aside.
     """
 
-    def __init__(self, address: str, host: str, namespace: str) -> None:
+    def __init__(self, address: str, host: str, namespace: str, cursors: Mapping[str, str]) -> None:
         import ray
 
         self._namespace = namespace
@@ -61,6 +66,8 @@ class Fleet:
         self._handles: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
         self._looks: dict[str, Actor] = {}
+        self._cursors = dict(cursors)
+        self._lock = threading.Lock()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="nodes")
         self._nodes: tuple[Node, ...] = ()
         self._asking: Any = None
@@ -110,7 +117,9 @@ class Fleet:
             num_cpus=one.cores, num_gpus=one.gpus, memory=one.memory, get_if_exists=True,
             label_selector=elsewhere,
         )  # fmt: skip
-        self._handles[name] = made.remote(one.process, one.deployment)
+        handle = made.remote(one.process, one.deployment)
+        with self._lock:
+            self._handles[name] = handle
 
     def look(self, orders: Mapping[str, Mapping[str, str]]) -> list[Actor]:
         """How all of them are; what one has logged is told once. Nobody waits for one that does
@@ -121,27 +130,44 @@ class Fleet:
         """
         import ray
 
-        for name, handle in self._handles.items():
-            known = self._looks.setdefault(name, Actor(name))
-            cursor = known.look.cursor if known.look else "0"
-            if known.look:
-                self._looks[name] = replace(known, look=replace(known.look, lines=()))
-            if name not in self._asked:
-                self._asked[name] = handle.look.remote(cursor, orders.get(name))
-        refs = {ref: name for name, ref in self._asked.items()}
+        with self._lock:
+            for name, handle in self._handles.items():
+                known = self._looks.setdefault(name, Actor(name))
+                if known.look:
+                    self._looks[name] = replace(known, look=replace(known.look, lines=()))
+                if name not in self._asked:
+                    cursor = self._cursors.get(name, "0")
+                    self._asked[name] = handle.look.remote(cursor, orders.get(name))
+            refs = {ref: name for name, ref in self._asked.items()}
         done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=WAITS) if refs else ([], [])
-        for ref in done:
-            del self._asked[refs[ref]]
-            self._looks[refs[ref]] = self._heard(refs[ref], ref)
-        return list(self._looks.values())
+        heard = {refs[ref]: self._heard(refs[ref], ref) for ref in done}
+        with self._lock:
+            for name, actor in heard.items():
+                if name not in self._handles:  # it was ended meanwhile
+                    continue
+                self._asked.pop(name, None)
+                self._looks[name] = actor
+                if actor.look:  # also while it is away, nothing is to be told twice
+                    self._cursors[name] = actor.look.cursor
+            return list(self._looks.values())
+
+    @property
+    def cursors(self) -> dict[str, str]:
+        """{actor: up to where what it has logged was read}."""
+        with self._lock:
+            return {name: self._cursors[name] for name in self._handles if name in self._cursors}
 
     def _heard(self, name: str, ref: Any) -> Actor:
         import ray
 
         try:
             found = ray.get(ref)
-        except ray.exceptions.RayActorError as error:  # dead, or starting again elsewhere
-            if not self._looks[name].gone:
+        except ray.exceptions.ActorDiedError as error:  # it cannot even begin: Ray gives it up
+            why = str(error).strip().splitlines()[-1].strip()
+            log.error("%s is dead: %s", name, why)
+            return Actor(name, gone=True, dead=why)
+        except ray.exceptions.RayActorError as error:  # starting again elsewhere
+            if not self._looks.get(name, Actor(name)).gone:
                 log.warning("%s is away: %s", name, str(error).splitlines()[0])
             return Actor(name, gone=True)
         except ray.exceptions.RayError as error:
@@ -168,11 +194,15 @@ class Fleet:
             raise EnvironmentFailure(f"{name}: {said[-1] if said else error}") from None
 
     def end(self, name: str, patience: float) -> None:
-        """Let it end what it has in hand, then be gone."""
+        """Let it end what it has in hand, then be gone. One that does not say how it is has
+        nothing, for it may still be waiting for a machine: nobody waits for it."""
         import ray
 
-        handle = self._handles[name]
+        with self._lock:
+            handle, known = self._handles[name], self._looks.get(name)
         try:
+            if not known or not known.look:
+                ray.get(handle.look.remote("0"), timeout=HEARD)
             ray.get(handle.end.remote(patience), timeout=patience + 15)
         except ray.exceptions.RayError as error:
             log.warning("%s does not end in peace: %s", name, str(error).splitlines()[0])
@@ -182,14 +212,15 @@ class Fleet:
             log.warning("%s: %s", name, error)
 
     def forget(self, name: str) -> None:
-        for known in (self._handles, self._asked, self._looks):
-            known.pop(name, None)
+        with self._lock:
+            for known in (self._handles, self._asked, self._looks, self._cursors):
+                known.pop(name, None)
 
 
 def _nodes() -> tuple[Node, ...]:
     import ray
 
-    told: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    told: list[dict[str, Any]] = ray.nodes()
     return tuple(
         Node(
             id=one["NodeID"], host=one["NodeManagerAddress"], name=one["NodeName"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -21,7 +21,6 @@ from llmlab.engines.ray import cluster
 from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, unreadable
 from llmlab.lab import private_folder
 
-MARK = "LLMLAB_NODE_RUN"  # of the environment of all its processes, whatever group they are in
 REACHES = 5.0  # seconds to the head
 ENDS = 20.0  # seconds in which it ends in peace: not at all while the head is away
 AGAIN = 5.0  # seconds until it is started again
@@ -90,12 +89,10 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
     Raises:
         EnvironmentFailure: it ends as soon as it is started, the first time.
     """
-    mark = secrets.token_hex(8)
     session = _session(joining)
-    environ = cluster.environment(joining.token) | {
-        MARK: mark, cluster.FOLDER: str(private_folder(joining.folder, 0o711)),
-    }  # fmt: skip
-    joined = False
+    environ = cluster.environment(joining.token)
+    environ[cluster.FOLDER] = str(private_folder(joining.folder, 0o711))
+    joined, child = False, None
     try:
         while not over.is_set():
             command = cluster.node_command(
@@ -104,7 +101,7 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
             with tempfile.TemporaryFile("w+") as out:
                 child = subprocess.Popen(
                     command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    cwd=session, start_new_session=True,
+                    cwd=session.parent, start_new_session=True,
                 )  # fmt: skip
                 if _has_joined(child, out, over):
                     joined = True
@@ -112,16 +109,17 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
                     while child.poll() is None and not over.is_set():
                         over.wait(0.5)
                 if over.is_set():
-                    _end(child, mark)
+                    _end(child)
                     return
-                _kill(mark)
+                _kill(child)
                 if not joined:
                     out.seek(0)
                     raise _refused(joining, out.read())
             say("it ended, and is started again")
             over.wait(AGAIN)
     finally:
-        _kill(mark)
+        if child:
+            _kill(child)
 
 
 def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Event) -> bool:
@@ -154,20 +152,22 @@ def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
 def _session(joining: Joining) -> Path:
     """A short path, for Ray's sockets lie below it."""
     base = private_folder(Path(tempfile.gettempdir(), f"llmlab-{os.geteuid()}"), 0o711)
-    return private_folder(base / f"node-{joining.host.replace(':', '_')}")
+    name = hashlib.sha256(f"{joining.host} {joining.address}".encode()).hexdigest()[:8]
+    return cluster.session_below(base / f"node-{name}")
 
 
-def _end(child: subprocess.Popen[bytes], mark: str) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(ENDS)
-    _kill(mark)
+    _kill(child)
 
 
-def _kill(mark: str) -> None:
-    """What is left of it: workers are in groups of their own."""
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """What is left of it: all of a node is in one session, in whatever group."""
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == child.pid:
                 process.kill()
+    child.wait()

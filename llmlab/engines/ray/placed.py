@@ -14,7 +14,7 @@ from llmlab.engines.status import NodeStatus
 from llmlab.files import write_atomically
 from llmlab.lab import Lab
 
-State = Literal["PENDING", "STARTING", "RUNNING", "FATAL", "STOPPING"]
+State = Literal["PENDING", "STARTING", "BACKOFF", "RUNNING", "FATAL", "STOPPING"]
 
 
 @dataclass(frozen=True)

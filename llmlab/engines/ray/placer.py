@@ -32,9 +32,10 @@ from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
+from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
-from llmlab.engines.ray.telling import placement
+from llmlab.engines.ray.telling import Failed, placement
 from llmlab.engines.ray.wanted import Wanted, read_wanted
 from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.gateway import Nginx
@@ -53,11 +54,7 @@ PATIENCE = 60.0  # seconds for last requests, where nobody says how long they ta
 
 
 class Placer:
-    """Of one lab.
-
-    Args:
-        patience: seconds for the last requests of a replica that goes.
-    """
+    """Of one lab."""
 
     def __init__(self, lab: Lab, ray: Ray, fleet: Fleet, links: LabLinks) -> None:
         self._lab, self._fleet, self._links = lab, fleet, links
@@ -65,7 +62,7 @@ class Placer:
         self._logs = Logs(lab)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
-        self._failed: dict[str, tuple[float, str]] = {}  # since when, and why
+        self._failed: dict[str, Failed] = {}
         self._actors: list[Actor] = []
         self._patience = PATIENCE
 
@@ -79,11 +76,20 @@ class Placer:
         self._actors = self._fleet.look(self._orders(wanted))
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
         but = {one.id for one in nodes if one.host in leaving}
+        self._forget_ended()
         steps = reconcile(wanted, self._actors, but)
-        for actor in self._actors:
-            if actor.look and actor.look.lines:
-                self._logs.write(actor.process, actor.look.lines)
+        told = [(one.process, one.look.lines) for one in self._actors if one.look]
+        for process, lines in told:
+            self._logs.write(process, lines)
+        if any(lines for _, lines in told):
+            write_cursors(self._lab, self._fleet.cursors)
+        self._lead(wanted, steps)  # before anything ends to which a link leads
         self._follow(wanted, steps, but)
+        self._patience = max((one.patience for one in wanted), default=self._patience)
+        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
+        write_placement(self._lab, found)
+
+    def _lead(self, wanted: Sequence[Wanted], steps: Steps) -> None:
         deployments = {one.process: one.deployment for one in wanted}
         links = [
             Link(process, deployments[process], self._lab.api_socket(process), look.host, look.port)
@@ -91,9 +97,6 @@ class Placer:
             if (look := actor.look)
         ]
         self._links.lead(links, max((one.longest for one in wanted), default=0.0))
-        self._patience = max((one.patience for one in wanted), default=self._patience)
-        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
-        write_placement(self._lab, found)
 
     def _orders(self, wanted: Sequence[Wanted]) -> dict[str, Mapping[str, str]]:
         """{actor: small files}, of those that go by other ones."""
@@ -120,11 +123,22 @@ class Placer:
             elif 0 < look.due < time.time():
                 self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
 
+    def _forget_ended(self) -> None:
+        """Of an actor that is gone nothing is kept; one that is dead is not tried again at once."""
+        there = {one.name for one in self._actors}
+        for name in [one for one, job in self._jobs.items() if one not in there and job.done()]:
+            del self._jobs[name]
+            self._failed.pop(name, None)
+        for one in self._actors:
+            if one.dead and one.name not in self._failed:
+                self._note(one.name, one.dead)
+
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
         running = self._jobs.get(name)
-        since, _ = self._failed.get(name, (-AGAIN, ""))
-        if (running and not running.done()) or time.monotonic() - since < AGAIN:
+        failed = self._failed.get(name)
+        waits = failed is not None and time.monotonic() - failed.at < AGAIN
+        if waits or (running and not running.done()):
             return
         self._jobs[name] = self._pool.submit(self._done, name, what, job)
 
@@ -134,7 +148,14 @@ class Placer:
             self._failed.pop(name, None)
         except (LlmlabError, OSError, ValueError) as error:
             log.error("%s %s: %s", what, name, error)
-            self._failed[name] = time.monotonic(), str(error)
+            self._note(name, str(error))
+        except Exception as error:  # nobody looks at what a job of the pool raises
+            log.exception("%s %s", what, name)
+            self._note(name, f"{type(error).__name__}: {error}")
+
+    def _note(self, name: str, why: str) -> None:
+        before = self._failed.get(name)
+        self._failed[name] = Failed(time.monotonic(), why, before.times + 1 if before else 1)
 
     def _provide(self, name: str, look: Look, one: Wanted) -> None:
         log.info("%s is on %s", name, look.host)
@@ -176,7 +197,7 @@ def main() -> None:
     threading.Thread(target=watch_head, args=(lab, ray), daemon=True).start()
     cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
     namespace = f"llmlab-{hashlib.sha256(str(lab.root).encode()).hexdigest()[:12]}"
-    fleet = connected(ray, namespace, over)
+    fleet = connected(ray, namespace, read_cursors(lab), over)
     if fleet is None:
         return
     placer = Placer(lab, ray, fleet, links)
@@ -188,11 +209,13 @@ def main() -> None:
     os._exit(0)  # Ray's own end waits for the head, which may be ending as well
 
 
-def connected(ray: Ray, namespace: str, over: threading.Event) -> Fleet | None:
+def connected(
+    ray: Ray, namespace: str, cursors: Mapping[str, str], over: threading.Event
+) -> Fleet | None:
     """With the cluster, which may still be starting; None if that was waited for in vain."""
     while not over.is_set():
         try:
-            fleet = Fleet(cluster.head_address(ray), ray.host, namespace)
+            fleet = Fleet(cluster.head_address(ray), ray.host, namespace, cursors)
             fleet.find()
             return fleet
         except EnvironmentFailure as error:

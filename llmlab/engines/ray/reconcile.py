@@ -19,11 +19,13 @@ class Actor:
     Args:
         look: how it is; None where that is not known, or not yet.
         gone: Ray says that it does not live at the moment.
+        dead: why it could not even begin; Ray does not try again.
     """
 
     name: str
     look: Look | None = None
     gone: bool = False
+    dead: str = ""
 
     @property
     def process(self) -> str:
@@ -98,8 +100,9 @@ def reconcile(
         if newest:
             end += [actor.name for actor in mine if actor.name != newest.name]
     names = {one.process for one in wanted}
-    end += [actor.name for actor in actors if actor.process not in names]
-    return Steps(tuple(create), tuple(end), links)
+    # One that is dead makes room, under its name, for another try.
+    end += [actor.name for actor in actors if actor.process not in names or actor.dead]
+    return Steps(tuple(create), tuple(dict.fromkeys(end)), links)
 
 
 def _turn(actor: Actor) -> int:

@@ -145,7 +145,7 @@ class Replica:
         folder = private_folder(self._folder / "door", _reachable())
         self._door = Door(folder, process, deployment)
         self._lock = threading.Lock()
-        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        host: str = ray.util.get_node_ip_address()
         self._told = Look(incarnation, node, host, __version__)
         self._api: Kept | None = None
         self._answered = 0  # which start of its API has answered: one that is busy is still there

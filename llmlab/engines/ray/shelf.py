@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = private_folder(folder)
         self._lock = threading.Lock()
+        self._mark = secrets.token_hex(8)  # others of this folder may be on other machines
         self._hashes: dict[str, tuple[int, hashlib._Hash]] = {}
 
     def has(self, digest: str) -> bool:
@@ -39,24 +41,29 @@ class Shelf:
             ValueError: the file is not the one that its digest says, or a part is missing.
         """
         file = self._file(digest)
-        part = file.with_name(f".{digest}.{os.getpid()}.part")
+        part = file.with_name(f".{digest}.{self._mark}.part")
         with self._lock:
             at, hashed = self._hashes.pop(digest, (0, hashlib.sha256())) if offset else (
                 0, hashlib.sha256())  # fmt: skip
             if at != offset:
                 raise ValueError(f"{digest}: a part begins at {offset}, and {at} bytes are there")
-            with part.open("ab" if offset else "wb") as written:
-                if not offset:
-                    os.fchmod(written.fileno(), 0o400)
-                written.write(data)
             hashed.update(data)
-            if not last:
-                self._hashes[digest] = offset + len(data), hashed
-                return
-            if hashed.hexdigest() != digest:
-                part.unlink()
-                raise ValueError(f"{digest}: what came is {hashed.hexdigest()}")
-            part.replace(file)
+            try:
+                self._append(part, data, first=not offset)
+                if last and hashed.hexdigest() != digest:
+                    raise ValueError(f"{digest}: what came is {hashed.hexdigest()}")
+                if last:
+                    _keep(part, file)
+                else:
+                    self._hashes[digest] = offset + len(data), hashed
+            except BaseException:  # such as a full disk: it begins anew
+                part.unlink(missing_ok=True)
+                raise
+
+    def _append(self, part: Path, data: bytes, *, first: bool) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if first else os.O_APPEND)
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as written:
+            written.write(data)
 
     def lay_out(self, target: Path, files: Mapping[str, str]) -> Path:
         """A folder with these, under their names.
@@ -79,6 +86,7 @@ class Shelf:
                 raise ValueError(f"{name}: {digest} is not on this node")
             place = target / below
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place.unlink(missing_ok=True)  # of a try before
             place.symlink_to(self._file(digest))
             os.utime(self._file(digest))
         return target / "model" if list(files) == [""] else target
@@ -95,3 +103,11 @@ class Shelf:
         if not DIGEST.fullmatch(digest):
             raise ValueError(f"{digest!r} is no SHA-256")
         return self._folder / digest
+
+
+def _keep(part: Path, file: Path) -> None:
+    """It is on the disk before it has its name: nobody looks at its content again."""
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    part.chmod(0o400)
+    part.replace(file)

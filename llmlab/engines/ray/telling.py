@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.placed import Placed, Placement, State
@@ -17,26 +18,40 @@ STATES: Mapping[str, State] = {
 }  # fmt: skip
 
 
+TRIES = 3  # after which it is told as a failure: before, its machine may just have died
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What could not be done with a replica: when (monotonic seconds), why, and how often."""
+
+    at: float
+    why: str
+    times: int
+
+
 def placement(
     wanted: Sequence[Wanted],
     actors: Sequence[Actor],
     steps: Steps,
     nodes: Sequence[Node],
     leaving: Collection[str],
-    failed: Mapping[str, tuple[float, str]],
+    failed: Mapping[str, Failed],
 ) -> Placement:
     """
     Args:
         leaving: addresses of nodes that are drained.
-        failed: {actor: (since when, why)} of those that could not be given what they serve.
+        failed: {actor: what could not be done with it}.
     """
     names = {one.id: one.name for one in nodes}
     replicas = []
     for one in wanted:
         mine = [actor for actor in actors if actor.process == one.process]
-        actor = steps.links.get(one.process) or max(mine, key=lambda it: it.turn, default=None)
-        _, why = failed.get(actor.name, (0.0, "")) if actor else (0.0, "")
-        replicas.append(_placed(one, actor, why, names))
+        newest = max(mine, key=lambda it: it.turn, default=None)
+        # One that was to take over and cannot is what somebody waits for.
+        lost = newest and (newest.dead or (newest.look and newest.look.phase == "failed"))
+        actor = newest if lost else steps.links.get(one.process, newest)
+        replicas.append(_placed(one, actor, failed.get(actor.name) if actor else None, names))
     on = {node.id: tuple(one.process for one in actors if one.look and not one.gone
                          and one.look.node == node.id) for node in nodes}  # fmt: skip
     machines = [
@@ -51,12 +66,20 @@ def placement(
     return Placement(time.time(), bool(nodes), tuple(machines), tuple(replicas), len(actors))
 
 
-def _placed(one: Wanted, actor: Actor | None, why: str, names: Mapping[str, str]) -> Placed:
+def _placed(
+    one: Wanted, actor: Actor | None, failed: Failed | None, names: Mapping[str, str]
+) -> Placed:
     look = actor.look if actor else None
+    why = failed.why if failed else ""
+    if actor and actor.dead:
+        return Placed(one.process, one.deployment, one.version, "FATAL", why=actor.dead)
     if actor is None or look is None or actor.gone:
         return Placed(one.process, one.deployment, one.version, "PENDING", why=why)
+    state = STATES[look.phase]
+    if failed and state != "RUNNING":
+        state = "FATAL" if failed.times >= TRIES else "BACKOFF"
     return Placed(
-        one.process, one.deployment, actor.version, "FATAL" if why else STATES[look.phase],
+        one.process, one.deployment, actor.version, state,
         node=names.get(look.node, look.host), host=look.host, port=look.port, pid=look.pid or None,
         since=look.since, memory=look.memory, why=why or look.why,
     )  # fmt: skip
