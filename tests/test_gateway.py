@@ -750,7 +750,7 @@ def test_demo_mode_is_refused_beyond_loopback_and_nothing_is_started(make_lab: M
     lab.ok("keys", "init", "--demo")
     file = lab.lab.config_file
     text = file.read_text().replace("insecure = false", "insecure = true")
-    file.write_text(text.replace('host = "127.0.0.1"', 'host = "0.0.0.0"'))
+    file.write_text(text.replace('host = "127.0.0.1"', 'host = "0.0.0.0"', 1))
     again = lab.run("keys", "init", "--demo")
     assert again.returncode == 2
     assert "0.0.0.0" in again.stderr

@@ -23,15 +23,19 @@ import pytest
 from sybil import Document, Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
-from tests.conftest import LabUnderTest, clean_env, lay_out
+from tests.conftest import LabUnderTest, clean_env, free_port, lay_out
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = sorted(GUIDE.glob("*.md"))
-NEEDS = {"containers.md": pytest.mark.containers, "waf.md": pytest.mark.waf}
+NEEDS = {
+    "containers.md": pytest.mark.containers,
+    "machines.md": pytest.mark.machines,
+    "waf.md": pytest.mark.waf,
+}
 NEEDS_LANGUAGE_MODEL = {"chat"}
 RUN = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 SHOWN = {"text", "toml", "yaml", "json", "nginx"}  # never run
-NOT_RUN_AT_MOST = 19  # blocks of the whole guide
+NOT_RUN_AT_MOST = 22  # blocks of the whole guide
 SECONDS = 300  # for one block: images are built in one of them
 AS_WRITTEN = "http://127.0.0.1:8000", "/home/alice/lab"  # what the pages say of the lab's own
 
@@ -104,6 +108,8 @@ def walk(
     if request.node.callspec.id in NEEDS_LANGUAGE_MODEL:  # fetched before: see the page's skip
         folder = request.getfixturevalue("smollm2")
         values = {"routes__chat": '"smollm2"', "models__smollm2__source": f'"path:{folder}"'}
+    if request.node.callspec.id == "machines":
+        values |= {"ray__port": str(free_port()), "ray__link_port": str(free_port())}
     lab = lay_out(tmp_path_factory, **values)
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = clean_env(PATH=commands, LLMLAB_HOME=str(lab.root / "home"), TZ="UTC")

@@ -40,9 +40,8 @@ def machines(
         config.write(TWIN)
     file = lab.lab.config_file
     host = f"{addresses(lab.port)}.1"
-    file.write_text(
-        file.read_text().replace('host = "127.0.0.1"        # This', f'host = "{host}" # This')
-    )
+    before, ray, rest = file.read_text().partition("[ray]")
+    file.write_text(before + ray + rest.replace('host = "127.0.0.1"', f'host = "{host}"', 1))
     with nodes(lab, tmp_path_factory.mktemp("nodes")) as found:
         found.head_port = port
         up = subprocess.Popen(

@@ -191,6 +191,14 @@ def test_who_asks_in_vain_wakes_it() -> None:
     assert (woken.replicas, woken.why) == (1, "2 requests asked for it while it rested")
 
 
+def test_who_asked_in_an_earlier_rest_wakes_nobody_from_a_later_one() -> None:
+    scale = Scale(min=0, max=4)
+    asleep = [*steady(0, 0, 4, in_vain=3), Look(6, 0, 0, in_vain=5)]
+    assert after(*asleep, scale=scale).replicas == 1
+    awake = steady(1, 0, 10, since=8, in_vain=5)
+    assert after(*asleep, *awake, *steady(0, 0, 60, since=20, in_vain=5), scale=scale).replicas == 0
+
+
 def test_who_has_just_been_asked_does_not_rest() -> None:
     scale = Scale(min=0, max=4)
     quiet = steady(1, 0, 900)

@@ -131,15 +131,20 @@ class Releases:
     def write(self, files: Mapping[str, str]) -> str:
         """Write a release without a check. Returns its name."""
         name = _digest(files)
+        release = self.folder / name
+        if _holds(release, files):  # somebody may be reading it
+            os.utime(release)
+            return name
         staging = self.folder / f".{name}-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
         for path, content in files.items():
             target = staging / path
             private_folder(target.parent, self._folder_mode)
             write_atomically(target, content, self._file_mode)
-        release = self.folder / name
-        shutil.rmtree(release, ignore_errors=True)
-        staging.rename(release)
+        if not _holds(release, files):  # nor has anybody written the same meanwhile
+            shutil.rmtree(release, ignore_errors=True)
+            staging.rename(release)
+        shutil.rmtree(staging, ignore_errors=True)
         return name
 
     def _prune(self, count: int) -> None:
@@ -168,6 +173,14 @@ def _refusal(code: int, said: str) -> LlmlabError:
         fix="llmlab doctor",
         log="\n".join(said.splitlines()[-12:]),
     )
+
+
+def _holds(release: Path, files: Mapping[str, str]) -> bool:
+    """Whether a release holds what its name says: nobody may have changed it since."""
+    try:
+        return all((release / path).read_bytes() == text.encode() for path, text in files.items())
+    except OSError:
+        return False
 
 
 def _digest(files: Mapping[str, str]) -> str:

@@ -137,7 +137,7 @@ def _woken(memory: Memory, scale: Scale) -> Decision:
         return _to(scale.least, f"it rests, and min is {scale.min}", memory)
     if now.bound:
         return _to(1, f"it may not rest: {now.bound}", memory)
-    before = [one for one in memory.looks if one.replicas == 0]
+    before = [one for one in memory.looks if one.at >= memory.changed]  # of this rest alone
     # A gateway that was started anew counts from 0.
     asked = sum(max(0, after.in_vain - one.in_vain) for one, after in pairwise(before))
     if asked > 0:

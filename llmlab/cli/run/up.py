@@ -45,6 +45,10 @@ def up(
         bool, switch("--waf", "A web application firewall that looks at all but the texts.")
     ] = False,
     engine: EngineOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Engine ray: of a head that runs elsewhere."),
+    ] = None,
     demo: Annotated[
         bool,
         switch("--demo", "Accept the reference lab's published token as well."),
@@ -83,7 +87,7 @@ def up(
     session = Session.of(context)
     flags = {"gateway.port": port, "gateway.host": host, "engine": engine and engine.value,
              "gateway.tls.enabled": tls or None, "gateway.waf.enabled": waf or None,
-             "gateway.insecure": insecure or None,
+             "gateway.insecure": insecure or None, "ray.address": address,
              "observability.enabled": observability or None}  # fmt: skip
     loaded = session.load(flags)
     lab = session.lab()
