@@ -84,7 +84,7 @@ def status_has_a_line_for_each(folder: Path, names: list[str]) -> None:
     shown = llmlab("status", "--dir", str(folder))
     assert shown.exit_code == 0
     head, *lines = [line.split() for line in shown.stdout.splitlines()]
-    assert head == ["lab", "address", "state", *map(str, range(1, 9))]
+    assert head == ["lab", "address", "state", *map(str, range(1, 10))]
     assert [line[0] for line in lines] == names
     assert len({line[1] for line in lines}) == LABS
     assert {line[2] for line in lines} == {"up"}

@@ -69,7 +69,7 @@ GROUPS = {
     "config": ("prepare.config", "The configuration as it is in force, and what follows from it."),
     "course": (
         "teach.course",
-        "The course: eight objectives, what this lab shows of each, and labs for a class.",
+        "The course: nine objectives, what this lab shows of each, and labs for a class.",
     ),
 }
 VERBS = (

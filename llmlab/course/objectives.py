@@ -10,6 +10,7 @@ from llmlab.client.snippets import curl_options
 from llmlab.config import Config
 from llmlab.course.evidence import Evidence
 from llmlab.course.finding import Finding, done, missing
+from llmlab.course.machines import machine_was_drained, machine_was_lost, machines_joined
 from llmlab.ledger.chain import Kind
 from llmlab.models.identity import short_id
 
@@ -332,6 +333,7 @@ OBJECTIVES: dict[int, Sequence[Check]] = {
     6: (program_has_asked, program_has_compared),
     7: (model_is_registered, model_is_judged, model_has_answered),
     8: (second_version, canary_went_through, bad_version_was_caught, ledger_is_whole),
+    9: (machines_joined, machine_was_lost, machine_was_drained),
 }
 
 

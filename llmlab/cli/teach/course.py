@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    help="The course: eight objectives, what this lab shows of each, and labs for a class.",
+    help="The course: nine objectives, what this lab shows of each, and labs for a class.",
     invoke_without_command=True,
 )
 app.add_typer(classroom.app, name="class")
