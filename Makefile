@@ -13,6 +13,9 @@
 # make bench-console    what 50 open consoles cost a lab, and whether one leaks: 15 minutes; wants wrk
 # make bench-machines   what becomes of requests when machines of a Ray cluster die: 12 minutes
 # make bench-serve      the same API behind Ray Serve, and behind NGINX: 3 minutes; wants wrk
+# make bench-nodes      a lab whose nodes are killed, what they do and what a link costs: 25 minutes;
+#                       wants wrk
+# make bench-serve      the same API behind Ray Serve, and behind NGINX: 2 minutes; wants wrk
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code
@@ -32,7 +35,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 # Where it is set, every test process would compile every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-machines test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console bench-machines bench-serve docs dist reference lint clean
+.PHONY: up down test test-quick test-containers test-conformance test-prometheus test-waf test-machines test-presidio test-delivery test-browser bench bench-gate bench-drills bench-overload bench-chat bench-edge bench-console bench-machines bench-nodes bench-serve docs dist reference lint clean
 
 up: $(VENV)/.models
 	@$(BIN)/llmlab up
@@ -96,6 +99,9 @@ bench-console: $(VENV)/.models
 
 bench-machines: $(VENV)/.ray
 	$(BIN)/python -m benchmarks.machines $(BENCH)
+
+bench-nodes: $(VENV)/.ray
+	$(BIN)/python -m benchmarks.nodes $(BENCH)
 
 bench-serve: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.serve $(BENCH)

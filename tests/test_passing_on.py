@@ -8,12 +8,14 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmlab.gateway import Upstream
+from llmlab.links.away import TURNED_AWAY
 from llmlab.traffic import Shadow
 from tests.summarizing import summarizing
 from tests.test_gateway import (
@@ -33,6 +35,8 @@ POISON, MEDICINE = "poison", "medicine"
 
 
 BREAKS_OFF = 0  # a status: what a process "answers" that is about to end
+AWAY = -503  # likewise: of a link whose replica is gone
+DIES = -1  # with its machine, of the first request: then that is away
 
 
 class Process:
@@ -54,11 +58,14 @@ class Process:
                     process.end()
                     self.close_connection = True
                     return
-                if process.status == BREAKS_OFF:
+                if process.status in (BREAKS_OFF, DIES):
+                    process.status = AWAY if process.status == DIES else BREAKS_OFF
                     self.close_connection = True
                     return
-                self.send_response(process.status)
+                self.send_response(abs(process.status))
                 self.send_header("Content-Length", "0")
+                if process.status == AWAY:
+                    self.send_header("X-Accel-Redirect", TURNED_AWAY)
                 self.end_headers()
 
         class Server(EchoServer):
@@ -183,6 +190,35 @@ def test_what_loading_processes_turn_away_goes_on_until_one_takes_it(start: Star
     replicas = start(503, 503, 503, 200)
     assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
     assert len(replicas.processes[3].texts) == 6
+
+
+@both
+@pytest.mark.parametrize("statuses", list(permutations((DIES, AWAY, 200))))
+def test_what_is_broken_off_goes_past_a_link_whose_replica_is_away(
+    start: Start, statuses: tuple[int, ...]
+) -> None:
+    """A machine that dies may have had two of three replicas."""
+    replicas = start(*statuses)
+    assert [replicas.ask(f"{n}").status for n in range(6)] == [200] * 6
+    goes_on = replicas.processes[statuses.index(200)]
+    assert sorted(goes_on.texts) == [f"{n}" for n in range(6)]
+
+
+@both
+def test_links_whose_replicas_are_away_do_not_lead_what_ends_processes_to_a_third(
+    start: Start,
+) -> None:
+    replicas = start(200, AWAY, 200, AWAY, 200)
+    assert replicas.ask(POISON).status == 502
+    assert replicas.dead == 2
+    assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
+
+
+@both
+def test_where_all_links_are_away_that_is_said_once(start: Start) -> None:
+    replicas = start(AWAY, AWAY, AWAY)
+    assert replicas.ask(MEDICINE).status == 503
+    assert replicas.heard(MEDICINE) <= 2 * 3
 
 
 @both

@@ -4,6 +4,7 @@ NGINX takes a connection before it knows whether it can pass it on. A gateway ha
 by then; of a connection that merely ended it could not know whether the replica had received that,
 and so would not ask again whoever may only be asked once. So an NGINX of links passes on to itself
 what it has nobody for, and says 503: nobody has received it, and the gateway asks the next replica.
+Where a request may only go on if nobody has received it, the gateway is told so by a header.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CERTIFICATE, KEY = "away.pem", "away.key"  # where it is asked by TLS, as a replica is
+TURNED_AWAY = "@turned_away"  # a location of the gateway, which asks the others
 SAYS = "The API of this model cannot be reached right now; try again in 1 s."
 _PROBLEM = (
     f'{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"{SAYS}",'
@@ -55,6 +57,7 @@ def http(socket: str, *, tls: bool) -> list[str]:
         "        types {}",
         "        default_type application/problem+json;",
         "        add_header Retry-After 1 always;",
+        f"        add_header X-Accel-Redirect {TURNED_AWAY} always;",
         "        location / {",
         f"            return 503 '{_PROBLEM}\\n';",
         "        }",

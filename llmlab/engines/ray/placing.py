@@ -157,7 +157,9 @@ class OnNodes:
         away = [one.name for one in placement.machines if one.state == "away"]
         pending = [one.process for one in placement.replicas if one.state == "PENDING"]
         if pending and placement.head:
-            found = (f"{', '.join(pending)}: waiting for a machine with room\nFix: llmlab node list",)
+            found = (
+                f"{', '.join(pending)}: waiting for a machine with room\nFix: llmlab node list",
+            )
         return (*found, *(f"nothing is heard of the machine {name}" for name in away))
 
     def _wanted(self) -> Sequence[Wanted]:
