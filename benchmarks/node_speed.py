@@ -119,7 +119,7 @@ def asked(
     """
     token = command(lab, "token", "--sub", MODEL, "--ttl", "1h").strip()
     result = fire(Job(
-        str(material.words), material.words_of_a_text, shape.read, shape.write,
+        str(material.words), material.words_of_a_text, shape.read, shape.longest,
         concurrency=CLIENTS * many, seconds=seconds, first=first,
         url=configured(lab).gateway.url, headers={"Authorization": f"Bearer {token}"},
     ))  # fmt: skip
