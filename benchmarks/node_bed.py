@@ -199,7 +199,8 @@ def nodes(
         until(lambda: found.head_answers or up.poll() is not None, "a head", lab)
         for number in numbers:
             found.start(number)
-        if up.wait(START):
+        until(lambda: up.poll() is not None, "llmlab up", lab, 2 * START)
+        if up.returncode:
             raise Failed(f"llmlab up: {_log(lab).read_text()[-2000:]}")
         for number in numbers:
             found.joined(number)

@@ -30,7 +30,7 @@ SHAPE = Shape("nodes", width=256, layers=4, rows=8_000, read=256, write=30)
 MOST = 3  # nodes
 WANTED = 0.95
 CLIENTS = 6  # for each process
-PAIRS, SECONDS = 6, 8.0
+PAIRS, SECONDS = 4, 6.0
 MODELS = """\
 [models.bench]
 runtime = "ctranslate2"
@@ -91,7 +91,7 @@ def grown(
         for name in names:
             until(lambda lab=lab, name=name: serves(lab, name), name, lab)
     for name, core in zip(names, cores, strict=False):
-        pin(Supervisor(local).pid(name), core)
+        pin(Supervisor(local).pid(f"api-{name}"), core)
     if len({one.host for one in bed.replicas().values()}) != many:
         raise Failed(f"{many} replicas are not on as many nodes: {bed.replicas()}")
 
@@ -119,7 +119,7 @@ def asked(
     """
     token = command(lab, "token", "--sub", MODEL, "--ttl", "1h").strip()
     result = fire(Job(
-        str(material.words), material.words_of_a_text, shape.read, shape.write,
+        str(material.words), material.words_of_a_text, shape.read, shape.longest,
         concurrency=CLIENTS * many, seconds=seconds, first=first,
         url=configured(lab).gateway.url, headers={"Authorization": f"Bearer {token}"},
     ))  # fmt: skip

@@ -86,12 +86,12 @@ def _minutes(name: str, part: Found) -> Iterator[str]:
             yield (f"| {one['at']:.1f} | {one['took']:.2f} | {one['status'] or 'none'} "
                    f"| {said} | {'yes' if one['in_flight'] else 'no'} |")  # fmt: skip
         yield ""
-    yield "| second | killed | with | served again after, s | the next node was there after, s |"
-    yield "| ---: | --- | --- | ---: | ---: |"
+    yield ("| second | killed | with | served again after, s | next node there after, s | load |")
+    yield "| ---: | --- | --- | ---: | ---: | ---: |"
     for one in part["deaths"]:
         gone = ", ".join(one["replicas"]) or "no replica"
         yield (f"| {one['at']:.0f} | {one['what']} | {gone} | {_seconds(one['again'])} "
-               f"| {_seconds(one['joined'])} |")  # fmt: skip
+               f"| {_seconds(one['joined'])} | {one['load']:g} |")  # fmt: skip
     yield "\n| step, % | from second | until | answers | of these the candidate's, % |"
     yield "| ---: | ---: | ---: | ---: | ---: |"
     for one in part["steps"]:

@@ -103,7 +103,7 @@ def test_a_page_tells_of_every_part_and_of_those_alone_that_were_measured() -> N
     page = markdown(document)
     assert "9 requests: 8 × 200, 1 × 503" in page
     assert "| 1.0 | 0.50 | 503 | a/b | no |" in page
-    assert "| 30 | node | textrank.2 | 5.0 | 6.0 |" in page
+    assert "| 30 | node | textrank.2 | 5.0 | 6.0 | 1 |" in page
     assert "## What a link costs" not in page and "smoke" not in page
     turn = [asdict(Turn(10.0, 1.0))]
     links = {"pairs": 1, "seconds": 1, "found": [
