@@ -16,7 +16,7 @@ from typing import Any
 from llmlab.engines.ray.reconcile import Actor, parsed
 from llmlab.engines.ray.replica import Look, Replica
 from llmlab.engines.ray.wanted import Wanted
-from llmlab.errors import EnvironmentFailure
+from llmlab.errors import EnvironmentFailure, unreadable
 
 log = logging.getLogger("llmlab.placer")
 WAITS = 0.3  # seconds for those that answer at once
@@ -93,7 +93,7 @@ class Fleet:
         try:
             names = ray.util.list_named_actors()
         except Exception as error:  # of Ray's many
-            raise EnvironmentFailure(f"Ray does not say what runs: {error}") from None
+            raise EnvironmentFailure(f"Ray does not say what runs: {unreadable(error)}") from None
         for name in names:
             try:
                 parsed(name)

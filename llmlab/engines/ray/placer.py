@@ -36,7 +36,7 @@ from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
 from llmlab.engines.ray.telling import Failed, placement
 from llmlab.engines.ray.wanted import Wanted, read_wanted
-from llmlab.errors import EnvironmentFailure, LlmlabError
+from llmlab.errors import EnvironmentFailure, LlmlabError, unreadable
 from llmlab.gateway import Nginx
 from llmlab.lab import Lab
 from llmlab.links.binary import for_links
@@ -151,12 +151,12 @@ class Placer:
         try:
             job()
             self._failed.pop(name, None)
-        except (LlmlabError, OSError, ValueError) as error:
-            log.error("%s %s: %s", what, name, error)
-            self._note(name, str(error))
+        except LlmlabError as error:
+            log.error("%s %s: %s", what, name, error.message)
+            self._note(name, error.message)
         except Exception as error:  # nobody looks at what a job of the pool raises
-            log.exception("%s %s", what, name)
-            self._note(name, f"{type(error).__name__}: {error}")
+            log.error("%s %s: %s: %s", what, name, type(error).__name__, unreadable(error))
+            self._note(name, f"{type(error).__name__}: {unreadable(error)}")
 
     def _note(self, name: str, why: str) -> None:
         before = self._failed.get(name)
@@ -208,8 +208,10 @@ def main() -> None:
     while not over.wait(TICK):
         try:
             placer.tick()
-        except (LlmlabError, OSError, ValueError) as error:
+        except LlmlabError as error:
             log.error("%s", error)
+        except (OSError, ValueError) as error:
+            log.error("%s: %s", type(error).__name__, unreadable(error))
     os._exit(0)  # Ray's own end waits for the head, which may be ending as well
 
 

@@ -29,6 +29,7 @@ from llmlab.engines.ray.door import Door, Place
 from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.kept import Kept
 from llmlab.engines.ray.shelf import Shelf, used_by
+from llmlab.errors import LlmlabError, unreadable
 from llmlab.files import write_atomically
 from llmlab.lab import SETTLEMENTS_SOCKET, private_folder
 from llmlab.links.conf import Settlements
@@ -185,7 +186,7 @@ class Replica:
             self._begin(given)
         except Exception as error:
             self._door.close(0.0)
-            self._become("empty", str(error))
+            self._become("empty", _why(error))
             raise
 
     def _become(self, phase: Phase, why: str = "") -> None:
@@ -270,6 +271,10 @@ class Replica:
             self._api.end(patience)
         self._door.close(DOOR_PATIENCE)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _why(error: Exception) -> str:
+    return error.message if isinstance(error, LlmlabError) else unreadable(error)
 
 
 def digest_of(orders: Mapping[str, str]) -> str:
