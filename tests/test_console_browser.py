@@ -19,8 +19,9 @@ from llmlab.rollout.state import Phase
 from llmlab.rollout.store import Rollouts
 from tests.conftest import LabUnderTest, wait_until
 from tests.console_browser import ConsolePage, console_browser
-from tests.test_engines import engine, laid_out  # noqa: F401  a fixture
+from tests.test_engines import laid_out
 from tests.test_rollout_lab import TWIN, load
+from tests.two_engines import engine  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.browser
 

@@ -28,9 +28,10 @@ from llmlab.engines.local.supervisor import Supervisor
 from llmlab.flags.split import side
 from tests.conftest import LabUnderTest, wait_until
 from tests.summarizing import route_of
-from tests.test_engines import Make, Running, engine, make  # noqa: F401  fixtures
+from tests.test_engines import Make, Running, make  # noqa: F401  a fixture
 from tests.test_rollout_lab import consistent, last, status, taken
 from tests.test_rollout_lab import load as trickle
+from tests.two_engines import engine  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.delivery
 CLIENTS, SUBJECTS, AT_LEAST = 20, 200, 120.0  # seconds

@@ -31,7 +31,8 @@ from llmlab.ledger.store import Store
 from llmlab.names import SUMMARIZE
 from llmlab.traffic import Flag, Match, Shadow, Share, Split, Traffic
 from tests.conftest import LabUnderTest, wait_until
-from tests.test_engines import Make, MakeLab, Running, engine, laid_out, make
+from tests.test_engines import Make, MakeLab, Running, laid_out, make
+from tests.two_engines import engine
 
 __all__ = ["engine", "make"]
 SHORT = """

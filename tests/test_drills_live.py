@@ -10,7 +10,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.drilling import HALF, LAB, WAYS, Aborted, go_through
-from tests.test_engines import Make, engine, make  # noqa: F401  fixtures
+from tests.test_engines import Make, make  # noqa: F401  a fixture
+from tests.two_engines import engine  # noqa: F401  a fixture
 
 # Both cores are busy: beside it, what is judged by its seconds would not be decided in time.
 pytestmark = [pytest.mark.delivery, pytest.mark.alone]

@@ -17,8 +17,9 @@ from llmlab.rollout.state import Outcome, Phase, Rollout
 from tests.conftest import LabUnderTest, wait_until
 from tests.summarizing import route_of
 from tests.test_delivery_under_load import SECOND
-from tests.test_engines import Make, engine, make  # noqa: F401  fixtures
+from tests.test_engines import Make, make  # noqa: F401  a fixture
 from tests.test_rollout_lab import last, load, status
+from tests.two_engines import engine  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.delivery
 
