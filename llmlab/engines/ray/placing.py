@@ -31,6 +31,7 @@ from llmlab.lab import Lab
 
 ENGINE = "ray"
 HEAD, NODE, PLACER = "head", "node", "placer"
+HEARS = 5.0  # seconds until the placer has heard of what is wanted
 STALE = 30.0  # seconds; the placer writes several times in one
 END_DEADLINE = 20.0  # seconds on top of the longest answer
 
@@ -120,7 +121,15 @@ class OnNodes:
         )
 
     def keep_only(self, plan: Plan) -> None:
-        write_wanted(self._lab, wanted_by(self._lab, plan))
+        """Returns once the placer has heard of it; what they have in hand they end by themselves."""
+        wanted = wanted_by(self._lab, plan)
+        write_wanted(self._lab, wanted)
+        names, deadline = {one.process for one in wanted}, time.monotonic() + HEARS
+        while time.monotonic() < deadline:
+            placement = read_placement(self._lab)
+            if not placement.head or names >= {one.process for one in placement.replicas}:
+                return
+            time.sleep(POLL)
 
     def end(self) -> None:
         """Also on other machines, as far as those are heard of."""
