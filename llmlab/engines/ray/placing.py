@@ -121,7 +121,7 @@ class OnNodes:
         )
 
     def keep_only(self, plan: Plan) -> None:
-        """Returns once the placer has heard of it; what they have in hand they end by themselves."""
+        """Returns once the placer has heard of it; they end what they have in hand."""
         wanted = wanted_by(self._lab, plan)
         write_wanted(self._lab, wanted)
         names, deadline = {one.process for one in wanted}, time.monotonic() + HEARS
