@@ -42,7 +42,8 @@ def test_a_good_candidate_is_promoted_and_taken_back_and_no_request_is_lost(
 ) -> None:
     with load(contained, rate=30) as told:
         contained.ok("rollout", "start", "canary", "twin", *STEPS, *QUICK)
-        assert status(contained, "300s")[0] == 0
+        code, said = status(contained, "300s")
+        assert code == 0, said
         consistent(contained)
         contained.ok("rollout", "undo")
         assert status(contained)[0] == 0

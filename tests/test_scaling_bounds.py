@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from llmlab.config import Config
+from llmlab.config import Config, Model
 from llmlab.config.scale import Scale
 from llmlab.delivery.deploying import resized, scaled
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import are_scaled, bounds_of
+from llmlab.engines.bounds import are_scaled, bounds_of, told_of
 from llmlab.engines.local.programs import settings_file
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
@@ -225,3 +225,10 @@ def test_the_deployments_of_a_rollout_are_those_that_it_names_until_it_is_over(
     assert kept.needed() == {"base", "tuned-2"}
     kept.change(begun.number, "aborted", lambda one: at(Phase.ABORTED, number=one.number))
     assert kept.needed() == set()
+
+
+def test_what_runs_and_is_not_in_the_plan_yet_has_no_bounds() -> None:
+    settings = Settings(
+        deployment="a", name="a", model=Model(runtime="extractive", source="embedded:textrank")
+    )
+    assert told_of(Plan(Config(), "a", (settings,)), "coming") == ""

@@ -19,11 +19,13 @@ RESTING = "RESTING"  # the state of one, where a process would have another
 def bounds_of(plan: Plan, deployment: str) -> Scale:
     """Those of its model; else, for the registry says nothing of it, those of the model of lab.toml
     that it is a version of, or in the place of which it has become the stable one. A promotion
-    ends no scaling."""
+    ends no scaling. Of one that runs already, or still, and is not in the plan, none."""
     return next((one for one in _said_of(plan, deployment) if one.is_on), Scale())
 
 
 def _said_of(plan: Plan, deployment: str) -> Iterator[Scale]:
+    if deployment not in plan.names:
+        return
     settings, models = plan.settings(deployment), plan.config.models
     yield settings.model.scale
     version = DEPLOYED.fullmatch(settings.name)
