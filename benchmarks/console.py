@@ -216,7 +216,7 @@ def console_of(lab: Lab) -> list[psutil.Process]:
     Raises:
         Failed: it does not run.
     """
-    found = [one for one in lab_processes(lab.state) if "llmlab.console" in one.cmdline()]
+    found = lab_processes(lab.state, "llmlab.console")
     if not found:
         raise Failed("the console does not run")
     return found

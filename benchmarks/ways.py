@@ -117,12 +117,9 @@ class Way:
     def cpu(self) -> Cpu:
         """CPU-seconds so far of the lab's processes, by what they are."""
         used: Cpu = {"gateway": {}, "API": {}}
-        for process in lab_processes(self.state) if self.state else ():
-            arguments = process.cmdline()
-            if arguments[0].startswith("nginx:"):
-                used["gateway"][process.pid] = _seconds(process)
-            elif "llmlab.service" in arguments:
-                used["API"][process.pid] = _seconds(process)
+        for name, mark in (("gateway", "nginx:"), ("API", "llmlab.service")):
+            for process in lab_processes(self.state, mark) if self.state else ():
+                used[name][process.pid] = _seconds(process)
         return used
 
 

@@ -28,16 +28,20 @@ _MODULES = {
 _RAYS = ("raylet", "gcs_server")  # programs of a node, which outlive one that was killed
 
 
-def lab_processes(state: Path) -> list[psutil.Process]:
+def lab_processes(state: Path, mark: str = "") -> list[psutil.Process]:
     """All processes of a lab: everything that it starts works in its state folder, or in one of
     its own right below it.
 
     This also finds what was orphaned when a supervisor was killed.
+
+    Args:
+        mark: only those in whose command line it is.
     """
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if works_in(process, state) and _is_a_labs(process.cmdline()):
+        with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+            argv = process.cmdline()
+            if works_in(process, state) and _is_a_labs(argv) and mark in " ".join(argv):
                 found.append(process)
     return found
 

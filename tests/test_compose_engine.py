@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -301,15 +302,13 @@ def test_a_container_that_was_stopped_in_earnest_stays_stopped(lab: LabUnderTest
 @containers
 def test_a_keeper_that_was_killed_is_back_and_keeps_on(lab: LabUnderTest) -> None:
     def keepers() -> list[int]:
-        found = lab_processes(lab.lab.state)
-        return [one.pid for one in found if "llmlab.engines.compose.keeper" in one.cmdline()]
+        return [one.pid for one in lab_processes(lab.lab.state, "llmlab.engines.compose.keeper")]
 
     lab.ok("up")
     wait_until(lambda: bool(keepers()))
     before = keepers()
-    for one in lab_processes(lab.lab.state):
-        if one.pid in before:
-            one.kill()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
     wait_until(lambda: bool(keepers()) and keepers() != before)
     time.sleep(2)  # it listens
     identifier = container(lab, "llmapi")

@@ -175,7 +175,7 @@ def test_a_viewer_looks_and_changes_nothing(lab: LabUnderTest) -> None:
 
 
 def console_process(lab: LabUnderTest) -> psutil.Process | None:
-    found = [one for one in lab_processes(lab.lab.state) if "llmlab.console" in one.cmdline()]
+    found = lab_processes(lab.lab.state, "llmlab.console")
     return found[0] if found else None
 
 

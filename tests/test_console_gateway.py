@@ -23,7 +23,7 @@ from llmlab.engines.console import NAME, active_release, unserved, why_none
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.gateway.console import cookie
 from llmlab.lab import Lab, init_lab
-from llmlab.processes import is_supervisor, lab_processes
+from llmlab.processes import lab_processes
 from tests.conftest import LabUnderTest, configure, wait_until
 from tests.test_auth import signed
 
@@ -353,10 +353,9 @@ def test_a_lab_that_does_not_run_has_no_console_to_open(
 
 
 def test_down_ends_it_although_nobody_watches_it_any_more(lab: LabUnderTest) -> None:
-    found = lab_processes(lab.lab.state)
-    assert any("llmlab.console" in one.cmdline() for one in found)
-    for one in found:
-        if is_supervisor(one) or "llmlab.engines.local.keeper" in one.cmdline():
+    assert lab_processes(lab.lab.state, "llmlab.console")
+    for mark in ("supervisor.supervisord", "llmlab.engines.local.keeper"):
+        for one in lab_processes(lab.lab.state, mark):
             one.kill()
     lab.ok("down")
     assert lab_processes(lab.lab.state) == []

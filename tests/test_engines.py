@@ -7,7 +7,6 @@ and is run by: make test-machines
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -73,14 +72,7 @@ class Running:
         return f"label=com.docker.compose.project.working_dir={self.lab.root}"
 
     def _processes(self, mark: str) -> list[psutil.Process]:
-        everything = lab_processes(self.lab.lab.state)
-        return [one for one in everything if mark in " ".join(_argv(one))]
-
-
-def _argv(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
+        return lab_processes(self.lab.lab.state, mark)
 
 
 def _docker(*arguments: str) -> str:

@@ -31,12 +31,7 @@ TEXT = {"text": "The lamp is lit. The coast is near."}
 
 
 def processes(lab: LabUnderTest, mark: str = "") -> list[psutil.Process]:
-    found = []
-    for one in lab_processes(lab.lab.state):
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if mark in " ".join(one.cmdline()):
-                found.append(one)
-    return found
+    return lab_processes(lab.lab.state, mark)
 
 
 @contextmanager

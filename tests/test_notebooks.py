@@ -173,10 +173,8 @@ def test_the_notebook_of_judging_shows_what_answers_say_and_how_they_come(
     said = [line for line in printed.splitlines() if line.endswith((": refused", ": may judge"))]
     assert said == ["coin: refused", "polite: refused", "reader: may judge"]
     assert "  - it is noisy: " in printed and "  - it goes by the place: " in printed
-    (replayed,) = re.findall(
-        r"\n(\d+) requests, asked of both\nfail: unsupported_numbers ", printed
-    )
-    assert int(replayed) > 40
+    replayed = re.search(r"\n(\d+) requests, asked of both\nfail: unsupported_numbers ", printed)
+    assert replayed and int(replayed[1]) >= 300
     (drawn,) = re.findall(r"\n(\d+) questions in lived.jsonl", printed)
     assert 20 < int(drawn) <= 80
     assert re.search(r"\nlived-\d+: ", printed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -246,13 +247,13 @@ def test_a_replica_that_could_not_begin_can_be_asked_to_again(
     def begin(given: Serving) -> None:
         tries.append(given)
         if len(tries) == 1:
-            raise OSError("no space left")
+            raise OSError(errno.ENOSPC, "No space left on device", "model.bin")
 
     monkeypatch.setattr(replica, "_begin", begin)
     given = Serving("{}", {}, "", "", (20000, 20001), ("127.0.0.1", 1), 1.0)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="No space"):
         replica.serve(given)
-    assert (replica._told.phase, replica._told.why) == ("empty", "no space left")
+    assert (replica._told.phase, replica._told.why) == ("empty", "No space left on device")
     replica.serve(given)
     assert (replica._told.phase, replica._told.why) == ("starting", "")
     replica.serve(given)

@@ -3,6 +3,7 @@ ledger tells when what answers calls itself otherwise."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,7 +96,8 @@ def test_their_keys_are_found_nowhere_but_in_their_files(far: LabUnderTest) -> N
     processes = [psutil.Process(one.pid) for one in lab_processes(far.lab.state)]
     assert len(processes) > 4
     for process in [*processes, *(child for one in processes for child in one.children(True))]:
-        told += [" ".join(process.cmdline()), json.dumps(process.environ())]
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            told += [" ".join(process.cmdline()), json.dumps(process.environ())]
     for text in told:
         assert BY_FILE not in text
         assert BY_ENVIRONMENT not in text
