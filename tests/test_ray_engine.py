@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from llmlab.config.ray import Ray
 from llmlab.engines.base import Plan
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.draining import change, drained, find
-from llmlab.engines.ray.fitting import refuse_taken
+from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.kept import Kept
 from llmlab.engines.ray.orders import orders_for
@@ -291,6 +292,29 @@ def test_what_is_told_of_a_replica(there: list[Actor], times: int, state: str, w
     steps = reconcile([ONE], there)
     (placed,) = placement([ONE], there, steps, (), (), failed).replicas
     assert (placed.state, placed.why) == (state, why)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "memory", "nowhere"),
+    [
+        (2, 0, 4 << 30, False),
+        (2, 1, 4 << 30, False),
+        (4, 0, 2 << 30, False),
+        (4, 1, 2 << 30, True),  # no machine has both
+        (8, 0, 1 << 30, True),
+        (1, 0, 64 << 30, True),
+    ],
+)
+def test_what_no_machine_could_have_is_not_waited_for(
+    cores: float, gpus: float, memory: int, nowhere: bool
+) -> None:
+    machines = [
+        NodeStatus("a", "10.0.0.3", "ready", 2.0, 1.0, 8 << 30, False),
+        NodeStatus("b", "10.0.0.4", "away", 4.0, 0.0, 2 << 30, False),
+    ]
+    one = replace(ONE, cores=cores, gpus=gpus, memory=memory)
+    assert fits_nowhere(one, machines) is nowhere
+    assert not fits_nowhere(one, ())  # none is known yet
 
 
 def test_a_machine_that_is_away_is_told_only_while_something_is_there() -> None:

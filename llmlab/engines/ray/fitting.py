@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from llmlab.config.ray import Ray
+from llmlab.engines.ray.wanted import Wanted
+from llmlab.engines.status import NodeStatus
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.network import port_holder, port_is_free
 
@@ -45,3 +47,11 @@ def refuse_taken(ray: Ray, but: Collection[str] = ()) -> None:
                 f"{ray.host}:{port} is taken by {port_holder(port)}",
                 fix=f"stop it, or set another {key} in [ray] of lab.toml",
             )
+
+
+def fits_nowhere(one: Wanted, machines: Sequence[NodeStatus]) -> bool:
+    """Whether no machine could have it, were it empty; not as long as none is known."""
+    return bool(machines) and not any(
+        one.cores <= node.cores and one.gpus <= node.gpus and one.memory <= node.memory
+        for node in machines
+    )

@@ -29,7 +29,7 @@ from llmlab.engines.ray.draining import drained
 from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
-from llmlab.engines.ray.placed import read_placement, write_placement
+from llmlab.engines.ray.placed import Placement, read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
@@ -49,6 +49,7 @@ AGAIN = 5.0  # seconds until what has failed is tried again
 AGAIN_CONNECTING = 1.0
 HEAD_LOOKS, HEAD_ANSWERS = 1.0, 3.0  # seconds
 AT_ONCE = 8  # replicas that are provided for, or ended, at once
+TOLD = 2.0  # seconds until what is known is told again
 PATIENCE = 60.0  # seconds for last requests, where nobody says how long they take
 
 
@@ -67,6 +68,7 @@ class Placer:
         self._failed: dict[str, Failed] = {}
         self._actors: list[Actor] = []
         self._patience = PATIENCE
+        self._told = Placement()
 
     def tick(self) -> None:
         """Look once, and do what is next.
@@ -92,7 +94,13 @@ class Placer:
         self._patience = max((one.patience for one in wanted), default=self._patience)
         found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
         # What is known of the head's nodes is as it was told last.
-        write_placement(self._lab, replace(found, head=found.head and not self._away.is_set()))
+        self._tell(replace(found, head=found.head and not self._away.is_set()))
+
+    def _tell(self, found: Placement) -> None:
+        """Each change at once, and now and then that there is none."""
+        if found.at - self._told.at > TOLD or replace(found, at=0.0) != replace(self._told, at=0.0):
+            write_placement(self._lab, found)
+            self._told = found
 
     def _lead(self, wanted: Sequence[Wanted], steps: Steps) -> None:
         deployments = {one.process: one.deployment for one in wanted}

@@ -18,8 +18,8 @@ from llmlab.engines.local.answering import READY_DEADLINE, wait_for_deployments
 from llmlab.engines.local.programs import API_PREFIX, api_programs
 from llmlab.engines.local.supervisor import ProcessState, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
-from llmlab.engines.local.waiting import POLL, pause
-from llmlab.engines.ray.fitting import refuse_taken, refuse_without_ray
+from llmlab.engines.local.waiting import POLL, pause, why
+from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken, refuse_without_ray
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
@@ -85,6 +85,8 @@ class OnNodes:
         for one in wanted_by(self._lab, plan):
             say(f"waiting for {one.process}")
             while not self._answers(one):
+                if plan.config.ray.is_alone and fits_nowhere(one, self.machines()):
+                    raise _no_room(one)  # no other machine will come
                 self._pause(one, deadline)
 
     def _answers(self, one: Wanted) -> bool:
@@ -108,17 +110,19 @@ class OnNodes:
         time.sleep(POLL)
 
     def _late(self, one: Wanted, placed: Placed | None) -> EnvironmentFailure:
-        if placed and placed.state != "PENDING":
+        if placed is None:  # nobody could place it
+            return EnvironmentFailure(
+                "the cluster's head does not answer, or does not know the token",
+                fix=f"llmlab logs {HEAD}; where ray.address names one elsewhere: is ray.token_file "
+                "a copy of its token?",
+                log=why(self._supervisor, PLACER),
+            )
+        if placed.state != "PENDING":
             return EnvironmentFailure(
                 f"{one.process} did not answer in time ({placed.state}, on {placed.host})",
                 fix="llmlab logs placer", log=placed.why,
             )  # fmt: skip
-        what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
-        return EnvironmentFailure(
-            f"no machine has room for {one.process}: it takes {what} and "
-            f"{one.memory / (1 << 30):.1f} GiB of memory",
-            fix="llmlab node list shows what is there; llmlab node add makes another machine one",
-        )
+        return _no_room(one)
 
     def keep_only(self, plan: Plan) -> None:
         """Returns once the placer has heard of it; they end what they have in hand."""
@@ -176,6 +180,15 @@ class OnNodes:
             return read_wanted(self._lab)
         except ValueError:
             return ()
+
+
+def _no_room(one: Wanted) -> EnvironmentFailure:
+    what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+    return EnvironmentFailure(
+        f"no machine has room for {one.process}: it takes {what} and "
+        f"{one.memory / (1 << 30):.1f} GiB of memory",
+        fix="llmlab node list shows what is there; llmlab node add makes another machine one",
+    )
 
 
 def _here(plan: Plan) -> Plan:
