@@ -31,6 +31,7 @@ from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import Placement, read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
+from llmlab.engines.ray.reaching import Reaching
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
@@ -63,6 +64,7 @@ class Placer:
         self._lab, self._fleet, self._links = lab, fleet, links
         self._provider = Provider(lab, ray)
         self._logs = Logs(lab)
+        self._reaching = Reaching()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
         self._failed: dict[str, Failed] = {}
@@ -80,7 +82,7 @@ class Placer:
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
         hosts = {one.id: one.host for one in nodes}
         looked = self._fleet.look(self._orders(wanted))
-        self._actors = [believed(one, hosts) for one in looked]
+        self._actors = self._reaching.believed([believed(one, hosts) for one in looked])
         but = {one.id for one in nodes if one.host in leaving}
         self._forget_ended()
         steps = reconcile(wanted, self._actors, but)
