@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llmlab.config.ray import Ray
+from llmlab.engines.ray import placer as placing
 from llmlab.engines.ray import reaching
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.placed import Placed, read_placement
@@ -20,6 +21,7 @@ from llmlab.engines.ray.reaching import Reaching
 from llmlab.engines.ray.reconcile import Actor
 from llmlab.engines.ray.replica import Look, Replica
 from llmlab.engines.ray.wanted import Wanted, write_wanted
+from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
 from llmlab.links.conf import Link
 from llmlab.version import __version__
@@ -190,3 +192,27 @@ def test_a_replica_is_not_ready_as_long_as_its_door_does_not_run(
     assert (found.phase, found.why) == ("starting", "bind() failed")
     door.pid = 6
     assert replica._phase_of(api, told).phase == "ready"
+
+
+def test_a_placer_that_is_not_told_what_runs_ends_for_it_cannot_connect_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections: list[str] = []
+
+    class Once:
+        def __init__(self, address: str, *_: object) -> None:
+            connections.append(address)
+            if len(connections) > 3:
+                over.set()
+            if len(connections) > 1:
+                raise EnvironmentFailure("Maybe you called ray.init twice?", fix="")
+
+        def find(self) -> None:
+            raise EnvironmentFailure("Ray does not say what runs: no answer")
+
+    over = threading.Event()
+    monkeypatch.setattr(placing, "Fleet", Once)
+    monkeypatch.setattr(placing, "AGAIN_CONNECTING", 0.01)
+    with pytest.raises(EnvironmentFailure, match="does not say what runs"):
+        placing.connected(Ray(), "llmlab-test", {}, over)
+    assert connections == ["127.0.0.1:6379"]

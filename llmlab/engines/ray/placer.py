@@ -211,7 +211,11 @@ def main() -> None:
         signal.signal(number, lambda *_: over.set())
     threading.Thread(target=watch_head, args=(lab, ray, away), daemon=True).start()
     cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
-    fleet = connected(ray, cluster.namespace(lab, ray), read_cursors(lab), over)
+    try:
+        fleet = connected(ray, cluster.namespace(lab, ray), read_cursors(lab), over)
+    except EnvironmentFailure as error:
+        log.error("%s", error)
+        os._exit(1)  # its supervisor starts it anew
     if fleet is None:
         return
     placer = Placer(lab, ray, fleet, links, away)
@@ -228,15 +232,20 @@ def main() -> None:
 def connected(
     ray: Ray, namespace: str, cursors: Mapping[str, str], over: threading.Event
 ) -> Fleet | None:
-    """With the cluster, which may still be starting; None if that was waited for in vain."""
+    """With the cluster, which may still be starting; None if that was waited for in vain.
+
+    Raises:
+        EnvironmentFailure: it does not say what runs. A process connects once: another one may try.
+    """
     while not over.is_set():
         try:
             fleet = Fleet(cluster.head_address(ray), ray.host, namespace, cursors)
-            fleet.find()
-            return fleet
         except EnvironmentFailure as error:
             log.error("%s", error)
-        over.wait(AGAIN_CONNECTING)
+            over.wait(AGAIN_CONNECTING)
+        else:
+            fleet.find()
+            return fleet
     return None
 
 
