@@ -14,6 +14,7 @@ import pytest
 from llmlab.config.ray import Ray
 from llmlab.engines.ray import placer as placing
 from llmlab.engines.ray import reaching
+from llmlab.engines.ray.draining import change
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.placed import Placed, read_placement
 from llmlab.engines.ray.placer import Placer
@@ -29,7 +30,9 @@ from tests.conftest import free_port, wait_until
 
 OLD = Wanted("twin", "twin", "twin-aaaaaaaaaaaa.json")
 NEW = Wanted("twin", "twin", "twin-bbbbbbbbbbbb.json")
-A1, B2 = "twin@aaaaaaaaaaaa.1", "twin@bbbbbbbbbbbb.2"
+OTHER = Wanted("twin.2", "twin", "twin-aaaaaaaaaaaa.json")
+A1, A2, B2 = "twin@aaaaaaaaaaaa.1", "twin@aaaaaaaaaaaa.2", "twin@bbbbbbbbbbbb.2"
+O1 = "twin.2@aaaaaaaaaaaa.1"
 NODES = tuple(
     Node(f"n{number}", f"10.0.0.{number}", f"gpu-{number}", True, False, 4.0, 0.0, 8 << 30)
     for number in (1, 2)
@@ -192,6 +195,38 @@ def test_a_replica_is_not_ready_as_long_as_its_door_does_not_run(
     assert (found.phase, found.why) == ("starting", "bind() failed")
     door.pid = 6
     assert replica._phase_of(api, told).phase == "ready"
+
+
+def test_nothing_moves_as_long_as_it_is_not_known_what_nodes_there_are(lab: Lab) -> None:
+    write_wanted(lab, [OLD])
+    change(lab, drain=["10.0.0.1"])
+    it = Played(lab, Cluster(actor(A1, 1), actor(A2, 2, "starting"), nodes=()))
+    it.ticks()
+    assert (it.links.led, it.cluster.made, it.cluster.ended) == (None, {}, [])
+    assert read_placement(lab).at == 0.0  # nor is anything told that may not be so
+    it.cluster.known = NODES
+    it.until(lambda: it.links.led)
+    it.ticks()
+    assert it.links.led == {"twin": ("10.0.0.1", 20000)}  # until the other one serves
+    assert (it.cluster.made, it.cluster.ended) == ({}, [])
+
+
+def test_links_stay_until_those_that_were_there_before_have_been_heard(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wanted(lab, [OLD, OTHER])
+    it = Played(lab, Cluster(actor(A1, 1), Actor(O1)))
+    it.ticks()
+    assert it.links.led is None
+    it.cluster.there[O1] = actor(O1, 2)
+    it.until(lambda: it.links.led)
+    assert it.links.led == {"twin": ("10.0.0.1", 20000), "twin.2": ("10.0.0.2", 20000)}
+
+    monkeypatch.setattr(placing, "HEARD", 0.2)  # one that waits for a machine says nothing
+    it = Played(lab, Cluster(actor(A1, 1), Actor(O1)))
+    it.ticks(3)
+    it.until(lambda: it.links.led == {"twin": ("10.0.0.1", 20000)})
+    assert it.cluster.made == {}
 
 
 def test_a_placer_that_is_not_told_what_runs_ends_for_it_cannot_connect_twice(

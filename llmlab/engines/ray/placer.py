@@ -26,7 +26,7 @@ from llmlab.engines.local.programs import API_PREFIX
 from llmlab.engines.local.staging import worker_user
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.draining import drained
-from llmlab.engines.ray.fleet import Fleet
+from llmlab.engines.ray.fleet import HEARD, Fleet, Node
 from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import Placement, read_placement, write_placement
@@ -71,6 +71,7 @@ class Placer:
         self._actors: list[Actor] = []
         self._patience = PATIENCE
         self._told = Placement()
+        self._begun, self._knows = time.monotonic(), False
 
     def tick(self) -> None:
         """Look once, and do what is next.
@@ -83,20 +84,34 @@ class Placer:
         hosts = {one.id: one.host for one in nodes}
         looked = self._fleet.look(self._orders(wanted))
         self._actors = self._reaching.believed([believed(one, hosts) for one in looked])
+        self._take_over_logs()
+        if not self._know(nodes):
+            return
         but = {one.id for one in nodes if one.host in leaving}
         self._forget_ended()
         steps = reconcile(wanted, self._actors, but)
-        told = [(one.process, one.look.lines) for one in self._actors if one.look]
-        for process, lines in told:
-            self._logs.write(process, lines)
-        if any(lines for _, lines in told):
-            write_cursors(self._lab, self._fleet.cursors)
         self._lead(wanted, steps)  # before anything ends to which a link leads
         self._follow(wanted, steps, but)
         self._patience = max((one.patience for one in wanted), default=self._patience)
         found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
         # What is known of the head's nodes is as it was told last.
         self._tell(replace(found, head=found.head and not self._away.is_set()))
+
+    def _know(self, nodes: Sequence[Node]) -> bool:
+        """Whether what was there before this process has been heard of: until then all stays as it
+        is, links as well, for what is not known yet would be taken for gone, or for not drained."""
+        if not self._knows:
+            heard = all(one.look or one.gone for one in self._actors) and self._reaching.settled
+            late = time.monotonic() - self._begun > HEARD  # as what waits for a machine always is
+            self._knows = bool(nodes) and (heard or late)
+        return self._knows
+
+    def _take_over_logs(self) -> None:
+        told = [(one.process, one.look.lines) for one in self._actors if one.look]
+        for process, lines in told:
+            self._logs.write(process, lines)
+        if any(lines for _, lines in told):
+            write_cursors(self._lab, self._fleet.cursors)
 
     def _tell(self, found: Placement) -> None:
         """Each change at once, and now and then that there is none."""

@@ -40,7 +40,8 @@ class Try:
 
 
 class Reaching:
-    """What was tried, of the replicas that are there; nobody waits for it.
+    """What was tried, of the replicas that are there; nobody waits for it. ``settled``: whether it
+    was known of each of them, the last time that somebody asked.
 
     Args:
         connect: with a host and a port; an OSError says that it cannot be done.
@@ -50,17 +51,14 @@ class Reaching:
         self._connect = connect
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reach")
         self._tries: dict[Where, Try] = {}
-
-    @property
-    def settled(self) -> bool:
-        """Whether each was reached by now, or was not."""
-        return all(one.said.done() or one.before for one in self._tries.values())
+        self.settled = True
 
     def believed(self, actors: Sequence[Actor]) -> list[Actor]:
         """The same, but as one that serves none that was never reached where it is: a link
         would lead nowhere, and the replica that does serve would be ended."""
         there = {(one.look.incarnation, one.look.host, one.look.port) for one in actors if one.look}
         self._tries = {where: one for where, one in self._tries.items() if where in there}
+        self.settled = True
         return [self._believed(one) for one in actors]
 
     def _believed(self, actor: Actor) -> Actor:
@@ -70,6 +68,7 @@ class Reaching:
         why = self._unreached((look.incarnation, look.host, look.port))
         if why is None:
             return actor
+        self.settled = self.settled and why != ""
         return replace(actor, look=replace(look, phase="starting", why=why))
 
     def _unreached(self, where: Where) -> str | None:
