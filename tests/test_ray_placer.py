@@ -21,7 +21,7 @@ from llmlab.engines.ray.placer import Placer
 from llmlab.engines.ray.reaching import Reaching
 from llmlab.engines.ray.reconcile import Actor
 from llmlab.engines.ray.replica import Look, Replica
-from llmlab.engines.ray.wanted import Wanted, write_wanted
+from llmlab.engines.ray.wanted import Wanted, asked_at, write_wanted
 from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
 from llmlab.links.conf import Link
@@ -227,6 +227,20 @@ def test_links_stay_until_those_that_were_there_before_have_been_heard(
     it.ticks(3)
     it.until(lambda: it.links.led == {"twin": ("10.0.0.1", 20000)})
     assert it.cluster.made == {}
+
+
+def test_what_failed_waits_for_its_turn_or_for_somebody_who_asks(lab: Lab) -> None:
+    write_wanted(lab, [OLD])
+    it = Played(lab, Cluster(actor(A1, 1, "failed", why="no torch")))
+    it.until(lambda: it.told)
+    it.ticks()
+    assert it.told and (it.told.state, it.told.why) == ("FATAL", "no torch")
+    assert (it.cluster.made, it.cluster.ended) == ({}, [])
+    write_wanted(lab, [OLD])
+    it.placer.tick()
+    assert it.cluster.made == {A2: {"n1"}}
+    assert it.told.state == "PENDING" and read_placement(lab).asked == asked_at(lab)
+    it.until(lambda: it.cluster.ended == [A1])
 
 
 def test_a_placer_that_is_not_told_what_runs_ends_for_it_cannot_connect_twice(

@@ -15,14 +15,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from llmlab.config.ray import Ray
-from llmlab.engines.local.programs import API_PREFIX
 from llmlab.engines.local.staging import worker_user
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.draining import drained
@@ -32,17 +31,17 @@ from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import Placement, read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.reaching import Reaching
-from llmlab.engines.ray.reading import read_cursors, write_cursors
+from llmlab.engines.ray.reading import Logs, read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
 from llmlab.engines.ray.telling import Failed, placement
-from llmlab.engines.ray.wanted import Wanted, read_wanted
+from llmlab.engines.ray.trying import Ground, Tries
+from llmlab.engines.ray.wanted import Wanted, asked_at, read_wanted
 from llmlab.errors import EnvironmentFailure, LlmlabError, unreadable
 from llmlab.gateway import Nginx
 from llmlab.lab import Lab
 from llmlab.links.binary import for_links
 from llmlab.links.conf import Link
-from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 
 log = logging.getLogger("llmlab.placer")
 TICK = 0.3  # seconds
@@ -64,13 +63,13 @@ class Placer:
         self._lab, self._fleet, self._links = lab, fleet, links
         self._provider = Provider(lab, ray)
         self._logs = Logs(lab)
-        self._reaching = Reaching()
+        self._reaching, self._tries = Reaching(), Tries()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
         self._failed: dict[str, Failed] = {}
         self._actors: list[Actor] = []
         self._patience = PATIENCE
-        self._told = Placement()
+        self._told, self._asked = Placement(), 0.0
         self._begun, self._knows = time.monotonic(), False
 
     def tick(self) -> None:
@@ -79,7 +78,7 @@ class Placer:
         Raises:
             LlmlabError, OSError, ValueError: something of it cannot be done for now.
         """
-        wanted = read_wanted(self._lab)
+        asked, wanted = asked_at(self._lab), read_wanted(self._lab)
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
         hosts = {one.id: one.host for one in nodes}
         looked = self._fleet.look(self._orders(wanted))
@@ -87,15 +86,20 @@ class Placer:
         self._take_over_logs()
         if not self._know(nodes):
             return
-        but = {one.id for one in nodes if one.host in leaving}
+        if asked > self._asked:
+            self._asked = asked
+            self._failed.clear()
+            self._tries.ask()
+        ground = Ground(nodes, frozenset(one.id for one in nodes if one.host in leaving))
         self._forget_ended()
-        steps = reconcile(wanted, self._actors, but)
+        self._actors = self._tries.judged(wanted, self._actors, ground, self._failed)
+        steps = reconcile(wanted, self._actors, ground.drained)
         self._lead(wanted, steps)  # before anything ends to which a link leads
-        self._follow(wanted, steps, but)
+        self._follow(wanted, steps, ground)
         self._patience = max((one.patience for one in wanted), default=self._patience)
         found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
         # What is known of the head's nodes is as it was told last.
-        self._tell(replace(found, head=found.head and not self._away.is_set()))
+        self._tell(replace(found, head=found.head and not self._away.is_set(), asked=asked))
 
     def _know(self, nodes: Sequence[Node]) -> bool:
         """Whether what was there before this process has been heard of: until then all stays as it
@@ -138,9 +142,9 @@ class Placer:
             and digest_of(said[actor.process]) != actor.look.orders
         }  # fmt: skip
 
-    def _follow(self, wanted: Sequence[Wanted], steps: Steps, but: Collection[str]) -> None:
+    def _follow(self, wanted: Sequence[Wanted], steps: Steps, ground: Ground) -> None:
         for name, one in steps.create:
-            self._fleet.create(name, one, but)
+            self._fleet.create(name, one, self._tries.but(one, ground))
         for name in steps.end:
             self._do(name, "end", partial(self._end, name))
         by_process = {one.process: one for one in wanted}
@@ -154,14 +158,11 @@ class Placer:
                 self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
 
     def _forget_ended(self) -> None:
-        """Of an actor that is gone nothing is kept; one that is dead is not tried again at once."""
+        """Of an actor that is gone nothing is kept."""
         there = {one.name for one in self._actors}
         for name in [one for one, job in self._jobs.items() if one not in there and job.done()]:
             del self._jobs[name]
             self._failed.pop(name, None)
-        for one in self._actors:
-            if one.dead and one.name not in self._failed:
-                self._note(one.name, one.dead)
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
@@ -199,21 +200,6 @@ class Placer:
         log.info("ending %s", name)
         self._fleet.end(name, self._patience)
         self._fleet.forget(name)
-
-
-class Logs:
-    """What replicas log, in the lab's folder, as if they were its own processes."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._open: dict[str, RotatingLog] = {}
-
-    def write(self, process: str, lines: Iterable[str]) -> None:
-        if process not in self._open:
-            file = self._lab.logs / f"{API_PREFIX}{process}.log"
-            self._open[process] = RotatingLog(file, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
-        for line in lines:
-            self._open[process].emit(logging.makeLogRecord({"msg": line}))
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def placement(
     replicas = []
     for one in wanted:
         mine = [actor for actor in actors if actor.process == one.process]
-        newest = max(mine, key=lambda it: it.turn, default=None)
+        newest = max((it for it in mine if not it.spent), key=lambda it: it.turn, default=None)
         # One that was to take over and cannot is what somebody waits for.
         lost = newest and (newest.dead or (newest.look and newest.look.phase == "failed"))
         actor = newest if lost else steps.links.get(one.process, newest)

@@ -93,6 +93,14 @@ def write_wanted(lab: Lab, wanted: Iterable[Wanted]) -> None:
     write_atomically(_file(lab), json.dumps(rows, indent=1) + "\n")
 
 
+def asked_at(lab: Lab) -> float:
+    """Seconds of the epoch, when that was written last, as it was before or not; 0: never."""
+    try:
+        return _file(lab).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _file(lab: Lab) -> Path:
     return folder_of(lab) / "wanted.json"
 
