@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmlab.engines.ray import placing
+from llmlab.engines.ray.barred import read_barred, write_barred
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.placed import Placed, Placement, write_placement
 from llmlab.engines.ray.placing import OnNodes
@@ -36,9 +37,9 @@ def name(turn: int) -> str:
 class Played:
     """A cluster whose actors do as they are told to, and what is tried on it."""
 
-    def __init__(self, *nodes: Node) -> None:
+    def __init__(self, *nodes: Node, barred: dict[str, frozenset[str]] | None = None) -> None:
         self.now, self.nodes, self.drained = 1000.0, nodes, frozenset[str]()
-        self.tries = Tries(lambda: self.now)
+        self.tries = Tries(barred or {}, lambda: self.now)
         self.there: dict[str, Actor] = {}
         self.failed: dict[str, Failed] = {}
 
@@ -60,8 +61,9 @@ class Played:
         self.steps = reconcile([ONE], self.seen, self.drained)
         made = []
         for actor, one in self.steps.create:
+            self.tries.barred[actor] = but = self.tries.but(one, self.ground)
             self.there[actor] = Actor(actor)
-            made.append((actor, set(self.tries.but(one, self.ground))))
+            made.append((actor, set(but)))
         for actor in self.steps.end:
             del self.there[actor]
         return made
@@ -127,6 +129,17 @@ def test_who_asks_for_it_again_does_not_wait() -> None:
     assert it.told.state == "PENDING"  # what failed before is no answer to who asks now
 
 
+def test_where_it_has_failed_it_may_go_again_if_others_have_no_room_for_long() -> None:
+    it = Played(*BOTH)
+    it.after()
+    it.is_(1, N1, "failed")
+    it.after()
+    assert it.after(5) == [(name(2), {"n1"})]
+    assert it.after(30) == []
+    assert it.after(31) == [(name(3), set())]
+    assert it.after(600) == []
+
+
 def test_a_machine_with_another_llmlab_gets_nothing_that_could_be_elsewhere() -> None:
     it = Played(HEAD, N1)
     it.after()
@@ -160,6 +173,50 @@ def test_one_that_could_not_even_begin_is_tried_again_after_a_while() -> None:
     assert it.after() == [] and it.told.state == "FATAL"
     assert it.after(5) == [(name(2), set())]
     assert list(it.steps.end) == [name(1)]
+
+
+def test_after_a_drain_is_undone_its_machine_may_have_what_was_made_meanwhile() -> None:
+    it = Played(*BOTH)
+    it.is_(1, N1, "ready")
+    it.drained = frozenset({"n1"})
+    assert it.after() == [(name(2), {"n1"})]
+    it.is_(2, N2, "ready")
+    it.after()
+    assert list(it.there) == [name(2)]
+    it.drained = frozenset()
+    assert it.after(600) == []
+    it.nodes = (HEAD, N1, replace(N2, alive=False))
+    it.gone(2)
+    assert it.after() == [] and it.after(14) == []
+    assert it.after(1) == [(name(3), set())]
+    assert list(it.steps.end) == [name(2)]
+
+
+def test_one_for_which_nothing_has_room_is_waited_for_whatever_it_takes() -> None:
+    it = Played(*BOTH)
+    it.after()
+    assert it.after(60) == [] and it.after(600) == []
+    it.drained = frozenset({"n1"})  # Ray may put it there, from where it is then moved
+    assert it.after(600) == []
+
+
+def test_where_replicas_may_not_be_is_known_to_the_next_placer(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    write_wanted(lab, [ONE])
+    assert read_barred(lab) == {}
+    write_barred(lab, {name(1): {"n2", "n1"}, name(2): set()})
+    known = read_barred(lab)
+    assert known == {name(1): frozenset({"n1", "n2"}), name(2): frozenset()}
+    it = Played(*BOTH, barred=known)
+    it.there[name(2)] = Actor(name(2))
+    assert it.after() == [] and it.after(600) == []
+    unknown = Played(*BOTH)
+    unknown.there[name(2)] = Actor(name(2))
+    assert unknown.after() == []
+    assert unknown.after(15) == [(name(3), set())]
+    assert unknown.after(600) == []
+    (tmp_path / ".llmlab" / "ray" / "barred.json").write_text("[]")
+    assert read_barred(lab) == {}
 
 
 def test_up_hears_of_a_failure_only_once_it_was_tried_again(

@@ -24,6 +24,7 @@ from pathlib import Path
 from llmlab.config.ray import Ray
 from llmlab.engines.local.staging import worker_user
 from llmlab.engines.ray import cluster
+from llmlab.engines.ray.barred import read_barred, write_barred
 from llmlab.engines.ray.draining import drained
 from llmlab.engines.ray.fleet import HEARD, Fleet, Node
 from llmlab.engines.ray.links import LabLinks
@@ -63,7 +64,7 @@ class Placer:
         self._lab, self._fleet, self._links = lab, fleet, links
         self._provider = Provider(lab, ray)
         self._logs = Logs(lab)
-        self._reaching, self._tries = Reaching(), Tries()
+        self._reaching, self._tries = Reaching(), Tries(read_barred(lab))
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
         self._failed: dict[str, Failed] = {}
@@ -144,7 +145,9 @@ class Placer:
 
     def _follow(self, wanted: Sequence[Wanted], steps: Steps, ground: Ground) -> None:
         for name, one in steps.create:
-            self._fleet.create(name, one, self._tries.but(one, ground))
+            self._tries.barred[name] = but = self._tries.but(one, ground)
+            write_barred(self._lab, self._tries.barred)  # before Ray keeps to it
+            self._fleet.create(name, one, but)
         for name in steps.end:
             self._do(name, "end", partial(self._end, name))
         by_process = {one.process: one for one in wanted}

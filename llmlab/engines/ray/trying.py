@@ -17,6 +17,7 @@ from llmlab.version import __version__
 log = logging.getLogger("llmlab.placer")
 FIRST, LONGEST = 5.0, 300.0  # seconds until what has failed is tried elsewhere or again
 ELSEWHERE = 60.0  # seconds for which it is kept from where it has failed: others may have no room
+SILENT = 15.0  # seconds without a word, after which a replica may have nowhere to go
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,23 @@ class Ground:
 
 
 class Tries:
-    """Of one lab."""
+    """
+    Args:
+        barred: {actor: ids of nodes that Ray never puts it on, for it was made so}, of the process
+            before this one.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        barred: Mapping[str, Collection[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.barred = {name: frozenset(ids) for name, ids in barred.items()}
         self._clock = clock
         self._tried: dict[str, Tried] = {}  # by process
         self._counted: set[str] = set()  # actors
         self._spent: set[str] = set()
+        self._silent: dict[str, float] = {}  # {actor: since when}
         self._others: set[str] = set()  # nodes with another llmlab
 
     def ask(self) -> None:
@@ -110,11 +121,16 @@ class Tries:
 
     def _forget(self, processes: Collection[str], names: Collection[str]) -> None:
         self._tried = {name: one for name, one in self._tried.items() if name in processes}
+        self._silent = {name: at for name, at in self._silent.items() if name in names}
+        self.barred = {name: ids for name, ids in self.barred.items() if name in names}
         self._counted.intersection_update(names)
         self._spent.intersection_update(names)
 
     def _is_spent(self, one: Wanted, actor: Actor, ground: Ground, failed: Failed | None) -> bool:
         look = actor.look
+        if not actor.dead and (actor.gone or look is None):
+            return self._is_stuck(one, actor.name, ground)
+        self._silent.pop(actor.name, None)
         if look and look.phase == "empty":
             if look.version != __version__:
                 return ground.has_one_for(one, self._others)
@@ -125,6 +141,13 @@ class Tries:
         elif not actor.dead and not (look and look.phase == "failed"):
             return False
         return self._clock() >= self._counts(actor).due
+
+    def _is_stuck(self, one: Wanted, name: str, ground: Ground) -> bool:
+        """Whether it is not heard of, and may not go where one that is made now may."""
+        now, barred = self._clock(), self.barred.get(name)
+        if now - self._silent.setdefault(name, now) < SILENT:
+            return False
+        return barred is None or bool((barred & ground.alive) - self.but(one, ground))
 
     def _counts(self, actor: Actor) -> Tried:
         """That it has failed, once."""
