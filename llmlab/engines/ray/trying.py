@@ -51,10 +51,10 @@ class Ground:
     def has_one_for(self, one: Wanted, but: Collection[str] = ()) -> bool:
         """Whether a machine could have it, were it empty, that is none of these either."""
         return any(
-            node.alive and node.id not in self.drained and node.id not in but
-            and one.cores <= node.cores and one.gpus <= node.gpus and one.memory <= node.memory
+            one.fits(node.cores, node.gpus, node.memory)
             for node in self.nodes
-        )  # fmt: skip
+            if node.alive and node.id not in self.drained and node.id not in but
+        )
 
 
 class Tries:

@@ -46,6 +46,10 @@ class Wanted:
         """Another one has other settings."""
         return Path(self.settings).stem[-DIGITS:]
 
+    def fits(self, cores: float, gpus: float, memory: int) -> bool:
+        """Whether a machine with so much could have it, were it empty."""
+        return self.cores <= cores and self.gpus <= gpus and self.memory <= memory
+
 
 _LIST = TypeAdapter(list[Wanted])
 
