@@ -196,9 +196,11 @@ def test_a_replica_that_cannot_even_begin_is_told_of_and_tried_again(actors: Act
     (dead,) = fleet.look({})
     assert dead == Actor(NAME, gone=True, dead="ValueError: no room")
     steps = reconcile([WANTED], [dead])
-    assert (steps.create, steps.end) == ((), (NAME,))  # its name is free only then
+    assert (steps.create, steps.end) == ((), ())  # for a while: see test_ray_placer
     (told,) = placement([WANTED], [dead], steps, (), (), {}).replicas
     assert (told.state, told.why) == ("FATAL", "ValueError: no room")
+    again = reconcile([WANTED], [replace(dead, spent=True)])
+    assert ([name for name, _ in again.create], again.end) == ([NAME[:-1] + "2"], (NAME,))
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", '{"a": 1}', '{"a": "1:2"}', '{"a": "../x"}'])

@@ -20,6 +20,7 @@ from llmlab.links.binary import for_links
 from llmlab.links.conf import TRUSTED, End, Link, Setting, Settlements, node_side
 from llmlab.links.request import KEY, make
 from llmlab.links.server import Server
+from llmlab.shell import last_lines
 
 TRIES = 20
 
@@ -108,6 +109,11 @@ class Door:
     @property
     def pid(self) -> int:
         return self._kept.pid if self._kept else 0
+
+    @property
+    def said(self) -> str:
+        """The end of its log, for when it does not run."""
+        return last_lines(self._kept.log) if self._kept else ""
 
     def close(self, patience: float) -> None:
         if self._kept:

@@ -52,6 +52,5 @@ def refuse_taken(ray: Ray, but: Collection[str] = ()) -> None:
 def fits_nowhere(one: Wanted, machines: Sequence[NodeStatus]) -> bool:
     """Whether no machine could have it, were it empty; not as long as none is known."""
     return bool(machines) and not any(
-        one.cores <= node.cores and one.gpus <= node.gpus and one.memory <= node.memory
-        for node in machines
+        one.fits(node.cores, node.gpus, node.memory) for node in machines
     )

@@ -164,7 +164,8 @@ class Fleet:
             found = ray.get(ref)
         except ray.exceptions.ActorDiedError as error:  # it cannot even begin: Ray gives it up
             why = str(error).strip().splitlines()[-1].strip()
-            log.error("%s is dead: %s", name, why)
+            if not self._looks.get(name, Actor(name)).dead:
+                log.error("%s is dead: %s", name, why)
             return Actor(name, gone=True, dead=why)
         except ray.exceptions.RayActorError as error:  # starting again elsewhere
             if not self._looks.get(name, Actor(name)).gone:

@@ -42,13 +42,14 @@ class Placed:
 @dataclass(frozen=True)
 class Placement:
     """``head``: whether it answers. ``at``: seconds of the epoch. ``actors``: how many there are,
-    wanted or not."""
+    wanted or not. ``asked``: when that was wanted which it goes by; see ``wanted.asked_at``."""
 
     at: float = 0.0
     head: bool = False
     machines: tuple[NodeStatus, ...] = ()
     replicas: tuple[Placed, ...] = ()
     actors: int = 0
+    asked: float = 0.0
 
     def of(self, process: str) -> Placed | None:
         return next((one for one in self.replicas if one.process == process), None)

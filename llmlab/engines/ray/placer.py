@@ -15,33 +15,34 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from llmlab.config.ray import Ray
-from llmlab.engines.local.programs import API_PREFIX
 from llmlab.engines.local.staging import worker_user
 from llmlab.engines.ray import cluster
+from llmlab.engines.ray.barred import read_barred, write_barred
 from llmlab.engines.ray.draining import drained
-from llmlab.engines.ray.fleet import Fleet
+from llmlab.engines.ray.fleet import HEARD, Fleet, Node
 from llmlab.engines.ray.links import LabLinks
 from llmlab.engines.ray.orders import orders_for
 from llmlab.engines.ray.placed import Placement, read_placement, write_placement
 from llmlab.engines.ray.providing import Provider
-from llmlab.engines.ray.reading import read_cursors, write_cursors
+from llmlab.engines.ray.reaching import Reaching
+from llmlab.engines.ray.reading import Logs, read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, Steps, believed, reconcile
 from llmlab.engines.ray.replica import Look, digest_of
 from llmlab.engines.ray.telling import Failed, placement
-from llmlab.engines.ray.wanted import Wanted, read_wanted
+from llmlab.engines.ray.trying import Ground, Tries
+from llmlab.engines.ray.wanted import Wanted, asked_at, read_wanted
 from llmlab.errors import EnvironmentFailure, LlmlabError, unreadable
 from llmlab.gateway import Nginx
 from llmlab.lab import Lab
 from llmlab.links.binary import for_links
 from llmlab.links.conf import Link
-from llmlab.rotation import LOG_BACKUPS, LOG_BYTES, RotatingLog
 
 log = logging.getLogger("llmlab.placer")
 TICK = 0.3  # seconds
@@ -63,12 +64,14 @@ class Placer:
         self._lab, self._fleet, self._links = lab, fleet, links
         self._provider = Provider(lab, ray)
         self._logs = Logs(lab)
+        self._reaching, self._tries = Reaching(), Tries(read_barred(lab))
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provide")
         self._jobs: dict[str, Future[None]] = {}
         self._failed: dict[str, Failed] = {}
         self._actors: list[Actor] = []
         self._patience = PATIENCE
-        self._told = Placement()
+        self._told, self._asked = Placement(), 0.0
+        self._begun, self._knows = time.monotonic(), False
 
     def tick(self) -> None:
         """Look once, and do what is next.
@@ -76,25 +79,44 @@ class Placer:
         Raises:
             LlmlabError, OSError, ValueError: something of it cannot be done for now.
         """
-        wanted = read_wanted(self._lab)
+        asked, wanted = asked_at(self._lab), read_wanted(self._lab)
         nodes, leaving = self._fleet.nodes(), drained(self._lab)
         hosts = {one.id: one.host for one in nodes}
         looked = self._fleet.look(self._orders(wanted))
-        self._actors = [believed(one, hosts) for one in looked]
-        but = {one.id for one in nodes if one.host in leaving}
+        self._actors = self._reaching.believed([believed(one, hosts) for one in looked])
+        self._take_over_logs()
+        if not self._know(nodes):
+            return
+        if asked > self._asked:
+            self._asked = asked
+            self._failed.clear()
+            self._tries.ask()
+        ground = Ground(nodes, frozenset(one.id for one in nodes if one.host in leaving))
         self._forget_ended()
-        steps = reconcile(wanted, self._actors, but)
+        self._actors = self._tries.judged(wanted, self._actors, ground, self._failed)
+        steps = reconcile(wanted, self._actors, ground.drained)
+        self._lead(wanted, steps)  # before anything ends to which a link leads
+        self._follow(wanted, steps, ground)
+        self._patience = max((one.patience for one in wanted), default=self._patience)
+        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
+        # What is known of the head's nodes is as it was told last.
+        self._tell(replace(found, head=found.head and not self._away.is_set(), asked=asked))
+
+    def _know(self, nodes: Sequence[Node]) -> bool:
+        """Whether what was there before this process has been heard of: until then all stays as it
+        is, links as well, for what is not known yet would be taken for gone, or for not drained."""
+        if not self._knows:
+            heard = all(one.look or one.gone for one in self._actors) and self._reaching.settled
+            late = time.monotonic() - self._begun > HEARD  # as what waits for a machine always is
+            self._knows = bool(nodes) and (heard or late)
+        return self._knows
+
+    def _take_over_logs(self) -> None:
         told = [(one.process, one.look.lines) for one in self._actors if one.look]
         for process, lines in told:
             self._logs.write(process, lines)
         if any(lines for _, lines in told):
             write_cursors(self._lab, self._fleet.cursors)
-        self._lead(wanted, steps)  # before anything ends to which a link leads
-        self._follow(wanted, steps, but)
-        self._patience = max((one.patience for one in wanted), default=self._patience)
-        found = placement(wanted, self._actors, steps, nodes, leaving, self._failed)
-        # What is known of the head's nodes is as it was told last.
-        self._tell(replace(found, head=found.head and not self._away.is_set()))
 
     def _tell(self, found: Placement) -> None:
         """Each change at once, and now and then that there is none."""
@@ -121,8 +143,10 @@ class Placer:
             and digest_of(said[actor.process]) != actor.look.orders
         }  # fmt: skip
 
-    def _follow(self, wanted: Sequence[Wanted], steps: Steps, but: Collection[str]) -> None:
+    def _follow(self, wanted: Sequence[Wanted], steps: Steps, ground: Ground) -> None:
         for name, one in steps.create:
+            self._tries.barred[name] = but = self._tries.but(one, ground)
+            write_barred(self._lab, self._tries.barred)  # before Ray keeps to it
             self._fleet.create(name, one, but)
         for name in steps.end:
             self._do(name, "end", partial(self._end, name))
@@ -137,14 +161,11 @@ class Placer:
                 self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
 
     def _forget_ended(self) -> None:
-        """Of an actor that is gone nothing is kept; one that is dead is not tried again at once."""
+        """Of an actor that is gone nothing is kept."""
         there = {one.name for one in self._actors}
         for name in [one for one, job in self._jobs.items() if one not in there and job.done()]:
             del self._jobs[name]
             self._failed.pop(name, None)
-        for one in self._actors:
-            if one.dead and one.name not in self._failed:
-                self._note(one.name, one.dead)
 
     def _do(self, name: str, what: str, job: Callable[[], None]) -> None:
         """One thing at a time for each replica, and not again at once what has failed."""
@@ -184,21 +205,6 @@ class Placer:
         self._fleet.forget(name)
 
 
-class Logs:
-    """What replicas log, in the lab's folder, as if they were its own processes."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._open: dict[str, RotatingLog] = {}
-
-    def write(self, process: str, lines: Iterable[str]) -> None:
-        if process not in self._open:
-            file = self._lab.logs / f"{API_PREFIX}{process}.log"
-            self._open[process] = RotatingLog(file, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
-        for line in lines:
-            self._open[process].emit(logging.makeLogRecord({"msg": line}))
-
-
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -209,7 +215,11 @@ def main() -> None:
         signal.signal(number, lambda *_: over.set())
     threading.Thread(target=watch_head, args=(lab, ray, away), daemon=True).start()
     cluster.import_ray(cluster.environment(cluster.make_token(lab, ray), alone=ray.is_alone))
-    fleet = connected(ray, cluster.namespace(lab, ray), read_cursors(lab), over)
+    try:
+        fleet = connected(ray, cluster.namespace(lab, ray), read_cursors(lab), over)
+    except EnvironmentFailure as error:
+        log.error("%s", error)
+        os._exit(1)  # its supervisor starts it anew
     if fleet is None:
         return
     placer = Placer(lab, ray, fleet, links, away)
@@ -226,15 +236,20 @@ def main() -> None:
 def connected(
     ray: Ray, namespace: str, cursors: Mapping[str, str], over: threading.Event
 ) -> Fleet | None:
-    """With the cluster, which may still be starting; None if that was waited for in vain."""
+    """With the cluster, which may still be starting; None if that was waited for in vain.
+
+    Raises:
+        EnvironmentFailure: it does not say what runs. A process connects once: another one may try.
+    """
     while not over.is_set():
         try:
             fleet = Fleet(cluster.head_address(ray), ray.host, namespace, cursors)
-            fleet.find()
-            return fleet
         except EnvironmentFailure as error:
             log.error("%s", error)
-        over.wait(AGAIN_CONNECTING)
+            over.wait(AGAIN_CONNECTING)
+        else:
+            fleet.find()
+            return fleet
     return None
 
 

@@ -23,7 +23,14 @@ from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken, refuse_withou
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
-from llmlab.engines.ray.wanted import Wanted, is_placed, read_wanted, wanted_by, write_wanted
+from llmlab.engines.ray.wanted import (
+    Wanted,
+    asked_at,
+    is_placed,
+    read_wanted,
+    wanted_by,
+    write_wanted,
+)
 from llmlab.engines.record import Record
 from llmlab.engines.status import NodeStatus
 from llmlab.errors import EnvironmentFailure
@@ -99,8 +106,11 @@ class OnNodes:
     def _pause(self, one: Wanted, deadline: float) -> None:
         for program in (LINKS, PLACER):
             pause(self._supervisor, program, float("inf"), fix=f"llmlab logs {program}")
-        placed = read_placement(self._lab).of(one.process)
-        if placed and placed.version == one.version and placed.state == "FATAL":
+        placement = read_placement(self._lab)
+        placed = placement.of(one.process)
+        # What had failed before somebody asked for it again is being tried again.
+        heard = placement.asked >= asked_at(self._lab)
+        if heard and placed and placed.version == one.version and placed.state == "FATAL":
             raise EnvironmentFailure(
                 f"{API_PREFIX}{one.process} does not start on {placed.host}",
                 fix="llmlab up --model NAME starts another", log=placed.why,

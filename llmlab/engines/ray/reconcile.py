@@ -20,12 +20,14 @@ class Actor:
         look: how it is; None where that is not known, or not yet.
         gone: Ray says that it does not live at the moment.
         dead: why it could not even begin; Ray does not try again.
+        spent: nothing comes of it; another one is to be tried in its place.
     """
 
     name: str
     look: Look | None = None
     gone: bool = False
     dead: str = ""
+    spent: bool = False
 
     @property
     def process(self) -> str:
@@ -105,7 +107,8 @@ def reconcile(
         mine = [actor for actor in actors if actor.process == one.process]
         good = [
             actor for actor in mine
-            if actor.version == one.version and not (actor.look and actor.look.node in drained)
+            if actor.version == one.version and not actor.spent
+            and not (actor.look and actor.look.node in drained)
         ]  # fmt: skip
         if not good:
             turn = max((actor.turn for actor in mine), default=0) + 1
@@ -117,8 +120,7 @@ def reconcile(
         if newest:
             end += [actor.name for actor in mine if actor.name != newest.name]
     names = {one.process for one in wanted}
-    # One that is dead makes room, under its name, for another try.
-    end += [actor.name for actor in actors if actor.process not in names or actor.dead]
+    end += [actor.name for actor in actors if actor.process not in names or actor.spent]
     return Steps(tuple(create), tuple(dict.fromkeys(end)), links)
 
 

@@ -252,7 +252,11 @@ class Replica:
             return replace(told, phase="failed", why=said.strip())
         if api.pid and self._answered != api.starts and probe.ready(self._own / SOCKET):
             self._answered = api.starts
-        return replace(told, phase="ready") if api.pid and self._answered == api.starts else told
+        if not api.pid or self._answered != api.starts:
+            return told
+        if not self._door.pid:  # nobody could ask it
+            return replace(told, why=self._door.said)
+        return replace(told, phase="ready")
 
     def _obey(self, orders: Mapping[str, str]) -> None:
         settings = self._folder / "settings.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlab.engines.ray.fleet import Node
 from llmlab.engines.ray.placed import Placed, Placement, State
@@ -47,11 +47,14 @@ def placement(
     replicas = []
     for one in wanted:
         mine = [actor for actor in actors if actor.process == one.process]
-        newest = max(mine, key=lambda it: it.turn, default=None)
+        newest = max((it for it in mine if not it.spent), key=lambda it: it.turn, default=None)
         # One that was to take over and cannot is what somebody waits for.
         lost = newest and (newest.dead or (newest.look and newest.look.phase == "failed"))
         actor = newest if lost else steps.links.get(one.process, newest)
-        replicas.append(_placed(one, actor, failed.get(actor.name) if actor else None, names))
+        placed = _placed(one, actor, failed.get(actor.name) if actor else None, names)
+        if newest and newest is not actor and newest.look:  # why it does not take over yet
+            placed = replace(placed, why=newest.look.why or placed.why)
+        replicas.append(placed)
     on = {node.id: tuple(one.process for one in actors if one.look and not one.gone
                          and one.look.node == node.id) for node in nodes}  # fmt: skip
     machines = [

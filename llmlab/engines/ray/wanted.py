@@ -46,6 +46,10 @@ class Wanted:
         """Another one has other settings."""
         return Path(self.settings).stem[-DIGITS:]
 
+    def fits(self, cores: float, gpus: float, memory: int) -> bool:
+        """Whether a machine with so much could have it, were it empty."""
+        return self.cores <= cores and self.gpus <= gpus and self.memory <= memory
+
 
 _LIST = TypeAdapter(list[Wanted])
 
@@ -91,6 +95,14 @@ def write_wanted(lab: Lab, wanted: Iterable[Wanted]) -> None:
     rows = [asdict(one) for one in wanted]
     private_folder(_file(lab).parent)
     write_atomically(_file(lab), json.dumps(rows, indent=1) + "\n")
+
+
+def asked_at(lab: Lab) -> float:
+    """Seconds of the epoch, when that was written last, as it was before or not; 0: never."""
+    try:
+        return _file(lab).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _file(lab: Lab) -> Path:
