@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from llmlab.config import Model
 from llmlab.delivery.merging import merge
 from llmlab.engines.base import Plan, Say
+from llmlab.engines.bounds import bounds_of
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.extras import smallest_extra
 from llmlab.engines.compose.images import BuiltImages
@@ -26,6 +28,7 @@ from llmlab.service.settings import Settings
 
 API = "llmapi"  # and a deployment: what its Service and all that is beside it are called
 LONGEST = 63  # letters of a Service's name
+MOST = 4  # processes that a deployment may come to, where nobody says
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,17 @@ class Api:
 
     Args:
         settings: as its process is told; ``folder`` is where its files are on this machine.
-        processes: at least so many.
+        processes: at least so many, and one: what goes by the load of a pod needs a pod.
+        most: an autoscaler may come to so many.
+        cores: of a process, as its model says; 0 where that says nothing.
         image: what it runs.
         build: the arguments of ``llmlab build`` that make that image; () where it is another's.
     """
 
     settings: Settings
     processes: int
+    most: int
+    cores: float
     image: str
     build: tuple[str, ...] = ()
 
@@ -113,9 +120,10 @@ def _baked(settings: Settings, wishes: Wishes) -> bool:
 
 def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
     settings = _pinned(unpriced(plan.settings(name)))
-    processes = plan.replicas(name)
+    least, most = _processes(plan, settings, wishes)
+    cores = _cores(settings.model)
     if given := wishes.images.get(name):
-        return Api(settings, processes, given)
+        return Api(settings, least, most, cores, given)
     image = BuiltImages.llmapi.partition(":")[0]
     tag, build = wishes.tag, ["--only", "llmapi", "--extra", shared]
     if _baked(settings, wishes):
@@ -124,7 +132,21 @@ def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
         build = ["--only", "llmapi", "--extra", smallest_extra({settings.model.runtime}),
                  "--with-model", settings.name]  # fmt: skip
     build += ["--tag", tag, *(["--push", wishes.registry] if wishes.registry else [])]
-    return Api(settings, processes, named(image, tag, wishes.registry), tuple(build))
+    return Api(settings, least, most, cores, named(image, tag, wishes.registry), tuple(build))
+
+
+def _processes(plan: Plan, settings: Settings, wishes: Wishes) -> tuple[int, int]:
+    """How few and how many. Where it has bounds, how many there are now is what the scaler has made
+    of this minute, and nothing to go by."""
+    scale = bounds_of(plan, settings.deployment)
+    least = scale.least if scale.is_on else max(1, plan.replicas(settings.deployment))
+    if settings.model.runtime == "openai":  # its cores are not what it waits for
+        return least, least
+    return least, max(least, wishes.most or scale.max or MOST)
+
+
+def _cores(model: Model) -> float:
+    return 0 if model.cores == Model.model_fields["cores"].default else model.cores
 
 
 def named(image: str, tag: str, registry: str) -> str:
