@@ -458,6 +458,7 @@ def scaled(lab: Lab, traffic: Traffic, **said: Any) -> Plan:
     return replace(one_model(lab), deployments=(TEXTRANK, twin), traffic=traffic)
 
 
+SMALL = {"runtime": "transformers", "source": "path:weights"}
 BOUNDS = {"min": 2, "max": 7}
 FREE = {"min": 0, "max": 7}
 
@@ -507,6 +508,16 @@ def test_a_process_gets_the_cores_that_its_model_says_and_no_gpu_without_a_word(
 
     plan = three_models(lab)
     small = plan.deployments[1]
+    version = small.model_copy(update={"deployment": "big-2", "name": "big-2"})
+    of_lab = config(models={"big": {**SMALL, "cores": 6, "gpus": 1}})
+    registered = Plan(of_lab, "textrank", (TEXTRANK, version))
+    (container,) = pods(written(lab, registered, tmp_path / "version"))["llmapi-big-2"][
+        "containers"
+    ]
+    assert container["resources"]["limits"]["cpu"] == "6"
+    notes = export(lab, registered, KEYS, Wishes()).notes
+    assert any("No GPU is asked of the cluster for big-2:" in one for one in notes)
+
     big = small.model_copy(update={"model": small.model.model_copy(update={"cores": 8.0})})
     for wishes, cores in ((Wishes(), "8"), (Wishes(cores=3), "3")):
         of_big = replace(plan, deployments=(plan.deployments[0], big, plan.deployments[2]))

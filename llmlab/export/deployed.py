@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 from llmlab.config import Model
 from llmlab.delivery.merging import merge
@@ -23,7 +24,7 @@ from llmlab.models.identity import content_id, id_of, short_id
 from llmlab.models.language import weights as language_weights
 from llmlab.models.language import weights_id
 from llmlab.models.store import Manifest, is_stored
-from llmlab.registry.catalogue import load_lab
+from llmlab.registry.catalogue import DEPLOYED, load_lab
 from llmlab.service.settings import Settings
 
 API = "llmapi"  # and a deployment: what its Service and all that is beside it are called
@@ -121,7 +122,7 @@ def _baked(settings: Settings, wishes: Wishes) -> bool:
 def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
     settings = _pinned(unpriced(plan.settings(name)))
     least, most = _processes(plan, settings, wishes)
-    cores = _cores(settings.model)
+    cores = taken(plan, settings, "cores")
     if given := wishes.images.get(name):
         return Api(settings, least, most, cores, given)
     image = BuiltImages.llmapi.partition(":")[0]
@@ -145,8 +146,14 @@ def _processes(plan: Plan, settings: Settings, wishes: Wishes) -> tuple[int, int
     return least, max(least, wishes.most or scale.max or MOST)
 
 
-def _cores(model: Model) -> float:
-    return 0 if model.cores == Model.model_fields["cores"].default else model.cores
+def taken(plan: Plan, settings: Settings, what: Literal["cores", "gpus"]) -> float:
+    """Cores or GPUs of each process, as its model says; else, for the registry says nothing of
+    them, as the model of lab.toml does that it is a version of; 0 where nobody says."""
+    version = DEPLOYED.fullmatch(settings.name)
+    models = (settings.model, plan.config.models.get(version[1]) if version else None)
+    unsaid = Model.model_fields[what].default
+    found = (getattr(one, what) for one in models if one)
+    return float(next((one for one in found if one != unsaid), 0))
 
 
 def named(image: str, tag: str, registry: str) -> str:

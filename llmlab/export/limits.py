@@ -8,6 +8,7 @@ from llmlab.engines.bounds import bounds_of
 from llmlab.engines.compose.mounts import refuse_redirect_port
 from llmlab.engines.resting import needed
 from llmlab.errors import AuthError, UsageError
+from llmlab.export.deployed import taken
 from llmlab.export.gateway import Front
 from llmlab.export.wishes import Wishes
 from llmlab.lab import Lab
@@ -136,7 +137,7 @@ def _of_replicas(plan: Plan) -> list[str]:
             "least one pod, for nobody there would wake it.\nFix: where nobody asks it there, "
             "llmlab deployment stop NAME, then export again"
         )
-    with_gpus = [one.deployment for one in plan.deployments if one.model.gpus]
+    with_gpus = [one.deployment for one in plan.deployments if taken(plan, one, "gpus")]
     if with_gpus:
         found.append(
             f"No GPU is asked of the cluster for {', '.join(with_gpus)}: each cluster calls its "
