@@ -9,13 +9,13 @@ from typing import Literal
 from llmlab.config import Model
 from llmlab.delivery.merging import merge
 from llmlab.engines.base import Plan, Say
-from llmlab.engines.bounds import bounds_of
 from llmlab.engines.choice import running_engine
 from llmlab.engines.compose.extras import smallest_extra
 from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.local.programs import unpriced
 from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record
+from llmlab.engines.scale_bounds import bounds_of
 from llmlab.errors import UsageError
 from llmlab.export.wishes import Wishes
 from llmlab.lab import Lab

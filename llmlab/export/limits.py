@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llmlab.auth import KeySet, demo
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import bounds_of
 from llmlab.engines.compose.mounts import refuse_redirect_port
 from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import bounds_of
 from llmlab.errors import AuthError, UsageError
 from llmlab.export.deployed import taken
 from llmlab.export.gateway import Front

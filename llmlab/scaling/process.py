@@ -18,10 +18,10 @@ from typing import Any
 from llmlab.delivery.applying import change
 from llmlab.delivery.deploying import resized
 from llmlab.engines.base import Engine, Plan
-from llmlab.engines.bounds import are_scaled, bounds_of
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import are_scaled, bounds_of
 from llmlab.engines.turns import processes_turn
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
