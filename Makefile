@@ -14,8 +14,7 @@
 # make bench-machines   what becomes of requests when machines of a Ray cluster die: 12 minutes
 # make bench-serve      the same API behind Ray Serve, and behind NGINX: 3 minutes; wants wrk
 # make bench-nodes      a lab whose nodes are killed, what they do and what a link costs: 25 minutes;
-#                       wants wrk
-# make bench-serve      the same API behind Ray Serve, and behind NGINX: 2 minutes; wants wrk
+#                       wants wrk, and taskset (util-linux)
 # make docs             the site of docs/, into site/; a dead link is an error
 # make dist             sdist and wheel, into dist/; by the build backend that is installed
 # make reference  docs/reference/, docs/llms.txt and configs/lab.toml anew, from the code

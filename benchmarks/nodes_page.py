@@ -62,7 +62,7 @@ def _deaths(parts: Mapping[str, Found]) -> Iterator[str]:
     yield (
         "What limits this: a process that is killed has its connections closed by the system that "
         "it ran on. A\nmachine that loses its power closes none: what it was asked just then ends "
-        "by a timeout, and it is taken\nfor dead after some 10 s ([MACHINES.md](MACHINES.md) has "
+        "by a timeout, and it is taken\nfor dead after some 10 s (MACHINES.md has "
         "that, by SIGSTOP). Seconds until a replica serves\nagain are those of a machine on which "
         "the nodes, the clients and the gateway have the same cores.\n"
     )

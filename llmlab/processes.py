@@ -21,7 +21,7 @@ _MODULES = {
     "llmlab.engines.compose.keeper", "llmlab.rollout.controller",
     "llmlab.scaling.process",
     "llmlab.engines.local.launch", "llmlab.engines.local.start_nginx",
-    "llmlab.engines.local.start_waf", "llmlab.engines.local.start_links",
+    "llmlab.engines.local.start_waf", "llmlab.links.start",
     "llmlab.engines.local.keeper", "llmlab.engines.issuer_keys",
     "llmlab.engines.ray.start_node", "llmlab.engines.ray.placer", "ray.scripts.scripts",
 }  # fmt: skip

@@ -37,7 +37,7 @@ from llmlab.models.identity import content_id
 from llmlab.models.loading import language_model
 from llmlab.service.settings import Settings
 from llmlab.tls.store import Certificates
-from llmlab.traffic import Flag, Share, Split
+from llmlab.traffic import Deployed, Flag, Share, Split, Traffic
 from tests.certificates import Root
 from tests.conftest import LabUnderTest, clean_env, free_port, wait_until
 from tests.gateways import new_keys, started
@@ -449,6 +449,82 @@ def test_a_process_never_asks_for_more_memory_than_it_may_have(
     plan = replace(one_model(lab), deployments=(TEXTRANK.model_copy(update={"service": service}),))
     (container,) = pods(written(lab, plan, tmp_path))["llmapi-textrank"]["containers"]
     assert container["resources"]["requests"]["memory"] == asked
+
+
+def scaled(lab: Lab, traffic: Traffic, **said: Any) -> Plan:
+    """With a deployment beside the stable one, of whose model lab.toml says this."""
+    model = Model.model_validate({**TEXTRANK.model.model_dump(), **said})
+    twin = TEXTRANK.model_copy(update={"deployment": "twin", "name": "twin", "model": model})
+    return replace(one_model(lab), deployments=(TEXTRANK, twin), traffic=traffic)
+
+
+SMALL = {"runtime": "transformers", "source": "path:weights"}
+BOUNDS = {"min": 2, "max": 7}
+FREE = {"min": 0, "max": 7}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "bounds", "wishes", "found"),
+    [
+        (0, None, Wishes(), (1, 4)),
+        (3, None, Wishes(), (3, 4)),
+        (9, None, Wishes(), (9, None)),
+        (5, BOUNDS, Wishes(), (2, 7)),
+        (5, BOUNDS, Wishes(most=3), (2, 3)),
+        (5, {"min": 3, "max": 3}, Wishes(), (3, None)),
+        (0, FREE, Wishes(), (1, 7)),
+    ],
+)
+def test_an_autoscaler_goes_by_the_bounds_and_not_by_what_they_came_to(
+    lab: Lab, tmp_path: Path, replicas: int, bounds: Any, wishes: Wishes, found: Any
+) -> None:
+    """No API server takes minReplicas: 0 of one that goes by the CPU; no schema says so."""
+    traffic = Traffic(deployments=(Deployed("twin", "twin", replicas),))
+    plan = scaled(lab, traffic, **({"scale": bounds} if bounds else {}))
+    whole = written(lab, plan, tmp_path, wishes)
+    specs = {one["metadata"]["name"]: one["spec"] for one in whole.of("HorizontalPodAutoscaler")}
+    (deployment,) = (
+        one["spec"] for one in whole.of("Deployment") if one["metadata"]["name"] == "llmapi-twin"
+    )
+    if spec := specs.get("llmapi-twin"):
+        assert (spec["minReplicas"], spec["maxReplicas"]) == found
+        assert "replicas" not in deployment
+    else:
+        assert (deployment["replicas"], None) == found
+    rests = not replicas or bounds == FREE
+    told = " ".join(export(lab, plan, KEYS, wishes).notes)
+    assert ("free to be: twin." in told) == rests
+
+
+def test_a_process_gets_the_cores_that_its_model_says_and_no_gpu_without_a_word(
+    lab: Lab, tmp_path: Path
+) -> None:
+    whole = written(lab, scaled(lab, Traffic(), cores=0.5, gpus=1), tmp_path / "embedded")
+    found = {name: one["containers"][0]["resources"] for name, one in pods(whole).items()}
+    assert found["llmapi-twin"]["requests"]["cpu"] == "0.5"
+    assert found["llmapi-textrank"]["requests"]["cpu"] == "250m"
+    notes = export(lab, scaled(lab, Traffic(), gpus=1), KEYS, Wishes()).notes
+    assert any("No GPU is asked of the cluster for twin:" in one for one in notes)
+
+    plan = three_models(lab)
+    small = plan.deployments[1]
+    version = small.model_copy(update={"deployment": "big-2", "name": "big-2"})
+    of_lab = config(models={"big": {**SMALL, "cores": 6, "gpus": 1}})
+    registered = Plan(of_lab, "textrank", (TEXTRANK, version))
+    (container,) = pods(written(lab, registered, tmp_path / "version"))["llmapi-big-2"][
+        "containers"
+    ]
+    assert container["resources"]["limits"]["cpu"] == "6"
+    notes = export(lab, registered, KEYS, Wishes()).notes
+    assert any("No GPU is asked of the cluster for big-2:" in one for one in notes)
+
+    big = small.model_copy(update={"model": small.model.model_copy(update={"cores": 8.0})})
+    for wishes, cores in ((Wishes(), "8"), (Wishes(cores=3), "3")):
+        of_big = replace(plan, deployments=(plan.deployments[0], big, plan.deployments[2]))
+        (container,) = pods(written(lab, of_big, tmp_path / cores, wishes))["llmapi-small-2"][
+            "containers"
+        ]
+        assert container["resources"]["limits"]["cpu"] == cores
 
 
 # --- the gateway ---------------------------------------------------------------------

@@ -14,6 +14,10 @@ import llmlab
 
 PACKAGE = Path(llmlab.__file__).parent
 Imports = dict[str, set[str]]  # of each module
+# Programs of a lab that an engine starts, and that then ask it what runs. It has nothing of them
+# but their names: they are no layer below it.
+ATTENDANTS = {"llmlab.console", "llmlab.scaling.process", "llmlab.rollout.controller"}
+LISTS = "llmlab.processes"  # names all programs, to tell them from a person's own
 
 
 def modules() -> dict[str, Path]:
@@ -26,7 +30,8 @@ def modules() -> dict[str, Path]:
 
 
 def graph(*, typing: bool) -> Imports:
-    """The modules of llmlab that each module imports, inside functions too.
+    """The modules of llmlab that each module imports, inside functions too, or starts as a program:
+    those that it names in a string.
 
     Args:
         typing: with those that only a type checker follows.
@@ -36,6 +41,8 @@ def graph(*, typing: bool) -> Imports:
     for name, file in known.items():
         tree = ast.parse(file.read_text(encoding="utf-8"))
         named = {one for node in nodes(tree, typing) for one in named_by(node, name)}
+        if name != LISTS:
+            named |= started_by(tree) & known.keys() - {*ATTENDANTS, "llmlab"}
         found[name] = {module_of(one, known) for one in named if one.split(".")[0] == "llmlab"}
     return found
 
@@ -55,6 +62,15 @@ def named_by(node: ast.AST, module: str) -> set[str]:
         assert node.level == 0, f"{module} imports relatively"
         return {f"{node.module}.{alias.name}" for alias in node.names}
     return set()
+
+
+def started_by(tree: ast.AST) -> set[str]:
+    """All strings, but for names of loggers."""
+    if isinstance(tree, ast.Constant):
+        return {tree.value} if isinstance(tree.value, str) else set()
+    if isinstance(tree, ast.Call) and ast.unparse(tree.func) == "logging.getLogger":
+        return set()
+    return {name for node in ast.iter_child_nodes(tree) for name in started_by(node)}
 
 
 def module_of(name: str, known: dict[str, Path]) -> str:
@@ -91,6 +107,14 @@ def test_a_cycle_would_be_seen() -> None:
     packages = between_packages({"llmlab.a.x": {"llmlab.b"}, "llmlab.b.y": {"llmlab.a.z"}})
     with pytest.raises(CycleError):
         TopologicalSorter(packages).prepare()
+
+
+def test_what_is_started_by_its_name_counts_as_imported() -> None:
+    imports = graph(typing=False)
+    assert "llmlab.links.start" in imports["llmlab.links.server"]
+    assert "llmlab.service" not in imports["llmlab.runtimes.native"]  # a logger
+    programs = started_by(ast.parse((PACKAGE / "processes.py").read_text(encoding="utf-8")))
+    assert programs >= ATTENDANTS
 
 
 def test_service_and_runtimes_never_import_cli_engines_or_rollout() -> None:

@@ -12,10 +12,10 @@ from llmlab.config import Config, Model
 from llmlab.config.scale import Scale
 from llmlab.delivery.deploying import resized, scaled
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import are_scaled, bounds_of, told_of
 from llmlab.engines.local.programs import settings_file
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import are_scaled, bounds_of, told_of
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.lab import Lab
 from llmlab.rollout.routes import traffic_of

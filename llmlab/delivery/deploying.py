@@ -7,8 +7,8 @@ from dataclasses import replace
 from llmlab.config.schema import wrong_name
 from llmlab.engines.attendants import rollout_is_unfinished
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import refuse_outside
 from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import refuse_outside
 from llmlab.errors import UsageError
 from llmlab.lab import Lab
 from llmlab.near import hint

@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass
 
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import are_scaled
 from llmlab.engines.local.supervisor import ATTENDANTS, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.record import Record
+from llmlab.engines.scale_bounds import are_scaled
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
 from llmlab.ledger.store import Store

@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from llmlab.issuers import fetching, kept
 from llmlab.issuers.jwks import Fetched, PublicKey
 from llmlab.issuers.kept import Kept
 from llmlab.lab import Lab
-from llmlab.ledger.chain import now as utc
+from llmlab.saying import say
 
 TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until a gateway that did not take the keys is asked again
@@ -218,27 +218,20 @@ def _written(file: Path) -> int:
         return 0
 
 
-def _say(document: Mapping[str, Any]) -> None:
-    told = {"time": utc(), "level": "info"} | {
-        name: value for name, value in document.items() if value is not None
-    }
-    print(json.dumps(told), flush=True)  # ASCII: the log has the encoding of any machine
-
-
 def main() -> None:
     running = Running(Lab(Path(sys.argv[1])))
-    keeper = Keeper(running, _say)
+    keeper = Keeper(running, say)
     while True:
         start = time.monotonic()
         try:
             unknown = running.unknown()
         except (LlmlabError, OSError) as error:
             unknown = set()
-            _say({"level": "warning", "message": f"the gateway's log cannot be read: {error}"})
+            say({"level": "warning", "message": f"the gateway's log cannot be read: {error}"})
         try:
             keeper.tick(running.auth(), unknown, time.time())
         except OSError as error:
-            _say({"level": "error", "message": f"nothing can be kept: {error}"})
+            say({"level": "error", "message": f"nothing can be kept: {error}"})
             time.sleep(RETRY)
         time.sleep(max(0.0, TICK - (time.monotonic() - start)))
 

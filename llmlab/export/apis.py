@@ -21,6 +21,7 @@ SETTINGS = Path("/etc/llmapi")
 CLAIMED_MODEL = Path("/model")
 LOADING = 900  # seconds that a model may take to load, from a slow disk
 LEAST_MEMORY = 256  # MiB, of a process without weights
+CORES = 2  # of a process with weights, where nobody says
 BUSY = 80  # percent of its cores, above which there are to be more processes
 
 
@@ -34,7 +35,7 @@ def settings_of(api: Api, wishes: Wishes) -> Settings:
 def manifests(api: Api, wishes: Wishes) -> list[Manifest]:
     """Deployment, Service, PodDisruptionBudget, and HorizontalPodAutoscaler if it computes."""
     name, namespace = api.name, wishes.namespace
-    scaled = not api.elsewhere and most_of(api, wishes) > api.processes
+    scaled = api.most > api.processes
     mounts: list[Manifest] = [
         {"name": "settings", "mountPath": str(SETTINGS), "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  a pod's own
@@ -77,11 +78,6 @@ def manifests(api: Api, wishes: Wishes) -> list[Manifest]:
     ]
 
 
-def most_of(api: Api, wishes: Wishes) -> int:
-    """Processes that it may come to."""
-    return api.processes if api.elsewhere else max(wishes.most, api.processes)
-
-
 def _of_upstream(api: Api) -> list[Manifest]:
     """What is mounted of a model elsewhere: its key, and whom it trusts."""
     sources: list[Manifest] = []
@@ -98,9 +94,10 @@ def _resources(api: Api, wishes: Wishes) -> Manifest:
     if not api.has_weights:
         small = said.endswith("m") and int(said[:-1]) < LEAST_MEMORY
         least = limit if small else f"{LEAST_MEMORY}Mi"
-        return {"requests": {"cpu": "250m", "memory": least}, "limits": {"memory": limit}}
+        cpu = f"{api.cores:g}" if api.cores else "250m"
+        return {"requests": {"cpu": cpu, "memory": least}, "limits": {"memory": limit}}
     # Its runtime goes by this limit of cores, and starts no more threads.
-    both = {"cpu": str(wishes.cores), "memory": limit}
+    both = {"cpu": f"{wishes.cores or api.cores or CORES:g}", "memory": limit}
     return {"requests": both, "limits": dict(both)}
 
 
@@ -128,7 +125,7 @@ def _autoscaler(api: Api, wishes: Wishes) -> Manifest:
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": api.name},
             "minReplicas": api.processes,
-            "maxReplicas": most_of(api, wishes),
+            "maxReplicas": api.most,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
         },
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
+from llmlab.config import Model
 from llmlab.delivery.merging import merge
 from llmlab.engines.base import Plan, Say
 from llmlab.engines.choice import running_engine
@@ -13,6 +15,7 @@ from llmlab.engines.compose.images import BuiltImages
 from llmlab.engines.local.programs import unpriced
 from llmlab.engines.planning import make_plan
 from llmlab.engines.record import Record
+from llmlab.engines.scale_bounds import bounds_of
 from llmlab.errors import UsageError
 from llmlab.export.wishes import Wishes
 from llmlab.lab import Lab
@@ -21,11 +24,12 @@ from llmlab.models.identity import content_id, id_of, short_id
 from llmlab.models.language import weights as language_weights
 from llmlab.models.language import weights_id
 from llmlab.models.store import Manifest, is_stored
-from llmlab.registry.catalogue import load_lab
+from llmlab.registry.catalogue import DEPLOYED, load_lab
 from llmlab.service.settings import Settings
 
 API = "llmapi"  # and a deployment: what its Service and all that is beside it are called
 LONGEST = 63  # letters of a Service's name
+MOST = 4  # processes that a deployment may come to, where nobody says
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,17 @@ class Api:
 
     Args:
         settings: as its process is told; ``folder`` is where its files are on this machine.
-        processes: at least so many.
+        processes: at least so many, and one: what goes by the load of a pod needs a pod.
+        most: an autoscaler may come to so many.
+        cores: of a process, as its model says; 0 where that says nothing.
         image: what it runs.
         build: the arguments of ``llmlab build`` that make that image; () where it is another's.
     """
 
     settings: Settings
     processes: int
+    most: int
+    cores: float
     image: str
     build: tuple[str, ...] = ()
 
@@ -113,9 +121,10 @@ def _baked(settings: Settings, wishes: Wishes) -> bool:
 
 def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
     settings = _pinned(unpriced(plan.settings(name)))
-    processes = plan.replicas(name)
+    least, most = _processes(plan, settings, wishes)
+    cores = taken(plan, settings, "cores")
     if given := wishes.images.get(name):
-        return Api(settings, processes, given)
+        return Api(settings, least, most, cores, given)
     image = BuiltImages.llmapi.partition(":")[0]
     tag, build = wishes.tag, ["--only", "llmapi", "--extra", shared]
     if _baked(settings, wishes):
@@ -124,7 +133,27 @@ def _api(plan: Plan, name: str, wishes: Wishes, shared: str) -> Api:
         build = ["--only", "llmapi", "--extra", smallest_extra({settings.model.runtime}),
                  "--with-model", settings.name]  # fmt: skip
     build += ["--tag", tag, *(["--push", wishes.registry] if wishes.registry else [])]
-    return Api(settings, processes, named(image, tag, wishes.registry), tuple(build))
+    return Api(settings, least, most, cores, named(image, tag, wishes.registry), tuple(build))
+
+
+def _processes(plan: Plan, settings: Settings, wishes: Wishes) -> tuple[int, int]:
+    """How few and how many. Where it has bounds, how many there are now is what the scaler has made
+    of this minute, and nothing to go by."""
+    scale = bounds_of(plan, settings.deployment)
+    least = scale.least if scale.is_on else max(1, plan.replicas(settings.deployment))
+    if settings.model.runtime == "openai":  # its cores are not what it waits for
+        return least, least
+    return least, max(least, wishes.most or scale.max or MOST)
+
+
+def taken(plan: Plan, settings: Settings, what: Literal["cores", "gpus"]) -> float:
+    """Cores or GPUs of each process, as its model says; else, for the registry says nothing of
+    them, as the model of lab.toml does that it is a version of; 0 where nobody says."""
+    version = DEPLOYED.fullmatch(settings.name)
+    models = (settings.model, plan.config.models.get(version[1]) if version else None)
+    unsaid = Model.model_fields[what].default
+    found = (getattr(one, what) for one in models if one)
+    return float(next((one for one in found if one != unsaid), 0))
 
 
 def named(image: str, tag: str, registry: str) -> str:

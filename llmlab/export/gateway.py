@@ -99,7 +99,7 @@ def gateway_plan(
             api.deployment,
             (f"{api.name}.{wishes.namespace}.svc.{wishes.domain}:{apis.PORT} resolve",),
             # One pod of today may be several in a minute: never fewer than two.
-            replicas=max(2, apis.most_of(api, wishes)),
+            replicas=max(2, api.most),
             elsewhere=api.elsewhere,
             fallback=plan.fallback(api.deployment),
             model=plan.settings(api.deployment).model,

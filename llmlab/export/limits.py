@@ -5,7 +5,10 @@ from __future__ import annotations
 from llmlab.auth import KeySet, demo
 from llmlab.engines.base import Plan
 from llmlab.engines.compose.mounts import refuse_redirect_port
+from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import bounds_of
 from llmlab.errors import AuthError, UsageError
+from llmlab.export.deployed import taken
 from llmlab.export.gateway import Front
 from llmlab.export.wishes import Wishes
 from llmlab.lab import Lab
@@ -91,6 +94,7 @@ def notes(lab: Lab, plan: Plan, front: Front, wishes: Wishes) -> tuple[str, ...]
             f"A rollout is under way on {', '.join(under_way)}: the shares are those of now, and "
             "nothing moves them in the cluster.\nFix: export again when it is over"
         )
+    found += _of_replicas(plan)
     limit = config.gateway.rate_limit
     if limit.enabled and front.processes > 1:
         found.append(
@@ -120,3 +124,24 @@ def notes(lab: Lab, plan: Plan, front: Front, wishes: Wishes) -> tuple[str, ...]
             f"({another}), and another export before it ends"
         )
     return tuple(found)
+
+
+def _of_replicas(plan: Plan) -> list[str]:
+    """What a lab says of its replicas that these manifests cannot."""
+    found = []
+    may = [name for name in plan.names if not needed(plan, name)]
+    rest = [name for name in may if not (bounds_of(plan, name).min and plan.replicas(name))]
+    if rest:
+        found.append(
+            f"Without a process here, or free to be: {', '.join(rest)}. In the cluster each has at "
+            "least one pod, for nobody there would wake it.\nFix: where nobody asks it there, "
+            "llmlab deployment stop NAME, then export again"
+        )
+    with_gpus = [one.deployment for one in plan.deployments if taken(plan, one, "gpus")]
+    if with_gpus:
+        found.append(
+            f"No GPU is asked of the cluster for {', '.join(with_gpus)}: each cluster calls its "
+            "own otherwise.\nFix: a patch in an overlay, with nvidia.com/gpu or whatever its "
+            "device plugin offers among the limits of the container"
+        )
+    return found

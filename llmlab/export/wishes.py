@@ -28,7 +28,6 @@ ALLOWED = {
     "--gateway-api": (rf"(?:{LABEL}/)?{DOMAIN}", "infrastructure/public"),
     "--hostname": (rf"(?:\*\.)?{DOMAIN}", "llm.example.com"),
 }
-FIRST = 4  # processes that a deployment may come to, where nobody says
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Wishes:
         images: {deployment, or ``gateway``: its image}.
         claim: a PersistentVolumeClaim with the models' files; "" = images hold them.
         pull_secret: with what images are pulled; "" for none.
-        cores: of a process whose model has weights.
-        most: processes that an autoscaler may come to.
+        cores: of a process whose model has weights; 0 = what its model says, else two.
+        most: processes that an autoscaler may come to; 0 = what its model says, else four.
         gateways: processes of the gateway; 0 = two, and one where there are budgets.
         domain: the cluster's own.
         resolver: its name server; "" = kube-dns, as most clusters call it.
@@ -56,8 +55,8 @@ class Wishes:
     images: Mapping[str, str] = field(default_factory=dict)
     claim: str = ""
     pull_secret: str = ""
-    cores: int = 2
-    most: int = FIRST
+    cores: int = 0
+    most: int = 0
     gateways: int = 0
     domain: str = "cluster.local"
     resolver: str = ""

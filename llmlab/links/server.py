@@ -30,7 +30,7 @@ EMERGENCY = "[emerg]"
 # It tries several times for an address that is in use, and is at it meanwhile: the word that ends
 # that is another one.
 TRIES_AGAIN = ": bind() to "
-STARTER = "llmlab.engines.local.start_links"
+STARTER = "llmlab.links.start"
 
 
 class Server:

@@ -8,7 +8,6 @@ verbs change the same database, and are seen within a tick.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 import traceback
@@ -23,7 +22,6 @@ from typing import Any
 from llmlab.errors import LlmlabError, unreadable
 from llmlab.evaluate.suite import Case, find_suite, load_suite
 from llmlab.lab import Lab
-from llmlab.ledger.chain import now as utc
 from llmlab.names import SUMMARIZE
 from llmlab.rollout import shadowing, texts
 from llmlab.rollout.background import Background, Done
@@ -40,6 +38,7 @@ from llmlab.rollout.settling import Clock, route, settle
 from llmlab.rollout.state import Finding, Kind, Phase, Rollout
 from llmlab.rollout.store import CONTROLLER, Kept, Rollouts
 from llmlab.rollout.worst_pair import WorstPairs
+from llmlab.saying import say
 
 TICK = 1.0  # seconds
 RETRY = 5.0  # seconds until what failed is tried again
@@ -310,7 +309,7 @@ def _controller(
     background = Background(running, executor)
     asking = JudgeAsking(LabJudge(lab, time.time), time.time)
     pairing = Pairing(running, WorstPairs(lab), time.time, judge=asking)
-    return Controller(rollouts, running, background, lab.root, time.time, _say, on, pairing=pairing)
+    return Controller(rollouts, running, background, lab.root, time.time, say, on, pairing=pairing)
 
 
 def _tick(
@@ -321,13 +320,6 @@ def _tick(
         if on not in controllers:
             controllers[on] = make(on)
     return any([one.tick() for one in controllers.values()])  # noqa: C419  each of them
-
-
-def _say(document: dict[str, Any]) -> None:
-    told = {"time": utc(), "level": "info"} | {
-        name: value for name, value in document.items() if value is not None
-    }
-    print(json.dumps(told), flush=True)  # ASCII: the log has the encoding of any machine
 
 
 if __name__ == "__main__":

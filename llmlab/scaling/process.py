@@ -8,7 +8,6 @@ seen it keeps in its memory alone: a new one begins with a look, and takes its t
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,15 +18,15 @@ from typing import Any
 from llmlab.delivery.applying import change
 from llmlab.delivery.deploying import resized
 from llmlab.engines.base import Engine, Plan
-from llmlab.engines.bounds import are_scaled, bounds_of
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
+from llmlab.engines.scale_bounds import are_scaled, bounds_of
 from llmlab.engines.turns import processes_turn
 from llmlab.errors import LlmlabError, UsageError
 from llmlab.lab import Lab
-from llmlab.ledger.chain import now as utc
 from llmlab.rollout.store import Rollouts
+from llmlab.saying import say
 from llmlab.scaling import looking
 from llmlab.scaling.decide import Decision, Look, Memory, decide
 from llmlab.traffic import Traffic
@@ -141,7 +140,7 @@ def scale(lab: Lab, *, at_least: float = 0.0) -> None:
     Args:
         at_least: seconds that it stays, whether there is anything to do or not.
     """
-    scaler, leaves = Scaler(lab, time.monotonic, _say), time.monotonic() + at_least
+    scaler, leaves = Scaler(lab, time.monotonic, say), time.monotonic() + at_least
     while True:
         began = time.monotonic()
         if not scaler.tick() and began >= leaves:
@@ -156,13 +155,6 @@ def scale(lab: Lab, *, at_least: float = 0.0) -> None:
 
 def _nobody(_: str) -> None:
     """The steps of a change stand in no log."""
-
-
-def _say(document: dict[str, Any]) -> None:
-    told = {"time": utc(), "level": "info"} | {
-        name: value for name, value in document.items() if value is not None
-    }
-    print(json.dumps(told), flush=True)  # ASCII: the log has the encoding of any machine
 
 
 if __name__ == "__main__":

@@ -66,14 +66,24 @@ def kubernetes(
         str, typer.Option(metavar="NAME", help="The Secret by which images are pulled.")
     ] = "",
     cores: Annotated[
-        int, typer.Option(min=1, max=1024, help="Of each process whose model has weights.")
-    ] = 2,
+        int,
+        typer.Option(
+            min=0,
+            max=1024,
+            show_default=False,
+            help="Of each process whose model has weights. Default: cores of the model, else 2.",
+        ),
+    ] = 0,
     most: Annotated[
         int,
         typer.Option(
-            "--max-replicas", min=1, max=64, help="Processes that a deployment may come to."
+            "--max-replicas",
+            min=0,
+            max=64,
+            show_default=False,
+            help="Processes that a deployment may come to. Default: scale of its model, else 4.",
         ),
-    ] = 4,
+    ] = 0,
     gateways: Annotated[
         int,
         typer.Option(

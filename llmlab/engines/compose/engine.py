@@ -16,7 +16,6 @@ from llmlab.config.gateway import Gateway
 from llmlab.engines.address import check_address, refuse_demo_beyond_loopback, refuse_in_clear
 from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
-from llmlab.engines.bounds import told_where_it_rests
 from llmlab.engines.compose import mounts, waf
 from llmlab.engines.compose.access_log import lines_since
 from llmlab.engines.compose.asking import ask
@@ -43,6 +42,7 @@ from llmlab.engines.local.folders import make_folders
 from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.scale_bounds import told_where_it_rests
 from llmlab.engines.status import LabStatus
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from llmlab.config import Gateway
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import resting, told_of
 from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.compose.asking import METRICS, python
 from llmlab.engines.compose.containers import Container, DockerEngine
@@ -16,6 +15,7 @@ from llmlab.engines.compose.incidents import FIX, Incidents
 from llmlab.engines.compose.logs import log_name
 from llmlab.engines.compose.mounts import DEPLOYMENT, STABLE_SERVICE
 from llmlab.engines.record import Record
+from llmlab.engines.scale_bounds import resting, told_of
 from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.waf import NAME as WAF
 from llmlab.engines.waf import WafStatus

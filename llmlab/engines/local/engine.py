@@ -16,7 +16,6 @@ from llmlab.engines import probe
 from llmlab.engines.address import check_address, refuse_in_clear
 from llmlab.engines.attendants import attendants, scalers
 from llmlab.engines.base import Plan, Say
-from llmlab.engines.bounds import told_where_it_rests
 from llmlab.engines.console import console_programs
 from llmlab.engines.issuers import fetch_first, issuer_programs
 from llmlab.engines.local import access_log, counts
@@ -42,6 +41,7 @@ from llmlab.engines.local.supervisor import ATTENDANTS, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waf import waf_programs, wait_for_waf, write_waf
 from llmlab.engines.record import Record, with_later_routes
+from llmlab.engines.scale_bounds import told_where_it_rests
 from llmlab.engines.status import LabStatus
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.engines.upstreams import keep_keys

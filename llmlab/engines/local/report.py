@@ -9,12 +9,12 @@ from typing import Literal
 
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
-from llmlab.engines.bounds import resting, told_of
 from llmlab.engines.certificates import certificate_of, warnings_of
 from llmlab.engines.local.placing import Placing
 from llmlab.engines.local.programs import API_PREFIX, GATEWAY, SPARE, suffixes
 from llmlab.engines.local.supervisor import STOPPED, ProcessState, Supervisor
 from llmlab.engines.record import Record
+from llmlab.engines.scale_bounds import resting, told_of
 from llmlab.engines.status import DeploymentStatus, GatewayStatus, LabStatus
 from llmlab.engines.waf import ANSWERS, WafStatus
 from llmlab.engines.waf import NAME as WAF

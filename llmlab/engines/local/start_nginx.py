@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from llmlab.engines.budget_counts import set_aside_damaged
-from llmlab.engines.local.inheriting import hand_on, paths
+from llmlab.inheriting import hand_on, paths
 from llmlab.lab import COUNTS_FOLDER, FRONT_SOCKET, METRICS_SOCKET, SETTLEMENTS_SOCKET
 from llmlab.network import SHARES_PORTS
 from llmlab.processes import orphaned_workers, runs_program, stop_gracefully

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from llmlab.engines.local.inheriting import hand_on, paths
+from llmlab.inheriting import hand_on, paths
 from llmlab.processes import orphaned_workers, runs_program, stop_gracefully
 
 

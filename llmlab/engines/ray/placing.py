@@ -113,7 +113,9 @@ class OnNodes:
         if heard and placed and placed.version == one.version and placed.state == "FATAL":
             raise EnvironmentFailure(
                 f"{API_PREFIX}{one.process} does not start on {placed.host}",
-                fix="llmlab up --model NAME starts another", log=placed.why,
+                fix=f"install on {placed.host} what the model needs, such as pip install "
+                "'llmlab[ray,serve,chat]'; or llmlab up --model NAME starts another",
+                log=placed.why,
             )  # fmt: skip
         if time.monotonic() > deadline:
             raise self._late(one, placed)

@@ -1,5 +1,5 @@
-"""Start the NGINX of links in the foreground: python -m llmlab.engines.local.start_links NGINX
--p PREFIX -c CONF ...
+"""Start the NGINX of links in the foreground: python -m llmlab.links.start NGINX -p PREFIX
+-c CONF ...
 
 It works in its own folder: the gateway's workers may be of the same binary, and each of them is to
 find its own orphans alone. What a master that was killed hard has left are its workers and its
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from llmlab.engines.local.inheriting import hand_on, paths
+from llmlab.inheriting import hand_on, paths
 from llmlab.links.conf import sockets
 from llmlab.processes import orphaned_workers, runs_program, stop_gracefully
 
