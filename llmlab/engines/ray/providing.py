@@ -13,6 +13,7 @@ from llmlab.engines.ray.wanted import Wanted
 from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
 from llmlab.links.authority import Authority
+from llmlab.models.sources import files_of
 from llmlab.service.settings import Settings
 from llmlab.version import __version__
 
@@ -45,7 +46,7 @@ class Provider:
             )
         file = self._lab.state / "deployments" / one.settings
         settings = Settings.read(file)
-        files = self._files(settings.folder) if settings.folder else {}
+        files = self._files(settings)
         self._bring(call, settings.folder, files)
         certificate = self._signed(call, one)
         serving = Serving(
@@ -82,10 +83,12 @@ class Provider:
                             break
                         offset, data = offset + len(data), after
 
-    def _files(self, folder: Path) -> dict[str, str]:
-        """{name below it: SHA-256}, of all files of a model."""
-        found = sorted(one for one in folder.rglob("*") if one.is_file())
-        return {one.relative_to(folder).as_posix(): self._hash(one) for one in found}
+    def _files(self, settings: Settings) -> dict[str, str]:
+        """{name in its folder: SHA-256}, of what makes up a model: of what else lies there, which
+        may be a lab's keys, nothing leaves this machine."""
+        if settings.folder is None:
+            return {}
+        return {one.name: self._hash(one) for one in files_of(settings.model, settings.folder)}
 
     def _hash(self, file: Path) -> str:
         stat = file.stat()
