@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llmlab.engines.ray import door as doors
 from llmlab.engines.ray.door import Door, Place
 from llmlab.lab import Lab
 from llmlab.links import names
@@ -93,3 +94,26 @@ def test_two_doors_of_a_machine_have_ports_of_their_own(
         wait_until(lambda: listens(other.port))
     finally:
         other.close(5)
+
+
+def test_a_door_whose_port_was_taken_meanwhile_has_another_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are opened at once find the same ports free."""
+    folder = tmp_path / "late"
+    folder.mkdir(mode=0o700)
+    late, signs = Door(folder, "twin", "twin"), Authority(lab)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken, free = other.getsockname()[1], free_port()
+        monkeypatch.setattr(doors, "_free", lambda *_: [taken, free])
+        place = Place(
+            tmp_path / "late.sock", Settlements(tmp_path / "late.back", "127.0.0.1", free_port()),
+            "127.0.0.1", [taken, free], 60.0,
+        )  # fmt: skip
+        certificate = signs.sign(late.request(), "twin", "twin").decode()
+        late.open(place, certificate, signs.trusted_by_replicas, clean_environment())
+        try:
+            assert late.port == free
+            assert listens(free)
+        finally:
+            late.close(5)
