@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -200,6 +201,19 @@ def test_a_damaged_authority_is_told_and_never_replaced(authority: Authority, fi
             authority.sign(asked(NAME), "textrank.2", "textrank")
     (authority.folder / file).write_text(before)
     assert authority.sign(asked(NAME), "textrank.2", "textrank")
+
+
+def test_authorities_that_were_removed_are_made_anew_with_all_that_they_have_signed(
+    authority: Authority,
+) -> None:
+    before = authority.trusted, authority.trusted_by_replicas
+    old = authority.gateway(), authority.away([])
+    shutil.rmtree(authority.folder)  # as docs/explain/more-machines.md says it of a seen token
+    after = authority.trusted, authority.trusted_by_replicas
+    assert not {*before} & {*after}
+    assert not profile.has_signed(after[1], old[0].certificate)
+    assert profile.has_signed(after[1], authority.gateway().certificate)
+    assert profile.has_signed(after[0], authority.away([]).certificate)
 
 
 def test_a_damaged_pair_of_the_gateway_is_made_anew(authority: Authority) -> None:
