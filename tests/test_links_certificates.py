@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from llmlab.errors import AuthError, ConfigError, EnvironmentFailure
 from llmlab.lab import Lab
@@ -22,6 +22,7 @@ from llmlab.links.authority import Authority, due
 from llmlab.tls import profile
 from tests.certificates import named
 
+MINE = "0123456789ab"
 NAME = "2.textrank.replica.llmlab"
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -45,7 +46,7 @@ def asked(*hosts: str, key: Key | None = None, authority: bool = False) -> bytes
 
 
 def signed_for(authority: Authority, pem: bytes, **how: bool) -> x509.Certificate:
-    return profile.parsed(authority.sign(pem, "textrank.2", "textrank", **how).decode())
+    return profile.parsed(authority.sign(pem, "textrank.2", "textrank", MINE, **how).decode())
 
 
 def purposes(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
@@ -70,9 +71,10 @@ def test_a_replica_is_called_by_its_number_and_its_deployment(
     process: str, deployment: str, name: str
 ) -> None:
     assert names.replica(process, deployment) == name
-    assert names.subject(process, deployment).rfc4514_string() == names.as_nginx_says(
-        process, deployment
+    said = names.subject(process, deployment, MINE).rfc4514_string(
+        {NameOID.SERIAL_NUMBER: "serialNumber"}
     )
+    assert said == names.as_nginx_says(process, deployment, MINE)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,12 @@ def test_a_replica_is_called_by_its_number_and_its_deployment(
 def test_no_other_process_has_a_name(process: str, deployment: str) -> None:
     with pytest.raises(ConfigError, match="no name of a process"):
         names.replica(process, deployment)
+
+
+@pytest.mark.parametrize("said", ["", "0123456789aB", "0123456789ab\n", "0123456789ab0", "a,CN=2"])
+def test_nobody_is_told_apart_by_anything_else(authority: Authority, said: str) -> None:
+    with pytest.raises(ConfigError, match="no incarnation"):
+        authority.sign(asked(NAME), "textrank.2", "textrank", said)
 
 
 def test_a_replica_gets_a_short_certificate_for_its_own_name_and_key(
@@ -114,7 +122,7 @@ def test_nothing_but_the_key_of_a_request_is_taken_over(authority: Authority) ->
     found = signed_for(authority, asked(NAME, authority=True))
     limits = found.extensions.get_extension_for_class(x509.BasicConstraints).value
     assert not limits.ca
-    assert found.subject.rfc4514_string() == "CN=2,OU=textrank"
+    assert found.subject == names.subject("textrank.2", "textrank", MINE)
 
 
 def tampered() -> bytes:
@@ -148,7 +156,7 @@ def test_other_requests_are_refused(
     authority: Authority, pem: Callable[[], bytes], why: str
 ) -> None:
     with pytest.raises(AuthError, match=why):
-        authority.sign(pem(), "textrank.2", "textrank")
+        authority.sign(pem(), "textrank.2", "textrank", MINE)
 
 
 def test_authorities_sign_for_nothing_else_in_anybodys_eyes(authority: Authority) -> None:
@@ -198,9 +206,9 @@ def test_a_damaged_authority_is_told_and_never_replaced(authority: Authority, fi
     for harm in (lambda one: one.write_text("nonsense"), lambda one: one.unlink()):
         harm(authority.folder / file)
         with pytest.raises(EnvironmentFailure, match="cannot be used"):
-            authority.sign(asked(NAME), "textrank.2", "textrank")
+            authority.sign(asked(NAME), "textrank.2", "textrank", MINE)
     (authority.folder / file).write_text(before)
-    assert authority.sign(asked(NAME), "textrank.2", "textrank")
+    assert authority.sign(asked(NAME), "textrank.2", "textrank", MINE)
 
 
 def test_authorities_that_were_removed_are_made_anew_with_all_that_they_have_signed(

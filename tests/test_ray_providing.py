@@ -11,12 +11,15 @@ from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.replica import Look, Serving
 from llmlab.engines.ray.wanted import Wanted
 from llmlab.lab import Lab, private_folder
-from llmlab.links import request
+from llmlab.links import names, request
 from llmlab.models.language import pull
 from llmlab.models.loading import language_model
 from llmlab.service.settings import Settings
+from llmlab.tls import profile
 from llmlab.version import __version__
 from tests.gguf import gguf
+
+INCARNATION = "0123456789ab"
 
 
 class Node:
@@ -36,20 +39,20 @@ class Node:
     def put(self, digest: str, offset: int, data: bytes, last: bool) -> None:
         self.came[digest] = self.came.get(digest, b"") + data
 
-    def request(self) -> bytes:
+    def request(self, incarnation: str) -> bytes:
         return request.make(self._home / "keys", self._deployment, self._deployment)
 
     def serve(self, given: Serving) -> None:
         self.given = given
 
 
-def provided(lab: Lab, home: Path, model: Model, folder: Path) -> Node:
+def provided(lab: Lab, home: Path, model: Model, folder: Path | None) -> Node:
     """A node that was given this model of a lab."""
     settings = Settings(deployment="tiny", name="tiny", model=model, folder=folder)
     file = private_folder(lab.state / "deployments") / "tiny-0123456789ab.json"
     file.write_text(settings.model_dump_json())
     node = Node(private_folder(home), "tiny")
-    look = Look("0123456789ab", "node", "127.0.0.1", __version__)
+    look = Look(INCARNATION, "node", "127.0.0.1", __version__)
     Provider(lab, Ray()).provide(node, look, Wanted("tiny", "tiny", file.name))
     return node
 
@@ -90,3 +93,12 @@ def test_of_a_folder_what_makes_up_the_model_goes_to_a_node(tmp_path: Path) -> N
     node = provided(lab, tmp_path / "node", model, folder)
     assert node.given and list(node.given.files) == sorted(read)
     assert {one.decode() for one in node.came.values()} == {*read}
+
+
+def test_the_certificate_of_a_replica_names_the_very_one(tmp_path: Path) -> None:
+    lab = lab_in(tmp_path / "lab")
+    model = Model(runtime="extractive", source="embedded:textrank")
+    node = provided(lab, tmp_path / "node", model, None)
+    assert node.given and not node.given.files
+    subject = profile.parsed(node.given.certificate).subject
+    assert subject == names.subject("tiny", "tiny", INCARNATION)

@@ -142,7 +142,7 @@ def _fleet(actors: Actors, cursors: dict[str, str] | None = None) -> Fleet:
 
 
 def _look(cursor: str = "1:2:3", **more: Any) -> Look:
-    return Look("a", "node", "127.0.0.1", "1", phase="ready", cursor=cursor, **more)
+    return Look("0123456789ab", "node", "127.0.0.1", "1", phase="ready", cursor=cursor, **more)
 
 
 def test_an_actor_that_is_ended_while_it_is_looked_at_is_not_heard_of_again(actors: Actors) -> None:
@@ -332,3 +332,18 @@ def test_a_link_leads_to_a_replica_where_its_node_is_and_nowhere_else(
     said = Actor(NAME, replace(_look(), host=host, port=port))
     assert believed(said, hosts).serves is serves
     assert bool(reconcile([WANTED], [believed(said, hosts)]).links) is serves
+
+
+def test_no_link_leads_to_a_replica_that_cannot_be_told_from_others() -> None:
+    said = Actor(NAME, replace(_look(), incarnation="a;b", port=20000))
+    for hosts in ({}, {"node": "127.0.0.1"}):
+        assert not believed(said, hosts).serves
+
+
+def test_a_request_for_a_certificate_is_of_the_replica_that_was_looked_at(tmp_path: Path) -> None:
+    replica = Replica.__new__(Replica)
+    replica._door = Door(tmp_path, "textrank", "textrank")
+    replica._told = Look("0123456789ab", "node", "127.0.0.1", "1")
+    assert b"CERTIFICATE REQUEST" in replica.request("0123456789ab")
+    with pytest.raises(ValueError, match="and ba9876543210 is meant"):
+        replica.request("ba9876543210")

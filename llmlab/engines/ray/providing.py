@@ -48,7 +48,7 @@ class Provider:
         settings = Settings.read(file)
         files = self._files(settings)
         self._bring(call, settings.folder, files)
-        certificate = self._signed(call, one)
+        certificate = self._signed(call, look, one)
         serving = Serving(
             settings=settings.model_dump_json(), files=files, certificate=certificate,
             trusted=self._authority.trusted_by_replicas,
@@ -57,17 +57,19 @@ class Provider:
         )  # fmt: skip
         call("serve", serving, within=QUICK)
 
-    def renew(self, call: Call, one: Wanted) -> None:
+    def renew(self, call: Call, look: Look, one: Wanted) -> None:
         """Another certificate, for another key.
 
         Raises:
             LlmlabError: it goes on by the one from before.
         """
-        call("renew", self._signed(call, one), self._authority.trusted_by_replicas, within=QUICK)
+        signed = self._signed(call, look, one)
+        call("renew", signed, self._authority.trusted_by_replicas, within=QUICK)
 
-    def _signed(self, call: Call, one: Wanted) -> str:
-        asked = call("request", within=QUICK)
-        return self._authority.sign(asked, one.process, one.deployment).decode()
+    def _signed(self, call: Call, look: Look, one: Wanted) -> str:
+        mine = look.incarnation
+        asked = call("request", mine, within=QUICK)
+        return self._authority.sign(asked, one.process, one.deployment, mine).decode()
 
     def _bring(self, call: Call, folder: Path | None, files: Mapping[str, str]) -> None:
         missing = set(call("missing", list(files.values()), within=QUICK)) if files else set()
