@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LASTS = timedelta(days=30)
 RENEWED = LASTS / 3  # before its end
-EARLIER = timedelta(minutes=5)  # other machines' clocks may be behind
+EARLIER = timedelta(days=1)  # other machines' clocks may be behind
 LONGEST = 8192  # bytes of a request; one has some 450
 LOCK_PATIENCE = 30.0  # seconds
 
