@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socketserver
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -196,8 +197,9 @@ class Linked:
         home.mkdir()
         home.chmod(0o711)
         asked = request.make(home / "keys", process, DEPLOYMENT)
-        signed = self.authority.sign(asked, process, DEPLOYMENT, settles=settles).decode()
-        there = Link(process, DEPLOYMENT, api or home / "api.sock", HOST, free_port())
+        mine = secrets.token_hex(6)
+        signed = self.authority.sign(asked, process, DEPLOYMENT, mine, settles=settles).decode()
+        there = Link(process, DEPLOYMENT, api or home / "api.sock", HOST, free_port(), mine)
         tells = Settlements(home / "gateway.settlements", HOST, self.back.port)
         end = End(there, tells)
         own = Pair(signed, (home / "keys" / request.KEY).read_text())
@@ -212,7 +214,7 @@ class Linked:
         """How the lab has it. ``process``: under another one's name."""
         name = process or node.link.process
         path = self.home / "api" / f"{name}.sock"
-        return Link(name, DEPLOYMENT, path, node.link.host, node.link.port)
+        return replace(node.link, process=name, socket=path)
 
     def text(self, links: Sequence[Link]) -> str:
         return conf.lab_side(links, self.setting(), self.back)

@@ -262,6 +262,7 @@ WITH = {
     "gateway.tls.key": ("gateway.tls.certificate",),
     "gateway.tls.ca_file": ("gateway.tls.key", "gateway.tls.certificate"),
     "gateway.tls.client": ("gateway.tls.client_ca",),
+    "ray.address": ("ray.token_file",),
 }
 
 

@@ -829,9 +829,28 @@ def test_a_mark_that_names_files_outside_removes_none(lab: Lab, tmp_path: Path) 
     outside, folder = tmp_path / "outside", tmp_path / "kubernetes"
     outside.write_text("mine")
     folder.mkdir()
-    (folder / MARK).write_text(json.dumps({"files": ["../outside", str(outside), MARK]}))
+    told = ["../outside", str(outside), f"/{outside}", MARK]
+    (folder / MARK).write_text(json.dumps({"files": told}))
     write(folder, export(lab, one_model(lab), KEYS, Wishes()).files, force=True)
     assert outside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("linked", ["base", "base/apis", "gone/far"])
+def test_a_link_in_the_place_of_a_folder_leads_no_export_outside(
+    lab: Lab, tmp_path: Path, linked: str
+) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "kubernetes"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "mine.yaml").write_text("mine")
+    (folder / linked).parent.mkdir(parents=True)
+    (folder / linked).symlink_to(outside)
+    mark = json.dumps({"files": [f"{linked}/mine.yaml", f"{linked}/deep/gone.yaml", MARK]})
+    (folder / MARK).write_text(mark)
+    with pytest.raises(UsageError, match="links in the place of folders") as told:
+        write(folder, export(lab, one_model(lab), KEYS, Wishes()).files, force=True)
+    assert told.value.fix == f"rm {folder / linked}"
+    assert (folder / MARK).read_text() == mark
+    assert sorted(one.name for one in outside.rglob("*")) == ["deep", "mine.yaml"]
 
 
 def test_two_exports_of_the_same_lab_are_the_same(lab: Lab) -> None:

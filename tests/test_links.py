@@ -53,6 +53,14 @@ def test_each_replica_is_a_socket_that_leads_to_its_machine_and_to_no_other_name
     assert "listen 10.0.0.1:20400 ssl" in back
 
 
+def test_settlements_are_taken_from_the_very_replicas_that_have_a_link() -> None:
+    other = replace(LINK, process="textrank", incarnation="0123456789ab")
+    text = conf.lab_side([LINK, other], SETTING, BACK)
+    _, _, known = text.partition("map $ssl_client_s_dn $links_settlements {")
+    lines = known.partition("}")[0].strip().splitlines()
+    assert lines[:-1] == [r'"~^serialNumber=0123456789ab,CN=1,OU=textrank\\z" settlements;']
+
+
 def test_what_is_under_way_outlasts_the_longest_answer() -> None:
     text = conf.node_side([End(LINK, BACK)], replace(SETTING, longest=86_400))
     assert "proxy_timeout 86430000ms;" in text
@@ -357,13 +365,24 @@ def test_a_replica_that_has_no_link_any_more_tells_nothing(
     assert get(nodes[0].settlements).text == "gateway"
 
 
+def test_a_replica_whose_place_another_one_has_taken_tells_nothing(
+    links: Linked, both: tuple[Link, Link], nodes: tuple[Node, Node]
+) -> None:
+    links.go_by([both[0], replace(both[1], incarnation="0123456789ab")])
+    links.gateway.asked.clear()
+    assert ended(nodes[1].settlements)
+    assert links.gateway.asked == []
+    assert get(nodes[0].settlements).text == "gateway"
+
+
 def test_a_certificate_that_is_for_answers_alone_tells_nothing(
     links: Linked, both: tuple[Link, Link], tmp_path: Path
 ) -> None:
     wanted = request.make(tmp_path, "textrank", DEPLOYMENT)
     signed = tmp_path / "own.pem"
     for settles, heard in ((True, b"gateway"), (False, b"")):
-        signed.write_bytes(links.authority.sign(wanted, "textrank", DEPLOYMENT, settles=settles))
+        named = "textrank", DEPLOYMENT, both[0].incarnation
+        signed.write_bytes(links.authority.sign(wanted, *named, settles=settles))
         told = said_to((links.back.host, links.back.port), (signed, tmp_path / request.KEY))
         assert told[-7:] == heard
 

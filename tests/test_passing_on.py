@@ -17,6 +17,7 @@ import pytest
 from llmlab.gateway import Upstream
 from llmlab.links.away import TURNED_AWAY
 from llmlab.traffic import Shadow
+from tests.conftest import wait_until
 from tests.summarizing import summarizing
 from tests.test_gateway import (
     Echo,
@@ -229,3 +230,17 @@ def test_a_copy_for_a_shadow_that_is_away_is_nobodys(start: Start, tmp_path: Pat
     replicas = start(200, upstreams=(here, away), traffic=traffic)
     assert [replicas.ask(MEDICINE).status for _ in range(6)] == [200] * 6
     assert replicas.heard(MEDICINE) == 6
+
+
+@both
+def test_a_copy_for_a_shadow_behind_a_link_that_is_away_is_nobodys(
+    start: Start, tmp_path: Path
+) -> None:
+    away = Upstream("shadow", (f"unix:{tmp_path / '1.sock'}",))
+    here = Upstream("echo", (f"unix:{tmp_path / '0.sock'}",))
+    traffic = summarizing(shadow=Shadow("shadow", 100))
+    replicas = start(200, AWAY, upstreams=(here, away), traffic=traffic)
+    assert [replicas.ask(f"{n}").status for n in range(6)] == [200] * 6
+    stable, shadow = replicas.processes
+    wait_until(lambda: len(shadow.texts) == 6)
+    assert sorted(stable.texts) == [f"{n}" for n in range(6)]

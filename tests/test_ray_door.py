@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llmlab.engines.ray import door as doors
 from llmlab.engines.ray.door import Door, Place
 from llmlab.lab import Lab
 from llmlab.links import names
@@ -16,6 +17,8 @@ from llmlab.links.authority import Authority
 from llmlab.links.conf import Settlements
 from llmlab.shell import clean_environment
 from tests.conftest import free_port, wait_until
+
+INCARNATION = "0123456789ab"
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def door(tmp_path: Path, lab: Lab) -> Iterator[Door]:
         tmp_path / "api.sock", Settlements(tmp_path / "back", "127.0.0.1", free_port()),
         "127.0.0.1", range(first, first + 50), 60.0,
     )  # fmt: skip
-    certificate = signs.sign(one.request(), "twin.2", "twin").decode()
+    certificate = signs.sign(one.request(), "twin.2", "twin", INCARNATION).decode()
     one.open(place, certificate, signs.trusted_by_replicas, clean_environment())
     yield one
     one.close(5)
@@ -70,7 +73,7 @@ def test_another_certificate_is_shown_as_soon_as_it_is_there(lab: Lab, door: Doo
     signs = Authority(lab)
     asked = door.request()
     assert serial(lab, door.port) == before  # a request alone changes nothing
-    door.renew(signs.sign(asked, "twin.2", "twin").decode(), signs.trusted_by_replicas)
+    door.renew(signs.sign(asked, "twin.2", "twin", INCARNATION).decode(), signs.trusted_by_replicas)
     wait_until(lambda: serial(lab, door.port) != before)
     assert door.due >= until > 0
 
@@ -86,10 +89,33 @@ def test_two_doors_of_a_machine_have_ports_of_their_own(
         tmp_path / "other.sock", Settlements(tmp_path / "other.back", "127.0.0.1", free_port()),
         "127.0.0.1", [door.port, free_port()], 60.0,
     )  # fmt: skip
-    certificate = signs.sign(other.request(), "twin", "twin").decode()
+    certificate = signs.sign(other.request(), "twin", "twin", INCARNATION).decode()
     other.open(place, certificate, signs.trusted_by_replicas, clean_environment())
     try:
         assert other.port != door.port
         wait_until(lambda: listens(other.port))
     finally:
         other.close(5)
+
+
+def test_a_door_whose_port_was_taken_meanwhile_has_another_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are opened at once find the same ports free."""
+    folder = tmp_path / "late"
+    folder.mkdir(mode=0o700)
+    late, signs = Door(folder, "twin", "twin"), Authority(lab)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken, free = other.getsockname()[1], free_port()
+        monkeypatch.setattr(doors, "_free", lambda *_: [taken, free])
+        place = Place(
+            tmp_path / "late.sock", Settlements(tmp_path / "late.back", "127.0.0.1", free_port()),
+            "127.0.0.1", [taken, free], 60.0,
+        )  # fmt: skip
+        certificate = signs.sign(late.request(), "twin", "twin", INCARNATION).decode()
+        late.open(place, certificate, signs.trusted_by_replicas, clean_environment())
+        try:
+            assert late.port == free
+            assert listens(free)
+        finally:
+            late.close(5)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from llmlab.config import read_config
 from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.ray import cluster, kept
@@ -33,7 +34,7 @@ from llmlab.engines.ray.replica import Look, Replica, Serving
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
-from llmlab.errors import AuthError, EnvironmentFailure, UsageError
+from llmlab.errors import AuthError, ConfigError, EnvironmentFailure, UsageError
 from llmlab.lab import Lab, private_folder
 from tests.conftest import free_port, wait_until
 
@@ -142,7 +143,7 @@ def _fleet(actors: Actors, cursors: dict[str, str] | None = None) -> Fleet:
 
 
 def _look(cursor: str = "1:2:3", **more: Any) -> Look:
-    return Look("a", "node", "127.0.0.1", "1", phase="ready", cursor=cursor, **more)
+    return Look("0123456789ab", "node", "127.0.0.1", "1", phase="ready", cursor=cursor, **more)
 
 
 def test_an_actor_that_is_ended_while_it_is_looked_at_is_not_heard_of_again(actors: Actors) -> None:
@@ -284,15 +285,24 @@ def test_a_lab_may_be_brought_up_again_while_its_own_programs_have_its_ports() -
             refuse_taken(ray, {"link_port"})
 
 
-def test_no_token_is_made_for_a_cluster_that_has_one(tmp_path: Path) -> None:
-    lab, elsewhere = Lab(tmp_path), Ray(address="10.0.0.1:6379", host="10.0.0.2")
-    with pytest.raises(AuthError, match="the token of the cluster at"):
+def test_no_token_of_the_lab_is_told_to_a_cluster_that_has_one(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.make_state()
+    own, file = cluster.make_token(lab, Ray()), tmp_path / "lab.toml"
+    file.write_text('engine = "ray"\n')
+    with pytest.raises(ConfigError, match="ray: address is of a cluster with a token") as told:
+        read_config(file, flags={"ray.address": "10.0.0.1:6379"})
+    assert told.value.fix == f"correct {file}"
+    elsewhere = Ray(address="10.0.0.1:6379", token_file="theirs")
+    with pytest.raises(AuthError, match="the cluster's token cannot be read"):
         cluster.make_token(lab, elsewhere)
-    assert not cluster.token_file(lab, elsewhere).exists()
+    (tmp_path / "theirs").touch(0o600)
+    assert cluster.make_token(lab, elsewhere) == tmp_path / "theirs" != own
 
 
 def test_labs_in_folders_of_the_same_name_have_actors_of_their_own(tmp_path: Path) -> None:
-    one, other = Ray(host="10.0.0.1"), Ray(host="10.0.0.2", address="10.0.0.1:6379")
+    one = Ray(host="10.0.0.1")
+    other = Ray(host="10.0.0.2", address="10.0.0.1:6379", token_file="theirs")
     names = {cluster.namespace(Lab(tmp_path), ray) for ray in (one, other)}
     assert len(names) == 2
     assert cluster.namespace(Lab(tmp_path / "more"), one) not in names
@@ -334,3 +344,18 @@ def test_a_link_leads_to_a_replica_where_its_node_is_and_nowhere_else(
     said = Actor(NAME, replace(_look(), host=host, port=port))
     assert believed(said, hosts).serves is serves
     assert bool(reconcile([WANTED], [believed(said, hosts)]).links) is serves
+
+
+def test_no_link_leads_to_a_replica_that_cannot_be_told_from_others() -> None:
+    said = Actor(NAME, replace(_look(), incarnation="a;b", port=20000))
+    for hosts in ({}, {"node": "127.0.0.1"}):
+        assert not believed(said, hosts).serves
+
+
+def test_a_request_for_a_certificate_is_of_the_replica_that_was_looked_at(tmp_path: Path) -> None:
+    replica = Replica.__new__(Replica)
+    replica._door = Door(tmp_path, "textrank", "textrank")
+    replica._told = Look("0123456789ab", "node", "127.0.0.1", "1")
+    assert b"CERTIFICATE REQUEST" in replica.request("0123456789ab")
+    with pytest.raises(ValueError, match="and ba9876543210 is meant"):
+        replica.request("ba9876543210")

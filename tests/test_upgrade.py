@@ -20,11 +20,17 @@ import httpx2
 import pytest
 
 from llmlab.auth import Claims, KeyStore, mint
+from llmlab.config import Config, Model
 from llmlab.config.budgets import Budget
 from llmlab.config.gateway import RateLimit
+from llmlab.engines.base import Plan
+from llmlab.engines.ray.engine import ray_engine
 from llmlab.errors import ConfigError
-from llmlab.gateway import GatewayPlan, TlsFront, fitting
+from llmlab.gateway import GatewayPlan, TlsFront, find_nginx, fitting
 from llmlab.issuers.trust import Trust, Trusted
+from llmlab.lab import Lab
+from llmlab.links.away import TURNED_AWAY
+from llmlab.service.settings import Settings
 from tests.conftest import LabUnderTest, configure
 from tests.issuing import issuer
 
@@ -57,6 +63,7 @@ def taken_over(earlier: Path, lab: LabUnderTest) -> LabUnderTest:
 NEEDED: dict[str, dict[str, Any]] = {
     "$lab_sub": {"trust": Trust((), (Trusted(issuer()),))},
     "$lab_credential": {"api_keys": {"00" * 32: "token"}},
+    TURNED_AWAY: {"linked": True},
     "lab/budgets.conf": {"budgets": (Budget(requests_per_day=1),)},
 }
 
@@ -76,6 +83,18 @@ def test_what_an_earlier_nginx_conf_would_let_through_or_refuse_is_told(word: st
                 fitting(odd, needs)
     today = (EARLIER[0].parents[2] / "nginx.conf").read_text()
     assert fitting(today, needs) == today
+
+
+def test_replicas_behind_links_need_an_nginx_conf_that_asks_another_one(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.make_state()
+    KeyStore(lab.keys_file).ensure()
+    textrank = Model(runtime="extractive", source="embedded:textrank")
+    one = Settings(deployment="textrank", name="textrank", model=textrank)
+    plan = Plan(Config(), "textrank", (one,))
+    for earlier in EARLIER:
+        with pytest.raises(ConfigError, match="does not use @turned_away"):
+            ray_engine(lab).staging.stage(plan, find_nginx(), earlier / "nginx.conf")
 
 
 @pytest.fixture(scope="module", params=EARLIER, ids=lambda earlier: earlier.name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmlab.config.section import Port, Section
 
@@ -22,7 +23,9 @@ class Ray(Section):
         "this machine is its first node.",
     )
     token_file: str = Field(
-        "", description='The token of that cluster, mode 0600; "" = one that the lab makes.'
+        "",
+        description="With address, a copy of the token there, mode 0600; "
+        '"" = one that the lab makes.',
     )
     host: str = Field(
         "127.0.0.1",
@@ -64,6 +67,16 @@ class Ray(Section):
         if not found or not 1024 <= int(found[1]) <= int(found[2]) <= 65535:
             raise ValueError('should look like "20000-20999"')
         return value
+
+    @model_validator(mode="after")
+    def _token_is_that_clusters(self) -> Self:
+        """Whoever has the lab's own one may run programs on its machines."""
+        if self.address and not self.token_file:
+            raise ValueError(
+                "address is of a cluster with a token of its own: say in token_file as well where "
+                "a copy of that is"
+            )
+        return self
 
     @property
     def ports(self) -> range:

@@ -61,6 +61,12 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool) -> list[str]:
         raise UsageError(f"{folder} holds an export already", fix="--force replaces it")
     refuse_foreign(folder)
     names = sorted([*files, MARK])
+    if led := _links(folder, {*before, *names}):
+        raise UsageError(
+            f"{folder} holds links in the place of folders, and what lies behind them is no "
+            f"export's: {', '.join(led)}",
+            fix=f"rm {' '.join(str(folder / one) for one in led)}",
+        )
     taken = [name for name in names if name not in before and (folder / name).exists()]
     if taken:
         raise UsageError(
@@ -98,7 +104,14 @@ def _ours(folder: Path) -> list[str] | None:
         empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
         return [] if empty else None
     # It is a file that anybody may have edited: nothing outside goes by it.
-    return [one for one in names if not {"..", "/"} & {*PurePosixPath(one).parts}]
+    paths = [PurePosixPath(one) for one in names]
+    return [str(one) for one in paths if not one.is_absolute() and ".." not in one.parts]
+
+
+def _links(folder: Path, names: Iterable[str]) -> list[str]:
+    """The links below a folder that these names would lead through."""
+    places = {str(place) for name in names for place in PurePosixPath(name).parents} - {"."}
+    return sorted(one for one in places if (folder / one).is_symlink())
 
 
 def _remove_empty(folder: Path, places: Iterable[Path]) -> None:

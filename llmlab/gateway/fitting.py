@@ -22,6 +22,7 @@ WRONG = {
     "$lab_waf": "nothing would tell what a WAF has found",
     "$lab_sub": "somebody at an identity provider could be taken for a subject of this lab's own",
     CREDENTIAL: "API keys and certificates of clients would be refused",
+    "@turned_away": "a request for a replica that is away would be an error, and asked of no other",
 }
 
 
@@ -65,4 +66,5 @@ def _needs(plan: GatewayPlan) -> dict[str, bool]:
         "$lab_waf": bool(plan.waf),
         "$lab_sub": bool(plan.trust.issuers),
         CREDENTIAL: bool(plan.api_keys or (plan.tls and plan.tls.client_tokens)),
+        "@turned_away": plan.linked,
     }

@@ -90,6 +90,8 @@ class GatewayPlan:
     ``longest`` are the seconds of the longest answer. ``settlements`` is where an API says what it
     has used, as ``listen`` takes it.
 
+    ``linked``: the processes are on other machines, behind links; see ``links.away``.
+
     ``resolver`` is the name server that is asked for upstreams with ``resolve`` behind their
     address, again and again; as NGINX's ``resolver`` takes it."""
 
@@ -125,6 +127,7 @@ class GatewayPlan:
     counts: str = ""
     longest: float = Service().stream_timeout
     settlements: str = ""
+    linked: bool = False
     resolver: str = ""
     waf: WafFront | None = None
     console: ConsoleFront | None = None

@@ -37,6 +37,7 @@ def shadow(traffic: Traffic) -> list[str]:
         f"    proxy_send_timeout {PATIENCE};",
         f"    proxy_read_timeout {PATIENCE};",
         "    proxy_next_upstream off;",
+        "    proxy_ignore_headers X-Accel-Redirect;  # of a link that is away: it leads to others",
         "    error_page 502 504 @problem;        # and nobody else gets it",
         "}",
     ]

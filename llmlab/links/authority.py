@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LASTS = timedelta(days=30)
 RENEWED = LASTS / 3  # before its end
-EARLIER = timedelta(minutes=5)  # other machines' clocks may be behind
+EARLIER = timedelta(days=1)  # other machines' clocks may be behind
 LONGEST = 8192  # bytes of a request; one has some 450
 LOCK_PATIENCE = 30.0  # seconds
 
@@ -80,19 +80,24 @@ class Authority:
         wanted = sorted(names.any_replica(one) for one in {*deployments}) or [names.REPLICAS]
         return self._kept("away", "replicas", wanted, profile.named("away"), client=False)
 
-    def sign(self, request: bytes, process: str, deployment: str, *, settles: bool = True) -> bytes:
+    def sign(
+        self, request: bytes, process: str, deployment: str, incarnation: str, *,
+        settles: bool = True,
+    ) -> bytes:  # fmt: skip
         """A certificate (PEM) for a replica's key.
 
         Args:
             request: what ``links.request.make`` has given, PEM.
+            incarnation: of the replica, as it has told.
             settles: whether the replica connects to the lab as well, to tell what was used.
 
         Raises:
-            ConfigError: the deployment has no such process.
+            ConfigError: the deployment has no such process, or it no such incarnation.
             AuthError: the request is not as it must be, or asks for another name.
             EnvironmentFailure: the lab's own files cannot be read.
         """
-        name, subject = names.replica(process, deployment), names.subject(process, deployment)
+        name = names.replica(process, deployment)
+        subject = names.subject(process, deployment, incarnation)
         key = _checked(request, name)
         signs = self._authority("replicas")
         return self._leaf(signs, key, subject, [name], client=settles).encode()

@@ -42,7 +42,8 @@ class Link:
     """One replica: the unix socket on this machine, and where its TLS is spoken.
 
     ``socket``: on the lab's machine, at which the replica is asked; on its own one, at which it
-    listens. ``host``: an address of its machine, IPv4 or IPv6.
+    listens. ``host``: an address of its machine, IPv4 or IPv6. ``incarnation``: of the replica;
+    without one the lab takes no settlements from it.
     """
 
     process: str
@@ -50,6 +51,7 @@ class Link:
     socket: Path
     host: str
     port: int
+    incarnation: str = ""
 
     @property
     def name(self) -> str:
@@ -214,11 +216,11 @@ def _takes_settlements(settlements: Settlements) -> list[str]:
 
 
 def _known(links: Iterable[Link], settlements: Settlements) -> str:
-    """A certificate outlives its replica: only those that have a link now are let through."""
-    lines = [
-        f"    {exactly(names.as_nginx_says(one.process, one.deployment))} settlements;"
-        for one in links
-    ]
+    """A certificate outlives its replica, and one that takes its place has the same name: only the
+    very ones that have a link now are let through."""
+    known = [names.as_nginx_says(one.process, one.deployment, one.incarnation)
+             for one in links if one.incarnation]  # fmt: skip
+    lines = [f"    {exactly(one)} settlements;" for one in known]
     return _indented(
         ["upstream settlements {", f"    server {unix(settlements.socket)};", "}",
          "map $ssl_client_s_dn $links_settlements {", *lines,

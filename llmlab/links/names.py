@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPLICAS, GATEWAYS = "replica.llmlab", "gateway.llmlab"  # below them lie the names of each
 GATEWAY = f"lab.{GATEWAYS}"
+INCARNATION = re.compile(r"[0-9a-f]{12}")  # of a replica: where it starts again it has another one
 FIRST = "1"  # a deployment's first process has no number in its name
 _FURTHER = re.compile(r"[a-z0-9]{1,16}")
 
@@ -31,21 +32,37 @@ def any_replica(deployment: str) -> str:
     return f"*.{deployment}.{REPLICAS}"
 
 
-def subject(process: str, deployment: str) -> x509.Name:
+def subject(process: str, deployment: str, incarnation: str) -> x509.Name:
     """The subject of a replica's certificate. Each part of one may have 64 letters, which a whole
-    host name may exceed."""
+    host name may exceed.
+
+    Raises:
+        ConfigError: a deployment of this name has no process of that one, or no such incarnation.
+    """
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
     return x509.Name([
         x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, deployment),
         x509.NameAttribute(NameOID.COMMON_NAME, _number(process, deployment)),
+        x509.NameAttribute(NameOID.SERIAL_NUMBER, _told_apart(incarnation)),
     ])  # fmt: skip
 
 
-def as_nginx_says(process: str, deployment: str) -> str:
+def as_nginx_says(process: str, deployment: str, incarnation: str) -> str:
     """That subject as NGINX has it in ``$ssl_client_s_dn`` (RFC 2253: the last part first)."""
-    return f"CN={_number(process, deployment)},OU={deployment}"
+    named = f"CN={_number(process, deployment)},OU={deployment}"
+    return f"serialNumber={_told_apart(incarnation)},{named}"
+
+
+def _told_apart(incarnation: str) -> str:
+    """It is a node that says it, and it comes to stand in NGINX's configuration."""
+    if INCARNATION.fullmatch(incarnation):
+        return incarnation
+    raise ConfigError(
+        f"{incarnation!r} is no incarnation of a replica",
+        fix="the same version of llmlab on all machines",
+    )
 
 
 def _number(process: str, deployment: str) -> str:

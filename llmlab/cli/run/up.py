@@ -47,7 +47,9 @@ def up(
     engine: EngineOption = None,
     address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Engine ray: of a head that runs elsewhere."),
+        typer.Option(
+            metavar="HOST:PORT", help="Engine ray: of a head elsewhere, with ray.token_file."
+        ),
     ] = None,
     demo: Annotated[
         bool,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmlab.auth import KeyStore
 from llmlab.config import Config
 from llmlab.engines import follow as following
 from llmlab.engines import probe
@@ -68,7 +67,7 @@ class LocalEngine:
         self.name = self.placing.name
         self.notebooks = NotebookServer(lab, self.supervisor)
         self.releases = Releases(lab.state / "gateway", lab.runtime_dir / "nginx")
-        self.staging = Staging(lab, KeyStore(lab.keys_file), self.releases)
+        self.staging = Staging(lab, self.releases, linked=self.placing.linked)
         self.gateway = LocalGateway(lab.state, self.supervisor, self.releases)
         self.certificates = Certificates(lab)
 

@@ -18,9 +18,10 @@ from llmlab.lab import Lab
 
 
 class Placing(Protocol):
-    """Runs them. ``name``: of the engine."""
+    """Runs them. ``name``: of the engine; ``linked``: whether they are behind links."""
 
     name: str
+    linked: bool
 
     def fit(self, plan: Plan) -> Plan:
         """The plan, without what cannot be had this way."""
@@ -70,7 +71,7 @@ class Placing(Protocol):
 class Here:
     """As supervised processes; see ``Placing``."""
 
-    name = "local"
+    name, linked = "local", False
 
     def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
         self._lab, self._supervisor = lab, supervisor

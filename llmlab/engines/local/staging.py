@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from llmlab.auth import KeyStore
@@ -26,12 +27,17 @@ def nginx_of(config: Config) -> Nginx:
 
 
 class Staging:
-    """Releases of one lab's gateway, as the local engine has them."""
+    """Releases of one lab's gateway, as the local engine has them.
 
-    def __init__(self, lab: Lab, keys: KeyStore, releases: Releases) -> None:
+    Args:
+        linked: its API processes are behind links.
+    """
+
+    def __init__(self, lab: Lab, releases: Releases, *, linked: bool) -> None:
         self._lab = lab
-        self._keys = keys
+        self._keys = KeyStore(lab.keys_file)
         self._releases = releases
+        self._linked = linked
 
     def stage(self, plan: Plan, nginx: Nginx, conf: Path) -> str:
         """See ``Releases.stage``. ``conf`` is the nginx.conf that people wrote.
@@ -47,6 +53,7 @@ class Staging:
         wanted = gateway_plan(
             self._lab, plan, nginx=nginx, worker_user=worker_user(), keys=keys, trust=trust
         )  # fmt: skip
+        wanted = replace(wanted, linked=self._linked)
         files = {
             "nginx.conf": fitting(_read(conf), wanted),
             "llmapi.jwk": keys.gateway_jwks(trust.jwks),

@@ -51,15 +51,9 @@ def make_token(lab: Lab, ray: Ray) -> Path:
     """The same, made where the lab's own is not there yet.
 
     Raises:
-        AuthError: as ``token_file``, or it is another cluster's.
+        AuthError: as ``token_file``.
     """
     file = token_file(lab, ray)
-    if ray.address and not file.exists():
-        raise AuthError(
-            f"the token of the cluster at {ray.address} is not here",
-            fix="copy it from the machine that runs the head, mode 0600, and say where in "
-            "ray.token_file of lab.toml",
-        )
     if not ray.token_file:
         private_folder(file.parent)
         with locked(file.with_suffix(".lock")):

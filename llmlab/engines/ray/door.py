@@ -23,6 +23,7 @@ from llmlab.links.server import Server
 from llmlab.shell import last_lines
 
 TRIES = 20
+GIVEN_UP = 5.0  # seconds in which one ends that does not listen
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,30 @@ class Door:
             end = End(link, place.back)
             try:
                 server.go_by(node_side([end], setting), self._files(end, certificate, trusted))
+                self._start(server, env)
             except EnvironmentFailure as error:  # somebody else has taken that port just now
                 problem = error
                 continue
             self._server, self._end, self._setting, self.port = server, end, setting, port
             self.due = due(certificate).timestamp()
-            self._kept = Kept(
-                self._folder, server.command, env, log="door.log", ends_by=signal.SIGQUIT
-            )
-            self._kept.start()
             return
         first, last = place.ports[0], place.ports[-1]
         raise problem or EnvironmentFailure(
             f"no port of {first}-{last} is free at {place.host}",
             fix="ray.replica_ports of lab.toml",
         )
+
+    def _start(self, server: Server, env: Mapping[str, str]) -> None:
+        """Returns once it listens: what ``nginx -t`` accepts may still find its port taken, and
+        would be started again and again."""
+        kept = Kept(self._folder, server.command, env, log="door.log", ends_by=signal.SIGQUIT)
+        self._kept = kept
+        kept.start()
+        try:
+            server.wait_until_it_listens()
+        except BaseException:
+            kept.end(GIVEN_UP)
+            raise
 
     def renew(self, certificate: str, trusted: str) -> None:
         """Go by another certificate, of the newest key; what is under way goes on.

@@ -127,7 +127,14 @@ class Placer:
     def _lead(self, wanted: Sequence[Wanted], steps: Steps) -> None:
         deployments = {one.process: one.deployment for one in wanted}
         links = [
-            Link(process, deployments[process], self._lab.api_socket(process), look.host, look.port)
+            Link(
+                process,
+                deployments[process],
+                self._lab.api_socket(process),
+                look.host,
+                look.port,
+                look.incarnation,
+            )
             for process, actor in sorted(steps.links.items())
             if (look := actor.look)
         ]
@@ -158,7 +165,7 @@ class Placer:
             if look.phase == "empty":
                 self._do(actor.name, "provide", partial(self._provide, actor.name, look, mine))
             elif 0 < look.due < time.time():
-                self._do(actor.name, "renew", partial(self._renew, actor.name, mine))
+                self._do(actor.name, "renew", partial(self._renew, actor.name, look, mine))
 
     def _forget_ended(self) -> None:
         """Of an actor that is gone nothing is kept."""
@@ -195,9 +202,9 @@ class Placer:
         log.info("%s is on %s", name, look.host)
         self._provider.provide(partial(self._fleet.call, name), look, one)
 
-    def _renew(self, name: str, one: Wanted) -> None:
+    def _renew(self, name: str, look: Look, one: Wanted) -> None:
         log.info("another certificate for %s", name)
-        self._provider.renew(partial(self._fleet.call, name), one)
+        self._provider.renew(partial(self._fleet.call, name), look, one)
 
     def _end(self, name: str) -> None:
         log.info("ending %s", name)

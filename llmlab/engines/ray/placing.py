@@ -46,7 +46,7 @@ END_DEADLINE = 20.0  # seconds on top of the longest answer
 class OnNodes:
     """Of one lab."""
 
-    name = ENGINE
+    name, linked = ENGINE, True
 
     def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
         self._lab, self._supervisor = lab, supervisor

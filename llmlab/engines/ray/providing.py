@@ -13,6 +13,7 @@ from llmlab.engines.ray.wanted import Wanted
 from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
 from llmlab.links.authority import Authority
+from llmlab.models.sources import files_of
 from llmlab.service.settings import Settings
 from llmlab.version import __version__
 
@@ -45,9 +46,9 @@ class Provider:
             )
         file = self._lab.state / "deployments" / one.settings
         settings = Settings.read(file)
-        files = self._files(settings.folder) if settings.folder else {}
+        files = self._files(settings)
         self._bring(call, settings.folder, files)
-        certificate = self._signed(call, one)
+        certificate = self._signed(call, look, one)
         serving = Serving(
             settings=settings.model_dump_json(), files=files, certificate=certificate,
             trusted=self._authority.trusted_by_replicas,
@@ -56,17 +57,19 @@ class Provider:
         )  # fmt: skip
         call("serve", serving, within=QUICK)
 
-    def renew(self, call: Call, one: Wanted) -> None:
+    def renew(self, call: Call, look: Look, one: Wanted) -> None:
         """Another certificate, for another key.
 
         Raises:
             LlmlabError: it goes on by the one from before.
         """
-        call("renew", self._signed(call, one), self._authority.trusted_by_replicas, within=QUICK)
+        signed = self._signed(call, look, one)
+        call("renew", signed, self._authority.trusted_by_replicas, within=QUICK)
 
-    def _signed(self, call: Call, one: Wanted) -> str:
-        asked = call("request", within=QUICK)
-        return self._authority.sign(asked, one.process, one.deployment).decode()
+    def _signed(self, call: Call, look: Look, one: Wanted) -> str:
+        mine = look.incarnation
+        asked = call("request", mine, within=QUICK)
+        return self._authority.sign(asked, one.process, one.deployment, mine).decode()
 
     def _bring(self, call: Call, folder: Path | None, files: Mapping[str, str]) -> None:
         missing = set(call("missing", list(files.values()), within=QUICK)) if files else set()
@@ -82,10 +85,12 @@ class Provider:
                             break
                         offset, data = offset + len(data), after
 
-    def _files(self, folder: Path) -> dict[str, str]:
-        """{name below it: SHA-256}, of all files of a model."""
-        found = sorted(one for one in folder.rglob("*") if one.is_file())
-        return {one.relative_to(folder).as_posix(): self._hash(one) for one in found}
+    def _files(self, settings: Settings) -> dict[str, str]:
+        """{name in its folder: SHA-256}, of what makes up a model: of what else lies there, which
+        may be a lab's keys, nothing leaves this machine."""
+        if settings.folder is None:
+            return {}
+        return {one.name: self._hash(one) for one in files_of(settings.model, settings.folder)}
 
     def _hash(self, file: Path) -> str:
         stat = file.stat()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from llmlab.engines.ray.replica import Look
 from llmlab.engines.ray.wanted import Wanted
+from llmlab.links.names import INCARNATION
 
 NAME = re.compile(r"([a-z0-9.-]+)@([0-9a-f]+)\.(\d+)")
 
@@ -68,12 +69,14 @@ def believed(actor: Actor, hosts: Mapping[str, str]) -> Actor:
         hosts: {node: its address}, as Ray has them; empty where that is not known yet.
     """
     look = actor.look
-    if look is None or not look.port or not hosts:
+    if look is None or not look.port:
         return actor
-    host = hosts.get(look.node)
-    if host == look.host and 0 < look.port < 65536:
-        return actor
+    host = hosts.get(look.node) if hosts else look.host
     why = f"it says {look.host}:{look.port}, and its node is at {host or 'no known address'}"
+    if not INCARNATION.fullmatch(look.incarnation):
+        why = f"it says to be {look.incarnation!r}, which is no incarnation"
+    elif host == look.host and 0 < look.port < 65536:
+        return actor
     return replace(actor, look=replace(look, phase="starting", why=why))
 
 

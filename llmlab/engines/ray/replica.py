@@ -156,8 +156,14 @@ class Replica:
 
     # --- before it serves -------------------------------------------------------
 
-    def request(self) -> bytes:
-        """A certificate signing request, PEM, for a key that never leaves this folder."""
+    def request(self, incarnation: str) -> bytes:
+        """A certificate signing request, PEM, for a key that never leaves this folder.
+
+        Raises:
+            ValueError: another incarnation is meant, which has ended since it was looked at.
+        """
+        if incarnation != self._told.incarnation:
+            raise ValueError(f"this is {self._told.incarnation}, and {incarnation} is meant")
         return self._door.request()
 
     def renew(self, certificate: str, trusted: str) -> None:

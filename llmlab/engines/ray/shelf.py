@@ -69,17 +69,17 @@ class Shelf:
         """A folder with these, under their names.
 
         Args:
-            files: {path below it: digest}; "" names a file that stands alone.
+            files: {path below it: digest}.
 
         Returns:
-            The folder, or that file.
+            The folder.
 
         Raises:
             ValueError: a name leads out of it, or a file is not there.
         """
         private_folder(target)
         for name, digest in files.items():
-            below = PurePosixPath(name or "model")
+            below = PurePosixPath(name)
             if below.is_absolute() or ".." in below.parts:
                 raise ValueError(f"{name!r} is no name below a model's folder")
             if not self.has(digest):
@@ -89,7 +89,7 @@ class Shelf:
             place.unlink(missing_ok=True)  # of a try before
             place.symlink_to(self._file(digest))
             os.utime(self._file(digest))
-        return target / "model" if list(files) == [""] else target
+        return target
 
     def tidy(self, now: float | None = None, used: Collection[Path] = ()) -> None:
         """Remove what was not laid out for long, and parts that nobody goes on with.
