@@ -110,10 +110,16 @@ class Model(Section):
     compute_type: Literal["int8", "float32"] = Field(
         "int8", description="What ctranslate2 converts to and computes in."
     )
-    cores: float = Field(
-        1.0, ge=0, le=1024, description="Engine ray: of a node, for each of its replicas."
+    cores: float | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="Engine ray: of a node, for each of its replicas, and of a registered version "
+        "of it as well; without it 1.",
     )
-    gpus: float = Field(0.0, ge=0, le=64, description="Engine ray: likewise.")
+    gpus: float | None = Field(
+        None, ge=0, le=64, description="Engine ray: likewise; without it none."
+    )
     license: str = Field("", description="Its licence, as the catalogue shows it.")
     max_length: int = Field(
         100,

@@ -23,7 +23,14 @@ from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken, refuse_withou
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
-from llmlab.engines.ray.wanted import Wanted, is_placed, read_wanted, wanted_by, write_wanted
+from llmlab.engines.ray.wanted import (
+    Wanted,
+    is_placed,
+    read_wanted,
+    wanted_by,
+    write_wanted,
+    write_what_they_read,
+)
 from llmlab.engines.record import Record
 from llmlab.engines.status import NodeStatus
 from llmlab.errors import EnvironmentFailure
@@ -73,6 +80,7 @@ class OnNodes:
         return Program(name, command, priority=priority)
 
     def start(self, plan: Plan) -> None:
+        write_what_they_read(self._lab, plan)
         wanted = wanted_by(self._lab, plan)
         names = {one.process for one in wanted}
         write_wanted(
