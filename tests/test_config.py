@@ -473,6 +473,9 @@ BAD = [
         "min_length 50 is above max_length 20",
     ),
     (TINY + 'source = "path:t"\nmax_length = 0\n', "models.tiny.max_length", "not 0"),
+    (TINY + 'source = "path:t"\ncores = 0\n', "models.tiny.cores", "not 0"),
+    (TINY + 'source = "path:t"\ngpus = 1.5\n', "models.tiny", "a part of one, or a whole number"),
+    (TINY + 'source = "path:t"\ngpus = 0.00001\n', "models.tiny", "not 1e-05"),
     ('[rollout]\npairs_never = ["sumarize"]\n', "rollout.pairs_never", "no route 'sumarize'"),
     ('[recording]\nnever = ["chat", "chta"]\n', "recording.never", "did you mean 'chat'"),
 ]

@@ -12,6 +12,7 @@ import pytest
 from llmlab.config import Config, Model
 from llmlab.config.ray import Ray
 from llmlab.engines.base import Plan
+from llmlab.engines.ray import cluster
 from llmlab.engines.ray import replica as replicas
 from llmlab.engines.ray.providing import Provider
 from llmlab.engines.ray.replica import Look, Replica, Serving
@@ -136,3 +137,11 @@ def test_what_is_wanted_of_a_node_is_what_the_replica_is_given(tmp_path: Path) -
     )
     provider.provide(call, Look("a", "node", "10.0.0.2", __version__), wanted_by(lab, made)[1])
     assert (given[0].cores, given[0].memory) == (8.0, 2 << 30)
+
+
+def test_a_head_that_others_join_offers_nothing_of_its_machine(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.make_state()
+    several, alone = Ray(host="10.0.0.1"), Ray()
+    assert {"--num-cpus=0", "--num-gpus=0"} <= {*cluster.head_command(lab, several)}
+    assert not [one for one in cluster.head_command(lab, alone) if "gpus" in one]

@@ -106,10 +106,10 @@ def namespace(lab: Lab, ray: Ray) -> str:
 
 def head_command(lab: Lab, ray: Ray) -> list[str]:
     """What runs the head. It has replicas only where no other node can be: they end with it."""
-    cores = ray.cores if ray.is_alone else 0
+    cores, gpus = (ray.cores, []) if ray.is_alone else (0, ["--num-gpus=0"])
     return [
         *_start(ray.host, cores, session_folder(lab)), "--head", f"--port={ray.port}",
-        "--include-dashboard=false",
+        "--include-dashboard=false", *gpus,
     ]  # fmt: skip
 
 
