@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from llmlab.config.ray import Ray
 from llmlab.engines.ray import joining
+from llmlab.engines.ray.cluster import checked_token, make_token
 from llmlab.engines.ray.joining import Joining, join
 from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
+from llmlab.lab import Lab
 from tests.conftest import free_port, wait_until
 
 JOINS = "import time; print('Ray runtime started', flush=True); time.sleep(600)"
@@ -142,3 +145,28 @@ def test_what_cannot_be_a_heads_address_is_not_waited_for(machine: Machine, addr
     told = Joining(address, "", machine.told.token, 1, None, machine.told.folder)
     with pytest.raises(UsageError, match="is no address of a head"):
         join(told, threading.Event(), machine.said.append)
+
+
+def test_who_joins_and_who_is_told_of_a_cluster_have_the_same_said_of_its_token(
+    tmp_path: Path,
+) -> None:
+    lab, file = Lab(tmp_path), tmp_path / "theirs"
+
+    def said() -> list[str]:
+        found = []
+        for check in (
+            lambda: checked_token(file),
+            lambda: make_token(lab, Ray(address="10.0.0.1:6379", token_file="theirs")),
+        ):
+            with pytest.raises(AuthError) as refused:
+                check()
+            found.append(f"{refused.value.message} {refused.value.fix}")
+        return found
+
+    missing = said()
+    assert missing[0] == missing[1] and "cannot be read" in missing[0]
+    file.touch(0o640)
+    open_to_others = said()
+    assert open_to_others[0] == open_to_others[1] and "others can read" in open_to_others[0]
+    file.chmod(0o600)
+    assert checked_token(file) == make_token(lab, Ray(token_file="theirs")) == file

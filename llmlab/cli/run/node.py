@@ -50,7 +50,8 @@ def add(
     import signal
     import threading
 
-    from llmlab.engines.ray.joining import Joining, checked_token, join
+    from llmlab.engines.ray.cluster import checked_token
+    from llmlab.engines.ray.joining import Joining, join
 
     joining = Joining(
         head, host, checked_token(token_file), cores, gpus,

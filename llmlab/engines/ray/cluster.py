@@ -21,6 +21,7 @@ from llmlab.lab import Lab, private_folder
 from llmlab.shell import clean_environment
 
 TOKEN = "token"  # noqa: S105  its file's name
+OTHERS = 0o077
 AWAY = 30 * 86_400  # seconds that the head may be away; then nodes end what they run
 STORE = 100_000_000  # bytes of Ray's object store: nothing of a lab goes through it
 FOLDER = "LLMLAB_NODE"  # the environment variable that says where a node keeps what is its own
@@ -34,17 +35,26 @@ def token_file(lab: Lab, ray: Ray) -> Path:
     """
     if not ray.token_file:
         return folder_of(lab) / TOKEN
-    file = lab.root / Path(ray.token_file).expanduser()
+    return checked_token(lab.root / Path(ray.token_file).expanduser())
+
+
+def checked_token(file: Path) -> Path:
+    """The file with a cluster's token.
+
+    Raises:
+        AuthError: there is none, or others may read it.
+    """
     try:
-        mode = file.stat().st_mode & 0o077
+        mode = file.stat().st_mode
     except OSError as error:
         raise AuthError(
             f"the cluster's token cannot be read: {file}: {unreadable(error)}",
-            fix="copy it from the machine that runs the head, mode 0600",
+            fix="copy it from the machine that runs the head, .llmlab/ray/token of its lab, "
+            "mode 0600",
         ) from None
-    if mode:
+    if mode & OTHERS:
         raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")
-    return file
+    return file.resolve()
 
 
 def make_token(lab: Lab, ray: Ray) -> Path:
@@ -54,17 +64,18 @@ def make_token(lab: Lab, ray: Ray) -> Path:
         AuthError: as ``token_file``, or it is another cluster's.
     """
     file = token_file(lab, ray)
-    if ray.address and not file.exists():
-        raise AuthError(
-            f"the token of the cluster at {ray.address} is not here",
-            fix="copy it from the machine that runs the head, mode 0600, and say where in "
-            "ray.token_file of lab.toml",
-        )
-    if not ray.token_file:
-        private_folder(file.parent)
-        with locked(file.with_suffix(".lock")):
-            if not file.exists():
-                write_atomically(file, secrets.token_hex(32) + "\n")
+    if ray.token_file:
+        return file
+    private_folder(file.parent)
+    with locked(file.with_suffix(".lock")):
+        if not file.exists():
+            if ray.address:
+                raise AuthError(
+                    f"the token of the cluster at {ray.address} is not here",
+                    fix="copy it from the machine that runs the head, mode 0600, and say where in "
+                    "ray.token_file of lab.toml",
+                )
+            write_atomically(file, secrets.token_hex(32) + "\n")
     return file
 
 

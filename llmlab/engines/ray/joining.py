@@ -29,7 +29,6 @@ ENDS = 20.0  # seconds in which it ends in peace: not at all while the head is a
 AGAIN = 5.0  # seconds until it is started again
 STARTED = "Ray runtime started"  # said by `ray start`
 NOT_LET_IN = ("InvalidAuthToken", "Unauthenticated")  # likewise
-OTHERS = 0o077
 
 
 @dataclass(frozen=True)
@@ -66,23 +65,6 @@ def own_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHES) as one:
         return str(one.getsockname()[0])
-
-
-def checked_token(file: Path) -> Path:
-    """
-    Raises:
-        AuthError: there is none, or others may read it.
-    """
-    try:
-        mode = file.stat().st_mode
-    except OSError as error:
-        raise AuthError(
-            f"the cluster's token cannot be read: {file}: {unreadable(error)}",
-            fix="copy .llmlab/ray/token of the lab, mode 0600",
-        ) from None
-    if mode & OTHERS:
-        raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")
-    return file.resolve()
 
 
 def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) -> None:
