@@ -474,6 +474,9 @@ BAD = [
         "min_length 50 is above max_length 20",
     ),
     (TINY + 'source = "path:t"\nmax_length = 0\n', "models.tiny.max_length", "not 0"),
+    (TINY + 'source = "path:t"\ncores = 0\n', "models.tiny.cores", "not 0"),
+    (TINY + 'source = "path:t"\ngpus = 1.5\n', "models.tiny", "a part of one, or a whole number"),
+    (TINY + 'source = "path:t"\ngpus = 0.00001\n', "models.tiny", "not 1e-05"),
     ('[rollout]\npairs_never = ["sumarize"]\n', "rollout.pairs_never", "no route 'sumarize'"),
     ('[recording]\nnever = ["chat", "chta"]\n', "recording.never", "did you mean 'chat'"),
 ]
@@ -625,7 +628,7 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
         key for key in Model.model_fields
         if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
     }  # fmt: skip
-    assert keys_of_models == some - {"file", "price", "scale"}
+    assert keys_of_models == some - {"file", "price", "scale", "cores", "gpus"}
 
 
 def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +41,14 @@ NODES = tuple(
 
 
 def actor(name: str, node: int = 1, phase: str = "ready", **more: Any) -> Actor:
-    look = Look(name, f"n{node}", f"10.0.0.{node}", __version__, phase=phase, port=20000)  # type: ignore[arg-type]
+    look = Look(
+        sha256(name.encode()).hexdigest()[:12],
+        f"n{node}",
+        f"10.0.0.{node}",
+        __version__,
+        phase=phase,
+        port=20000,
+    )  # type: ignore[arg-type]
     return Actor(name, replace(look, **more))
 
 
@@ -190,7 +198,7 @@ def test_a_replica_is_not_ready_as_long_as_its_door_does_not_run(
     replica._own, replica._answered = tmp_path, 0
     door = replica._door = SimpleNamespace(pid=0, said="bind() failed")  # type: ignore[assignment]
     api: Any = SimpleNamespace(failed=False, pid=5, starts=1)
-    told = Look("i", "n1", "10.0.0.1", __version__, phase="starting")
+    told = Look("0123456789ab", "n1", "10.0.0.1", __version__, phase="starting")
     found = replica._phase_of(api, told)
     assert (found.phase, found.why) == ("starting", "bind() failed")
     door.pid = 6

@@ -22,6 +22,7 @@ SOURCE = re.compile(
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONTENT_ID = re.compile(r"sha256:[0-9a-f]{64}")
+LEAST_PART = 0.01  # of a core, or of a GPU: much less is nothing to Ray
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # What the connection says by itself, and what carries a key.
@@ -110,10 +111,16 @@ class Model(Section):
     compute_type: Literal["int8", "float32"] = Field(
         "int8", description="What ctranslate2 converts to and computes in."
     )
-    cores: float = Field(
-        1.0, ge=0, le=1024, description="Engine ray: of a node, for each of its replicas."
+    cores: float | None = Field(
+        None,
+        ge=LEAST_PART,
+        le=1024,
+        description="Engine ray: of a node, for each of its replicas, and of a registered version "
+        "of it as well; without it 1.",
     )
-    gpus: float = Field(0.0, ge=0, le=64, description="Engine ray: likewise.")
+    gpus: float | None = Field(
+        None, ge=0, le=64, description="Engine ray: likewise; without it none."
+    )
     license: str = Field("", description="Its licence, as the catalogue shows it.")
     max_length: int = Field(
         100,
@@ -218,6 +225,8 @@ class Model(Section):
             raise ValueError(
                 f"content_id should be sha256: and 64 hex digits, not {self.content_id!r}"
             )
+        if self.gpus and self.gpus % 1 and not LEAST_PART <= self.gpus < 1:
+            raise ValueError(f"gpus should be a part of one, or a whole number, not {self.gpus:g}")
         if self.min_length > self.max_length:
             raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
         if self.runtime == "openai":

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from llmlab.config.budgets import Price
 from llmlab.engines.base import Plan
-from llmlab.registry.catalogue import DEPLOYED
+from llmlab.registry.catalogue import called
 from llmlab.service.settings import Settings
 from llmlab.traffic import Traffic
 
@@ -39,7 +39,7 @@ def _priced(settings: Settings, plan: Plan, traffic: Traffic) -> Settings:
     models = plan.config.models
     on = [route for route in plan.routes if settings.deployment in traffic.route(route).targets()]
     alike = [name for name in plan.routes.values() if _chats(plan, name) == settings.model.chats]
-    names = [_called(settings.name), *(plan.routes[route] for route in on), *alike]
+    names = [called(settings.name), *(plan.routes[route] for route in on), *alike]
     found = (models[one].price for one in names if one in models)
     price = next((one for one in found if one != FREE), FREE)
     return settings.model_copy(update={"model": settings.model.model_copy(update={"price": price})})
@@ -51,9 +51,3 @@ def _is_registered(settings: Settings) -> bool:
 
 def _chats(plan: Plan, name: str) -> bool:
     return name in plan.config.models and plan.config.models[name].chats
-
-
-def _called(name: str) -> str:
-    """Of a version NAME-2 of a registered model: NAME."""
-    found = DEPLOYED.fullmatch(name)
-    return found[1] if found else name

@@ -11,7 +11,7 @@ from llmlab.engines.record import Record
 from llmlab.engines.status import DeploymentStatus
 from llmlab.errors import UpstreamError, UsageError
 from llmlab.lab import Lab
-from llmlab.registry.catalogue import DEPLOYED
+from llmlab.registry.catalogue import called
 
 RESTING = "RESTING"  # the state of one, where a process would have another
 
@@ -28,8 +28,7 @@ def _said_of(plan: Plan, deployment: str) -> Iterator[Scale]:
         return
     settings, models = plan.settings(deployment), plan.config.models
     yield settings.model.scale
-    version = DEPLOYED.fullmatch(settings.name)
-    names = [version[1]] if version else []
+    names = [called(settings.name)]
     names += [first for route, first in plan.routes.items() if plan.leading(route) == deployment]
     for name in names:
         if name in models:

@@ -166,6 +166,12 @@ class Catalogue:
         return None
 
 
+def called(name: str) -> str:
+    """Of a version NAME-2 of a registered model: NAME."""
+    found = DEPLOYED.fullmatch(name)
+    return found[1] if found else name
+
+
 def registered(registry: Registry, reference: str) -> Known | None:
     """A registered model. NAME-VERSION, the name of its deployment, leads to it as well.
 

@@ -1,4 +1,5 @@
-"""What of the machine this process may use: affinity, and a container's limits."""
+"""What of the machine this process may use: affinity, a container's limits, and what a replica on a
+node is given of that, where nothing else holds it to it."""
 
 from __future__ import annotations
 
@@ -12,6 +13,18 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 # What full batches (8192 tokens, 4 beams) of a T5-small took of memory, for each that is
 # worked on at once: 340 MiB, and 160 for the process. Five of them fit into 2 GiB.
 REPLICA = 400 << 20
+CORES, BYTES = "LLMAPI_CORES", "LLMAPI_BYTES"  # environment variables, see ``held_to``
+
+
+def held_to(cores: float, memory: int) -> dict[str, str]:
+    """The environment of a process that is to go by so much as if it were a container's limit.
+
+    Args:
+        cores: parts of one are fine. ``memory`` in bytes, 0 for all that there is.
+    """
+    threads = str(max(1, int(cores)))  # of torch and numpy, which count the machine's cores
+    limit = {BYTES: str(memory)} if memory else {}
+    return {CORES: str(cores), "OMP_NUM_THREADS": threads} | limit
 
 
 def default_replicas(threads: int) -> int:
@@ -28,13 +41,20 @@ def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     )
     groups = _groups("cpu", cgroups, membership)
     quotas = [int(quota) for group in groups for quota in _quota_of(group)]
-    return max(1, min([allowed, *quotas]))
+    return max(1, min([allowed, *quotas, *map(int, _given(CORES))]))
 
 
 def memory_limit(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> float:
-    """Bytes that this process's control groups let it have; infinity without a limit."""
+    """Bytes that this process's control groups let it have, or that it is given; infinity without a
+    limit."""
     groups = _groups("memory", cgroups, membership)
-    return min((limit for group in groups for limit in _limit_of(group)), default=math.inf)
+    limits = [limit for group in groups for limit in _limit_of(group)]
+    return min([math.inf, *limits, *_given(BYTES)])
+
+
+def _given(name: str) -> Iterator[float]:
+    if said := os.environ.get(name):
+        yield float(said)
 
 
 def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[Path]:

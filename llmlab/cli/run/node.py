@@ -50,10 +50,11 @@ def add(
     import signal
     import threading
 
-    from llmlab.engines.ray.joining import Joining, checked_token, join, own_address
+    from llmlab.engines.ray.cluster import checked_token
+    from llmlab.engines.ray.joining import Joining, join
 
     joining = Joining(
-        head, host or own_address(head), checked_token(token_file), cores, gpus,
+        head, host, checked_token(token_file), cores, gpus,
         (folder or Path.home() / ".local" / "state" / "llmlab-node").absolute(),
     )  # fmt: skip
     over = threading.Event()

@@ -21,6 +21,7 @@ from llmlab.lab import Lab, private_folder
 from llmlab.shell import clean_environment
 
 TOKEN = "token"  # noqa: S105  its file's name
+OTHERS = 0o077
 AWAY = 30 * 86_400  # seconds that the head may be away; then nodes end what they run
 STORE = 100_000_000  # bytes of Ray's object store: nothing of a lab goes through it
 FOLDER = "LLMLAB_NODE"  # the environment variable that says where a node keeps what is its own
@@ -34,17 +35,26 @@ def token_file(lab: Lab, ray: Ray) -> Path:
     """
     if not ray.token_file:
         return folder_of(lab) / TOKEN
-    file = lab.root / Path(ray.token_file).expanduser()
+    return checked_token(lab.root / Path(ray.token_file).expanduser())
+
+
+def checked_token(file: Path) -> Path:
+    """The file with a cluster's token.
+
+    Raises:
+        AuthError: there is none, or others may read it.
+    """
     try:
-        mode = file.stat().st_mode & 0o077
+        mode = file.stat().st_mode
     except OSError as error:
         raise AuthError(
             f"the cluster's token cannot be read: {file}: {unreadable(error)}",
-            fix="copy it from the machine that runs the head, mode 0600",
+            fix="copy it from the machine that runs the head, .llmlab/ray/token of its lab, "
+            "mode 0600",
         ) from None
-    if mode:
+    if mode & OTHERS:
         raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")
-    return file
+    return file.resolve()
 
 
 def make_token(lab: Lab, ray: Ray) -> Path:
@@ -100,10 +110,10 @@ def namespace(lab: Lab, ray: Ray) -> str:
 
 def head_command(lab: Lab, ray: Ray) -> list[str]:
     """What runs the head. It has replicas only where no other node can be: they end with it."""
-    cores = ray.cores if ray.is_alone else 0
+    cores, gpus = (ray.cores, []) if ray.is_alone else (0, ["--num-gpus=0"])
     return [
         *_start(ray.host, cores, session_folder(lab)), "--head", f"--port={ray.port}",
-        "--include-dashboard=false",
+        "--include-dashboard=false", *gpus,
     ]  # fmt: skip
 
 

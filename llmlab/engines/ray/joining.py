@@ -12,15 +12,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from llmlab.config.ray import is_address
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.held import hold
-from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, UsageError, unreadable
+from llmlab.errors import AuthError, EnvironmentFailure, UsageError, unreadable
 from llmlab.lab import private_folder
 
 REACHES = 5.0  # seconds to the head
@@ -28,7 +29,6 @@ ENDS = 20.0  # seconds in which it ends in peace: not at all while the head is a
 AGAIN = 5.0  # seconds until it is started again
 STARTED = "Ray runtime started"  # said by `ray start`
 NOT_LET_IN = ("InvalidAuthToken", "Unauthenticated")  # likewise
-OTHERS = 0o077
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Joining:
     """
     Args:
         address: HOST:PORT of the head.
-        host: this machine's own address.
+        host: this machine's own address; "" = the one by which it reaches the head.
         token: the file with the cluster's token.
         cores: for replicas; -1 = all. ``gpus``: None = all.
         folder: where models and what runs are kept.
@@ -54,50 +54,38 @@ def own_address(address: str) -> str:
     """The address of this machine by which it reaches the head.
 
     Raises:
-        UpstreamError: it does not.
+        UsageError: that cannot be a head's address.
+        OSError: nobody listens there.
     """
+    if not is_address(address):
+        raise UsageError(
+            f"{address!r} is no address of a head",
+            fix="HOST:PORT, such as 10.0.0.1:6379: ray.host and ray.port of the lab",
+        )
     host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHES) as one:
-            return str(one.getsockname()[0])
-    except OSError as error:
-        raise UpstreamError(
-            f"the head at {address} cannot be reached: {unreadable(error)}",
-            fix="llmlab status on its machine says whether it runs; its ray.host has to be an "
-            "address that other machines reach",
-        ) from None
-
-
-def checked_token(file: Path) -> Path:
-    """
-    Raises:
-        AuthError: there is none, or others may read it.
-    """
-    try:
-        mode = file.stat().st_mode
-    except OSError as error:
-        raise AuthError(
-            f"the cluster's token cannot be read: {file}: {unreadable(error)}",
-            fix="copy .llmlab/ray/token of the lab, mode 0600",
-        ) from None
-    if mode & OTHERS:
-        raise AuthError(f"others can read the cluster's token, {file}", fix=f"chmod 600 {file}")
-    return file.resolve()
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHES) as one:
+        return str(one.getsockname()[0])
 
 
 def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) -> None:
-    """Be a node until ``over``. What ends before is started again.
+    """Be a node until ``over``. What ends before is started again, and a head that is not there, or
+    not yet, is waited for.
 
     Raises:
-        EnvironmentFailure: it ends as soon as it is started, the first time.
-        AuthError: the head does not know the token. UsageError: it is such a node already.
+        EnvironmentFailure: it ends as soon as it is started, the first time, and the head answers.
+        AuthError: the head does not know the token, or does not any more.
+        UsageError: it is such a node already, or the head's address is none.
     """
+    own = _own_address_once_it_is_there(joining.address, over, say)
+    if not own:
+        return
+    joining = replace(joining, host=joining.host or own)
     session, held = _session(joining)
     environ = cluster.environment(joining.token)
     environ[cluster.FOLDER] = str(private_folder(joining.folder, 0o711))
     joined, child = False, None
     try:
-        while not over.is_set():
+        while _own_address_once_it_is_there(joining.address, over, say):
             command = cluster.node_command(
                 joining.address, joining.host, joining.cores, session, joining.gpus
             )
@@ -106,8 +94,9 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
                     command, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     cwd=session.parent, start_new_session=True, pass_fds=[held],
                 )  # fmt: skip
-                if _has_joined(child, out, over):
-                    joined = True
+                came = _has_joined(child, out, over)
+                joined = joined or came
+                if came:
                     say(f"a node of {joining.address}, at {joining.host}")
                     while child.poll() is None and not over.is_set():
                         over.wait(0.5)
@@ -115,9 +104,10 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
                     _end(child)
                     return
                 _kill(child)
-                if not joined:
-                    out.seek(0)
-                    raise _refused(joining, out.read())
+                out.seek(0)
+                said = "" if came else out.read()
+                if _is_not_let_in(said) or (not joined and _answers(joining.address)):
+                    raise _refused(joining, said)
             say("it ended, and is started again")
             over.wait(AGAIN)
     finally:
@@ -125,6 +115,31 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
             _kill(child)
         shutil.rmtree(session.parent, ignore_errors=True)
         os.close(held)
+
+
+def _own_address_once_it_is_there(
+    head: str, over: threading.Event, say: Callable[[str], None]
+) -> str:
+    """See ``own_address``; "" where it is over before."""
+    said = False
+    while not over.is_set():
+        try:
+            return own_address(head)
+        except OSError as error:
+            if not said:
+                said = True
+                say(
+                    f"waits for the head at {head} ({unreadable(error)}): is its lab up, and "
+                    "ray.host there an address that other machines reach?"
+                )
+            over.wait(AGAIN)
+    return ""
+
+
+def _answers(head: str) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(own_address(head))
+    return False
 
 
 def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Event) -> bool:
@@ -135,14 +150,18 @@ def _has_joined(child: subprocess.Popen[bytes], out: IO[str], over: threading.Ev
         said = out.read()
         if STARTED in said:
             return True
-        if any(word in said for word in NOT_LET_IN):
+        if _is_not_let_in(said):
             return False
         over.wait(0.2)
     return False
 
 
+def _is_not_let_in(said: str) -> bool:
+    return any(word in said for word in NOT_LET_IN)
+
+
 def _refused(joining: Joining, said: str) -> EnvironmentFailure | AuthError:
-    if any(word in said for word in NOT_LET_IN):
+    if _is_not_let_in(said):
         return AuthError(
             f"the head at {joining.address} does not know the token in {joining.token}",
             fix="copy .llmlab/ray/token of the lab that runs there",

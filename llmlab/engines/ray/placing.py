@@ -30,6 +30,7 @@ from llmlab.engines.ray.wanted import (
     read_wanted,
     wanted_by,
     write_wanted,
+    write_what_they_read,
 )
 from llmlab.engines.record import Record
 from llmlab.engines.status import NodeStatus
@@ -80,6 +81,7 @@ class OnNodes:
         return Program(name, command, priority=priority)
 
     def start(self, plan: Plan) -> None:
+        write_what_they_read(self._lab, plan)
         wanted = wanted_by(self._lab, plan)
         names = {one.process for one in wanted}
         write_wanted(

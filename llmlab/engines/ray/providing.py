@@ -54,6 +54,7 @@ class Provider:
             trusted=self._authority.trusted_by_replicas,
             ports=(self._ray.ports[0], self._ray.ports[-1]),
             settlements=(self._ray.host, self._ray.link_port), longest=one.longest,
+            cores=one.cores, memory=one.memory,
         )  # fmt: skip
         call("serve", serving, within=QUICK)
 

@@ -35,6 +35,7 @@ from llmlab.lab import SETTLEMENTS_SOCKET, private_folder
 from llmlab.links.conf import Settlements
 from llmlab.recording.order import orders_file
 from llmlab.recording.sampling import sample_file
+from llmlab.runtimes.cores import held_to
 from llmlab.service.drill import drill_file
 from llmlab.service.settings import SETTLEMENTS, Settings
 from llmlab.shell import clean_environment, last_lines
@@ -60,6 +61,7 @@ class Serving:
         ports: the first and the last at which it may listen.
         settlements: host and port of whom its API tells what it has used.
         longest: seconds of its longest answer.
+        cores: that its API may use. ``memory`` in bytes, 0 for all that there is.
     """
 
     settings: str
@@ -69,6 +71,8 @@ class Serving:
     ports: tuple[int, int]
     settlements: tuple[str, int]
     longest: float
+    cores: float = 1.0
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,8 @@ class Replica:
         service = [sys.executable, "-P", "-m", "llmlab.service", file.name,
                    "--uds", str(self._own / SOCKET), "--log", "api.log"]  # fmt: skip
         self._api = Kept(
-            self._folder, service, env | {SETTLEMENTS: str(beside)},
+            self._folder, service,
+            env | held_to(given.cores, given.memory) | {SETTLEMENTS: str(beside)},
             log="api.out", final_exit=CANNOT_LOAD,
         )  # fmt: skip
         self._api.start()

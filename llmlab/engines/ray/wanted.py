@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,8 @@ from pydantic import Field, TypeAdapter
 
 from llmlab.config import Model
 from llmlab.engines.base import Plan
-from llmlab.engines.local.programs import settings_file, suffixes
+from llmlab.engines.local.programs import settings_file, suffixes, write_settings
+from llmlab.engines.taken import Taken, taken_by
 from llmlab.files import write_atomically
 from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
@@ -66,12 +67,27 @@ def wanted_by(lab: Lab, plan: Plan) -> list[Wanted]:
             settings.deployment + suffix, settings.deployment, settings_file(lab, settings).name,
             longest=max(settings.service.timeout, settings.service.stream_timeout),
             patience=settings.service.timeout, memory=memory_of(settings),
-            cores=settings.model.cores, gpus=settings.model.gpus,
+            cores=taken.cores, gpus=taken.gpus,
         )
-        for settings in plan.deployments
-        if is_placed(settings.model)
+        for settings, taken in _placed(plan)
         for suffix in suffixes(plan.replicas(settings.deployment))
     ]  # fmt: skip
+
+
+def write_what_they_read(lab: Lab, plan: Plan) -> None:
+    """The settings of the replicas of a plan."""
+    for settings, _ in _placed(plan):
+        write_settings(lab, settings)
+
+
+def _placed(plan: Plan) -> Iterator[tuple[Settings, Taken]]:
+    """What runs on nodes. Their settings say what they take, whoever has said it: at other numbers
+    they are other replicas, for Ray places each by those of its first day."""
+    for settings in plan.deployments:
+        if is_placed(settings.model):
+            taken = taken_by(plan, settings.deployment)
+            model = settings.model.model_copy(update=asdict(taken))
+            yield settings.model_copy(update={"model": model}), taken
 
 
 def memory_of(settings: Settings) -> int:
