@@ -1,4 +1,4 @@
-"""What the engine ray does of its own where the local one is asked: no Ray, and no lab, runs here."""
+"""What the engine ray does of its own where the local one is asked: no lab runs here."""
 
 from __future__ import annotations
 
