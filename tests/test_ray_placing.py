@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from llmlab.engines.local import engine as local
 from llmlab.engines.local import keeper
 from llmlab.engines.local.gateway import LocalGateway
 from llmlab.engines.local.staging import Staging
+from llmlab.engines.ray.placing import OnNodes
 from llmlab.engines.record import Record
+from llmlab.errors import UsageError
 from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab
 from llmlab.service.settings import Settings
@@ -47,3 +50,38 @@ def test_a_renewed_certificate_is_taken_over_whichever_engine_has_the_gateway(
     monkeypatch.setattr(LocalGateway, "move", lambda _, release: not moved.append(release))
     assert keeper._reload_certificate(lab)
     assert moved == ["renewed"]
+
+
+class Programs:
+    """A supervisor: who is named runs."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def pid(self, program: str) -> int | None:
+        return 7 if program in self.names else None
+
+
+def on_nodes(lab: Lab, *running: str) -> OnNodes:
+    return OnNodes(lab, Programs(*running))  # type: ignore[arg-type]
+
+
+def with_ray(**said: Any) -> Plan:
+    return plan_of(Config.model_validate({"ray": {"host": "10.0.0.1", **said}}))
+
+
+def test_a_lab_that_runs_is_not_led_to_another_cluster_than_its_replicas_are_in(lab: Lab) -> None:
+    there = with_ray(address="10.0.0.2:6379", token_file="token")
+    Record.of(there, "ray", "1.31").write(lab)
+    runs = on_nodes(lab, "node", "placer")
+    assert runs.fit(there).deployments == there.deployments
+    forgotten = with_ray(token_file="token")
+    with pytest.raises(UsageError, match=r"another address in \[ray\]") as refused:
+        runs.fit(forgotten)
+    assert refused.value.fix == (
+        "llmlab up --address 10.0.0.2:6379, as before; or llmlab down, then llmlab up"
+    )
+    with pytest.raises(UsageError, match="another address and token_file and port in") as refused:
+        runs.fit(with_ray(port=7000))
+    assert refused.value.fix == "llmlab down, then llmlab up"
+    on_nodes(lab).fit(forgotten)  # one that is down may go anywhere

@@ -23,7 +23,11 @@ class Placing(Protocol):
     name: str
 
     def fit(self, plan: Plan) -> Plan:
-        """The plan, without what cannot be had this way."""
+        """The plan, without what cannot be had this way. Changes nothing.
+
+        Raises:
+            UsageError: what runs cannot be brought to it.
+        """
         ...
 
     def prepare(self, plan: Plan) -> None:

@@ -19,7 +19,12 @@ from llmlab.engines.local.programs import API_PREFIX, api_programs
 from llmlab.engines.local.supervisor import ProcessState, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waiting import POLL, pause, why
-from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken, refuse_without_ray
+from llmlab.engines.ray.fitting import (
+    fits_nowhere,
+    refuse_moved,
+    refuse_taken,
+    refuse_without_ray,
+)
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
@@ -30,7 +35,7 @@ from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab
 
 ENGINE = "ray"
-HEAD, NODE, PLACER = "head", "node", "placer"
+HEAD, NODE, PLACER = OWN = "head", "node", "placer"
 HEARS = 5.0  # seconds until the placer has heard of what is wanted
 STALE = 30.0  # seconds; the placer writes several times in one
 END_DEADLINE = 20.0  # seconds on top of the longest answer
@@ -46,6 +51,9 @@ class OnNodes:
 
     def fit(self, plan: Plan) -> Plan:
         """No process stands in for another one: that is what several replicas are for."""
+        record = Record.read(self._lab)
+        if record and record.engine == ENGINE and any(map(self._supervisor.pid, OWN)):
+            refuse_moved(record.plan().config.ray, plan.config.ray)
         service = plan.config.service.model_copy(update={"spare": False})
         return replace(plan, config=plan.config.model_copy(update={"service": service}))
 
