@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 
 from llmlab.config import Config, Model
+from llmlab.engines import probe
 from llmlab.engines.base import Plan
 from llmlab.engines.local import engine as local
 from llmlab.engines.local import keeper
 from llmlab.engines.local.gateway import LocalGateway
 from llmlab.engines.local.staging import Staging
+from llmlab.engines.ray import placing
+from llmlab.engines.ray.placed import Placed, Placement, write_placement
 from llmlab.engines.ray.placing import OnNodes
+from llmlab.engines.ray.wanted import Wanted, wanted_by, write_wanted
 from llmlab.engines.record import Record
-from llmlab.errors import UsageError
+from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.gateway import Nginx, Releases
-from llmlab.lab import Lab
+from llmlab.lab import Lab, private_folder
 from llmlab.service.settings import Settings
 
 OWN = Model(runtime="extractive", source="embedded:textrank")
@@ -85,3 +89,79 @@ def test_a_lab_that_runs_is_not_led_to_another_cluster_than_its_replicas_are_in(
         runs.fit(with_ray(port=7000))
     assert refused.value.fix == "llmlab down, then llmlab up"
     on_nodes(lab).fit(forgotten)  # one that is down may go anywhere
+
+
+class Clock:
+    """Time that passes by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(placing, "time", made)
+    return made
+
+
+def told(lab: Lab, *replicas: Placed, **more: Any) -> None:
+    """As the placer would."""
+    private_folder(lab.state / "ray")
+    write_placement(lab, Placement(head=True, replicas=replicas, **more))
+
+
+def placed(one: Wanted, state: Any = "RUNNING", **more: Any) -> Placed:
+    return Placed(one.process, one.deployment, one.version, state, **more)
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The processes that answer at their sockets."""
+    found: set[str] = set()
+    monkeypatch.setattr(probe, "ready", lambda socket: socket.stem in found)
+    monkeypatch.setattr(placing, "pause", lambda *_, **__: None)
+    return found
+
+
+def test_one_that_waits_for_a_machine_keeps_nobody_from_changing_other_things(
+    lab: Lab, clock: Clock, answering: set[str]
+) -> None:
+    before, after = plan_of(None, "textrank", "broken"), plan_of(None, "textrank", "broken", "twin")
+    textrank, broken, twin = wanted_by(lab, after)
+    write_wanted(lab, [textrank, broken])
+    told(lab, placed(textrank), placed(broken, "PENDING"), placed(twin))
+    answering |= {"textrank", "twin"}
+    runs, said = on_nodes(lab), list[str]()
+    runs.start(after)
+    runs.wait(after, before, said.append)
+    assert clock.now == 0
+    assert said == ["broken does not answer, as before; going on without", "waiting for twin"]
+    answering.discard("twin")
+    with pytest.raises(EnvironmentFailure, match="twin did not answer in time"):
+        runs.wait(after, before, said.append)
+
+
+def test_one_that_never_came_is_waited_for_again(
+    lab: Lab, clock: Clock, answering: set[str]
+) -> None:
+    before, after = plan_of(), plan_of(None, "textrank", "twin")
+    textrank, twin = wanted_by(lab, after)
+    answering.add("textrank")
+    told(lab, placed(textrank), placed(twin, "PENDING"))
+    runs = on_nodes(lab)
+    # A change that was killed wanted it; or there is a route to one that nobody has started.
+    for had, was in ((after, before), (before, after), (after, None)):
+        write_wanted(lab, wanted_by(lab, had))
+        runs.start(after)
+        with pytest.raises(EnvironmentFailure, match="no machine has room for twin"):
+            runs.wait(after, was, lambda _: None)

@@ -42,8 +42,11 @@ class Placing(Protocol):
         """Have those of a plan as well; what runs goes on."""
         ...
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
         """Until all of them answer.
+
+        Args:
+            before: what was brought up last, of a lab that runs.
 
         Raises:
             EnvironmentFailure: one of them does not come.
@@ -91,7 +94,7 @@ class Here:
     def start(self, plan: Plan) -> None:
         """They are among ``programs``."""
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
         wait_for_deployments(self._lab, self._supervisor, plan, say)
 
     def keep_only(self, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from llmlab.config.ray import Ray
@@ -40,6 +40,8 @@ HEARS = 5.0  # seconds until the placer has heard of what is wanted
 STALE = 30.0  # seconds; the placer writes several times in one
 END_DEADLINE = 20.0  # seconds on top of the longest answer
 
+Version = tuple[str, str]  # a process, and that of its settings
+
 
 class OnNodes:
     """Of one lab."""
@@ -48,6 +50,7 @@ class OnNodes:
 
     def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
         self._lab, self._supervisor = lab, supervisor
+        self._had: frozenset[Version] = frozenset()  # what was wanted before ``start``
 
     def fit(self, plan: Plan) -> Plan:
         """No process stands in for another one: that is what several replicas are for."""
@@ -81,16 +84,22 @@ class OnNodes:
         return Program(name, command, priority=priority)
 
     def start(self, plan: Plan) -> None:
-        wanted = wanted_by(self._lab, plan)
-        names = {one.process for one in wanted}
-        write_wanted(
-            self._lab, [*wanted, *(one for one in self._wanted() if one.process not in names)]
-        )
+        wanted, had = wanted_by(self._lab, plan), self._wanted()
+        names, self._had = {one.process for one in wanted}, _versions(had)
+        write_wanted(self._lab, [*wanted, *(one for one in had if one.process not in names)])
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
+        """One of before may wait for a machine for long, while other things are to be changed."""
         wait_for_deployments(self._lab, self._supervisor, _here(plan), say)
+        # Of the two alone, one may be of a change that was killed before it came to an end, and
+        # the other may have been led to before anybody has started it.
+        old = self._had & _versions(wanted_by(self._lab, before) if before else ())
         deadline = time.monotonic() + READY_DEADLINE
         for one in wanted_by(self._lab, plan):
+            if (one.process, one.version) in old:
+                if not self._answers(one):
+                    say(f"{one.process} does not answer, as before; going on without")
+                continue
             say(f"waiting for {one.process}")
             while not self._answers(one):
                 if plan.config.ray.is_alone and fits_nowhere(one, self.machines()):
@@ -197,6 +206,10 @@ def _no_room(one: Wanted) -> EnvironmentFailure:
         f"{one.memory / (1 << 30):.1f} GiB of memory",
         fix="llmlab node list shows what is there; llmlab node add makes another machine one",
     )
+
+
+def _versions(wanted: Iterable[Wanted]) -> frozenset[Version]:
+    return frozenset((one.process, one.version) for one in wanted)
 
 
 def _here(plan: Plan) -> Plan:
