@@ -13,12 +13,15 @@ from llmlab.engines.base import Plan
 from llmlab.engines.local import engine as local
 from llmlab.engines.local import keeper
 from llmlab.engines.local.gateway import LocalGateway
+from llmlab.engines.local.report import report
 from llmlab.engines.local.staging import Staging
+from llmlab.engines.local.supervisor import Supervisor
 from llmlab.engines.ray import placing
-from llmlab.engines.ray.placed import Placed, Placement, write_placement
+from llmlab.engines.ray.placed import Placed, Placement, read_placement, write_placement
 from llmlab.engines.ray.placing import OnNodes
-from llmlab.engines.ray.wanted import Wanted, wanted_by, write_wanted
+from llmlab.engines.ray.wanted import Wanted, read_wanted, wanted_by, write_wanted
 from llmlab.engines.record import Record
+from llmlab.engines.status import NodeStatus
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.gateway import Nginx, Releases
 from llmlab.lab import Lab, private_folder
@@ -117,7 +120,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def told(lab: Lab, *replicas: Placed, **more: Any) -> None:
     """As the placer would."""
     private_folder(lab.state / "ray")
-    write_placement(lab, Placement(head=True, replicas=replicas, **more))
+    write_placement(lab, Placement(replicas=replicas, **{"head": True} | more))
 
 
 def placed(one: Wanted, state: Any = "RUNNING", **more: Any) -> Placed:
@@ -165,3 +168,50 @@ def test_one_that_never_came_is_waited_for_again(
         runs.start(after)
         with pytest.raises(EnvironmentFailure, match="no machine has room for twin"):
             runs.wait(after, was, lambda _: None)
+
+
+# --- going down, and up again ----------------------------------------------------------------
+
+THERE = NodeStatus("gpu-1", "10.0.0.3", "ready", 4.0, 1.0, 8 << 30, False, ("twin", "twin.2"))
+OURS = NodeStatus("gateway", "10.0.0.1", "ready", 4.0, 0.0, 8 << 30, True, ("textrank",))
+
+
+def running(lab: Lab, **seen: Any) -> OnNodes:
+    """A lab with replicas here and on another machine."""
+    Record.of(with_ray(), "ray", "1.31").write(lab)
+    write_wanted(lab, wanted_by(lab, with_ray()))
+    told(lab, **{"machines": (THERE, OURS), "actors": 3} | seen)
+    return on_nodes(lab)
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["no placer", "no head"])
+def test_what_nobody_could_end_is_told_and_forgotten_here(
+    lab: Lab, clock: Clock, head: bool
+) -> None:
+    clock.now = began = 1000.0
+    runs = running(lab, at=began - 1.0, head=head)
+    runs.end()
+    assert clock.now - began < placing.STALE + 1
+    assert read_wanted(lab) == [] and read_placement(lab) == Placement()
+    (said,) = report(lab, Supervisor(lab), runs).warnings  # as `llmlab down` shows it
+    assert said == (
+        "nobody has ended twin, twin.2 on gpu-1, which may go on\n"
+        "Fix: llmlab up --engine ray, then llmlab down; or end llmlab node add over there"
+    )
+
+
+def test_down_returns_once_all_have_ended(lab: Lab, clock: Clock) -> None:
+    clock.now = 1000.0  # what is known now is of before they were asked to end
+    runs, ends = running(lab, at=999.0, actors=0, machines=()), clock.now + 3.0
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        assert read_wanted(lab) == []
+        actors = 3 if clock.now < ends else 0
+        on = (THERE, OURS) if actors else ()
+        write_placement(lab, Placement(clock.now, True, on, actors=actors))
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    runs.end()
+    assert clock.now >= ends
+    assert runs.left() == ()

@@ -61,6 +61,10 @@ class Placing(Protocol):
         """End all of them."""
         ...
 
+    def left(self) -> tuple[str, ...]:
+        """What ``end`` could not end, as warnings."""
+        ...
+
     def processes(self) -> list[ProcessState]:
         """Those that no supervisor on this machine knows of, under the names of its programs."""
         ...
@@ -102,6 +106,9 @@ class Here:
 
     def end(self) -> None:
         """As ``start``."""
+
+    def left(self) -> tuple[str, ...]:
+        return ()
 
     def processes(self) -> list[ProcessState]:
         return []

@@ -6,6 +6,7 @@ processes stay here.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
 from llmlab.engines.ray.wanted import Wanted, is_placed, read_wanted, wanted_by, write_wanted
 from llmlab.engines.record import Record
 from llmlab.engines.status import NodeStatus
-from llmlab.errors import EnvironmentFailure
+from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.lab import Lab
 
 ENGINE = "ray"
@@ -50,6 +51,7 @@ class OnNodes:
 
     def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
         self._lab, self._supervisor = lab, supervisor
+        self._left: tuple[NodeStatus, ...] = ()
         self._had: frozenset[Version] = frozenset()  # what was wanted before ``start``
 
     def fit(self, plan: Plan) -> Plan:
@@ -66,6 +68,8 @@ class OnNodes:
         mine = {key for key, program in listen.items() if self._supervisor.pid(program)}
         refuse_taken(plan.config.ray, mine)
         links = links_of(self._lab, plan.config)
+        if not self._supervisor.pid(PLACER):
+            forget_placement(self._lab)
         if not self._supervisor.pid(LINKS):
             links.lead((), 0.0)  # those of before may lead anywhere by now
 
@@ -153,20 +157,37 @@ class OnNodes:
             time.sleep(POLL)
 
     def end(self) -> None:
-        """Also on other machines, as far as those are heard of."""
-        if not self._supervisor.pid(PLACER):
-            return
-        write_wanted(self._lab, [])
+        """Also on other machines, as far as those are heard of; see ``left``."""
+        # A disk that is full, or read-only, is no reason not to end the others.
+        with contextlib.suppress(OSError, LlmlabError):
+            write_wanted(self._lab, [])
+            self._let_end()
+        self._left = read_placement(self._lab).machines
+        with contextlib.suppress(OSError):
+            forget_placement(self._lab)
+
+    def _let_end(self) -> None:
+        """Wait until no actor is left, or nobody hears of it."""
         record = Record.read(self._lab)
         patience = record.plan().config.service.timeout if record else 0.0
-        heard = time.monotonic()
+        heard, asked = time.monotonic(), time.time()
         deadline = heard + patience + END_DEADLINE
-        while (left := read_placement(self._lab)).actors and time.monotonic() < deadline:
-            heard = time.monotonic() if left.head else heard
-            if time.time() - left.at > STALE or time.monotonic() - heard > END_DEADLINE:
-                break  # nobody hears of them
+        while (now := read_placement(self._lab)).actors or now.at < asked:
+            heard = time.monotonic() if now.head else heard
+            silent = time.time() - now.at > STALE or time.monotonic() - heard > END_DEADLINE
+            if silent or time.monotonic() > deadline:
+                return
             time.sleep(POLL)
-        forget_placement(self._lab)
+
+    def left(self) -> tuple[str, ...]:
+        record = Record.read(self._lab)
+        own = record.plan().config.ray.host if record else ""  # they end with the lab's own node
+        there = [f"{', '.join(one.replicas)} on {one.name}" for one in self._left
+                 if one.replicas and one.host != own]  # fmt: skip
+        return () if not there else (
+            f"nobody has ended {' and '.join(there)}, which may go on\n"
+            "Fix: llmlab up --engine ray, then llmlab down; or end llmlab node add over there",
+        )  # fmt: skip
 
     def processes(self) -> list[ProcessState]:
         placement = read_placement(self._lab)
