@@ -215,3 +215,37 @@ def test_down_returns_once_all_have_ended(lab: Lab, clock: Clock) -> None:
     runs.end()
     assert clock.now >= ends
     assert runs.left() == ()
+
+
+class Led:
+    """Links, and where they were led."""
+
+    def __init__(self) -> None:
+        self.led: list[tuple[object, float]] = []
+
+    def lead(self, links: object, longest: float) -> None:
+        self.led.append((links, longest))
+
+
+@pytest.mark.parametrize(
+    ("programs", "forgets", "leads"),
+    [
+        ((), True, True),
+        (("links",), True, False),
+        (("placer",), False, False),  # links start anew, and go by what it has led last
+        (("links", "placer"), False, False),
+    ],
+)
+def test_what_was_seen_and_led_to_before_counts_as_long_as_there_is_a_placer(
+    lab: Lab, programs: tuple[str, ...], forgets: bool, leads: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    links = Led()
+    monkeypatch.setattr(placing, "links_of", lambda *_: links)
+    monkeypatch.setattr(placing, "refuse_without_ray", lambda: None)
+    monkeypatch.setattr(placing, "refuse_taken", lambda *_: None)
+    (one,) = wanted_by(lab, plan_of())
+    told(lab, placed(one, "FATAL", why="there was no disk"))
+    on_nodes(lab, *programs).prepare(plan_of())
+    assert (read_placement(lab).of(one.process) is None) is forgets
+    assert links.led == ([((), 0.0)] if leads else [])

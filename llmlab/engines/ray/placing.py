@@ -68,8 +68,9 @@ class OnNodes:
         mine = {key for key, program in listen.items() if self._supervisor.pid(program)}
         refuse_taken(plan.config.ray, mine)
         links = links_of(self._lab, plan.config)
-        if not self._supervisor.pid(PLACER):
-            forget_placement(self._lab)
+        if self._supervisor.pid(PLACER):
+            return  # it says where they are and where links lead, be it that those start anew
+        forget_placement(self._lab)
         if not self._supervisor.pid(LINKS):
             links.lead((), 0.0)  # those of before may lead anywhere by now
 
