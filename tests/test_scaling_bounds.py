@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from llmlab.config import Config, Model
 from llmlab.config.scale import Scale
+from llmlab.delivery import applying
 from llmlab.delivery.deploying import resized, scaled
 from llmlab.engines.base import Plan
 from llmlab.engines.bounds import are_scaled, bounds_of, told_of
@@ -18,6 +20,7 @@ from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
 from llmlab.errors import EnvironmentFailure, UsageError
 from llmlab.lab import Lab
+from llmlab.ledger.store import Store
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Phase
 from llmlab.rollout.store import Rollouts
@@ -130,6 +133,23 @@ def test_a_rollout_wakes_who_rests_before_it_gets_traffic() -> None:
     assert [one.replicas for one in woken.deployments] == [1, 0]
     over = traffic_of(at(Phase.ABORTED, started=()), asleep)
     assert [one.replicas for one in over.deployments] == [0, 0]
+
+
+def test_routes_wait_for_who_rests_only_where_they_lead_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An abort is not to wait for a model that somebody else has woken."""
+    lab, did = Lab(tmp_path), list[str]()
+    lab.make_state()
+    Record.of(plan(on_route()), "local", "1.31").write(lab)
+    engine = SimpleNamespace(route=lambda traffic: not did.append(f"routes {traffic.revision}"))
+    monkeypatch.setattr(applying, "running_engine", lambda _: engine)
+    monkeypatch.setattr(applying, "apply", lambda *_: not did.append("starts"))
+    awake = replace(on_route().deployments[0], replicas=1)
+    for wanted in (Traffic((awake,)), on_route(split=Split((Share("beside", 1),)))):
+        Store(lab).change("test", {}, lambda now, to=wanted: replace(to, revision=now.revision))
+        assert applying.route(lab)
+    assert did == ["routes 1", "starts"]
 
 
 # --- who moves them ---------------------------------------------------------------------------
