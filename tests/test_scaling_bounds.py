@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from llmlab.cli.app import app
 from llmlab.config import Config, Model
 from llmlab.config.scale import Scale
 from llmlab.delivery import applying
@@ -19,7 +21,7 @@ from llmlab.engines.local.programs import settings_file
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
 from llmlab.errors import EnvironmentFailure, UsageError
-from llmlab.lab import Lab
+from llmlab.lab import Lab, init_lab
 from llmlab.ledger.store import Store
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Phase
@@ -125,6 +127,32 @@ def test_a_person_stays_within_the_bounds() -> None:
         scaled(plan(), Traffic(), "scaled", 4)
     assert "llmlab deployment scale scaled 3" in str(refused.value.fix)
     assert plan(scaled(plan(), Traffic(), "beside", 256)).replicas("beside") == 256
+
+
+def test_a_person_rests_nobody_whom_a_rollout_names_that_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_lab(tmp_path)
+    lab, begun = Lab(tmp_path), rollout(started=())
+    Rollouts(lab).create(lambda number, *_: replace(begun, number=number))
+    there = Traffic((Deployed("tuned-2", "tuned:2", 2),))
+    Store(lab).change("test", {}, lambda now: replace(there, revision=now.revision))
+    made = plan(there, settings("tuned-2", "beside"))
+    monkeypatch.setattr(applying, "running", lambda _: (SimpleNamespace(name="local"), made))
+    monkeypatch.setattr(applying, "apply", lambda *_: True)
+
+    def scale(count: int) -> Any:
+        verb = ["--lab", str(lab.root), "deployment", "scale", "tuned-2", str(count)]
+        return CliRunner().invoke(app, verb)
+
+    refused = scale(0).exception
+    assert isinstance(refused, UsageError)
+    assert refused.message == "tuned-2 cannot rest: a rollout that is under way names it"
+    assert refused.fix == "llmlab rollout abort"
+    assert Store(lab).traffic().deployments == there.deployments
+    assert scale(1).exit_code == 0
+    Rollouts(lab).change(1, "aborted", lambda one: at(Phase.ABORTED, started=()))
+    assert scale(0).exit_code == 0
 
 
 def test_a_rollout_wakes_who_rests_before_it_gets_traffic() -> None:
