@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,18 @@ def test_one_that_never_came_is_waited_for_again(
         runs.start(after)
         with pytest.raises(EnvironmentFailure, match="no machine has room for twin"):
             runs.wait(after, was, lambda _: None)
+
+
+def test_a_newer_one_that_has_no_room_beside_the_older_is_not_called_slow(
+    lab: Lab, clock: Clock, answering: set[str]
+) -> None:
+    (newer,) = wanted_by(lab, plan_of())
+    answering.add("textrank")  # the older one does
+    told(lab, placed(replace(newer, settings="textrank-0123456789ab.json")))
+    with pytest.raises(EnvironmentFailure, match="its older one keeps its place") as late:
+        on_nodes(lab).wait(plan_of(), plan_of(), lambda _: None)
+    assert "takes 1 cores and 2.0 GiB of memory beside it" in late.value.message
+    assert "llmlab deployment scale textrank" in (late.value.fix or "")
 
 
 # --- going down, and up again ----------------------------------------------------------------

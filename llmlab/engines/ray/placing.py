@@ -139,6 +139,14 @@ class OnNodes:
                 "a copy of its token?",
                 log=why(self._supervisor, PLACER),
             )
+        if placed.version != one.version:
+            return EnvironmentFailure(
+                f"{one.process} did not come with other settings: its older one keeps its place "
+                f"until the newer one serves, and that takes {_takes(one)} beside it",
+                fix=f"llmlab deployment scale {one.deployment} with fewer replicas, or less of "
+                "cores in [models] of lab.toml; or llmlab down, then llmlab up",
+                log=placed.why,
+            )
         if placed.state != "PENDING":
             return EnvironmentFailure(
                 f"{one.process} did not answer in time ({placed.state}, on {placed.host})",
@@ -222,12 +230,15 @@ class OnNodes:
 
 
 def _no_room(one: Wanted) -> EnvironmentFailure:
-    what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
     return EnvironmentFailure(
-        f"no machine has room for {one.process}: it takes {what} and "
-        f"{one.memory / (1 << 30):.1f} GiB of memory",
+        f"no machine has room for {one.process}: it takes {_takes(one)}",
         fix="llmlab node list shows what is there; llmlab node add makes another machine one",
     )
+
+
+def _takes(one: Wanted) -> str:
+    what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+    return f"{what} and {one.memory / (1 << 30):.1f} GiB of memory"
 
 
 def _versions(wanted: Iterable[Wanted]) -> frozenset[Version]:
