@@ -17,7 +17,10 @@ from llmlab.delivery import applying
 from llmlab.delivery.deploying import resized, scaled
 from llmlab.engines.base import Plan
 from llmlab.engines.bounds import are_scaled, bounds_of, told_of
+from llmlab.engines.compose import report as compose
+from llmlab.engines.compose.mounts import DEPLOYMENT
 from llmlab.engines.local.programs import settings_file
+from llmlab.engines.probe import Told
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
 from llmlab.errors import EnvironmentFailure, UsageError
@@ -127,6 +130,24 @@ def test_a_person_stays_within_the_bounds() -> None:
         scaled(plan(), Traffic(), "scaled", 4)
     assert "llmlab deployment scale scaled 3" in str(refused.value.fix)
     assert plan(scaled(plan(), Traffic(), "beside", 256)).replicas("beside") == 256
+
+
+def test_one_that_rests_is_told_of_once_while_its_container_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ending = SimpleNamespace(
+        labels={DEPLOYMENT: "beside"}, service="llmapi-beside", state="running", healthy=True,
+        pid=7, uptime=1.0, memory_limit=0,
+    )  # fmt: skip
+    monkeypatch.setattr(compose, "told_by", lambda *_: Told(ready=True, model="beside"))
+    docker: Any = SimpleNamespace(memory=lambda _: 0)
+    there: Any = [ending]
+    for containers, state in ((there, "RUNNING"), ([], "RESTING")):
+        (found,) = (
+            one for one in compose._deployments(containers, docker, plan(on_route()))
+            if one.name == "beside"
+        )  # fmt: skip
+        assert found.state == state
 
 
 def test_a_person_rests_nobody_whom_a_rollout_names_that_is_under_way(
