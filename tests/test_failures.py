@@ -150,7 +150,9 @@ def test_what_up_and_down_tell_is_of_their_own_turn(
     for verb in ("up", "down"):
         done = CliRunner().invoke(app, ["--lab", str(lab.root), verb], catch_exceptions=False)
         assert done.exit_code == 0
-    assert told == [("status", False), ("status", True), ("up", True), ("down", True)]
+    assert told == [
+        ("status", False), ("status", True), ("up", True), ("down", True), ("status", True)
+    ]  # fmt: skip
 
 
 # --- the delivery database ---------------------------------------------------------------

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from llmlab.cli.app import app
 from llmlab.config import Config, Model
 from llmlab.config.scale import Scale
+from llmlab.delivery import applying
 from llmlab.delivery.deploying import resized, scaled
 from llmlab.engines.base import Plan
+from llmlab.engines.compose import report as compose
+from llmlab.engines.compose.mounts import DEPLOYMENT
 from llmlab.engines.local.programs import settings_file
+from llmlab.engines.probe import Told
 from llmlab.engines.record import Record
 from llmlab.engines.resting import needed
 from llmlab.engines.scale_bounds import are_scaled, bounds_of, told_of
 from llmlab.errors import EnvironmentFailure, UsageError
-from llmlab.lab import Lab
+from llmlab.lab import Lab, init_lab
+from llmlab.ledger.store import Store
 from llmlab.rollout.routes import traffic_of
 from llmlab.rollout.state import Phase
 from llmlab.rollout.store import Rollouts
@@ -124,12 +132,73 @@ def test_a_person_stays_within_the_bounds() -> None:
     assert plan(scaled(plan(), Traffic(), "beside", 256)).replicas("beside") == 256
 
 
+def test_one_that_rests_is_told_of_once_while_its_container_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ending = SimpleNamespace(
+        labels={DEPLOYMENT: "beside"}, service="llmapi-beside", state="running", healthy=True,
+        pid=7, uptime=1.0, memory_limit=0,
+    )  # fmt: skip
+    monkeypatch.setattr(compose, "told_by", lambda *_: Told(ready=True, model="beside"))
+    docker: Any = SimpleNamespace(memory=lambda _: 0)
+    there: Any = [ending]
+    for containers, state in ((there, "RUNNING"), ([], "RESTING")):
+        (found,) = (
+            one for one in compose._deployments(containers, docker, plan(on_route()))
+            if one.name == "beside"
+        )  # fmt: skip
+        assert found.state == state
+
+
+def test_a_person_rests_nobody_whom_a_rollout_names_that_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_lab(tmp_path)
+    lab, begun = Lab(tmp_path), rollout(started=())
+    Rollouts(lab).create(lambda number, *_: replace(begun, number=number))
+    there = Traffic((Deployed("tuned-2", "tuned:2", 2),))
+    Store(lab).change("test", {}, lambda now: replace(there, revision=now.revision))
+    made = plan(there, settings("tuned-2", "beside"))
+    monkeypatch.setattr(applying, "running", lambda _: (SimpleNamespace(name="local"), made))
+    monkeypatch.setattr(applying, "apply", lambda *_: True)
+
+    def scale(count: int) -> Any:
+        verb = ["--lab", str(lab.root), "deployment", "scale", "tuned-2", str(count)]
+        return CliRunner().invoke(app, verb)
+
+    refused = scale(0).exception
+    assert isinstance(refused, UsageError)
+    assert refused.message == "tuned-2 cannot rest: a rollout that is under way names it"
+    assert refused.fix == "llmlab rollout abort"
+    assert Store(lab).traffic().deployments == there.deployments
+    assert scale(1).exit_code == 0
+    Rollouts(lab).change(1, "aborted", lambda one: at(Phase.ABORTED, started=()))
+    assert scale(0).exit_code == 0
+
+
 def test_a_rollout_wakes_who_rests_before_it_gets_traffic() -> None:
     asleep = Traffic((Deployed("tuned-2", "tuned:2", 0), Deployed("other", "other", 0)))
     woken = traffic_of(rollout(started=()), asleep)
     assert [one.replicas for one in woken.deployments] == [1, 0]
     over = traffic_of(at(Phase.ABORTED, started=()), asleep)
     assert [one.replicas for one in over.deployments] == [0, 0]
+
+
+def test_routes_wait_for_who_rests_only_where_they_lead_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An abort is not to wait for a model that somebody else has woken."""
+    lab, did = Lab(tmp_path), list[str]()
+    lab.make_state()
+    Record.of(plan(on_route()), "local", "1.31").write(lab)
+    engine = SimpleNamespace(route=lambda traffic: not did.append(f"routes {traffic.revision}"))
+    monkeypatch.setattr(applying, "running_engine", lambda _: engine)
+    monkeypatch.setattr(applying, "apply", lambda *_: not did.append("starts"))
+    awake = replace(on_route().deployments[0], replicas=1)
+    for wanted in (Traffic((awake,)), on_route(split=Split((Share("beside", 1),)))):
+        Store(lab).change("test", {}, lambda now, to=wanted: replace(to, revision=now.revision))
+        assert applying.route(lab)
+    assert did == ["routes 1", "starts"]
 
 
 # --- who moves them ---------------------------------------------------------------------------

@@ -354,14 +354,15 @@ def test_a_look_that_fails_of_whatever_is_logged_and_the_next_one_follows(
     assert caplog.records[0].exc_info
 
 
-def test_each_line_counts_once_whoever_reads_it(tmp_path: Any) -> None:
+@pytest.mark.parametrize("other", ["local", "ray"])  # whose keeper is that of the local engine
+def test_each_line_counts_once_whoever_reads_it(tmp_path: Any, other: str) -> None:
     books = Books(tmp_path)
     log = [line(), line(subject="b")]
 
     def since(cursor: str) -> tuple[list[str], str]:
         return log[int(cursor) :], str(len(log))
 
-    assert [books.take("local", since) for _ in range(2)] == [2, 0]
+    assert [books.take(one, since) for one in ("local", other)] == [2, 0]
     log.append(line())
     assert books.take("local", since) == 1
     assert [(one.name, one.tokens_in) for one in books.rows("subject", 0)] == [("a", 6), ("b", 3)]

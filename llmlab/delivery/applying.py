@@ -12,6 +12,7 @@ from llmlab.delivery.merging import merge
 from llmlab.engines.base import Engine, Plan, Say
 from llmlab.engines.choice import running_engine
 from llmlab.engines.record import Record
+from llmlab.engines.resting import needed
 from llmlab.engines.turns import gateway_turn, processes_turn
 from llmlab.errors import LlmlabError, UpstreamError
 from llmlab.lab import Lab
@@ -59,13 +60,14 @@ def route(lab: Lab) -> bool:
 
 
 def _wakes(lab: Lab) -> bool:
-    """Whether what is wanted now leads to a deployment that rests."""
+    """Whether what is wanted now leads to a deployment that rests. One that is to be woken for
+    another reason is for whoever wants that, and may take long: routes do not wait for it."""
     record = Record.read(lab)
     if record is None:
         return False
     now = record.plan()
     wanted = replace(now, traffic=Store(lab).traffic())
-    return any(wanted.replicas(name) and not now.replicas(name) for name in now.names)
+    return any(needed(wanted, name) and not now.replicas(name) for name in now.names)
 
 
 def running(lab: Lab) -> tuple[Engine, Plan]:

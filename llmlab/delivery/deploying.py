@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from llmlab.config.schema import wrong_name
@@ -55,8 +56,13 @@ def deployed(plan: Plan, traffic: Traffic, wanted: Deployed) -> Traffic:
     return _with(traffic, wanted)
 
 
-def scaled(plan: Plan, traffic: Traffic, name: str, replicas: int) -> Traffic:
+def scaled(
+    plan: Plan, traffic: Traffic, name: str, replicas: int, *, tried: Collection[str] = ()
+) -> Traffic:
     """Traffic with as many replicas of a deployment as a person wants.
+
+    Args:
+        tried: the deployments that rollouts name which are under way, with traffic yet or without.
 
     Raises:
         UsageError: there is none of that name, or so many cannot be, or would not stay.
@@ -64,6 +70,10 @@ def scaled(plan: Plan, traffic: Traffic, name: str, replicas: int) -> Traffic:
     check_replicas(replicas, least=0)
     if traffic.deployed(name) is None and not plan.is_configured(name):
         raise _unknown(plan, name)
+    if not replicas and name in tried:
+        raise UsageError(
+            f"{name} cannot rest: a rollout that is under way names it", fix="llmlab rollout abort"
+        )
     if name in plan.names:
         refuse_outside(plan, name, replicas)
     return resized(plan, traffic, name, replicas)

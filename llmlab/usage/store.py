@@ -22,6 +22,7 @@ FILE = "usage.db"
 HOUR = 3600
 COUNTED = ("requests", "refused", "estimated", "tokens_in", "tokens_out", "cost")
 KEYS = ("hour", "subject", "deployment", "route", "claims")
+_SHARES = {"ray": "local"}  # {engine: the one whose gateway writes the very same file}
 _SCHEMA = (
     f"""CREATE TABLE used (
         hour INTEGER NOT NULL, subject TEXT NOT NULL, deployment TEXT NOT NULL,
@@ -78,11 +79,12 @@ class Books:
         """Add what the log says that was not read before.
 
         Args:
-            engine: whose log it is: each has places of its own.
+            engine: whose log it is: each has places of its own, but for those that share one.
 
         Returns:
             How many lines were new.
         """
+        engine = _SHARES.get(engine, engine)
         with self.database.writing() as connection:
             found = connection.execute("SELECT cursor FROM places WHERE engine = ?", (engine,))
             place = found.fetchone()

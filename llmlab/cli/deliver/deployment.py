@@ -36,13 +36,14 @@ def scale(
     """Have so many processes share the requests of a deployment."""
     from llmlab.delivery.applying import change, running
     from llmlab.delivery.deploying import scaled
+    from llmlab.rollout.store import Rollouts
     from llmlab.traffic import Traffic
 
     lab = Session.of(context).lab()
     engine, plan = running(lab)
 
     def to(traffic: Traffic) -> Traffic:
-        return scaled(plan, traffic, name, replicas)
+        return scaled(plan, traffic, name, replicas, tried=Rollouts(lab).needed())
 
     what = {"did": "scale", "deployment": name, "replicas": replicas}
     with progress("scaling") as say:

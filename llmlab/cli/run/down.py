@@ -31,6 +31,9 @@ def down(
             was_running = chosen.down(volumes=volumes)
         if was_running:
             _note(session, chosen.name)
+        left = chosen.status().warnings
+    for warning in left:
+        show_warning(warning)
     err().print("[bold green]✓[/] The lab is down." if was_running else "Nothing was running.")
 
 

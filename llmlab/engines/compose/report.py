@@ -126,7 +126,9 @@ def _deployments(
         name = one.labels.get(DEPLOYMENT) or told.model or one.service
         by_name.setdefault(name, []).append((one, told))
     found = [_deployment(name, own, docker, plan) for name, own in by_name.items()]
-    found += [resting(plan, one) for one in plan.names if not plan.replicas(one)] if plan else []
+    if plan:  # the container of one that rests may still be ending what it has in hand
+        rest = [one for one in plan.names if not plan.replicas(one)]
+        found += [resting(plan, one) for one in rest if one not in by_name]
     return sorted(found, key=lambda one: -one.weight)
 
 

@@ -163,7 +163,7 @@ class LocalEngine:
         )
         self.supervisor.apply(wanted, others=True)
         self.placing.start(plan)
-        self.placing.wait(plan, say)
+        self.placing.wait(plan, before.plan() if before else None, say)
         wait_for_waf(self.lab, self.supervisor, plan.config, say)
         moved = False
         with gateway_turn(self.lab):

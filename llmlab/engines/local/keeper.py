@@ -209,9 +209,10 @@ def _is_a_supervisor(pid: int) -> bool:
 
 
 def _reload_certificate(lab: Lab) -> bool:
-    from llmlab.engines.local.engine import LocalEngine  # which a lab without TLS does without
+    from llmlab.engines.choice import running_engine  # which a lab without TLS does without
 
-    return LocalEngine(lab).reload_certificate()
+    engine = running_engine(lab)  # not every lab with this keeper is the local engine's
+    return engine is not None and engine.reload_certificate()
 
 
 def main() -> None:

@@ -24,7 +24,11 @@ class Placing(Protocol):
     linked: bool
 
     def fit(self, plan: Plan) -> Plan:
-        """The plan, without what cannot be had this way."""
+        """The plan, without what cannot be had this way. Changes nothing.
+
+        Raises:
+            UsageError: what runs cannot be brought to it.
+        """
         ...
 
     def prepare(self, plan: Plan) -> None:
@@ -39,8 +43,11 @@ class Placing(Protocol):
         """Have those of a plan as well; what runs goes on."""
         ...
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
         """Until all of them answer.
+
+        Args:
+            before: what was brought up last, of a lab that runs.
 
         Raises:
             EnvironmentFailure: one of them does not come.
@@ -53,6 +60,10 @@ class Placing(Protocol):
 
     def end(self) -> None:
         """End all of them."""
+        ...
+
+    def left(self) -> tuple[str, ...]:
+        """What ``end`` could not end, as warnings."""
         ...
 
     def processes(self) -> list[ProcessState]:
@@ -88,7 +99,7 @@ class Here:
     def start(self, plan: Plan) -> None:
         """They are among ``programs``."""
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
         wait_for_deployments(self._lab, self._supervisor, plan, say)
 
     def keep_only(self, plan: Plan) -> None:
@@ -96,6 +107,9 @@ class Here:
 
     def end(self) -> None:
         """As ``start``."""
+
+    def left(self) -> tuple[str, ...]:
+        return ()
 
     def processes(self) -> list[ProcessState]:
         return []

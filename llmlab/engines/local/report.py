@@ -37,7 +37,7 @@ def report(lab: Lab, supervisor: Supervisor, placing: Placing) -> LabStatus:
         return LabStatus(
             str(lab.root), placing.name, running=False, healthy=False,
             gateway=GatewayStatus(url, False, STOPPED.state),
-            warnings=_unknown(lab),
+            warnings=(*placing.left(), *_unknown(lab)),
         )  # fmt: skip
     plan = record.plan()
     processes |= {one.name: one for one in placing.processes()}

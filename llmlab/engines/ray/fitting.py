@@ -49,6 +49,24 @@ def refuse_taken(ray: Ray, but: Collection[str] = ()) -> None:
             )
 
 
+def refuse_moved(was: Ray, now: Ray) -> None:
+    """
+    Args:
+        was: what the lab was brought up with, which its replicas and its head go by.
+
+    Raises:
+        UsageError: it is another one. Replicas that nobody asks any more would be left there.
+    """
+    other = [key for key in Ray.model_fields if getattr(was, key) != getattr(now, key)]
+    if not other:
+        return
+    as_before = f"llmlab up --address {was.address}, as before; or " if was.address else ""
+    raise UsageError(
+        f"what runs was brought up with another {' and '.join(other)} in [ray], and goes by that",
+        fix=(as_before if other == ["address"] else "") + "llmlab down, then llmlab up",
+    )
+
+
 def fits_nowhere(one: Wanted, machines: Sequence[NodeStatus]) -> bool:
     """Whether no machine could have it, were it empty; not as long as none is known."""
     return bool(machines) and not any(

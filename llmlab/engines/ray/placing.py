@@ -6,9 +6,10 @@ processes stay here.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from llmlab.config.ray import Ray
@@ -19,7 +20,12 @@ from llmlab.engines.local.programs import API_PREFIX, api_programs
 from llmlab.engines.local.supervisor import ProcessState, Supervisor
 from llmlab.engines.local.supervisor_conf import Program
 from llmlab.engines.local.waiting import POLL, pause, why
-from llmlab.engines.ray.fitting import fits_nowhere, refuse_taken, refuse_without_ray
+from llmlab.engines.ray.fitting import (
+    fits_nowhere,
+    refuse_moved,
+    refuse_taken,
+    refuse_without_ray,
+)
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
 from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
@@ -34,14 +40,16 @@ from llmlab.engines.ray.wanted import (
 )
 from llmlab.engines.record import Record
 from llmlab.engines.status import NodeStatus
-from llmlab.errors import EnvironmentFailure
+from llmlab.errors import EnvironmentFailure, LlmlabError
 from llmlab.lab import Lab
 
 ENGINE = "ray"
-HEAD, NODE, PLACER = "head", "node", "placer"
+HEAD, NODE, PLACER = OWN = "head", "node", "placer"
 HEARS = 5.0  # seconds until the placer has heard of what is wanted
 STALE = 30.0  # seconds; the placer writes several times in one
 END_DEADLINE = 20.0  # seconds on top of the longest answer
+
+Version = tuple[str, str]  # a process, and that of its settings
 
 
 class OnNodes:
@@ -51,9 +59,14 @@ class OnNodes:
 
     def __init__(self, lab: Lab, supervisor: Supervisor) -> None:
         self._lab, self._supervisor = lab, supervisor
+        self._left: tuple[NodeStatus, ...] = ()
+        self._had: frozenset[Version] = frozenset()  # what was wanted before ``start``
 
     def fit(self, plan: Plan) -> Plan:
         """No process stands in for another one: that is what several replicas are for."""
+        record = Record.read(self._lab)
+        if record and record.engine == ENGINE and any(map(self._supervisor.pid, OWN)):
+            refuse_moved(record.plan().config.ray, plan.config.ray)
         service = plan.config.service.model_copy(update={"spare": False})
         return replace(plan, config=plan.config.model_copy(update={"service": service}))
 
@@ -63,6 +76,9 @@ class OnNodes:
         mine = {key for key, program in listen.items() if self._supervisor.pid(program)}
         refuse_taken(plan.config.ray, mine)
         links = links_of(self._lab, plan.config)
+        if self._supervisor.pid(PLACER):
+            return  # it says where they are and where links lead, be it that those start anew
+        forget_placement(self._lab)
         if not self._supervisor.pid(LINKS):
             links.lead((), 0.0)  # those of before may lead anywhere by now
 
@@ -82,16 +98,22 @@ class OnNodes:
 
     def start(self, plan: Plan) -> None:
         write_what_they_read(self._lab, plan)
-        wanted = wanted_by(self._lab, plan)
-        names = {one.process for one in wanted}
-        write_wanted(
-            self._lab, [*wanted, *(one for one in self._wanted() if one.process not in names)]
-        )
+        wanted, had = wanted_by(self._lab, plan), self._wanted()
+        names, self._had = {one.process for one in wanted}, _versions(had)
+        write_wanted(self._lab, [*wanted, *(one for one in had if one.process not in names)])
 
-    def wait(self, plan: Plan, say: Say) -> None:
+    def wait(self, plan: Plan, before: Plan | None, say: Say) -> None:
+        """One of before may wait for a machine for long, while other things are to be changed."""
         wait_for_deployments(self._lab, self._supervisor, _here(plan), say)
+        # Of the two alone, one may be of a change that was killed before it came to an end, and
+        # the other may have been led to before anybody has started it.
+        old = self._had & _versions(wanted_by(self._lab, before) if before else ())
         deadline = time.monotonic() + READY_DEADLINE
         for one in wanted_by(self._lab, plan):
+            if (one.process, one.version) in old:
+                if not self._answers(one):
+                    say(f"{one.process} does not answer, as before; going on without")
+                continue
             say(f"waiting for {one.process}")
             while not self._answers(one):
                 if plan.config.ray.is_alone and fits_nowhere(one, self.machines()):
@@ -131,6 +153,14 @@ class OnNodes:
                 "a copy of its token?",
                 log=why(self._supervisor, PLACER),
             )
+        if placed.version != one.version:
+            return EnvironmentFailure(
+                f"{one.process} did not come with other settings: its older one keeps its place "
+                f"until the newer one serves, and that takes {_takes(one)} beside it",
+                fix=f"llmlab deployment scale {one.deployment} with fewer replicas, or less of "
+                "cores in [models] of lab.toml; or llmlab down, then llmlab up",
+                log=placed.why,
+            )
         if placed.state != "PENDING":
             return EnvironmentFailure(
                 f"{one.process} did not answer in time ({placed.state}, on {placed.host})",
@@ -150,20 +180,37 @@ class OnNodes:
             time.sleep(POLL)
 
     def end(self) -> None:
-        """Also on other machines, as far as those are heard of."""
-        if not self._supervisor.pid(PLACER):
-            return
-        write_wanted(self._lab, [])
+        """Also on other machines, as far as those are heard of; see ``left``."""
+        # A disk that is full, or read-only, is no reason not to end the others.
+        with contextlib.suppress(OSError, LlmlabError):
+            write_wanted(self._lab, [])
+            self._let_end()
+        self._left = read_placement(self._lab).machines
+        with contextlib.suppress(OSError):
+            forget_placement(self._lab)
+
+    def _let_end(self) -> None:
+        """Wait until no actor is left, or nobody hears of it."""
         record = Record.read(self._lab)
         patience = record.plan().config.service.timeout if record else 0.0
-        heard = time.monotonic()
+        heard, asked = time.monotonic(), time.time()
         deadline = heard + patience + END_DEADLINE
-        while (left := read_placement(self._lab)).actors and time.monotonic() < deadline:
-            heard = time.monotonic() if left.head else heard
-            if time.time() - left.at > STALE or time.monotonic() - heard > END_DEADLINE:
-                break  # nobody hears of them
+        while (now := read_placement(self._lab)).actors or now.at < asked:
+            heard = time.monotonic() if now.head else heard
+            silent = time.time() - now.at > STALE or time.monotonic() - heard > END_DEADLINE
+            if silent or time.monotonic() > deadline:
+                return
             time.sleep(POLL)
-        forget_placement(self._lab)
+
+    def left(self) -> tuple[str, ...]:
+        record = Record.read(self._lab)
+        own = record.plan().config.ray.host if record else ""  # they end with the lab's own node
+        there = [f"{', '.join(one.replicas)} on {one.name}" for one in self._left
+                 if one.replicas and one.host != own]  # fmt: skip
+        return () if not there else (
+            f"nobody has ended {' and '.join(there)}, which may go on\n"
+            "Fix: llmlab up --engine ray, then llmlab down; or end llmlab node add over there",
+        )  # fmt: skip
 
     def processes(self) -> list[ProcessState]:
         placement = read_placement(self._lab)
@@ -197,12 +244,19 @@ class OnNodes:
 
 
 def _no_room(one: Wanted) -> EnvironmentFailure:
-    what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
     return EnvironmentFailure(
-        f"no machine has room for {one.process}: it takes {what} and "
-        f"{one.memory / (1 << 30):.1f} GiB of memory",
+        f"no machine has room for {one.process}: it takes {_takes(one)}",
         fix="llmlab node list shows what is there; llmlab node add makes another machine one",
     )
+
+
+def _takes(one: Wanted) -> str:
+    what = f"{one.cores:g} cores" + (f", {one.gpus:g} GPUs" if one.gpus else "")
+    return f"{what} and {one.memory / (1 << 30):.1f} GiB of memory"
+
+
+def _versions(wanted: Iterable[Wanted]) -> frozenset[Version]:
+    return frozenset((one.process, one.version) for one in wanted)
 
 
 def _here(plan: Plan) -> Plan:
