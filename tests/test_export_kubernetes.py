@@ -451,6 +451,15 @@ def test_a_process_never_asks_for_more_memory_than_it_may_have(
     assert container["resources"]["requests"]["memory"] == asked
 
 
+def test_a_process_may_have_the_memory_of_its_model_where_that_says_so(
+    lab: Lab, tmp_path: Path
+) -> None:
+    model = TEXTRANK.model.model_copy(update={"memory": "512m"})
+    plan = replace(one_model(lab), deployments=(TEXTRANK.model_copy(update={"model": model}),))
+    (container,) = pods(written(lab, plan, tmp_path))["llmapi-textrank"]["containers"]
+    assert container["resources"]["limits"]["memory"] == "512Mi"
+
+
 # --- the gateway ---------------------------------------------------------------------
 
 
