@@ -119,7 +119,11 @@ class Model(Section):
         "of it as well; without it 1.",
     )
     gpus: float | None = Field(
-        None, ge=0, le=64, description="Engine ray: likewise; without it none."
+        None,
+        ge=0,
+        le=64,
+        description="Engine ray: likewise; without it none. What llmlab runs itself computes on "
+        "cores: only a llama-server on the node's PATH that was built for GPUs may use one.",
     )
     memory: str = Field(
         "",
