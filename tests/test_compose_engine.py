@@ -174,6 +174,21 @@ def test_every_process_has_a_socket_of_its_own_and_the_gateway_asks_there(tmp_pa
         assert f"server unix:{one} max_fails=0;" in upstreams
 
 
+def test_a_container_may_have_the_memory_of_its_model_where_that_says_so(tmp_path: Path) -> None:
+    init_lab(tmp_path)
+    lab, config = Lab(tmp_path), Config(stable="textrank")
+    small = config.models["textrank"].model_copy(update={"memory": "256m"})
+    config = config.model_copy(update={"models": {**config.models, "small": small}})
+    only = [config.stable, "small"]
+    plan = make_plan(config, tmp_path, lambda _: None, only=only, fetch=False, runs_here=False)
+    twice = Deployed(name="small", model="small", replicas=2)
+    lay_out(lab, replace(plan, traffic=Traffic(deployments=(twice,))))
+    services = json.loads((lab.state / OVERRIDE).read_text())["services"]
+    assert {name: one.get("mem_limit") for name, one in services.items()} == {
+        "llmapi": None, "llmapi-small": "256m", "llmapi-small.2": "256m",
+    }  # fmt: skip
+
+
 def test_one_that_rests_is_no_service_and_the_gateway_knows_it(tmp_path: Path) -> None:
     init_lab(tmp_path)
     lab, config = Lab(tmp_path), Config(stable="textrank")

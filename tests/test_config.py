@@ -200,6 +200,7 @@ VARIABLES = {
     "models.falconsai.compute_type": ("float32", "float32"),
     "models.falconsai.cores": ("0.5", 0.5),
     "models.falconsai.gpus": ("1", 1.0),
+    "models.falconsai.memory": ("4g", "4g"),
     "models.falconsai.max_length": ("60", 60),
     "models.falconsai.min_length": ("7", 7),
     "models.textrank.runtime": ("extractive", "extractive"),
@@ -208,6 +209,7 @@ VARIABLES = {
     "models.textrank.license": ("mit", "mit"),
     "models.textrank.cores": ("0.5", 0.5),
     "models.textrank.gpus": ("1", 1.0),
+    "models.textrank.memory": ("200m", "200m"),
     "models.textrank.max_length": ("33", 33),
     "models.textrank.min_length": ("3", 3),
     "models.smollm2.runtime": ("llamacpp", "llamacpp"),
@@ -218,6 +220,7 @@ VARIABLES = {
     "models.smollm2.license": ("mit", "mit"),
     "models.smollm2.cores": ("0.5", 0.5),
     "models.smollm2.gpus": ("1", 1.0),
+    "models.smollm2.memory": ("8g", "8g"),
     "models.smollm2.max_length": ("60", 60),
     "models.smollm2.min_length": ("7", 7),
     "models.smollm2.prompt": ("configs/prompts/mine.md", "configs/prompts/mine.md"),
@@ -475,6 +478,7 @@ BAD = [
     ),
     (TINY + 'source = "path:t"\nmax_length = 0\n', "models.tiny.max_length", "not 0"),
     (TINY + 'source = "path:t"\ncores = 0\n', "models.tiny.cores", "not 0"),
+    (TINY + 'source = "path:t"\nmemory = "2 GB"\n', "models.tiny.memory", 'like "512m" or "2g"'),
     (TINY + 'source = "path:t"\ngpus = 1.5\n', "models.tiny", "a part of one, or a whole number"),
     (TINY + 'source = "path:t"\ngpus = 0.00001\n', "models.tiny", "not 1e-05"),
     ('[rollout]\npairs_never = ["sumarize"]\n', "rollout.pairs_never", "no route 'sumarize'"),
@@ -628,7 +632,7 @@ def test_the_shipped_lab_toml_holds_every_key() -> None:
         key for key in Model.model_fields
         if any(one.runtime in ONLY.get(key, (one.runtime,)) for one in Config().models.values())
     }  # fmt: skip
-    assert keys_of_models == some - {"file", "price", "scale", "cores", "gpus"}
+    assert keys_of_models == some - {"file", "price", "scale", "cores", "gpus", "memory"}
 
 
 def test_what_a_chat_model_decodes_by_is_a_table(tmp_path: Path) -> None:

@@ -527,6 +527,15 @@ def test_a_process_gets_the_cores_that_its_model_says_and_no_gpu_without_a_word(
         assert container["resources"]["limits"]["cpu"] == cores
 
 
+def test_a_process_may_have_the_memory_of_its_model_where_that_says_so(
+    lab: Lab, tmp_path: Path
+) -> None:
+    model = TEXTRANK.model.model_copy(update={"memory": "512m"})
+    plan = replace(one_model(lab), deployments=(TEXTRANK.model_copy(update={"model": model}),))
+    (container,) = pods(written(lab, plan, tmp_path))["llmapi-textrank"]["containers"]
+    assert container["resources"]["limits"]["memory"] == "512Mi"
+
+
 # --- the gateway ---------------------------------------------------------------------
 
 

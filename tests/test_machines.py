@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from llmlab.engines.ray.placed import Placed, read_placement
+from llmlab.runtimes.cores import held_to
 from tests.conftest import LabUnderTest, free_port, wait_until
 from tests.nodes import Nodes, addresses, nodes
 from tests.test_json_documents import KNOWN, misfits
@@ -76,6 +78,12 @@ def test_replicas_are_spread_and_every_machine_is_told(machines: Nodes) -> None:
     assert "textrank.3" in machines.lab.ok("node", "list")
     nodes = machines.lab.json("node", "list")
     assert misfits(nodes, KNOWN["node list"], "node list") == []
+
+
+def test_a_replica_goes_by_what_it_is_given_of_its_machine(machines: Nodes) -> None:
+    given = held_to(1.0, 256 << 20)
+    for one in _placed(machines.lab):
+        assert given.items() <= psutil.Process(one.pid).environ().items()
 
 
 def test_no_request_is_lost_when_a_machine_dies_and_when_the_head_does(machines: Nodes) -> None:

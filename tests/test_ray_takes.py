@@ -27,8 +27,12 @@ from llmlab.version import __version__
 OWN = {"runtime": "extractive", "source": "embedded:textrank"}
 CONFIG = Config.model_validate({
     "routes": {"summarize": "first", "chat": ""},
-    "models": {"first": OWN, "big": {**OWN, "cores": 8, "gpus": 1}},
+    "models": {"first": OWN, "big": {**OWN, "cores": 8, "gpus": 1, "memory": "512m"}},
 })  # fmt: skip
+
+
+def defined(name: str) -> Settings:
+    return Settings(deployment="canary", name=name, model=CONFIG.models[name])
 
 
 def registered(name: str) -> Settings:
@@ -44,12 +48,12 @@ def plan(*others: Settings, config: Config = CONFIG) -> Plan:
 @pytest.mark.parametrize(
     ("settings", "taken"),
     [
-        (Settings(deployment="canary", name="first", model=CONFIG.models["first"]), Taken(1, 0)),
-        (Settings(deployment="canary", name="big", model=CONFIG.models["big"]), Taken(8, 1)),
-        (registered("big-2"), Taken(8, 1)),  # the registry says nothing of it
-        (registered("other-2"), Taken(1, 0)),
+        (defined("first"), Taken("2g", 1, 0)),
+        (defined("big"), Taken("512m", 8, 1)),
+        (registered("big-2"), Taken("512m", 8, 1)),  # the registry says nothing of it
+        (registered("other-2"), Taken("2g", 1, 0)),
         (Settings(deployment="canary", name="big-2", model=Model(**OWN, cores=0.5)),
-         Taken(0.5, 1)),
+         Taken("512m", 0.5, 1)),
     ],
 )  # fmt: skip
 def test_a_version_takes_what_the_model_does_that_it_is_a_version_of(
@@ -58,7 +62,8 @@ def test_a_version_takes_what_the_model_does_that_it_is_a_version_of(
     made = plan(settings)
     assert taken_by(made, "canary") == taken
     (wanted,) = [one for one in wanted_by(Lab(tmp_path), made) if one.process == "canary"]
-    assert (wanted.cores, wanted.gpus) == (taken.cores, taken.gpus)
+    assert (wanted.cores, wanted.gpus, wanted.memory) == (taken.cores, taken.gpus, taken.bytes)
+    assert taken.bytes == {"512m": 512 << 20, "2g": 2 << 30}[taken.memory]
 
 
 def test_a_replica_is_another_one_at_other_numbers_whoever_says_them(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_what_is_wanted_of_a_node_is_what_the_replica_is_given(tmp_path: Path) -
         sign=lambda *_: b"", trusted_by_replicas=""
     )
     provider.provide(call, Look("a", "node", "10.0.0.2", __version__), wanted_by(lab, made)[1])
-    assert (given[0].cores, given[0].memory) == (8.0, 2 << 30)
+    assert (given[0].cores, given[0].memory) == (8.0, 512 << 20)
 
 
 def test_a_head_that_others_join_offers_nothing_of_its_machine(tmp_path: Path) -> None:

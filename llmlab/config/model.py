@@ -9,11 +9,11 @@ import re
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmlab.config.budgets import Price
 from llmlab.config.scale import Scale
-from llmlab.config.section import Section
+from llmlab.config.section import Section, checked_size
 from llmlab.network import is_loopback
 
 SOURCE = re.compile(
@@ -119,7 +119,16 @@ class Model(Section):
         "of it as well; without it 1.",
     )
     gpus: float | None = Field(
-        None, ge=0, le=64, description="Engine ray: likewise; without it none."
+        None,
+        ge=0,
+        le=64,
+        description="Engine ray: likewise; without it none. What llmlab runs itself computes on "
+        "cores: only a llama-server on the node's PATH that was built for GPUs may use one.",
+    )
+    memory: str = Field(
+        "",
+        description="Of a node, for each of its replicas, or the limit of each of its containers, "
+        'such as "8g"; "" = service.memory.',
     )
     license: str = Field("", description="Its licence, as the catalogue shows it.")
     max_length: int = Field(
@@ -193,6 +202,11 @@ class Model(Section):
         description="Between which bounds the replicas of its deployments follow what is asked, "
         "such as { min = 1, max = 4 }.",
     )
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        return checked_size(value) if value else value
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

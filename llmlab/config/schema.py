@@ -21,7 +21,7 @@ from llmlab.config.model import Decoding, Model
 from llmlab.config.ray import Ray
 from llmlab.config.recording import Recording
 from llmlab.config.rollout import Rollout
-from llmlab.config.section import Port, Section
+from llmlab.config.section import Port, Section, checked_size
 from llmlab.names import CHAT
 from llmlab.near import hint
 from llmlab.scopes import PEOPLE
@@ -100,8 +100,8 @@ class Service(Section):
     )
     memory: str = Field(
         "2g",
-        description="Limit of one API container, and what a node has to have free for one replica; "
-        "the local engine sets none. ctranslate2 with a "
+        description="Limit of one API container, and what a node has to have free for one replica, "
+        "where its model says no other; the local engine sets none. ctranslate2 with a "
         "T5-small takes 0.2 GiB for one text at a time, and 0.3 more for each replica under full "
         "load; with batch_tokens = 2048 all of it stays below 0.4, for a fifth more CPU.",
     )
@@ -127,9 +127,7 @@ class Service(Section):
     @field_validator("memory")
     @classmethod
     def _is_a_size(cls, value: str) -> str:
-        if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
-            raise ValueError('should look like "512m" or "2g"')
-        return value
+        return checked_size(value)
 
 
 class Jupyter(Section):

@@ -12,10 +12,16 @@ from llmlab.registry.catalogue import called
 
 @dataclass(frozen=True)
 class Taken:
-    """As a model says that says nothing."""
+    """``memory`` as lab.toml has it. The defaults are those of a model that says nothing."""
 
+    memory: str
     cores: float = 1.0
     gpus: float = 0.0
+
+    @property
+    def bytes(self) -> int:
+        """The memory."""
+        return int(self.memory[:-1]) << {"m": 20, "g": 30}[self.memory[-1]]
 
 
 def taken_by(plan: Plan, deployment: str) -> Taken:
@@ -27,7 +33,8 @@ def taken_by(plan: Plan, deployment: str) -> Taken:
     """
     settings = plan.settings(deployment)
     parent = plan.config.models.get(called(settings.name), settings.model)
-    return Taken(**_said_of(parent) | _said_of(settings.model))
+    least = {"memory": settings.service.memory}
+    return Taken(**least | _said_of(parent) | _said_of(settings.model))
 
 
 def _said_of(model: Model) -> dict[str, Any]:

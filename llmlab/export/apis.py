@@ -89,8 +89,8 @@ def _of_upstream(api: Api) -> list[Manifest]:
 
 
 def _resources(api: Api, wishes: Wishes) -> Manifest:
-    said = api.settings.service.memory  # as Docker reads it: 2g are 2 GiB
-    limit = said.upper() + "i"
+    said = api.settings.model.memory or api.settings.service.memory
+    limit = said.upper() + "i"  # as Docker reads it: 2g are 2 GiB
     if not api.has_weights:
         small = said.endswith("m") and int(said[:-1]) < LEAST_MEMORY
         least = limit if small else f"{LEAST_MEMORY}Mi"

@@ -40,8 +40,8 @@ SAID_OF_LISTS = {
     "budgets": "One table each, as many as there are. No environment variable sets one.",
 }
 # Keys of a model that are shown in lab.toml only where they say something.
-FURTHER = ("cores", "gpus", "price", "scale", "fallback", "ca_file", "headers", "key_env", "file",
-           "revision")  # fmt: skip
+FURTHER = ("cores", "gpus", "memory", "price", "scale", "fallback", "ca_file", "headers", "key_env",
+           "file", "revision")  # fmt: skip
 COLUMN = 26  # at which the comments of lab.toml begin
 WIDTH = 100
 

@@ -10,7 +10,10 @@ from llmlab.errors import EnvironmentFailure
 from llmlab.lab import Lab, private_folder
 
 MIB = 1 << 20
-FIX = 'set service.memory in configs/lab.toml, such as memory = "4g", then llmlab up'
+FIX = (
+    'set service.memory in configs/lab.toml, such as memory = "4g", or that of its model, '
+    "then llmlab up"
+)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from llmlab.engines.console import console_front
 from llmlab.engines.fronting import fronting
 from llmlab.engines.local.programs import STOP_GRACE, suffixes, unpriced
 from llmlab.engines.planning import make_plan
+from llmlab.engines.taken import taken_by
 from llmlab.errors import UsageError
 from llmlab.files import write_atomically
 from llmlab.gateway import Releases, Upstream, WafFront, fitting, metrics, render
@@ -270,6 +271,8 @@ def _lay_out(lab: Lab, plan: Plan) -> None:
             "labels": {DEPLOYMENT: settings.deployment, MADE_OF: digest},
             "stop_grace_period": f"{math.ceil(settings.service.timeout) + STOP_GRACE}s",
         }
+        if (memory := taken_by(plan, settings.deployment).memory) != settings.service.memory:
+            entry["mem_limit"] = memory
         for replica in services_of(settings.deployment, plan):
             own = {} if replica == STABLE_SERVICE else _as_the_stable_one(lab, folder, service)
             where = {"environment": {SOCKET: str(socket_of(replica))}}

@@ -66,7 +66,7 @@ def wanted_by(lab: Lab, plan: Plan) -> list[Wanted]:
         Wanted(
             settings.deployment + suffix, settings.deployment, settings_file(lab, settings).name,
             longest=max(settings.service.timeout, settings.service.stream_timeout),
-            patience=settings.service.timeout, memory=memory_of(settings),
+            patience=settings.service.timeout, memory=taken.bytes,
             cores=taken.cores, gpus=taken.gpus,
         )
         for settings, taken in _placed(plan)
@@ -88,12 +88,6 @@ def _placed(plan: Plan) -> Iterator[tuple[Settings, Taken]]:
             taken = taken_by(plan, settings.deployment)
             model = settings.model.model_copy(update=asdict(taken))
             yield settings.model_copy(update={"model": model}), taken
-
-
-def memory_of(settings: Settings) -> int:
-    """Bytes that a node has to have free for it."""
-    size = settings.service.memory
-    return int(size[:-1]) << {"m": 20, "g": 30}[size[-1]]
 
 
 def read_wanted(lab: Lab) -> list[Wanted]:
