@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -235,6 +236,24 @@ def test_a_model_that_is_in_use_stays_on_its_node_however_old(tmp_path: Path) ->
     shelf.lay_out(tmp_path / "runs" / "textrank-1" / "model", {"a/b/weights": DIGEST})
     shelf.tidy(time.time() + 2 * KEPT, used_by(tmp_path / "runs"))
     assert [shelf.has(one) for one in (DIGEST, other)] == [True, False]
+
+
+def test_a_replica_begins_while_another_ones_end_removes_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").touch()
+    for run in ("ends", "stays"):
+        (tmp_path / run / "model" / "a").mkdir(parents=True)
+        (tmp_path / run / "model" / "a" / "weights").symlink_to(f"/models/{run}")
+        (tmp_path / run / "model" / "no-link").touch()
+    read, remove = Path.readlink, shutil.rmtree
+
+    def removed_just_then(link: Path) -> Path:
+        remove(tmp_path / "ends", ignore_errors=True)
+        return read(link)
+
+    monkeypatch.setattr(Path, "readlink", removed_just_then)
+    assert used_by(tmp_path) == {Path("/models/stays")}
 
 
 def test_a_replica_that_could_not_begin_can_be_asked_to_again(
