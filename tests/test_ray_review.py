@@ -28,10 +28,10 @@ from llmlab.engines.ray.door import Door
 from llmlab.engines.ray.fitting import refuse_taken
 from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.held import hold
-from llmlab.engines.ray.joining import Joining, _session
+from llmlab.engines.ray.joining import Joining, _session, join
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, believed, reconcile
-from llmlab.engines.ray.replica import Look, Replica, Serving
+from llmlab.engines.ray.replica import Look, Replica, Serving, models_folder
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
@@ -292,6 +292,29 @@ def test_a_machine_is_a_node_of_one_cluster_once(
     os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
     os.close(held)
     assert _session(mine)[0] == session
+
+
+def test_a_folder_of_the_users_for_models_keeps_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*_: object) -> list[str]:
+        raise Started
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cluster, "node_command", start)
+    joining = Joining("10.0.0.1:6379", "10.0.0.2", tmp_path / "token", 1, None, folder)
+    with pytest.raises(Started):
+        join(joining, threading.Event(), print)
+    monkeypatch.setenv(cluster.FOLDER, str(folder))
+    assert models_folder() == folder / "models"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "models").stat().st_mode) == 0o700
 
 
 def test_a_lab_may_be_brought_up_again_while_its_own_programs_have_its_ports() -> None:

@@ -94,7 +94,8 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
     """
     session, held = _session(joining)
     environ = cluster.environment(joining.token)
-    environ[cluster.FOLDER] = str(private_folder(joining.folder, 0o711))
+    cluster.models_below(joining.folder)  # which no replica has to find out
+    environ[cluster.FOLDER] = str(joining.folder)
     joined, child = False, None
     try:
         while not over.is_set():
