@@ -18,7 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from llmlab.cli.app import app
 from llmlab.config import read_config
 from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
@@ -292,6 +294,18 @@ def test_a_machine_is_a_node_of_one_cluster_once(
     os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
     os.close(held)
     assert _session(mine)[0] == session
+
+
+@pytest.mark.parametrize("head", ["10.0.0.1", "10.0.0.1:", ":6379", "10.0.0.1:70000", "a b:1"])
+@pytest.mark.parametrize("more", [[], ["--host", "10.0.0.2"]])
+def test_what_is_no_address_of_a_head_is_told_before_anybody_is_asked(
+    tmp_path: Path, head: str, more: list[str]
+) -> None:
+    token = ["--token-file", str(tmp_path / "token")]
+    told = CliRunner().invoke(app, ["node", "add", head, *token, *more]).exception
+    assert isinstance(told, UsageError)
+    assert f"{head!r} is no address of a head" in told.message
+    assert told.fix and "HOST:PORT" in told.fix
 
 
 def test_a_folder_of_the_users_for_models_keeps_its_mode(

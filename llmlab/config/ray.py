@@ -14,6 +14,12 @@ ADDRESS = re.compile(r"(\S+):(\d{1,5})")
 RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
 
 
+def is_address(said: str) -> bool:
+    """Whether it is HOST:PORT."""
+    found = ADDRESS.fullmatch(said)
+    return found is not None and 0 < int(found[2]) < 65536
+
+
 class Ray(Section):
     """The engine ray: API processes on other machines, placed by a Ray cluster."""
 
@@ -44,8 +50,7 @@ class Ray(Section):
     @field_validator("address")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        found = ADDRESS.fullmatch(value)
-        if value and not (found and 0 < int(found[2]) < 65536):
+        if value and not is_address(value):
             raise ValueError('should look like "10.0.0.2:6379"')
         return value
 

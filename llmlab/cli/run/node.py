@@ -50,8 +50,15 @@ def add(
     import signal
     import threading
 
-    from llmlab.engines.ray.joining import Joining, checked_token, join, own_address
+    from llmlab.engines.ray.joining import (
+        Joining,
+        checked_address,
+        checked_token,
+        join,
+        own_address,
+    )
 
+    checked_address(head)
     joining = Joining(
         head, host or own_address(head), checked_token(token_file), cores, gpus,
         (folder or Path.home() / ".local" / "state" / "llmlab-node").absolute(),

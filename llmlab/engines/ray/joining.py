@@ -18,6 +18,7 @@ from typing import IO
 
 import psutil
 
+from llmlab.config.ray import is_address
 from llmlab.engines.ray import cluster
 from llmlab.engines.ray.held import hold
 from llmlab.errors import AuthError, EnvironmentFailure, UpstreamError, UsageError, unreadable
@@ -48,6 +49,19 @@ class Joining:
     cores: int
     gpus: int | None
     folder: Path
+
+
+def checked_address(said: str) -> str:
+    """
+    Raises:
+        UsageError: it is none of a head.
+    """
+    if not is_address(said):
+        raise UsageError(
+            f"{said!r} is no address of a head: it takes a host and a port",
+            fix="llmlab node add HOST:PORT, with ray.host and ray.port of the lab",
+        )
+    return said
 
 
 def own_address(address: str) -> str:
