@@ -14,7 +14,7 @@ from llmlab.config.ray import Ray
 from llmlab.engines.ray import joining
 from llmlab.engines.ray.cluster import checked_token, make_token
 from llmlab.engines.ray.joining import Joining, join
-from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError, UsageError
+from llmlab.errors import AuthError, EnvironmentFailure, LlmlabError
 from llmlab.lab import Lab
 from tests.conftest import free_port, wait_until
 
@@ -138,13 +138,6 @@ def test_a_node_that_a_new_head_does_not_let_in_says_so(machine: Machine) -> Non
         f"a node of {machine.told.address}, at 127.0.0.1", "it ended, and is started again",
     ]  # fmt: skip
     assert isinstance(machine.error, AuthError)
-
-
-@pytest.mark.parametrize("address", ["gateway", "gateway:", ":6379", "gateway:70000", "a b:1"])
-def test_what_cannot_be_a_heads_address_is_not_waited_for(machine: Machine, address: str) -> None:
-    told = Joining(address, "", machine.told.token, 1, None, machine.told.folder)
-    with pytest.raises(UsageError, match="is no address of a head"):
-        join(told, threading.Event(), machine.said.append)
 
 
 def test_who_joins_and_who_is_told_of_a_cluster_have_the_same_said_of_its_token(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -17,7 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from llmlab.cli.app import app
 from llmlab.config import read_config
 from llmlab.config.ray import Ray
 from llmlab.engines.local.access_log import lines_since
@@ -27,10 +30,10 @@ from llmlab.engines.ray.door import Door
 from llmlab.engines.ray.fitting import refuse_taken
 from llmlab.engines.ray.fleet import Fleet
 from llmlab.engines.ray.held import hold
-from llmlab.engines.ray.joining import Joining, _session
+from llmlab.engines.ray.joining import Joining, _session, join
 from llmlab.engines.ray.reading import read_cursors, write_cursors
 from llmlab.engines.ray.reconcile import Actor, believed, reconcile
-from llmlab.engines.ray.replica import Look, Replica, Serving
+from llmlab.engines.ray.replica import Look, Replica, Serving, models_folder
 from llmlab.engines.ray.shelf import KEPT, Shelf, used_by
 from llmlab.engines.ray.telling import placement
 from llmlab.engines.ray.wanted import Wanted
@@ -239,6 +242,24 @@ def test_a_model_that_is_in_use_stays_on_its_node_however_old(tmp_path: Path) ->
     assert [shelf.has(one) for one in (DIGEST, other)] == [True, False]
 
 
+def test_a_replica_begins_while_another_ones_end_removes_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("ends", "stays"):
+        (tmp_path / run / "model" / "a").mkdir(parents=True)
+        (tmp_path / run / "model" / "a" / "weights").symlink_to(f"/models/{run}")
+        (tmp_path / run / "model" / "no-link").touch()
+    read, remove = Path.readlink, shutil.rmtree
+
+    def removed_just_then(link: Path) -> Path:
+        if "ends" in link.parts:
+            remove(tmp_path / "ends", ignore_errors=True)
+        return read(link)
+
+    monkeypatch.setattr(Path, "readlink", removed_just_then)
+    assert used_by(tmp_path) == {Path("/models/stays")}
+
+
 def test_a_replica_that_could_not_begin_can_be_asked_to_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +296,41 @@ def test_a_machine_is_a_node_of_one_cluster_once(
     os.close(_session(replace(mine, address="10.0.0.9:6379"))[1])  # another lab's
     os.close(held)
     assert _session(mine)[0] == session
+
+
+@pytest.mark.parametrize("head", ["10.0.0.1", "10.0.0.1:", ":6379", "10.0.0.1:70000", "a b:1"])
+@pytest.mark.parametrize("more", [[], ["--host", "10.0.0.2"]])
+def test_what_is_no_address_of_a_head_is_told_before_anybody_is_asked(
+    tmp_path: Path, head: str, more: list[str]
+) -> None:
+    token = ["--token-file", str(tmp_path / "token")]
+    told = CliRunner().invoke(app, ["node", "add", head, *token, *more]).exception
+    assert isinstance(told, UsageError)
+    assert f"{head!r} is no address of a head" in told.message
+    assert told.fix and "HOST:PORT" in told.fix
+
+
+def test_a_folder_of_the_users_for_models_keeps_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*_: object) -> list[str]:
+        raise Started
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    folder.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cluster, "node_command", start)
+    joining = Joining("10.0.0.1:6379", "10.0.0.2", tmp_path / "token", 1, None, folder)
+    with pytest.raises(Started):
+        join(joining, threading.Event(), print)
+    monkeypatch.setenv(cluster.FOLDER, str(folder))
+    assert models_folder() == folder / "models"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "models").stat().st_mode) == 0o700
 
 
 def test_a_lab_may_be_brought_up_again_while_its_own_programs_have_its_ports() -> None:

@@ -51,8 +51,9 @@ def add(
     import threading
 
     from llmlab.engines.ray.cluster import checked_token
-    from llmlab.engines.ray.joining import Joining, join
+    from llmlab.engines.ray.joining import Joining, checked_address, join
 
+    checked_address(head)
     joining = Joining(
         head, host, checked_token(token_file), cores, gpus,
         (folder or Path.home() / ".local" / "state" / "llmlab-node").absolute(),

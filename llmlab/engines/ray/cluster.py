@@ -153,6 +153,12 @@ def session_below(folder: Path) -> Path:
     return private_folder(folder) / "s"
 
 
+def models_below(folder: Path) -> Path:
+    """Where a node keeps models. The folder itself may be somebody's who has other things in it:
+    only this one is closed."""
+    return private_folder(folder / "models")
+
+
 def storage(lab: Lab) -> Path:
     """Where GCS keeps what it knows."""
     return folder_of(lab) / "gcs"

@@ -50,18 +50,25 @@ class Joining:
     folder: Path
 
 
+def checked_address(said: str) -> str:
+    """
+    Raises:
+        UsageError: it is none of a head.
+    """
+    if not is_address(said):
+        raise UsageError(
+            f"{said!r} is no address of a head: it takes a host and a port",
+            fix="llmlab node add HOST:PORT, with ray.host and ray.port of the lab",
+        )
+    return said
+
+
 def own_address(address: str) -> str:
     """The address of this machine by which it reaches the head.
 
     Raises:
-        UsageError: that cannot be a head's address.
         OSError: nobody listens there.
     """
-    if not is_address(address):
-        raise UsageError(
-            f"{address!r} is no address of a head",
-            fix="HOST:PORT, such as 10.0.0.1:6379: ray.host and ray.port of the lab",
-        )
     host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHES) as one:
         return str(one.getsockname()[0])
@@ -82,7 +89,8 @@ def join(joining: Joining, over: threading.Event, say: Callable[[str], None]) ->
     joining = replace(joining, host=joining.host or own)
     session, held = _session(joining)
     environ = cluster.environment(joining.token)
-    environ[cluster.FOLDER] = str(private_folder(joining.folder, 0o711))
+    cluster.models_below(joining.folder)  # which no replica has to find out
+    environ[cluster.FOLDER] = str(joining.folder)
     joined, child = False, None
     try:
         while _own_address_once_it_is_there(joining.address, over, say):

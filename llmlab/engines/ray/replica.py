@@ -24,7 +24,7 @@ from typing import Literal
 from llmlab.engines import probe
 from llmlab.engines.local.access_log import lines_since
 from llmlab.engines.local.folders import WORKER
-from llmlab.engines.ray.cluster import FOLDER
+from llmlab.engines.ray.cluster import FOLDER, models_below
 from llmlab.engines.ray.door import Door, Place
 from llmlab.engines.ray.held import hold
 from llmlab.engines.ray.kept import Kept
@@ -111,7 +111,7 @@ class Look:
 def models_folder() -> Path:
     """Where a node keeps models."""
     named = os.environ.get(FOLDER)
-    return private_folder(Path(named) if named else Path.home() / ".local/state/llmlab-node")
+    return models_below(Path(named) if named else Path.home() / ".local/state/llmlab-node")
 
 
 def runs_folder() -> Path:
@@ -148,7 +148,7 @@ class Replica:
         runs = runs_folder()
         self._folder, self._held = hold(runs, f"{process[:NAMED]}-{incarnation}", _reachable())
         self._own = _sockets_in(self._folder)
-        self._shelf = Shelf(models_folder() / "models")
+        self._shelf = Shelf(models_folder())
         self._shelf.tidy(used=used_by(runs))
         folder = private_folder(self._folder / "door", _reachable())
         self._door = Door(folder, process, deployment)

@@ -118,5 +118,12 @@ def _keep(part: Path, file: Path) -> None:
 
 
 def used_by(runs: Path) -> set[Path]:
-    """The files that models are made of which are laid out below this folder."""
-    return {one.readlink() for one in runs.glob("*/model/**/*") if one.is_symlink()}
+    """The files that models are made of which are laid out below this folder. Other replicas may
+    end meanwhile, and theirs are gone then."""
+    found: set[Path] = set()
+    for run in runs.iterdir():
+        for folder, _, names in os.walk(run / "model"):  # which passes over what is gone
+            for name in names:
+                with contextlib.suppress(OSError):
+                    found.add(Path(folder, name).readlink())
+    return found
