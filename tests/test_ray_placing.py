@@ -183,6 +183,16 @@ def test_a_newer_one_that_has_no_room_beside_the_older_is_not_called_slow(
     assert "llmlab deployment scale textrank" in (late.value.fix or "")
 
 
+def test_what_the_others_go_on_without_is_told_by_the_status(lab: Lab, clock: Clock) -> None:
+    textrank, broken, twin = wanted_by(lab, plan_of(None, "textrank", "broken", "twin"))
+    failed = placed(broken, "FATAL", why="reading it\nthere is no memory")
+    told(lab, placed(textrank), failed, placed(twin, "PENDING"), at=clock.now)
+    assert on_nodes(lab).warnings() == (
+        "twin: waiting for a machine with room\nFix: llmlab node list",
+        "broken does not start: there is no memory\nFix: llmlab logs api-broken",
+    )
+
+
 # --- going down, and up again ----------------------------------------------------------------
 
 THERE = NodeStatus("gpu-1", "10.0.0.3", "ready", 4.0, 1.0, 8 << 30, False, ("twin", "twin.2"))
