@@ -11,6 +11,7 @@ import pytest
 from llmlab.config import Config, Model
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
+from llmlab.engines.choice import running_engine
 from llmlab.engines.local import engine as local
 from llmlab.engines.local import keeper
 from llmlab.engines.local.gateway import LocalGateway
@@ -58,6 +59,20 @@ def test_a_renewed_certificate_is_taken_over_whichever_engine_has_the_gateway(
     monkeypatch.setattr(LocalGateway, "move", lambda _, release: not moved.append(release))
     assert keeper._reload_certificate(lab)
     assert moved == ["renewed"]
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_where_nothing_says_as_what_a_lab_runs_its_placer_does(
+    lab: Lab, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `down` would leave its replicas, and `up` make it the local engine's."""
+    (lab.state / "ray").mkdir()  # it ran that way once
+    (lab.state / "running.json").write_text("damaged")
+    monkeypatch.setattr(local.LocalEngine, "_serves", lambda _: True)
+    pid = Programs("gateway", *(["placer"] if engine == "ray" else [])).pid
+    monkeypatch.setattr(Supervisor, "pid", lambda _, program: pid(program))
+    found = running_engine(lab)
+    assert found and found.name == engine
 
 
 class Programs:
