@@ -167,6 +167,18 @@ def test_a_stranger_gets_nothing_from_a_replica_nor_from_the_head(machines: Node
     assert "does not know the token" in refused.stderr and "Fix:" in refused.stderr
 
 
+def test_a_replica_that_waits_for_a_machine_holds_up_nothing_else(machines: Nodes) -> None:
+    lab = machines.lab
+    lab.ok("deployment", "scale", "textrank", "3")
+    gone = machines.replicas["textrank.2"]
+    machines.kill(int(gone.rpartition(".")[2]))
+    waits = "textrank.2: waiting for a machine with room"
+    wait_until(lambda: any(waits in one for one in lab.status()["warnings"]), AGAIN)
+    lab.ok("deployment", "scale", "textrank", "2")  # which makes room for it
+    wait_until(lambda: lab.status()["healthy"] and not lab.status()["warnings"], AGAIN)
+    assert set(machines.replicas) == {"textrank", "textrank.2"}
+
+
 def _placed(lab: LabUnderTest) -> list[Placed]:
     return list(read_placement(lab.lab).replicas)
 

@@ -11,6 +11,7 @@ import pytest
 from llmlab.config import Config, Model
 from llmlab.engines import probe
 from llmlab.engines.base import Plan
+from llmlab.engines.choice import running_engine
 from llmlab.engines.local import engine as local
 from llmlab.engines.local import keeper
 from llmlab.engines.local.gateway import LocalGateway
@@ -58,6 +59,20 @@ def test_a_renewed_certificate_is_taken_over_whichever_engine_has_the_gateway(
     monkeypatch.setattr(LocalGateway, "move", lambda _, release: not moved.append(release))
     assert keeper._reload_certificate(lab)
     assert moved == ["renewed"]
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_where_nothing_says_as_what_a_lab_runs_its_placer_does(
+    lab: Lab, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `down` would leave its replicas, and `up` make it the local engine's."""
+    (lab.state / "ray").mkdir()  # it ran that way once
+    (lab.state / "running.json").write_text("damaged")
+    monkeypatch.setattr(local.LocalEngine, "_serves", lambda _: True)
+    pid = Programs("gateway", *(["placer"] if engine == "ray" else [])).pid
+    monkeypatch.setattr(Supervisor, "pid", lambda _, program: pid(program))
+    found = running_engine(lab)
+    assert found and found.name == engine
 
 
 class Programs:
@@ -181,6 +196,16 @@ def test_a_newer_one_that_has_no_room_beside_the_older_is_not_called_slow(
         on_nodes(lab).wait(plan_of(), plan_of(), lambda _: None)
     assert "takes 1 cores and 2.0 GiB of memory beside it" in late.value.message
     assert "llmlab deployment scale textrank" in (late.value.fix or "")
+
+
+def test_what_the_others_go_on_without_is_told_by_the_status(lab: Lab, clock: Clock) -> None:
+    textrank, broken, twin = wanted_by(lab, plan_of(None, "textrank", "broken", "twin"))
+    failed = placed(broken, "FATAL", why="reading it\nthere is no memory")
+    told(lab, placed(textrank), failed, placed(twin, "PENDING"), at=clock.now)
+    assert on_nodes(lab).warnings() == (
+        "twin: waiting for a machine with room\nFix: llmlab node list",
+        "broken does not start: there is no memory\nFix: llmlab logs api-broken",
+    )
 
 
 # --- going down, and up again ----------------------------------------------------------------

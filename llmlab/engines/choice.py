@@ -14,8 +14,8 @@ Engines = dict[str, Engine]
 def running_engine(lab: Lab) -> Engine | None:
     """The engine under which something of the lab runs; None if nothing does."""
     local = LocalEngine(lab)
-    if local.running():
-        return local
+    if local.running():  # or so it seems, where what says as what is damaged
+        return _ray(lab) if _has_placer(local) else local
     if (lab.state / "ray").is_dir():
         ray = _ray(lab)
         if ray.running():
@@ -81,6 +81,14 @@ def _compose(lab: Lab) -> Engine:
     from llmlab.engines.compose.engine import ComposeEngine
 
     return ComposeEngine(lab)
+
+
+def _has_placer(local: LocalEngine) -> bool:
+    if not (local.lab.state / "ray").is_dir():
+        return False
+    from llmlab.engines.ray.placing import PLACER
+
+    return local.supervisor.pid(PLACER) is not None
 
 
 def _ray(lab: Lab) -> Engine:

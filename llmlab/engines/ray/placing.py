@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from llmlab.config.ray import Ray
@@ -28,7 +28,7 @@ from llmlab.engines.ray.fitting import (
 )
 from llmlab.engines.ray.links import NAME as LINKS
 from llmlab.engines.ray.links import links_of
-from llmlab.engines.ray.placed import Placed, forget_placement, read_placement
+from llmlab.engines.ray.placed import Placed, Placement, forget_placement, read_placement
 from llmlab.engines.ray.wanted import (
     Wanted,
     asked_at,
@@ -224,23 +224,32 @@ class OnNodes:
         placement = read_placement(self._lab)
         if time.time() - placement.at > STALE:
             return ("nobody looks after the replicas\nFix: llmlab logs placer",)
-        found = () if placement.head else (
-            "the cluster's head does not answer; replicas go on, and none is replaced\n"
-            f"Fix: llmlab logs {HEAD}",
-        )  # fmt: skip
-        away = [one.name for one in placement.machines if one.state == "away"]
-        pending = [one.process for one in placement.replicas if one.state == "PENDING"]
-        if pending and placement.head:
-            found = (
-                f"{', '.join(pending)}: waiting for a machine with room\nFix: llmlab node list",
-            )
-        return (*found, *(f"nothing is heard of the machine {name}" for name in away))
+        return tuple(_wrong(placement))
 
     def _wanted(self) -> Sequence[Wanted]:
         try:
             return read_wanted(self._lab)
         except ValueError:
             return ()
+
+
+def _wrong(placement: Placement) -> Iterator[str]:
+    pending = [one.process for one in placement.replicas if one.state == "PENDING"]
+    if not placement.head:
+        yield (
+            "the cluster's head does not answer; replicas go on, and none is replaced\n"
+            f"Fix: llmlab logs {HEAD}"
+        )
+    elif pending:
+        yield f"{', '.join(pending)}: waiting for a machine with room\nFix: llmlab node list"
+    for one in placement.replicas:
+        if one.state == "FATAL":  # `up` goes on without one that it has had before
+            why = "".join(f": {line}" for line in one.why.splitlines()[-1:])
+            name = API_PREFIX + one.process
+            yield f"{one.process} does not start{why}\nFix: llmlab logs {name}"
+    for machine in placement.machines:
+        if machine.state == "away":
+            yield f"nothing is heard of the machine {machine.name}"
 
 
 def _no_room(one: Wanted) -> EnvironmentFailure:
