@@ -58,6 +58,8 @@ HEAD = 1  # number of the lab's own address; those of nodes follow
 ENDS = 30.0  # seconds
 LOOKS = 0.1  # seconds between two looks
 
+Span = tuple[float, float]  # monotonic seconds: of the first signal, and when all were gone
+
 
 def lay_out(folder: Path, engine: str, stable: str, more: str, queue: int = 64) -> Lab:
     """A lab that is not up yet.
@@ -153,18 +155,22 @@ class Nodes:
             time.sleep(LOOKS)
         return time.monotonic() - begin
 
-    def kill(self, host: str) -> None:
+    def kill(self, host: str) -> Span:
         """A machine is gone, with all that ran there: nothing of it says a word."""
         process = self.there.pop(host)
-        _kill([psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)])
+        found = psutil.Process(process.pid)
+        took = _kill([found, *found.children(recursive=True)])
         process.wait()
+        return took
 
-    def kill_head(self) -> None:
+    def kill_head(self) -> Span:
         """GCS and its machine's part of Ray; their supervisor starts them again."""
-        for one in psutil.process_iter():
-            told = _argv(one)
-            if "--head" in told and f"--node-ip-address={self.head}" in told:
-                _kill([one, *one.children(recursive=True)])
+        return _kill([
+            each
+            for one in psutil.process_iter()
+            if {"--head", f"--node-ip-address={self.head}"} <= set(_argv(one))
+            for each in (one, *one.children(recursive=True))
+        ])  # fmt: skip
 
     @property
     def head_answers(self) -> bool:
@@ -252,8 +258,20 @@ def _argv(process: psutil.Process) -> list[str]:
     return []
 
 
-def _kill(processes: Sequence[psutil.Process]) -> None:
+def _kill(processes: Sequence[psutil.Process]) -> Span:
+    begin = time.monotonic()
     for number in (signal.SIGSTOP, signal.SIGKILL):  # nobody is to see the others go
         for one in processes:
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 os.kill(one.pid, number)
+    while not all(_is_gone(one) for one in processes):
+        time.sleep(0.002)
+    return begin, time.monotonic()
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """Nothing of it is open any more, be it that nobody has asked yet how it ended."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

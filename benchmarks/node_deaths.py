@@ -76,7 +76,7 @@ class Death:
     """Of a node with what ran there, or of the head (``what``).
 
     Args:
-        at: seconds since the load began.
+        at: seconds since the load began, of the first signal; at ``dead`` all of it was gone.
         replicas: those that were killed with it; after ``again`` seconds all of these served
             elsewhere (the head: it answered, with no replica gone). None for never.
         joined: seconds until the node that came for it was there.
@@ -85,6 +85,7 @@ class Death:
 
     what: str
     at: float
+    dead: float
     replicas: tuple[str, ...]
     again: float | None
     joined: float | None
@@ -143,7 +144,7 @@ def measured(folder: Path, say: Say, pace: Pace, *, with_head: bool) -> dict[str
         "p99": percentile([one.took for one in requests], 99),
         "worst": max(one.took for one in requests),
         "lost": [asdict(one) | {"at": round(one.at - begin, 2), "in_flight": at_death(one, moments)}
-                 for moments in [[begin + death.at for death in deaths]]
+                 for moments in [[(begin + death.at, begin + death.dead) for death in deaths]]
                  for one in requests if one.status != 200],
         "deaths": [asdict(one) for one in deaths],
         "steps": [step(percent, since - begin, until - begin, begin, requests)
@@ -221,8 +222,7 @@ def node_dies(found: Nodes, begin: float, comes: int) -> Death:
     had = Counter(one.host for one in found.replicas().values() if one.host in found.there)
     ((host, _),) = had.most_common(1)
     gone = tuple(sorted(name for name, one in found.replicas().items() if one.host == host))
-    at = time.monotonic()
-    found.kill(host)
+    at, dead = found.kill(host)
     found.start(comes)
     again = joined = None
     while (again is None or joined is None) and time.monotonic() - at < 120:
@@ -233,19 +233,18 @@ def node_dies(found: Nodes, begin: float, comes: int) -> Death:
         if again is None and all(serves(found.lab, name) for name in gone):
             again = round(time.monotonic() - at, 1)
         time.sleep(LOOKS)
-    return Death("node", round(at - begin, 2), gone, again, joined, load())
+    return Death("node", round(at - begin, 3), round(dead - begin, 3), gone, again, joined, load())
 
 
 def head_dies(found: Nodes, begin: float) -> Death:
     before = {name: (one.host, one.pid) for name, one in found.replicas().items()}
-    at = time.monotonic()
-    found.kill_head()
+    at, dead = found.kill_head()
     until(lambda: not found.head_answers, "the head's end", found.lab, 10)
     until(lambda: found.head_answers, "the head", found.lab)
     again = round(time.monotonic() - at, 1)
     after = {name: (one.host, one.pid) for name, one in found.replicas().items()}
     gone = tuple(sorted(name for name, one in before.items() if after.get(name) != one))
-    return Death("head", round(at - begin, 2), gone, again, None, load())
+    return Death("head", round(at - begin, 3), round(dead - begin, 3), gone, again, None, load())
 
 
 def load() -> float:
@@ -255,9 +254,9 @@ def load() -> float:
 # --- what is made of it --------------------------------------------------------------
 
 
-def at_death(one: Asked, deaths: Sequence[float]) -> bool:
-    """Whether a request was under way when something was killed."""
-    return any(one.at <= moment <= one.end for moment in deaths)
+def at_death(one: Asked, deaths: Sequence[tuple[float, float]]) -> bool:
+    """Whether a request was under way when something was killed, which takes a while."""
+    return any(one.at <= dead and at <= one.end for at, dead in deaths)
 
 
 def step(

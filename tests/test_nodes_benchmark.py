@@ -27,7 +27,7 @@ def four_steps() -> list[dict[str, Any]]:
 
 
 def a_run(**other: Any) -> dict[str, Any]:
-    death = node_deaths.Death("node", 30.0, ("textrank.2",), 5.0, 6.0, 1.0)
+    death = node_deaths.Death("node", 30.0, 30.05, ("textrank.2",), 5.0, 6.0, 1.0)
     return {"lost": [], "deaths": [asdict(death)], "steps": four_steps(), "ledger": True, **other}
 
 
@@ -70,8 +70,9 @@ def test_a_request_is_of_a_step_where_it_lies_within_that_alone() -> None:
 
 
 def test_what_was_under_way_is_told_from_what_came_later() -> None:
-    assert at_death(a_request(29.95), [30.0]) and not at_death(a_request(30.01), [30.0])
-    assert not at_death(a_request(29.0), [30.0])
+    death = (30.0, 30.05)
+    assert at_death(a_request(29.95), [death]) and at_death(a_request(30.03), [death])
+    assert not at_death(a_request(29.0), [death]) and not at_death(a_request(30.06), [death])
 
 
 def test_requests_are_read_as_the_clients_wrote_them(tmp_path: Path) -> None:
