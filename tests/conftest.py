@@ -156,6 +156,15 @@ class LabUnderTest:
     def token(self, sub: str = "tester", **claims: Any) -> str:
         return mint(KeyStore(self.lab.keys_file).read().signing, Claims(sub=sub, **claims))
 
+    def traced(self, request_id: str) -> Any:
+        """What the logs say of a request: they follow the answer, once all of it is over."""
+        deadline = time.monotonic() + 15
+        while (done := self.run("trace", request_id, "-o", "json")).returncode == 1:
+            assert time.monotonic() < deadline, done.stderr
+        assert done.returncode == 0, done.stderr
+        (found,) = json.loads(done.stdout)
+        return found
+
     def metric(self, deployment: str, name: str, **labels: str) -> float:
         """The sum of a deployment's samples of this name that have these labels."""
         # No TLS here, and reading the certificates takes its time.

@@ -53,7 +53,7 @@ def told(lab: LabUnderTest, body: dict[str, Any], *, leave: bool = False) -> Any
         with client.stream("POST", "/v1/chat/completions", **sent) as came:
             text = next(came.iter_text()) if leave else "".join(came.iter_text())
             assert "x-answer" not in came.headers and "first:" not in text
-    traced = lab.json("trace", number)[0]
+    traced = lab.traced(number)
     return traced, text
 
 

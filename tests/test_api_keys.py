@@ -140,7 +140,7 @@ def test_a_key_is_the_same_subject_as_its_owners_token(lab: LabUnderTest) -> Non
             headers={"Authorization": f"Bearer {secret}", "Content-Type": "application/json"},
         )  # fmt: skip
         assert reply.status_code == 200
-        seen.append(lab.json("trace", reply.headers["X-Request-ID"])[0]["subject"])
+        seen.append(lab.traced(reply.headers["X-Request-ID"])["subject"])
     assert seen == ["Zoë 李", "Zoë 李"]
 
 

@@ -291,7 +291,7 @@ def test_the_client_answers_with_who_answered_and_what_it_cost(lab: LabUnderTest
         assert str(reply) and reply.finish_reason == "length" and reply.usage.completion == 4
         assert (reply.model, reply.deployment) == ("chat", "smollm2")
         assert reply.fingerprint.startswith("smollm2@") and reply.request_id
-        assert lab.json("trace", reply.request_id)[0]["served_by"]["deployment"] == "smollm2"
+        assert lab.traced(reply.request_id)["served_by"]["deployment"] == "smollm2"
         with pytest.raises(UsageError, match="there are: summarize, chat"):
             client.chat("Say hello.", model="nobody")
 

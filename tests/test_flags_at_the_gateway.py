@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -135,8 +134,7 @@ def test_a_trace_tells_of_flags_and_of_the_revision_that_set_them(
 ) -> None:
     with lab.client("subject-7") as client:
         response = client.post("/summarize/", json={"text": article})
-    time.sleep(0.2)
-    (found,) = lab.json("trace", response.headers["X-Request-ID"])
+    found = lab.traced(response.headers["X-Request-ID"])
     assert found["flags"] == expected(lab, sub="subject-7")
     assert found["rule"] == "stable"
     assert found["revision"] == Store(lab.lab).traffic().revision > 0

@@ -553,7 +553,7 @@ def test_a_certificate_may_stand_for_a_token(own: LabUnderTest, root: Root, tmp_
 
     answer = asked_by(clients, "orders")
     assert answer.status_code == 200
-    assert own.json("trace", answer.headers["x-request-id"])[0]["subject"] == "o"
+    assert own.traced(answer.headers["x-request-id"])["subject"] == "o"
     assert asked_by(clients, "billing").status_code == 401, "it is verified, and stands for nobody"
     assert asked_by(root, "orders").status_code == 400, "somebody else has signed it"
     assert asked_by(None, "").status_code == 401

@@ -289,18 +289,9 @@ def served(lab: LabUnderTest) -> tuple[LabUnderTest, str]:
     return lab, response.headers["X-Request-ID"]
 
 
-def traced(lab: LabUnderTest, request_id: str) -> Any:
-    """The log follows the answer."""
-    deadline = time.monotonic() + 10
-    while (done := lab.run("trace", request_id, "-o", "json")).returncode == 1:
-        assert time.monotonic() < deadline, done.stderr
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_a_request_of_a_running_lab_is_traced(served: tuple[LabUnderTest, str]) -> None:
     lab, request_id = served
-    (found,) = traced(lab, request_id)
+    found = lab.traced(request_id)
     assert found["served_by"] == {
         "deployment": "textrank", "model": "textrank", "model_id": identity(), "version": "",
         "told_by": "api", "upstream": "", "fingerprint": "",
@@ -332,7 +323,7 @@ def test_an_answer_from_the_cache_is_traced_as_one(lab: LabUnderTest) -> None:
         first, second = (
             client.post("/summarize/", json=body).headers["X-Request-ID"] for _ in range(2)
         )
-    assert [traced(lab, one)[0]["cache"] for one in (first, second)] == ["miss", "hit"]
+    assert [lab.traced(one)["cache"] for one in (first, second)] == ["miss", "hit"]
     assert "cache      hit: the answer to an equal request before" in lab.ok("trace", second)
     assert "cache" not in lab.ok("trace", first)
 
@@ -341,7 +332,7 @@ def test_requests_of_a_running_lab_are_listed_by_what_they_were(lab: LabUnderTes
     with lab.client("lister") as client:
         asked = [client.post("/summarize/", json={"text": text}).headers["X-Request-ID"]
                  for text in ("One. Two. Three.", "")]  # fmt: skip
-    traced(lab, asked[1])
+    lab.traced(asked[1])
     found = lab.json("trace", "--subject", "lister")
     assert [one["request_id"] for one in found] == asked[::-1]
     (wrong,) = lab.json("trace", "--subject", "lister", "--status", "4xx", "--since", "1h")
@@ -362,7 +353,7 @@ def test_every_request_of_a_run_is_traced(lab: LabUnderTest) -> None:
                 "/summarize/", json={"text": SENTENCE}, headers={"X-Request-ID": one}
             )
             assert response.status_code == 200
-    traced(lab, ids[-1])
+    lab.traced(ids[-1])
     done = lab.run("trace", "-", "-o", "json", stdin="\n".join(ids))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -377,5 +368,5 @@ def test_the_logs_of_a_lab_that_is_down_answer_too(make_lab: Callable[..., LabUn
         headers = {"X-Request-ID": "before-the-end"}
         client.post("/summarize/", json={"text": SENTENCE}, headers=headers)
     lab.ok("down")
-    (found,) = traced(lab, "before-the-end")
+    found = lab.traced("before-the-end")
     assert found["served_by"]["model_id"] == identity()

@@ -175,5 +175,5 @@ def test_tokens_of_both_its_keys_are_let_in_and_sent_where_they_were(
             headers={"Authorization": f"Bearer {token}"},
         )  # fmt: skip
         assert answer.status_code == 200, answer.text
-        (traced,) = earlier.json("trace", answer.headers["X-Request-ID"])
+        traced = earlier.traced(answer.headers["X-Request-ID"])
         assert traced["served_by"]["deployment"] == "next"  # by the flag of ada

@@ -43,7 +43,7 @@ class ModelFacts(TypedDict):
         decoding: of a chat model, what lab.toml says; of another one, its own parameters.
         price: input and output, of a million tokens.
         scale: between which bounds its replicas follow what is asked; max 0: they do not.
-        cores, gpus: of a node, for each of its replicas; where a process computes for it.
+        cores, gpus, memory: for each of its replicas, where lab.toml says so of this model.
         ready: whether it can be served right now; ``reason`` and ``fix`` say why not.
         id: its content id, if it is ready; as are ``folder`` and ``files``. Of a language model,
             the id of the version: of its weights, its prompt and its decoding together.
@@ -61,6 +61,7 @@ class ModelFacts(TypedDict):
     compute_type: NotRequired[Literal["int8", "float32"]]
     cores: NotRequired[float]
     gpus: NotRequired[float]
+    memory: NotRequired[str]
     license: str
     max_length: int
     min_length: int
@@ -160,9 +161,8 @@ def _table(model: Model) -> dict[str, Any]:
         for key, value in model.model_dump().items()
         if key == "revision" or model.runtime in ONLY.get(key, (model.runtime,))
     }
-    if not model.content_id:
-        del said["content_id"]
-    return said
+    unsaid = {"content_id": "", "cores": None, "gpus": None, "memory": ""}
+    return {key: value for key, value in said.items() if key not in unsaid or value != unsaid[key]}
 
 
 def _of_no_files(name: str, model: Model, lab_root: Path) -> str:
